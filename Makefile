@@ -1,0 +1,47 @@
+# Two commands set everything up: `make demo` and `make test`. PYTHON picks the interpreter (3.11 to 3.13).
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-all lint format bench clean
+
+help:  ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+	  || { echo "gssl needs Python 3.11 to 3.13; try: make PYTHON=python3.11 ..." >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	@touch $@
+
+install: $(STAMP)  ## Virtual environment in .venv with gssl and its development tools
+
+demo: $(STAMP)  ## The main job on the embedded digits: GAN against SSL, three seeds, one report (minutes)
+	$(BIN)/gssl compare experiment=demo
+
+test: $(STAMP)  ## The default tests (under five minutes on two cores, no network)
+	$(BIN)/python -m pytest
+
+test-all: $(STAMP)  ## Every test, the longer batteries too
+	$(BIN)/python -m pytest -m ''
+
+lint: $(STAMP)  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP)  ## Reformat and fix what ruff can fix
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(STAMP)  ## Speed, as ratios measured in one run (scripts/bench/)
+	$(BIN)/python scripts/bench/startup.py
+	$(BIN)/python scripts/bench/overhead.py
+	$(BIN)/python scripts/bench/views.py
+
+clean:  ## Remove what builds and tests leave (runs/ stays)
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	find . -name __pycache__ -not -path './.venv/*' -exec rm -rf {} +
