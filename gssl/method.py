@@ -1,0 +1,72 @@
+"""What a method is, and what it is given. A GAN and an SSL method look alike here.
+
+A method is an `nn.Module` that owns its networks and losses and knows how to make one update. The engine owns
+time, the data room owns randomness.
+
+    class MyMethod(nn.Module):
+        needs = ("view0", "view1")                 # tensors of the batch, by name; see `gssl.engine.feed`
+
+        def __init__(self, cfg, backbone, context):
+            super().__init__()
+            self.backbone = backbone               # what is exported and judged
+            self.optimizer = context.optimizer(self.parameters(), cfg.optim)
+
+        def update(self, batch, step):             # one update of everything
+            return self.optimizer.minimize(self.loss, batch)
+
+Optional: `sample(z)` (a generator's images in [0, 1]), `latent` (dimension of z) and `generator` (the module that
+is exported beside the backbone), `exported()` (the network to export, where it is not `backbone`).
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from gssl.config import schema
+
+Batch = dict[str, Tensor]
+LossFn = Callable[[Batch], dict[str, Tensor]]
+
+
+class Optimizer(Protocol):
+    """One optimiser: `minimize` computes the loss on a batch (in micro-batches), goes back and steps."""
+
+    def minimize(self, loss: LossFn, batch: Batch) -> dict[str, Tensor]:
+        """Step on `loss(batch)["loss"]`; returns the detached means of everything the loss returned."""
+
+
+class Draws(Protocol):
+    """Random numbers as a function of (seed, purpose, step); see `gssl.data.draws`."""
+
+    def normal(self, purpose: str, step: int, shape: tuple[int, ...]) -> Tensor: ...
+
+    def uniform(
+        self, purpose: str, step: int, shape: tuple[int, ...], low: float = 0.0, high: float = 1.0
+    ) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the engine hands to a method when it is built."""
+
+    draws: Draws
+    device: torch.device
+    size: int  # side of the images in pixels
+    channels: int  # of the stored images: 1 (grey) or 3
+    classes: int  # number of classes; 0 where there are no labels
+    optimizer: Callable[[Iterable[nn.Parameter], schema.Optim], Optimizer]
+
+
+class Method(Protocol):
+    """The interface that the engine relies on."""
+
+    needs: ClassVar[tuple[str, ...]]
+    backbone: nn.Module
+
+    def update(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        """One update of all networks. Returns detached scalars; "loss" must be among them."""
+
+    def state_dict(self) -> dict[str, Any]: ...
