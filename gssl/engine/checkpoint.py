@@ -1,0 +1,79 @@
+"""Checkpoints that survive a kill at any instant.
+
+`checkpoints/step-XXXXXXXX/` holds model.safetensors, optim.safetensors, state.json and manifest.json (sha256 and
+size of each). Everything is written beside its place, pushed to disk, and renamed; the manifest is written last.
+A checkpoint whose manifest does not hold is never read: the one before it is.
+"""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from gssl.engine.files import fsync, read_json, sha256, write_json
+
+
+def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key: value.detach().to("cpu").contiguous().clone() for key, value in sorted(tensors.items())}
+
+
+def write(
+    folder: Path, step: int, model: dict[str, Tensor], optim: dict[str, Tensor], state: dict[str, Any], keep: int
+) -> Path:
+    """Write the checkpoint of `step` below `folder`, then remove all but the newest `keep`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    final = folder / f"step-{step:08d}"
+    temp = folder / f".tmp-{final.name}"
+    shutil.rmtree(temp, ignore_errors=True)
+    temp.mkdir()
+    save_file(_plain(model), temp / "model.safetensors")
+    save_file(_plain(optim), temp / "optim.safetensors")
+    write_json(temp / "state.json", {"schema": "gssl.checkpoint/1", "step": step, **state})
+    files = sorted(path for path in temp.iterdir() if path.is_file())
+    for path in files:
+        fsync(path)
+    manifest = {path.name: {"sha256": sha256(path), "bytes": path.stat().st_size} for path in files}
+    write_json(temp / "manifest.json", manifest)
+    fsync(temp)
+    shutil.rmtree(final, ignore_errors=True)
+    temp.rename(final)
+    fsync(folder)
+    for old in _all(folder)[:-keep]:
+        shutil.rmtree(old)
+    return final
+
+
+def _all(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("step-*") if path.is_dir())
+
+
+def whole(path: Path) -> bool:
+    """True where every file of the checkpoint has the size and hash that its manifest states."""
+    manifest = read_json(path / "manifest.json")
+    if not isinstance(manifest, dict) or "model.safetensors" not in manifest:
+        return False
+    for name, entry in manifest.items():
+        file = path / name
+        if not file.is_file() or file.stat().st_size != entry["bytes"] or sha256(file) != entry["sha256"]:
+            return False
+    return True
+
+
+def newest(folder: Path) -> tuple[Path | None, list[Path]]:
+    """The newest whole checkpoint below `folder`, and the damaged ones that had to be passed over."""
+    damaged = []
+    for path in reversed(_all(folder)):
+        if whole(path):
+            return path, damaged
+        damaged.append(path)
+    return None, damaged
+
+
+def read(path: Path, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
+    """Model tensors, optimiser tensors and state of a whole checkpoint."""
+    model = load_file(path / "model.safetensors", device=str(device))
+    optim = load_file(path / "optim.safetensors", device="cpu")
+    return model, optim, read_json(path / "state.json")

@@ -1,0 +1,85 @@
+"""Device, precision and threads: chosen once, in one place."""
+
+import contextlib
+import os
+from dataclasses import dataclass
+
+import torch
+
+from gssl.config import schema
+from gssl.errors import UsageError
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` takes the first GPU there is, else the CPU. Raises UsageError where the device is absent."""
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", 0)
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and (
+        not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()
+    ):
+        have = f"{torch.cuda.device_count()} CUDA device(s)" if torch.cuda.is_available() else "no CUDA device"
+        raise UsageError(f"engine.device={name}: this machine has {have}; use engine.device=auto or cpu")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UsageError("engine.device=mps: not available on this machine; use engine.device=auto or cpu")
+    return device
+
+
+def native_bf16_cpu() -> bool:
+    """True where the CPU multiplies bf16 in hardware; without it bf16 is emulated and many times slower."""
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Autocast and, for fp16, loss scaling. fp16 needs a GPU."""
+
+    name: str
+    device: torch.device
+
+    def __post_init__(self) -> None:
+        if self.name == "fp16" and self.device.type == "cpu":
+            raise UsageError("engine.precision=fp16: needs a GPU; use fp32 on the CPU")
+        if self.name == "bf16" and self.device.type == "cpu" and not native_bf16_cpu():
+            raise UsageError("engine.precision=bf16: this CPU has no bf16 arithmetic (8x slower); use fp32")
+
+    def autocast(self) -> contextlib.AbstractContextManager[object]:
+        if self.name == "fp32":
+            return contextlib.nullcontext()
+        dtype = torch.bfloat16 if self.name == "bf16" else torch.float16
+        return torch.autocast(self.device.type, dtype=dtype)
+
+    def scaler(self) -> torch.amp.GradScaler:
+        return torch.amp.GradScaler(self.device.type, enabled=self.name == "fp16")
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def set_threads(count: int) -> int:
+    """Fix the number of CPU threads (0: one per core) and return it. Results on a CPU depend on it."""
+    count = count or cores()
+    if torch.get_num_threads() != count:
+        torch.set_num_threads(count)
+    return count
+
+
+def prepare(cfg: schema.Engine) -> tuple[torch.device, Precision]:
+    """Device and precision of a run, threads set. Raises UsageError."""
+    set_threads(cfg.threads)
+    device = pick_device(cfg.device)
+    return device, Precision(cfg.precision, device)
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait for the device, so that a clock read means something. Never in the hot loop."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()

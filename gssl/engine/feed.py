@@ -1,0 +1,61 @@
+"""Batches as a method wants them: it names the tensors it needs, and this file makes them.
+
+| name | tensor |
+|---|---|
+| `view0`, `view1`, … | random views by the data's view policy, (B, 3, S, S) in [0, 1] |
+| `real` | centre crop, flipped where the policy flips, (B, 3, S, S) in [0, 1] |
+| `label` | class of each image, (B,) int64; the data must be labelled throughout |
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from gssl.config import schema
+from gssl.data import Batches, Draws, Images, RandomViews
+from gssl.errors import UsageError
+from gssl.method import Batch
+
+KNOWN = "view0, view1, …, real, label"
+
+
+class Feed:
+    """`feed(step)` is the batch of a step: a pure function of (seed, step)."""
+
+    def __init__(
+        self, batches: Batches, images: Images, needs: Sequence[str], cfg: schema.Data, draws: Draws
+    ) -> None:
+        self.batches, self.needs = batches, tuple(needs)
+        for name in needs:
+            if not re.fullmatch(r"view\d+|real|label", name):
+                raise UsageError(f"this method needs '{name}', which data={cfg.name} does not carry ({KNOWN})")
+        if "label" in needs and (not len(images.classes) or bool(np.any(images.labels < 0))):
+            raise UsageError(
+                f"this method needs a label for every training image; data={cfg.name} has images without one"
+            )
+        self.random = RandomViews(cfg.views, cfg.size, draws)
+        still = replace(
+            cfg.views, crop_scale=[1.0, 1.0], crop_ratio=[1.0, 1.0], rotate=0.0, jitter=0.0, grayscale=0.0,
+            blur=0.0, solarize=0.0, cutout=0.0,
+        )  # fmt: skip
+        self.still = RandomViews(still, cfg.size, draws)
+
+    @property
+    def size(self) -> int:
+        """Images per step."""
+        return self.batches.size
+
+    def __call__(self, step: int) -> Batch:
+        raw = self.batches(step)
+        image, extent = raw["image"], raw.get("extent")
+        batch: Batch = {}
+        for name in self.needs:
+            if name == "label":
+                batch[name] = raw["label"]
+            elif name == "real":
+                batch[name] = self.still(image, step, 0, extent)
+            else:
+                batch[name] = self.random(image, step, int(name[4:]), extent)
+        return batch

@@ -1,0 +1,51 @@
+"""FLOPs of one full step, counted while it runs: multiplications and additions of convolutions and products.
+
+`torch.utils.flop_counter.FlopCounterMode` tracks modules too and crashes on `autograd.grad` with respect to an
+input (gradient penalties); a bare dispatch mode over its registry does not. Views, norms and activations are
+not counted: they are a few per cent of a step.
+"""
+
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
+
+from gssl.errors import JobError
+
+_HEAVY = ("conv", "mm", "attention", "_rnn", "lstm", "gru")
+
+
+def _attention(query: Any, key: Any, value: Any, *args: Any, **kwargs: Any) -> int:
+    return sdpa_flop_count(query.shape, key.shape, value.shape)
+
+
+def _attention_backward(grad: Any, query: Any, key: Any, value: Any, *args: Any, **kwargs: Any) -> int:
+    return sdpa_backward_flop_count(grad.shape, query.shape, key.shape, value.shape)
+
+
+# torch's registry knows the GPU's attention kernels only
+_CPU_ATTENTION = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
+}
+
+
+class CountFlops(TorchDispatchMode):
+    """Counts while active: `with CountFlops() as counted: step()`, then `counted.total`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        packet = func._overloadpacket
+        if packet in flop_registry:
+            self.total += flop_registry[packet](*args, **kwargs, out_val=out)
+        elif packet in _CPU_ATTENTION:
+            self.total += _CPU_ATTENTION[packet](*args, **kwargs)
+        elif any(part in packet.__name__ for part in _HEAVY):
+            raise JobError(f"FLOPs of {packet} are not known: register it in gssl/engine/flops.py")
+        return out

@@ -1,0 +1,240 @@
+"""The one training loop. It owns time: budget, schedules, logs, checkpoints, evaluation, signals.
+
+It never looks inside a batch or a method: `method.update(feed(step), step)` is all it knows.
+"""
+
+import math
+import resource
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import nn
+
+from gssl.config import schema
+from gssl.data import Draws
+from gssl.engine import checkpoint
+from gssl.engine.budget import Clock
+from gssl.engine.device import Precision, synchronize
+from gssl.engine.feed import Feed
+from gssl.engine.flops import CountFlops
+from gssl.engine.optim import Optimizer
+from gssl.engine.progress import Meter, say
+from gssl.engine.run import Run, Timer
+from gssl.errors import Interrupted, JobError
+
+Evaluate = Callable[[int], dict[str, float]]
+
+
+class Signals:
+    """SIGINT and SIGTERM set a flag; the loop looks at it. A second Ctrl-C stops at once.
+
+    Saving inside a handler is what hangs in other tools.
+    """
+
+    def __init__(self) -> None:
+        self.code = 0
+        self._old: dict[int, Any] = {}
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.code and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.code = 130 if number == signal.SIGINT else 75
+
+    def __enter__(self) -> "Signals":
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._old[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, old in self._old.items():
+            signal.signal(number, old)
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: the device's peak allocation on a GPU, the process's peak resident set on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+class Trainer:
+    """Trains one method in one run directory.
+
+    Build it, build the method with `optimizer` as its factory, then `fit`. A second process that builds the same
+    and finds a checkpoint goes on where it stands.
+    """
+
+    def __init__(
+        self, run: Run, cfg: schema.Engine, budget: schema.Budget, device: torch.device, precision: Precision
+    ) -> None:
+        self.run, self.cfg, self.budget = run, cfg, budget
+        self.device, self.precision = device, precision
+        self.optimizers: list[Optimizer] = []
+        self.spent: dict[str, Any] = {}
+
+    def optimizer(self, params: Iterable[nn.Parameter], cfg: schema.Optim) -> Optimizer:
+        """The factory that methods get: the loop schedules and saves what it makes."""
+        made = Optimizer(
+            params, cfg, device=self.device, precision=self.precision, accumulate=self.cfg.accumulate
+        )
+        self.optimizers.append(made)
+        return made
+
+    # ── checkpoints ──────────────────────────────────────────────────────────────────────────────
+
+    def _save(self, method: Any, step: int, seconds: float, flops: float) -> None:
+        model = method.state_dict()
+        # the loss was finite before the update, the weights must be after it: a checkpoint is never a broken one
+        for key, value in model.items():
+            if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+                raise JobError(f"diverged at step {step}: {key} is not finite; the checkpoint before it is kept")
+        optim: dict[str, torch.Tensor] = {}
+        rest = []
+        for index, opt in enumerate(self.optimizers):
+            tensors, other = opt.state()
+            optim |= {f"{index}/{key}": value for key, value in tensors.items()}
+            rest.append(other)
+        state = {"seconds": seconds, "flops": flops, "optim": rest, "config_hash": self.run.hash}
+        folder = self.run.path / "checkpoints"
+        checkpoint.write(folder, step, model, optim, state, self.cfg.keep_checkpoints)
+
+    def _restore(self, method: Any) -> tuple[int, float, float]:
+        """(finished steps, seconds, FLOPs counted over the first period) of the newest whole checkpoint, or zeros."""
+        path, damaged = checkpoint.newest(self.run.path / "checkpoints")
+        for bad in damaged:
+            say(f"warning: {bad} is damaged (its manifest does not hold); the checkpoint before it is used")
+        if path is None:
+            return 0, 0.0, 0.0
+        model, optim, state = checkpoint.read(path, self.device)
+        method.load_state_dict(model)
+        for index, opt in enumerate(self.optimizers):
+            head = f"{index}/"
+            mine = {key[len(head) :]: value for key, value in optim.items() if key.startswith(head)}
+            opt.load(mine, state["optim"][index])
+        return state["step"], state["seconds"], state["flops"]
+
+    # ── the loop ─────────────────────────────────────────────────────────────────────────────────
+
+    def dry(self, method: Any, feed: Feed) -> dict[str, float]:
+        """One update on one batch; nothing is written."""
+        return self._numbers(method.update(feed(0), 0))
+
+    def fit(
+        self, method: Any, feed: Feed, draws: Draws, *, images: int, title: str, evaluate: Evaluate, every: int | None
+    ) -> dict[str, Any]:
+        """Train until the budget is spent; returns what was spent.
+
+        `images` in the training split; `evaluate(step)` gives numbers for metrics.jsonl, called before the first
+        step, every `every` steps and at the end. Raises JobError where the loss is not finite (the last finite
+        checkpoint stays) and Interrupted on a signal, after saving.
+        """
+        step, seconds, flops = self._restore(method)
+        for warning in self.run.begin(step):
+            say(f"warning: {warning}")
+        clock = Clock.of(self.budget, feed.size, images)
+        period = getattr(method, "period", 1)  # steps until the same work comes again (n_dis, lazy penalties)
+        if step >= period:
+            clock.count(flops / period)
+        board = self._tensorboard()
+
+        def log(entry: dict[str, Any]) -> None:
+            self.run.log(entry)
+            if board:
+                for key, value in entry.items():
+                    if isinstance(value, int | float) and key != "step":
+                        board.add_scalar(key, value, entry["step"])
+
+        if step == 0:
+            log({"step": 0, "images": 0, "seconds": 0.0, **evaluate(0)})
+        timer = Timer(seconds)
+        rate_step, rate_seconds = step, seconds
+        with Signals() as signals, Meter(title, self.cfg.progress) as meter:
+            while clock.progress(step, timer.seconds) < 1:
+                progress = clock.progress(step, timer.seconds)
+                for opt in self.optimizers:
+                    opt.progress = progress
+                draws.reseed(step)  # dropout and the like: the same after a resume
+                batch = feed(step)
+                if step < period:
+                    with CountFlops() as counted:
+                        out = method.update(batch, step)
+                    flops += counted.total
+                    if step + 1 == period:
+                        clock.count(flops / period)
+                else:
+                    out = method.update(batch, step)
+                step += 1
+                ended = clock.progress(step, timer.seconds) >= 1
+                saving = step % self.cfg.checkpoint_every == 0
+                logging = step % self.cfg.log_every == 0 or ended
+                evaluating = every is not None and step % every == 0 and not ended
+                # reading a number waits for a GPU, so there only where it is needed anyway; a CPU has it at hand
+                if self.device.type == "cpu" or logging or saving or evaluating or signals.code:
+                    self._check_finite(out, step)
+                if logging:
+                    now = timer.seconds
+                    rate = (step - rate_step) * feed.size / max(now - rate_seconds, 1e-9)
+                    rate_step, rate_seconds = step, now
+                    numbers = self._numbers(out)
+                    shared = {"step": step, "images": step * feed.size, "seconds": round(now, 3)}
+                    log({**shared, "lr": self.optimizers[0].lr, "images_per_second": round(rate, 1), **numbers})
+                    meter.update(clock.progress(step, now), step, now, rate, numbers.get("loss"))
+                if evaluating or ((saving or signals.code) and not ended):
+                    timer.stop()
+                    if evaluating:
+                        log({"step": step, "images": step * feed.size, "seconds": timer.seconds, **evaluate(step)})
+                    if saving or signals.code:
+                        self._save(method, step, timer.seconds, flops)
+                    timer.start()
+                if signals.code and not ended:
+                    raise Interrupted(signals.code)
+            synchronize(self.device)
+            timer.stop()
+            meter.update(1.0, step, timer.seconds, step * feed.size / max(timer.seconds, 1e-9), None)
+        self._save(method, step, timer.seconds, flops)
+        final = evaluate(step)
+        log({"step": step, "images": step * feed.size, "seconds": round(timer.seconds, 3), **final})
+        if board:
+            board.close()
+        per_step = flops / min(step, period)
+        self.spent = {
+            "steps": step,
+            "images": step * feed.size,
+            "epochs": step * feed.size / images,
+            "seconds": round(timer.seconds, 3),
+            "flops": per_step * step,
+            "flops_per_step": per_step,
+            "peak_memory_bytes": peak_memory(self.device),
+            "images_per_second": round(step * feed.size / max(timer.seconds, 1e-9), 1),
+        }
+        return {"spent": self.spent, "final": final}
+
+    @staticmethod
+    def _numbers(out: dict[str, torch.Tensor]) -> dict[str, float]:
+        """One copy to the host for all of them."""
+        values = torch.stack([value.float().reshape(()) for value in out.values()]).tolist()
+        return dict(zip(out, values, strict=True))
+
+    def _check_finite(self, out: dict[str, torch.Tensor], step: int) -> None:
+        if not math.isfinite(float(sum(value.float() for value in out.values()))):
+            raise JobError(
+                f"diverged at step {step}: {', '.join(f'{k}={v:.4g}' for k, v in self._numbers(out).items())};"
+                " the last finite checkpoint is kept; try a smaller learning rate"
+            )
+
+    def _tensorboard(self) -> Any:
+        if not self.cfg.tensorboard:
+            return None
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            say("warning: engine.tensorboard=true is ignored: pip install 'gssl[tensorboard]'")
+            return None
+        return SummaryWriter(str(self.run.path / "tensorboard"))

@@ -1,0 +1,124 @@
+"""Optimisers: the schedule is a pure function of progress; accumulation, scaling and clipping are done here."""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gssl.config import schema
+from gssl.engine.device import Precision
+from gssl.method import Batch, LossFn
+
+
+def lr_factor(progress: float, warmup: float, schedule: str) -> float:
+    """The learning rate as a share of its peak at `progress` in [0, 1]: linear warm-up, then the schedule."""
+    if progress < warmup:
+        return progress / warmup
+    rest = (progress - warmup) / (1 - warmup) if warmup < 1 else 1.0
+    if schedule == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * min(rest, 1.0)))
+    return max(1 - rest, 0.0) if schedule == "linear" else 1.0
+
+
+def _inner(groups: list[dict[str, Any]], cfg: schema.Optim, device: torch.device) -> torch.optim.Optimizer:
+    # fused: one kernel for all parameters instead of several per parameter
+    fused = device.type in ("cpu", "cuda")
+    if cfg.name == "sgd":
+        return torch.optim.SGD(groups, lr=cfg.lr, momentum=cfg.momentum, fused=fused)
+    kind = torch.optim.Adam if cfg.name == "adam" else torch.optim.AdamW
+    return kind(groups, lr=cfg.lr, betas=(cfg.betas[0], cfg.betas[1]), fused=fused)
+
+
+class Optimizer:
+    """One optimiser with its schedule. The loop sets `progress` before every update.
+
+    Weight decay applies to matrices and kernels, not to biases and norm layers.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[nn.Parameter],
+        cfg: schema.Optim,
+        *,
+        device: torch.device,
+        precision: Precision,
+        accumulate: int = 1,
+    ) -> None:
+        self.params = [p for p in params if p.requires_grad]
+        decayed = [p for p in self.params if p.ndim > 1]
+        plain = [p for p in self.params if p.ndim <= 1]
+        groups = [
+            {"params": decayed, "weight_decay": cfg.weight_decay},
+            {"params": plain, "weight_decay": 0.0},
+        ]
+        self.cfg = cfg
+        self.inner = _inner([g for g in groups if g["params"]], cfg, device)
+        self.precision = precision
+        self.accumulate = accumulate
+        self.scaler = precision.scaler()
+        self.progress = 0.0
+
+    @property
+    def lr(self) -> float:
+        return self.cfg.lr * lr_factor(self.progress, self.cfg.warmup, self.cfg.schedule)
+
+    def minimize(self, loss: LossFn, batch: Batch) -> dict[str, Tensor]:
+        """One step on `loss(batch)["loss"]`, computed in `accumulate` micro-batches.
+
+        Returns the detached means of all that the loss returned. Contrastive losses see the negatives of their
+        micro-batch only.
+        """
+        for group in self.inner.param_groups:
+            group["lr"] = self.lr
+        self.inner.zero_grad(set_to_none=True)
+        total: dict[str, Tensor] = {}
+        for part in split(batch, self.accumulate):
+            with self.precision.autocast():
+                out = loss(part)
+            self.scaler.scale(out["loss"] / self.accumulate).backward()
+            for key, value in out.items():
+                mean = value.detach() / self.accumulate
+                total[key] = total[key] + mean if key in total else mean
+        if self.cfg.clip is not None:
+            self.scaler.unscale_(self.inner)
+            nn.utils.clip_grad_norm_(self.params, self.cfg.clip)
+        self.scaler.step(self.inner)
+        self.scaler.update()
+        return total
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors and JSON-able rest of the optimiser's state."""
+        tensors: dict[str, Tensor] = {}
+        rest: dict[str, Any] = {"scaler": self.scaler.state_dict(), "state": {}}
+        for index, entry in self.inner.state_dict()["state"].items():
+            for key, value in entry.items():
+                if isinstance(value, Tensor):
+                    tensors[f"{index}.{key}"] = value
+                else:
+                    rest["state"][f"{index}.{key}"] = value
+        return tensors, rest
+
+    def load(self, tensors: dict[str, Tensor], rest: dict[str, Any]) -> None:
+        """The inverse of `state`."""
+        full = self.inner.state_dict()
+        state: dict[int, dict[str, Any]] = {}
+        flat = [p for group in self.inner.param_groups for p in group["params"]]
+        for name, value in (*tensors.items(), *rest["state"].items()):
+            index, key = name.split(".", 1)
+            if isinstance(value, Tensor) and value.ndim > 0:
+                # keep the parameter's memory format: a fused step mixes no layouts
+                value = torch.empty_like(flat[int(index)]).copy_(value)
+            state.setdefault(int(index), {})[key] = value
+        self.inner.load_state_dict({"state": state, "param_groups": full["param_groups"]})
+        if rest["scaler"]:
+            self.scaler.load_state_dict(rest["scaler"])
+
+
+def split(batch: Batch, parts: int) -> list[Batch]:
+    """The batch cut into `parts` micro-batches along the first dimension."""
+    if parts == 1:
+        return [batch]
+    cut = {key: value.chunk(parts) for key, value in batch.items()}
+    return [{key: chunks[i] for key, chunks in cut.items()} for i in range(min(len(c) for c in cut.values()))]

@@ -1,0 +1,115 @@
+"""What a person sees while a run runs: a bar on a terminal, a plain line now and then elsewhere. All on stderr."""
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+PLAIN_EVERY = 15.0  # seconds between plain lines
+
+
+def say(text: str) -> None:
+    """One line on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+class Meter:
+    """Progress of one run: share done, throughput, time left."""
+
+    def __init__(self, title: str, show: bool) -> None:
+        self.title = title
+        self.show = show
+        self.terminal = show and sys.stderr.isatty()
+        self._last = time.monotonic()
+        self._bar: Progress | None = None
+
+    def __enter__(self) -> "Meter":
+        if self.terminal:
+            self._bar = Progress(
+                SpinnerColumn(),
+                TextColumn("[bold]{task.description}"),
+                BarColumn(),
+                TextColumn("{task.percentage:>3.0f}%"),
+                TextColumn("{task.fields[text]}"),
+                TimeElapsedColumn(),
+                console=Console(stderr=True),
+                transient=False,
+            )
+            self._task = self._bar.add_task(self.title, total=1.0, text="")
+            self._bar.start()
+        return self
+
+    def update(self, share: float, step: int, seconds: float, rate: float, loss: float | None) -> None:
+        """`share` of the budget, `seconds` of training so far, `rate` in images per second."""
+        left = seconds * (1 - share) / share if share > 0 else 0.0
+        number = "" if loss is None else f" · loss {loss:.4g}"
+        text = f"step {step} · {rate:,.0f} img/s · {_duration(left)} left{number}"
+        if self._bar:
+            self._bar.update(self._task, completed=share, text=text)
+        elif self.show and time.monotonic() - self._last >= PLAIN_EVERY:
+            self._last = time.monotonic()
+            say(f"{self.title}: {share:4.0%} · {text}")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+
+
+class PlanMeter:
+    """Progress of a plan of many parts: how many are done, what runs now, how much time is left."""
+
+    def __init__(self, total: int, done: int, show: bool) -> None:
+        self.total, self.finished, self.begun = total, done, done
+        self.start = time.monotonic()
+        self._show = show
+        self._bar: Progress | None = None
+
+    def __enter__(self) -> "PlanMeter":
+        if self._show and sys.stderr.isatty():
+            self._bar = Progress(
+                SpinnerColumn(),
+                TextColumn("[bold]{task.completed:.0f}/{task.total:.0f} parts"),
+                BarColumn(),
+                TextColumn("{task.description}"),
+                TimeElapsedColumn(),
+                console=Console(stderr=True),
+            )
+            self._task = self._bar.add_task("", total=self.total, completed=self.finished)
+            self._bar.start()
+        elif self._show:
+            say(f"{self.total} parts, {self.finished} finished before")
+        return self
+
+    def _left(self) -> str:
+        made = self.finished - self.begun
+        if not made:
+            return ""
+        seconds = (time.monotonic() - self.start) / made * (self.total - self.finished)
+        return f" · about {_duration(seconds)} left"
+
+    def show(self, running: list[str]) -> None:
+        """Redraw with the names of the running parts."""
+        if self._bar:
+            self._bar.update(self._task, completed=self.finished, description=", ".join(running) + self._left())
+
+    def done(self, name: str, state: str) -> None:
+        """One part has ended."""
+        self.finished += 1
+        if self._bar is None and self._show:
+            say(f"[{self.finished}/{self.total}] {name}: {state}{self._left()}")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar:
+            self._bar.stop()

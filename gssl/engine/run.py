@@ -1,0 +1,256 @@
+"""The run directory: plain files with written schemas, the only thing that commands hand to each other.
+
+status.json · config.yaml · environment.json · metrics.jsonl · checkpoints/ · samples/ · weights/ · result.json
+"""
+
+import dataclasses
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+
+import gssl
+from gssl.engine.files import clean, read_json, write_json, write_text
+from gssl.errors import Interrupted, UsageError
+
+# what changes neither the weights nor the numbers: it may differ when a run goes on
+_FREE = {"engine": ("resume", "progress", "tensorboard", "log_every", "keep_checkpoints", "threads")}
+
+
+def plain(cfg: Any) -> dict[str, Any]:
+    """A typed configuration as plain containers."""
+    return dataclasses.asdict(cfg)
+
+
+def determining(cfg: Any) -> dict[str, Any]:
+    """The part of a configuration that determines the result."""
+    tree = plain(cfg)
+    tree.pop("experiment", None)
+    for group, keys in _FREE.items():
+        for key in keys:
+            tree.get(group, {}).pop(key, None)
+    return tree
+
+
+def config_hash(cfg: Any) -> str:
+    """16 hex digits of what determines a run's result."""
+    text = json.dumps(determining(cfg), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(tree, dict):
+        return {prefix: tree}
+    return {k: v for key, item in tree.items() for k, v in _flat(item, f"{prefix}.{key}".lstrip(".")).items()}
+
+
+def environment() -> dict[str, Any]:
+    """Hardware, versions, revision and command: what a reader needs to repeat the run."""
+    here = Path(gssl.__file__).parent
+    revision = None
+    # a wheel in site-packages may lie inside somebody else's repository: ask only a checkout of ours
+    if (here.parent / "pyproject.toml").is_file() and (here.parent / ".git").exists():
+        done = subprocess.run(
+            ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        revision = done.stdout.strip() or None
+    cpu = platform.processor()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if "model name" in line]
+        cpu = names[0] if names else cpu
+    return {
+        "schema": "gssl.environment/1",
+        "gssl": gssl.__version__,
+        "revision": revision,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "platform": platform.platform(),
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "command": sys.argv,
+    }
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+class Run:
+    """One run directory, held by one process at a time.
+
+        with Run(path, "pretrain-ssl", cfg) as run:
+            if run.finished: return run.result
+            ...
+            run.begin()                  # from here on it is on record
+            run.log({...}); run.finish(result)
+
+    Leaving the block with an exception writes the state `failed` or `interrupted`.
+    Raises UsageError where the directory holds another run, or the same one without `engine.resume=auto`.
+    """
+
+    def __init__(self, path: Path, command: str, cfg: Any) -> None:
+        self.path, self.command, self.cfg = path, command, cfg
+        self.hash = config_hash(cfg)
+        self.finished = False
+        self._begun = False
+        self._metrics: Any = None
+        self._lock: Any = None
+        self._status: dict[str, Any] = {}
+
+    def __enter__(self) -> "Run":
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = (self.path / ".lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.close()
+            raise UsageError(f"{self.path}: another process is running here; wait for it or choose another"
+                             " hydra.run.dir") from None
+        old = read_json(self.path / "status.json")
+        if old:
+            try:
+                self._check(old)
+            except UsageError:
+                self._lock.close()
+                raise
+        return self
+
+    def _check(self, old: dict[str, Any]) -> None:
+        if self.cfg.engine.resume != "auto":
+            raise UsageError(
+                f"{self.path}: holds a {old['state']} run already; engine.resume=auto goes on with it,"
+                " or choose another hydra.run.dir"
+            )
+        if old["config_hash"] != self.hash:
+            raise UsageError(f"{self.path}: holds a run with another configuration ({self._difference()});"
+                             " resume with the same one, or choose another hydra.run.dir")
+        self._status = old
+        self.finished = old["state"] == "finished"
+
+    def _difference(self) -> str:
+        text = self.path / "config.yaml"
+        before = OmegaConf.to_container(OmegaConf.load(text)) if text.is_file() else {}
+        a, b = _flat(before), _flat(determining(self.cfg))
+        changed = [f"{key}: {a.get(key)} then, {b[key]} now" for key in b if a.get(key) != b[key]]
+        return "; ".join(changed[:3]) or "another command or version"
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        found: dict[str, Any] | None = read_json(self.path / "result.json")
+        return found
+
+    @property
+    def objective(self) -> float | None:
+        """The finished run's objective value."""
+        return ((self.result or {}).get("objective") or {}).get("value")
+
+    def begin(self, step: int = 0) -> list[str]:
+        """Put the run on record; `step` > 0 when it goes on. Returns warnings to show."""
+        self._begun = True
+        warnings = []
+        old = read_json(self.path / "environment.json")
+        env = environment()
+        if step and old and old["threads"] != env["threads"]:
+            warnings.append(
+                f"resumed with {env['threads']} threads, begun with {old['threads']}: the weights will not be"
+                f" bit-identical to an uninterrupted run's (engine.threads={old['threads']} keeps them so)"
+            )
+        if not (step and old):
+            write_json(self.path / "environment.json", env)
+        write_text(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain(self.cfg))))
+        self._trim(step)
+        self._metrics = (self.path / "metrics.jsonl").open("a", encoding="utf-8")
+        started = self._status.get("started", now()) if step else now()
+        self._status = {
+            "schema": "gssl.status/1",
+            "command": self.command,
+            "config_hash": self.hash,
+            "state": "running",
+            "step": step,
+            "started": started,
+            "ended": None,
+            "error": None,
+            "pid": os.getpid(),
+        }
+        self._write_status()
+        return warnings
+
+    def _trim(self, step: int) -> None:
+        """Drop the lines that a resumed run will write again."""
+        path = self.path / "metrics.jsonl"
+        if not path.is_file():
+            return
+        kept = []
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                entry = json.loads(line)
+            except ValueError:  # the line that a kill cut off
+                continue
+            if step and entry["step"] <= step:
+                kept.append(line)
+        write_text(path, "".join(line + "\n" for line in kept))
+
+    def _write_status(self) -> None:
+        write_json(self.path / "status.json", self._status)
+
+    def log(self, entry: dict[str, Any]) -> None:
+        """Append one line to metrics.jsonl; `entry` has "step"."""
+        self._metrics.write(json.dumps(clean(entry), allow_nan=False) + "\n")
+        self._metrics.flush()
+        self._status["step"] = entry["step"]
+
+    def finish(self, result: dict[str, Any]) -> None:
+        """Write result.json, then the state: who sees `finished` finds a whole result."""
+        write_json(self.path / "result.json", {"schema": "gssl.result/1", "command": self.command, **result})
+        self._status |= {"state": "finished", "ended": now()}
+        self._write_status()
+        self.finished = True
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._metrics:
+            self._metrics.close()
+        if error is not None and self._begun and not self.finished:
+            stopped = isinstance(error, Interrupted | KeyboardInterrupt)
+            text = None if stopped else f"{type(error).__name__}: {error}"
+            self._status |= {"state": "interrupted" if stopped else "failed", "ended": now(), "error": text}
+            self._write_status()
+        self._lock.close()
+        if not self._begun and not self.finished:
+            (self.path / ".lock").unlink(missing_ok=True)
+
+
+class Timer:
+    """Seconds of training: runs only between `start` and `stop`, so evaluation is not billed."""
+
+    def __init__(self, spent: float = 0.0) -> None:
+        self._spent = spent
+        self._since: float | None = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        return self._spent + (time.perf_counter() - self._since if self._since is not None else 0.0)
+
+    def stop(self) -> None:
+        self._spent, self._since = self.seconds, None
+
+    def start(self) -> None:
+        self._since = time.perf_counter()

@@ -1,0 +1,58 @@
+"""Shared fixtures: a cache of our own and a small folder of pictures that can be learnt from."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+@pytest.fixture(scope="session", autouse=True)
+def private_cache(tmp_path_factory):
+    """No test reads or writes the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GSSL_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+def draw_pictures(root: Path, per_class: dict[str, int], side: int = 16, seed: int = 0) -> None:
+    """Class folders of noisy pictures: one bright quarter each, its place is the class."""
+    rng = np.random.default_rng(seed)
+    corners = {"a": (0, 0), "b": (0, 1), "c": (1, 0), "d": (1, 1)}
+    for name, count in per_class.items():
+        folder = root / name
+        folder.mkdir(parents=True)
+        y, x = (c * side // 2 for c in corners[name])
+        for i in range(count):
+            pixels = rng.integers(0, 90, (side, side, 3))
+            pixels[y : y + side // 2, x : x + side // 2] += rng.integers(60, 160, 3)
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{i:03}.png")
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory) -> Path:
+    """A folder with train/ (3 × 40) and test/ (3 × 20)."""
+    root = tmp_path_factory.mktemp("pictures")
+    draw_pictures(root / "train", {"a": 40, "b": 40, "c": 40})
+    draw_pictures(root / "test", {"a": 20, "b": 20, "c": 20}, seed=1)
+    return root
+
+
+@pytest.fixture
+def tiny(pictures):
+    """Overrides that make any training command small: `tiny("pretrain-ssl", "budget.steps=3")` → typed config."""
+    from gssl.config.composing import compose
+
+    def make(command: str, *overrides: str):
+        base = ["data=imagefolder", f"data.root={pictures}", "data.size=16", "backbone.width=8", "engine.threads=1"]
+        base += ["engine.progress=false", "engine.device=cpu"]
+        if command == "pretrain-ssl":
+            base += ["ssl.batch_size=16", "ssl.head=[16,8]", "budget.steps=6"]
+        elif command == "train-gan":
+            base += ["gan.batch_size=16", "gan.latent=8", "gan.width=4", "budget.steps=6"]
+        elif command == "transfer":
+            base += ["labels_per_class=[1,5]", "draws=2", "draws_one_shot=2", "probe.linear.l2_count=3"]
+            base += ["probe.finetune.steps=4", "probe.finetune.batch_size=8", "probe.finetune.lrs=[0.001]"]
+        return compose(command, [*base, *overrides])
+
+    return make
