@@ -1,0 +1,155 @@
+"""`gssl compare`: contestants and controls, several seeds, one backbone, one budget, one report."""
+
+import sys
+import time
+from glob import glob
+from pathlib import Path
+from typing import Any
+
+from gssl.commands.parts import CONTROLS, REFERENCE, SCRATCH, Part, plan
+from gssl.config import registry, schema
+from gssl.data import load_data
+from gssl.engine.device import cores, prepare
+from gssl.engine.files import write_json
+from gssl.engine.loop import Signals
+from gssl.engine.progress import PlanMeter, say
+from gssl.engine.run import Run
+from gssl.engine.worker import OK, STOPPED, Job, Worker
+from gssl.errors import Interrupted, JobError, UsageError
+from gssl.report.checks import check, parse
+from gssl.report.collect import read_runs
+from gssl.report.document import build
+from gssl.report.page import write
+
+
+def main(cfg: schema.Compare, run_dir: Path, *, dry_run: bool = False) -> float | None:
+    """Run what is missing, then write report.html, report.md and report.json.
+
+    Raises JobError, after the report is written, where a part failed or a claim in `cfg.check` does not hold.
+    """
+    for claim in cfg.check:
+        parse(claim)  # a claim that cannot be read is a usage error now, not in an hour
+    if cfg.runs is not None:
+        paths = [Path(found) for found in sorted(glob(cfg.runs)) if (Path(found) / "status.json").is_file()]
+        if not paths:
+            raise UsageError(f"runs={cfg.runs}: no run directory matches; give a glob such as runs=runs/transfer/*")
+        parts: list[Part] = []
+    else:
+        prepare(cfg.engine)
+        splits = load_data(cfg.data, progress=cfg.engine.progress)
+        for warning in splits.summary["warnings"]:
+            say(f"warning: {warning}")
+        threads = cfg.engine.threads or max(1, cores() // cfg.jobs)
+        parts = plan(cfg, splits.hash, threads)
+        paths = [part.path for part in parts]
+    if dry_run:
+        for part in parts:
+            print(f"{'done   ' if part.finished else 'missing'}  {part.name:32}  {part.shell}")
+        return None
+    with Run(run_dir, "compare", cfg) as run:
+        for warning in run.begin():
+            say(f"warning: {warning}")
+        start = time.perf_counter()
+        failed = execute(parts, cfg.jobs, cfg.engine) if parts else {}
+        report = build(read_runs(paths), facts(cfg, failed, time.perf_counter() - start))
+        page = write(report, run_dir)
+        claims = [check(claim, report) for claim in cfg.check]
+        for _, line in claims:
+            say(line)
+        run.finish(
+            {
+                "report": str(page),
+                "verdict": report["verdict"],
+                "checks": [{"claim": c, "holds": h, "text": t} for c, (h, t) in zip(cfg.check, claims, strict=True)],
+                "failed": failed,
+                "spent": {"seconds": round(time.perf_counter() - start, 3)},
+                "objective": {"name": "none", "value": None, "direction": "max"},
+            }
+        )
+        broken = [line for holds, line in claims if not holds]
+        if failed:
+            first, why = next(iter(failed.items()))
+            raise JobError(f"{len(failed)} of {len(parts)} parts failed ({first}: {why}); the report is at {page}")
+        if broken:
+            raise JobError(broken[0])
+        return None
+
+
+def facts(cfg: schema.Compare, failed: dict[str, str], seconds: float) -> dict[str, Any]:
+    """What the report has to know and the runs do not say."""
+    methods = [arm for arm in cfg.arms if arm in registry.SSL or arm in registry.GAN]
+    contestants = [arm for arm in methods if arm != REFERENCE]
+    ten = 10 if 10 in cfg.labels_per_class else next(iter(cfg.labels_per_class), None)
+    return {
+        "arms": list(cfg.arms),
+        "contestants": [*contestants, *([SCRATCH] if SCRATCH in cfg.arms else [])],
+        "controls": [arm for arm in cfg.arms if arm in CONTROLS],
+        "reference": REFERENCE if REFERENCE in cfg.arms else None,
+        "seeds": cfg.seeds,
+        "primary": {"probe": "linear", "labels_per_class": ten},
+        "command": sys.argv,
+        "failed": failed,
+        "seconds": seconds,
+        "data": cfg.data.name,
+    }
+
+
+def execute(parts: list[Part], jobs: int, engine: schema.Engine) -> dict[str, str]:
+    """Run what is not finished, `jobs` side by side. Returns {part's name: why} of the failed ones.
+
+    Raises Interrupted on a signal, after the running parts have saved.
+    """
+    for part in parts:
+        part.path.mkdir(parents=True, exist_ok=True)
+        write_json(part.path / "part.json", part.record())
+    waiting = [part for part in parts if not part.finished]
+    failed: dict[str, str] = {}
+    bad: set[Path] = set()
+    workers: dict[Worker, Part | None] = {Worker(parts[0].cfg.engine.threads): None for _ in range(jobs)}
+    with Signals() as signals, PlanMeter(len(parts), len(parts) - len(waiting), engine.progress) as meter:
+        try:
+            while waiting or any(workers.values()):
+                for worker, busy in workers.items():
+                    if busy is None and waiting and not signals.code:
+                        part = _next(waiting, workers, bad, failed)
+                        if part:
+                            waiting.remove(part)
+                            workers[worker] = part
+                            where = registry.COMMAND[part.command].where
+                            worker.start(Job(where, part.cfg, part.path))
+                    running = workers[worker]
+                    answer = worker.poll(0.2) if running else None
+                    if running and answer:
+                        workers[worker] = None
+                        state, why = answer
+                        if state not in (OK, STOPPED):
+                            failed[running.name] = why
+                            bad.add(running.path)
+                            say(f"failed: {running.name}: {why} ({running.path / 'log.txt'})")
+                        meter.done(running.name, state)
+                meter.show([part.name for part in workers.values() if part])
+                if signals.code:
+                    for worker, busy in workers.items():
+                        if busy:
+                            worker.interrupt()
+                            worker.poll(60)
+                    raise Interrupted(signals.code)
+        finally:
+            for worker in workers:
+                worker.close()
+    return failed
+
+
+def _next(
+    waiting: list[Part], workers: dict[Worker, Part | None], bad: set[Path], failed: dict[str, str]
+) -> Part | None:
+    """The first part whose weights are there; parts whose pretraining failed are marked as failed too."""
+    running = {part.path for part in workers.values() if part}
+    missing = {part.path for part in waiting}
+    for part in list(waiting):
+        if part.depends in bad:
+            waiting.remove(part)
+            failed[part.name] = "its pretraining failed"
+        elif part.depends is None or (part.depends not in running and part.depends not in missing):
+            return part
+    return None

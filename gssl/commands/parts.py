@@ -1,0 +1,183 @@
+"""The parts of a comparison: which runs it needs, what each is called, and the command that repeats it.
+
+A part is named by a hash of what determines it: resolved configuration without paths and logging, data hash,
+gssl version, number of threads. So a finished part is never run twice, whoever asks for it.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import gssl
+from gssl.config import registry, schema
+from gssl.config.bridge import compose
+from gssl.engine.files import read_json
+from gssl.engine.run import determining
+from gssl.errors import UsageError
+
+CONTROLS = ("random", "pixels")
+REFERENCE = "supervised"
+SCRATCH = "scratch"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One run of a comparison."""
+
+    arm: str
+    seed: int
+    stage: str  # pretrain | transfer
+    command: str
+    cfg: Any
+    path: Path
+    hash: str
+    depends: Path | None
+    shell: str  # the command line that does the same
+
+    @property
+    def name(self) -> str:
+        return f"{self.arm} seed {self.seed} {self.stage}"
+
+    @property
+    def finished(self) -> bool:
+        return (read_json(self.path / "status.json") or {}).get("state") == "finished"
+
+    def record(self) -> dict[str, Any]:
+        """part.json: for the report, which reads files only."""
+        return {
+            "schema": "gssl.part/1",
+            "arm": self.arm,
+            "seed": self.seed,
+            "stage": self.stage,
+            "command": self.shell,
+            "hash": self.hash,
+            "depends": [str(self.depends)] if self.depends else [],
+        }
+
+
+def plan(cfg: schema.Compare, data_hash: str, threads: int) -> list[Part]:
+    """Every part of the comparison, in the order in which they can run: seed by seed, pretraining first."""
+    for arm in cfg.overrides:
+        if arm not in cfg.arms:
+            raise UsageError(f"overrides.{arm}: no such arm; arms={list(cfg.arms)}")
+    parts: list[Part] = []
+    for seed in range(cfg.seeds):
+        for arm in cfg.arms:
+            parts += _arm(cfg, arm, seed, data_hash, threads)
+    return parts
+
+
+def _arm(cfg: schema.Compare, arm: str, seed: int, data_hash: str, threads: int) -> list[Part]:
+    extra = list(cfg.overrides.get(arm, []))
+    trained = arm in registry.SSL or arm in registry.GAN
+    if not trained:
+        source = "random" if arm == SCRATCH else arm
+        return [_transfer(cfg, arm, seed, source, None, extra, data_hash, threads)]
+    command, group = ("train-gan", "gan") if arm in registry.GAN else ("pretrain-ssl", "ssl")
+    # the method's YAML may bring a backbone of its own; a comparison has one for all
+    choices = [f"{group}={arm}", f"data={cfg.data.name}", f"backbone={cfg.backbone.name}"]
+    # overrides may concern either command: each takes those it knows
+    mine = [text for text in extra if not text.startswith("probe.")]
+    composed = compose(command, [*choices, *mine])
+    budget = _scaled(cfg.budget, cfg.supervised_budget) if arm == REFERENCE else cfg.budget
+    engine = replace(cfg.engine, resume="auto", progress=False, threads=threads)
+    trained_cfg = replace(
+        composed, seed=seed, data=cfg.data, backbone=cfg.backbone, budget=budget, engine=engine, eval=cfg.eval
+    )
+    first = _part(cfg, arm, seed, "pretrain", command, trained_cfg, choices, None, data_hash, threads)
+    rest = [text for text in extra if text.startswith("probe.")]
+    return [first, _transfer(cfg, arm, seed, str(first.path), first, rest, data_hash, threads)]
+
+
+def _transfer(
+    cfg: schema.Compare,
+    arm: str,
+    seed: int,
+    weights: str,
+    first: Part | None,
+    extra: list[str],
+    data_hash: str,
+    threads: int,
+) -> Part:
+    choices = [f"data={cfg.data.name}", f"backbone={cfg.backbone.name}"]
+    composed = compose("transfer", [*choices, *extra])
+    use = list(cfg.probe.use)
+    if arm == SCRATCH:
+        use = ["finetune"]  # random init trained on the same labels: a contestant
+    elif arm == "pixels":
+        use = [name for name in use if name != "finetune"]
+    same = {key: getattr(cfg, key) for key in ("labels_per_class", "fractions", "draws", "draws_one_shot")}
+    typed = replace(
+        composed,
+        seed=seed,
+        weights=weights,
+        data=cfg.data,
+        backbone=cfg.backbone,
+        probe=replace(cfg.probe, use=use) if not extra else replace(composed.probe, use=use),
+        engine=replace(cfg.engine, resume="auto", progress=False, threads=threads),
+        **same,
+    )
+    return _part(cfg, arm, seed, "transfer", "transfer", typed, choices, first, data_hash, threads)
+
+
+def _part(
+    cfg: schema.Compare,
+    arm: str,
+    seed: int,
+    stage: str,
+    command: str,
+    typed: Any,
+    choices: list[str],
+    first: Part | None,
+    data_hash: str,
+    threads: int,
+) -> Part:
+    tree = determining(typed)
+    for key in ("root", "pretrain", "train", "test", "labels", "workers"):
+        tree["data"].pop(key)  # the content counts, not where it lies
+    if first:
+        tree["weights"] = first.hash
+    text = json.dumps([command, tree, data_hash, gssl.__version__, threads], sort_keys=True, default=str)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    path = Path(cfg.parts) / f"{arm}-s{seed}-{stage}-{digest}"
+    shell = as_command(command, typed, choices, path)
+    return Part(arm, seed, stage, command, typed, path, digest, first.path if first else None, shell)
+
+
+def _scaled(budget: schema.Budget, share: float) -> schema.Budget:
+    values = {f.name: getattr(budget, f.name) for f in fields(budget)}
+    scaled = {key: value * share if value is not None else None for key, value in values.items()}
+    for key in ("steps", "images"):
+        if scaled[key] is not None:
+            scaled[key] = max(1, round(scaled[key]))
+    return schema.Budget(**scaled)
+
+
+def _quoted(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return "[" + ",".join(_quoted(item) for item in value) + "]"
+    return str(value)
+
+
+def as_command(command: str, cfg: Any, choices: list[str], path: Path) -> str:
+    """The shortest command line that composes `cfg`: the groups chosen and the keys that differ from them."""
+    default = compose(command, choices)
+
+    def differences(now: Any, before: Any, prefix: str) -> list[str]:
+        found = []
+        for field in fields(now):
+            a, b, key = getattr(now, field.name), getattr(before, field.name), f"{prefix}{field.name}"
+            if is_dataclass(a):
+                found += differences(a, b, f"{key}.")
+            elif a != b and key not in ("engine.resume", "engine.progress", "experiment"):
+                found.append(f"{key}={_quoted(a)}")
+        return found
+
+    words = ["gssl", command, *choices, *differences(cfg, default, ""), f"hydra.run.dir={path}"]
+    return " ".join(f"'{word}'" if set(word) & set(" []{}()*?$&|;<>\"") else word for word in words)

@@ -1,0 +1,103 @@
+"""What train-gan and pretrain-ssl share: from a configuration to a trained, exported and recorded run."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gssl.config import registry, schema
+from gssl.data import Batches, Draws, Splits, centre, load_data, sequential
+from gssl.engine import source
+from gssl.engine.device import prepare
+from gssl.engine.dist import rank, world
+from gssl.engine.feed import Feed
+from gssl.engine.loop import Trainer
+from gssl.engine.progress import say
+from gssl.engine.run import Run
+from gssl.method import Context
+
+RECOMPUTE = 2048  # images whose batch statistics the exported backbone carries
+
+Evaluator = Callable[[int], dict[str, float]]
+MakeEvaluator = Callable[[Any, Splits, Draws, Run, torch.device], Evaluator]
+Finish = Callable[[Any, Run, dict[str, Any]], dict[str, Any]]
+
+
+def train(
+    command: str,
+    cfg: schema.PretrainSSL | schema.TrainGAN,
+    family: str,
+    run_dir: Path,
+    make_evaluator: MakeEvaluator,
+    finish: Finish,
+    dry_run: bool,
+) -> float | None:
+    """Train the method `cfg.<family>` in `run_dir`; returns the validation objective.
+
+    `make_evaluator` gives the function that measures during training, `finish` the method's part of result.json
+    out of the last measurement.
+    """
+    method_cfg = getattr(cfg, family)
+    entry = registry.FAMILIES[family][method_cfg.name]
+    device, precision = prepare(cfg.engine)
+    with Run(run_dir, command, cfg) as run:
+        if run.finished:
+            say(f"{run_dir}: finished already")
+            return run.objective
+        splits = load_data(cfg.data, progress=cfg.engine.progress)
+        for warning in splits.summary["warnings"]:
+            say(f"warning: {warning}")
+        draws = Draws(cfg.seed, rank(), world())
+        origin = source.find(cfg.weights)
+        backbone, load_report = source.build(origin, cfg.backbone, cfg.data.size, cfg.seed)
+        trainer = Trainer(run, cfg.engine, cfg.budget, device, precision)
+        context = Context(
+            draws=draws,
+            device=device,
+            size=cfg.data.size,
+            channels=splits.pretrain.channels,
+            classes=len(splits.classes),
+            optimizer=trainer.optimizer,
+        )
+        cls = registry.load(entry.where)
+        # a method that reads labels can only use the labelled part
+        images = splits.train if "label" in cls.needs else splits.pretrain
+        batches = Batches(images, method_cfg.batch_size, draws, device)
+        if batches.size < method_cfg.batch_size:
+            say(f"warning: {len(images)} training images: batches have {batches.size}, not {method_cfg.batch_size}")
+        feed = Feed(batches, images, cls.needs, cfg.data, draws)
+        method = cls(method_cfg, backbone, context)
+        method.to(memory_format=torch.channels_last)
+        method.train()
+        evaluate = make_evaluator(method, splits, draws, run, device)
+        if dry_run:
+            trainer.dry(method, feed)
+            evaluate(0)
+            return None
+        done = trainer.fit(
+            method,
+            feed,
+            draws,
+            images=len(images),
+            title=f"{method_cfg.name} seed {cfg.seed}",
+            evaluate=evaluate,
+            every=cfg.eval.every,
+        )
+        sample = images.subset(draws.permutation("recompute", 0, len(images))[:RECOMPUTE])
+        plain = (centre(b["image"], cfg.data.size, b.get("extent")) for b in sequential(sample, 256, device))
+        size = origin.size or cfg.data.size
+        kind = origin.backbone or cfg.backbone
+        weights = source.export(method, plain, run_dir, method_cfg.name, kind, size, cfg.seed)
+        result: dict[str, Any] = {
+            "method": method_cfg.name,
+            "seed": cfg.seed,
+            "source": origin.record(),
+            "load_report": load_report,
+            "spent": done["spent"],
+            "weights": {"backbone": weights},
+            "data": splits.summary,
+            "backbone": {**vars(kind), "size": size},
+        }
+        run.finish(result | finish(method, run, done["final"]))
+        return run.objective

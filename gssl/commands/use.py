@@ -1,0 +1,105 @@
+"""What one does with a finished run: `gssl sample`, `gssl embed`, `gssl predict`."""
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gssl.config import schema
+from gssl.data import Draws, Images
+from gssl.data.sources.imagefolder import read_folder
+from gssl.engine import source
+from gssl.engine.device import pick_device
+from gssl.engine.files import read_json, sha256, write_text
+from gssl.engine.grid import save_grid
+from gssl.errors import UsageError
+from gssl.nets.generator import Generator
+from gssl.nets.weights import load_into, read_weights
+from gssl.probe.features import extract
+from gssl.probe.finetune import Classifier, predict_proba
+
+BATCH = 256
+
+
+def _described(run: Path, name: str, what: str) -> tuple[Path, dict[str, Any]]:
+    """The weights file `name` of a run and its description, hash checked. Raises UsageError."""
+    if not run.is_dir():
+        raise UsageError(f"{run}: no such run directory; `gssl runs list` shows what there is")
+    file = run / "weights" / f"{name}.safetensors"
+    text = read_json(file.with_suffix(".json"))
+    if not file.is_file() or not text:
+        status = read_json(run / "status.json") or {}
+        kind = f"{status['command']} run, {status['state']}" if status else "no gssl run"
+        raise UsageError(f"{run}: has no {name} ({kind}); {what}")
+    if sha256(file) != text["sha256"]:
+        raise UsageError(f"{file}: its sha256 is not the one on record: damaged or replaced")
+    return file, text
+
+
+def _writable(out: Path, suffix: str) -> None:
+    if out.suffix != suffix:
+        raise UsageError(f"-o {out}: expected a file name that ends in {suffix}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+
+
+def sample(run: Path, n: int, out: Path, seed: int, device: str = "auto") -> dict[str, Any]:
+    """Write a grid of `n` images of a GAN run's generator (its running average) to `out` (.png)."""
+    file, text = _described(run, "generator", "sample a finished `gssl train-gan` run")
+    _writable(out, ".png")
+    target = pick_device(device)
+    network = Generator(text["latent"], text["width"], text["size"], channels=text["channels"])
+    load_into(network, read_weights(file))
+    network.to(target).eval()
+    z = Draws(seed).normal("sample", 0, (n, text["latent"]))
+    with torch.no_grad():
+        images = torch.cat([network(part.to(target)).cpu() for part in z.split(BATCH)])
+    save_grid(images, out)
+    return {"file": str(out), "images": n, "size": text["size"], "seed": seed}
+
+
+def _folder(folder: Path, size: int) -> Images:
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such folder of images")
+    return read_folder(folder, size)
+
+
+def embed(run: Path, folder: Path, out: Path, device: str = "auto") -> dict[str, Any]:
+    """Write features (n, d) float32 and paths of all images below `folder` to `out` (.npz)."""
+    _described(run, "backbone", "embed with a finished train-gan or pretrain-ssl run")
+    _writable(out, ".npz")
+    target = pick_device(device)
+    origin = source.find(str(run))
+    assert origin.backbone is not None and origin.size is not None
+    images = _folder(folder, origin.size)
+    network, _ = source.build(origin, origin.backbone, origin.size, 0)
+    network.to(target, memory_format=torch.channels_last)
+    features = extract(network, images, origin.size, BATCH, target)
+    paths = np.array([images.name(i) for i in range(len(images))])
+    np.savez(out, features=features, paths=paths)
+    return {"file": str(out), "images": len(images), "dim": int(features.shape[1])}
+
+
+def predict(run: Path, folder: Path, out: Path, device: str = "auto") -> dict[str, Any]:
+    """Write path, label and probability of every image below `folder` to `out` (.csv)."""
+    file, text = _described(run, "finetuned", "predict with a `gssl transfer probe.use=[finetune]` run")
+    _writable(out, ".csv")
+    target = pick_device(device)
+    kind = {key: value for key, value in text["backbone"].items() if key != "size"}
+    images = _folder(folder, text["image_size"])
+    backbone = source.build_backbone(schema.Backbone(**kind), text["backbone"]["size"])
+    network = Classifier(backbone, len(text["classes"]), Draws(0))
+    load_into(network, read_weights(file, prefixes=()), ignore=())
+    network.to(target, memory_format=torch.channels_last).eval()
+    sure: Tensor = predict_proba(network, images, text["image_size"], target)
+    table = io.StringIO()
+    rows = csv.writer(table, lineterminator="\n")
+    rows.writerow(["path", "label", "probability"])
+    for i, row in enumerate(sure):
+        best = int(row.argmax())
+        rows.writerow([images.name(i), text["classes"][best], f"{float(row[best]):.4f}"])
+    write_text(out, table.getvalue())
+    return {"file": str(out), "images": len(images), "classes": text["classes"]}
