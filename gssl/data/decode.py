@@ -1,0 +1,205 @@
+"""From files or arrays to uint8 images in the cache.
+
+Stored at native size, except that an image whose short side is more than twice the training size is shrunk
+(antialiased) to that: crops cut from there still see enough pixels, and nothing is ever enlarged.
+"""
+
+import os
+import sys
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from gssl.data.cache import Writer, image_hash
+
+R = TypeVar("R")
+CHUNK = 64  # images per task: small enough for a smooth bar, large enough to hide the hand-over
+GREY = ("1", "L", "LA", "La", "I", "F")  # and every I;16 variant
+
+
+def threads(workers: int) -> int:
+    """data.workers as a number of threads; 0 means one per core."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return workers or cores
+
+
+def target(width: int, height: int, size: int) -> tuple[int, int]:
+    """Stored (width, height): native, or the short side at 2 * size where it is longer than that."""
+    short = min(width, height)
+    if short <= 2 * size:
+        return width, height
+    scale = 2 * size / short
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def decode(path: str, size: int) -> np.ndarray:
+    """uint8 (h, w, c): upright (EXIF), c = 1 for grey files, else 3, transparency over white.
+
+    16-bit grey keeps its high byte; float grey is [0, 1] or [0, 255]. Any error of Pillow passes through.
+    """
+    with Image.open(path) as image:
+        width, height = target(*image.size, size)
+        if (width, height) != image.size:
+            image.draft(None, (2 * width, 2 * height))  # a JPEG decodes to a fraction of its size
+        image.load()
+        flat = _flatten(_upright(image))
+        goal = target(*flat.size, size)
+        if goal != flat.size:
+            flat = flat.resize(goal, Image.Resampling.LANCZOS, reducing_gap=3.0)
+        array = np.array(flat)
+    return array[:, :, None] if array.ndim == 2 else array
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # malformed EXIF raises anything, SyntaxError included; the pixels are fine
+        return image
+
+
+def _flatten(image: Image.Image) -> Image.Image:
+    """Mode L or RGB."""
+    mode = image.mode
+    if mode in ("L", "RGB") and "transparency" not in image.info:
+        return image
+    if mode.startswith("I;16") or mode in ("I", "F"):
+        values = np.asarray(image).astype(np.float64)
+        if mode == "F":
+            values = values * 255 if values.max(initial=0) <= 1 else values
+        elif mode != "I" or values.max(initial=0) > 255:
+            values = values // 256
+        return Image.fromarray(np.nan_to_num(values).clip(0, 255).astype(np.uint8))
+    if "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, rgba).convert("L" if mode in GREY else "RGB")
+    return image.convert("L" if mode in GREY else "RGB")
+
+
+def write_files(writer: Writer, paths: Sequence[str], size: int, workers: int, progress: bool) -> None:
+    """Decode `paths` into the entry.
+
+    meta: `broken`, a list of [position in paths, reason]; arrays: `kept`, the other positions.
+    """
+    broken: list[tuple[int, str]] = []
+    kept: list[int] = []
+
+    def work(start: int) -> list[tuple[np.ndarray, bytes] | str]:
+        return [_try_decode(path, size) for path in paths[start : start + CHUNK]]
+
+    title = f"decoding {len(paths):,} images"
+    # caught here, not in the threads, which share the filters: odd metadata is not the user's problem
+    with warnings.catch_warnings(), bar(title, len(paths), progress) as advance:
+        warnings.simplefilter("ignore")
+        for start, results in _windowed(work, range(0, len(paths), CHUNK), threads(workers)):
+            for position, result in enumerate(results, start):
+                if isinstance(result, str):
+                    broken.append((position, result))
+                else:
+                    kept.append(position)
+                    writer.add([result[0]], [result[1]])
+            advance(len(results))
+    writer.finish({"broken": broken}, {"kept": np.array(kept, dtype=np.int64)})
+
+
+def _try_decode(path: str, size: int) -> tuple[np.ndarray, bytes] | str:
+    try:
+        image = decode(path, size)
+        return image, image_hash(image)
+    except Exception as error:  # Pillow raises anything on malformed files, even struct.error
+        return f"{type(error).__name__}: {error}"
+
+
+def write_arrays(
+    writer: Writer,
+    parts: Iterable[tuple[str, np.ndarray, np.ndarray]],
+    classes: list[str],
+    size: int,
+    workers: int,
+) -> None:
+    """Store parts (name, uint8 (N, H, W[, C]), int64 labels (N,)) one after another.
+
+    meta: `counts` per part, `classes` (read last, so `parts` may fill it); arrays: `labels` of all parts.
+    """
+    counts: dict[str, int] = {}
+    labels: list[np.ndarray] = []
+    for name, images, part_labels in parts:
+        images = images[..., None] if images.ndim == 3 else images
+        counts[name] = len(images)
+        labels.append(np.asarray(part_labels, dtype=np.int64))
+
+        def work(start: int, images: np.ndarray = images) -> list[tuple[np.ndarray, bytes]]:
+            small = [_shrink(image, size) for image in images[start : start + CHUNK]]
+            return [(image, image_hash(image)) for image in small]
+
+        for _, results in _windowed(work, range(0, len(images), CHUNK), threads(workers)):
+            writer.add([image for image, _ in results], [content for _, content in results])
+    writer.finish({"counts": counts, "classes": classes}, {"labels": np.concatenate(labels)})
+
+
+def _shrink(image: np.ndarray, size: int) -> np.ndarray:
+    height, width, channels = image.shape
+    goal = target(width, height, size)
+    if goal == (width, height):
+        return image
+    pil = Image.fromarray(np.ascontiguousarray(image[:, :, 0] if channels == 1 else image))
+    return np.array(pil.resize(goal, Image.Resampling.LANCZOS)).reshape(goal[1], goal[0], channels)
+
+
+def estimate(paths: Sequence[str], size: int, sample: int = 256) -> int:
+    """About how many bytes the decoded images take: headers of at most `sample` files, plus a margin."""
+    step = max(1, len(paths) // sample)
+    sizes = []
+    for path in paths[::step]:
+        try:
+            with Image.open(path) as image:
+                width, height = target(*image.size, size)
+                sizes.append(width * height * (1 if image.mode in GREY else 3))
+        except Exception:
+            continue  # counted among the broken ones later
+    return int(np.mean(sizes) * len(paths) * 1.1) + 2**24 if sizes else 0
+
+
+def _windowed(work: Callable[[int], R], starts: Iterable[int], count: int) -> Iterator[tuple[int, R]]:
+    """Results in order, computed by `count` threads that run ahead by a bounded number of tasks.
+
+    Threads, not processes: Pillow frees the interpreter lock while it decodes, and nothing needs pickling.
+    """
+    with ThreadPoolExecutor(count) as pool:
+        waiting: deque[tuple[int, Future[R]]] = deque()
+        try:
+            for start in starts:
+                waiting.append((start, pool.submit(work, start)))
+                if len(waiting) > 4 * count:
+                    first, future = waiting.popleft()
+                    yield first, future.result()
+            while waiting:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+@contextmanager
+def bar(text: str, total: int, progress: bool) -> Iterator[Callable[[int], None]]:
+    """A progress bar on stderr where that is a terminal, else one line; nothing unless `progress`.
+
+    Yields a function that is called with the number of images done since its last call.
+    """
+    if progress and sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import Progress
+
+        with Progress(console=Console(stderr=True), transient=True) as display:
+            task = display.add_task(text, total=total)
+            yield lambda count: display.advance(task, count)
+    else:
+        if progress:
+            print(text, file=sys.stderr, flush=True)
+        yield lambda count: None

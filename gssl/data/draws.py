@@ -1,0 +1,71 @@
+"""Every random number is a function of (seed, purpose, step): no generator is ever saved or resumed."""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+
+def digest(*parts: object, size: int = 16) -> bytes:
+    """blake2b of the parts, each framed by its length, so that ("ab", "c") and ("a", "bc") differ."""
+    state = hashlib.blake2b(digest_size=size)
+    for part in parts:
+        raw = part if isinstance(part, bytes) else str(part).encode(errors="surrogateescape")
+        state.update(len(raw).to_bytes(8, "little") + raw)
+    return state.digest()
+
+
+class Draws:
+    """Counter-based randomness (Philox): drawn on the CPU for the whole global batch and sliced by rank.
+
+    The key (128 bits) is made from `seed` and `purpose`; `step` is the highest of the counter's four 64-bit
+    words, so streams of different steps are 2^192 blocks apart and never overlap.
+    `purpose` is any string; two uses that must be independent need different purposes.
+    """
+
+    def __init__(self, seed: int, rank: int = 0, world: int = 1) -> None:
+        assert 0 <= rank < world
+        self.seed, self.rank, self.world = seed, rank, world
+        self._keys: dict[str, np.ndarray] = {}
+
+    def generator(self, purpose: str, step: int = 0) -> np.random.Generator:
+        """A fresh generator at the beginning of the stream (seed, purpose, step); the same on every rank."""
+        key = self._keys.get(purpose)
+        if key is None:
+            key = np.frombuffer(digest("draws", self.seed, purpose), dtype="<u8")
+            self._keys[purpose] = key
+        counter = np.array([0, 0, 0, step], dtype=np.uint64)
+        return np.random.Generator(np.random.Philox(counter=counter, key=key))
+
+    def uniform(
+        self, purpose: str, step: int, shape: Sequence[int], low: float = 0.0, high: float = 1.0
+    ) -> torch.Tensor:
+        """float32 in [low, high]; shape[0] counts local rows, world * shape[0] rows are drawn."""
+        values = self.generator(purpose, step).random(self._whole(shape), dtype=np.float32)
+        if (low, high) != (0.0, 1.0):
+            values *= np.float32(high - low)
+            values += np.float32(low)
+        return self._local(values, shape)
+
+    def normal(self, purpose: str, step: int, shape: Sequence[int]) -> torch.Tensor:
+        """float32, standard normal; rows as in `uniform`."""
+        values = self.generator(purpose, step).standard_normal(self._whole(shape), dtype=np.float32)
+        return self._local(values, shape)
+
+    def permutation(self, purpose: str, step: int, n: int) -> np.ndarray:
+        """int64 (n,): a permutation of range(n), the same on every rank."""
+        return self.generator(purpose, step).permutation(n)
+
+    def reseed(self, step: int) -> None:
+        """Seed torch's global generators (dropout) from (seed, rank, step).
+
+        32 bits, because torch's CPU generator keeps no more of its seed.
+        """
+        torch.manual_seed(int.from_bytes(digest(self.seed, "torch", self.rank, step, size=4), "little"))
+
+    def _whole(self, shape: Sequence[int]) -> tuple[int, ...]:
+        return (self.world * shape[0], *shape[1:])
+
+    def _local(self, values: np.ndarray, shape: Sequence[int]) -> torch.Tensor:
+        return torch.from_numpy(values[self.rank * shape[0] : (self.rank + 1) * shape[0]])

@@ -1,0 +1,91 @@
+"""One split of a data set: labels in memory, pixels in the memory-mapped store."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from gssl.data.cache import Store
+from gssl.data.draws import digest
+
+
+@dataclass(eq=False)
+class Images:
+    """Images `rows` of `store`, in that order. Light; pickles as the store's path and the rows.
+
+    labels: int64 (N,), -1 where unknown. classes: their names, [] where there are no labels.
+    names: where each image came from (paths) or None, for messages only.
+    hash: hex, of pixels, labels, order and class names.
+    """
+
+    store: Store = field(repr=False)
+    rows: np.ndarray = field(repr=False)
+    labels: np.ndarray = field(repr=False)
+    classes: list[str]
+    names: np.ndarray | None = field(default=None, repr=False)
+    hash: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.rows = np.asarray(self.rows, dtype=np.int64)
+        self.labels = np.asarray(self.labels, dtype=np.int64)
+        assert self.rows.shape == self.labels.shape
+        parts = (self.store.hashes[self.rows].tobytes(), self.labels.tobytes(), "\0".join(self.classes))
+        self.hash = digest("images", *parts).hex()
+
+    @property
+    def channels(self) -> int:
+        """1 (all images of the store are grey) or 3."""
+        return self.store.channels
+
+    @property
+    def shape(self) -> tuple[int, int] | None:
+        """(height, width) of every image, or None where they differ and batches are padded."""
+        return tuple(self.store.shapes[0].tolist()) if self.store.uniform else None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the pixels."""
+        return int((self.store.offsets[self.rows + 1] - self.store.offsets[self.rows]).sum())
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def subset(self, indices: np.ndarray) -> "Images":
+        """The images at `indices`, int64 (M,), in that order; nothing is copied but labels."""
+        indices = np.asarray(indices, dtype=np.int64)
+        names = None if self.names is None else self.names[indices]
+        return Images(self.store, self.rows[indices], self.labels[indices], self.classes, names)
+
+    def unlabelled(self) -> "Images":
+        """The same images with every label forgotten."""
+        return Images(self.store, self.rows, np.full(len(self), -1), [], self.names)
+
+    def name(self, index: int) -> str:
+        """Where image `index` came from, for messages."""
+        return f"#{self.rows[index]}" if self.names is None else str(self.names[index])
+
+    def image_hashes(self) -> np.ndarray:
+        """Content hashes, one 16-byte void (N,): equal pixels, equal hash."""
+        return np.ascontiguousarray(self.store.hashes[self.rows]).view(f"V{self.store.hashes.shape[1]}")[:, 0]
+
+    def fetch(self, indices: np.ndarray) -> dict[str, torch.Tensor]:
+        """The batch at `indices` (B,) on the CPU.
+
+        image: uint8 (B, C, H, W), a channels-last view; label, index: int64 (B,). Where sizes differ, images
+        stand in the upper left corner of a zero canvas and extent, int64 (B, 2), has true heights and widths.
+        """
+        indices = np.asarray(indices, dtype=np.int64)
+        rows = self.rows[indices]
+        batch = {"label": torch.from_numpy(self.labels[indices]), "index": torch.from_numpy(indices.copy())}
+        if self.store.uniform:
+            pixels = np.take(self.store.pixels, rows, axis=0)
+        else:
+            extent = self.store.shapes[rows].astype(np.int64)
+            height, width = extent.max(axis=0)
+            pixels = np.zeros((len(rows), height, width, self.channels), dtype=np.uint8)
+            for canvas, row, (h, w) in zip(pixels, rows, extent.tolist(), strict=True):
+                canvas[:h, :w] = self.store.image(row)
+            batch["extent"] = torch.from_numpy(extent)
+        # stays channels-last: a copy to NCHW costs more than grid_sample gains from it
+        batch["image"] = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+        return batch

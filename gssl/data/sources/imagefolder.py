@@ -1,0 +1,227 @@
+"""Images in folders: class folders or a CSV with labels, and a folder of unlabelled images beside them.
+
+data.root has `train/` (and `test/`, `val/`), or class folders, or is a flat folder without labels.
+data.pretrain, data.train and data.test name other folders, relative to data.root or the working directory.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gssl.config import schema
+from gssl.data import cache, decode
+from gssl.data.images import Images
+from gssl.data.sources import Source, labels_csv
+from gssl.errors import UsageError
+
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jp2", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"),
+    *(".ppm", ".pgm", ".pbm", ".pnm"),
+)
+
+
+@dataclass
+class Listing:
+    """Files of one part below `root` and what is known about them; label None: unlabelled."""
+
+    key: str  # the configuration key that led here
+    root: Path
+    names: list[str]
+    labels: list[str | None]
+    groups: list[str] | None = None
+
+
+def read(cfg: schema.Data, progress: bool = False) -> Source:
+    """Images of `data=imagefolder`, decoded once.
+
+    Errors: UsageError for a missing folder, no images, a wrong CSV, a class that only the test or validation
+    part has, and (data.on_error=stop) broken files.
+    """
+    warnings: list[str] = []
+    listings = _find(cfg, warnings)
+    classes = sorted({label for label in listings["train"].labels if label is not None})
+    loaded: dict[str, Images] = {}
+    skipped: list[str] = []
+    keys: list[str] = []
+    groups: np.ndarray | None = None
+    for part, listing in listings.items():
+        if part in ("val", "test"):
+            _check_classes(part, listing, classes, listings["train"])
+        names = [] if part == "pretrain" else classes
+        images, hashes, kept = _load(listing, names, cfg.size, cfg.workers, cfg.on_error, progress, skipped)
+        loaded[part] = images
+        if part == "train":
+            keys = [hashes[i] for i in kept]
+            groups = None if listing.groups is None else np.array(listing.groups)[kept]
+    test, pretrain, val = (loaded.get(part) for part in ("test", "pretrain", "val"))
+    return Source(loaded["train"], test, keys, pretrain, val, groups, skipped, warnings)
+
+
+def read_folder(folder: Path, size: int) -> Images:
+    """All images below `folder`, at any depth and without labels, for networks of `size` pixels.
+
+    Errors: UsageError where there are none or where files are broken.
+    """
+    listing = Listing("folder", folder, _images_below(folder, []), [])
+    if not listing.names:
+        raise UsageError(f"{folder}: no images in it; expected files that end in {', '.join(SUFFIXES[:4])} or the like")
+    listing.labels = [None] * len(listing.names)
+    return _load(listing, [], size, 0, "stop", False, [])[0]
+
+
+def _find(cfg: schema.Data, warnings: list[str]) -> dict[str, Listing]:
+    """What is where: `train` and, where given, `val`, `test` and `pretrain`."""
+    root = _folder("root", cfg.root, None)
+    pretrain, train, test = (_folder(key, getattr(cfg, key), root) for key in ("pretrain", "train", "test"))
+    csv = labels_csv.find(cfg.labels, train, root)
+    key = "data.train" if train else "data.root"
+    val = None
+    if root is not None and csv is None:
+        test = test or _child(root, "test")
+        if train is None:
+            train = _child(root, "train") or root
+            val = _child(root, "val") if train != root else None
+    found: dict[str, Listing] = {}
+    if csv is not None:
+        base = train or root or csv.parent
+        for part, rows in labels_csv.read(csv).items():
+            found[part] = Listing("data.labels", base, rows.names, rows.labels, rows.groups or None)
+        torn = set(found["train"].groups or []) & set("test" in found and found["test"].groups or [])
+        if torn:
+            warnings.append(
+                f"data.labels: {len(torn)} groups are in train and in test: {_some(sorted(torn))}"
+            )
+    elif train is not None:
+        found["train"] = _labelled(key, train, [pretrain, test, val], warnings)
+        if val is not None:
+            found["val"] = _labelled(key, val, [], warnings)
+    elif pretrain is not None:  # nothing has labels: these images themselves are divided
+        return {"train": _unlabelled(pretrain)}
+    else:
+        raise UsageError(
+            "data.root: no folder given; expected a folder of class folders, or one with train/ and test/,"
+            " e.g. data.root=photos (data.train, data.test and data.pretrain may name separate folders)"
+        )
+    if test is not None and "test" not in found:
+        found["test"] = _labelled("data.test" if cfg.test else key, test, [], warnings)
+    if pretrain is not None:
+        found["pretrain"] = _unlabelled(pretrain)
+    return found
+
+
+def _folder(key: str, value: str | None, root: Path | None) -> Path | None:
+    if value is None:
+        return None
+    path = Path(value).expanduser()
+    if root is not None and (root / path).is_dir():  # an absolute path stays what it is
+        path = root / path
+    if not path.is_dir():
+        raise UsageError(f"data.{key}: {path} is not a folder; give a folder that holds images")
+    return path
+
+
+def _child(root: Path, name: str) -> Path | None:
+    return root / name if (root / name).is_dir() else None
+
+
+def _labelled(key: str, root: Path, exclude: list[Path | None], warnings: list[str]) -> Listing:
+    """Class folders, their images at any depth; a folder that has only loose images is unlabelled."""
+    names = _images_below(root, [folder for folder in exclude if folder not in (None, root)])
+    classed = [name for name in names if "/" in name]
+    if not names:
+        raise UsageError(
+            f"{key}: no images below {root}; expected one folder per class with files that end in"
+            f" {', '.join(SUFFIXES[:4])} or the like"
+        )
+    if not classed:
+        return Listing(key, root, names, [None] * len(names))
+    if len(classed) < len(names):
+        warnings.append(
+            f"{key}: {len(names) - len(classed)} images directly in {root} have no class: left out"
+        )
+    return Listing(key, root, classed, [name.split("/", 1)[0] for name in classed])
+
+
+def _unlabelled(root: Path) -> Listing:
+    names = _images_below(root, [])
+    if not names:
+        raise UsageError(f"data.pretrain: no images below {root}; expected image files at any depth")
+    return Listing("data.pretrain", root, names, [None] * len(names))
+
+
+def _images_below(root: Path, exclude: list[Path]) -> list[str]:
+    """Paths relative to `root` with forward slashes, sorted; nothing hidden, every folder once."""
+    names: list[str] = []
+    seen = {folder.resolve() for folder in exclude}
+    for folder, subfolders, files in os.walk(root, followlinks=True):
+        real = Path(folder).resolve()
+        if real in seen:  # excluded, or a link that leads back
+            subfolders.clear()
+            continue
+        seen.add(real)
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        below = os.path.relpath(folder, root).replace(os.sep, "/")
+        prefix = "" if below == "." else f"{below}/"
+        names += [
+            prefix + name for name in files if not name.startswith(".") and name.lower().endswith(SUFFIXES)
+        ]
+    return sorted(names)
+
+
+def _check_classes(part: str, listing: Listing, classes: list[str], train: Listing) -> None:
+    if classes and None in listing.labels:
+        raise UsageError(
+            f"{listing.key}: the {part} images in {listing.root} have no class; expected one folder per class"
+            f" (or leave that folder out: data.root=null and data.train={train.root})"
+        )
+    unknown = sorted({label for label in listing.labels if label is not None} - set(classes))
+    if unknown:
+        raise UsageError(
+            f"{listing.key}: the {part} images in {listing.root} have classes that the training images in"
+            f" {train.root} do not have: {_some(unknown)}; rename or remove them, or add training images"
+        )
+
+
+def _load(
+    listing: Listing,
+    classes: list[str],
+    size: int,
+    workers: int,
+    on_error: str,
+    progress: bool,
+    skipped: list[str],
+) -> tuple[Images, list[str], np.ndarray]:
+    """(readable images, content hash of every file, positions of the readable ones)."""
+    paths = cache.join(listing.root, listing.names)
+    hashes = cache.contents(
+        listing.root,
+        listing.names,
+        decode.threads(workers),
+        lambda count: decode.bar(f"reading {count:,} files", count, progress),
+    )
+    store = cache.entry(
+        cache.entry_key("files", size, *hashes),
+        lambda: decode.estimate(paths, size),
+        lambda writer: decode.write_files(writer, paths, size, workers, progress),
+    )
+    broken = [f"{paths[i]} ({_line(reason)})" for i, reason in store.meta["broken"]]
+    if broken and (on_error == "stop" or len(store) == 0):
+        raise UsageError(
+            f"{listing.key}: {len(broken)} of {len(paths)} images cannot be read: {_some(broken)}; repair or"
+            " remove them, or leave them out with data.on_error=skip"
+        )
+    skipped += broken
+    kept = store.array("kept")
+    number = {name: i for i, name in enumerate(classes)}
+    labels = np.array([number.get(label or "", -1) for label in listing.labels], dtype=np.int64)
+    return Images(store, np.arange(len(store)), labels[kept], classes, np.array(paths)[kept]), hashes, kept
+
+
+def _line(reason: str) -> str:
+    return " ".join(reason.split())
+
+
+def _some(items: list[str], count: int = 3) -> str:
+    return ", ".join(items[:count]) + (f" and {len(items) - count} more" if len(items) > count else "")

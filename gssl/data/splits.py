@@ -1,0 +1,239 @@
+"""Splits: which image is trained on, chosen on and tested on. Every side is decided by seeded hashes."""
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+
+from gssl.config import registry, schema
+from gssl.data.draws import Draws, digest
+from gssl.data.images import Images
+from gssl.data.sources import Source
+from gssl.errors import UsageError
+
+
+@dataclass(eq=False)
+class Splits:
+    """The parts of a data set; disjoint, except that `pretrain` is `train` where no other images are given.
+
+    pretrain: what GANs and SSL train on, labels may be -1; never validation images of the same source.
+    train, val: labelled; every choice is made on val. hash: hex, of all parts including the test part.
+    summary: JSON-able counts, hashes, `warnings` to print and `skipped` files.
+    test_openings: calls of `open_test` so far.
+    """
+
+    pretrain: Images
+    train: Images
+    val: Images
+    classes: list[str]
+    hash: str
+    summary: dict[str, Any]
+    _test: Images = field(repr=False)
+    test_openings: int = 0
+
+    @property
+    def labelled(self) -> Images:
+        """The labels that a probe may use: train and val together, for probes make their own choices by folds.
+
+        A validation folder that the source brings stays out of it.
+        """
+        a, b = self.train, self.val
+        if a.store is not b.store:
+            return a
+        names = None if a.names is None or b.names is None else np.concatenate([a.names, b.names])
+        rows, labels = np.concatenate([a.rows, b.rows]), np.concatenate([a.labels, b.labels])
+        return Images(a.store, rows, labels, a.classes, names)
+
+    def open_test(self) -> Images:
+        """The test images: the only way to them, and counted."""
+        self.test_openings += 1
+        return self._test
+
+
+def load_data(cfg: schema.Data, progress: bool = False) -> Splits:
+    """Read, decode and split what `cfg` names.
+
+    progress: a bar on stderr while images are decoded. Errors: UsageError that names the key.
+    """
+    if cfg.name not in registry.DATA:
+        near = difflib.get_close_matches(cfg.name, registry.DATA, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise UsageError(f"data.name: {cfg.name} is none of {', '.join(registry.DATA)}{hint}")
+    source: Source = registry.load(registry.DATA[cfg.name])(cfg, progress)
+    return make_splits(cfg, source)
+
+
+def make_splits(cfg: schema.Data, source: Source) -> Splits:
+    """Test part (where the source has none), validation part and limits.
+
+    The test part is decided for each image (or group) by its own hash alone, so added files move no other
+    file; the validation part has exact shares per class.
+    """
+    pool, groups, test = source.train, source.groups, source.test
+    warnings = list(source.warnings)
+    units = np.array(source.keys) if groups is None else groups
+    if test is None:
+        chances = _chances(units, cfg.split_seed, "test")
+        chosen = threshold_split(pool.labels, chances, cfg.test_fraction, tie_classes=groups is None)
+        _check_sides(chosen, "data.test_fraction", "test", groups)
+        test = pool.subset(np.flatnonzero(chosen))
+        pool, units = pool.subset(np.flatnonzero(~chosen)), units[~chosen]
+    if source.val is None:
+        chances = _chances(units, cfg.split_seed, "val")
+        chosen = exact_split(pool.labels, chances, cfg.val_fraction, None if groups is None else units)
+        _check_sides(chosen, "data.val_fraction", "validation", groups)
+        train, val = pool.subset(np.flatnonzero(~chosen)), pool.subset(np.flatnonzero(chosen))
+    else:
+        train, val = pool, source.val
+    train, val, test = (_limited(part, cfg) for part in (train, val, test))
+    pretrain = train if source.pretrain is None else _limited(source.pretrain, cfg)
+    classes = pool.classes
+    for name, part in (("train", train), ("val", val), ("test", test)):
+        missing = sorted(set(range(len(classes))) - set(part.labels.tolist()))
+        if missing:
+            warnings.append(
+                f"{len(missing)} classes have no {name} image, the first is {classes[missing[0]]}"
+            )
+    seen = {"train": train, "val": val} | ({} if pretrain is train else {"pretrain": pretrain})
+    for name, part in seen.items():
+        warnings += _duplicates(name, part, test)
+    parts = {"pretrain": pretrain, "train": train, "val": val, "test": test}
+    summary: dict[str, Any] = {
+        "name": cfg.name,
+        "size": cfg.size,
+        "channels": train.channels,
+        "classes": classes,
+        "counts": {name: len(part) for name, part in parts.items()},
+        "hashes": {name: part.hash for name, part in parts.items()},
+        "hash": digest("splits", *(part.hash for part in parts.values())).hex(),
+        "warnings": warnings,
+        "skipped": source.skipped,
+    }
+    return Splits(pretrain, train, val, classes, summary["hash"], summary, test)
+
+
+def threshold_split(
+    labels: np.ndarray, chances: np.ndarray, fraction: float, tie_classes: bool = True
+) -> np.ndarray:
+    """bool (N,): the images whose own chance in [0, 1) is below `fraction`, independent of all others.
+
+    tie_classes: a class with distinct chances that would lie on one side gives its extreme to the other.
+    """
+    chosen = chances < fraction
+    scopes = [labels == label for label in np.unique(labels)] if tie_classes else [np.ones(len(labels), bool)]
+    for members in scopes:
+        own = chances[members]
+        if own.min() == own.max():  # one image, or copies of one: it cannot be on both sides
+            chosen &= ~members
+            continue
+        if not chosen[members].any():
+            chosen |= members & (chances == own.min())
+        elif chosen[members].all():
+            chosen &= ~(members & (chances == own.max()))
+    return chosen
+
+
+def exact_split(
+    labels: np.ndarray, chances: np.ndarray, fraction: float, groups: np.ndarray | None = None
+) -> np.ndarray:
+    """bool (N,): the nearest whole number to `fraction` of each class, in order of chance.
+
+    At least one and not all of every class that has two or more images. Groups (N,) are never torn: they are
+    taken in order of chance where they bring the counts per class nearer to their targets.
+    """
+    _, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    targets = np.where(counts > 1, np.clip(np.round(fraction * counts), 1, np.maximum(counts - 1, 1)), 0)
+    if groups is None:
+        return _rank_in_class(codes, chances) < targets[codes]
+    names, first, group_codes = np.unique(groups, return_index=True, return_inverse=True)
+    sizes = np.zeros((len(names), len(counts)))
+    np.add.at(sizes, (group_codes, codes), 1)
+    left, taken = targets.astype(float), np.zeros(len(names), dtype=bool)
+    for group in np.argsort(chances[first], kind="stable"):
+        if np.abs(left - sizes[group]).sum() < np.abs(left).sum():
+            taken[group] = True
+            left -= sizes[group]
+    if not taken.any() and len(names) > 1:  # every group is far larger than the target
+        taken[sizes.sum(axis=1).argmin()] = True
+    return taken[group_codes]
+
+
+def label_subset(
+    labels: np.ndarray, per_class: int | None, fraction: float | None, seed: int, draw: int
+) -> np.ndarray:
+    """Sorted int64 indices into `labels` (N,): so many per class, a fraction of each, or (both None) all.
+
+    Stratified; of the same (seed, draw) smaller subsets lie in larger ones. Unlabelled images (-1) never
+    count. A fraction takes at least one image of each class.
+    Errors: UsageError where a class has fewer than `per_class` images.
+    """
+    assert per_class is None or fraction is None
+    known = np.flatnonzero(labels >= 0)
+    if len(known) == 0:
+        raise UsageError("data: there are no labelled training images; give class folders or data.labels")
+    _, codes, counts = np.unique(labels[known], return_inverse=True, return_counts=True)
+    if per_class is not None and per_class > counts.min():
+        raise UsageError(
+            f"labels_per_class: {per_class} asked for, but the smallest class has {counts.min()} labelled"
+            f" training images; use at most {counts.min()}"
+        )
+    if per_class is None and fraction is None:
+        return known
+    chances = Draws(seed).generator(f"labels/{draw}").random(len(known))
+    takes = (
+        np.full(len(counts), per_class) if fraction is None else np.maximum(np.round(fraction * counts), 1)
+    )
+    return known[_rank_in_class(codes, chances) < takes[codes]]
+
+
+def _rank_in_class(codes: np.ndarray, chances: np.ndarray) -> np.ndarray:
+    """int64 (N,): each image's place among its class when ordered by chance."""
+    order = np.lexsort((np.arange(len(codes)), chances, codes))
+    starts = np.searchsorted(codes[order], codes[order])
+    ranks = np.empty(len(codes), dtype=np.int64)
+    ranks[order] = np.arange(len(codes)) - starts
+    return ranks
+
+
+def _chances(units: Iterable[str | bytes], seed: int, purpose: str) -> np.ndarray:
+    """float64 (N,) in [0, 1): a seeded hash of each unit."""
+    start = blake2b(digest(purpose, seed), digest_size=8)  # copied per unit: a third of the time of a new one
+    raw = bytearray()
+    for unit in units:
+        state = start.copy()
+        state.update(unit if isinstance(unit, bytes) else unit.encode(errors="surrogateescape"))
+        raw += state.digest()
+    return np.frombuffer(raw, dtype="<u8").astype(np.float64) / 2.0**64
+
+
+def _limited(images: Images, cfg: schema.Data) -> Images:
+    """At most data.limit images, in proportion to the classes; lower limits take a part of higher ones'."""
+    if cfg.limit is None or len(images) <= cfg.limit:
+        return images
+    _, codes, counts = np.unique(images.labels, return_inverse=True, return_counts=True)
+    ranks = _rank_in_class(codes, _chances(images.image_hashes().tolist(), cfg.split_seed, "limit"))
+    order = np.lexsort((codes, (ranks + 0.5) / counts[codes]))
+    return images.subset(np.sort(order[: cfg.limit]))
+
+
+def _check_sides(chosen: np.ndarray, key: str, what: str, groups: np.ndarray | None) -> None:
+    if chosen.any() and not chosen.all():
+        return
+    why = "images of one group stay together" if groups is not None else "no class has two different images"
+    raise UsageError(
+        f"{key}: {len(chosen)} images cannot be divided into training and {what} images ({why}); add images"
+        " or give the parts yourself (data.train and data.test, or a split column in data.labels)"
+    )
+
+
+def _duplicates(name: str, part: Images, test: Images) -> list[str]:
+    """A warning where exactly the same pixels are in `part` and in the test part."""
+    where = {content: i for i, content in enumerate(part.image_hashes().tolist())}
+    same = [(where[content], i) for i, content in enumerate(test.image_hashes().tolist()) if content in where]
+    if not same:
+        return []
+    first = ", ".join(f"{test.name(j)} = {part.name(i)}" for i, j in same[:3])
+    return [f"{len(same)} test images are also in {name}, pixel for pixel: {first}"]

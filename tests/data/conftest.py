@@ -1,0 +1,67 @@
+"""A cache of its own for every test, a configuration and a folder of small images."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gssl.config import schema
+
+
+@pytest.fixture(autouse=True)
+def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("GSSL_CACHE", str(folder))
+    return folder
+
+
+@pytest.fixture
+def cfg() -> Callable[..., schema.Data]:
+    def make(**changes: Any) -> schema.Data:
+        values: dict[str, Any] = {
+            "name": "imagefolder",
+            "root": None,
+            "size": 16,
+            "pretrain": None,
+            "train": None,
+            "test": None,
+            "labels": None,
+            "val_fraction": 0.2,
+            "test_fraction": 0.25,
+            "split_seed": 0,
+            "limit": None,
+            "on_error": "stop",
+            "workers": 1,
+            "views": None,
+        }
+        return schema.Data(
+            **{key: str(v) if isinstance(v, Path) else v for key, v in (values | changes).items()}
+        )
+
+    return make
+
+
+@pytest.fixture
+def paint() -> Callable[..., Path]:
+    """Save a small image of noise that its path determines."""
+
+    def save(path: Path, size: tuple[int, int] = (12, 10), grey: bool = False) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        seed = list("/".join(path.parts[-3:]).encode())
+        shape = (size[1], size[0]) if grey else (size[1], size[0], 3)
+        Image.fromarray(np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)).save(path)
+        return path
+
+    return save
+
+
+@pytest.fixture
+def folders(paint: Callable[..., Path], tmp_path: Path) -> Path:
+    """Three class folders of 12 images."""
+    for label in "cab":
+        for i in range(12):
+            paint(tmp_path / "photos" / label / f"{i:02}.png")
+    return tmp_path / "photos"
