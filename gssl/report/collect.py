@@ -1,0 +1,268 @@
+"""Reads run directories: plain files in, `Run` records out. Nothing is judged here.
+
+A run directory holds status.json, config.yaml, environment.json, metrics.jsonl, samples/*.png and, when it
+finished, result.json; those that `compare` made also hold part.json (schema gssl.part/1: arm, seed, stage,
+command, depends).
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from gssl.errors import UsageError
+
+MARKS = ("result.json", "status.json", "part.json")  # a directory with none of them is no run
+# Keys of a configuration that cannot tell two arms apart.
+ASIDE = ("seed", "weights", "engine", "experiment", "eval")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run directory as it lies on the disk. `state` is "finished" only with a readable result.json."""
+
+    path: Path
+    arm: str
+    seed: int | None
+    stage: str  # pretrain | transfer
+    state: str  # finished | failed | interrupted | running | missing
+    error: str | None
+    command: str
+    result: dict[str, Any] = field(repr=False)
+    environment: dict[str, Any] = field(repr=False)
+    config: dict[str, Any] = field(repr=False)
+    part: dict[str, Any] = field(repr=False)
+    status: dict[str, Any] = field(repr=False)
+    depends: tuple[Path, ...] = ()
+    metrics: list[dict[str, Any]] = field(default_factory=list, repr=False)
+    samples: tuple[Path, ...] = ()
+
+    @property
+    def finished(self) -> bool:
+        return self.state == "finished"
+
+
+def read_runs(paths: Iterable[str | Path]) -> list[Run]:
+    """The runs at `paths` and the pretraining runs that they were made from, each once, in a stable order.
+
+    Unfinished and failed runs are returned too, with their error. A transfer run without part.json is named
+    after its source (`simclr`, `random`, `pixels`, a file's stem); the fine-tuning scores of a random network
+    become the arm `scratch`. Where two such runs would give one arm and seed two scores, the arms take the
+    configuration keys that tell them apart into their names: `simclr[ssl.temperature=0.2]`.
+    Raises UsageError where not one of the paths is a run directory.
+    """
+    given = [Path(p) for p in paths]
+    found: dict[Path, Run] = {}
+    queue = sorted(given)
+    while queue:
+        path = queue.pop(0)
+        key = path.resolve()
+        if key in found or not any((path / mark).is_file() for mark in MARKS):
+            continue
+        found[key] = _read(path)
+        queue += found[key].depends
+    if not found:
+        shown = f"{given[0]}" if given else "no path"
+        raise UsageError(
+            f"no run directory among {len(given)} path(s) ({shown} …): expected directories that hold "
+            "result.json, status.json or part.json; quote the pattern, e.g. runs='runs/transfer/*'"
+        )
+    return _distinct(_scratch(list(found.values())))
+
+
+def _read(path: Path) -> Run:
+    problems: list[str] = []
+    result, status, environment, part = (
+        _json(path / name, problems)
+        for name in ("result.json", "status.json", "environment.json", "part.json")
+    )
+    config = _yaml(path / "config.yaml", problems)
+    source = result.get("source") or {}
+    stage = part.get("stage") or ("transfer" if _command(result, status) == "transfer" else "pretrain")
+    depends = [Path(p) for p in part.get("depends") or []]
+    if source.get("kind") == "run" and source.get("path"):
+        depends.append(Path(source["path"]))
+    seeds = (part.get("seed"), result.get("seed"), config.get("seed"))
+    state = status.get("state") or "missing"
+    error = status.get("error") or ("; ".join(problems) or None)
+    if result:
+        state = "finished" if state in ("finished", "missing") else state
+    elif state == "finished":
+        state, error = "failed", error or "status.json says finished, but there is no result.json"
+    return Run(
+        path=path,
+        arm=str(part.get("arm") or _arm(result, status, config)),
+        seed=next((int(s) for s in seeds if s is not None), None),
+        stage=stage,
+        state=state,
+        error=error,
+        command=_shown_command(part, environment, result, status),
+        result=result if state == "finished" else {},
+        environment=environment,
+        config=config,
+        part=part,
+        status=status,
+        depends=tuple(_existing(p, path) for p in depends),
+        metrics=_lines(path / "metrics.jsonl"),
+        samples=tuple(sorted((path / "samples").glob("*.png"))),
+    )
+
+
+def _command(result: dict[str, Any], status: dict[str, Any]) -> str:
+    return str(result.get("command") or status.get("command") or "")
+
+
+def _arm(result: dict[str, Any], status: dict[str, Any], config: dict[str, Any]) -> str:
+    """An arm's name where no part.json gives one."""
+    source = result.get("source") or {}
+    kind = source.get("kind")
+    if kind in ("random", "pixels", "torchvision"):
+        return str(kind)
+    if source.get("method") or result.get("method"):
+        return str(source.get("method") or result.get("method"))
+    if source.get("path"):
+        return Path(source["path"]).stem
+    for family in ("ssl", "gan"):
+        if isinstance(config.get(family), dict) and config[family].get("name"):
+            return str(config[family]["name"])
+    weights = config.get("weights")
+    return Path(str(weights)).name if weights else _command(result, status) or "unknown"
+
+
+def _shown_command(*places: dict[str, Any]) -> str:
+    """The exact command: from compare's part.json, else the environment, else the bare name."""
+    for place in places:
+        command = place.get("command")
+        if isinstance(command, list):
+            import shlex
+
+            words = [str(word) for word in command]
+            return shlex.join([Path(words[0]).name, *words[1:]]) if words else ""
+        if command:
+            return str(command) if " " in str(command) else f"gssl {command}"
+    return ""
+
+
+def _existing(path: Path, run: Path) -> Path:
+    """A recorded path may be relative to where the command ran, or lie beside the run."""
+    beside = run.parent / path.name
+    return beside if not path.exists() and beside.exists() else path
+
+
+def _json(path: Path, problems: list[str]) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        problems.append(f"{path.name} cannot be read: {error}")
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _yaml(path: Path, problems: list[str]) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    import yaml  # type: ignore[import-untyped]  # comes with omegaconf
+
+    try:
+        found = yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        problems.append(f"{path.name} cannot be read: {type(error).__name__}")
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """metrics.jsonl; a last line that was cut off by a crash is left out."""
+    if not path.is_file():
+        return []
+    rows = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict):
+            rows.append(row)
+    return rows
+
+
+# ── names ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _scratch(runs: list[Run]) -> list[Run]:
+    """Fine-tuning a random network is a contestant of its own: its scores become the arm `scratch`."""
+    out = []
+    for run in runs:
+        scores = run.result.get("scores") or []
+        tuned = [s for s in scores if s.get("probe") == "finetune"]
+        if run.part or run.arm != "random" or not tuned:
+            out.append(run)
+            continue
+        frozen = [s for s in scores if s.get("probe") != "finetune"]
+        if frozen:
+            out.append(replace(run, result={**run.result, "scores": frozen}))
+        out.append(replace(run, arm="scratch", result={**run.result, "scores": tuned}))
+    return out
+
+
+def _distinct(runs: list[Run]) -> list[Run]:
+    """Rename arms that would otherwise give one seed two scores for the same thing."""
+    names: dict[Path, str] = {}
+    for arm in dict.fromkeys(r.arm for r in runs):
+        group = [r for r in runs if r.arm == arm and r.stage == "transfer" and not r.part and r.finished]
+        if not _collide(group):
+            continue
+        by_path = {r.path.resolve(): r for r in runs}
+        told = [_flat(_decisive(run, by_path)) for run in group]
+        keys = sorted({k for t in told for k in t if any(o.get(k) != t[k] for o in told)})
+        named = [
+            replace(run, arm=f"{arm}[{','.join(_told(k, t) for k in keys)}]" if keys else arm)
+            for run, t in zip(group, told, strict=True)
+        ]
+        for run in named:
+            same = [other for other in named if other.arm == run.arm]
+            name = f"{run.arm}[{run.path.name}]" if _collide(same) else run.arm
+            names[run.path.resolve()] = name
+            for parent in run.depends:
+                names.setdefault(parent.resolve(), name)
+    # `random` and `scratch` may share a directory: only the arm that collided is renamed.
+    return [
+        replace(r, arm=names[r.path.resolve()])
+        if names.get(r.path.resolve(), "").startswith(r.arm + "[") and not r.part
+        else r
+        for r in runs
+    ]
+
+
+def _told(key: str, told: dict[str, Any]) -> str:
+    """No spaces: a claim must be able to name the arm."""
+    return f"{key}={told.get(key)}".replace(" ", "")
+
+
+def _collide(runs: Sequence[Run]) -> bool:
+    seen: set[tuple[Any, ...]] = set()
+    for run in runs:
+        for s in run.result.get("scores") or []:
+            key = (run.seed, s.get("probe"), s.get("labels_per_class"), s.get("fraction"), s.get("draw"))
+            if key in seen:
+                return True
+            seen.add(key)
+    return False
+
+
+def _decisive(run: Run, by_path: dict[Path, Run]) -> dict[str, Any]:
+    """The configuration that made a transfer run what it is: its pretraining's, else its own."""
+    parents = [by_path[p.resolve()] for p in run.depends if p.resolve() in by_path]
+    config = (parents[0] if parents else run).config
+    return {k: v for k, v in config.items() if k not in ASIDE}
+
+
+def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """{"ssl": {"temperature": .2}} as {"ssl.temperature": .2}; lists stay whole, as text."""
+    if isinstance(tree, dict) and tree:
+        parts = [_flat(v, f"{prefix}.{k}" if prefix else str(k)) for k, v in tree.items()]
+        return {k: v for part in parts for k, v in part.items()}
+    return {prefix: tree if isinstance(tree, str | int | float | bool | None) else str(tree)}

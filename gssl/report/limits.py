@@ -1,0 +1,150 @@
+"""What weakens a comparison and what it does not show, generated from the facts of its runs."""
+
+from typing import Any
+
+from gssl.report.verdict import excludes_zero, outcome
+from gssl.report.words import amount_text, count, listed, points, upper
+
+
+def cautions(report: dict[str, Any]) -> list[str]:
+    """Facts that weaken the comparison itself; empty where there are none."""
+    names = {a["name"]: a["title"] for a in report["arms"]}
+    out = []
+    lost = [a for a in report["arms"] if a["failed_seeds"]]
+    for a in lost:
+        n = len(a["failed_seeds"])
+        out.append(
+            f"{count(n, 'run')} of {a['title']} did not finish; its figures are over the "
+            f"{count(len(a['seeds']), 'seed')} that did, which may flatter it."
+        )
+    primary, probe = report["primary"]["amount"], report["primary"]["probe"]
+    for a in report["arms"]:
+        if a["role"] != "contestant" or not a["pretrained"]:
+            continue
+        told = [
+            d
+            for d in report["differences"]
+            if (d["a"], d["probe"], d["amount"]) == (a["name"], probe, primary)
+            and d["b"] in ("random", "pixels")
+            and outcome(d) in ("none", "ahead", "beats")
+        ]
+        behind = [
+            f"{names[d['b']]} ({points(d['mean'], sign=True)} points)"
+            for d in told
+            if excludes_zero(d) and d["mean"] < 0
+        ]
+        level = [
+            names[d["b"]] for d in told if outcome(d) == "none" and not (excludes_zero(d) and d["mean"] < 0)
+        ]
+        if behind:
+            out.append(f"{upper(a['title'])} is behind {listed(behind)}, which learnt nothing.")
+        if level:
+            out.append(
+                f"{upper(a['title'])} is not shown to be ahead of {listed(level)}, which learnt nothing."
+            )
+    norms = {(a["backbone"] or {}).get("norm") for a in report["arms"] if a["backbone"]}
+    if len(norms) > 1:
+        allowed = " (allowed by compare.allow_norm_diff)" if report["allow_norm_diff"] else ""
+        found = ", ".join(sorted(map(str, norms)))
+        out.append(f"The arms' backbones differ in their normalisation: {found}{allowed}.")
+    shapes = {
+        tuple((a["backbone"] or {}).get(k) for k in ("name", "width", "patch", "size"))
+        for a in report["arms"]
+        if a["backbone"]
+    }
+    if len(shapes) > 1:
+        out.append("The arms' backbones are not the same network; differences mix method and architecture.")
+    hashes = {
+        r["data_hash"] for r in report["provenance"]["runs"] if r["stage"] == "transfer" and r["data_hash"]
+    }
+    if len(hashes) > 1:
+        out.append("The arms were not judged on the same data: their data hashes differ.")
+    out += _unequal(report, names)
+    return out
+
+
+def _unequal(report: dict[str, Any], names: dict[str, str]) -> list[str]:
+    """Contestants that trained with unlike compute, by more than 2%."""
+    trained = {a["name"] for a in report["arms"] if a["role"] == "contestant" and a["pretrained"]}
+    spent: dict[str, list[float]] = {}
+    for c in report["compute"]:
+        if c["arm"] in trained and c["stage"] == "pretrain" and c["flops"]:
+            spent.setdefault(c["arm"], []).append(c["flops"])
+    means = {arm: sum(v) / len(v) for arm, v in spent.items()}
+    if len(means) < 2 or max(means.values()) <= 1.02 * min(means.values()):
+        return []
+    most, least = max(means, key=lambda k: means[k]), min(means, key=lambda k: means[k])
+    ratio = means[most] / means[least]
+    return [
+        f"Training compute is not equal: {names[most]} spent {ratio:.2g} times the FLOPs of {names[least]}."
+    ]
+
+
+def limitations(report: dict[str, Any]) -> list[str]:
+    """What a reader must not conclude, from the facts of these runs."""
+    out = list(report["verdict"]["cannot"]) or [
+        "The intervals vary over seeds (initialisation, order, label draws), on one fixed split of the data."
+    ]
+    data = f"One data set{' (' + report['data'] + ')' if report['data'] else ''}"
+    tests = [r["n_test"] for r in report["table"] if r["n_test"]]
+    if tests:
+        half = points(0.98 / min(tests) ** 0.5)
+        images = count(min(tests), "test image")
+        data += f" with {images}: those alone leave up to ±{half} points on any score"
+    out.append(data + ". Nothing here speaks about other images.")
+    longest = max((c["seconds"] or 0 for c in report["compute"] if c["stage"] == "pretrain"), default=0)
+    if longest:
+        took = f"{longest:.0f} s" if longest < 180 else f"{longest / 60:.0f} min"
+        out.append(f"Pretraining took at most {took} per run; with more compute the order may change.")
+    primary = report["primary"]
+    family = count(len(primary["pairs"]), "comparison")
+    how = "the plan" if primary["fixed_by"] == "plan" else "a rule over the arms' names"
+    out.append(
+        f"Only {family} ({primary['probe']} probe, {amount_text(primary['amount'])}), fixed by {how} before "
+        "any score was read, can carry the verdict; every other number is exploratory and not adjusted for "
+        "the many that could have been picked."
+    )
+    out.append(
+        "The judge is a probe on frozen features (scratch: fine-tuning), its settings chosen on validation "
+        "images; another judge may order the arms otherwise."
+    )
+    draws = [r for r in report["table"] if r["draw_sd"]]
+    if draws:
+        widest = max(draws, key=lambda r: r["draw_sd"])
+        most = count(max(r["draws"] for r in draws), "draw")
+        out.append(
+            f"Each score is a mean over up to {most} of the labelled images, the same draws for all arms; "
+            f"single draws scatter by up to ±{points(widest['draw_sd'])} points (s.d., "
+            f"{amount_text(widest['amount'])})."
+        )
+    opened = [r for r in report["provenance"]["runs"] if (r["test_openings"] or 0) > 1]
+    if opened:
+        out.append(f"{count(len(opened), 'run')} opened the test images more than once.")
+    out += _mismatched(report)
+    if len(report["provenance"]["environments"]) > 1:
+        out.append("The runs were made in more than one environment (see Provenance).")
+    if report["missing"]:
+        names = {a["name"]: a["title"] for a in report["arms"]}
+        gaps = [f"{names[m['arm']]} seed {m['seed']}" for m in report["missing"]]
+        out.append(f"Planned and not there: {listed(gaps[:12])}{' and more' if len(gaps) > 12 else ''}.")
+    return out + report["notes"]
+
+
+def _mismatched(report: dict[str, Any]) -> list[str]:
+    """Transfer runs that judged weights which no finished pretraining run recorded."""
+    runs = report["provenance"]["runs"]
+    known = {h for r in runs if r["stage"] == "pretrain" for h in r["weights"].values()}
+    bad = [
+        r
+        for r in runs
+        if r["stage"] == "transfer"
+        and (r["source"] or {}).get("kind") == "run"
+        and known
+        and r["source"].get("sha256")
+        and r["source"]["sha256"] not in known
+    ]
+    return (
+        [f"{count(len(bad), 'judged weights file')} match no hash that a pretraining run recorded."]
+        if bad
+        else []
+    )

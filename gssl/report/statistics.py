@@ -1,0 +1,158 @@
+"""Intervals and tests over seeds, with nothing that a reader has to take on trust.
+
+Everything here works on one number per seed (a seed's score is already the mean over its label draws). Scores
+are shares in [0, 1], but nothing below depends on that. scipy is imported where a quantile is needed, not
+before.
+"""
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+
+# Up to so many pairs of seeds every sign vector is visited (2¹⁶ of them); above, so many are drawn.
+EXACT_SEEDS = 16
+DRAWN_SIGNS = 1 << EXACT_SEEDS
+TIE = 1e-9  # two statistics closer than this are the same one, computed in another order
+
+
+class Interval(NamedTuple):
+    """A mean with its interval, in the unit of the values."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def t_quantile(p: float, df: float) -> float:
+    """Quantile `p` in (0, 1) of Student's t with `df` > 0 degrees of freedom."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(df, p))
+
+
+def t_interval(values: Sequence[float], level: float = 0.95) -> Interval | None:
+    """x̄ ± t·s/√n of n independent values; None for fewer than two, where nothing shows the spread.
+
+    Under normal values it covers the true mean with probability `level` at every n ≥ 2, which the percentile
+    bootstrap does not (75% instead of 95% at n = 3).
+    """
+    x = np.asarray(values, dtype=float)
+    if x.size < 2:
+        return None
+    half = t_quantile((1 + level) / 2, x.size - 1) * float(x.std(ddof=1)) / float(np.sqrt(x.size))
+    mean = float(x.mean())
+    return Interval(mean, mean - half, mean + half)
+
+
+def newcombe(a: tuple[float, float, float], b: tuple[float, float, float]) -> Interval:
+    """Interval of a difference of two shares from their own Wilson intervals, each as (share, low, high).
+
+    Newcombe (1998), "Interval estimation for the difference between independent proportions", method 10. It
+    takes the two as independent; two arms judged on the same images usually agree more than that, so it is
+    rather wide.
+    """
+    (pa, la, ua), (pb, lb, ub) = a, b
+    d = pa - pb
+    low = d - float(np.hypot(pa - la, ub - pb))
+    high = d + float(np.hypot(ua - pa, pb - lb))
+    return Interval(d, low, high)
+
+
+def smallest_p(n: int) -> float:
+    """The smallest two-sided p-value that a sign-flip test over `n` seeds can give: 2 / 2ⁿ."""
+    return min(1.0, 2.0 / 2.0**n)
+
+
+def seeds_needed(alpha: float = 0.05) -> int:
+    """The fewest seeds with which a sign-flip test can reach `alpha`: six for .05."""
+    n = 1
+    while smallest_p(n) > alpha:
+        n += 1
+    return n
+
+
+def sign_flip(differences: Sequence[float]) -> float:
+    """Two-sided p-value of the paired sign-flip test of one row of n differences; 1.0 where n = 0.
+
+    Under the null hypothesis a paired difference is as likely as its negative, so p is the share of the 2ⁿ
+    sign vectors whose |mean| is at least the observed one. Exact up to 16 seeds, Monte Carlo above (fixed
+    draws).
+    """
+    return max_t(np.asarray(differences, dtype=float)[None])[0]
+
+
+def max_t(differences: np.ndarray | Sequence[Sequence[float]]) -> list[float]:
+    """Adjusted p-values of a family of paired comparisons: Westfall and Young's max-T, step-down.
+
+    `differences` has shape (pairs, n): one row per comparison, one column per seed, NaN where a comparison
+    lacks a seed (a run failed). One sign vector flips the whole family, so the dependence between comparisons
+    that share an arm is kept, and with six seeds a family of three can still reject, which Holm's correction
+    never could. Controls the family-wise error rate. Westfall & Young (1993), "Resampling-Based Multiple
+    Testing", algorithm 2.8. One pair gives the plain test.
+    """
+    d = np.atleast_2d(np.asarray(differences, dtype=float))
+    pairs, n = d.shape
+    if n == 0:
+        return [1.0] * pairs
+    have = (~np.isnan(d)).sum(axis=1)
+    d = np.nan_to_num(d)  # a difference of 0 does not change whichever way it is flipped
+    observed = _statistic(d, have, np.ones((1, n)))[0]
+    flipped = _statistic(d, have, _signs(n))
+    order = np.argsort(-observed, kind="stable")
+    adjusted = np.ones(pairs)
+    largest = 0.0
+    for place, row in enumerate(order):
+        worst = flipped[:, order[place:]].max(axis=1)
+        p = float((worst >= observed[row] - TIE * (1 + observed[row])).mean())
+        largest = max(largest, p)  # step-down: never smaller than that of a stronger comparison
+        adjusted[row] = largest
+    return [float(p) for p in adjusted]
+
+
+def _statistic(d: np.ndarray, have: np.ndarray, signs: np.ndarray) -> np.ndarray:
+    """n·log(1 + t²/(n − 1)) of each row under each sign vector, shape (sign vectors, pairs).
+
+    It grows with |t| and nothing else, and unlike t it can be compared between rows with different n
+    (`have`). By r² = (Σ d)² / (n Σ d²) it is −n·log(1 − r²), which needs no variance: 0 where all differences
+    are 0, and capped where they are all equal.
+    """
+    scale = have * (d**2).sum(axis=1)
+    r2 = (signs @ d.T) ** 2 / np.where(scale > 0, scale, 1.0)
+    return -have * np.log1p(-np.minimum(r2, 1 - 1e-12))
+
+
+def _signs(n: int) -> np.ndarray:
+    """Sign vectors, shape (vectors, n). The first sign stays +, for a vector and its negative agree."""
+    if n <= EXACT_SEEDS:
+        bits = np.arange(1 << (n - 1))[:, None] >> np.arange(n)[None, :]
+        return 1.0 - 2.0 * (bits & 1)
+    rng = np.random.Generator(np.random.Philox(n))
+    drawn = rng.integers(0, 2, size=(DRAWN_SIGNS, n)) * 2.0 - 1.0
+    drawn[0] = 1.0  # the observed vector belongs to its own reference set, so p is never 0
+    return drawn
+
+
+def effect_size(differences: Sequence[float]) -> float | None:
+    """Mean over s.d. of the paired differences (Cohen's d_z); None below two or without spread."""
+    d = np.asarray(differences, dtype=float)
+    if d.size < 2:
+        return None
+    s = float(d.std(ddof=1))
+    # The spread of equal numbers is rounding, not a measurement.
+    return float(d.mean()) / s if s > 1e-12 else None
+
+
+def default_pairs(
+    pretrained: Sequence[str], others: Sequence[str], controls: Sequence[str], most: int
+) -> list[list[str]]:
+    """The primary family where none is given: a rule that looks at names only, never at results.
+
+    Each pretrained contestant against the `controls`, then the pretrained among each other, then each against
+    the `others` (contestants without pretraining); the first `most` of them.
+    """
+    pairs = [[arm, control] for arm in pretrained for control in controls]
+    pairs += [list(two) for two in combinations(pretrained, 2)]
+    pairs += [[arm, other] for arm in pretrained for other in others]
+    return pairs[:most]

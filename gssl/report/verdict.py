@@ -1,0 +1,236 @@
+"""The report's sentences, generated from its numbers. What the numbers cannot carry is said, never left out.
+
+Verbs are fixed: "beats" needs the paired test and its interval (six seeds or more); with two to five seeds an
+arm "is ahead", which the interval describes and no test establishes; with one seed scores are only put side
+by side.
+"""
+
+from typing import Any
+
+from gssl.report.statistics import seeds_needed, smallest_p
+from gssl.report.words import amount_text, count, listed, p_text, points, span, upper, word
+
+ALPHA = 0.05
+# ── one comparison ───────────────────────────────────────────────────────────────────────────────
+
+
+def excludes_zero(d: dict[str, Any]) -> bool:
+    i = d["interval"]
+    return bool(i) and (i["low"] > 0 or i["high"] < 0)
+
+
+def outcome(d: dict[str, Any]) -> str:
+    """A comparison's name: "beats", "ahead", "none" (no difference shown), "single" or "absent"."""
+    if d["mean"] is None:
+        return "absent"
+    if d["n_seeds"] < 2:
+        return "single"
+    if not excludes_zero(d):
+        return "none"
+    if d["n_seeds"] < seeds_needed(ALPHA):
+        return "ahead"
+    return "beats" if _p(d) <= ALPHA else "none"
+
+
+def _p(d: dict[str, Any]) -> float:
+    return float(d["p_adjusted"] if d.get("p_adjusted") is not None else d["p"])
+
+
+def sentence(d: dict[str, Any], report: dict[str, Any]) -> str:
+    """One comparison of the primary family in one or two sentences."""
+    names = {a["name"]: a["title"] for a in report["arms"]}
+    a, b, kind = names[d["a"]], names[d["b"]], outcome(d)
+    with_labels = f"with {amount_text(d['amount'])}"
+    if kind == "absent":
+        return f"{upper(a)} against {b}: no seed finished in both arms {with_labels}, so nothing is said."
+    if kind == "single":
+        return _single(d, report, a, b)
+    turn = d["mean"] < 0 and kind != "none"
+    if turn:
+        a, b = b, a
+        d = d | {"a": d["b"], "b": d["a"], "probes": d["probes"][::-1]}
+    n = d["n_seeds"]
+    i = d["interval"]
+    low, high = (-i["high"], -i["low"]) if turn else (i["low"], i["high"])
+    spread = f"paired 95% t interval {points(low)} to {points(high)}, {count(n, 'seed')}"
+    p = _p(d)
+    adjusted = (
+        f", adjusted over {word(len(report['primary']['pairs']))} comparisons"
+        if (d.get("p_adjusted") is not None and len(report["primary"]["pairs"]) > 1)
+        else ""
+    )
+    # Below six seeds nothing is tested, and the plain p shows how far the seeds could take it.
+    test = f"sign-flip p {p_text(p if n >= seeds_needed(ALPHA) else d['p'])}"
+    gap = points(abs(d["mean"]))
+    judged = _judged(d)
+    if kind == "beats":
+        return f"{upper(a)} beats {b} by {gap} points {with_labels} ({judged}, {spread}; {test}{adjusted})."
+    if kind == "ahead":
+        need = seeds_needed(ALPHA)
+        own = _own_intervals(d, report)
+        return (
+            f"{upper(a)} is ahead of {b} by {gap} points {with_labels} ({judged}, {spread}; {test}: "
+            f"{word(n)} seeds cannot reach .05, {word(need)} can).{own}"
+        )
+    tail = f"; {test}{adjusted}" if n >= seeds_needed(ALPHA) else ""
+    return (
+        f"Between {a} and {b} no difference is shown {with_labels} "
+        f"(mean difference {points(d['mean'], sign=True)} points, {judged}, {spread}{tail})."
+    )
+
+
+def _judged(d: dict[str, Any]) -> str:
+    one, two = d["probes"]
+    return f"{one} probe" if one == two else f"{one} against {two} probe"
+
+
+def _row(report: dict[str, Any], arm: str, probe: str, amount: str) -> dict[str, Any] | None:
+    wanted = (arm, probe, amount)
+    return next((r for r in report["table"] if (r["arm"], r["probe"], r["amount"]) == wanted), None)
+
+
+def _own_intervals(d: dict[str, Any], report: dict[str, Any]) -> str:
+    """Whether the arms' own intervals overlap: descriptive, and said to be."""
+    rows = [_row(report, d[k], p, d["amount"]) for k, p in zip("ab", d["probes"], strict=True)]
+    ends = [r["interval"] for r in rows if r and r["interval"] and r["interval"]["kind"] == "t"]
+    if len(ends) < 2:
+        return ""
+    apart = ends[0]["low"] > ends[1]["high"] or ends[1]["low"] > ends[0]["high"]
+    shown = " and ".join(span(e) for e in ends)
+    return f" The two arms' own 95% t intervals {'are separate' if apart else 'overlap'} ({shown})."
+
+
+def _single(d: dict[str, Any], report: dict[str, Any], a: str, b: str) -> str:
+    one, two = (_row(report, d[k], p, d["amount"]) for k, p in zip("ab", d["probes"], strict=True))
+    if not one or not two:
+        return f"{upper(a)} against {b}: a score is missing."
+    seed = next(iter(d["per_seed"]))
+    shown = []
+    for row in (one, two):
+        per_seed = {str(k): v for k, v in row["per_seed"].items()}
+        own = row["interval"] if row["n_seeds"] == 1 else None
+        shown.append(f"{points(per_seed[seed])}%" + (f" ({span(own)})" if own else ""))
+    over = d["interval"]
+    images = f" over {count(over['n'], 'test image')}" if over else ""
+    both = (
+        f"; their difference is {points(d['mean'], sign=True)} points ({span(over)}){images}" if over else ""
+    )
+    return (
+        f"One seed, {amount_text(d['amount'])}, {_judged(d)}: {a} scored {shown[0]}, {b} {shown[1]}{both}. "
+        "Those are 95% Wilson intervals over test images; about other seeds nothing can be said."
+    )
+
+
+# ── the verdict ──────────────────────────────────────────────────────────────────────────────────
+
+
+def question(report: dict[str, Any]) -> str:
+    """The question the report answers, where the plan brings none."""
+    trained = [a["title"] for a in report["arms"] if a["role"] == "contestant" and a["pretrained"]]
+    on = f" on {report['data']}" if report["data"] else ""
+    amount = amount_text(report["primary"]["amount"])
+    if not trained:
+        return f"What do {amount} buy{on}?" if amount != "all labels" else f"What do the labels buy{on}?"
+    who = " or ".join(trained) if len(trained) < 3 else ", ".join(trained[:-1]) + f" or {trained[-1]}"
+    return f"Does {who} pretraining pay{on}, with {amount}?"
+
+
+def verdict(report: dict[str, Any]) -> dict[str, Any]:
+    """`headline` (one sentence), `cannot` (what these runs cannot show), `sentences` (the primary family) and
+    `exploratory` (beside it). `limits` adds the cautions."""
+    primary = [d for d in report["differences"] if d["family"] == "primary"]
+    return {
+        "headline": _headline(primary, report),
+        "cannot": _cannot(primary, {a["name"]: a["title"] for a in report["arms"]}),
+        "sentences": [sentence(d, report) for d in primary],
+        "exploratory": _beside(report),
+    }
+
+
+def _headline(primary: list[dict[str, Any]], report: dict[str, Any]) -> str:
+    names = {a["name"]: a["title"] for a in report["arms"]}
+    amount = amount_text(report["primary"]["amount"])
+    told = [d for d in primary if d["mean"] is not None]
+    if not told:
+        return f"With {amount} there is no finished pair of arms to compare."
+    if all(outcome(d) == "single" for d in told):
+        paired = {name for d in told for name in (d["a"], d["b"])}
+        arms = [a["name"] for a in report["arms"] if a["name"] in paired]
+        probes = {d[k]: p for d in told for k, p in zip("ab", d["probes"], strict=True)}
+        rows = [_row(report, arm, probes[arm], report["primary"]["amount"]) for arm in arms]
+        scores = [f"{names[r['arm']]} {points(r['mean'])}%" for r in rows if r]
+        return f"With {amount} and one seed: {listed(scores)}. One seed cannot tell a method from luck."
+    wins: dict[tuple[str, str], list[str]] = {}
+    level = []
+    for d in told:
+        kind = outcome(d)
+        winner, loser = (d["a"], d["b"]) if d["mean"] >= 0 else (d["b"], d["a"])
+        if kind in ("beats", "ahead"):
+            known = wins.setdefault((winner, kind), [])
+            unit = "" if known else " points"
+            known.append(f"{names[loser]} (+{points(abs(d['mean']))}{unit})")
+        elif kind == "none":
+            level.append(f"{names[d['a']]} and {names[d['b']]}")
+    verbs = {"beats": "beats {}", "ahead": "is ahead of {}"}
+    parts = [
+        f"{names[winner]} {verbs[kind].format(listed(losers))}" for (winner, kind), losers in wins.items()
+    ]
+    if level:
+        parts.append("no difference is shown between " + ", or between ".join(level))
+    n = sorted({d["n_seeds"] for d in told})
+    seeds = (
+        f"{word(n[0])} seed{'' if n[0] == 1 else 's'}"
+        if len(n) == 1
+        else f"{word(n[0])} to {word(n[-1])} seeds"
+    )
+    return f"With {amount} and {seeds}, {'; '.join(parts)}."
+
+
+def _cannot(primary: list[dict[str, Any]], names: dict[str, str]) -> list[str]:
+    told = [d for d in primary if d["n_seeds"]]
+    if not told:
+        return ["Nothing is shown: no pair of the primary family has a seed that finished in both arms."]
+    need = seeds_needed(ALPHA)
+    few = [d for d in told if d["n_seeds"] < need]
+    if not few:
+        return []
+    low, n = min(d["n_seeds"] for d in few), max(d["n_seeds"] for d in few)
+    which = ""
+    if len(few) < len(told):
+        which = f" ({listed([names[d['a']] + ' against ' + names[d['b']] for d in few])})"
+    fewest = f"{word(need)} seeds are the fewest with which it can reach .05"
+    if n == 1:
+        return [
+            f"With one seed{which} nothing can be said about seeds: another one may order the arms "
+            "otherwise. The intervals are over test images only. Two seeds give a first idea of the spread; "
+            f"a paired test needs more, and {fewest}."
+        ]
+    seeds = upper(word(n)) if low == n else f"{upper(word(low))} to {word(n)}"
+    return [
+        f"{seeds} seeds{which} cannot establish a difference between methods: the smallest p that the paired "
+        f"sign-flip test can give with {word(n)} is {p_text(smallest_p(n))[2:]}, and {fewest}. The t "
+        "intervals describe the spread of these runs, assuming it is normal; they are not adjusted for the "
+        "number of comparisons."
+    ]
+
+
+def _beside(report: dict[str, Any]) -> list[str]:
+    """Each pretrained contestant against what the primary family leaves out, at the same labels."""
+    names = {a["name"]: a["title"] for a in report["arms"]}
+    trained = [a["name"] for a in report["arms"] if a["role"] == "contestant" and a["pretrained"]]
+    here = [
+        d
+        for d in report["differences"]
+        if d["family"] == "exploratory"
+        and (d["probe"], d["amount"]) == (report["primary"]["probe"], report["primary"]["amount"])
+    ]
+    out = []
+    for arm in trained:
+        told = [
+            f"{points(d['mean'], sign=True)} points against {names[d['b']]} ({span(d['interval'])})"
+            for d in here
+            if d["a"] == arm and d["b"] not in trained
+        ]
+        if told:
+            out.append(f"{upper(names[arm])}: {listed(told)}.")
+    return out

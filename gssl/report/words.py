@@ -1,0 +1,77 @@
+"""How the report writes names, numbers and lists."""
+
+from collections.abc import Sequence
+from typing import Any
+
+TITLES = {
+    "simclr": "SimCLR",
+    "dcgan": "DCGAN",
+    "scratch": "scratch",
+    "random": "random features",
+    "pixels": "raw pixels",
+    "supervised": "supervised",
+    "torchvision": "ImageNet weights",
+}
+WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+
+
+def title(arm: str, titles: dict[str, str] | None = None) -> str:
+    """An arm's name as it is shown; a variant keeps what tells it apart."""
+    kind, bracket, rest = arm.partition("[")
+    shown = (titles or {}).get(arm) or (titles or {}).get(kind) or TITLES.get(kind, kind)
+    return f"{shown} ({rest[:-1]})" if bracket and arm not in (titles or {}) else shown
+
+
+def shortened(text: str, most: int) -> str:
+    """At most `most` characters: the head and, since variants differ there, more of the tail."""
+    if len(text) <= most:
+        return text
+    head = most // 3
+    return f"{text[:head]}…{text[len(text) - (most - head - 1) :]}"
+
+
+def amount_text(key: str) -> str:
+    """ "10" → "10 labels per class", "1%" → "1% of the labels", "all" → "all labels"."""
+    if key == "all":
+        return "all labels"
+    if key.endswith("%"):
+        return f"{key} of the labels"
+    return f"{key} label{'' if key == '1' else 's'} per class"
+
+
+def count(n: int, noun: str) -> str:
+    """ "3 seeds", "1 seed"."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def word(n: int) -> str:
+    return WORDS[n] if n < len(WORDS) else str(n)
+
+
+def points(share: float, sign: bool = False) -> str:
+    """A share as percentage points with one decimal and a real minus."""
+    text = f"{100 * share:+.1f}" if sign else f"{100 * share:.1f}"
+    if text.lstrip("+-") == "0.0":
+        text = "0.0"
+    return text.replace("-", "−")
+
+
+def p_text(p: float) -> str:
+    """.03125 → "= .031", .25 → "= .25", tiny → "< .001"."""
+    if p < 0.001:
+        return "< .001"
+    return "= " + (f"{p:.3f}".rstrip("0").rstrip(".").lstrip("0") or "0")
+
+
+def span(interval: dict[str, Any] | None) -> str:
+    return f"{points(interval['low'])} to {points(interval['high'])}" if interval else "no interval"
+
+
+def listed(items: Sequence[str]) -> str:
+    """ "a", "a and b", "a, b and c"."""
+    return " and ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)
+
+
+def upper(text: str) -> str:
+    """The first letter in upper case, the rest as it is."""
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,107 @@
+"""Reading run directories: names, parents, broken files."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from gssl.errors import UsageError
+from gssl.report.collect import read_runs
+from gssl.report.document import build
+
+Reports = Callable[..., dict[str, Any]]
+
+
+def test_names_without_parts_come_from_the_sources(fake: ModuleType, tmp_path: Path) -> None:
+    paths = fake.make(tmp_path, seeds=1, parts=False)
+    runs = read_runs(paths)
+    judged = {r.arm for r in runs if r.stage == "transfer"}
+    assert judged == {"simclr", "dcgan", "scratch", "random", "pixels", "supervised"}
+    # Parents come along although only the transfer runs were given.
+    assert {r.arm for r in runs if r.stage == "pretrain"} == {"simclr", "dcgan", "supervised"}
+    assert {r.seed for r in runs} == {0}
+
+
+def test_random_fine_tuned_in_the_same_run_becomes_scratch(fake: ModuleType, tmp_path: Path) -> None:
+    path = fake.transfer(tmp_path, "random", 0, parts=False, probes=["linear", "finetune"])
+    probes = {r.arm: {s["probe"] for s in r.result["scores"]} for r in read_runs([path])}
+    assert probes == {"random": {"linear"}, "scratch": {"finetune"}}
+
+
+def test_a_sweep_gives_arms_their_difference_as_a_name(fake: ModuleType, tmp_path: Path) -> None:
+    paths = []
+    for temperature in (0.2, 0.5):
+        for seed in (0, 1):
+            root = tmp_path / str(temperature)
+            text = f"ssl: {{name: simclr, temperature: {temperature}}}\n"
+            source = fake.pretrain(root, "simclr", seed, parts=False, text=text)
+            paths.append(fake.transfer(root, "simclr", seed, source, parts=False))
+    paths.append(fake.transfer(tmp_path, "random", 0, parts=False))
+    report = build(read_runs(paths), {})
+    names = [a["name"] for a in report["arms"]]
+    assert names == ["simclr[ssl.temperature=0.2]", "simclr[ssl.temperature=0.5]", "random"]
+    assert report["arms"][0]["seeds"] == [0, 1]
+    assert {c["arm"] for c in report["curves"]} == set(names[:2])
+
+
+def test_complementary_runs_of_one_arm_stay_one_arm(fake: ModuleType, tmp_path: Path) -> None:
+    few = fake.transfer(tmp_path / "a", "random", 0, parts=False, amounts=[1, 10])
+    more = fake.transfer(tmp_path / "b", "random", 0, parts=False, amounts=[100, None])
+    report = build(read_runs([few, more]), {})
+    assert [a["name"] for a in report["arms"]] == ["random"]
+    assert [a["key"] for a in report["amounts"]] == ["1", "10", "100", "all"]
+
+
+def test_a_broken_result_is_a_failed_run(fake: ModuleType, tmp_path: Path) -> None:
+    good = fake.transfer(tmp_path, "pixels", 0)
+    bad = fake.transfer(tmp_path, "random", 0)
+    (bad / "result.json").write_text('{"schema": "gssl.res')
+    runs = {r.arm: r for r in read_runs([good, bad])}
+    assert runs["pixels"].finished
+    assert runs["random"].state == "failed"
+    assert "result.json cannot be read" in (runs["random"].error or "")
+
+
+def test_a_part_that_left_nothing_else_is_missing(fake: ModuleType, tmp_path: Path) -> None:
+    path = tmp_path / "lost"
+    path.mkdir()
+    fake.part(path, "simclr", 4, "pretrain", "gssl pretrain-ssl seed=4")
+    run = read_runs([path])[0]
+    assert (run.arm, run.seed, run.state) == ("simclr", 4, "missing")
+
+
+def test_the_last_torn_line_of_metrics_is_left_out(fake: ModuleType, tmp_path: Path) -> None:
+    run = read_runs([fake.pretrain(tmp_path, "simclr", 0)])[0]
+    assert run.metrics[-1]["step"] == 260
+
+
+def test_nothing_found_says_what_was_expected(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no run directory among 1 path.*quote the pattern"):
+        read_runs([tmp_path])
+    with pytest.raises(UsageError, match="among 0 path"):
+        read_runs([])
+
+
+def test_scores_are_means_over_draws_then_seeds(fake: ModuleType, tmp_path: Path) -> None:
+    paths = [fake.transfer(tmp_path, "random", seed) for seed in (0, 1)]
+    found = {}
+    for seed, path in enumerate(paths):
+        scores = json.loads((path / "result.json").read_text())["scores"]
+        found[seed] = [s["accuracy"] for s in scores if (s["probe"], s["labels_per_class"]) == ("linear", 10)]
+    row = next(
+        r for r in build(read_runs(paths), {})["table"] if (r["probe"], r["amount"]) == ("linear", "10")
+    )
+    by_seed = {str(seed): sum(v) / 3 for seed, v in found.items()}
+    assert row["per_seed"] == pytest.approx(by_seed)
+    assert row["mean"] == pytest.approx(sum(by_seed.values()) / 2)
+    assert (row["draws"], row["n_seeds"], row["n_test"]) == (3, 2, 1000)
+    assert row["draw_sd"] > 0
+    assert row["validation"] == pytest.approx(row["mean"] + 0.006)
+
+
+def test_the_command_of_the_environment_is_shown_where_no_part_is(fake: ModuleType, tmp_path: Path) -> None:
+    run = read_runs([fake.pretrain(tmp_path, "simclr", 0, parts=False)])[0]
+    assert run.command == "gssl pretrain-ssl experiment=demo"

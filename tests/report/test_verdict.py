@@ -1,0 +1,208 @@
+"""What may be said, by number of seeds and by what happened."""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gssl.report import verdict, words
+from gssl.report.collect import read_runs
+from gssl.report.document import build
+
+Reports = Callable[..., dict[str, Any]]
+
+
+def said(report: dict[str, Any]) -> str:
+    v = report["verdict"]
+    return " ".join([v["headline"], *v["cannot"], *v["sentences"], *v["cautions"], *v["exploratory"]])
+
+
+def test_one_seed_says_nothing_about_seeds(report_of: Reports) -> None:
+    report = report_of(1)
+    assert "One seed cannot tell a method from luck" in report["verdict"]["headline"]
+    assert "nothing can be said about seeds" in report["verdict"]["cannot"][0]
+    assert all("Wilson" in s for s in report["verdict"]["sentences"])
+    assert "beats" not in said(report)
+    assert "is ahead" not in said(report)
+    row = next(r for r in report["table"] if r["arm"] == "simclr")
+    assert row["interval"]["kind"] == "wilson"
+
+
+@pytest.mark.parametrize(("seeds", "word", "p"), [(2, "Two", ".5"), (3, "Three", ".25")])
+def test_few_seeds_establish_nothing(report_of: Reports, seeds: int, word: str, p: str) -> None:
+    report = report_of(seeds)
+    cannot = report["verdict"]["cannot"][0]
+    assert cannot.startswith(f"{word} seeds cannot establish")
+    assert f"is {p}, and six seeds are the fewest" in cannot
+    assert "beats" not in said(report)
+    first = report["verdict"]["sentences"][0]
+    assert "SimCLR is ahead of random features by" in first
+    assert f"sign-flip p = {p}: {word.lower()} seeds cannot reach .05, six can" in first
+    assert "own 95% t intervals are separate" in first
+    assert cannot in report["limitations"]
+
+
+def test_six_seeds_may_name_a_winner(report_of: Reports) -> None:
+    report = report_of(6)
+    assert report["verdict"]["cannot"] == []
+    first = report["verdict"]["sentences"][0]
+    assert first.startswith("SimCLR beats random features by")
+    assert "6 seeds; sign-flip p = .031, adjusted over three comparisons" in first
+    primary = [d for d in report["differences"] if d["family"] == "primary"]
+    assert [[d["a"], d["b"]] for d in primary] == [
+        ["simclr", "random"],
+        ["dcgan", "random"],
+        ["simclr", "dcgan"],
+    ]
+
+
+@pytest.mark.parametrize("seeds", [3, 6])
+def test_no_difference_is_called_that(report_of: Reports, seeds: int) -> None:
+    shift = {"simclr": -0.35}  # down to where random features are
+    report = report_of(seeds, shift=shift, plan={"pairs": [["simclr", "random"]]})
+    assert "no difference is shown between SimCLR and random features" in report["verdict"]["headline"]
+    assert report["verdict"]["sentences"][0].startswith(
+        "Between SimCLR and random features no difference is shown"
+    )
+    assert report["primary"]["fixed_by"] == "plan"
+    assert any(
+        "SimCLR is not shown to be ahead of random features" in c for c in report["verdict"]["cautions"]
+    )
+
+
+def test_the_loser_may_stand_first_in_the_pair(report_of: Reports) -> None:
+    report = report_of(6, plan={"pairs": [["random", "simclr"]]})
+    assert report["verdict"]["sentences"][0].startswith("SimCLR beats random features by 34.")
+    interval = report["differences"][0]["interval"]
+    assert interval["high"] < 0
+    against = report_of(3, plan={"pairs": [["scratch", "simclr"]]})["verdict"]["sentences"][0]
+    assert against.startswith("SimCLR is ahead of scratch")
+    assert "(linear against finetune probe" in against
+
+
+def difference(values: list[float]) -> dict[str, Any]:
+    rng = range(len(values))
+    from gssl.report.document import compare_rows
+
+    one = {"per_seed": {i: 0.5 + values[i] for i in rng}, "n_test": 1000}
+    return compare_rows(one, {"per_seed": dict.fromkeys(rng, 0.5), "n_test": 1000})
+
+
+def test_a_winner_needs_both_the_test_and_the_interval() -> None:
+    # Six seeds of one sign: the test rejects, but one seed's outlier keeps the interval over zero.
+    d = difference([0.001, 0.001, 0.001, 0.001, 0.001, 0.3])
+    assert d["p"] <= 0.05
+    assert verdict.outcome(d) == "none"
+    assert verdict.outcome(difference([0.1, 0.11, 0.09, 0.1, 0.1, 0.12])) == "beats"
+    assert verdict.outcome(difference([0.1, 0.11, 0.09])) == "ahead"
+    assert verdict.outcome(difference([0.1])) == "single"
+
+
+def test_true_zero_names_a_winner_rarely_and_a_true_difference_often() -> None:
+    rng = np.random.default_rng(0)
+    null = [verdict.outcome(difference(list(rng.normal(0, 0.02, 6)))) for _ in range(400)]
+    real = [verdict.outcome(difference(list(rng.normal(0.06, 0.02 * 2**0.5, 6)))) for _ in range(200)]
+    assert null.count("beats") / 400 <= 0.05
+    assert real.count("beats") / 200 >= 0.75
+
+
+def test_failed_runs_are_counted_and_said(report_of: Reports) -> None:
+    report = report_of(3, fail=[("dcgan", 2)])
+    failed = report["failed"][0]
+    assert (failed["arm"], failed["seed"], failed["state"]) == ("dcgan", 2, "failed")
+    assert "loss is nan at step 41" in failed["error"]
+    assert report["missing"] == [{"arm": "dcgan", "seed": 2}]
+    assert "1 run of DCGAN did not finish" in said(report)
+    assert "two to three seeds" in report["verdict"]["headline"]
+    assert any("DCGAN seed 2" in text for text in report["limitations"])
+
+
+def test_a_failed_arm_does_not_take_the_test_from_the_others(report_of: Reports) -> None:
+    report = report_of(6, fail=[("dcgan", 5)])
+    first, second = report["differences"][0], report["differences"][1]
+    assert (first["n_seeds"], second["n_seeds"]) == (6, 5)
+    assert first["p_adjusted"] <= 0.05 < second["p_adjusted"]
+    assert "SimCLR beats random features" in report["verdict"]["headline"]
+    assert "Five seeds (DCGAN against random features and SimCLR against DCGAN) cannot" in said(report)
+
+
+def test_reference_and_controls_are_never_ranked(report_of: Reports) -> None:
+    report = report_of(3)
+    roles = {a["name"]: a["role"] for a in report["arms"]}
+    assert roles["supervised"] == "reference"
+    assert roles["random"] == roles["pixels"] == "control"
+    assert all("supervised" not in (d["a"], d["b"]) for d in report["differences"])
+    with pytest.raises(ValueError, match="never ranked"):
+        report_of(3, plan={"pairs": [["simclr", "supervised"]]})
+    with pytest.raises(ValueError, match="at most 3"):
+        report_of(3, plan={"pairs": [["simclr", "random"]] * 4})
+    with pytest.raises(ValueError, match="unknown arm"):
+        report_of(3, plan={"pairs": [["simclr", "byol"]]})
+
+
+def test_scratch_is_judged_by_fine_tuning(report_of: Reports) -> None:
+    found = next(d for d in report_of(3)["differences"] if (d["a"], d["b"]) == ("simclr", "scratch"))
+    assert found["probes"] == ["linear", "finetune"]
+    assert found["family"] == "exploratory"
+    assert found["p_adjusted"] is None
+
+
+def test_unequal_compute_norm_and_data_are_said(fake: ModuleType, tmp_path: Path) -> None:
+    import json
+
+    paths = fake.make(tmp_path, seeds=2, arms=("simclr", "dcgan", "random"))
+    for path in tmp_path.iterdir():
+        result = json.loads((path / "result.json").read_text())
+        if result.get("method") == "dcgan":
+            result["spent"]["flops"] *= 3
+            result["backbone"]["norm"] = "none"
+        if path.name == "transfer-random-1":
+            result["data"]["hash"] = "another"
+        (path / "result.json").write_text(json.dumps(result))
+    cautions = " ".join(build(read_runs(paths), {})["verdict"]["cautions"])
+    assert "DCGAN spent 3 times the FLOPs of SimCLR" in cautions
+    assert "differ in their normalisation: batch, none." in cautions
+    assert "data hashes differ" in cautions
+    allowed = build(read_runs(paths), {"allow_norm_diff": True})["verdict"]["cautions"]
+    assert any("allowed by compare.allow_norm_diff" in text for text in allowed)
+
+
+def test_a_planned_seed_that_never_ran_is_missing(fake: ModuleType, tmp_path: Path) -> None:
+    paths = fake.make(tmp_path, seeds=1, arms=("random", "pixels"))
+    for seeds in (2, [0, 1]):  # both ways of writing them
+        report = build(read_runs(paths), fake.plan(1, ("random", "pixels")) | {"seeds": seeds})
+        assert report["missing"] == [{"arm": "random", "seed": 1}, {"arm": "pixels", "seed": 1}]
+
+
+def test_nothing_finished_is_said_and_not_raised(fake: ModuleType, tmp_path: Path) -> None:
+    paths = fake.make(tmp_path, seeds=1, arms=("simclr", "dcgan"), fail=[("simclr", 0), ("dcgan", 0)])
+    report = build(read_runs(paths), fake.plan(1, ("simclr", "dcgan")))
+    assert "no finished pair" in report["verdict"]["headline"]
+    assert len(report["failed"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.03125, "= .031"),
+        (0.25, "= .25"),
+        (0.5, "= .5"),
+        (1.0, "= 1"),
+        (0.0004, "< .001"),
+        (0.0625, "= .062"),
+    ],
+)
+def test_p_values_are_written_plainly(value: float, text: str) -> None:
+    assert words.p_text(value) == text
+
+
+def test_numbers_and_names() -> None:
+    assert words.points(-0.0004) == "0.0"
+    assert words.points(-0.021, sign=True) == "−2.1"
+    assert words.title("simclr[ssl.temperature=0.2]") == "SimCLR (ssl.temperature=0.2)"
+    assert words.title("byol") == "byol"
+    assert words.amount_text("1") == "1 label per class"
+    assert words.listed(["a", "b", "c"]) == "a, b and c"
