@@ -12,9 +12,9 @@ from typing import Any
 
 import gssl
 from gssl.config import registry, schema
-from gssl.config.bridge import compose
+from gssl.config.check import determining
+from gssl.config.composing import compose
 from gssl.engine.files import read_json
-from gssl.engine.run import determining
 from gssl.errors import UsageError
 
 CONTROLS = ("random", "pixels")

@@ -1,25 +1,14 @@
-"""`gssl runs list|show`: what the run directories' plain files say. No torch, no database.
-
-What a run ends with on stdout is written here too.
-"""
+"""`gssl runs list|show`: what the run directories' plain files say. No torch, no database."""
 
 import fcntl
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
+from gssl.commands.output import number, objective, print_result, read_json, table
 from gssl.errors import UsageError
-
-
-def read_json(path: Path) -> Any:
-    """The JSON document at `path`, or None where there is no readable one."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
 
 
 def find(root: Path) -> Iterator[Path]:
@@ -89,53 +78,20 @@ def show_run(run: Path) -> dict[str, Any]:
                 last = json.loads(line)
             except ValueError:  # the line a running process has half written
                 continue
-    files = sorted(
-        p.relative_to(run).as_posix() for p in run.rglob("*") if p.is_file() and ".hydra" not in p.parts
-    )
     return {
         "schema": "gssl.run/1",
         **record(run),
         "status": read_json(run / "status.json"),
         "result": read_json(run / "result.json"),
         "last_metrics": last,
-        "files": files,
+        "files": _files(run),
     }
 
 
-# ── for people ───────────────────────────────────────────────────────────────────────────────────
-
-
-def number(value: Any) -> str:
-    """A figure with four significant digits; a dash for None."""
-    if isinstance(value, bool) or value is None:
-        return "–" if value is None else str(value).lower()
-    return (
-        f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
-    )
-
-
-def objective(result: dict[str, Any]) -> str:
-    """`val_knn 0.81`, or a dash."""
-    found = result.get("objective") or {}
-    return "–" if found.get("value") is None else f"{found['name']} {number(found['value'])}"
-
-
-def table(title: str | None, columns: list[str], rows: list[list[str]]) -> None:
-    """A table on stdout: columns as wide as they need where stdout is no terminal."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(width=400, highlight=False)
-    made = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    for name in columns:
-        made.add_column(name, overflow="fold")
-    for row in rows:
-        made.add_row(*(Text(cell) for cell in row))
-    console.print(made)
+def _files(run: Path) -> list[str]:
+    """Every file of the run but the hidden ones, relative to it."""
+    inside = (p.relative_to(run) for p in run.rglob("*") if p.is_file())
+    return sorted(p.as_posix() for p in inside if not p.parts[0].startswith("."))
 
 
 def print_list(runs: list[dict[str, Any]]) -> None:
@@ -152,7 +108,7 @@ def print_list(runs: list[dict[str, Any]]) -> None:
         ]
         for r in runs
     ]
-    table(None, ["run", "command", "method", "seed", "state", "objective", "started (UTC)"], rows)
+    table(["run", "command", "method", "seed", "state", "objective", "started (UTC)"], rows)
 
 
 def print_run(run: Path) -> None:
@@ -167,48 +123,3 @@ def print_run(run: Path) -> None:
         print_result(run, shown["result"])
     elif shown["last_metrics"]:
         print(" · ".join(f"{k} {number(v)}" for k, v in shown["last_metrics"].items()))
-
-
-def print_result(run: Path, result: dict[str, Any]) -> None:
-    """What a finished run tells on stdout: verdict or figure, compute spent, where the files are."""
-    for line in _lines(result.get("verdict")):
-        print(line)
-    if objective(result) != "–":
-        print(objective(result))
-    scores = result.get("scores") or []
-    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for score in scores:
-        groups.setdefault((score["probe"], _amount(score)), []).append(score)
-    if groups:
-        rows = [
-            [
-                probe,
-                amount,
-                f"{mean(s['accuracy'] for s in found):.1%}",
-                f"{mean(s['balanced_accuracy'] for s in found):.1%}",
-                str(len(found)),
-            ]
-            for (probe, amount), found in groups.items()
-        ]
-        table(None, ["probe", "labels", "test accuracy", "balanced", "draws"], rows)
-    spent = {k: v for k, v in (result.get("spent") or {}).items() if isinstance(v, int | float)}
-    words = [f"{number(spent[k])} {k}" for k in ("steps", "images", "epochs", "seconds") if k in spent]
-    if "flops" in spent:
-        words.append(f"{spent['flops']:.3g} FLOPs")
-    if words:
-        print("spent: " + ", ".join(words))
-    if result.get("report"):
-        print(f"report: {result['report']}")
-    print(f"run: {run}")
-
-
-def _lines(verdict: Any) -> list[str]:
-    if isinstance(verdict, dict):
-        verdict = verdict.get("sentences") or verdict.get("text") or []
-    return [verdict] if isinstance(verdict, str) else [str(v) for v in verdict or []]
-
-
-def _amount(score: dict[str, Any]) -> str:
-    if score.get("labels_per_class") is not None:
-        return f"{score['labels_per_class']} per class"
-    return "all" if score.get("fraction") == 1 else f"{100 * score['fraction']:g}%"

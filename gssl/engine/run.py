@@ -3,15 +3,14 @@
 status.json · config.yaml · environment.json · metrics.jsonl · checkpoints/ · samples/ · weights/ · result.json
 """
 
-import dataclasses
 import fcntl
-import hashlib
 import json
 import os
 import platform
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -21,33 +20,9 @@ import torch
 from omegaconf import OmegaConf
 
 import gssl
+from gssl.config.check import config_hash, determining
 from gssl.engine.files import clean, read_json, write_json, write_text
 from gssl.errors import Interrupted, UsageError
-
-# what changes neither the weights nor the numbers: it may differ when a run goes on
-_FREE = {"engine": ("resume", "progress", "tensorboard", "log_every", "keep_checkpoints", "threads")}
-
-
-def plain(cfg: Any) -> dict[str, Any]:
-    """A typed configuration as plain containers."""
-    return dataclasses.asdict(cfg)
-
-
-def determining(cfg: Any) -> dict[str, Any]:
-    """The part of a configuration that determines the result."""
-    tree = plain(cfg)
-    tree.pop("experiment", None)
-    for group, keys in _FREE.items():
-        for key in keys:
-            tree.get(group, {}).pop(key, None)
-    return tree
-
-
-def config_hash(cfg: Any) -> str:
-    """16 hex digits of what determines a run's result."""
-    text = json.dumps(determining(cfg), sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
     if not isinstance(tree, dict):
@@ -174,7 +149,7 @@ class Run:
             )
         if not (step and old):
             write_json(self.path / "environment.json", env)
-        write_text(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain(self.cfg))))
+        write_text(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(asdict(self.cfg))))
         self._trim(step)
         self._metrics = (self.path / "metrics.jsonl").open("a", encoding="utf-8")
         started = self._status.get("started", now()) if step else now()

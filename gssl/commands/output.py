@@ -1,0 +1,168 @@
+"""What a command prints on stdout when it ends: words and tables for people, one JSON document for `--json`.
+
+Only rich, and only where there is a table. No torch.
+"""
+
+import json
+import sys
+from pathlib import Path
+from statistics import mean
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gssl.config.job import Record
+
+
+def say(text: str) -> None:
+    """One line on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def emit(document: Any) -> None:
+    """The one JSON document of `--json`."""
+    print(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def read_json(path: Path) -> Any:
+    """The JSON document at `path`, or None where there is no readable one."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+# ── how jobs ended ───────────────────────────────────────────────────────────────────────────────
+
+
+def report(records: list["Record"], multirun: bool, as_json: bool) -> int:
+    """Print what the jobs of one call ended with; returns the exit code.
+
+    The document of a finished job is its result.json with the key `run`; of another one what went wrong.
+    """
+    documents = [_document(r) for r in records]
+    if as_json:
+        emit(documents if multirun else documents[0])
+    elif multirun:
+        rows = [
+            [r.job, " ".join(r.overrides), r.state, objective(d), r.dir]
+            for r, d in zip(records, documents, strict=True)
+        ]
+        table(["job", "overrides", "state", "objective", "run"], rows)
+    elif documents[0]["schema"] != "gssl.job/1":
+        print_result(Path(records[0].dir), documents[0])
+    elif records[0].state == "finished":
+        print(f"run: {records[0].dir}")
+    return _complain(records, multirun)
+
+
+def _document(r: "Record") -> dict[str, Any]:
+    folder = Path(r.dir)
+    result = read_json(folder / "result.json")
+    state = (read_json(folder / "status.json") or {}).get("state", r.state)
+    # a comparison whose claim does not hold has failed, and has a result all the same
+    if result and state == "finished":
+        return {"run": r.dir, **result}
+    return {"run": r.dir, "schema": "gssl.job/1", "state": r.state, "error": r.message or None}
+
+
+def _complain(records: list["Record"], multirun: bool) -> int:
+    """One line on stderr where something went wrong; returns the exit code."""
+    stopped = [r for r in records if r.state == "interrupted"]
+    bad = [r for r in records if r.code and r.state != "interrupted"]
+    if stopped:
+        r = stopped[-1]
+        key = "the same hydra.sweep.dir" if multirun else f"resume=auto hydra.run.dir={r.dir}"
+        say(f"interrupted: {r.dir}; call it again with {key} to go on")
+        return r.code
+    if not bad:
+        return 0
+    if not multirun:
+        r = bad[0]
+        log = Path(r.dir) / "log.txt"
+        say(f"error: {r.message}" + (f" (log: {log})" if r.code == 1 and log.is_file() else ""))
+        return r.code
+    named = [f"{r.job} ({' '.join(r.overrides)}): {r.message} (log: {r.dir}/log.txt)" for r in bad[:4]]
+    more = [f"and {len(bad) - 4} more"] if len(bad) > 4 else []
+    say(f"error: {len(bad)} of {len(records)} jobs failed: " + "; ".join([*named, *more]))
+    return 1
+
+
+# ── words and tables ─────────────────────────────────────────────────────────────────────────────
+
+
+def number(value: Any) -> str:
+    """A figure with four significant digits; a dash for None."""
+    if isinstance(value, bool) or value is None:
+        return "–" if value is None else str(value).lower()
+    return (
+        f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+    )
+
+
+def objective(result: dict[str, Any]) -> str:
+    """`val_knn 0.81`, or a dash."""
+    found = result.get("objective") or {}
+    return "–" if found.get("value") is None else f"{found['name']} {number(found['value'])}"
+
+
+def table(columns: list[str], rows: list[list[str]]) -> None:
+    """A table on stdout: columns as wide as they need where stdout is no terminal."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(width=400, highlight=False)
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in columns:
+        made.add_column(name, overflow="fold")
+    for row in rows:
+        made.add_row(*(Text(cell) for cell in row))
+    console.print(made)
+
+
+def print_result(run: Path, result: dict[str, Any]) -> None:
+    """What a finished run tells on stdout: verdict or figure, compute spent, where the files are."""
+    for line in _lines(result.get("verdict")):
+        print(line)
+    if objective(result) != "–":
+        print(objective(result))
+    scores = result.get("scores") or []
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for score in scores:
+        groups.setdefault((score["probe"], _amount(score)), []).append(score)
+    if groups:
+        rows = [
+            [
+                probe,
+                amount,
+                f"{mean(s['accuracy'] for s in found):.1%}",
+                f"{mean(s['balanced_accuracy'] for s in found):.1%}",
+                str(len(found)),
+            ]
+            for (probe, amount), found in groups.items()
+        ]
+        table(["probe", "labels", "test accuracy", "balanced", "draws"], rows)
+    spent = {k: v for k, v in (result.get("spent") or {}).items() if isinstance(v, int | float)}
+    words = [f"{number(spent[k])} {k}" for k in ("steps", "images", "epochs", "seconds") if k in spent]
+    if "flops" in spent:
+        words.append(f"{spent['flops']:.3g} FLOPs")
+    if words:
+        print("spent: " + ", ".join(words))
+    if result.get("report"):
+        print(f"report: {result['report']}")
+    print(f"run: {run}")
+
+
+def _lines(verdict: Any) -> list[str]:
+    if isinstance(verdict, dict):
+        verdict = verdict.get("sentences") or verdict.get("text") or []
+    return [verdict] if isinstance(verdict, str) else [str(v) for v in verdict or []]
+
+
+def _amount(score: dict[str, Any]) -> str:
+    if score.get("labels_per_class") is not None:
+        return f"{score['labels_per_class']} per class"
+    return "all" if score.get("fraction") == 1 else f"{100 * score['fraction']:g}%"
