@@ -6,6 +6,8 @@ gssl version, number of threads. So a finished part is never run twice, whoever 
 
 import hashlib
 import json
+import re
+import shlex
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -101,7 +103,7 @@ def _transfer(
     data_hash: str,
     threads: int,
 ) -> Part:
-    choices = [f"data={cfg.data.name}", f"backbone={cfg.backbone.name}"]
+    choices = [f"weights={_quoted(weights)}", f"data={cfg.data.name}", f"backbone={cfg.backbone.name}"]
     composed = compose("transfer", [*choices, *extra])
     use = list(cfg.probe.use)
     if arm == SCRATCH:
@@ -162,7 +164,9 @@ def _quoted(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, list):
         return "[" + ",".join(_quoted(item) for item in value) + "]"
-    return str(value)
+    text = str(value)
+    # Hydra's own quotes, where its grammar would stumble
+    return text if re.fullmatch(r"[\w./:%-]+", text) else "'" + text.replace("'", "\\'") + "'"
 
 
 def as_command(command: str, cfg: Any, choices: list[str], path: Path) -> str:
@@ -179,5 +183,5 @@ def as_command(command: str, cfg: Any, choices: list[str], path: Path) -> str:
                 found.append(f"{key}={_quoted(a)}")
         return found
 
-    words = ["gssl", command, *choices, *differences(cfg, default, ""), f"hydra.run.dir={path}"]
-    return " ".join(f"'{word}'" if set(word) & set(" []{}()*?$&|;<>\"") else word for word in words)
+    words = ["gssl", command, *choices, *differences(cfg, default, ""), f"hydra.run.dir={_quoted(path)}"]
+    return shlex.join(words)

@@ -1,0 +1,228 @@
+"""From the command line to Hydra and back: check everything first, run, tell how it ended.
+
+Every mistake is found before Hydra makes a directory and before torch is imported.
+"""
+
+import contextlib
+import io
+import logging
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import traceback
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from hydra import main as hydra_main
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from gssl.config import check, job, registry
+from gssl.config.composing import VERSION_BASE, check_all, hydra_values
+from gssl.config.paths import conf_dir, config_name
+from gssl.errors import Interrupted, JobError, UsageError
+
+Also = Callable[[Any], None]
+
+
+def run(
+    command: str,
+    overrides: Sequence[str],
+    multirun: bool = False,
+    config_dir: str | None = None,
+    also: Also | None = None,
+) -> list[job.Record]:
+    """Run a command line under Hydra. Returns one record per job.
+
+    `also`: a further check of the typed config. Raises UsageError where nothing could start; nothing is made.
+    A single run's directory that this call made is removed where the command itself raised UsageError.
+    """
+    _, whole, texts = check_all(command, overrides, multirun, config_dir, also)
+    multirun = multirun or whole.hydra.mode == RunMode.MULTIRUN
+    folder = Path(_directory(whole, "hydra.sweep.dir" if multirun else "hydra.run.dir"))
+    missing = [p for p in (folder, *folder.parents) if not p.exists()]
+    # resolved once and handed on: its name may come from the clock
+    key = "hydra.sweep.dir" if multirun else "hydra.run.dir"
+    texts.append(f"{key}='{_quoted(str(folder))}'")
+    call = uuid.uuid4().hex[:12] if multirun else ""
+    optimises = multirun and "BasicSweeper" not in str(OmegaConf.select(whole, "hydra.sweeper._target_"))
+    if optimises and OmegaConf.select(whole, "hydra.sweeper.max_failure_rate") == 0.0:
+        texts.append("hydra.sweeper.max_failure_rate=1.0")  # a failed trial must not stop the others
+    flags = ["--multirun"] if multirun else []
+    task = job.Task(command, call, optimises)
+    try:
+        with _sigterm(), _logging_restored():
+            _call_hydra(command, task, flags, texts, config_dir)
+        error: Exception | None = None
+    except job.Stop as e:
+        if not multirun and e.record.state == job.USAGE:
+            _remove(missing)
+        if not multirun:
+            return [e.record]
+        error = None
+    except KeyboardInterrupt as e:
+        code = 75 if isinstance(e, job.Terminated) else 130
+        return [*_jobs(folder, call), job.Record(str(folder), job.INTERRUPTED, "interrupted", code)]
+    except (HydraException, OmegaConfBaseException, OSError) as e:
+        error = UsageError(job.one_line(e) if isinstance(e, OSError) else check.first_line(e))
+        error.__cause__ = e
+    except Exception as e:
+        error = e
+    if not multirun and error is None:
+        return [job.Record(str(folder), job.FINISHED)]
+    records = _jobs(folder, call)
+    if error is not None and not any(r.code for r in records):
+        if not records:
+            _remove(missing)
+        raise error
+    return records
+
+
+def _jobs(folder: Path, call: str) -> list[job.Record]:
+    return job.read_jobs(folder / job.JOBS, call) if call else []
+
+
+def _directory(whole: DictConfig, key: str) -> str:
+    try:
+        with hydra_values(whole):
+            return str(OmegaConf.select(whole, key, throw_on_missing=True))
+    except OmegaConfBaseException as e:
+        raise UsageError(f"{key}: {check.first_line(e)}") from e
+
+
+def _quoted(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("'", "\\'") if "'" in text else text
+
+
+def _remove(missing: list[Path]) -> None:
+    """Remove the directory that this call made (the first of `missing`) and its empty parents."""
+    for i, path in enumerate(missing):
+        if i == 0:
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):
+                path.rmdir()
+
+
+def _call_hydra(command: str, task: Any, flags: list[str], texts: list[str], config_dir: str | None) -> None:
+    argv = [f"gssl {command}", *flags]
+    if config_dir is not None:
+        argv += ["--config-dir", str(Path(config_dir).absolute())]
+    old_argv, old_full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv = [*argv, "--", *texts]
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises instead of printing and calling exit
+    try:
+        hydra_main(str(conf_dir()), config_name(command), VERSION_BASE)(task)()
+    finally:
+        sys.argv = old_argv
+        if old_full is None:
+            os.environ.pop("HYDRA_FULL_ERROR", None)
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = old_full
+
+
+@contextlib.contextmanager
+def _sigterm() -> Iterator[None]:
+    """SIGTERM ends a job as Ctrl-C does, with exit code 75. The training loop has handlers of its own."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise job.Terminated
+
+    old = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, old)
+
+
+@contextlib.contextmanager
+def _logging_restored() -> Iterator[None]:
+    """Hydra configures the root logger per job; afterwards it is as before and the jobs' files are closed."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        yield
+    finally:
+        for handler in root.handlers[:]:
+            if handler not in handlers:
+                root.removeHandler(handler)
+                handler.close()
+        for handler in handlers:
+            if handler not in root.handlers:
+                root.addHandler(handler)
+        root.setLevel(level)
+
+
+# ── looking without running ──────────────────────────────────────────────────────────────────────
+
+
+def dry_run(
+    command: str, overrides: Sequence[str], config_dir: str | None = None, also: Also | None = None
+) -> str:
+    """Compose, build and run one batch in a directory that is removed. Returns what the command says.
+
+    Raises UsageError, Interrupted and JobError; the traceback of anything unforeseen goes to stderr.
+    """
+    cfg, _, _ = check_all(command, overrides, False, config_dir, also)
+    said = io.StringIO()
+    main = registry.load(registry.COMMAND[command].where)
+    with tempfile.TemporaryDirectory(prefix="gssl-dry-run-") as folder, _sigterm():
+        try:
+            with contextlib.redirect_stdout(said):
+                message = main(cfg, Path(folder), dry_run=True)
+        except KeyboardInterrupt as e:
+            raise Interrupted(75 if isinstance(e, job.Terminated) else 130) from e
+        except (UsageError, Interrupted, JobError):
+            raise
+        except Exception as e:
+            traceback.print_exc()
+            raise JobError(job.describe(e)) from e
+    parts = [said.getvalue().rstrip(), message if isinstance(message, str) else ""]
+    return "\n".join(p for p in parts if p) or "the configuration builds and one batch went through"
+
+
+def show(
+    command: str,
+    overrides: Sequence[str],
+    kind: str | None = None,
+    info: str | None = None,
+    resolve: bool = False,
+    package: str | None = None,
+    config_dir: str | None = None,
+) -> None:
+    """Print the validated config as YAML (`kind`: job, hydra or all) or Hydra's `info` about it on stdout."""
+    _, _, texts = check_all(command, overrides, False, config_dir)
+    flags = ["--cfg", kind] if kind else ["--info", info or "all"]
+    flags += ["--resolve"] if resolve else []
+    flags += ["--package", package] if package else []
+    try:
+        with _logging_restored():
+            _call_hydra(command, job.Task(command), flags, texts, config_dir)
+    except SystemExit as e:  # Hydra's way to refuse an unknown package
+        raise UsageError(f"--package: no package '{package}' in the configuration") from e
+    except (HydraException, OmegaConfBaseException, ValueError) as e:
+        raise UsageError(check.first_line(e)) from e
+
+
+def plain_config(
+    command: str, overrides: Sequence[str], package: str | None = None, config_dir: str | None = None
+) -> Any:
+    """The validated config, or its dotted part `package`, as plain containers: for --cfg job --json."""
+    tree: Any = asdict(check_all(command, overrides, False, config_dir)[0])
+    for part in package.split(".") if package else []:
+        if not isinstance(tree, dict) or part not in tree:
+            raise UsageError(f"--package: no package '{package}' in the configuration")
+        tree = tree[part]
+    return tree

@@ -1,0 +1,343 @@
+"""From a composed config to a typed one: every mistake becomes one line that names the key and the way out.
+
+Neither Hydra nor torch is imported here, so that compare's workers and a config error stay quick.
+"""
+
+import difflib
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from gssl.config import registry, schema
+from gssl.errors import UsageError
+
+# What changes neither the weights nor the numbers: it may differ when a run goes on.
+FREE = {"engine": ("resume", "progress", "tensorboard", "log_every", "keep_checkpoints", "threads")}
+# What may be written without its group on the command line.
+SHORT = {"device": "engine.device", "precision": "engine.precision", "resume": "engine.resume"}
+CONTROLS = ("scratch", "random", "pixels")  # arms of a comparison that are no method
+# What to give where a value is required and the type says too little.
+HINTS = {
+    "weights": "random, pixels, torchvision, a run directory or a .safetensors file",
+    "data.root": "the folder of your images",
+}
+WORDS = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One configuration key that holds a value: its type and what the schema's metadata demands."""
+
+    hint: Any
+    meta: Mapping[str, Any]
+
+    @property
+    def optional(self) -> bool:
+        return NoneType in get_args(self.hint)
+
+    @property
+    def type(self) -> Any:
+        """The type without its `| None`."""
+        if get_origin(self.hint) in (Union, UnionType):
+            return next(t for t in get_args(self.hint) if t is not NoneType)
+        return self.hint
+
+    @property
+    def free(self) -> bool:
+        """Whether keys of the user's own may stand below this one."""
+        return get_origin(self.type) is dict
+
+    def describe(self) -> str:
+        """What may stand here, in words: 'an integer, at least 1, or null'."""
+        if choices := self.meta.get("choices"):
+            text = choices[0] if len(choices) == 1 else f"one of {', '.join(choices)}"
+        elif get_origin(self.type) is list:
+            length = self.meta.get("length")
+            what = {int: "integers", float: "numbers", str: "strings"}[get_args(self.type)[0]]
+            text = f"a list of {length if length else ''} {what}".replace("  ", " ")
+        elif get_origin(self.type) is dict:
+            text = "a mapping such as {simclr: ['ssl.temperature=0.5']}"
+        else:
+            text = WORDS.get(self.type, "a value")
+        words = {"above": "above", "min": "at least", "below": "below", "max": "at most"}
+        for key, word in words.items():
+            if self.meta.get(key) is not None:
+                text += f", {word} {self.meta[key]}"
+        if least := self.meta.get("least"):
+            text += f", {least} or more of them"
+        if self.meta.get("ascending"):
+            text += ", the smaller first"
+        return text + (", or null" if self.optional else "")
+
+    def wrong(self, value: Any) -> bool:
+        """Whether a value of the right type breaks a bound or is not among the choices."""
+        if value is None:
+            return False
+        if isinstance(value, list):
+            length = self.meta.get("length")
+            if len(value) < (self.meta.get("least") or 0) or (length and len(value) != length):
+                return True
+            if self.meta.get("ascending") and value != sorted(value):
+                return True
+            return any(self.wrong(v) for v in value)
+        if self.meta.get("choices"):
+            return value not in self.meta["choices"]
+        if isinstance(value, str | dict):
+            return False
+        low, high, above, below = (self.meta.get(k) for k in ("min", "max", "above", "below"))
+        return (
+            not math.isfinite(value)
+            or (low is not None and value < low)
+            or (high is not None and value > high)
+            or (above is not None and value <= above)
+            or (below is not None and value >= below)
+        )
+
+
+def leaves(root: Any, methods: Mapping[str, type | None] | None = None, prefix: str = "") -> dict[str, Leaf]:
+    """Every key of a schema, dotted. `methods` gives the schema of `ssl` or `gan`; None leaves it out."""
+    found: dict[str, Leaf] = {}
+    hints = _hints(root)
+    for f in fields(root):
+        key, hint = prefix + f.name, hints[f.name]
+        if hint is Any and not prefix and f.name in registry.FAMILIES:
+            hint = (methods or {}).get(f.name)
+            if hint is None:
+                continue
+        if is_dataclass(hint):
+            found.update(leaves(hint, prefix=f"{key}."))
+        else:
+            found[key] = Leaf(hint, f.metadata)
+    return found
+
+
+@cache
+def _hints(root: type) -> dict[str, Any]:
+    return get_type_hints(root)
+
+
+def nearest(name: str, options: Iterable[str]) -> str | None:
+    """The option that was probably meant: the same last part, else the most similar spelling."""
+    options = list(options)
+    last = name.rsplit(".", 1)[-1]
+    same = [o for o in options if o.rsplit(".", 1)[-1] == last and o != name]
+    if same:
+        return difflib.get_close_matches(name, same, 1, 0.0)[0]
+    if close := difflib.get_close_matches(name, options, 1, 0.6):
+        return close[0]
+    ends = {o.rsplit(".", 1)[-1]: o for o in reversed(options)}
+    close = difflib.get_close_matches(last, ends, 1, 0.7)
+    return ends[close[0]] if close else None
+
+
+def unknown(what: str, name: str, options: Iterable[str], several: bool = True) -> UsageError:
+    """The error for a name that is none of `options`; `several` lists them where nothing is near."""
+    options = sorted(options)
+    near = nearest(name, options)
+    tail = f"; did you mean '{near}'?" if near else ""
+    if several and options:
+        tail += f" ({', '.join(options)})" if near else f"; there is: {', '.join(options)}"
+    return UsageError(f"{what} '{name}'{tail}")
+
+
+def no_key(key: str, known: Iterable[str]) -> UsageError:
+    """The error for a key that does not exist: the nearest one, else what there is beside it."""
+    known = list(known)
+    if near := nearest(key, known):
+        return UsageError(f"no key '{key}'; did you mean '{near}'?")
+    section = key
+    while "." in section:
+        section = section.rpartition(".")[0]
+        names = sorted({k[len(section) + 1 :].split(".")[0] for k in known if k.startswith(f"{section}.")})
+        if names:
+            return UsageError(f"no key '{key}'; {section} has {', '.join(names)}")
+    return UsageError(f"no key '{key}'; there is: {', '.join(sorted({k.split('.')[0] for k in known}))}")
+
+
+def dotted(tree: Any, prefix: str = "") -> list[str]:
+    """The dotted names of everything in nested mappings, sections too."""
+    out = []
+    for name, value in tree.items() if isinstance(tree, dict) else ():
+        out += [f"{prefix}{name}", *dotted(value, f"{prefix}{name}.")]
+    return out
+
+
+def families(root: Any) -> list[str]:
+    """The families of methods ('ssl', 'gan') that a command's schema takes one of."""
+    return [f.name for f in fields(root) if f.name in registry.FAMILIES]
+
+
+def method_schemas(root: Any, cfg: Mapping[str, Any]) -> dict[str, type | None]:
+    """The schema of the method that `cfg` names, per family of the command. Raises UsageError."""
+    chosen: dict[str, type | None] = {}
+    for family in families(root):
+        names = registry.FAMILIES[family]
+        node = cfg.get(family)
+        if not isinstance(node, Mapping) or "name" not in node:
+            raise UsageError(f"{family}: a method is needed, such as {family}={min(names)}")
+        if node["name"] not in names:
+            raise unknown(f"{family}.name: no method", str(node["name"]), names)
+        chosen[family] = names[node["name"]].schema
+    return chosen
+
+
+def validate(command: str, cfg: DictConfig, arms: Iterable[str] | None = None) -> Any:
+    """The typed config of `command` ('train-gan' …) from a composed one without its `hydra` node.
+
+    `arms`: names that a comparison may use (methods' YAML files and controls); None: the registered methods.
+    Raises UsageError with one line.
+    """
+    root = registry.COMMAND[command].schema
+    plain: Any
+    try:
+        plain = OmegaConf.to_container(cfg, resolve=True)
+    except OmegaConfBaseException as e:
+        raise UsageError(first_line(e)) from e
+    methods = method_schemas(root, plain)
+    known = leaves(root, methods)
+    given = dict(_flatten(plain, known))
+    for key, leaf in known.items():
+        if key not in given or given[key] == "???":
+            raise UsageError(f"{key} must be given: {HINTS.get(key) or leaf.describe()}")
+    base = OmegaConf.structured(root)
+    for family, method in methods.items():
+        base[family] = OmegaConf.structured(method)
+    try:
+        typed = OmegaConf.to_object(OmegaConf.merge(base, plain))
+    except OmegaConfBaseException as e:
+        key = re.sub(r"\[\d+\]$", "", e.full_key or "")
+        if key not in known:  # inside a free mapping
+            key = next((k for k in known if key.startswith(f"{k}.")), key)
+        if key not in known:
+            raise UsageError(first_line(e)) from e
+        raise _expected(key, known[key], given[key]) from e
+    for key, leaf in known.items():
+        value = _get(typed, key)
+        if leaf.wrong(value):
+            raise _expected(key, leaf, value)
+    _cross(command, typed, arms)
+    return typed
+
+
+def _flatten(plain: dict[Any, Any], known: dict[str, Leaf], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    """Keys and values at the depth of `known`. Raises UsageError for keys that are not known."""
+    for name, value in plain.items():
+        key = f"{prefix}{name}"
+        if key in known:
+            yield key, value
+        elif any(k.startswith(f"{key}.") for k in known):
+            if not isinstance(value, dict):
+                inner = [k[len(key) + 1 :] for k in known if k.startswith(f"{key}.")]
+                raise UsageError(f"{key}: expected a section with {', '.join(inner)}; got {value!r}")
+            yield from _flatten(value, known, f"{key}.")
+        elif key == "experiment":
+            raise UsageError("experiment: the preset's file needs '# @package _global_' as its first line")
+        else:
+            raise no_key(key, known)
+
+
+def _expected(key: str, leaf: Leaf, value: Any) -> UsageError:
+    near = nearest(str(value), leaf.meta["choices"]) if leaf.meta.get("choices") else None
+    hint = f"; did you mean '{near}'?" if near else ""
+    shown = "null" if value is None else repr(value)
+    return UsageError(f"{key}: expected {leaf.describe()}; got {shown}{hint}")
+
+
+def _get(typed: Any, key: str) -> Any:
+    for part in key.split("."):
+        typed = getattr(typed, part)
+    return typed
+
+
+def first_line(error: BaseException) -> str:
+    """An exception's message on one line, without OmegaConf's details."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    key = getattr(error, "full_key", None)
+    return f"{key}: {lines[0]}" if key and key not in lines[0] else lines[0]
+
+
+# ── what no single key can tell ──────────────────────────────────────────────────────────────────
+
+
+def _cross(command: str, cfg: Any, arms: Iterable[str] | None) -> None:
+    if cfg.data.name not in registry.DATA:
+        raise unknown("data.name: no source", cfg.data.name, registry.DATA)
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", cfg.engine.device):
+        raise UsageError(f"engine.device: expected auto, cpu, cuda, cuda:N or mps; got '{cfg.engine.device}'")
+    if cfg.backbone.name.startswith("vit") and cfg.data.size % cfg.backbone.patch:
+        size, patch = cfg.data.size, cfg.backbone.patch
+        raise UsageError(f"backbone.patch: {patch} does not divide data.size {size}; choose one that does")
+    if not (command == "compare" and cfg.runs):
+        _source(command, cfg.data)
+    if command in ("transfer", "compare"):
+        _judging(cfg)
+    if command == "compare":
+        _arms(cfg, {*arms} if arms is not None else {*CONTROLS, *registry.SSL, *registry.GAN})
+
+
+def _source(command: str, data: schema.Data) -> None:
+    if data.name == "imagefolder":
+        enough = data.root or data.train or (data.pretrain and command in ("pretrain-ssl", "train-gan"))
+        if not enough:
+            raise UsageError(f"data.root must be given: {HINTS['data.root']} (or data.train, data.test …)")
+        return
+    for key in ("pretrain", "train", "test", "labels"):
+        if getattr(data, key) is not None:
+            raise UsageError(f"data.{key} is for data=imagefolder; {data.name} brings its own split")
+
+
+def _judging(cfg: Any) -> None:
+    for name in cfg.probe.use:
+        if name not in registry.PROBE:
+            raise unknown("probe.use: no probe", name, registry.PROBE)
+    _unique("probe.use", cfg.probe.use)
+    _unique("labels_per_class", cfg.labels_per_class)
+    _unique("fractions", cfg.fractions)
+    if not cfg.probe.use:
+        raise UsageError(f"probe.use is empty; expected some of {', '.join(registry.PROBE)}")
+    if not cfg.labels_per_class and not cfg.fractions:
+        raise UsageError("labels_per_class and fractions are both empty; give at least one amount of labels")
+    if cfg.probe.linear.l2_low > cfg.probe.linear.l2_high:
+        raise UsageError("probe.linear.l2_low is above probe.linear.l2_high; exchange them")
+
+
+def _arms(cfg: schema.Compare, known: set[str]) -> None:
+    if not cfg.arms and not cfg.runs:
+        raise UsageError(f"arms is empty; expected some of {', '.join(sorted(known))}")
+    for arm in cfg.arms:
+        if arm not in known:
+            raise unknown("arms: no arm", arm, known)
+    _unique("arms", cfg.arms)
+    for arm in cfg.overrides:
+        if arm not in cfg.arms:
+            raise unknown("overrides: no arm", arm, cfg.arms)
+
+
+def _unique(key: str, values: list[Any]) -> None:
+    twice = sorted({v for v in values if values.count(v) > 1})
+    if twice:
+        raise UsageError(f"{key}: {twice[0]} stands there twice")
+
+
+def determining(cfg: Any) -> dict[str, Any]:
+    """The part of a typed config that determines the result, as plain containers (see FREE)."""
+    tree = asdict(cfg)
+    tree.pop("experiment", None)  # its keys stand in their own places
+    for group, keys in FREE.items():
+        for key in keys:
+            tree.get(group, {}).pop(key, None)
+    return tree
+
+
+def config_hash(cfg: Any) -> str:
+    """16 hex digits of what determines a run's result."""
+    return hashlib.sha256(json.dumps(determining(cfg), sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,269 @@
+"""Composing with Hydra and checking what came out: every mistake becomes a UsageError of one line.
+
+No directory is made here and torch is not imported.
+"""
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import version as hydra_version
+from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override
+from hydra.errors import HydraException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
+
+from gssl.config import check, registry
+from gssl.config.paths import conf_dir, config_name
+from gssl.errors import UsageError
+
+VERSION_BASE = "1.3"
+METHODS = {"ssl": "pretrain-ssl", "gan": "train-gan"}
+MOST = 40  # choices of one sweep override that are checked beforehand
+
+
+def compose(command: str, overrides: Sequence[str] = (), config_dir: str | None = None) -> Any:
+    """The typed config of `command`; works inside a running job too. Raises UsageError."""
+    with _session(config_dir):
+        return _validated(command, _composed(command, _rewritten(command, overrides)))
+
+
+def check_all(
+    command: str,
+    overrides: Sequence[str],
+    multirun: bool,
+    config_dir: str | None = None,
+    also: Callable[[Any], None] | None = None,
+) -> tuple[Any, DictConfig, list[str]]:
+    """Validate a command line; of a sweep, every choice of every override with the others at their first.
+
+    `also` is called with each typed config and may raise UsageError too. Returns the first combination,
+    typed and as Hydra composed it (`hydra` included), and the rewritten overrides.
+    """
+    with _session(config_dir):
+        texts = _rewritten(command, overrides)
+        choices = [_choices(o, multirun) for o in _parsed(texts)]
+        first = [c[0] for c in choices]
+        whole = _composed(command, first)
+        typed = _validated(command, whole)
+        if also:
+            also(typed)
+        for i, options in enumerate(choices):
+            step = max(1, -(-len(options) // MOST))
+            for option in {*options[1::step], options[-1]} - {first[i]}:
+                other = _validated(command, _composed(command, [*first[:i], option, *first[i + 1 :]]))
+                if also:
+                    also(other)
+        return typed, whole, texts
+
+
+@contextlib.contextmanager
+def _session(config_dir: str | None) -> Iterator[None]:
+    """Hydra's global state as `initialize_config_dir` makes it, with --config-dir as in `hydra.main`."""
+    if GlobalHydra.instance().is_initialized():  # inside a running job: compose as that job did
+        yield
+        return
+    if config_dir is not None and not Path(config_dir).is_dir():
+        raise UsageError(f"--config-dir: no directory {config_dir}")
+    hydra_version.setbase(VERSION_BASE)
+    path = create_config_search_path(str(conf_dir()))
+    assert isinstance(path, ConfigSearchPathImpl)
+    if config_dir is not None:
+        mine = f"file://{Path(config_dir).absolute()}"
+        path.prepend("command-line", mine, SearchPathQuery(provider="schema"))
+    Hydra.create_main_hydra2("gssl", path)
+    try:
+        yield
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def _loader() -> Any:
+    return GlobalHydra.instance().config_loader()
+
+
+def _options(group: str) -> list[str]:
+    names: list[str] = _loader().get_group_options(group)
+    return names
+
+
+def _rewritten(command: str, overrides: Sequence[str]) -> list[str]:
+    """`experiment=smoke` means this command's smoke; `device=cpu` means engine.device=cpu."""
+    mine = config_name(command)
+    out = []
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        if equals and key in check.SHORT:
+            key = check.SHORT[key]
+        if equals and key.lstrip("+") == "experiment":
+            own = _options(f"experiment/{mine}")
+            names = [f"{mine}/{name}" if name in own else name for name in value.split(",")]
+            bad = [n for n in names if n not in ("null", "") and not _exists("experiment", n)]
+            if bad and not re.search(r"[()\[\]{}]", value):
+                known = {*own, *_options("experiment")}
+                raise check.unknown(f"experiment: {command} has no preset", bad[0], known)
+            value = ",".join(names)
+        out.append(f"{key}{equals}{value}")
+    return out
+
+
+def _exists(group: str, name: str) -> bool:
+    folder, _, last = f"{group}/{name}".rpartition("/")
+    return last in _options(folder)
+
+
+def _composed(command: str, overrides: list[str]) -> DictConfig:
+    try:
+        return hydra_compose(config_name(command), overrides, return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException) as e:
+        raise _explained(command, overrides, e) from e
+
+
+@contextlib.contextmanager
+def hydra_values(whole: DictConfig) -> Iterator[None]:
+    """Inside, `${hydra:...}` resolves as it will in the job."""
+    before = HydraConfig.instance().cfg
+    HydraConfig.instance().set_config(whole)
+    try:
+        yield
+    finally:
+        HydraConfig.instance().cfg = before
+
+
+def _validated(command: str, whole: DictConfig) -> Any:
+    with hydra_values(whole):
+        cfg = whole.copy()
+        with read_write(cfg), open_dict(cfg):
+            cfg.pop("hydra")
+        arms = [*check.CONTROLS, *_options("ssl"), *_options("gan")] if command == "compare" else None
+        typed = check.validate(command, cfg, arms)
+    if command == "compare":
+        _check_arms(typed)
+    return typed
+
+
+def _check_arms(cfg: Any) -> None:
+    """Each arm's overrides must compose: a comparison would find out only when it starts."""
+    for arm, texts in cfg.overrides.items():
+        command, first = "transfer", "weights=random"
+        for family, name in METHODS.items():
+            if arm in _options(family):
+                command, first = name, f"{family}={arm}"
+        probe = [t for t in texts if t.startswith("probe.")]
+        try:
+            _validated(command, _composed(command, [first, *(t for t in texts if t not in probe)]))
+            _validated("transfer", _composed("transfer", ["weights=random", *probe]))
+        except UsageError as e:
+            raise UsageError(f"overrides.{arm}: {e}") from e
+
+
+# ── overrides and what can be wrong with them ────────────────────────────────────────────────────
+
+
+def _parsed(texts: Sequence[str]) -> list[Override]:
+    parser = OverridesParser.create(config_loader=_loader())
+    out = []
+    for text in texts:
+        try:
+            out.append(parser.parse_override(text))
+        except (OverrideParseException, HydraException) as e:
+            if "=" not in text and not text.startswith("~"):
+                raise UsageError(f"cannot read '{text}': expected key=value, such as seed=1") from e
+            why = one_reason(e, text)
+            hint = "" if "'" in text else "; quote values with special characters: \"key='a,b'\""
+            raise UsageError(f"cannot read '{text}': {why}{hint}") from e
+    return out
+
+
+def one_reason(error: Exception, text: str) -> str:
+    """The parser's reason without the override that it repeats."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip() and text not in line]
+    return lines[0] if lines else check.first_line(error)
+
+
+def _choices(override: Override, multirun: bool) -> list[str]:
+    """The plain overrides that a sweep override stands for; of an interval, its two ends."""
+    if not override.is_sweep_override():
+        return [override.input_line or ""]
+    if not multirun:
+        raise UsageError(
+            f"'{override.input_line}' has several values: add -m to run each, or write [a,b] for a list"
+        )
+    key = override.get_key_element()
+    value = override.value()
+    if isinstance(value, IntervalSweep):
+        return [f"{key}={value.start}", f"{key}={value.end}"]
+    choices = [f"{key}={v}" for v in override.sweep_string_iterator()]
+    if not choices:
+        raise UsageError(f"'{override.input_line}' matches nothing")
+    return choices
+
+
+def _explained(command: str, texts: list[str], error: Exception) -> UsageError:
+    """Hydra's complaint as one line with the nearest valid name."""
+    parsed = _parsed(texts)
+    groups: dict[str, Any] = {o.key_or_group: o.value() for o in parsed if _is_group(o.key_or_group)}
+    for o in parsed:
+        key = o.key_or_group
+        if o.is_delete():
+            continue
+        if key in groups:
+            value = groups[key]
+            for name in value if isinstance(value, list) else [value]:
+                if name is not None and not _exists(key, str(name)):
+                    return check.unknown(f"{key}: no choice", str(name), _options(key))
+            if "/" not in key and key not in _groups_of(command):
+                return check.unknown(f"{command} has no group", key, _groups_of(command))
+            continue
+        if key.startswith("hydra."):
+            inside = OmegaConf.to_container(
+                hydra_compose(config_name(command), return_hydra_config=True).hydra
+            )
+            names = check.dotted(inside, "hydra.")
+            if key not in names:
+                return check.unknown("no key", key, names, several=False)
+            continue
+        known = _keys(command, groups)
+        if not any(k == key or k.startswith(f"{key}.") or _inside(key, k, known[k]) for k in known):
+            return check.no_key(key, [*known, *_groups_of(command)])
+        if o.is_add():
+            return UsageError(f"'{o.input_line}': the key is there already; leave out the '+'")
+    return UsageError(check.first_line(error))
+
+
+def _inside(key: str, leaf: str, what: check.Leaf) -> bool:
+    return key.startswith(f"{leaf}.") and what.free
+
+
+def _is_group(key: str) -> bool:
+    return bool(_loader().repository.group_exists(key))
+
+
+def _groups_of(command: str) -> list[str]:
+    root = registry.COMMAND[command].schema
+    names = {f.name for f in fields(root) if _is_group(f.name)}
+    return sorted({*names, "experiment"})
+
+
+def _keys(command: str, groups: dict[str, Any]) -> dict[str, check.Leaf]:
+    """The keys of `command` with the methods that `groups` choose, else with the default ones."""
+    root = registry.COMMAND[command].schema
+    chosen: dict[str, type | None] = {}
+    for family in check.families(root):
+        name = groups.get(family)
+        if name is None:
+            name = OmegaConf.select(hydra_compose(config_name(command)), f"{family}.name")
+        entry = registry.FAMILIES[family].get(str(name))
+        chosen[family] = entry.schema if entry else None
+    return check.leaves(root, chosen)

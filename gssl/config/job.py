@@ -1,0 +1,139 @@
+"""What runs inside Hydra: one job, from a composed config to a run directory that tells how it went.
+
+`Task` is a frozen dataclass because Hydra's launchers pickle it. Torch comes in with the command's module.
+"""
+
+import contextlib
+import gc
+import json
+import sys
+import traceback
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from gssl.config import check, registry
+from gssl.errors import Interrupted, JobError, UsageError
+
+FINISHED, FAILED, USAGE, INTERRUPTED = "finished", "failed", "usage", "interrupted"
+JOBS = "jobs.jsonl"  # in a sweep's directory: one line per job, of every call
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM outside the training loop, which has handlers of its own."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """How a job ended. `code` is the exit code that it alone would give."""
+
+    dir: str
+    state: str  # finished | failed | usage | interrupted
+    message: str = ""
+    code: int = 0
+    job: str = ""  # a sweep's job number
+    overrides: tuple[str, ...] = ()
+    call: str = ""  # which call of the sweep's directory
+
+
+class Stop(BaseException):
+    """Ends a single run, or a whole sweep. Hydra passes on what is no Exception, without a word on stderr."""
+
+    def __init__(self, record: Record) -> None:
+        super().__init__(record)
+        self.record = record
+
+
+@dataclass(frozen=True)
+class Task:
+    """Hydra's task function: validates, runs the command's `main`, returns its objective.
+
+    In a sweep (`call` is not empty) a failure is noted in jobs.jsonl and the next job runs; unfinished jobs
+    of an earlier call go on and finished ones are left alone, for every job has engine.resume=auto.
+    """
+
+    command: str
+    call: str = ""
+    raises: bool = False  # optimising sweepers want to see a failed trial's exception
+
+    def __call__(self, config: DictConfig) -> float | None:
+        from hydra.core.hydra_config import HydraConfig
+
+        hydra = HydraConfig.get()
+        run_dir = Path(hydra.runtime.output_dir)
+        gc.collect()  # the job before this one may have left networks in the same process
+        value: float | None = None
+        digest = ""
+        state, message, code = FINISHED, "", 0
+        try:
+            cfg = check.validate(self.command, config)
+            digest = check.config_hash(cfg)
+            if self.call:
+                cfg = replace(cfg, engine=replace(cfg.engine, resume="auto"))
+            with contextlib.redirect_stdout(sys.stderr):
+                value = registry.load(registry.COMMAND[self.command].where)(cfg, run_dir)
+        except UsageError as e:
+            state, message, code = USAGE, one_line(e), 2
+        except (Interrupted, KeyboardInterrupt) as e:
+            code = e.code if isinstance(e, Interrupted) else 75 if isinstance(e, Terminated) else 130
+            state, message = INTERRUPTED, "interrupted"
+        except Exception as e:
+            state, message, code = FAILED, describe(e), 1
+            with (run_dir / "log.txt").open("a", encoding="utf-8") as log:
+                log.write(traceback.format_exc())
+        if state in (FAILED, INTERRUPTED):
+            note_status(run_dir, self.command, digest, state, message if state == FAILED else None)
+        record = Record(str(run_dir), state, message, code)
+        if self.call:
+            number = str(OmegaConf.select(hydra, "job.num", default=""))  # type: ignore[arg-type]
+            record = replace(record, job=number, overrides=tuple(hydra.overrides.task), call=self.call)
+            append(Path(hydra.sweep.dir) / JOBS, record)
+        if state == INTERRUPTED or (code and not self.call):
+            raise Stop(record)
+        if code and self.raises:
+            raise JobError(message)
+        return value
+
+
+def one_line(error: BaseException) -> str:
+    """An exception's message without line breaks."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def describe(error: Exception) -> str:
+    """One line for a failed job: our own messages as they are, others with their type."""
+    return one_line(error) if isinstance(error, JobError) else f"{type(error).__name__}: {one_line(error)}"
+
+
+def note_status(run_dir: Path, command: str, digest: str, state: str, error: str | None) -> None:
+    """Write status.json where the run itself did not come so far, or died with the state `running`."""
+    path = run_dir / "status.json"
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    status: dict[str, Any] = {"schema": "gssl.status/1", "command": command, "config_hash": digest, "step": 0}
+    status |= {"started": now}
+    with contextlib.suppress(OSError, ValueError):
+        status |= json.loads(path.read_text(encoding="utf-8"))
+    if status.get("state", "running") != "running":
+        return
+    status |= {"state": state, "ended": now, "error": error}
+    temp = path.with_name(".status.json.tmp")
+    temp.write_text(json.dumps(status, indent=2) + "\n", encoding="utf-8")
+    temp.replace(path)
+
+
+def append(path: Path, record: Record) -> None:
+    """Add a line to jobs.jsonl; short appended lines of several processes do not mix."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(asdict(record)) + "\n")
+
+
+def read_jobs(path: Path, call: str) -> list[Record]:
+    """The jobs of one call, in the order of their numbers."""
+    if not path.is_file():
+        return []
+    entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    found = [Record(**e | {"overrides": tuple(e["overrides"])}) for e in entries if e["call"] == call]
+    return sorted(found, key=lambda r: (not r.job.isdigit(), int(r.job) if r.job.isdigit() else 0, r.job))

@@ -1,0 +1,292 @@
+"""Types and meanings of every configuration key. Values live in `conf/`, never here: each field is MISSING.
+
+Torch is not imported here: `--help` and configuration errors must come at once.
+Field metadata carries what a type cannot: `choices`, `min`, `max` (inclusive), `above`, `below` (exclusive)
+and, for lists, `least` or `length` and `ascending`. Bounds of a list hold for each of its elements.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+
+def choice(*names: str) -> Any:
+    """A string that must be one of `names`."""
+    return field(default=MISSING, metadata={"choices": names})
+
+
+def number(min: float | None = None, max: float | None = None, above: float | None = None) -> Any:
+    """A number with inclusive bounds `min`, `max` or an exclusive lower bound `above`."""
+    return field(default=MISSING, metadata={"min": min, "max": max, "above": above})
+
+
+def numbers(
+    min: float | None = None,
+    max: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    least: int = 0,
+    length: int | None = None,
+    ascending: bool = False,
+) -> Any:
+    """A list of at least `least` or exactly `length` numbers, each within the bounds; `ascending`: a ≤ b."""
+    bounds = {"min": min, "max": max, "above": above, "below": below}
+    meta = {**bounds, "least": least, "length": length, "ascending": ascending}
+    return field(default=MISSING, metadata=meta)
+
+
+@dataclass
+class Views:
+    """Random views of an image. Probabilities in [0, 1]; strengths as in torchvision's ColorJitter."""
+
+    crop_scale: list[float] = numbers(above=0, max=1, length=2, ascending=True)  # share of the area
+    crop_ratio: list[float] = numbers(above=0, length=2, ascending=True)  # width / height, [low, high]
+    rotate: float = number(min=0, max=180)  # degrees, drawn from [-rotate, rotate]
+    flip: float = number(min=0, max=1)  # probability of a horizontal flip
+    jitter: float = number(min=0, max=1)  # probability that the colour jitter is applied
+    brightness: float = number(min=0)
+    contrast: float = number(min=0)
+    saturation: float = number(min=0)
+    hue: float = number(min=0, max=0.5)  # in turns
+    grayscale: float = number(min=0, max=1)  # probability
+    blur: float = number(min=0, max=1)  # probability
+    blur_sigma: list[float] = numbers(above=0, length=2, ascending=True)  # pixels, [low, high]
+    solarize: float = number(min=0, max=1)  # probability; inverts values above one half
+    cutout: float = number(min=0, max=1)  # probability
+    cutout_size: float = number(min=0, max=1)  # side of the erased square as a share of the image's side
+
+
+@dataclass
+class Data:
+    """Where images come from and how they are split."""
+
+    name: str = MISSING  # key of gssl.config.registry.DATA
+    root: str | None = MISSING  # folder that holds the files; null: the source's usual place
+    size: int = number(min=8)  # side in pixels of the square images that networks see
+    pretrain: str | None = MISSING  # imagefolder: folder of images for pretraining (labels not needed)
+    train: str | None = MISSING  # imagefolder: labelled training folder; null: root/train or root
+    test: str | None = MISSING  # imagefolder: labelled test folder; null: root/test or a split of train
+    labels: str | None = MISSING  # imagefolder: a CSV (path,label[,split][,group]) instead of class folders
+    val_fraction: float = number(above=0, max=0.9)  # of the labelled training images; choices are made on it
+    test_fraction: float = number(above=0, max=0.9)  # where the source brings no test split
+    split_seed: int = number(min=0)
+    limit: int | None = number(min=2)  # at most so many images per split, stratified; null: all
+    on_error: str = choice("stop", "skip")  # broken files
+    workers: int = number(min=0)  # decoding threads; 0: one per core
+    views: Views = MISSING
+
+
+@dataclass
+class Backbone:
+    """The network that is shared by both worlds: SSL encoder and discriminator trunk."""
+
+    name: str = choice("convnet", "resnet18", "resnet50", "vit_tiny")
+    norm: str = choice("batch", "group", "none")
+    width: int = number(min=1)  # channels of the first stage (ViT: embedding dimension)
+    patch: int = number(min=1)  # ViT: side of a patch in pixels; unused elsewhere
+
+
+@dataclass
+class Budget:
+    """When training ends: at the first of those given that is reached; none given: `default_epochs`."""
+
+    steps: int | None = number(min=1)
+    epochs: float | None = number(above=0)
+    images: int | None = number(min=1)
+    seconds: float | None = number(above=0)
+    flops: float | None = number(above=0)
+    default_epochs: float = number(above=0)
+
+
+@dataclass
+class Optim:
+    """An optimiser and its schedule over progress in [0, 1]."""
+
+    name: str = choice("sgd", "adam", "adamw")
+    lr: float = number(above=0)
+    weight_decay: float = number(min=0)
+    momentum: float = number(min=0, max=1)  # SGD
+    betas: list[float] = numbers(min=0, below=1, length=2)  # Adam, AdamW
+    warmup: float = number(min=0, max=1)  # share of the budget with linearly rising lr
+    schedule: str = choice("cosine", "linear", "constant")
+    clip: float | None = number(above=0)  # largest gradient norm; null: no clipping
+
+
+@dataclass
+class Engine:
+    """How a run runs: nothing here changes what is learnt except precision and accumulation."""
+
+    device: str = MISSING  # auto | cpu | cuda | cuda:N | mps
+    precision: str = choice("fp32", "bf16", "fp16")
+    accumulate: int = number(min=1)  # micro-batches per update
+    threads: int = number(min=0)  # CPU threads; 0: one per core
+    log_every: int = number(min=1)  # steps
+    checkpoint_every: int = number(min=1)  # steps
+    keep_checkpoints: int = number(min=1)
+    resume: str = choice("no", "auto")
+    tensorboard: bool = MISSING
+    progress: bool = MISSING
+
+
+@dataclass
+class Knn:
+    """Cosine k-nearest neighbours with votes exp(s / T)."""
+
+    k: int = number(min=1)
+    temperature: float = number(above=0)
+
+
+@dataclass
+class Eval:
+    """Evaluation during and after training, on the validation split only."""
+
+    every: int | None = number(min=1)  # steps; null: only at the end
+    images: int = number(min=2)  # at most so many images of each side
+    knn: Knn = MISSING  # pretrain-ssl's measure
+
+
+# ── methods ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass
+class SimCLR:
+    """See conf/ssl/simclr.yaml."""
+
+    name: str = MISSING
+    batch_size: int = number(min=2)
+    temperature: float = number(above=0)
+    head: list[int] = numbers(min=1, least=1)  # the projection head's sizes after the backbone's dimension
+    optim: Optim = MISSING
+
+
+@dataclass
+class Supervised:
+    """See conf/ssl/supervised.yaml."""
+
+    name: str = MISSING
+    batch_size: int = number(min=2)
+    label_smoothing: float = number(min=0, max=1)
+    optim: Optim = MISSING
+
+
+@dataclass
+class DCGAN:
+    """See conf/gan/dcgan.yaml."""
+
+    name: str = MISSING
+    batch_size: int = number(min=2)
+    loss: str = choice("non_saturating")
+    latent: int = number(min=1)  # dimension of z
+    width: int = number(min=1)  # channels of the generator's last block
+    n_dis: int = number(min=1)  # discriminator updates per generator update
+    ema: float = number(min=0, max=1)  # decay of the generator's running average, per step
+    optim_g: Optim = MISSING
+    optim_d: Optim = MISSING
+
+
+# ── probes ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass
+class Linear:
+    """ℓ2-regularised multinomial logistic regression on standardised features."""
+
+    l2_low: float = number(above=0)  # smallest λ of the log grid
+    l2_high: float = number(above=0)
+    l2_count: int = number(min=1)
+    l2_one_shot: float = number(above=0)  # λ where one label per class leaves nothing to choose it on
+    max_iter: int = number(min=1)
+
+
+@dataclass
+class Finetune:
+    """The whole network trained on the labels, with the same grid and budget for every source."""
+
+    steps: int = number(min=1)
+    batch_size: int = number(min=2)
+    lrs: list[float] = numbers(above=0, least=1)  # grid; chosen on validation
+    weight_decay: float = number(min=0)
+    draws: int = number(min=1)
+
+
+@dataclass
+class Probes:
+    """What a backbone is judged by; `use` names the ones that run."""
+
+    use: list[str] = MISSING  # of knn, linear, finetune
+    knn: Knn = MISSING
+    linear: Linear = MISSING
+    finetune: Finetune = MISSING
+
+
+# ── commands ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass
+class PretrainSSL:
+    """Configuration of `gssl pretrain-ssl`."""
+
+    seed: int = number(min=0)
+    weights: str = MISSING  # random | a run directory | a .safetensors file | torchvision
+    data: Data = MISSING
+    backbone: Backbone = MISSING
+    ssl: Any = MISSING
+    budget: Budget = MISSING
+    engine: Engine = MISSING
+    eval: Eval = MISSING
+
+
+@dataclass
+class TrainGAN:
+    """Configuration of `gssl train-gan`."""
+
+    seed: int = number(min=0)
+    weights: str = MISSING
+    data: Data = MISSING
+    backbone: Backbone = MISSING
+    gan: Any = MISSING
+    budget: Budget = MISSING
+    engine: Engine = MISSING
+    eval: Eval = MISSING
+
+
+@dataclass
+class Transfer:
+    """Configuration of `gssl transfer`."""
+
+    seed: int = number(min=0)
+    weights: str = MISSING  # random | pixels | torchvision | a run directory | a .safetensors file
+    allow_partial: bool = MISSING  # accept a source that fills only a part of the backbone
+    labels_per_class: list[int] = numbers(min=1)  # e.g. [1, 10, 100]; may be empty
+    fractions: list[float] = numbers(above=0, max=1)  # of the labelled training images, in (0, 1]
+    draws: int = number(min=1)  # label subsets per amount
+    draws_one_shot: int = number(min=1)
+    data: Data = MISSING
+    backbone: Backbone = MISSING  # used where the source does not bring its own
+    probe: Probes = MISSING
+    engine: Engine = MISSING
+
+
+@dataclass
+class Compare:
+    """Configuration of `gssl compare`."""
+
+    seeds: int = number(min=1)
+    arms: list[str] = MISSING  # of scratch, random, pixels, supervised and the names in conf/ssl, conf/gan
+    runs: str | None = MISSING  # a glob of finished transfer runs: only read, nothing trained
+    check: list[str] = MISSING  # claims such as 'simclr.linear@10 > random.linear@10 + 5'
+    parts: str = MISSING  # directory of the parts, shared by all comparisons
+    jobs: int = number(min=1)  # parts side by side
+    labels_per_class: list[int] = numbers(min=1)
+    fractions: list[float] = numbers(above=0, max=1)
+    draws: int = number(min=1)
+    draws_one_shot: int = number(min=1)
+    supervised_budget: float = number(above=0, max=1)  # share of the budget that `supervised` needs
+    data: Data = MISSING
+    backbone: Backbone = MISSING
+    probe: Probes = MISSING
+    budget: Budget = MISSING
+    engine: Engine = MISSING
+    eval: Eval = MISSING
+    overrides: dict[str, list[str]] = MISSING  # per arm, e.g. {simclr: ['ssl.temperature=0.2']}

@@ -1,0 +1,26 @@
+"""The network that both worlds share: encoder of an SSL method, trunk of a discriminator.
+
+A backbone is a plain `nn.Module` with `dim`, `dims`, `stages(x)` and `forward(x)`:
+
+    stages(x)   (B, 3, S, S) float in [0, 1] → feature maps (B, dims[i], h, w), finest first
+    forward(x)  (B, 3, S, S) float in [0, 1] → (B, dim), the last stage averaged over its places
+
+It normalises colour inside, so whoever calls it need not know how. Its state dict holds learned weights and
+batch statistics only.
+"""
+
+from torch import nn
+
+from gssl.config import schema
+from gssl.config.registry import BACKBONE, load
+from gssl.errors import UsageError
+
+
+def build_backbone(cfg: schema.Backbone, size: int) -> nn.Module:
+    """The backbone `cfg.name` with random weights, for images of `size` pixels. Raises UsageError."""
+    if cfg.name not in BACKBONE:
+        raise UsageError(f"backbone.name={cfg.name}: expected one of {', '.join(BACKBONE)}")
+    network: nn.Module = load(BACKBONE[cfg.name])(
+        name=cfg.name, norm=cfg.norm, width=cfg.width, patch=cfg.patch, size=size
+    )
+    return network

@@ -1,0 +1,38 @@
+"""Exponential moving average of a network's weights."""
+
+import copy
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+
+class EMA(nn.Module):
+    """A copy of `module`, without gradients, that follows it: `.module` ← d · `.module` + (1 − d) · source.
+
+    d = min(decay, (1 + n) / (10 + n)) with n = updates so far, so that the random start is soon
+    forgotten (as in TensorFlow's ExponentialMovingAverage). Buffers (batch statistics, counters) are copied;
+    `updates` is a buffer: a resumed run goes on with the same d. The copy starts in eval mode.
+    """
+
+    updates: Tensor
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        super().__init__()
+        self.decay = decay
+        self.module = copy.deepcopy(module).requires_grad_(False).eval()
+        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
+
+    @torch.no_grad()
+    def update(self, source: nn.Module) -> None:
+        """Follow `source`, which has the same parameters and buffers; call once per update of it."""
+        # 1 − d, computed on the device: reading the counter would wait for it
+        weight = (9 / (10 + self.updates.float())).clamp_min(1 - self.decay)
+        for mine, other in zip(self.module.parameters(), source.parameters(), strict=True):
+            mine.lerp_(other, weight.to(mine.dtype))
+        for kept, new in zip(self.module.buffers(), source.buffers(), strict=True):
+            kept.copy_(new)
+        self.updates += 1
+
+    def forward(self, *args: Tensor) -> Tensor:
+        return cast(Tensor, self.module(*args))

@@ -1,0 +1,101 @@
+"""ViT-Tiny (Dosovitskiy et al., 2010.11929; size of DeiT-Ti, 2012.12877), simplified as in 2205.01580."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gssl.errors import UsageError
+
+DEPTH = 12
+HEADS = 3
+MLP_RATIO = 4
+
+
+def position_embedding(width: int, side: int) -> Tensor:
+    """Fixed 2-D sine-cosine embedding (1, side², width): half is the row, half the column (2104.02057)."""
+    omega = 10000 ** -(torch.arange(width // 4, dtype=torch.float64) / (width // 4))
+    angle = torch.arange(side, dtype=torch.float64)[:, None] * omega
+    wave = torch.cat([angle.sin(), angle.cos()], dim=1)  # (side, width / 2)
+    rows, columns = wave[:, None].expand(-1, side, -1), wave[None].expand(side, -1, -1)
+    return torch.cat([rows, columns], dim=2).reshape(1, side * side, width).float()
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention on tokens (B, T, width)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, t, width = x.shape
+        q, k, v = self.qkv(x).view(b, t, 3, HEADS, width // HEADS).permute(2, 0, 3, 1, 4)
+        y: Tensor = self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, t, width))
+        return y
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block: x + attention(norm(x)), then x + mlp(norm(x))."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width, eps=1e-6)
+        self.attn = Attention(width)
+        self.norm2 = nn.LayerNorm(width, eps=1e-6)
+        self.fc1 = nn.Linear(width, MLP_RATIO * width)
+        self.fc2 = nn.Linear(MLP_RATIO * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attn(self.norm1(x))
+        return x + self.fc2(F.gelu(self.fc1(self.norm2(x))))
+
+
+class ViT(nn.Module):
+    """Twelve blocks, three heads, layer norm; `width` is the embedding dimension, `patch` in pixels.
+
+    Positions are fixed sines and cosines, not weights, so weights trained at one image size load at another.
+    There is no class token: features are the mean over the places of the last stage, after the final norm.
+    `norm` must be none: a ViT brings its layer norm, and batch or group norm have no place in it. Raises
+    UsageError for that, for a `size` that `patch` does not divide and for a `width` not divisible by 12.
+    (Torch's fused attention on a CPU has no second derivative: a gradient penalty on this backbone needs
+    `torch.nn.attention.sdpa_kernel(SDPBackend.MATH)`.)
+    """
+
+    positions: Tensor
+
+    def __init__(self, name: str, norm: str, width: int, patch: int, size: int) -> None:
+        super().__init__()
+        if norm != "none":
+            raise UsageError(f"backbone.norm={norm}: {name} has its own layer norm; set backbone.norm=none")
+        if size % patch:
+            raise UsageError(f"backbone.patch={patch}: must divide data.size={size}; change one of them")
+        if width % (4 * HEADS):  # three heads of one size; four quarters of the position embedding
+            raise UsageError(f"backbone.width={width}: {name} needs a multiple of {4 * HEADS}, e.g. 192")
+        self.side = size // patch
+        self.dim, self.dims = width, [width] * 4
+        self.patch_embed = nn.Conv2d(3, width, patch, stride=patch)
+        self.register_buffer("positions", position_embedding(width, self.side), persistent=False)
+        self.blocks = nn.ModuleList(Block(width) for _ in range(DEPTH))
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Conv2d):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias) if module.bias is not None else None
+        self.to(memory_format=torch.channels_last)
+
+    def stages(self, x: Tensor) -> list[Tensor]:
+        """(B, 3, S, S) in [0, 1] → maps (B, width, S/patch, S/patch) after blocks 3, 6, 9 and 12 (normed)."""
+        x = self.patch_embed(x * 2 - 1).flatten(2).transpose(1, 2) + self.positions
+        maps = []
+        for i, block in enumerate(self.blocks, start=1):
+            x = block(x)
+            if i == DEPTH:
+                x = self.norm(x)
+            if i % (DEPTH // 4) == 0:
+                maps.append(x.transpose(1, 2).unflatten(2, (self.side, self.side)))
+        return maps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 3, S, S) in [0, 1] → (B, width)."""
+        return self.stages(x)[-1].mean((2, 3))

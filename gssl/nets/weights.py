@@ -1,0 +1,214 @@
+"""Weights as files: plain tensors in safetensors, read with a report of what fitted.
+
+Nothing here runs what a file contains: safetensors is data, and `.pth` is read with `weights_only=True`.
+"""
+
+import hashlib
+import os
+import pickle
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
+from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
+
+from gssl.errors import UsageError
+
+# how others wrap a network: a dict inside a dict, then the attribute that holds the trunk
+NESTS = ("state_dict", "model_state_dict", "model")
+PREFIXES = ("module.", "model.", "backbone.", "encoder.")
+# parts that a backbone does not have: left behind without complaint
+HEADS = ("fc.", "head.", "heads.", "classifier.", "projector.", "projection_head.", "predictor.")
+COUNTER = "num_batches_tracked"  # of batch norms: no weight, and nothing here reads it
+
+
+class State(dict[str, Tensor]):
+    """A state dict that knows how it was found: `unwrapped` lists nests and prefixes that were taken off.
+
+    `dropped` are keys beside the trunk (heads, a momentum copy) that went with them.
+    """
+
+    def __init__(
+        self, tensors: Mapping[str, Tensor], unwrapped: Iterable[str] = (), dropped: Iterable[str] = ()
+    ):
+        super().__init__(tensors)
+        self.unwrapped = list(unwrapped)
+        self.dropped = list(dropped)
+
+
+@dataclass
+class LoadReport:
+    """What `load_into` found: `loaded` counts tensors, the lists hold keys."""
+
+    loaded: int
+    missing: list[str]  # the module has it, the file does not
+    unexpected: list[str]  # the file has it, the module does not
+    mismatched: list[str]  # both have it, in different shapes
+    ignored: list[str] = field(default_factory=list)  # heads of the file that the module has no place for
+    unwrapped: list[str] = field(default_factory=list)  # nests and prefixes taken off the file's keys
+
+    @property
+    def complete(self) -> bool:
+        return not (self.missing or self.unexpected or self.mismatched)
+
+    def __str__(self) -> str:
+        parts = [f"{self.loaded} tensors loaded"]
+        for name in ("missing", "unexpected", "mismatched", "ignored"):
+            if keys := getattr(self, name):
+                first = ", ".join(keys[:3]) + (", …" if len(keys) > 3 else "")
+                parts.append(f"{len(keys)} {name} ({first})")
+        if self.unwrapped:
+            parts.append(f"taken off: {' '.join(self.unwrapped)}")
+        return "; ".join(parts)
+
+
+def fold_spectral_norm(module: nn.Module) -> dict[str, Tensor]:
+    """The state dict of `module` with every parametrised tensor (spectral norm) replaced by its value.
+
+    Its keys and shapes are those of the module before it was wrapped; loaded into such a module, the output
+    equals the wrapped one's in eval mode. Power iterations are not advanced.
+    """
+    state = {key: value for key, value in module.state_dict().items() if "parametrizations." not in key}
+    for name, child in module.named_modules():
+        if not is_parametrized(child):
+            continue
+        for tensor, chain in child.parametrizations.items():
+            training = chain.training
+            chain.eval()
+            with torch.no_grad():
+                state[f"{name}.{tensor}" if name else tensor] = chain()
+            chain.train(training)
+    return state
+
+
+def save_weights(source: nn.Module | Mapping[str, Tensor], path: Path) -> str:
+    """Write a module's or a state dict's tensors to `path` (safetensors) and return the file's sha256.
+
+    Plain tensors only: spectral norm folded, contiguous, on the CPU, floats as float32, sorted by name, no
+    metadata: equal weights make equal bytes. A reader sees the old file or the new one, never a part.
+    """
+    state = fold_spectral_norm(source) if isinstance(source, nn.Module) else source
+    plain = {}
+    for key, value in sorted(state.items()):
+        value = value.detach().to("cpu", torch.float32 if value.is_floating_point() else value.dtype)
+        plain[key] = value.clone(
+            memory_format=torch.contiguous_format
+        )  # shared tensors get bytes of their own
+    data = to_bytes(plain)
+    path = Path(path)
+    temp = path.with_name(f".{path.name}.tmp")
+    with temp.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temp.replace(path)
+    return hashlib.sha256(data).hexdigest()
+
+
+def read_weights(path: Path) -> State:
+    """The tensors in a `.safetensors`, `.pth`, `.pt` or `.ckpt` file, on the CPU, by the trunk's own names.
+
+    Common wrappings are taken off: a nested "state_dict" or "model", then prefixes such as "module." and
+    "backbone."; where a prefix marks the trunk, keys without it are dropped. `State` says what was done.
+    Raises UsageError for a file that is absent or is no checkpoint of plain tensors.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file; expected weights as .safetensors, .pth or .pt")
+    if path.suffix == ".safetensors":
+        try:
+            return unwrap(load_file(path))
+        except (SafetensorError, OSError) as error:
+            raise UsageError(
+                f"{path}: not a whole safetensors file ({error}); write or fetch it again"
+            ) from error
+    if path.suffix not in (".pth", ".pt", ".ckpt"):
+        raise UsageError(f"{path}: expected weights as .safetensors, .pth or .pt")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UsageError(
+            f"{path}: not a checkpoint of plain tensors: damaged, or with Python objects in it, which are "
+            f"never run; save its state dict as .safetensors where you trust it"
+        ) from error
+    except Exception as error:  # whatever a foreign file makes the reader stumble over
+        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UsageError(f"{path}: not a PyTorch checkpoint ({line[:120]})") from error
+    try:
+        return unwrap(content)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from None
+
+
+def unwrap(content: object) -> State:
+    """The trunk's tensors in a checkpoint's nested dicts. Raises UsageError where there are none."""
+    taken: list[str] = []
+    while isinstance(content, dict) and (nest := next((n for n in NESTS if _is_dict(content, n)), None)):
+        content = content[nest]
+        taken.append(nest)
+    items = content.items() if isinstance(content, dict) else []
+    tensors = {key: value for key, value in items if isinstance(key, str) and isinstance(value, Tensor)}
+    if not tensors:
+        raise UsageError("holds no named tensors; expected a state dict")
+    dropped: list[str] = []
+    while prefix := next((p for p in PREFIXES if any(key.startswith(p) for key in tensors)), None):
+        dropped += [key for key in tensors if not key.startswith(prefix)]
+        tensors = {
+            key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)
+        }
+        taken.append(prefix)
+    return State(tensors, taken, dropped)
+
+
+def _is_dict(content: object, key: str) -> bool:
+    return isinstance(content, dict) and isinstance(content.get(key), dict)
+
+
+def load_into(
+    module: nn.Module,
+    state: Mapping[str, Tensor],
+    allow_partial: bool = False,
+    ignore: tuple[str, ...] = HEADS,
+) -> LoadReport:
+    """Copy `state` into `module` (not wrapped) where names and shapes agree, and report the rest.
+
+    Keys that start with one of `ignore` and have no place in the module are left behind. Raises UsageError,
+    before anything is copied, where nothing fits, where something does not (unless `allow_partial`), and
+    where values are not finite.
+    """
+    own = module.state_dict()
+    extra = [key for key in state if key not in own]
+    fits = [key for key in state if key in own and own[key].shape == state[key].shape]
+    report = LoadReport(
+        loaded=len(fits),
+        # checkpoints older than PyTorch 0.4.1 lack the counters
+        missing=[key for key in own if key not in state and not key.endswith(COUNTER)],
+        unexpected=[key for key in extra if not key.startswith(ignore)],
+        mismatched=[key for key in state if key in own and own[key].shape != state[key].shape],
+        ignored=[key for key in extra if key.startswith(ignore)] + list(getattr(state, "dropped", [])),
+        unwrapped=list(getattr(state, "unwrapped", [])),
+    )
+    if all(key.endswith(COUNTER) for key in fits):
+        first = ", ".join(list(state)[:3])
+        raise UsageError(
+            f"weights: none of the file's {len(state)} tensors ({first}, …) fits the backbone, which has "
+            f"{next(iter(own), 'no tensor')}, …; set backbone= to the network that the weights belong to"
+        )
+    if not report.complete and not allow_partial:
+        raise UsageError(
+            f"weights: only a part fits the backbone: {report}; set backbone= to the network that they "
+            f"belong to, or allow_partial=true"
+        )
+    if broken := [key for key in fits if not torch.isfinite(state[key]).all()]:
+        raise UsageError(
+            f"weights: {len(broken)} tensors hold NaN or infinity (first: {broken[0]}); take others"
+        )
+    with torch.no_grad():
+        for key in fits:
+            own[key].copy_(state[key])
+    return report

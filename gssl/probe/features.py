@@ -1,0 +1,48 @@
+"""Features of images: one deterministic view each, network in evaluation mode."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from gssl.data import Images, centre, sequential
+from gssl.errors import JobError
+
+PIXEL_SIDE = 8  # the `pixels` arm sees images averaged to this side
+
+
+@torch.no_grad()
+def extract(
+    encoder: nn.Module, images: Images, size: int, batch_size: int, device: torch.device
+) -> np.ndarray:
+    """Features (n, d) float32 of the centre crops of `images`, in their order.
+
+    `encoder` maps float (B, 3, size, size) in [0, 1] to (B, d) and is on `device`; it runs in evaluation mode
+    and every module of it gets its former mode back. Raises JobError where a feature is not finite.
+    """
+
+    modes = {module: module.training for module in encoder.modules()}
+    encoder.eval()
+    try:
+        parts = [
+            encoder(centre(batch["image"], size, batch.get("extent"))).float().cpu().numpy()
+            for batch in sequential(images, batch_size, device)
+        ]
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+    features = np.concatenate(parts)
+    if not np.isfinite(features).all():
+        raise JobError("features are not finite: the backbone has diverged; lower its learning rate")
+    return features
+
+
+@torch.no_grad()
+def pixels(images: Images, size: int) -> np.ndarray:
+    """The reference without a network: centre crops averaged to 8×8, (n, 64·channels) float32 in [0, 1]."""
+
+    parts = []
+    for batch in sequential(images, 256, torch.device("cpu")):
+        crop = centre(batch["image"], size, batch.get("extent"))[:, : images.channels]
+        parts.append(F.adaptive_avg_pool2d(crop, PIXEL_SIDE).flatten(1).numpy())
+    return np.concatenate(parts)

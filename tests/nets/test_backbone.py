@@ -1,0 +1,147 @@
+"""What all backbones share: shapes, normalisation, gradients, configuration."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from torch import nn
+
+from gssl.config import schema
+from gssl.config.registry import BACKBONE
+from gssl.errors import UsageError
+from gssl.nets import build_backbone
+from gssl.nets.norms import Shift
+
+CONF = Path(__file__).parents[2] / "conf" / "backbone"
+NORMS = {"batch": nn.BatchNorm2d, "group": nn.GroupNorm, "none": Shift}
+
+
+def build(name: str, size: int, norm: str | None = None, width: int | None = None) -> nn.Module:
+    """The backbone of conf/backbone/<name>.yaml, narrowed where that is possible."""
+    values = yaml.safe_load((CONF / f"{name}.yaml").read_text())
+    values["width"] = width or {"convnet": 4, "vit_tiny": 24}.get(name, values["width"])
+    values["norm"] = norm or values["norm"]
+    torch.manual_seed(0)
+    return build_backbone(schema.Backbone(**values), size)
+
+
+@pytest.mark.parametrize("name", BACKBONE)
+def test_every_backbone_has_a_configuration_with_the_keys_of_the_schema(name: str) -> None:
+    values = yaml.safe_load((CONF / f"{name}.yaml").read_text())
+    assert list(values) == list(schema.Backbone.__dataclass_fields__)
+    assert values["name"] == name
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "sides"),
+    [
+        ("convnet", 16, [16, 8, 4, 2]),
+        ("convnet", 28, [28, 14, 7, 4]),
+        ("convnet", 32, [32, 16, 8, 4]),
+        ("convnet", 64, [64, 32, 16, 8]),
+        ("convnet", 224, [224, 112, 56, 28]),
+        ("resnet18", 28, [28, 14, 7, 4]),
+        ("resnet18", 32, [32, 16, 8, 4]),
+        ("resnet18", 224, [56, 28, 14, 7]),
+        ("resnet50", 32, [32, 16, 8, 4]),
+        ("vit_tiny", 28, [7, 7, 7, 7]),
+        ("vit_tiny", 64, [16, 16, 16, 16]),
+    ],
+)
+def test_maps_per_stage_and_pooled_features(name: str, size: int, sides: list[int]) -> None:
+    net = build(name, size).eval()
+    x = torch.rand(1, 3, size, size)
+    with torch.no_grad():
+        maps, pooled = net.stages(x), net(x)
+    assert [tuple(m.shape) for m in maps] == [(1, d, s, s) for d, s in zip(net.dims, sides, strict=True)]
+    assert pooled.shape == (1, net.dim)
+    torch.testing.assert_close(pooled, maps[-1].mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("name", "norm"),
+    [("convnet", n) for n in NORMS] + [("resnet18", n) for n in NORMS] + [("vit_tiny", "none")],
+)
+def test_gradients_reach_every_parameter(name: str, norm: str) -> None:
+    net = build(name, 16, norm)
+    features = net(torch.rand(4, 3, 16, 16))
+    (features * torch.randn_like(features)).sum().backward()
+    dead = [key for key, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert dead == []
+
+
+@pytest.mark.parametrize("name", ["convnet", "resnet18"])
+@pytest.mark.parametrize("norm", NORMS)
+def test_norm_layers_are_what_was_asked_for(name: str, norm: str) -> None:
+    kinds = {type(m) for m in build(name, 32, norm).modules()} & set(NORMS.values())
+    assert kinds == {NORMS[norm]}
+
+
+@pytest.mark.parametrize("name", ["convnet", "resnet18", "vit_tiny"])
+def test_eval_features_do_not_depend_on_the_batch(name: str) -> None:
+    net = build(name, 16)
+    net(torch.rand(8, 3, 16, 16))  # moves batch statistics away from their start
+    net.eval()
+    x = torch.rand(5, 3, 16, 16)
+    with torch.no_grad():
+        together, apart = net(x), torch.cat([net(image[None]) for image in x])
+    torch.testing.assert_close(together, apart, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "zero"), [("convnet", [0.5] * 3), ("resnet18", [0.485, 0.456, 0.406])])
+def test_colour_is_normalised_inside(name: str, zero: list[float]) -> None:
+    """The image whose colour is the mean becomes 0, and convolutions without bias keep it there."""
+    net = build(name, 16, "none").eval()
+    mean = torch.tensor(zero).view(1, 3, 1, 1).expand(2, 3, 16, 16)
+    with torch.no_grad():
+        assert net(mean).abs().max() < 1e-6
+        assert net(mean + 0.3).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("name", ["convnet", "vit_tiny"])
+def test_one_set_of_weights_serves_all_sizes(name: str) -> None:
+    small, large = build(name, 16), build(name, 32)
+    large.load_state_dict(small.state_dict())
+
+
+def test_a_shift_without_norm_keeps_the_scale_of_a_convnet() -> None:
+    net = build("convnet", 32, "none", width=16).eval()
+    with torch.no_grad():
+        maps = net.stages(torch.rand(4, 3, 32, 32))
+    assert 0.1 < maps[-1].std() / maps[0].std() < 2
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ({"name": "alexnet"}, "backbone.name"),
+        ({"norm": "instance"}, "backbone.norm"),
+        ({"name": "resnet18", "width": 32}, "backbone.width"),
+        ({"name": "vit_tiny", "norm": "batch"}, "backbone.norm"),
+        ({"name": "vit_tiny", "norm": "none", "width": 20}, "backbone.width"),
+        ({"name": "vit_tiny", "norm": "none", "width": 24, "patch": 5}, "backbone.patch"),
+    ],
+)
+def test_what_does_not_fit_together_is_one_line_that_names_the_key(change: dict, key: str) -> None:
+    cfg = schema.Backbone(**{"name": "convnet", "norm": "batch", "width": 4, "patch": 1} | change)
+    with pytest.raises(UsageError, match=f"^{key}") as error:
+        build_backbone(cfg, 32)
+    assert "\n" not in str(error.value)
+
+
+def test_tiny_images_are_refused_by_convnet() -> None:
+    with pytest.raises(UsageError, match="^data.size"):
+        build("convnet", 4)
+
+
+def test_torchvision_is_imported_only_by_who_uses_it() -> None:
+    code = (
+        "import sys; from gssl.nets import build_backbone; from gssl.config.schema import Backbone;"
+        "build_backbone(Backbone('convnet', 'batch', 4, 1), 32);"
+        "build_backbone(Backbone('vit_tiny', 'none', 24, 4), 32);"
+        "sys.exit('torchvision' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0

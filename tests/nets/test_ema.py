@@ -1,0 +1,65 @@
+"""The running average against its definition."""
+
+import torch
+from torch import nn
+
+from gssl.nets import EMA
+
+
+def net() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+
+
+def test_it_is_the_definition_with_warm_up() -> None:
+    torch.manual_seed(0)
+    source, decay = net(), 0.3
+    ema, expected = EMA(source, decay), source[0].weight.detach().clone()
+    for n in range(6):  # (1 + n) / (10 + n) passes .3 at n = 3
+        with torch.no_grad():
+            source[0].weight.normal_()
+        ema.update(source)
+        d = min(decay, (1 + n) / (10 + n))
+        expected = d * expected + (1 - d) * source[0].weight.detach()
+        torch.testing.assert_close(ema.module[0].weight, expected)
+    assert ema.updates == 6
+
+
+def test_buffers_are_copied_and_the_source_is_left_alone() -> None:
+    source = net()
+    ema = EMA(source, 0.99)
+    source(torch.rand(4, 3, 2, 2) + 3)
+    before = {key: value.clone() for key, value in source.state_dict().items()}
+    ema.update(source)
+    for key, value in source.named_buffers():
+        assert torch.equal(ema.module.get_buffer(key), value)
+        assert ema.module.get_buffer(key).data_ptr() != value.data_ptr()
+    assert all(torch.equal(value, before[key]) for key, value in source.state_dict().items())
+
+
+def test_the_copy_has_no_gradients_and_starts_in_eval_mode() -> None:
+    source = net()
+    ema = EMA(source, 0.99)
+    assert not any(p.requires_grad for p in ema.parameters()) and not ema.module.training
+    assert all(p.requires_grad for p in source.parameters()) and source.training
+    assert torch.equal(ema(torch.ones(1, 3, 2, 2)), ema.module(torch.ones(1, 3, 2, 2)))
+
+
+def test_a_restored_average_goes_on_where_it_was() -> None:
+    torch.manual_seed(0)
+    source = net()
+    whole, first = EMA(source, 0.9), EMA(source, 0.9)
+    steps = [[torch.randn_like(p) for p in source.parameters()] for _ in range(6)]
+
+    def run(ema: EMA, some: list[list[torch.Tensor]]) -> None:
+        for values in some:
+            with torch.no_grad():
+                for p, value in zip(source.parameters(), values, strict=True):
+                    p.copy_(value)
+            ema.update(source)
+
+    run(whole, steps)
+    run(first, steps[:3])
+    second = EMA(net(), 0.9)
+    second.load_state_dict(first.state_dict())
+    run(second, steps[3:])
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), second.parameters(), strict=True))

@@ -1,0 +1,65 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from gssl.probe import knn
+from gssl.probe.folds import choice_folds
+from gssl.probe.knn import Knn
+
+CFG = SimpleNamespace(k=20, temperature=0.07)
+
+
+def brute_force(x, y, queries, n_classes, k, temperature):
+    """The definition, one query at a time."""
+    out = []
+    x, queries = x.astype(np.float64), queries.astype(np.float64)
+    for q in queries:
+        s = np.array([np.dot(q, r) / (np.linalg.norm(q) * np.linalg.norm(r)) for r in x])
+        nearest = sorted(range(len(x)), key=lambda i: (-round(s[i], 11), i))[:k]
+        votes = [sum(np.exp(s[i] / temperature) for i in nearest if y[i] == c) for c in range(n_classes)]
+        out.append(next(c for c in range(n_classes) if votes[c] >= max(votes) * (1 - 1e-12)))
+    return np.array(out)
+
+
+@pytest.mark.parametrize(
+    ("n", "k", "temperature"), [(300, 20, 0.07), (300, 1, 0.07), (15, 20, 0.07), (80, 7, 1.0)]
+)
+@pytest.mark.parametrize("block", [1, 1 << 24])
+def test_equals_brute_force(monkeypatch, n, k, temperature, block):
+    monkeypatch.setattr(knn, "BLOCK", block)
+    rng = np.random.default_rng(n + k)
+    x, queries = (rng.standard_normal((m, 6)).astype(np.float32) for m in (n, 150))
+    y = rng.integers(0, 4, n)
+    fitted = Knn(SimpleNamespace(k=k, temperature=temperature)).fit(x, y, 4, seed=0)
+    assert fitted.chosen == {"k": min(k, n)}
+    predicted = fitted.predict(queries)
+    assert predicted.dtype == np.int64
+    assert np.array_equal(predicted, brute_force(x, y, queries, 4, min(k, n), temperature))
+
+
+def test_equal_neighbours_by_index_and_equal_votes_by_class():
+    rng = np.random.default_rng(0)
+    # few directions, many copies: most k-th places are shared, most votes are tied
+    x = rng.integers(0, 2, (200, 3)).astype(np.float32) + np.float32([1, 0, 0])
+    y = rng.integers(0, 3, 200)
+    for k in (1, 2, 5, 20):
+        fitted = Knn(SimpleNamespace(k=k, temperature=0.07)).fit(x, y, 3, seed=0)
+        assert np.array_equal(fitted.predict(x[:40]), brute_force(x, y, x[:40], 3, k, 0.07))
+    pair = Knn(SimpleNamespace(k=2, temperature=0.07)).fit(x[[0, 0]], np.array([2, 1]), 3, seed=0)
+    assert pair.predict(x[:1]).tolist() == [1]
+
+
+def test_validation_is_on_the_folds():
+    rng = np.random.default_rng(1)
+    y = rng.integers(0, 3, 120)
+    x = (rng.standard_normal((3, 5))[y] + rng.standard_normal((120, 5))).astype(np.float32)
+    ((fit, val),) = choice_folds(y, 5)
+    expected = (brute_force(x[fit], y[fit], x[val], 3, 20, 0.07) == y[val]).mean()
+    assert Knn(CFG).fit(x, y, 3, seed=5).val_accuracy == pytest.approx(expected)
+    assert Knn(CFG).fit(x[:3], np.arange(3), 3, seed=5).val_accuracy is None
+
+
+def test_features_of_zeros_are_no_error():
+    x = np.zeros((4, 3), dtype=np.float32)
+    assert Knn(CFG).fit(x, np.array([0, 0, 1, 1]), 2, seed=0).predict(x).tolist() == [0] * 4

@@ -1,0 +1,120 @@
+"""The shape of the house: imports run downwards, SSL and GAN do not meet, names in dict, YAML and docs agree."""
+
+import ast
+from dataclasses import MISSING as NO_DEFAULT
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+
+import pytest
+from omegaconf import MISSING
+
+from gssl.config import registry, schema
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "gssl"
+
+# Rooms from top to bottom; a room imports rooms that stand further down only. Rooms on one line do not meet.
+LEVELS = [
+    {"__main__"},
+    {"cli"},
+    {"commands"},
+    {"engine"},
+    {"ssl", "gan", "probe"},
+    {"report", "metrics"},
+    {"data"},
+    {"nets"},
+    {"method"},
+    {"config"},
+    {"errors"},
+]
+# the report quotes Wilson's interval, a metric without torch
+ALLOWED = {("report", "metrics")}
+LEVEL = {room: depth for depth, rooms in enumerate(LEVELS) for room in rooms}
+
+
+def modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def room(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return parts[0] if len(parts) > 1 or parts[0] != "__init__" else ""
+
+
+def imports(path: Path) -> set[str]:
+    """Rooms of gssl that a file imports, wherever in the file."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        found |= {name.split(".")[1] for name in names if name.startswith("gssl.")}
+    return {name for name in found if name in LEVEL}
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_run_downwards(path):
+    here = room(path)
+    if here == "":
+        return
+    assert here in LEVEL, f"{path}: a room that the design does not know; give it a level"
+    for other in imports(path) - {here}:
+        fine = LEVEL[other] > LEVEL[here] or (here, other) in ALLOWED
+        assert fine, f"{path} imports gssl.{other}, which stands above or beside gssl.{here}"
+
+
+def test_the_level_test_sees_imports():
+    assert {"engine", "data", "probe"} <= imports(PACKAGE / "commands" / "transfer.py")
+
+
+@pytest.mark.parametrize("path", sorted([*modules(), *(ROOT / "tests").rglob("*.py")]), ids=lambda p: p.name)
+def test_no_file_passes_400_lines(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
+
+
+@pytest.mark.parametrize("family", ["ssl", "gan"])
+def test_every_method_has_a_line_a_file_a_yaml_and_a_row(family):
+    names = set(registry.FAMILIES[family])
+    assert names == {path.stem for path in (ROOT / "conf" / family).glob("*.yaml")}
+    docs = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
+    rows = {line.split("|")[1].strip(" `") for line in docs.splitlines() if line.startswith(f"| `{family}=")}
+    assert rows == {f"{family}={name}" for name in names}
+    for name, entry in registry.FAMILIES[family].items():
+        cls = registry.load(entry.where)
+        assert "update" in vars(cls) and cls.needs, name
+        assert is_dataclass(entry.schema)
+
+
+def test_other_names_are_there_too():
+    assert set(registry.BACKBONE) == {path.stem for path in (ROOT / "conf" / "backbone").glob("*.yaml")}
+    assert set(registry.DATA) == {path.stem for path in (ROOT / "conf" / "data").glob("*.yaml")}
+    for where in [*registry.BACKBONE.values(), *registry.DATA.values(), *registry.PROBE.values()]:
+        assert callable(registry.load(where))
+    for entry in registry.COMMAND.values():
+        assert callable(registry.load(entry.where))
+
+
+def test_values_live_in_conf_and_never_in_a_schema():
+    classes = [value for value in vars(schema).values() if isinstance(value, type) and is_dataclass(value)]
+    assert len(classes) > 10
+    for cls in classes:
+        for field in fields(cls):
+            assert field.default == MISSING, f"{cls.__name__}.{field.name} has a value in the schema"
+            assert field.default_factory is NO_DEFAULT
+
+
+def test_no_target_in_any_config():
+    for path in (ROOT / "conf").rglob("*.yaml"):
+        assert "_target_" not in path.read_text(encoding="utf-8"), path
+
+
+@pytest.mark.parametrize("family", ["ssl", "gan"])
+def test_method_files_and_yamls_say_what_they_are_and_what_was_measured(family):
+    for path in (ROOT / "conf" / family).glob("*.yaml"):
+        head = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
+        assert len(head) >= 3, path
+        assert any("easured" in line and any(c.isdigit() for c in line) for line in head), path
