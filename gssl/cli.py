@@ -56,8 +56,9 @@ class HydraCommand(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         known = {i.value for i in Info}
         out = []
-        for here, after in zip(args, [*args[1:], ""], strict=True):
-            out.append("--info=all" if here == "--info" and after not in known else here)
+        for i, text in enumerate(args):
+            alone = text == "--info" and (i + 1 == len(args) or args[i + 1] not in known)
+            out.append("--info=all" if alone else text)
         return super().parse_args(ctx, out)
 
 

@@ -109,12 +109,11 @@ def execute(parts: list[Part], jobs: int, engine: schema.Engine) -> dict[str, st
             while waiting or any(workers.values()):
                 for worker, busy in workers.items():
                     if busy is None and waiting and not signals.code:
-                        part = _next(waiting, workers, bad, failed)
-                        if part:
-                            waiting.remove(part)
-                            workers[worker] = part
-                            where = registry.COMMAND[part.command].where
-                            worker.start(Job(where, part.cfg, part.path))
+                        ready = _next(waiting, workers, bad, failed)
+                        if ready:
+                            waiting.remove(ready)
+                            workers[worker] = ready
+                            worker.start(Job(registry.COMMAND[ready.command].where, ready.cfg, ready.path))
                     running = workers[worker]
                     answer = worker.poll(0.2) if running else None
                     if running and answer:

@@ -40,7 +40,9 @@ def report(records: list["Record"], multirun: bool, as_json: bool) -> int:
     The document of a finished job is its result.json with the key `run`; of another one what went wrong.
     """
     documents = [_document(r) for r in records]
-    if as_json:
+    if not multirun and records[0].state == "usage":  # as for one that is found before anything starts
+        pass
+    elif as_json:
         emit(documents if multirun else documents[0])
     elif multirun:
         rows = [

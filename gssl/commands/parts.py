@@ -22,6 +22,7 @@ from gssl.errors import UsageError
 CONTROLS = ("random", "pixels")
 REFERENCE = "supervised"
 SCRATCH = "scratch"
+PATHS = ("root", "pretrain", "train", "test", "labels")  # where the images lie: their content counts, not this
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def _arm(cfg: schema.Compare, arm: str, seed: int, data_hash: str, threads: int)
         return [_transfer(cfg, arm, seed, source, None, extra, data_hash, threads)]
     command, group = ("train-gan", "gan") if arm in registry.GAN else ("pretrain-ssl", "ssl")
     # the method's YAML may bring a backbone of its own; a comparison has one for all
-    choices = [f"{group}={arm}", f"data={cfg.data.name}", f"backbone={cfg.backbone.name}"]
+    choices = [f"{group}={arm}", *_shared(cfg)]
     # overrides may concern either command: each takes those it knows
     mine = [text for text in extra if not text.startswith("probe.")]
     composed = compose(command, [*choices, *mine])
@@ -93,6 +94,13 @@ def _arm(cfg: schema.Compare, arm: str, seed: int, data_hash: str, threads: int)
     return [first, _transfer(cfg, arm, seed, str(first.path), first, rest, data_hash, threads)]
 
 
+def _shared(cfg: schema.Compare) -> list[str]:
+    """Overrides that every part starts from: one data set, one network."""
+    paths = [(key, getattr(cfg.data, key)) for key in PATHS]
+    given = [f"data.{key}={_quoted(value)}" for key, value in paths if value is not None]
+    return [f"data={cfg.data.name}", *given, f"backbone={cfg.backbone.name}"]
+
+
 def _transfer(
     cfg: schema.Compare,
     arm: str,
@@ -103,7 +111,7 @@ def _transfer(
     data_hash: str,
     threads: int,
 ) -> Part:
-    choices = [f"weights={_quoted(weights)}", f"data={cfg.data.name}", f"backbone={cfg.backbone.name}"]
+    choices = [f"weights={_quoted(weights)}", *_shared(cfg)]
     composed = compose("transfer", [*choices, *extra])
     use = list(cfg.probe.use)
     if arm == SCRATCH:
@@ -137,8 +145,8 @@ def _part(
     threads: int,
 ) -> Part:
     tree = determining(typed)
-    for key in ("root", "pretrain", "train", "test", "labels", "workers"):
-        tree["data"].pop(key)  # the content counts, not where it lies
+    for key in (*PATHS, "workers"):
+        tree["data"].pop(key)
     if first:
         tree["weights"] = first.hash
     text = json.dumps([command, tree, data_hash, gssl.__version__, threads], sort_keys=True, default=str)
@@ -149,12 +157,12 @@ def _part(
 
 
 def _scaled(budget: schema.Budget, share: float) -> schema.Budget:
-    values = {f.name: getattr(budget, f.name) for f in fields(budget)}
-    scaled = {key: value * share if value is not None else None for key, value in values.items()}
-    for key in ("steps", "images"):
-        if scaled[key] is not None:
-            scaled[key] = max(1, round(scaled[key]))
-    return schema.Budget(**scaled)
+    values: dict[str, Any] = {}
+    for f in fields(budget):
+        value = getattr(budget, f.name)
+        whole = f.name in ("steps", "images")
+        values[f.name] = None if value is None else max(1, round(value * share)) if whole else value * share
+    return schema.Budget(**values)
 
 
 def _quoted(value: Any) -> str:

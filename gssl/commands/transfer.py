@@ -79,6 +79,8 @@ def main(cfg: schema.Transfer, run_dir: Path, *, dry_run: bool = False) -> float
         for warning in splits.summary["warnings"]:
             say(f"warning: {warning}")
         judge = Judge(cfg, origin, splits, device)
+        for amount in wanted:  # more labels than there are is a usage error, before anything is on record
+            judge.labels(amount, 0)
         if dry_run:
             judge.features(splits.labelled.subset(np.arange(min(len(splits.labelled), BATCH))))
             return None
@@ -141,7 +143,7 @@ class Judge:
         network, loaded = source.build(self.origin, cfg.backbone, cfg.data.size, cfg.seed, cfg.allow_partial)
         if report:
             self.report = loaded
-        network.to(self.device, memory_format=torch.channels_last)
+        network.to(self.device).to(memory_format=torch.channels_last)
         if self.origin.kind == "random":
             # an exported backbone carries the statistics of the training images: so does the random one
             few = self.images.subset(self.draws.permutation("recompute", 0, len(self.images))[:RECOMPUTE])
@@ -158,9 +160,13 @@ class Judge:
             return pixels(images, self.cfg.data.size)
         return extract(self.network, images, self.cfg.data.size, BATCH, self.device)
 
+    def labels(self, amount: Amount, draw: int) -> np.ndarray:
+        """Sorted indices of the labelled images that draw `draw` may use: the same for every source."""
+        return label_subset(self.images.labels, amount.per_class, amount.fraction, self.cfg.seed, draw)
+
     def fit(self, wanted: list[Amount]) -> Iterator[Fitted]:
         """Every probe at every amount and draw, all choices made on the labels it was given."""
-        cfg, labels = self.cfg, self.images.labels
+        cfg = self.cfg
         frozen = [name for name in cfg.probe.use if name != "finetune"]
         x = self.features(self.images) if frozen else None
         for amount in wanted:
@@ -168,7 +174,7 @@ class Judge:
                 probe = registry.load(registry.PROBE[name])(getattr(cfg.probe, name))
                 draws = min(amount.draws, cfg.probe.finetune.draws) if name == "finetune" else amount.draws
                 for draw in range(draws):
-                    index = label_subset(labels, amount.per_class, amount.fraction, cfg.seed, draw)
+                    index = self.labels(amount, draw)
                     if name == "finetune":
                         views = RandomViews(cfg.data.views, cfg.data.size, self.draws)
                         model = probe.fit(
@@ -183,7 +189,7 @@ class Judge:
                         )
                     else:
                         assert x is not None
-                        model = probe.fit(x[index], labels[index], len(self.classes), cfg.seed)
+                        model = probe.fit(x[index], self.images.labels[index], len(self.classes), cfg.seed)
                     yield Fitted(name, amount, draw, len(index), model)
 
     def score(self, fitted: list[Fitted], test: Images) -> list[dict[str, Any]]:
@@ -219,7 +225,7 @@ class Judge:
         file = run_dir / "weights" / "finetuned.safetensors"
         file.parent.mkdir(exist_ok=True)
         digest = save_weights(best.model.network, file)
-        text = {"schema": "gssl.finetuned/1", "sha256": digest, "classes": self.classes}
+        text: dict[str, Any] = {"schema": "gssl.finetuned/1", "sha256": digest, "classes": self.classes}
         text |= {"backbone": self.described, "image_size": self.cfg.data.size, "n_train": best.n_train}
         write_json(file.with_suffix(".json"), text)
         return {"finetuned": {"file": "weights/finetuned.safetensors", "sha256": digest}}

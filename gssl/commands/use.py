@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from safetensors.torch import load_file
 
 from gssl.config import schema
 from gssl.data import Draws, Images
@@ -76,7 +76,7 @@ def embed(run: Path, folder: Path, out: Path, device: str = "auto") -> dict[str,
     assert origin.backbone is not None and origin.size is not None
     images = _folder(folder, origin.size)
     network, _ = source.build(origin, origin.backbone, origin.size, 0)
-    network.to(target, memory_format=torch.channels_last)
+    network.to(target).to(memory_format=torch.channels_last)
     features = extract(network, images, origin.size, BATCH, target)
     paths = np.array([images.name(i) for i in range(len(images))])
     np.savez(out, features=features, paths=paths)
@@ -92,9 +92,9 @@ def predict(run: Path, folder: Path, out: Path, device: str = "auto") -> dict[st
     images = _folder(folder, text["image_size"])
     backbone = source.build_backbone(schema.Backbone(**kind), text["backbone"]["size"])
     network = Classifier(backbone, len(text["classes"]), Draws(0))
-    load_into(network, read_weights(file, prefixes=()), ignore=())
-    network.to(target, memory_format=torch.channels_last).eval()
-    sure: Tensor = predict_proba(network, images, text["image_size"], target)
+    load_into(network, load_file(file), ignore=())  # a classifier: nothing to unwrap
+    network.to(target).to(memory_format=torch.channels_last).eval()
+    sure = predict_proba(network, images, text["image_size"], target)
     table = io.StringIO()
     rows = csv.writer(table, lineterminator="\n")
     rows.writerow(["path", "label", "probability"])

@@ -203,15 +203,15 @@ def show(
     config_dir: str | None = None,
 ) -> None:
     """Print the validated config as YAML (`kind`: job, hydra or all) or Hydra's `info` about it on stdout."""
-    _, _, texts = check_all(command, overrides, False, config_dir)
+    _, whole, texts = check_all(command, overrides, False, config_dir)
+    if package and package != "_global_" and OmegaConf.select(whole, package) is None:
+        raise UsageError(f"--package: no package '{package}' in the configuration")
     flags = ["--cfg", kind] if kind else ["--info", info or "all"]
     flags += ["--resolve"] if resolve else []
     flags += ["--package", package] if package else []
     try:
         with _logging_restored():
             _call_hydra(command, job.Task(command), flags, texts, config_dir)
-    except SystemExit as e:  # Hydra's way to refuse an unknown package
-        raise UsageError(f"--package: no package '{package}' in the configuration") from e
     except (HydraException, OmegaConfBaseException, ValueError) as e:
         raise UsageError(check.first_line(e)) from e
 

@@ -190,10 +190,9 @@ def method_schemas(root: Any, cfg: Mapping[str, Any]) -> dict[str, type | None]:
     return chosen
 
 
-def validate(command: str, cfg: DictConfig, arms: Iterable[str] | None = None) -> Any:
+def validate(command: str, cfg: DictConfig) -> Any:
     """The typed config of `command` ('train-gan' …) from a composed one without its `hydra` node.
 
-    `arms`: names that a comparison may use (methods' YAML files and controls); None: the registered methods.
     Raises UsageError with one line.
     """
     root = registry.COMMAND[command].schema
@@ -224,7 +223,7 @@ def validate(command: str, cfg: DictConfig, arms: Iterable[str] | None = None) -
         value = _get(typed, key)
         if leaf.wrong(value):
             raise _expected(key, leaf, value)
-    _cross(command, typed, arms)
+    _cross(command, typed)
     return typed
 
 
@@ -268,7 +267,7 @@ def first_line(error: BaseException) -> str:
 # ── what no single key can tell ──────────────────────────────────────────────────────────────────
 
 
-def _cross(command: str, cfg: Any, arms: Iterable[str] | None) -> None:
+def _cross(command: str, cfg: Any) -> None:
     if cfg.data.name not in registry.DATA:
         raise unknown("data.name: no source", cfg.data.name, registry.DATA)
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", cfg.engine.device):
@@ -281,7 +280,7 @@ def _cross(command: str, cfg: Any, arms: Iterable[str] | None) -> None:
     if command in ("transfer", "compare"):
         _judging(cfg)
     if command == "compare":
-        _arms(cfg, {*arms} if arms is not None else {*CONTROLS, *registry.SSL, *registry.GAN})
+        _arms(cfg, {*CONTROLS, *registry.SSL, *registry.GAN})
 
 
 def _source(command: str, data: schema.Data) -> None:

@@ -101,9 +101,12 @@ def _options(group: str) -> list[str]:
 def _rewritten(command: str, overrides: Sequence[str]) -> list[str]:
     """`experiment=smoke` means this command's smoke; `device=cpu` means engine.device=cpu."""
     mine = config_name(command)
+    free = [key for key, leaf in check.leaves(registry.COMMAND[command].schema).items() if leaf.free]
     out = []
     for text in overrides:
         key, equals, value = text.partition("=")
+        if key.split(".")[0] in free:  # Hydra takes a mapping's new keys with a plus only
+            key = f"++{key}"
         if equals and key in check.SHORT:
             key = check.SHORT[key]
         if equals and key.lstrip("+") == "experiment":
@@ -146,8 +149,7 @@ def _validated(command: str, whole: DictConfig) -> Any:
         cfg = whole.copy()
         with read_write(cfg), open_dict(cfg):
             cfg.pop("hydra")
-        arms = [*check.CONTROLS, *_options("ssl"), *_options("gan")] if command == "compare" else None
-        typed = check.validate(command, cfg, arms)
+        typed = check.validate(command, cfg)
     if command == "compare":
         _check_arms(typed)
     return typed
@@ -158,7 +160,7 @@ def _check_arms(cfg: Any) -> None:
     for arm, texts in cfg.overrides.items():
         command, first = "transfer", "weights=random"
         for family, name in METHODS.items():
-            if arm in _options(family):
+            if arm in registry.FAMILIES[family]:
                 command, first = name, f"{family}={arm}"
         probe = [t for t in texts if t.startswith("probe.")]
         try:
@@ -176,7 +178,7 @@ def _parsed(texts: Sequence[str]) -> list[Override]:
     out = []
     for text in texts:
         try:
-            out.append(parser.parse_override(text))
+            out += parser.parse_overrides([text])
         except (OverrideParseException, HydraException) as e:
             if "=" not in text and not text.startswith("~"):
                 raise UsageError(f"cannot read '{text}': expected key=value, such as seed=1") from e
@@ -216,8 +218,6 @@ def _explained(command: str, texts: list[str], error: Exception) -> UsageError:
     groups: dict[str, Any] = {o.key_or_group: o.value() for o in parsed if _is_group(o.key_or_group)}
     for o in parsed:
         key = o.key_or_group
-        if o.is_delete():
-            continue
         if key in groups:
             value = groups[key]
             for name in value if isinstance(value, list) else [value]:

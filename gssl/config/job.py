@@ -86,7 +86,7 @@ class Task:
                 log.write(traceback.format_exc())
         if state in (FAILED, INTERRUPTED):
             note_status(run_dir, self.command, digest, state, message if state == FAILED else None)
-        record = Record(str(run_dir), state, message, code)
+        record = Record(short(run_dir), state, message, code)
         if self.call:
             number = str(OmegaConf.select(hydra, "job.num", default=""))  # type: ignore[arg-type]
             record = replace(record, job=number, overrides=tuple(hydra.overrides.task), call=self.call)
@@ -96,6 +96,11 @@ class Task:
         if code and self.raises:
             raise JobError(message)
         return value
+
+
+def short(path: Path) -> str:
+    """The path as a user would write it: relative where it lies below the working directory."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def one_line(error: BaseException) -> str:

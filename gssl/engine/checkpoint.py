@@ -64,7 +64,7 @@ def whole(path: Path) -> bool:
 
 def newest(folder: Path) -> tuple[Path | None, list[Path]]:
     """The newest whole checkpoint below `folder`, and the damaged ones that had to be passed over."""
-    damaged = []
+    damaged: list[Path] = []
     for path in reversed(_all(folder)):
         if whole(path):
             return path, damaged

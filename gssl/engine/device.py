@@ -5,6 +5,7 @@ import os
 from dataclasses import dataclass
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from gssl.config import schema
 from gssl.errors import UsageError
@@ -67,6 +68,8 @@ def set_threads(count: int) -> int:
     count = count or cores()
     if torch.get_num_threads() != count:
         torch.set_num_threads(count)
+    # NumPy's and SciPy's products are small here; a second pool of threads beside torch's only gets in its way
+    threadpool_limits(1, user_api="blas")
     return count
 
 

@@ -5,7 +5,7 @@ input (gradient penalties); a bare dispatch mode over its registry does not. Vie
 not counted: they are a few per cent of a step.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -43,7 +43,7 @@ class CountFlops(TorchDispatchMode):
         out = func(*args, **kwargs)
         packet = func._overloadpacket
         if packet in flop_registry:
-            self.total += flop_registry[packet](*args, **kwargs, out_val=out)
+            self.total += cast(Any, flop_registry)[packet](*args, **kwargs, out_val=out)
         elif packet in _CPU_ATTENTION:
             self.total += _CPU_ATTENTION[packet](*args, **kwargs)
         elif any(part in packet.__name__ for part in _HEAVY):

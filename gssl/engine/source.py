@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from gssl.config import schema
 from gssl.engine.files import read_json, sha256, write_json
 from gssl.errors import UsageError
-from gssl.nets.backbone import build_backbone
+from gssl.nets.backbone import Backbone, build_backbone
 from gssl.nets.norms import recompute_batch_norm
 from gssl.nets.weights import load_into, read_weights, save_weights
 
@@ -73,24 +72,9 @@ def _described(source: Source, text: Any) -> Source:
     )
 
 
-def _torchvision(name: str) -> tuple[dict[str, torch.Tensor], str]:
-    from torchvision import models
-
-    if name not in ("resnet18", "resnet50"):
-        raise UsageError(f"weights=torchvision: there are none for backbone={name}; use backbone=resnet18 or resnet50")
-    weights = models.get_model_weights(name).DEFAULT
-    try:
-        return dict(weights.get_state_dict(progress=False)), str(weights)
-    except OSError as error:
-        place = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rsplit("/", 1)[-1]
-        raise UsageError(
-            f"weights=torchvision: cannot download ({error}); put the file at {place}, or give weights=FILE"
-        ) from None
-
-
 def build(
     source: Source, cfg: schema.Backbone, size: int, seed: int, allow_partial: bool = False
-) -> tuple[nn.Module, dict[str, Any]]:
+) -> tuple[Backbone, dict[str, Any]]:
     """A backbone filled from its source, and the load report for result.json.
 
     The network is the source's own where the source describes it, else `cfg`'s. `seed` decides the random part.
@@ -101,8 +85,9 @@ def build(
     if source.kind == "random":
         return network, report
     if source.kind == "torchvision":
-        state, note = _torchvision(cfg.name)
-        report["weights"] = note
+        from gssl.nets.resnet import torchvision_weights  # torchvision takes seconds to import
+
+        state = torchvision_weights(cfg.name)
     else:
         assert source.path is not None
         inside = source.path / "weights" / "backbone.safetensors"

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from gssl.config import schema
 from gssl.gan.losses import LOSSES
 from gssl.method import Batch, Context
+from gssl.nets.backbone import Backbone
 from gssl.nets.ema import EMA
 from gssl.nets.generator import Generator
 
@@ -33,7 +34,7 @@ class DCGAN(nn.Module):
 
     needs = ("real",)
 
-    def __init__(self, cfg: schema.DCGAN, backbone: nn.Module, context: Context) -> None:
+    def __init__(self, cfg: schema.DCGAN, backbone: Backbone, context: Context) -> None:
         super().__init__()
         self.latent, self.draws = cfg.latent, context.draws
         self.period = cfg.n_dis  # steps after which the work repeats: FLOPs are counted over one period

@@ -9,18 +9,27 @@ It normalises colour inside, so whoever calls it need not know how. Its state di
 batch statistics only.
 """
 
-from torch import nn
+from torch import Tensor, nn
 
 from gssl.config import schema
 from gssl.config.registry import BACKBONE, load
 from gssl.errors import UsageError
 
 
-def build_backbone(cfg: schema.Backbone, size: int) -> nn.Module:
+class Backbone(nn.Module):
+    """The interface in types; backbones offer it without inheriting it."""
+
+    dim: int
+    dims: list[int]
+
+    def stages(self, x: Tensor) -> list[Tensor]: ...  # type: ignore[empty-body]
+
+
+def build_backbone(cfg: schema.Backbone, size: int) -> Backbone:
     """The backbone `cfg.name` with random weights, for images of `size` pixels. Raises UsageError."""
     if cfg.name not in BACKBONE:
         raise UsageError(f"backbone.name={cfg.name}: expected one of {', '.join(BACKBONE)}")
-    network: nn.Module = load(BACKBONE[cfg.name])(
+    network: Backbone = load(BACKBONE[cfg.name])(
         name=cfg.name, norm=cfg.norm, width=cfg.width, patch=cfg.patch, size=size
     )
     return network

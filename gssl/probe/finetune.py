@@ -143,6 +143,12 @@ def _logits(network: Classifier, images: Images, size: int, device: torch.device
     return np.concatenate(parts)
 
 
+def predict_proba(network: Classifier, images: Images, size: int, device: torch.device) -> np.ndarray:
+    """(n, classes) float32 probabilities of the centre crops of `images`; `network` on `device`, in eval mode."""
+    logits = torch.from_numpy(_logits(network, images, size, device))
+    return logits.softmax(1).numpy()
+
+
 def _score(network: Classifier, images: Images, size: int, device: torch.device) -> tuple[float, float]:
     """(accuracy, minus mean cross-entropy); a diverged network scores below every other."""
     logits = _logits(network, images, size, device).astype(np.float64)

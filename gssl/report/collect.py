@@ -164,7 +164,7 @@ def _json(path: Path, problems: list[str]) -> dict[str, Any]:
 def _yaml(path: Path, problems: list[str]) -> dict[str, Any]:
     if not path.is_file():
         return {}
-    import yaml  # type: ignore[import-untyped]  # comes with omegaconf
+    import yaml
 
     try:
         found = yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))

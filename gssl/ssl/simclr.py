@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from gssl.config import schema
 from gssl.method import Batch, Context
+from gssl.nets.backbone import Backbone
 from gssl.nets.heads import mlp
 from gssl.ssl.losses import nt_xent
 
@@ -17,7 +18,7 @@ class SimCLR(nn.Module):
 
     needs = ("view0", "view1")
 
-    def __init__(self, cfg: schema.SimCLR, backbone: nn.Module, context: Context) -> None:
+    def __init__(self, cfg: schema.SimCLR, backbone: Backbone, context: Context) -> None:
         super().__init__()
         self.temperature = cfg.temperature
         self.backbone = backbone

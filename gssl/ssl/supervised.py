@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from gssl.config import schema
 from gssl.method import Batch, Context
+from gssl.nets.backbone import Backbone
 
 
 class Supervised(nn.Module):
@@ -15,7 +16,7 @@ class Supervised(nn.Module):
 
     needs = ("view0", "label")
 
-    def __init__(self, cfg: schema.Supervised, backbone: nn.Module, context: Context) -> None:
+    def __init__(self, cfg: schema.Supervised, backbone: Backbone, context: Context) -> None:
         super().__init__()
         self.smoothing = cfg.label_smoothing
         self.backbone = backbone

@@ -68,7 +68,7 @@ class Bare:
 
     def __init__(self, cfg: Any) -> None:
         self.backbone = build_backbone(cfg.backbone, 32)
-        self.head = mlp([self.backbone.dim, *cfg.ssl.head])  # type: ignore[list-item]
+        self.head = mlp([self.backbone.dim, *cfg.ssl.head])
         self.net = nn.Sequential(self.backbone, self.head).to(memory_format=torch.channels_last).train()
         self.optimizer = torch.optim.SGD(
             self.net.parameters(), lr=1e-3, momentum=0.9, weight_decay=5e-4, fused=True

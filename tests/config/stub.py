@@ -1,4 +1,4 @@
-"""A command's `main` that does what a test asks for, in place of the real ones (which need torch and time)."""
+"""A command whose `main` does what a test asks for, in place of the real ones, which need torch and time."""
 
 import json
 import os

@@ -7,6 +7,7 @@ import pickle
 import sys
 
 import pytest
+from omegaconf import open_dict
 from typer.testing import CliRunner
 
 from gssl.cli import app
@@ -189,15 +190,14 @@ def test_a_signal_ends_the_whole_sweep(stubbed):
 
 def test_optimising_sweepers_get_value_and_failure(stubbed, tmp_path, monkeypatch):
     """They read the task's return value, or its exception, from Hydra's JobReturn."""
-    from hydra.core.hydra_config import HydraConfig
-
     with composing._session(None):
         whole = composing._composed("pretrain-ssl", ["seed=4", f"hydra.sweep.dir={tmp_path}"])
-    whole.hydra.runtime.output_dir = str(tmp_path)
     config = whole.copy()
-    del config["hydra"]
+    with open_dict(whole), open_dict(config):
+        whole.hydra.runtime.output_dir = str(tmp_path)
+        whole.hydra.job.num = 0
+        del config["hydra"]
     with composing.hydra_values(whole):
-        assert HydraConfig.initialized()
         assert job.Task("pretrain-ssl", "c", True)(config) == 4
         stubbed.MODES[4] = "job"
         with pytest.raises(job.JobError, match="diverged"):
@@ -270,6 +270,6 @@ def test_composing_inside_a_job_sees_its_own_configs(stubbed, tmp_path, monkeypa
         seen.append(composing.compose("pretrain-ssl", ["ssl=warm"]).ssl.temperature)
 
     monkeypatch.setattr(stubbed, "main", main)
-    done = gssl("compare", "arms=[warm]", "-cd", "mine", RUN)
+    done = gssl("compare", "-cd", "mine", RUN)
     assert done.exit_code == 0, done.stderr
     assert seen == [9]

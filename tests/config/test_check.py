@@ -105,9 +105,15 @@ def test_a_wrong_value_is_one_line(override, expected):
         (["weights=random", "probe.use=[knn,knn]"], "probe.use: knn stands there twice"),
         (["weights=random", "probe.use=[]"], "probe.use is empty"),
         (["weights=random", "fractions=[0]"], "fractions: expected a list of numbers, above 0, at most 1"),
-        (["weights=random", "labels_per_class=[0]"], "labels_per_class: expected a list of integers, at least 1"),
+        (
+            ["weights=random", "labels_per_class=[0]"],
+            "labels_per_class: expected a list of integers, at least 1",
+        ),
         (["weights=random", "labels_per_class=[]", "fractions=[]"], "are both empty"),
-        (["weights=random", "probe.linear.l2_low=10", "probe.linear.l2_high=1"], "is above probe.linear.l2_high"),
+        (
+            ["weights=random", "probe.linear.l2_low=10", "probe.linear.l2_high=1"],
+            "is above probe.linear.l2_high",
+        ),
         (["weights=random", "backbone=vit_tiny", "backbone.patch=5"], "5 does not divide data.size 28"),
     ],
 )
@@ -122,8 +128,14 @@ def test_transfer_checks_what_no_single_key_tells(overrides, expected):
         (["arms=[simclr,simclr]"], "arms: simclr stands there twice"),
         (["arms=[]"], "arms is empty"),
         (["overrides={simclrr: ['seed=1']}"], "overrides: no arm 'simclrr'; did you mean 'simclr'?"),
-        (["overrides={simclr: ['ssl.temprature=1']}"], "overrides.simclr: no key 'ssl.temprature'; did you mean"),
-        (["overrides={dcgan: ['gan.latent=0']}"], "overrides.dcgan: gan.latent: expected an integer, at least 1"),
+        (
+            ["overrides={simclr: ['ssl.temprature=1']}"],
+            "overrides.simclr: no key 'ssl.temprature'; did you mean",
+        ),
+        (
+            ["overrides={dcgan: ['gan.latent=0']}"],
+            "overrides.dcgan: gan.latent: expected an integer, at least 1",
+        ),
         (["overrides={random: ['probe.knn.k=0']}"], "overrides.random: probe.knn.k: expected an integer"),
         (["overrides={simclr: 'seed=1'}"], "overrides: expected a mapping such as"),
     ],
@@ -133,7 +145,9 @@ def test_compare_checks_its_arms(overrides, expected):
 
 
 def test_arms_have_overrides_of_both_their_commands():
-    cfg = compose("compare", ["overrides={simclr: ['ssl.temperature=1', 'probe.knn.k=3'], random: ['probe.knn.k=3']}"])
+    cfg = compose(
+        "compare", ["overrides={simclr: ['ssl.temperature=1', 'probe.knn.k=3'], random: ['probe.knn.k=3']}"]
+    )
     assert cfg.overrides["simclr"] == ["ssl.temperature=1", "probe.knn.k=3"]
 
 

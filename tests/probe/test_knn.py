@@ -2,6 +2,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from gssl.probe import knn
 from gssl.probe.folds import choice_folds
@@ -25,9 +26,10 @@ def brute_force(x, y, queries, n_classes, k, temperature):
 @pytest.mark.parametrize(
     ("n", "k", "temperature"), [(300, 20, 0.07), (300, 1, 0.07), (15, 20, 0.07), (80, 7, 1.0)]
 )
-@pytest.mark.parametrize("block", [1, 1 << 24])
-def test_equals_brute_force(monkeypatch, n, k, temperature, block):
+@pytest.mark.parametrize(("block", "many"), [(1, 4096), (1 << 24, 4096), (1000, 0)])
+def test_equals_brute_force(monkeypatch, n, k, temperature, block, many):
     monkeypatch.setattr(knn, "BLOCK", block)
+    monkeypatch.setattr(knn, "MANY", many)
     rng = np.random.default_rng(n + k)
     x, queries = (rng.standard_normal((m, 6)).astype(np.float32) for m in (n, 150))
     y = rng.integers(0, 4, n)
@@ -38,7 +40,9 @@ def test_equals_brute_force(monkeypatch, n, k, temperature, block):
     assert np.array_equal(predicted, brute_force(x, y, queries, 4, min(k, n), temperature))
 
 
-def test_equal_neighbours_by_index_and_equal_votes_by_class():
+@pytest.mark.parametrize("many", [0, 4096])
+def test_equal_neighbours_by_index_and_equal_votes_by_class(monkeypatch, many):
+    monkeypatch.setattr(knn, "MANY", many)
     rng = np.random.default_rng(0)
     # few directions, many copies: most k-th places are shared, most votes are tied
     x = rng.integers(0, 2, (200, 3)).astype(np.float32) + np.float32([1, 0, 0])
@@ -48,6 +52,21 @@ def test_equal_neighbours_by_index_and_equal_votes_by_class():
         assert np.array_equal(fitted.predict(x[:40]), brute_force(x, y, x[:40], 3, k, 0.07))
     pair = Knn(SimpleNamespace(k=2, temperature=0.07)).fit(x[[0, 0]], np.array([2, 1]), 3, seed=0)
     assert pair.predict(x[:1]).tolist() == [1]
+
+
+def test_single_precision_only_proposes(monkeypatch):
+    """Directions closer to each other than float32 can tell apart, in an order that rounding would upset."""
+    rng = np.random.default_rng(0)
+    angle = rng.permutation(np.linspace(0, 1e-5, 300))
+    bank = torch.from_numpy(np.stack([np.cos(angle), np.sin(angle)], axis=1))
+    query = torch.tensor([[np.cos(1.0), np.sin(1.0)]], dtype=torch.float64)
+    proposed = knn.nearest_of_many(query, bank, bank.float(), 20)
+    assert proposed[1][0].tolist() == np.argsort(-angle)[:20].tolist()
+    asked = []
+    monkeypatch.setattr(knn, "nearest", lambda q, *_: asked.append(len(q)) or proposed)
+    spread = torch.nn.functional.normalize(torch.from_numpy(rng.standard_normal((300, 8))), dim=1)
+    knn.nearest_of_many(spread[:50], spread, spread.float(), 20)
+    assert asked == [], "where float32 suffices nothing is done twice"
 
 
 def test_validation_is_on_the_folds():

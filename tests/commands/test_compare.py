@@ -1,0 +1,139 @@
+"""Compare: the plan, what is run again, what a failure costs, and what the report and the exit say."""
+
+import json
+import re
+import shlex
+
+import pytest
+
+from gssl.commands import compare, parts
+from gssl.config.composing import compose
+from gssl.engine.files import read_json
+from gssl.errors import JobError
+
+
+@pytest.fixture
+def small(pictures, tmp_path):
+    def make(*overrides: str):
+        words = ["data=imagefolder", f"data.root={pictures}", "data.size=16", "backbone.width=8"]
+        words += ["engine.progress=false", "engine.device=cpu", "engine.threads=1", f"parts={tmp_path / 'parts'}"]
+        words += ["seeds=1", "budget.steps=3", "labels_per_class=[5]", "fractions=[]", "draws=2", "eval.images=50"]
+        words += ["probe.linear.l2_count=2", "probe.finetune.steps=3", "probe.finetune.lrs=[0.001]"]
+        words += overrides
+        # batches that fit the few pictures, for the arms that are there
+        arms = next((w for w in overrides if w.startswith("arms=")), "arms=[simclr,supervised,dcgan]")
+        batch = {"simclr": "ssl", "supervised": "ssl", "dcgan": "gan"}
+        given = " ".join(overrides)
+        for arm in [a for a in batch if a in arms and f"overrides.{a}" not in given and "runs=" not in given]:
+            words.append(f"+overrides.{arm}=['{batch[arm]}.batch_size=16']")
+        return compose("compare", words)
+
+    return make
+
+
+def mtimes(root):
+    return {p: p.stat().st_mtime_ns for p in root.rglob("*") if p.is_file() and p.name not in ("part.json", ".lock")}
+
+
+def test_the_whole_way_and_again(small, tmp_path):
+    cfg = small()
+    compare.main(cfg, tmp_path / "one")
+    for name in ("report.html", "report.md", "report.json", "result.json"):
+        assert (tmp_path / "one" / name).stat().st_size > 0
+    report = read_json(tmp_path / "one" / "report.json")
+    assert {arm["name"] for arm in report["arms"]} == set(cfg.arms)
+    rows = {(row["arm"], row["probe"]) for row in report["table"]}
+    assert {("scratch", "finetune"), ("simclr", "linear"), ("random", "knn"), ("pixels", "linear")} <= rows
+    assert ("scratch", "linear") not in rows and ("pixels", "finetune") not in rows
+    assert not report["failed"] and not report["missing"]
+    assert read_json(tmp_path / "one" / "status.json")["state"] == "finished"
+
+    before = mtimes(tmp_path / "parts")
+    compare.main(small("seeds=2", "arms=[random,pixels]"), tmp_path / "two")
+    after = mtimes(tmp_path / "parts")
+    assert before.items() <= after.items()  # nothing that was finished was touched
+    added = {path.relative_to(tmp_path / "parts").parts[0] for path in after.keys() - before.keys()}
+    assert len(added) == 2 and all(re.match(r"(random|pixels)-s1-transfer-", name) for name in added)
+
+
+def test_reading_finished_runs_needs_no_training(small, tmp_path, monkeypatch):
+    compare.main(small("arms=[random,pixels]"), tmp_path / "one")
+    monkeypatch.setattr(compare, "Worker", None)
+    compare.main(small(f"runs={tmp_path}/parts/*"), tmp_path / "two")
+    one, two = (read_json(tmp_path / name / "report.json") for name in ("one", "two"))
+    rows = [sorted((r["arm"], r["probe"], r["mean"]) for r in report["table"]) for report in (one, two)]
+    assert rows[0] == rows[1] and rows[0]
+
+
+def test_a_claim_that_does_not_hold_fails_after_the_report(small, tmp_path, capsys):
+    cfg = small(
+        "arms=[random,pixels]",
+        "check=['pixels.linear@5 > random.linear@5 - 100','pixels.linear@5 > 100']",
+    )  # fmt: skip
+    with pytest.raises(JobError, match="pixels.linear@5") as error:
+        compare.main(cfg, tmp_path / "run")
+    assert "\n" not in str(error.value)
+    assert (tmp_path / "run" / "report.html").exists()
+    assert [c["holds"] for c in read_json(tmp_path / "run" / "result.json")["checks"]] == [True, False]
+
+
+def test_a_failed_part_costs_only_itself(small, tmp_path):
+    cfg = small(
+        "arms=[simclr,random,pixels]",
+        "+overrides.simclr=['ssl.optim.lr=1e30','ssl.optim.warmup=0','ssl.batch_size=16']",
+        "budget.steps=40", "backbone.norm=none",
+    )  # fmt: skip
+    with pytest.raises(JobError, match=r"2 of 4 parts failed \(simclr seed 0 pretrain: .*diverged"):
+        compare.main(cfg, tmp_path / "run")
+    report = read_json(tmp_path / "run" / "report.json")
+    assert {f["arm"] for f in report["failed"]} == {"simclr"}
+    assert {row["arm"] for row in report["table"]} == {"random", "pixels"}
+    log = next((tmp_path / "parts").glob("simclr-s0-pretrain-*/log.txt")).read_text()
+    assert "Traceback" in log
+
+
+def test_the_name_of_a_part_follows_what_determines_it(small):
+    def names(*overrides, data_hash="d", threads=1):
+        cfg = small("arms=[simclr,random]", *overrides)
+        return {(p.arm, p.stage): p.hash for p in parts.plan(cfg, data_hash, threads)}
+
+    base = names()
+    assert len(set(base.values())) == 3
+    assert names("engine.log_every=7", "data.workers=1") == base
+    assert not set(names(data_hash="other").values()) & set(base.values())
+    assert not set(names(threads=2).values()) & set(base.values())
+    budget = names("budget.steps=4")
+    assert budget["simclr", "pretrain"] != base["simclr", "pretrain"]
+    assert budget["simclr", "transfer"] != base["simclr", "transfer"]  # judged on other weights
+    assert budget["random", "transfer"] == base["random", "transfer"]
+    draws = names("draws=3")
+    assert draws["simclr", "pretrain"] == base["simclr", "pretrain"]
+    assert draws["simclr", "transfer"] != base["simclr", "transfer"]
+
+
+def test_the_printed_command_composes_the_same_configuration(small):
+    for part in parts.plan(small(), "d", 1):
+        words = shlex.split(part.shell)
+        assert words[:2] == ["gssl", part.command]
+        again = compose(part.command, [w for w in words[2:] if not w.startswith("hydra.")])
+        expected = parts.determining(part.cfg)
+        assert parts.determining(again) == expected, part.shell
+
+
+def test_scratch_and_supervised_are_what_the_design_says(small):
+    made = {(p.arm, p.stage): p.cfg for p in parts.plan(small("probe.use=[knn,linear,finetune]"), "d", 1)}
+    assert made["scratch", "transfer"].weights == "random"
+    assert made["scratch", "transfer"].probe.use == ["finetune"]
+    assert made["random", "transfer"].probe.use == ["knn", "linear", "finetune"]
+    assert made["pixels", "transfer"].probe.use == ["knn", "linear"]
+    assert made["supervised", "pretrain"].ssl.name == "supervised"
+    assert made["supervised", "pretrain"].budget.steps == 2  # half of 3, rounded
+    backbones = {json.dumps(vars(cfg.backbone)) for cfg in made.values()}
+    assert len(backbones) == 1  # one network for all
+
+
+def test_dry_run_prints_the_plan_and_writes_nothing(small, tmp_path, capsys):
+    compare.main(small(), tmp_path / "run", dry_run=True)
+    said = capsys.readouterr().out
+    assert said.count("missing") == 9 and "gssl transfer" in said
+    assert not (tmp_path / "run").exists() and not (tmp_path / "parts").exists()

@@ -1,0 +1,64 @@
+"""The worker: reusable, and its death is one failed job."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from gssl.engine.worker import FAILED, OK, Job, Worker
+
+
+def fine(cfg, run_dir: Path) -> None:
+    (run_dir / "pid").write_text(str(os.getpid()))
+
+
+def broken(cfg, run_dir: Path) -> None:
+    raise ValueError(f"no good: {cfg}")
+
+
+def dying(cfg, run_dir: Path) -> None:
+    os._exit(9)
+
+
+def wait(made: Worker) -> tuple[str, str]:
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        answer = made.poll(0.1)
+        if answer:
+            return answer
+    pytest.fail("no answer")
+
+
+def test_jobs_share_a_process_and_a_death_costs_one_job(tmp_path, monkeypatch):
+    # workers find functions by name; this file stands in for a command
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    here = Path(__file__).stem
+    made = Worker(threads=1)
+    jobs = [("fine", OK), ("broken", FAILED), ("fine", OK), ("dying", FAILED), ("fine", OK)]
+    pids = []
+    try:
+        for i, (name, state) in enumerate(jobs):
+            made.start(Job(f"{here}:{name}", "cfg", tmp_path / str(i)))
+            answer = wait(made)
+            assert answer[0] == state, answer
+            if name == "fine":
+                pids.append((tmp_path / str(i) / "pid").read_text())
+            if name == "broken":
+                assert answer[1] == "ValueError: no good: cfg"
+                assert "Traceback" in (tmp_path / str(i) / "log.txt").read_text()
+            if name == "dying":
+                assert "died" in answer[1] and "exit code 9" in answer[1]
+    finally:
+        made.close()
+    assert pids[0] == pids[1] != pids[2]
+    assert str(os.getpid()) not in pids
+
+
+def test_close_ends_the_process(tmp_path):
+    made = Worker(threads=1)
+    made.start(Job("os:getcwd", None, tmp_path))  # refuses its arguments: a failed job
+    assert wait(made)[0] == FAILED
+    process = made._process
+    made.close()
+    assert not process.is_alive()
