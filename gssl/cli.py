@@ -149,9 +149,7 @@ def _launch(
             bridge.show(command, overrides, *kinds, resolve, package, config_dir)
         elif dry_run:
             text = bridge.dry_run(command, overrides, config_dir, also)
-            emit({"schema": "gssl.dry-run/1", "command": command, "message": text}) if as_json else print(
-                text
-            )
+            emit({"schema": "gssl.dry-run/1", "command": command, "message": text}) if as_json else print(text)
         else:
             records = bridge.run(command, overrides, multirun, config_dir, also)
             raise typer.Exit(report(records, multirun, as_json))

@@ -106,9 +106,7 @@ def test_help_imports_no_configuration_library(tmp_path):
 
 @pytest.mark.parametrize(("mode", "code"), [("ok", 0), ("fail", 1), ("usage", 2)])
 def test_exit_codes(tmp_path, mode, code):
-    done, out, err = gssl_process(
-        "train-gan", "--json", "hydra.run.dir=out", cwd=tmp_path, code=STUB, STUB=mode
-    )
+    done, out, err = gssl_process("train-gan", "--json", "hydra.run.dir=out", cwd=tmp_path, code=STUB, STUB=mode)
     assert done == code
     assert (tmp_path / "out").exists() == (code != 2)
     assert out == "" if code == 2 else json.loads(out)["run"] == "out"
@@ -166,9 +164,7 @@ def test_completion_in_bash(tmp_path):
         try pretr; try pretrain-ssl ssl = su; try pretrain-ssl ssl =; try pretrain-ssl --dr
     """
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        ["bash", "-c", script], cwd=tmp_path, env=env, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=env, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["pretrain-ssl", "supervised", "simclr supervised", "--dry-run"]
 
 
@@ -233,9 +229,7 @@ def write_run(path, state="finished", error=None, **result):
 def runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     value = {"name": "val_knn", "value": 0.8125, "direction": "max"}
-    write_run(
-        tmp_path / "runs" / "a", method="simclr", seed=0, objective=value, spent={"steps": 12, "flops": 3e12}
-    )
+    write_run(tmp_path / "runs" / "a", method="simclr", seed=0, objective=value, spent={"steps": 12, "flops": 3e12})
     write_run(tmp_path / "runs" / "sweep" / "10", state="failed", error="ValueError: odd")
     write_run(tmp_path / "runs" / "sweep" / "100", state="running")
     (tmp_path / "runs" / "a" / "weights").mkdir()

@@ -96,9 +96,7 @@ def number(value: Any) -> str:
     """A figure with four significant digits; a dash for None."""
     if isinstance(value, bool) or value is None:
         return "–" if value is None else str(value).lower()
-    return (
-        f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
-    )
+    return f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def objective(result: dict[str, Any]) -> str:

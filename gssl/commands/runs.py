@@ -67,9 +67,7 @@ def show_run(run: Path) -> dict[str, Any]:
     """
     if not (run / "status.json").is_file():
         inner = [str(p) for p in find(run)][:3] if run.is_dir() else []
-        hint = (
-            f"there are runs inside, such as {inner[0]}" if inner else "`gssl runs list` shows what there is"
-        )
+        hint = f"there are runs inside, such as {inner[0]}" if inner else "`gssl runs list` shows what there is"
         raise UsageError(f"{run}: no run directory (it has no status.json); {hint}")
     last = None
     if (run / "metrics.jsonl").is_file():
@@ -114,9 +112,7 @@ def print_list(runs: list[dict[str, Any]]) -> None:
 def print_run(run: Path) -> None:
     """`runs show` for people: the state, then what the run ended with."""
     shown = show_run(run)
-    print(
-        f"{shown['command']} · {shown['state']} · step {number(shown['step'])} · started {shown['started']}"
-    )
+    print(f"{shown['command']} · {shown['state']} · step {number(shown['step'])} · started {shown['started']}")
     if shown["error"]:
         print(f"error: {shown['error']} ({run / 'log.txt'})")
     if shown["result"]:

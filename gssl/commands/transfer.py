@@ -119,9 +119,7 @@ def main(cfg: schema.Transfer, run_dir: Path, *, dry_run: bool = False) -> float
 class Judge:
     """One backbone under all probes. It holds the labelled training images; the test images come from outside."""
 
-    def __init__(
-        self, cfg: schema.Transfer, origin: source.Source, splits: Splits, device: torch.device
-    ) -> None:
+    def __init__(self, cfg: schema.Transfer, origin: source.Source, splits: Splits, device: torch.device) -> None:
         if len(splits.classes) < 2:
             raise UsageError(f"data={cfg.data.name}: {len(splits.classes)} class(es); transfer needs at least two")
         self.cfg, self.origin, self.device = cfg, origin, device

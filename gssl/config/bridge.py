@@ -168,9 +168,7 @@ def _logging_restored() -> Iterator[None]:
 # ── looking without running ──────────────────────────────────────────────────────────────────────
 
 
-def dry_run(
-    command: str, overrides: Sequence[str], config_dir: str | None = None, also: Also | None = None
-) -> str:
+def dry_run(command: str, overrides: Sequence[str], config_dir: str | None = None, also: Also | None = None) -> str:
     """Compose, build and run one batch in a directory that is removed. Returns what the command says.
 
     Raises UsageError, Interrupted and JobError; the traceback of anything unforeseen goes to stderr.

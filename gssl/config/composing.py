@@ -199,9 +199,7 @@ def _choices(override: Override, multirun: bool) -> list[str]:
     if not override.is_sweep_override():
         return [override.input_line or ""]
     if not multirun:
-        raise UsageError(
-            f"'{override.input_line}' has several values: add -m to run each, or write [a,b] for a list"
-        )
+        raise UsageError(f"'{override.input_line}' has several values: add -m to run each, or write [a,b] for a list")
     key = override.get_key_element()
     value = override.value()
     if isinstance(value, IntervalSweep):
@@ -227,9 +225,7 @@ def _explained(command: str, texts: list[str], error: Exception) -> UsageError:
                 return check.unknown(f"{command} has no group", key, _groups_of(command))
             continue
         if key.startswith("hydra."):
-            inside = OmegaConf.to_container(
-                hydra_compose(config_name(command), return_hydra_config=True).hydra
-            )
+            inside = OmegaConf.to_container(hydra_compose(config_name(command), return_hydra_config=True).hydra)
             names = check.dotted(inside, "hydra.")
             if key not in names:
                 return check.unknown("no key", key, names, several=False)

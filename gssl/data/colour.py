@@ -16,9 +16,7 @@ _YIQ = torch.tensor([LUMA, (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112)
 _TURN = torch.tensor([(0.0, 0.0, 0.0), (0.0, 0.0, 1.0), (0.0, -1.0, 0.0)], dtype=torch.float64)
 _GREY = torch.tensor([LUMA] * 3, dtype=torch.float64)
 # Any jitter is a sum of these: what makes grey, the identity on chroma, a quarter turn of chroma.
-_BASIS = torch.stack(
-    [_GREY, torch.eye(3, dtype=torch.float64) - _GREY, torch.linalg.inv(_YIQ) @ _TURN @ _YIQ]
-)
+_BASIS = torch.stack([_GREY, torch.eye(3, dtype=torch.float64) - _GREY, torch.linalg.inv(_YIQ) @ _TURN @ _YIQ])
 
 
 def colour_matrix(

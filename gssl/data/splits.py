@@ -94,9 +94,7 @@ def make_splits(cfg: schema.Data, source: Source) -> Splits:
     for name, part in (("train", train), ("val", val), ("test", test)):
         missing = sorted(set(range(len(classes))) - set(part.labels.tolist()))
         if missing:
-            warnings.append(
-                f"{len(missing)} classes have no {name} image, the first is {classes[missing[0]]}"
-            )
+            warnings.append(f"{len(missing)} classes have no {name} image, the first is {classes[missing[0]]}")
     seen = {"train": train, "val": val} | ({} if pretrain is train else {"pretrain": pretrain})
     for name, part in seen.items():
         warnings += _duplicates(name, part, test)
@@ -115,9 +113,7 @@ def make_splits(cfg: schema.Data, source: Source) -> Splits:
     return Splits(pretrain, train, val, classes, summary["hash"], summary, test)
 
 
-def threshold_split(
-    labels: np.ndarray, chances: np.ndarray, fraction: float, tie_classes: bool = True
-) -> np.ndarray:
+def threshold_split(labels: np.ndarray, chances: np.ndarray, fraction: float, tie_classes: bool = True) -> np.ndarray:
     """bool (N,): the images whose own chance in [0, 1) is below `fraction`, independent of all others.
 
     tie_classes: a class with distinct chances that would lie on one side gives its extreme to the other.
@@ -161,9 +157,7 @@ def exact_split(
     return taken[group_codes]
 
 
-def label_subset(
-    labels: np.ndarray, per_class: int | None, fraction: float | None, seed: int, draw: int
-) -> np.ndarray:
+def label_subset(labels: np.ndarray, per_class: int | None, fraction: float | None, seed: int, draw: int) -> np.ndarray:
     """Sorted int64 indices into `labels` (N,): so many per class, a fraction of each, or (both None) all.
 
     Stratified; of the same (seed, draw) smaller subsets lie in larger ones. Unlabelled images (-1) never
@@ -183,9 +177,7 @@ def label_subset(
     if per_class is None and fraction is None:
         return known
     chances = Draws(seed).generator(f"labels/{draw}").random(len(known))
-    takes = (
-        np.full(len(counts), per_class) if fraction is None else np.maximum(np.round(fraction * counts), 1)
-    )
+    takes = np.full(len(counts), per_class) if fraction is None else np.maximum(np.round(fraction * counts), 1)
     return known[_rank_in_class(codes, chances) < takes[codes]]
 
 

@@ -67,9 +67,7 @@ class RandomViews:
     def _view(self, image: Tensor, step: int, view: str, extent: Tensor | None) -> Tensor:
         cfg, batch, (height, width) = self.cfg, image.shape[0], image.shape[-2:]
         resamples = extent is not None or not self.whole or (height, width) != (self.size, self.size)
-        drawn, blurred = self._draw(
-            batch, step, view, None if extent is not None else (height, width), resamples
-        )
+        drawn, blurred = self._draw(batch, step, view, None if extent is not None else (height, width), resamples)
         p = _send(drawn, image.device)
 
         flip = p["flip"][:, 0] > 0 if "flip" in p else None
@@ -171,9 +169,7 @@ class RandomViews:
         return matrix.flatten(1) / 255, lift[:, None] / 255
 
 
-def crop_boxes(
-    shape: Tensor, place: Tensor, ratio: tuple[float, float], height: Tensor, width: Tensor
-) -> Tensor:
+def crop_boxes(shape: Tensor, place: Tensor, ratio: tuple[float, float], height: Tensor, width: Tensor) -> Tensor:
     """Boxes as in torchvision's RandomResizedCrop, for the whole batch: (B, 4) top, left, height, width.
 
     `shape`: (B, 2·n) float, n heights, then n widths of candidates in pixels, rounded here: the first that
@@ -302,7 +298,5 @@ def _send(parts: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
 def _range(key: str, values: Sequence[float], most: float) -> tuple[float, float]:
     if len(values) != 2 or not 0 < values[0] <= values[1] <= most:
         limit = "" if math.isinf(most) else f" <= {most:g}"
-        raise UsageError(
-            f"data.views.{key}: expected [low, high] with 0 < low <= high{limit}, got {list(values)}"
-        )
+        raise UsageError(f"data.views.{key}: expected [low, high] with 0 < low <= high{limit}, got {list(values)}")
     return float(values[0]), float(values[1])

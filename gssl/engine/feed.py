@@ -24,9 +24,7 @@ KNOWN = "view0, view1, …, real, label"
 class Feed:
     """`feed(step)` is the batch of a step: a pure function of (seed, step)."""
 
-    def __init__(
-        self, batches: Batches, images: Images, needs: Sequence[str], cfg: schema.Data, draws: Draws
-    ) -> None:
+    def __init__(self, batches: Batches, images: Images, needs: Sequence[str], cfg: schema.Data, draws: Draws) -> None:
         self.batches, self.needs = batches, tuple(needs)
         for name in needs:
             if not re.fullmatch(r"view\d+|real|label", name):

@@ -81,9 +81,7 @@ class Trainer:
 
     def optimizer(self, params: Iterable[nn.Parameter], cfg: schema.Optim) -> Optimizer:
         """The factory that methods get: the loop schedules and saves what it makes."""
-        made = Optimizer(
-            params, cfg, device=self.device, precision=self.precision, accumulate=self.cfg.accumulate
-        )
+        made = Optimizer(params, cfg, device=self.device, precision=self.precision, accumulate=self.cfg.accumulate)
         self.optimizers.append(made)
         return made
 

@@ -24,6 +24,7 @@ from gssl.config.check import config_hash, determining
 from gssl.engine.files import clean, read_json, write_json, write_text
 from gssl.errors import Interrupted, UsageError
 
+
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
     if not isinstance(tree, dict):
         return {prefix: tree}
@@ -96,8 +97,9 @@ class Run:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             self._lock.close()
-            raise UsageError(f"{self.path}: another process is running here; wait for it or choose another"
-                             " hydra.run.dir") from None
+            raise UsageError(
+                f"{self.path}: another process is running here; wait for it or choose another hydra.run.dir"
+            ) from None
         old = read_json(self.path / "status.json")
         if old:
             try:
@@ -114,8 +116,10 @@ class Run:
                 " or choose another hydra.run.dir"
             )
         if old["config_hash"] != self.hash:
-            raise UsageError(f"{self.path}: holds a run with another configuration ({self._difference()});"
-                             " resume with the same one, or choose another hydra.run.dir")
+            raise UsageError(
+                f"{self.path}: holds a run with another configuration ({self._difference()});"
+                " resume with the same one, or choose another hydra.run.dir"
+            )
         self._status = old
         self.finished = old["state"] == "finished"
 

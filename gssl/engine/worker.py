@@ -98,4 +98,3 @@ class Worker:
             if self._process.is_alive():
                 self._process.kill()
         self._process = None
-

@@ -112,10 +112,7 @@ class ClassifierJudge(nn.Module):
         for name, parameter in self.named_parameters():
             if parameter.ndim > 1:
                 fan = parameter[0].numel()
-                weight = (
-                    draws.generator(f"judge/{name}").standard_normal(tuple(parameter.shape))
-                    * (2 / fan) ** 0.5
-                )
+                weight = draws.generator(f"judge/{name}").standard_normal(tuple(parameter.shape)) * (2 / fan) ** 0.5
                 parameter.data.copy_(_float(weight))
         self.head.bias.data.zero_()
         optimizer = torch.optim.AdamW(self.parameters(), lr=2e-3, weight_decay=0.01)
@@ -146,8 +143,7 @@ def judge_features(
     batches: Iterable[Tensor]
     if isinstance(images, Images):
         batches = (
-            centre(batch["image"], judge.size, batch.get("extent"))
-            for batch in sequential(images, batch_size, device)
+            centre(batch["image"], judge.size, batch.get("extent")) for batch in sequential(images, batch_size, device)
         )
     elif isinstance(images, Tensor):
         batches = torch.split(images, batch_size)

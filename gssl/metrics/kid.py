@@ -51,16 +51,13 @@ def kid(
         values = [full]  # every subset would be this one
     else:
         values = [
-            _mmd2(x[rng.permutation(len(x))[:size]], y[rng.permutation(len(y))[:size]])[0]
-            for _ in range(subsets)
+            _mmd2(x[rng.permutation(len(x))[:size]], y[rng.permutation(len(y))[:size]])[0] for _ in range(subsets)
         ]
     # Resampling images with replacement would put pairs of equal images into the sums. What an image adds to
     # the estimate (to first order) is resampled instead; where both sides agree this errs on the wide side.
     shift = _resampled(influence_x, rng) + _resampled(influence_y, rng)
     low, high = np.quantile(full + shift, [0.025, 0.975])
-    return Kid(
-        float(np.mean(values)), float(np.std(values)), full, float(low), float(high), len(values), size
-    )
+    return Kid(float(np.mean(values)), float(np.std(values)), full, float(low), float(high), len(values), size)
 
 
 def _mmd2(x: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:

@@ -65,9 +65,7 @@ def recompute_batch_norm(module: nn.Module, batches: Iterable[Tensor]) -> None:
             for batch in batches:
                 seen += len(batch)
                 for norm in norms:
-                    norm.momentum = (
-                        len(batch) / seen
-                    )  # running += share · (batch's − running): a running average
+                    norm.momentum = len(batch) / seen  # running += share · (batch's − running): a running average
                 module(batch)
     finally:
         for norm, value in zip(norms, momentum, strict=True):

@@ -76,9 +76,7 @@ def torchvision_weights(name: str) -> dict[str, Tensor]:
     cannot be had.
     """
     if not name.startswith("resnet"):
-        raise UsageError(
-            f"weights=torchvision: no weights for backbone {name}; use backbone=resnet18 or resnet50"
-        )
+        raise UsageError(f"weights=torchvision: no weights for backbone {name}; use backbone=resnet18 or resnet50")
     from torchvision.models import get_model_weights
 
     weights = get_model_weights(name).DEFAULT

@@ -33,9 +33,7 @@ class State(dict[str, Tensor]):
     `dropped` are keys beside the trunk (heads, a momentum copy) that went with them.
     """
 
-    def __init__(
-        self, tensors: Mapping[str, Tensor], unwrapped: Iterable[str] = (), dropped: Iterable[str] = ()
-    ):
+    def __init__(self, tensors: Mapping[str, Tensor], unwrapped: Iterable[str] = (), dropped: Iterable[str] = ()):
         super().__init__(tensors)
         self.unwrapped = list(unwrapped)
         self.dropped = list(dropped)
@@ -96,9 +94,7 @@ def save_weights(source: nn.Module | Mapping[str, Tensor], path: Path) -> str:
     plain = {}
     for key, value in sorted(state.items()):
         value = value.detach().to("cpu", torch.float32 if value.is_floating_point() else value.dtype)
-        plain[key] = value.clone(
-            memory_format=torch.contiguous_format
-        )  # shared tensors get bytes of their own
+        plain[key] = value.clone(memory_format=torch.contiguous_format)  # shared tensors get bytes of their own
     data = to_bytes(plain)
     path = Path(path)
     temp = path.with_name(f".{path.name}.tmp")
@@ -124,9 +120,7 @@ def read_weights(path: Path) -> State:
         try:
             return unwrap(load_file(path))
         except (SafetensorError, OSError) as error:
-            raise UsageError(
-                f"{path}: not a whole safetensors file ({error}); write or fetch it again"
-            ) from error
+            raise UsageError(f"{path}: not a whole safetensors file ({error}); write or fetch it again") from error
     if path.suffix not in (".pth", ".pt", ".ckpt"):
         raise UsageError(f"{path}: expected weights as .safetensors, .pth or .pt")
     try:
@@ -158,9 +152,7 @@ def unwrap(content: object) -> State:
     dropped: list[str] = []
     while prefix := next((p for p in PREFIXES if any(key.startswith(p) for key in tensors)), None):
         dropped += [key for key in tensors if not key.startswith(prefix)]
-        tensors = {
-            key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)
-        }
+        tensors = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
         taken.append(prefix)
     return State(tensors, taken, dropped)
 
@@ -205,9 +197,7 @@ def load_into(
             f"belong to, or allow_partial=true"
         )
     if broken := [key for key in fits if not torch.isfinite(state[key]).all()]:
-        raise UsageError(
-            f"weights: {len(broken)} tensors hold NaN or infinity (first: {broken[0]}); take others"
-        )
+        raise UsageError(f"weights: {len(broken)} tensors hold NaN or infinity (first: {broken[0]}); take others")
     with torch.no_grad():
         for key in fits:
             own[key].copy_(state[key])

@@ -12,9 +12,7 @@ PIXEL_SIDE = 8  # the `pixels` arm sees images averaged to this side
 
 
 @torch.no_grad()
-def extract(
-    encoder: nn.Module, images: Images, size: int, batch_size: int, device: torch.device
-) -> np.ndarray:
+def extract(encoder: nn.Module, images: Images, size: int, batch_size: int, device: torch.device) -> np.ndarray:
     """Features (n, d) float32 of the centre crops of `images`, in their order.
 
     `encoder` maps float (B, 3, size, size) in [0, 1] to (B, d) and is on `device`; it runs in evaluation mode

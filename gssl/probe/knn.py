@@ -15,9 +15,7 @@ MANY = 4096  # labelled images from which candidates are found in single precisi
 SPARE = 20  # candidates beyond k
 
 
-def vote(
-    queries: Tensor, bank: Tensor, labels: np.ndarray, n_classes: int, k: int, temperature: float
-) -> np.ndarray:
+def vote(queries: Tensor, bank: Tensor, labels: np.ndarray, n_classes: int, k: int, temperature: float) -> np.ndarray:
     """(m,) int64 classes for `queries` (m, d) by the k <= n nearest of `bank` (n, d); float64 unit rows.
 
     Neighbours with equal similarity are taken by ascending index, equal votes by ascending class.

@@ -21,8 +21,7 @@ from gssl.errors import UsageError
 from gssl.report.words import points, title
 
 FORM = (
-    "'arm.probe@labels OP arm.probe@labels + points' or '… OP points', "
-    "e.g. 'simclr.linear@10 > random.linear@10 + 5'"
+    "'arm.probe@labels OP arm.probe@labels + points' or '… OP points', e.g. 'simclr.linear@10 > random.linear@10 + 5'"
 )
 OPERATORS: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
@@ -93,9 +92,7 @@ def _score(text: str, claim: str, arms: Sequence[str], probes: Sequence[str]) ->
     if amount.endswith("%"):
         share = float(amount[:-1])
         if not 0 < share <= 100:
-            raise UsageError(
-                f"check {claim!r}: {amount} is no share of the labels; expected above 0% to 100%"
-            )
+            raise UsageError(f"check {claim!r}: {amount} is no share of the labels; expected above 0% to 100%")
         amount = "all" if share == 100 else f"{share:g}%"
     elif amount != "all":
         amount = str(int(amount))

@@ -74,8 +74,7 @@ def read_runs(paths: Iterable[str | Path]) -> list[Run]:
 def _read(path: Path) -> Run:
     problems: list[str] = []
     result, status, environment, part = (
-        _json(path / name, problems)
-        for name in ("result.json", "status.json", "environment.json", "part.json")
+        _json(path / name, problems) for name in ("result.json", "status.json", "environment.json", "part.json")
     )
     config = _yaml(path / "config.yaml", problems)
     source = result.get("source") or {}

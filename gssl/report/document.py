@@ -155,8 +155,7 @@ def _amounts(scores: dict[Any, Any]) -> list[dict[str, Any]]:
     for (_, _, amount), seeds in scores.items():
         sizes[amount] += [s["n_train"] for draws in seeds.values() for s in draws if s.get("n_train")]
     found = [
-        {"key": k, "label": words.amount_text(k), "n_train": float(np.mean(v)) if v else None}
-        for k, v in sizes.items()
+        {"key": k, "label": words.amount_text(k), "n_train": float(np.mean(v)) if v else None} for k, v in sizes.items()
     ]
     return sorted(found, key=lambda a: (a["key"] == "all", a["n_train"] or 0.0))
 
@@ -167,9 +166,7 @@ def _table(scores: dict[Any, Any], arms: list[dict[str, Any]]) -> Rows:
     role = {a["name"]: a["role"] for a in arms}
     rows: Rows = {}
     for (arm, probe, amount), seeds in sorted(scores.items(), key=lambda item: order[item[0][0]]):
-        per_seed = {
-            seed: float(np.mean([s["accuracy"] for s in draws])) for seed, draws in sorted(seeds.items())
-        }
+        per_seed = {seed: float(np.mean([s["accuracy"] for s in draws])) for seed, draws in sorted(seeds.items())}
         flat = [s for draws in seeds.values() for s in draws]
         n_test = min((int(s["n_test"]) for s in flat if s.get("n_test")), default=0)
         first = flat[0]
@@ -185,9 +182,7 @@ def _table(scores: dict[Any, Any], arms: list[dict[str, Any]]) -> Rows:
             "per_seed": per_seed,
             "n_seeds": len(per_seed),
             "draws": max(len(draws) for draws in seeds.values()),
-            "draw_sd": _mean(
-                [float(np.std([s["accuracy"] for s in d], ddof=1)) for d in seeds.values() if len(d) > 1]
-            ),
+            "draw_sd": _mean([float(np.std([s["accuracy"] for s in d], ddof=1)) for d in seeds.values() if len(d) > 1]),
             "n_train": _mean([s.get("n_train") for s in flat]),
             "n_test": n_test,
             "validation": _mean([s.get("val_accuracy") for s in flat]),
@@ -230,9 +225,7 @@ def _primary(plan: dict[str, Any], arms: list[dict[str, Any]]) -> dict[str, Any]
     others = [n for n in contestants if n not in pretrained]
     pairs = plan.get("pairs")
     if pairs is None:
-        pairs = statistics.default_pairs(
-            pretrained, others, [c for c in CONTROLS if c in names][:1], MOST_PAIRS
-        )
+        pairs = statistics.default_pairs(pretrained, others, [c for c in CONTROLS if c in names][:1], MOST_PAIRS)
     if len(pairs) > MOST_PAIRS:
         raise ValueError(f"a primary family has at most {MOST_PAIRS} pairs, not {len(pairs)}")
     unknown = [name for pair in pairs for name in pair if name not in names]

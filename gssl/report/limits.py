@@ -33,15 +33,11 @@ def cautions(report: dict[str, Any]) -> list[str]:
             for d in told
             if excludes_zero(d) and d["mean"] < 0
         ]
-        level = [
-            names[d["b"]] for d in told if outcome(d) == "none" and not (excludes_zero(d) and d["mean"] < 0)
-        ]
+        level = [names[d["b"]] for d in told if outcome(d) == "none" and not (excludes_zero(d) and d["mean"] < 0)]
         if behind:
             out.append(f"{upper(a['title'])} is behind {listed(behind)}, which learnt nothing.")
         if level:
-            out.append(
-                f"{upper(a['title'])} is not shown to be ahead of {listed(level)}, which learnt nothing."
-            )
+            out.append(f"{upper(a['title'])} is not shown to be ahead of {listed(level)}, which learnt nothing.")
     norms = {(a["backbone"] or {}).get("norm") for a in report["arms"] if a["backbone"]}
     if len(norms) > 1:
         allowed = " (allowed by compare.allow_norm_diff)" if report["allow_norm_diff"] else ""
@@ -54,9 +50,7 @@ def cautions(report: dict[str, Any]) -> list[str]:
     }
     if len(shapes) > 1:
         out.append("The arms' backbones are not the same network; differences mix method and architecture.")
-    hashes = {
-        r["data_hash"] for r in report["provenance"]["runs"] if r["stage"] == "transfer" and r["data_hash"]
-    }
+    hashes = {r["data_hash"] for r in report["provenance"]["runs"] if r["stage"] == "transfer" and r["data_hash"]}
     if len(hashes) > 1:
         out.append("The arms were not judged on the same data: their data hashes differ.")
     out += _unequal(report, names)
@@ -75,9 +69,7 @@ def _unequal(report: dict[str, Any], names: dict[str, str]) -> list[str]:
         return []
     most, least = max(means, key=lambda k: means[k]), min(means, key=lambda k: means[k])
     ratio = means[most] / means[least]
-    return [
-        f"Training compute is not equal: {names[most]} spent {ratio:.2g} times the FLOPs of {names[least]}."
-    ]
+    return [f"Training compute is not equal: {names[most]} spent {ratio:.2g} times the FLOPs of {names[least]}."]
 
 
 def limitations(report: dict[str, Any]) -> list[str]:
@@ -143,8 +135,4 @@ def _mismatched(report: dict[str, Any]) -> list[str]:
         and r["source"].get("sha256")
         and r["source"]["sha256"] not in known
     ]
-    return (
-        [f"{count(len(bad), 'judged weights file')} match no hash that a pretraining run recorded."]
-        if bad
-        else []
-    )
+    return [f"{count(len(bad), 'judged weights file')} match no hash that a pretraining run recorded."] if bad else []

@@ -55,9 +55,7 @@ def render(report: dict[str, Any]) -> str:
 
     lines += ["", "## What this does not show", ""] + [f"- {escape(text)}" for text in report["limitations"]]
     if report["provenance"]["command"]:
-        fence = "`" * (
-            1 + max((len(run) for run in re.findall(r"`+", report["provenance"]["command"])), default=2)
-        )
+        fence = "`" * (1 + max((len(run) for run in re.findall(r"`+", report["provenance"]["command"])), default=2))
         lines += ["", f"{fence}sh", report["provenance"]["command"], fence]
     runs = count(len(report["provenance"]["runs"]), "run")
     lines += [

@@ -62,9 +62,7 @@ def _write(path: Path, text: str) -> None:
 def view(report: dict[str, Any]) -> dict[str, Any]:
     """The document regrouped for the template: texts and structures, no decisions about what holds."""
     look = styles(report["arms"])
-    arms = {
-        a["name"]: a | {"style": _style(look[a["name"]]), "note": SUFFIX[a["role"]]} for a in report["arms"]
-    }
+    arms = {a["name"]: a | {"style": _style(look[a["name"]]), "note": SUFFIX[a["role"]]} for a in report["arms"]}
     probe = report["primary"]["probe"]
     rows = {(r["arm"], r["probe"], r["amount"]): r for r in report["table"]}
     matrix = []

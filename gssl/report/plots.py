@@ -25,11 +25,7 @@ def _rows(report: dict[str, Any], probe: str) -> dict[str, list[dict[str, Any]]]
     size = {a["key"]: a["n_train"] for a in report["amounts"]}
     out: dict[str, list[dict[str, Any]]] = {}
     for arm in report["arms"]:
-        rows = [
-            r
-            for r in report["table"]
-            if r["arm"] == arm["name"] and r["probe"] == probe_for(arm["name"], probe)
-        ]
+        rows = [r for r in report["table"] if r["arm"] == arm["name"] and r["probe"] == probe_for(arm["name"], probe)]
         rows = [r | {"x": size.get(r["amount"])} for r in rows if size.get(r["amount"])]
         if rows:
             out[arm["name"]] = sorted(rows, key=lambda r: r["x"])
@@ -39,10 +35,7 @@ def _rows(report: dict[str, Any], probe: str) -> dict[str, list[dict[str, Any]]]
 def _primary(report: dict[str, Any]) -> Figure | None:
     """One line per arm at the primary amount: a dot per seed, the mean, the interval."""
     probe, amount = report["primary"]["probe"], report["primary"]["amount"]
-    rows = {
-        arm: next((r for r in found if r["amount"] == amount), None)
-        for arm, found in _rows(report, probe).items()
-    }
+    rows = {arm: next((r for r in found if r["amount"] == amount), None) for arm, found in _rows(report, probe).items()}
     shown = [(a, row) for a in report["arms"] if (row := rows.get(a["name"]))]
     if not shown:
         return None
@@ -101,8 +94,7 @@ def _labels(report: dict[str, Any]) -> list[Figure]:
     first = report["primary"]["probe"]
     others = [p for p in report["probes"] if p != first]
     drawn = [
-        _label_curve(report, probe, "labels" if probe == first else f"labels-{probe}")
-        for probe in [first, *others]
+        _label_curve(report, probe, "labels" if probe == first else f"labels-{probe}") for probe in [first, *others]
     ]
     return [f for f in drawn if f]
 
@@ -140,9 +132,7 @@ def _label_curve(report: dict[str, Any], probe: str, name: str) -> Figure | None
         lo, hi = ax.get_ylim()
         lo, hi = max(lo, 0), min(hi, 101)
         ax.set_ylim(lo, hi)
-        name_lines(
-            ax, {a: 100 * f[-1]["mean"] for a, f in rows.items()}, rows, look, titles, role, narrow, True
-        )
+        name_lines(ax, {a: 100 * f[-1]["mean"] for a, f in rows.items()}, rows, look, titles, role, narrow, True)
         ax.set_xticks(sorted(ticks), [_tick(ticks[x], x) for x in sorted(ticks)])
         ax.minorticks_off()
         ax.grid(False, axis="x")

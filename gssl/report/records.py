@@ -26,9 +26,7 @@ def curves(runs: Sequence[Run]) -> list[dict[str, Any]]:
         if sum("loss" in k.lower() for k in chosen) > 1:
             chosen = [k for k in chosen if k != "loss"]  # the sum of its parts says nothing beside them
         for key in chosen:
-            rows = [
-                r for r in run.metrics if isinstance(r.get(key), int | float) and r.get("step") is not None
-            ]
+            rows = [r for r in run.metrics if isinstance(r.get(key), int | float) and r.get("step") is not None]
             keep = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), CURVE_POINTS)).round().astype(int))
             rows = [rows[i] for i in keep]
             curves.append(
@@ -87,9 +85,7 @@ def _data_hash(run: Run) -> str | None:
 
 
 def data_name(runs: Sequence[Run], plan: dict[str, Any]) -> str:
-    names = {
-        str((r.config.get("data") or {}).get("name")) for r in runs if isinstance(r.config.get("data"), dict)
-    }
+    names = {str((r.config.get("data") or {}).get("name")) for r in runs if isinstance(r.config.get("data"), dict)}
     return str(plan.get("data") or (names.pop() if len(names) == 1 else "") or "")
 
 

@@ -55,9 +55,7 @@ def styles(arms: Sequence[dict[str, Any]]) -> dict[str, Style]:
     return out
 
 
-def draw(
-    name: str, paint: Callable[[Any, bool], None], heights: tuple[float, float], alt: str, caption: str
-) -> Figure:
+def draw(name: str, paint: Callable[[Any, bool], None], heights: tuple[float, float], alt: str, caption: str) -> Figure:
     """`paint(figure, narrow)` fills an empty matplotlib figure; `heights` in inches for wide and narrow."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG

@@ -112,9 +112,7 @@ def _single(d: dict[str, Any], report: dict[str, Any], a: str, b: str) -> str:
         shown.append(f"{points(per_seed[seed])}%" + (f" ({span(own)})" if own else ""))
     over = d["interval"]
     images = f" over {count(over['n'], 'test image')}" if over else ""
-    both = (
-        f"; their difference is {points(d['mean'], sign=True)} points ({span(over)}){images}" if over else ""
-    )
+    both = f"; their difference is {points(d['mean'], sign=True)} points ({span(over)}){images}" if over else ""
     return (
         f"One seed, {amount_text(d['amount'])}, {_judged(d)}: {a} scored {shown[0]}, {b} {shown[1]}{both}. "
         "Those are 95% Wilson intervals over test images; about other seeds nothing can be said."
@@ -172,17 +170,11 @@ def _headline(primary: list[dict[str, Any]], report: dict[str, Any]) -> str:
         elif kind == "none":
             level.append(f"{names[d['a']]} and {names[d['b']]}")
     verbs = {"beats": "beats {}", "ahead": "is ahead of {}"}
-    parts = [
-        f"{names[winner]} {verbs[kind].format(listed(losers))}" for (winner, kind), losers in wins.items()
-    ]
+    parts = [f"{names[winner]} {verbs[kind].format(listed(losers))}" for (winner, kind), losers in wins.items()]
     if level:
         parts.append("no difference is shown between " + ", or between ".join(level))
     n = sorted({d["n_seeds"] for d in told})
-    seeds = (
-        f"{word(n[0])} seed{'' if n[0] == 1 else 's'}"
-        if len(n) == 1
-        else f"{word(n[0])} to {word(n[-1])} seeds"
-    )
+    seeds = f"{word(n[0])} seed{'' if n[0] == 1 else 's'}" if len(n) == 1 else f"{word(n[0])} to {word(n[-1])} seeds"
     return f"With {amount} and {seeds}, {'; '.join(parts)}."
 
 

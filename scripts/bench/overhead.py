@@ -70,9 +70,7 @@ class Bare:
         self.backbone = build_backbone(cfg.backbone, 32)
         self.head = mlp([self.backbone.dim, *cfg.ssl.head])
         self.net = nn.Sequential(self.backbone, self.head).to(memory_format=torch.channels_last).train()
-        self.optimizer = torch.optim.SGD(
-            self.net.parameters(), lr=1e-3, momentum=0.9, weight_decay=5e-4, fused=True
-        )
+        self.optimizer = torch.optim.SGD(self.net.parameters(), lr=1e-3, momentum=0.9, weight_decay=5e-4, fused=True)
         shape = (cfg.ssl.batch_size, 3, 32, 32)
         self.views = [torch.rand(shape).to(memory_format=torch.channels_last) for _ in range(2)]
 

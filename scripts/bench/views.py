@@ -89,16 +89,12 @@ def kornia(image: torch.Tensor, size: int) -> View:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=256, help="batch size")
     parser.add_argument("--size", type=int, default=32, help="side of images and views in pixels")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=15, help="measurements of each, after 3 to warm up")
-    parser.add_argument(
-        "--file", help=".npy of uint8 images (N, H, W, 3); otherwise noise, which costs the same"
-    )
+    parser.add_argument("--file", help=".npy of uint8 images (N, H, W, 3); otherwise noise, which costs the same")
     parser.add_argument("--skip", nargs="*", default=[], help="peers to leave out")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -129,9 +125,7 @@ def main() -> None:
             if step >= 3:
                 spent[name].append(1e3 * (time.perf_counter() - start))
 
-    print(
-        f"two views of {len(image)} images, {args.size} px, {args.threads} threads, torch {torch.__version__}"
-    )
+    print(f"two views of {len(image)} images, {args.size} px, {args.threads} threads, torch {torch.__version__}")
     print(f"{'':<12} {'median ms':>10} {'lowest ms':>10} {'÷ gssl':>8}")
     own = statistics.median(spent[next(iter(views))])
     for name, times in spent.items():

@@ -145,9 +145,7 @@ def test_compare_checks_its_arms(overrides, expected):
 
 
 def test_arms_have_overrides_of_both_their_commands():
-    cfg = compose(
-        "compare", ["overrides={simclr: ['ssl.temperature=1', 'probe.knn.k=3'], random: ['probe.knn.k=3']}"]
-    )
+    cfg = compose("compare", ["overrides={simclr: ['ssl.temperature=1', 'probe.knn.k=3'], random: ['probe.knn.k=3']}"])
     assert cfg.overrides["simclr"] == ["ssl.temperature=1", "probe.knn.k=3"]
 
 

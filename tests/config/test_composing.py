@@ -84,9 +84,7 @@ def test_a_right_sweep_passes():
 
 def test_of_a_long_sweep_the_last_value_is_checked_too():
     values = ",".join(str(i) for i in [*range(100), -1])
-    assert "seed: expected an integer, at least 0; got -1" in refused(
-        "pretrain-ssl", f"seed={values}", multirun=True
-    )
+    assert "seed: expected an integer, at least 0; got -1" in refused("pretrain-ssl", f"seed={values}", multirun=True)
 
 
 def test_own_configs_and_presets(tmp_path):

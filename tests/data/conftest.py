@@ -37,9 +37,7 @@ def cfg() -> Callable[..., schema.Data]:
             "workers": 1,
             "views": None,
         }
-        return schema.Data(
-            **{key: str(v) if isinstance(v, Path) else v for key, v in (values | changes).items()}
-        )
+        return schema.Data(**{key: str(v) if isinstance(v, Path) else v for key, v in (values | changes).items()})
 
     return make
 

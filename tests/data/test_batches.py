@@ -60,9 +60,7 @@ def test_pickle_reopens() -> None:
     raw = pickle.dumps(images.subset(np.array([5])))
     assert len(raw) < 2500
     again = pickle.loads(raw)
-    assert (again.fetch(np.array([0]))["image"] == 5).all() and again.hash == images.subset(
-        np.array([5])
-    ).hash
+    assert (again.fetch(np.array([0]))["image"] == 5).all() and again.hash == images.subset(np.array([5])).hash
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 4, 10])

@@ -127,9 +127,7 @@ def test_two_processes_build_once(tmp_path: Path) -> None:
     assert (tmp_path / "log").read_text() == "built\n"
 
 
-def test_contents_reads_only_what_changed(
-    tmp_path: Path, cache_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_contents_reads_only_what_changed(tmp_path: Path, cache_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = tmp_path / "files"
     root.mkdir()
     for name in ("a", "b"):

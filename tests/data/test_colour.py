@@ -9,9 +9,7 @@ from torchvision.transforms.v2 import functional as tv
 from gssl.data import colour
 
 
-def photos(
-    n: int = 8, *, channels: int = 3, height: int = 20, width: int = 20, seed: int = 0
-) -> torch.Tensor:
+def photos(n: int = 8, *, channels: int = 3, height: int = 20, width: int = 20, seed: int = 0) -> torch.Tensor:
     """Smooth random uint8 images with edges, (n, channels, height, width)."""
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.rand(n, channels, 5, 5, generator=generator)

@@ -28,9 +28,7 @@ def test_class_folders_in_order_with_own_pixels(cfg: Callable, folders: Path) ->
     assert list(splits.train.names) == sorted(splits.train.names)
 
 
-def test_adding_files_moves_no_other_across_the_test_border(
-    cfg: Callable, folders: Path, paint: Callable
-) -> None:
+def test_adding_files_moves_no_other_across_the_test_border(cfg: Callable, folders: Path, paint: Callable) -> None:
     before = sides(load_data(cfg(root=folders)))
     for i in range(20):
         paint(folders / "ab"[i % 2] / f"new{i}.png")
@@ -102,9 +100,7 @@ def test_loose_images_beside_class_folders_are_named(cfg: Callable, folders: Pat
     paint(folders / "loose.png")
     (folders / "loop").symlink_to(folders)  # a link that leads back must not hang
     splits = load_data(cfg(root=folders))
-    assert splits.summary["warnings"] == [
-        f"data.root: 1 images directly in {folders} have no class: left out"
-    ]
+    assert splits.summary["warnings"] == [f"data.root: 1 images directly in {folders} have no class: left out"]
 
 
 def _csv(folders: Path, header: str, row: Callable[[int, str], str]) -> Path:
@@ -125,9 +121,7 @@ def test_csv_groups_are_never_torn(cfg: Callable, folders: Path) -> None:
 
 def test_csv_splits_and_unlabelled_rows(cfg: Callable, folders: Path, tmp_path: Path) -> None:
     kinds = ["train", "", "test", "val", "pretrain"]
-    path = _csv(
-        folders, "path,label,split", lambda i, n: f"{n},{'' if i % 5 == 4 else 'xy'[i % 2]},{kinds[i % 5]}"
-    )
+    path = _csv(folders, "path,label,split", lambda i, n: f"{n},{'' if i % 5 == 4 else 'xy'[i % 2]},{kinds[i % 5]}")
     for places in ({"labels": path}, {"root": folders, "labels": "labels.csv"}):
         splits = load_data(cfg(**places))
         assert splits.summary["counts"] == {"pretrain": 7, "train": 15, "val": 7, "test": 7}
@@ -189,9 +183,7 @@ def test_broken_files(cfg: Callable, folders: Path) -> None:
             load_data(cfg(root=folders))
         assert "\n" not in str(error.value)
     splits = load_data(cfg(root=folders, on_error="skip"))
-    assert (
-        len(splits.summary["skipped"]) == 2 and str(folders / "b" / "05.png") in splits.summary["skipped"][1]
-    )
+    assert len(splits.summary["skipped"]) == 2 and str(folders / "b" / "05.png") in splits.summary["skipped"][1]
     assert sum(splits.summary["counts"][n] for n in ("train", "val", "test")) == 34
     for i, name in enumerate(splits.train.names):  # nothing has slipped by a place
         pixels = splits.train.fetch(np.array([i]))["image"][0].permute(1, 2, 0).numpy()

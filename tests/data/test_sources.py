@@ -56,9 +56,7 @@ def _md5(path: Path) -> str:
 
 
 @pytest.mark.parametrize(("name", "folder"), [("mnist", "MNIST"), ("fashion_mnist", "FashionMNIST")])
-def test_mnist_files(
-    cfg: Callable, tmp_path: Path, name: str, folder: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_mnist_files(cfg: Callable, tmp_path: Path, name: str, folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     images = RNG.integers(0, 256, (60, 28, 28), dtype=np.uint8)
     labels = np.tile(np.arange(10), 6).astype(np.uint8)
     raw = tmp_path / folder / "raw"
@@ -153,9 +151,7 @@ def test_stl10_files(cfg: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert load_data(cfg(name="stl10", root=tmp_path, size=32)).train.shape == (64, 64)
 
 
-def test_missing_files_without_network(
-    cfg: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_files_without_network(cfg: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def offline(self: object) -> None:
         raise OSError("no\nroute")
 

@@ -51,9 +51,7 @@ def test_threshold_split_gives_every_class_both_sides() -> None:
 
 def test_label_subsets_are_stratified_nested_and_sorted() -> None:
     labels = np.concatenate([RNG.permutation(np.repeat(np.arange(5), 40)), np.full(9, -1)])
-    parts = [label_subset(labels, n, None, 0, 1) for n in (1, 10, 40)] + [
-        label_subset(labels, None, None, 0, 1)
-    ]
+    parts = [label_subset(labels, n, None, 0, 1) for n in (1, 10, 40)] + [label_subset(labels, None, None, 0, 1)]
     for n, part in zip((1, 10, 40, 40), parts, strict=True):
         assert np.bincount(labels[part]).tolist() == [n] * 5
         assert (np.diff(part) > 0).all() and part.dtype == np.int64

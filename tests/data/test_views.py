@@ -91,9 +91,7 @@ def test_boxes_have_the_distribution_of_torchvision():
 
     torch.manual_seed(0)
     n, image = 2000, torch.zeros(3, 24, 40)
-    want = torch.tensor(
-        [RandomResizedCrop.get_params(image, [0.1, 1.0], [0.75, 1.33]) for _ in range(n)]
-    ).float()
+    want = torch.tensor([RandomResizedCrop.get_params(image, [0.1, 1.0], [0.75, 1.33]) for _ in range(n)]).float()
     drawer = make(crop_scale=[0.1, 1.0], crop_ratio=[0.75, 1.33])
     got = drawer._draw(n, 0, "view0", (24, 40), True)[0]["box"]
     assert (got == got.round()).all()
@@ -225,8 +223,7 @@ def test_probabilities():
         share(changed[a] & changed[b], p * p)  # drawn independently
     drawer = make(8, flip=0.5)
     flipped = [
-        (drawer(image, step, view) - plain).abs().amax((1, 2, 3)) > 1e-4
-        for step, view in ((0, 0), (0, 1), (1, 0))
+        (drawer(image, step, view) - plain).abs().amax((1, 2, 3)) > 1e-4 for step, view in ((0, 0), (0, 1), (1, 0))
     ]
     share(flipped[0] & flipped[1], 0.25)
     share(flipped[0] & flipped[2], 0.25)
@@ -259,9 +256,9 @@ def test_blur_touches_only_the_drawn():
 
 def test_everything_can_be_drawn_at_once():
     image = photos(5)
-    x = make(
-        **ALL | {"blur": 1.0, "flip": 1.0, "jitter": 1.0, "grayscale": 1.0, "solarize": 1.0, "cutout": 1.0}
-    )(image, 0)
+    x = make(**ALL | {"blur": 1.0, "flip": 1.0, "jitter": 1.0, "grayscale": 1.0, "solarize": 1.0, "cutout": 1.0})(
+        image, 0
+    )
     assert x.max() <= 0.5 + 1e-6
     assert ((x == 0.5).all(1).sum((1, 2)) >= 25).all()  # a quarter of a 10 × 10 square at the least
 

@@ -22,9 +22,7 @@ def config(**changes):
 
 
 def make(params, accumulate=1, **changes):
-    return Optimizer(
-        params, config(**changes), device=CPU, precision=Precision("fp32", CPU), accumulate=accumulate
-    )
+    return Optimizer(params, config(**changes), device=CPU, precision=Precision("fp32", CPU), accumulate=accumulate)
 
 
 def model(seed=0):

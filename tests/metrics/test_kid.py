@@ -63,9 +63,7 @@ def test_orders_noise_and_its_seed_fixes_it():
 def test_interval_holds_the_truth(shift):
     d, rng = 6, np.random.default_rng(1)
     truth = (
-        0.0
-        if shift == 0
-        else module._mmd2(rng.standard_normal((4000, d)), rng.standard_normal((4000, d)) + shift)[0]
+        0.0 if shift == 0 else module._mmd2(rng.standard_normal((4000, d)), rng.standard_normal((4000, d)) + shift)[0]
     )
     hits = 0
     for _ in range(60):

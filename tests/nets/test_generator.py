@@ -13,9 +13,7 @@ from gssl.nets import Generator
     ("size", "start"),
     [(28, (8, 7)), (32, (8, 8)), (36, (8, 9)), (48, (16, 6)), (64, (16, 8)), (224, (64, 7))],
 )
-def test_images_in_the_unit_range_from_a_small_start(
-    size: int, start: tuple[int, int], channels: int
-) -> None:
+def test_images_in_the_unit_range_from_a_small_start(size: int, start: tuple[int, int], channels: int) -> None:
     torch.manual_seed(0)
     net = Generator(5, 2, size, channels)
     images = net(torch.randn(2, 5))

@@ -23,9 +23,7 @@ def brute_force(x, y, queries, n_classes, k, temperature):
     return np.array(out)
 
 
-@pytest.mark.parametrize(
-    ("n", "k", "temperature"), [(300, 20, 0.07), (300, 1, 0.07), (15, 20, 0.07), (80, 7, 1.0)]
-)
+@pytest.mark.parametrize(("n", "k", "temperature"), [(300, 20, 0.07), (300, 1, 0.07), (15, 20, 0.07), (80, 7, 1.0)])
 @pytest.mark.parametrize(("block", "many"), [(1, 4096), (1 << 24, 4096), (1000, 0)])
 def test_equals_brute_force(monkeypatch, n, k, temperature, block, many):
     monkeypatch.setattr(knn, "BLOCK", block)

@@ -48,9 +48,7 @@ def png(seed: int, side: int = 8, cell: int = 18) -> bytes:
 
     raw = b"".join(b"\0" + line.tobytes() for line in image)
     head = struct.pack(">IIBBBBB", w, h, 8, 0, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(raw)) + chunk(b"IEND", b"")
-    )
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(raw)) + chunk(b"IEND", b"")
 
 
 def write(path: Path, value: Any) -> None:
@@ -116,9 +114,7 @@ def config(path: Path, text: str) -> None:
     (path / "config.yaml").write_text(text, encoding="utf-8")
 
 
-def pretrain(
-    root: Path, arm: str, seed: int, state: str = "finished", parts: bool = True, text: str = ""
-) -> Path:
+def pretrain(root: Path, arm: str, seed: int, state: str = "finished", parts: bool = True, text: str = "") -> Path:
     """A pretraining run directory; `text` is more YAML for its configuration."""
     path = root / f"{arm}-{seed}"
     command = TRAINED.get(arm, "pretrain-ssl")
@@ -172,9 +168,7 @@ def pretrain(
                 "peak_memory_bytes": 612_000_000,
                 "images_per_second": 1104.0,
             },
-            "weights": {
-                "backbone": {"file": "weights/backbone.safetensors", "sha256": f"{arm}{seed}".ljust(64, "a")}
-            },
+            "weights": {"backbone": {"file": "weights/backbone.safetensors", "sha256": f"{arm}{seed}".ljust(64, "a")}},
             "data": data(),
             "backbone": {"name": "convnet", "norm": "batch", "width": 16, "patch": 4, "size": 32},
         },
@@ -199,9 +193,7 @@ def scores(
             for draw in range(draws if amount else 1):
                 # Seed, draw and arm move a score; the label draws are shared by the arms, hence paired.
                 shared = np.random.default_rng([seed, draw, amount or 0]).normal(0, 0.01)
-                own = np.random.default_rng([seed, draw, amount or 0, sum(map(ord, arm + probe))]).normal(
-                    0, 0.006
-                )
+                own = np.random.default_rng([seed, draw, amount or 0, sum(map(ord, arm + probe))]).normal(0, 0.006)
                 value = float(np.clip(mean + shift + shared + own - 0.02 * (probe == "knn"), 0, 1))
                 correct = round(value * N_TEST)
                 out.append(

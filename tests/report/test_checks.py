@@ -39,9 +39,7 @@ def test_equality_is_not_decided_by_rounding(report_of: Reports) -> None:
     import copy
 
     report = copy.deepcopy(report_of(3))
-    row = next(
-        r for r in report["table"] if (r["arm"], r["probe"], r["amount"]) == ("simclr", "linear", "10")
-    )
+    row = next(r for r in report["table"] if (r["arm"], r["probe"], r["amount"]) == ("simclr", "linear", "10"))
     row["mean"] = 0.1 + 0.2 + 0.3  # 0.6000000000000001
     assert check("simclr.linear@10 >= 60", report)[0]
     assert not check("simclr.linear@10 > 60", report)[0]

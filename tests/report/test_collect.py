@@ -91,9 +91,7 @@ def test_scores_are_means_over_draws_then_seeds(fake: ModuleType, tmp_path: Path
     for seed, path in enumerate(paths):
         scores = json.loads((path / "result.json").read_text())["scores"]
         found[seed] = [s["accuracy"] for s in scores if (s["probe"], s["labels_per_class"]) == ("linear", 10)]
-    row = next(
-        r for r in build(read_runs(paths), {})["table"] if (r["probe"], r["amount"]) == ("linear", "10")
-    )
+    row = next(r for r in build(read_runs(paths), {})["table"] if (r["probe"], r["amount"]) == ("linear", "10"))
     by_seed = {str(seed): sum(v) / 3 for seed, v in found.items()}
     assert row["per_seed"] == pytest.approx(by_seed)
     assert row["mean"] == pytest.approx(sum(by_seed.values()) / 2)

@@ -64,13 +64,9 @@ def test_no_difference_is_called_that(report_of: Reports, seeds: int) -> None:
     shift = {"simclr": -0.35}  # down to where random features are
     report = report_of(seeds, shift=shift, plan={"pairs": [["simclr", "random"]]})
     assert "no difference is shown between SimCLR and random features" in report["verdict"]["headline"]
-    assert report["verdict"]["sentences"][0].startswith(
-        "Between SimCLR and random features no difference is shown"
-    )
+    assert report["verdict"]["sentences"][0].startswith("Between SimCLR and random features no difference is shown")
     assert report["primary"]["fixed_by"] == "plan"
-    assert any(
-        "SimCLR is not shown to be ahead of random features" in c for c in report["verdict"]["cautions"]
-    )
+    assert any("SimCLR is not shown to be ahead of random features" in c for c in report["verdict"]["cautions"])
 
 
 def test_the_loser_may_stand_first_in_the_pair(report_of: Reports) -> None:

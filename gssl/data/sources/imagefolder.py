@@ -90,9 +90,7 @@ def _find(cfg: schema.Data, warnings: list[str]) -> dict[str, Listing]:
             found[part] = Listing("data.labels", base, rows.names, rows.labels, rows.groups or None)
         torn = set(found["train"].groups or []) & set("test" in found and found["test"].groups or [])
         if torn:
-            warnings.append(
-                f"data.labels: {len(torn)} groups are in train and in test: {_some(sorted(torn))}"
-            )
+            warnings.append(f"data.labels: {len(torn)} groups are in train and in test: {_some(sorted(torn))}")
     elif train is not None:
         found["train"] = _labelled(key, train, [pretrain, test, val], warnings)
         if val is not None:
@@ -138,9 +136,7 @@ def _labelled(key: str, root: Path, exclude: list[Path | None], warnings: list[s
     if not classed:
         return Listing(key, root, names, [None] * len(names))
     if len(classed) < len(names):
-        warnings.append(
-            f"{key}: {len(names) - len(classed)} images directly in {root} have no class: left out"
-        )
+        warnings.append(f"{key}: {len(names) - len(classed)} images directly in {root} have no class: left out")
     return Listing(key, root, classed, [name.split("/", 1)[0] for name in classed])
 
 
@@ -164,9 +160,7 @@ def _images_below(root: Path, exclude: list[Path]) -> list[str]:
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         below = os.path.relpath(folder, root).replace(os.sep, "/")
         prefix = "" if below == "." else f"{below}/"
-        names += [
-            prefix + name for name in files if not name.startswith(".") and name.lower().endswith(SUFFIXES)
-        ]
+        names += [prefix + name for name in files if not name.startswith(".") and name.lower().endswith(SUFFIXES)]
     return sorted(names)
 
 

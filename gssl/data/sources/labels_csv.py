@@ -53,20 +53,14 @@ def read(path: Path) -> dict[str, Rows]:
         if not cells["path"]:
             raise UsageError(f"data.labels: {path} line {line} has no path; {EXPECTED}")
         if cells["path"] in seen:
-            raise UsageError(
-                f"data.labels: {path} line {line} lists {cells['path']} again; keep one of the rows"
-            )
+            raise UsageError(f"data.labels: {path} line {line} lists {cells['path']} again; keep one of the rows")
         seen.add(cells["path"])
         split = cells.get("split") or "train"
         if split not in SPLITS:
-            raise UsageError(
-                f"data.labels: {path} line {line} has split {split}; expected one of {', '.join(SPLITS)}"
-            )
+            raise UsageError(f"data.labels: {path} line {line} has split {split}; expected one of {', '.join(SPLITS)}")
         if not cells["label"]:
             if split in ("val", "test"):
-                raise UsageError(
-                    f"data.labels: {path} line {line}: a {split} image needs a label; fill it in"
-                )
+                raise UsageError(f"data.labels: {path} line {line}: a {split} image needs a label; fill it in")
             split = "pretrain"
         part = made.setdefault(split, Rows())
         part.names.append(cells["path"])

@@ -42,6 +42,4 @@ def _file() -> Path:
 def _build(writer: cache.Writer, path: Path, cfg: schema.Data) -> None:
     table = np.loadtxt(io.BytesIO(gzip.decompress(path.read_bytes())), delimiter=",", dtype=np.uint8)
     images = table[:, :-1].reshape(-1, 28, 28)
-    decode.write_arrays(
-        writer, [("all", images, table[:, -1].astype(np.int64))], CLASSES, cfg.size, cfg.workers
-    )
+    decode.write_arrays(writer, [("all", images, table[:, -1].astype(np.int64))], CLASSES, cfg.size, cfg.workers)

@@ -30,9 +30,7 @@ class Kind(NamedTuple):
 
 
 _FLAG = {"train": {"train": True}, "test": {"train": False}}
-_MNIST = tuple(
-    f"{part}-{what}-ubyte" for part in ("train", "t10k") for what in ("images-idx3", "labels-idx1")
-)
+_MNIST = tuple(f"{part}-{what}-ubyte" for part in ("train", "t10k") for what in ("images-idx3", "labels-idx1"))
 _CIFAR10 = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch", "batches.meta")
 _STL10 = ("train_X.bin", "train_y.bin", "unlabeled_X.bin", "test_X.bin", "test_y.bin")
 
@@ -41,9 +39,7 @@ KINDS = {
     "fashion_mnist": Kind("FashionMNIST", "FashionMNIST/raw", _MNIST, _FLAG),
     "cifar10": Kind("CIFAR10", "cifar-10-batches-py", _CIFAR10, _FLAG),
     "cifar100": Kind("CIFAR100", "cifar-100-python", ("train", "test", "meta"), _FLAG),
-    "svhn": Kind(
-        "SVHN", ".", ("train_32x32.mat", "test_32x32.mat"), {n: {"split": n} for n in ("train", "test")}
-    ),
+    "svhn": Kind("SVHN", ".", ("train_32x32.mat", "test_32x32.mat"), {n: {"split": n} for n in ("train", "test")}),
     "stl10": Kind(
         "STL10",
         "stl10_binary",
@@ -91,9 +87,7 @@ def _parts(name: str, root: Path, classes: list[str], progress: bool) -> Iterato
         images = np.asarray(dataset.data)
         if name in ("svhn", "stl10"):  # these keep (N, C, H, W)
             images = images.transpose(0, 2, 3, 1)
-        labels = np.asarray(dataset.targets if hasattr(dataset, "targets") else dataset.labels).astype(
-            np.int64
-        )
+        labels = np.asarray(dataset.targets if hasattr(dataset, "targets") else dataset.labels).astype(np.int64)
         if not classes:
             own = getattr(dataset, "classes", None) or range(int(labels.max()) + 1)
             classes.extend(str(c) for c in own)
