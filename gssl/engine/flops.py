@@ -25,7 +25,7 @@ def _attention_backward(grad: Any, query: Any, key: Any, value: Any, *args: Any,
 
 
 # torch's registry knows the GPU's attention kernels only
-_CPU_ATTENTION = {
+_CPU_ATTENTION: dict[Any, Any] = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
 }
