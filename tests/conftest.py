@@ -47,7 +47,7 @@ def tiny(pictures):
         base = ["data=imagefolder", f"data.root={pictures}", "data.size=16", "backbone.width=8", "engine.threads=1"]
         base += ["engine.progress=false", "engine.device=cpu"]
         if command == "pretrain-ssl":
-            base += ["ssl.batch_size=16", "ssl.head=[16,8]", "budget.steps=6"]
+            base += ["ssl.batch_size=16", "budget.steps=6"]
         elif command == "train-gan":
             base += ["gan.batch_size=16", "gan.latent=8", "gan.width=4", "budget.steps=6"]
         elif command == "transfer":

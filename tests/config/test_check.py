@@ -181,6 +181,6 @@ def test_the_hash_sees_what_decides_the_result_and_nothing_else():
     one = check.config_hash(plain)
     assert one == check.config_hash(compose("pretrain-ssl"))
     assert one == check.config_hash(compose("pretrain-ssl", ["resume=auto", "engine.progress=false"]))
-    for override in ("seed=1", "ssl.optim.lr=0.5", "engine.precision=bf16", "data.views.flip=0.5"):
+    for override in ("seed=1", "ssl.optim.lr=0.7", "engine.precision=bf16", "data.views.flip=0.5"):
         assert one != check.config_hash(compose("pretrain-ssl", [override]))
     assert dataclasses.asdict(plain)["engine"]["resume"] == "no"  # hashing leaves the config as it was
