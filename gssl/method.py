@@ -3,19 +3,33 @@
 A method is an `nn.Module` that owns its networks and losses and knows how to make one update. The engine owns
 time, the data room owns randomness.
 
-    class MyMethod(nn.Module):
-        needs = ("view0", "view1")                 # tensors of the batch, by name; see `gssl.engine.feed`
+    class Shifted(nn.Module):                      # a toy: which way was the image moved?
+        needs = ("view0",)                         # tensors of the batch, by name; see `gssl.engine.feed`
 
-        def __init__(self, cfg, backbone, context):
+        def __init__(self, cfg: schema.Shifted, backbone: Backbone, context: Context) -> None:
             super().__init__()
-            self.backbone = backbone               # what is exported and judged
+            self.draws = context.draws
+            self.backbone = backbone               # what is exported and judged; (B, 3, S, S) → (B, backbone.dim)
+            self.head = nn.Linear(backbone.dim, 4)
+            self.to(context.device)                # before the optimiser is made
             self.optimizer = context.optimizer(self.parameters(), cfg.optim)
 
-        def update(self, batch, step):             # one update of everything
-            return self.optimizer.minimize(self.loss, batch)
+        def loss(self, batch):                     # a scalar "loss", and other scalars to log
+            logits = self.head(self.backbone(moved(batch["view0"], batch["way"])))
+            return {"loss": F.cross_entropy(logits.float(), batch["way"])}
 
-Optional: `sample(z)` (a generator's images in [0, 1]), `latent` (dimension of z) and `generator` (the module that
-is exported beside the backbone), `exported()` (the network to export, where it is not `backbone`).
+        def update(self, batch, step):             # one update of everything
+            # random numbers are functions of (seed, purpose, step), drawn on the CPU; what the loss reads goes
+            # into the batch, for `minimize` may cut it into micro-batches
+            way = self.draws.integers("shift/way", step, (len(batch["view0"]),), 4)
+            way = way.to(batch["view0"].device, non_blocking=True)
+            return self.optimizer.minimize(self.loss, batch | {"way": way})
+
+`gssl.ssl.simclr`, `gssl.ssl.supervised` and `gssl.gan.dcgan` (two optimisers, an average) are the templates to copy.
+
+Optional: `sample(z)` (a generator's images in [0, 1]), `latent` (dimension of z), `generator` and `ema` (exported beside
+the backbone), `exported()` (the network to export, where it is not `backbone`), `period` (steps until the same work comes
+again, so that FLOPs are counted over all of it).
 """
 
 from collections.abc import Callable, Iterable
@@ -42,6 +56,8 @@ class Draws(Protocol):
     """Random numbers as a function of (seed, purpose, step); see `gssl.data.draws`."""
 
     def normal(self, purpose: str, step: int, shape: tuple[int, ...]) -> Tensor: ...
+
+    def integers(self, purpose: str, step: int, shape: tuple[int, ...], high: int) -> Tensor: ...
 
     def uniform(
         self, purpose: str, step: int, shape: tuple[int, ...], low: float = 0.0, high: float = 1.0

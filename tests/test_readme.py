@@ -97,5 +97,8 @@ def test_every_file_it_names_exists():
 
 def test_make_targets_exist():
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for target in {*re.findall(r"`?make ([a-z-]+)", README), *re.findall(r"make ([a-z-]+)", (ROOT / ".ci/run").read_text())}:
+    for target in {
+        *re.findall(r"`?make ([a-z-]+)", README),
+        *re.findall(r"make ([a-z-]+)", (ROOT / ".ci/run").read_text()),
+    }:
         assert re.search(rf"^{target}:", text, re.M), target

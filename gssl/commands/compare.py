@@ -1,7 +1,5 @@
 """`gssl compare`: contestants and controls, several seeds, one backbone, one budget, one report."""
 
-import shlex
-import sys
 import time
 from glob import glob
 from pathlib import Path
@@ -14,7 +12,7 @@ from gssl.engine.device import cores, prepare
 from gssl.engine.files import write_json
 from gssl.engine.loop import Signals
 from gssl.engine.progress import PlanMeter, say
-from gssl.engine.run import Run
+from gssl.engine.run import Run, command_line
 from gssl.engine.worker import OK, STOPPED, Job, Worker
 from gssl.errors import Interrupted, JobError, UsageError
 from gssl.report.checks import check
@@ -77,7 +75,7 @@ def main(cfg: schema.Compare, run_dir: Path, *, dry_run: bool = False) -> float 
 
 def facts(cfg: schema.Compare, parts: list[Part], failed: dict[str, str]) -> dict[str, Any]:
     """What the report has to know and the runs do not say; the primary family is fixed here, before any run."""
-    known: dict[str, Any] = {"command": shlex.join(["gssl", *sys.argv[1:]]), "probe": "linear"}
+    known: dict[str, Any] = {"command": command_line(), "probe": "linear"}
     if cfg.runs is not None:
         return known
     if cfg.labels_per_class:

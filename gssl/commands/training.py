@@ -61,6 +61,8 @@ def train(
             optimizer=trainer.optimizer,
         )
         cls = registry.load(entry.where)
+        if not isinstance(getattr(cls, "needs", None), tuple):
+            raise TypeError(f'{entry.where}: `needs` must be a tuple of names, such as ("view0",); see gssl/method.py')
         # a method that reads labels can only use the labelled part
         images = splits.train if "label" in cls.needs else splits.pretrain
         batches = Batches(images, method_cfg.batch_size, draws, device)

@@ -183,7 +183,7 @@ def method_schemas(root: Any, cfg: Mapping[str, Any]) -> dict[str, type | None]:
         names = registry.FAMILIES[family]
         node = cfg.get(family)
         if not isinstance(node, Mapping) or "name" not in node:
-            raise UsageError(f"{family}: a method is needed, such as {family}={min(names)}")
+            raise UsageError(f"{family}: a method is needed, such as {family}={next(iter(names))}")
         if node["name"] not in names:
             raise unknown(f"{family}.name: no method", str(node["name"]), names)
         chosen[family] = names[node["name"]].schema

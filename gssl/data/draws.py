@@ -53,6 +53,10 @@ class Draws:
         values = self.generator(purpose, step).standard_normal(self._whole(shape), dtype=np.float32)
         return self._local(values, shape)
 
+    def integers(self, purpose: str, step: int, shape: Sequence[int], high: int) -> torch.Tensor:
+        """int64 in [0, high), each equally likely; rows as in `uniform`."""
+        return self._local(self.generator(purpose, step).integers(0, high, self._whole(shape)), shape)
+
     def permutation(self, purpose: str, step: int, n: int) -> np.ndarray:
         """int64 (n,): a permutation of range(n), the same on every rank."""
         return self.generator(purpose, step).permutation(n)

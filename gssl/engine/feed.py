@@ -28,7 +28,7 @@ class Feed:
         self.batches, self.needs = batches, tuple(needs)
         for name in needs:
             if not re.fullmatch(r"view\d+|real|label", name):
-                raise UsageError(f"this method needs '{name}', which data={cfg.name} does not carry ({KNOWN})")
+                raise UsageError(f"this method needs '{name}', which no batch of images carries (known: {KNOWN})")
         if "label" in needs and (not len(images.classes) or bool(np.any(images.labels < 0))):
             raise UsageError(
                 f"this method needs a label for every training image; data={cfg.name} has images without one"

@@ -122,7 +122,7 @@ class Trainer:
 
     def dry(self, method: Any, feed: Feed) -> dict[str, float]:
         """One update on one batch; nothing is written."""
-        return self._numbers(method.update(feed(0), 0))
+        return self._numbers(self._checked(method, method.update(feed(0), 0)))
 
     def fit(
         self, method: Any, feed: Feed, draws: Draws, *, images: int, title: str, evaluate: Evaluate, every: int | None
@@ -162,7 +162,7 @@ class Trainer:
                 batch = feed(step)
                 if step < period:
                     with CountFlops() as counted:
-                        out = method.update(batch, step)
+                        out = self._checked(method, method.update(batch, step))
                     flops += counted.total
                     if step + 1 == period:
                         clock.count(flops / period)
@@ -213,6 +213,18 @@ class Trainer:
             "images_per_second": round(step * feed.size / max(timer.seconds, 1e-9), 1),
         }
         return {"spent": self.spent, "final": final}
+
+    @staticmethod
+    def _checked(method: Any, out: Any) -> dict[str, torch.Tensor]:
+        """What the first updates return, or an error that tells the method's author what is wrong with it."""
+        name = type(method).__name__
+        if not isinstance(out, dict) or "loss" not in out:
+            got = ", ".join(out) if isinstance(out, dict) else type(out).__name__
+            raise TypeError(f'{name}.update returned {got}; it must return a dict of scalars with "loss" among them')
+        for key, value in out.items():
+            if value.numel() != 1:
+                raise TypeError(f"{name}.update: {key} has shape {tuple(value.shape)}; it must be a scalar")
+        return out
 
     @staticmethod
     def _numbers(out: dict[str, torch.Tensor]) -> dict[str, float]:

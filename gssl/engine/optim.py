@@ -77,6 +77,8 @@ class Optimizer:
         for part in split(batch, self.accumulate):
             with self.precision.autocast():
                 out = loss(part)
+            if "loss" not in out or out["loss"].numel() != 1:
+                raise TypeError(f'a loss function returned {", ".join(out)}; a scalar "loss" must be among them')
             self.scaler.scale(out["loss"] / self.accumulate).backward()
             for key, value in out.items():
                 mean = value.detach() / self.accumulate

@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import time
@@ -60,8 +61,15 @@ def environment() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "command": sys.argv,
+        "command": command_line(),
     }
+
+
+def command_line() -> str:
+    """The command as it can be typed again. Inside a job Hydra's own words stand in sys.argv."""
+    first, *rest = sys.argv
+    words = [*first.split(), *[word for word in rest if word != "--"]] if first.startswith("gssl ") else ["gssl", *rest]
+    return shlex.join(words)
 
 
 def now() -> str:

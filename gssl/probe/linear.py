@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from scipy.optimize import minimize
+from scipy.special import logsumexp
 
 from gssl.config import schema
 from gssl.probe.folds import choice_folds
@@ -194,13 +195,14 @@ class Linear:
     def fit(self, x: np.ndarray, y: np.ndarray, n_classes: int, seed: int) -> FittedLinear:
         """Fit on features x (n, d) float32 and labels y (n,) in 0..n_classes-1.
 
-        λ is chosen on `choice_folds(y, seed)` by accuracy (ties: the larger), then everything is refitted
-        with it. Classes without a label are never predicted: their unpenalised bias would run to -∞.
+        λ is chosen on `choice_folds(y, seed)` by accuracy (ties: the lower cross-entropy), then everything is
+        refitted with it. Classes without a label are never predicted: their unpenalised bias would run to -∞.
         """
         classes, y = np.unique(np.asarray(y), return_inverse=True)
         assert classes[0] >= 0 and classes[-1] < n_classes
         folds = choice_folds(y, seed)
         correct = np.zeros(len(self.grid), dtype=np.int64)
+        entropy = np.zeros(len(self.grid))
         starts: list[tuple[np.ndarray, np.ndarray]] = []
         for fold, (fit, val) in enumerate(folds):
             axes = Axes.of(x[fit], np.float64 if fit.size * x.shape[1] <= SMALL else np.float32)
@@ -208,11 +210,13 @@ class Linear:
             w = _start(y[fit], len(classes), len(axes.z))
             for i, l2 in enumerate(self.grid):
                 w, _, _ = solve(axes.z, y[fit], l2, w, self.max_iter, CHOICE)
-                correct[i] += ((product(w[:, :-1], z_val) + w[:, -1:]).argmax(axis=0) == y[val]).sum()
+                logits = product(w[:, :-1], z_val) + w[:, -1:]
+                correct[i] += (logits.argmax(axis=0) == y[val]).sum()
+                entropy[i] += (logsumexp(logits, axis=0) - logits[y[val], np.arange(len(val))]).sum()
                 if fold == 0:
                     starts.append(axes.outward(w))
 
-        best = int(correct.argmax())
+        best = int(np.lexsort((entropy, -correct))[0])
         l2 = self.grid[best] if folds else self.one_shot
         axes = Axes.of(x, np.float64)
         w = axes.inward(*starts[best]) if folds else _start(y, len(classes), len(axes.z))

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from gssl.config import composing, paths
+from gssl.config import composing, paths, registry
 from gssl.config.composing import check_all, compose
 from gssl.errors import UsageError
+
+METHODS = ", ".join(sorted(registry.SSL))
 
 
 def refused(command, *overrides, multirun=False, config_dir=None):
@@ -20,10 +22,10 @@ def refused(command, *overrides, multirun=False, config_dir=None):
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("ssl=simclrr", "ssl: no choice 'simclrr'; did you mean 'simclr'? (simclr, supervised)"),
+        ("ssl=simclrr", "ssl: no choice 'simclrr'; did you mean 'simclr'? (" + METHODS + ")"),
         ("data=cifr10", "data: no choice 'cifr10'; did you mean 'cifar10'?"),
         ("data/views=naturl", "data/views: no choice 'naturl'; did you mean 'natural'?"),
-        ("ssl=zzz", "ssl: no choice 'zzz'; there is: simclr, supervised"),
+        ("ssl=zzz", "ssl: no choice 'zzz'; there is: " + METHODS),
         ("sl=simclr", "no key 'sl'; did you mean 'ssl'?"),
         ("gan=dcgan", "pretrain-ssl has no group 'gan'; there is: backbone, data, engine, experiment, ssl"),
         ("ssl.temprature=1", "no key 'ssl.temprature'; did you mean 'ssl.temperature'?"),

@@ -10,7 +10,7 @@ def labels_of(counts: list[int]) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("counts", "folds"),
-    [([10, 30], 1), ([100, 100, 17], 1), ([9, 40], 5), ([5, 5, 5], 5), ([3, 8], 3), ([2, 2], 2)],
+    [([50, 60], 1), ([100, 100, 57], 1), ([10, 100], 5), ([9, 40], 5), ([5, 5, 5], 5), ([3, 8], 3), ([2, 2], 2)],
 )
 def test_rarest_class_decides(counts, folds):
     labels = labels_of(counts)
