@@ -27,9 +27,9 @@ time, the data room owns randomness.
 
 `gssl.ssl.simclr`, `gssl.ssl.supervised` and `gssl.gan.dcgan` (two optimisers, an average) are the templates to copy.
 
-Optional: `sample(z)` (a generator's images in [0, 1]), `latent` (dimension of z), `generator` and `ema` (exported beside
-the backbone), `exported()` (the network to export, where it is not `backbone`), `period` (steps until the same work comes
-again, so that FLOPs are counted over all of it).
+Optional: `sample(z)` (a generator's images in [0, 1]), `latent` (dimension of z), `generator` and `ema` (exported
+beside the backbone), `exported()` (the network to export, where it is not `backbone`), `period` (steps until the same
+work comes again, so that FLOPs are counted over all of it).
 """
 
 from collections.abc import Callable, Iterable

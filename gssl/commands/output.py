@@ -151,9 +151,9 @@ def print_result(run: Path, result: dict[str, Any]) -> None:
         words.append(f"{spent['flops']:.3g} FLOPs")
     if words:
         print("spent: " + ", ".join(words))
-    if result.get("report"):
-        print(f"report: {result['report']}")
     print(f"run: {run}")
+    if result.get("report"):  # last: what one opens next
+        print(f"report: {result['report']}")
 
 
 def _lines(verdict: Any) -> list[str]:

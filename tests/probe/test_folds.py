@@ -49,4 +49,4 @@ def test_function_of_labels_and_seed():
 
 
 def test_classes_that_do_not_occur_do_not_count():
-    assert len(choice_folds(np.repeat([0, 5], 20), seed=0)) == 1
+    assert len(choice_folds(np.repeat([0, 5], 60), seed=0)) == 1

@@ -69,8 +69,8 @@ def test_single_precision_only_proposes(monkeypatch):
 
 def test_validation_is_on_the_folds():
     rng = np.random.default_rng(1)
-    y = rng.integers(0, 3, 120)
-    x = (rng.standard_normal((3, 5))[y] + rng.standard_normal((120, 5))).astype(np.float32)
+    y = rng.integers(0, 3, 240)
+    x = (rng.standard_normal((3, 5))[y] + rng.standard_normal((240, 5))).astype(np.float32)
     ((fit, val),) = choice_folds(y, 5)
     expected = (brute_force(x[fit], y[fit], x[val], 3, 20, 0.07) == y[val]).mean()
     assert Knn(CFG).fit(x, y, 3, seed=5).val_accuracy == pytest.approx(expected)

@@ -135,7 +135,7 @@ def test_dead_features_missing_classes_and_one_class():
     y = np.array([0, 4, 6])[y]
     fitted = Linear(config()).fit(x, y, 8, seed=0)
     assert np.isfinite(fitted.weight).all()
-    assert np.abs(fitted.weight[:, 2]).max() < 1e-9
+    assert np.abs(fitted.weight[:, 2]).max() < 1e-6 * np.abs(fitted.weight).max()
     assert set(fitted.predict(x)) <= {0, 4, 6}
     assert (fitted.predict(x) == y).mean() > 0.8
     only = Linear(config()).fit(x, np.full(80, 4), 8, seed=0)
