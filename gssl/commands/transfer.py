@@ -15,7 +15,7 @@ from gssl.data import Draws, Images, RandomViews, Splits, centre, label_subset, 
 from gssl.engine import source
 from gssl.engine.device import prepare
 from gssl.engine.files import write_json
-from gssl.engine.loop import peak_memory
+from gssl.engine.loop import peak_memory, reset_peak_memory
 from gssl.engine.progress import say
 from gssl.engine.run import Run
 from gssl.errors import UsageError
@@ -87,6 +87,7 @@ def main(cfg: schema.Transfer, run_dir: Path, *, dry_run: bool = False) -> float
         for warning in run.begin():
             say(f"warning: {warning}")
         start = time.perf_counter()
+        reset_peak_memory(device)
         fitted = list(judge.fit(wanted))
         test = splits.open_test()  # the only line that can reach the test images; nothing is chosen after it
         scores = judge.score(fitted, test)

@@ -3,12 +3,14 @@
 It never looks inside a batch or a method: `method.update(feed(step), step)` is all it knows.
 """
 
+import contextlib
 import math
 import resource
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -56,10 +58,21 @@ class Signals:
             signal.signal(number, old)
 
 
+def reset_peak_memory(device: torch.device) -> None:
+    """Forget the peak so far: workers run many jobs, and each has its own."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    with contextlib.suppress(OSError):  # Linux only
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def peak_memory(device: torch.device) -> int:
-    """Bytes: the device's peak allocation on a GPU, the process's peak resident set on a CPU."""
+    """Bytes since `reset_peak_memory`: allocated on a GPU, the process's resident set on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
@@ -133,6 +146,7 @@ class Trainer:
         step, every `every` steps and at the end. Raises JobError where the loss is not finite (the last finite
         checkpoint stays) and Interrupted on a signal, after saving.
         """
+        reset_peak_memory(self.device)
         step, seconds, flops = self._restore(method)
         for warning in self.run.begin(step):
             say(f"warning: {warning}")

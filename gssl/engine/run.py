@@ -120,7 +120,7 @@ class Run:
     def _check(self, old: dict[str, Any]) -> None:
         if self.cfg.engine.resume != "auto":
             raise UsageError(
-                f"{self.path}: holds a {old['state']} run already; engine.resume=auto goes on with it,"
+                f"{self.path}: holds a run already ({old['state']}); engine.resume=auto goes on with it,"
                 " or choose another hydra.run.dir"
             )
         if old["config_hash"] != self.hash:

@@ -175,11 +175,7 @@ def _validation(report: dict[str, Any]) -> Figure | None:
     curves = [c for c in report["curves"] if c["kind"] == "validation" and len(c["value"]) > 1]
     if not curves:
         return None
-    # One metric on one axis: the one that most arms logged.
-    metric = max(
-        dict.fromkeys(c["metric"] for c in curves),
-        key=lambda m: len({c["arm"] for c in curves if c["metric"] == m}),
-    )
+    metric = _shared_metric(curves)
     curves = [c for c in curves if c["metric"] == metric]
     arms = list(dict.fromkeys(c["arm"] for c in curves))
     look, titles = styles(report["arms"]), _titles(report)
@@ -216,14 +212,24 @@ def _validation(report: dict[str, Any]) -> Figure | None:
     )
 
 
+def _shared_metric(curves: list[dict[str, Any]]) -> str | None:
+    """One metric on one axis: the validation measure that most arms logged."""
+    names = dict.fromkeys(c["metric"] for c in curves if c["kind"] == "validation" and len(c["value"]) > 1)
+    return max(names, key=lambda m: len({c["arm"] for c in curves if c["metric"] == m}), default=None)
+
+
 def _last(curves: list[dict[str, Any]], arm: str) -> float:
     ends = [c["value"][-1] for c in curves if c["arm"] == arm and c["value"][-1] is not None]
     return sum(ends) / len(ends) if ends else math.nan
 
 
 def _losses(report: dict[str, Any]) -> Figure | None:
-    """Small panels, one per arm and loss: their scales have nothing to do with each other."""
-    curves = [c for c in report["curves"] if c["kind"] == "loss" and len(c["value"]) > 1]
+    """Small panels, one per arm and loss: their scales have nothing to do with each other.
+
+    A validation measure that the shared figure leaves out (a GAN's KID beside kNN) has its panel here.
+    """
+    shared = _shared_metric(report["curves"])
+    curves = [c for c in report["curves"] if c["metric"] != shared and len(c["value"]) > 1]
     panels = list(dict.fromkeys((c["arm"], c["metric"]) for c in curves))[:12]
     if not panels:
         return None
@@ -256,6 +262,6 @@ def _losses(report: dict[str, Any]) -> Figure | None:
         "losses",
         paint,
         (height(False), height(True)),
-        f"Training losses over steps, one panel each: {said}.",
-        "Training losses, one line per seed. Their scales cannot be compared across panels.",
+        f"Training curves over steps, one panel each: {said}.",
+        "One line per seed; val_… is measured on the validation split. Scales cannot be compared across panels.",
     )
