@@ -4,7 +4,6 @@ A new SSL or GAN method is one file in its room, one YAML in `conf/`, one schema
 """
 
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from gssl.config import schema
@@ -63,6 +62,11 @@ FAMILIES: dict[str, dict[str, Entry]] = {"ssl": SSL, "gan": GAN}
 def load(where: str) -> Any:
     """The object at `module:name`. Raises LookupError where the registry names what is not there."""
     module, name = where.split(":")
-    if find_spec(module) is None or not hasattr(import_module(module), name):
-        raise LookupError(f"gssl/config/registry.py names {where}, which does not exist")
-    return getattr(import_module(module), name)
+    missing = LookupError(f"gssl/config/registry.py names {where}, which does not exist")
+    try:
+        found = import_module(module)
+    except ModuleNotFoundError as error:
+        raise missing if error.name == module else error from error
+    if not hasattr(found, name):
+        raise missing
+    return getattr(found, name)
