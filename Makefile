@@ -4,6 +4,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
+# one process per core, each with one thread: two processes that fight for two cores wait for each other
+TEST   := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-all lint format bench clean
 
@@ -23,10 +26,10 @@ demo: $(STAMP)  ## The main job on the embedded digits: GAN against SSL, three s
 	$(BIN)/gssl compare experiment=demo
 
 test: $(STAMP)  ## The default tests (under five minutes on two cores, no network)
-	$(BIN)/python -m pytest
+	$(TEST)
 
 test-all: $(STAMP)  ## Every test, the longer batteries too
-	$(BIN)/python -m pytest -m ''
+	$(TEST) -m ''
 
 lint: $(STAMP)  ## ruff and mypy
 	$(BIN)/ruff check .

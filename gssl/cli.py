@@ -156,11 +156,16 @@ def _launch(
 
 
 def _readable_claims(cfg: Any) -> None:
-    """A claim that cannot be read is a usage error now, not after an hour."""
+    """A claim that cannot be read, or about what will not be judged, is a usage error now, not after an hour."""
     from gssl.report.checks import parse
+    from gssl.report.judging import amount_keys, probes_of
 
+    judged = {arm: probes_of(arm, cfg.probe.use) for arm in cfg.arms}
     for claim in cfg.check:
-        parse(claim, () if cfg.runs else cfg.arms, () if cfg.runs else cfg.probe.use)
+        if cfg.runs:  # what these hold is known when they are read
+            parse(claim)
+        else:
+            parse(claim, judged, amount_keys(cfg.labels_per_class, cfg.fractions))
 
 
 def _exclusive(flags: dict[str, Any]) -> None:

@@ -8,6 +8,10 @@ class UsageError(Exception):
     """
 
 
+class Busy(UsageError):
+    """Another process holds this run directory: wait for it, or take another one."""
+
+
 class JobError(Exception):
     """The job itself failed (diverged, ran out of disk, a part died). One line on stderr, exit 1."""
 

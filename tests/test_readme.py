@@ -69,6 +69,7 @@ def small(line: str) -> list[str]:
 
 
 def test_the_lists_are_not_empty():
+    assert "@@" not in README
     assert len(commands()) >= 12
     assert all("  " not in line for line in commands())
 

@@ -1,5 +1,6 @@
 """`gssl compare`: contestants and controls, several seeds, one backbone, one budget, one report."""
 
+import os
 import time
 from glob import glob
 from pathlib import Path
@@ -13,12 +14,14 @@ from gssl.engine.files import write_json
 from gssl.engine.loop import Signals
 from gssl.engine.progress import PlanMeter, say
 from gssl.engine.run import Run, command_line
-from gssl.engine.worker import OK, STOPPED, Job, Worker
+from gssl.engine.worker import BUSY, OK, STOPPED, Job, Worker
 from gssl.errors import Interrupted, JobError, UsageError
 from gssl.report.checks import check
 from gssl.report.collect import read_runs
 from gssl.report.document import build
 from gssl.report.page import write
+
+RETRY = 2.0  # seconds until a part that another process works on is tried again
 
 
 def main(cfg: schema.Compare, run_dir: Path, *, dry_run: bool = False) -> float | None:
@@ -27,7 +30,8 @@ def main(cfg: schema.Compare, run_dir: Path, *, dry_run: bool = False) -> float 
     Raises JobError, after the report is written, where a part failed or a claim in `cfg.check` does not hold.
     """
     if cfg.runs is not None:
-        paths = [Path(found) for found in sorted(glob(cfg.runs)) if (Path(found) / "status.json").is_file()]
+        found = sorted(glob(os.path.expanduser(cfg.runs), recursive=True))
+        paths = [Path(path) for path in found if (Path(path) / "status.json").is_file()]
         if not paths:
             raise UsageError(f"runs={cfg.runs}: no run directory matches; give a glob such as runs=runs/transfer/*")
         parts: list[Part] = []
@@ -75,9 +79,10 @@ def main(cfg: schema.Compare, run_dir: Path, *, dry_run: bool = False) -> float 
 
 def facts(cfg: schema.Compare, parts: list[Part], failed: dict[str, str]) -> dict[str, Any]:
     """What the report has to know and the runs do not say; the primary family is fixed here, before any run."""
-    known: dict[str, Any] = {"command": command_line(), "probe": "linear"}
+    known: dict[str, Any] = {"command": command_line()}
     if cfg.runs is not None:
         return known
+    known["probe"] = "linear" if "linear" in cfg.probe.use else cfg.probe.use[0]
     if cfg.labels_per_class:
         known["labels_per_class"] = 10 if 10 in cfg.labels_per_class else cfg.labels_per_class[0]
     else:
@@ -101,13 +106,18 @@ def execute(parts: list[Part], jobs: int, engine: schema.Engine) -> dict[str, st
     waiting = [part for part in parts if not part.finished]
     failed: dict[str, str] = {}
     bad: set[Path] = set()
+    later: dict[Path, float] = {}
     workers: dict[Worker, Part | None] = {Worker(parts[0].cfg.engine.threads): None for _ in range(jobs)}
     with Signals() as signals, PlanMeter(len(parts), len(parts) - len(waiting), engine.progress) as meter:
         try:
             while waiting or any(workers.values()):
                 for worker, busy in workers.items():
                     if busy is None and waiting and not signals.code:
-                        ready = _next(waiting, workers, bad, failed)
+                        ready = _next(waiting, workers, bad, failed, later)
+                        if ready and ready.finished:  # another comparison has made it meanwhile
+                            waiting.remove(ready)
+                            meter.done(ready.name, OK)
+                            ready = None
                         if ready:
                             waiting.remove(ready)
                             workers[worker] = ready
@@ -117,12 +127,18 @@ def execute(parts: list[Part], jobs: int, engine: schema.Engine) -> dict[str, st
                     if running and answer:
                         workers[worker] = None
                         state, why = answer
+                        if state == BUSY:  # another comparison makes this very part: its result will do
+                            waiting.insert(0, running)
+                            later[running.path] = time.monotonic() + RETRY
+                            continue
                         if state not in (OK, STOPPED):
                             failed[running.name] = why
                             bad.add(running.path)
                             say(f"failed: {running.name}: {why} ({running.path / 'log.txt'})")
                         meter.done(running.name, state)
                 meter.show([part.name for part in workers.values() if part])
+                if not any(workers.values()) and waiting:
+                    time.sleep(0.2)
                 if signals.code:
                     for worker, busy in workers.items():
                         if busy:
@@ -136,7 +152,11 @@ def execute(parts: list[Part], jobs: int, engine: schema.Engine) -> dict[str, st
 
 
 def _next(
-    waiting: list[Part], workers: dict[Worker, Part | None], bad: set[Path], failed: dict[str, str]
+    waiting: list[Part],
+    workers: dict[Worker, Part | None],
+    bad: set[Path],
+    failed: dict[str, str],
+    later: dict[Path, float],
 ) -> Part | None:
     """The first part whose weights are there; parts whose pretraining failed are marked as failed too."""
     running = {part.path for part in workers.values() if part}
@@ -145,6 +165,8 @@ def _next(
         if part.depends in bad:
             waiting.remove(part)
             failed[part.name] = "its pretraining failed"
+        elif later.get(part.path, 0.0) > time.monotonic():
+            continue
         elif part.depends is None or (part.depends not in running and part.depends not in missing):
             return part
     return None

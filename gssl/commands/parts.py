@@ -21,7 +21,7 @@ from gssl.engine.files import read_json
 CONTROLS = ("random", "pixels")
 REFERENCE = "supervised"
 SCRATCH = "scratch"
-PATHS = ("root", "pretrain", "train", "test", "labels")  # where the images lie: their content counts, not this
+PATHS = ("root", "pretrain", "train", "test", "labels")  # where the images lie
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def _transfer(
         weights=weights,
         data=cfg.data,
         backbone=cfg.backbone,
-        probe=replace(cfg.probe, use=use) if not extra else replace(composed.probe, use=use),
+        probe=replace(_changed(cfg.probe, compose("transfer", choices).probe, composed.probe), use=use),
         engine=replace(cfg.engine, resume="auto", progress=False, threads=threads),
         **same,
     )
@@ -141,15 +141,22 @@ def _part(
     threads: int,
 ) -> Part:
     tree = determining(typed)
-    for key in (*PATHS, "workers"):
-        tree["data"].pop(key)
     if first:
         tree["weights"] = first.hash
     text = json.dumps([command, tree, data_hash, gssl.__version__, threads], sort_keys=True, default=str)
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
     path = Path(cfg.parts) / f"{arm}-s{seed}-{stage}-{digest}"
-    shell = as_command(command, typed, choices, path)
+    shell = as_command(command, typed, choices)
     return Part(arm, seed, stage, command, typed, path, digest, first.path if first else None, shell)
+
+
+def _changed(ours: Any, before: Any, after: Any) -> Any:
+    """`ours` with what differs between `before` and `after`: the comparison's settings, then the arm's own."""
+    values = {}
+    for field in fields(ours):
+        a, b, c = (getattr(tree, field.name) for tree in (ours, before, after))
+        values[field.name] = _changed(a, b, c) if is_dataclass(a) else (a if b == c else c)
+    return replace(ours, **values)
 
 
 def _scaled(budget: schema.Budget, share: float) -> schema.Budget:
@@ -173,7 +180,7 @@ def _quoted(value: Any) -> str:
     return text if re.fullmatch(r"[\w./:%-]+", text) else "'" + text.replace("'", "\\'") + "'"
 
 
-def as_command(command: str, cfg: Any, choices: list[str], path: Path) -> str:
+def as_command(command: str, cfg: Any, choices: list[str]) -> str:
     """The shortest command line that composes `cfg`: the groups chosen and the keys that differ from them."""
     default = compose(command, choices)
 
@@ -187,5 +194,4 @@ def as_command(command: str, cfg: Any, choices: list[str], path: Path) -> str:
                 found.append(f"{key}={_quoted(a)}")
         return found
 
-    words = ["gssl", command, *choices, *differences(cfg, default, ""), f"hydra.run.dir={_quoted(path)}"]
-    return shlex.join(words)
+    return shlex.join(["gssl", command, *choices, *differences(cfg, default, "")])

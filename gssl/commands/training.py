@@ -15,6 +15,7 @@ from gssl.engine.feed import Feed
 from gssl.engine.loop import Trainer
 from gssl.engine.progress import say
 from gssl.engine.run import Run
+from gssl.errors import UsageError
 from gssl.method import Context
 
 RECOMPUTE = 2048  # images whose batch statistics the exported backbone carries
@@ -42,14 +43,18 @@ def train(
     entry = registry.FAMILIES[family][method_cfg.name]
     device, precision = prepare(cfg.engine)
     with Run(run_dir, command, cfg) as run:
+        origin = source.find(cfg.weights)
+        run.bind(weights=origin.sha256)
         if run.finished:
             say(f"{run_dir}: finished already")
             return run.objective
         splits = load_data(cfg.data, progress=cfg.engine.progress)
         for warning in splits.summary["warnings"]:
             say(f"warning: {warning}")
+        if origin.backbone not in (None, cfg.backbone):
+            say(f"note: the network is {origin.backbone.name}, as weights={cfg.weights} says; backbone= is not used")
         draws = Draws(cfg.seed, rank(), world())
-        origin = source.find(cfg.weights)
+        run.bind(images=splits.hash)
         backbone, load_report = source.build(origin, cfg.backbone, cfg.data.size, cfg.seed)
         trainer = Trainer(run, cfg.engine, cfg.budget, device, precision)
         context = Context(
@@ -68,6 +73,11 @@ def train(
         batches = Batches(images, method_cfg.batch_size, draws, device)
         if batches.size < method_cfg.batch_size:
             say(f"warning: {len(images)} training images: batches have {batches.size}, not {method_cfg.batch_size}")
+        if batches.size // cfg.engine.accumulate < 2:
+            raise UsageError(
+                f"engine.accumulate={cfg.engine.accumulate}: a batch of {batches.size} images cannot be cut into"
+                f" so many parts of at least two; use at most {max(1, batches.size // 2)}"
+            )
         feed = Feed(batches, images, cls.needs, cfg.data, draws)
         method = cls(method_cfg, backbone, context)
         method.to(memory_format=torch.channels_last)

@@ -69,15 +69,19 @@ def main(cfg: schema.Transfer, run_dir: Path, *, dry_run: bool = False) -> float
     device, _ = prepare(cfg.engine)
     wanted = amounts(cfg)
     with Run(run_dir, "transfer", cfg) as run:
+        origin = source.Source("pixels") if cfg.weights == "pixels" else source.find(cfg.weights)
+        run.bind(weights=origin.sha256)
         if run.finished:
             say(f"{run_dir}: finished already")
             return run.objective
         if cfg.weights == "pixels" and "finetune" in cfg.probe.use:
             raise UsageError("probe.use: finetune needs a network, weights=pixels has none; use probe.use=[linear]")
-        origin = source.Source("pixels") if cfg.weights == "pixels" else source.find(cfg.weights)
         splits = load_data(cfg.data, progress=cfg.engine.progress)
+        run.bind(images=splits.hash)
         for warning in splits.summary["warnings"]:
             say(f"warning: {warning}")
+        if origin.backbone not in (None, cfg.backbone):
+            say(f"note: the network is {origin.backbone.name}, as weights={cfg.weights} says; backbone= is not used")
         judge = Judge(cfg, origin, splits, device)
         for amount in wanted:  # more labels than there are is a usage error, before anything is on record
             judge.labels(amount, 0)
@@ -89,6 +93,8 @@ def main(cfg: schema.Transfer, run_dir: Path, *, dry_run: bool = False) -> float
         start = time.perf_counter()
         reset_peak_memory(device)
         fitted = list(judge.fit(wanted))
+        # on record before it happens: a run that is killed and resumed has opened the test set twice
+        openings = run.opened()
         test = splits.open_test()  # the only line that can reach the test images; nothing is chosen after it
         scores = judge.score(fitted, test)
         for index, score in enumerate(scores, 1):
@@ -100,7 +106,7 @@ def main(cfg: schema.Transfer, run_dir: Path, *, dry_run: bool = False) -> float
             "backbone": judge.described,
             "classes": splits.classes,
             "scores": scores,
-            "test_openings": splits.test_openings,
+            "test_openings": openings,
             "spent": {
                 "seconds": round(time.perf_counter() - start, 3),
                 "peak_memory_bytes": peak_memory(device),

@@ -43,7 +43,8 @@ def _described(run: Path, name: str, what: str) -> tuple[Path, dict[str, Any]]:
 def _writable(out: Path, suffix: str) -> None:
     if out.suffix != suffix:
         raise UsageError(f"-o {out}: expected a file name that ends in {suffix}")
-    out.parent.mkdir(parents=True, exist_ok=True)
+    if out.parent.exists() and not out.parent.is_dir():
+        raise UsageError(f"-o {out}: {out.parent} is not a folder")
 
 
 def sample(run: Path, n: int, out: Path, seed: int, device: str = "auto") -> dict[str, Any]:
@@ -79,6 +80,7 @@ def embed(run: Path, folder: Path, out: Path, device: str = "auto") -> dict[str,
     network.to(target).to(memory_format=torch.channels_last)
     features = extract(network, images, origin.size, BATCH, target)
     paths = np.array([images.name(i) for i in range(len(images))])
+    out.parent.mkdir(parents=True, exist_ok=True)
     np.savez(out, features=features, paths=paths)
     return {"file": str(out), "images": len(images), "dim": int(features.shape[1])}
 
@@ -101,5 +103,6 @@ def predict(run: Path, folder: Path, out: Path, device: str = "auto") -> dict[st
     for i, row in enumerate(sure):
         best = int(row.argmax())
         rows.writerow([images.name(i), text["classes"][best], f"{float(row[best]):.4f}"])
+    out.parent.mkdir(parents=True, exist_ok=True)
     write_text(out, table.getvalue())
     return {"file": str(out), "images": len(images), "classes": text["classes"]}

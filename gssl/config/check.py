@@ -20,8 +20,13 @@ from omegaconf.errors import OmegaConfBaseException
 from gssl.config import registry, schema
 from gssl.errors import UsageError
 
-# What changes neither the weights nor the numbers: it may differ when a run goes on.
-FREE = {"engine": ("resume", "progress", "tensorboard", "log_every", "keep_checkpoints", "threads")}
+# What changes neither the weights nor the numbers: it may differ when a run goes on. Where images lie is among it:
+# a run is tied to their content, as to that of the weights it starts from (`Run.bind`).
+FREE = {
+    "engine": ("resume", "progress", "tensorboard", "log_every", "checkpoint_every", "keep_checkpoints", "threads"),
+    "data": ("root", "pretrain", "train", "test", "labels", "workers"),
+}
+NAMED_WEIGHTS = ("random", "pixels", "torchvision")
 # What may be written without its group on the command line.
 SHORT = {"device": "engine.device", "precision": "engine.precision", "resume": "engine.resume"}
 CONTROLS = ("scratch", "random", "pixels")  # arms of a comparison that are no method
@@ -334,6 +339,8 @@ def determining(cfg: Any) -> dict[str, Any]:
     for group, keys in FREE.items():
         for key in keys:
             tree.get(group, {}).pop(key, None)
+    if tree.get("weights", "random") not in NAMED_WEIGHTS:
+        tree["weights"] = "file"
     return tree
 
 

@@ -74,14 +74,16 @@ class Optimizer:
             group["lr"] = self.lr
         self.inner.zero_grad(set_to_none=True)
         total: dict[str, Tensor] = {}
+        size = _length(batch)
         for part in split(batch, self.accumulate):
+            share = _length(part) / size  # the last part may be smaller
             with self.precision.autocast():
                 out = loss(part)
             if "loss" not in out or out["loss"].numel() != 1:
                 raise TypeError(f'a loss function returned {", ".join(out)}; a scalar "loss" must be among them')
-            self.scaler.scale(out["loss"] / self.accumulate).backward()
+            self.scaler.scale(out["loss"] * share).backward()
             for key, value in out.items():
-                mean = value.detach() / self.accumulate
+                mean = value.detach() * share
                 total[key] = total[key] + mean if key in total else mean
         if self.cfg.clip is not None:
             self.scaler.unscale_(self.inner)
@@ -116,6 +118,10 @@ class Optimizer:
         self.inner.load_state_dict({"state": state, "param_groups": full["param_groups"]})
         if rest["scaler"]:
             self.scaler.load_state_dict(rest["scaler"])
+
+
+def _length(batch: Batch) -> int:
+    return len(next(iter(batch.values())))
 
 
 def split(batch: Batch, parts: int) -> list[Batch]:

@@ -23,7 +23,7 @@ from omegaconf import OmegaConf
 import gssl
 from gssl.config.check import config_hash, determining
 from gssl.engine.files import clean, read_json, write_json, write_text
-from gssl.errors import Interrupted, UsageError
+from gssl.errors import Busy, Interrupted, UsageError
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
@@ -66,7 +66,10 @@ def environment() -> dict[str, Any]:
 
 
 def command_line() -> str:
-    """The command as it can be typed again. Inside a job Hydra's own words stand in sys.argv."""
+    """The command as it was typed. Inside a job Hydra's own words stand in sys.argv, Python keeps the first ones."""
+    for i, word in enumerate(sys.orig_argv):
+        if Path(word).name == "gssl":
+            return shlex.join(["gssl", *sys.orig_argv[i + 1 :]])
     first, *rest = sys.argv
     words = [*first.split(), *[word for word in rest if word != "--"]] if first.startswith("gssl ") else ["gssl", *rest]
     return shlex.join(words)
@@ -97,6 +100,7 @@ class Run:
         self._metrics: Any = None
         self._lock: Any = None
         self._status: dict[str, Any] = {}
+        self._inputs: dict[str, str | None] = {}
 
     def __enter__(self) -> "Run":
         self.path.mkdir(parents=True, exist_ok=True)
@@ -105,7 +109,7 @@ class Run:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             self._lock.close()
-            raise UsageError(
+            raise Busy(
                 f"{self.path}: another process is running here; wait for it or choose another hydra.run.dir"
             ) from None
         old = read_json(self.path / "status.json")
@@ -137,6 +141,24 @@ class Run:
         a, b = _flat(before), _flat(determining(self.cfg))
         changed = [f"{key}: {a.get(key)} then, {b[key]} now" for key in b if a.get(key) != b[key]]
         return "; ".join(changed[:3]) or "another command or version"
+
+    def bind(self, **inputs: str | None) -> None:
+        """Tie the run to what it reads, by content hashes. Raises UsageError where it began with something else."""
+        for name, digest in inputs.items():
+            old = self._status.get("inputs", {})
+            if name in old and old[name] != digest:
+                raise UsageError(
+                    f"{self.path}: this run began with other {name} ({str(old[name])[:12]} then, {str(digest)[:12]}"
+                    " now); put them back, or choose another hydra.run.dir"
+                )
+        self._inputs |= inputs
+
+    def opened(self) -> int:
+        """Count an opening of the test set, on disk before it happens; returns how many there were in all."""
+        self._status["test_openings"] = self._status.get("test_openings", 0) + 1
+        self._write_status()
+        count: int = self._status["test_openings"]
+        return count
 
     @property
     def result(self) -> dict[str, Any] | None:
@@ -175,6 +197,8 @@ class Run:
             "ended": None,
             "error": None,
             "pid": os.getpid(),
+            "inputs": self._inputs,
+            **({"test_openings": opened} if (opened := self._status.get("test_openings")) else {}),
         }
         self._write_status()
         return warnings

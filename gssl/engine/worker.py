@@ -2,7 +2,9 @@
 
 import contextlib
 import multiprocessing
+import os
 import signal
+import threading
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +12,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-OK, FAILED, STOPPED = "ok", "failed", "stopped"
+OK, FAILED, STOPPED, BUSY = "ok", "failed", "stopped", "busy"
 
 
 @dataclass(frozen=True)
@@ -22,11 +24,18 @@ class Job:
     run_dir: Path
 
 
+def _end_with(parent: Any) -> None:
+    """End this process when its parent has gone, however it went: nobody would take the answer."""
+    parent.join()
+    os._exit(1)
+
+
 def _serve(pipe: Connection, threads: int) -> None:
     from gssl.config.registry import load
     from gssl.engine.device import set_threads
-    from gssl.errors import Interrupted
+    from gssl.errors import Busy, Interrupted
 
+    threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # between jobs; the loop listens while one runs
     set_threads(threads)
     while True:
@@ -43,6 +52,8 @@ def _serve(pipe: Connection, threads: int) -> None:
                 answer = (OK, "")
             except (Interrupted, KeyboardInterrupt):
                 answer = (STOPPED, "interrupted")
+            except Busy as error:
+                answer = (BUSY, str(error))
             except Exception as error:
                 traceback.print_exc(file=log)
                 answer = (FAILED, f"{type(error).__name__}: {error}")

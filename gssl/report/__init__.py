@@ -33,7 +33,7 @@ measured is null.
     provenance   command, environments [{values, runs}], data [{summary, runs}], runs [{arm, seed, stage,
                  state, path, command, config_hash, started, ended, weights {name: sha256}, source,
                  load_report, objective, test_openings, data_hash}]
-    failed       [{arm, seed, stage, state, error, path}]
-    missing      [{arm, seed}]: planned, without a finished judgement
+    failed       [{arm, seed, stage, state, error, path}]; state "missing": never started
+    missing      [{arm, seed}]: planned, without a finished judgement and not in `failed`
     allow_norm_diff, notes, limitations [sentences]
 """

@@ -15,11 +15,10 @@ import gssl
 from gssl.metrics.accuracy import wilson
 from gssl.report import limits, records, statistics, verdict, words
 from gssl.report.collect import Run
+from gssl.report.judging import CONTROLS, UNTRAINED, amount_key, base, probe_for, probes_of, shared
 
 SCHEMA = "gssl.report/1"
-CONTROLS = ("random", "pixels")
 REFERENCES = ("supervised",)
-UNTRAINED = ("scratch",)  # contestants that bring no pretraining; judged by fine-tuning
 MOST_PAIRS = 3
 
 Rows = dict[tuple[str, str, str], dict[str, Any]]
@@ -28,8 +27,8 @@ Rows = dict[tuple[str, str, str], dict[str, Any]]
 def build(runs: Sequence[Run], plan: dict[str, Any]) -> dict[str, Any]:
     """The report of `runs`.
 
-    `plan` was fixed before anything was looked at. Its keys, all optional: `probe` ("linear") and
-    `labels_per_class` (10; or `fraction`) of the primary family, `pairs` ([[a, b], …], at most 3), `arms` and
+    `plan` was fixed before anything was looked at. Its keys, all optional: `probe` and `labels_per_class` (or
+    `fraction`) of the primary family, else by the rule of `judging.shared`; `pairs` ([[a, b], …], at most 3), `arms` and
     `seeds` as planned (a list, or n for 0 … n − 1), `command`, `question`, `data` (a name), `titles` ({arm:
     shown name}), `failed` ([{arm, seed, stage, error}, …] for parts that left no directory),
     `allow_norm_diff`, `notes` (sentences for the limitations).
@@ -42,7 +41,7 @@ def build(runs: Sequence[Run], plan: dict[str, Any]) -> dict[str, Any]:
     names = [a["name"] for a in arms]
     rows = _table(scores, arms)
     amounts = _amounts(scores)
-    primary = _primary(plan, arms)
+    primary = _primary(plan, arms, rows)
     differences = _differences(rows, arms, primary, names)
     report: dict[str, Any] = {
         "schema": SCHEMA,
@@ -88,25 +87,6 @@ def clean(value: Any) -> Any:
     return value if isinstance(value, str | int | bool | None) else str(value)
 
 
-def base(arm: str) -> str:
-    """`simclr[ssl.temperature=0.2]` is a `simclr`."""
-    return arm.split("[", 1)[0]
-
-
-def probe_for(arm: str, probe: str) -> str:
-    """The probe that speaks for an arm: a network without pretraining is always fine-tuned."""
-    return "finetune" if base(arm) in UNTRAINED else probe
-
-
-def amount_key(labels_per_class: int | None, fraction: float | None) -> str:
-    """How an amount of labels is written after the @ of a claim: "10", "1%" or "all"."""
-    if labels_per_class is not None:
-        return str(int(labels_per_class))
-    if fraction is None or fraction >= 1:
-        return "all"
-    return f"{100 * fraction:g}%"
-
-
 # ── scores ───────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -132,7 +112,8 @@ def _arms(runs: Sequence[Run], plan: dict[str, Any]) -> list[dict[str, Any]]:
         kind = base(name)
         role = "control" if kind in CONTROLS else "reference" if kind in REFERENCES else "contestant"
         done = {r.seed for r in runs if r.arm == name and r.stage == "transfer" and r.finished}
-        lost = {r.seed for r in runs if r.arm == name and not r.finished} - done
+        lost = {r.seed for r in runs if r.arm == name and not r.finished}
+        lost |= {f.get("seed") for f in plan.get("failed") or [] if f.get("arm") == name}
         pretrained = [r for r in runs if r.arm == name and r.stage == "pretrain" and r.finished]
         backbone = next((r.result.get("backbone") for r in pretrained if r.result.get("backbone")), None)
         arms.append(
@@ -142,7 +123,7 @@ def _arms(runs: Sequence[Run], plan: dict[str, Any]) -> list[dict[str, Any]]:
                 "role": role,
                 "pretrained": kind not in (*UNTRAINED, *CONTROLS),
                 "seeds": sorted(s for s in done if s is not None),
-                "failed_seeds": sorted(s for s in lost if s is not None),
+                "failed_seeds": sorted(s for s in lost - done if s is not None),
                 "backbone": backbone,
             }
         )
@@ -218,14 +199,21 @@ def _interval(values: list[float], n_test: int) -> dict[str, Any] | None:
 # ── differences ──────────────────────────────────────────────────────────────────────────────────
 
 
-def _primary(plan: dict[str, Any], arms: list[dict[str, Any]]) -> dict[str, Any]:
+def _primary(plan: dict[str, Any], arms: list[dict[str, Any]], rows: Rows) -> dict[str, Any]:
+    """What may carry the verdict: by the plan, and by rules over names where it says nothing."""
+    probe, amount = shared(rows, plan.get("probe"))
+    given = plan.get("labels_per_class") is not None or plan.get("fraction") is not None
+    if given:
+        labels = plan.get("labels_per_class") if plan.get("fraction") is None else None
+        amount = amount_key(labels, plan.get("fraction"))
     contestants = [a["name"] for a in arms if a["role"] == "contestant"]
     pretrained = [a["name"] for a in arms if a["role"] == "contestant" and a["pretrained"]]
     names = [a["name"] for a in arms]
     others = [n for n in contestants if n not in pretrained]
     pairs = plan.get("pairs")
     if pairs is None:
-        pairs = statistics.default_pairs(pretrained, others, [c for c in CONTROLS if c in names][:1], MOST_PAIRS)
+        controls = [c for c in CONTROLS if c in names and probes_of(c, [probe])]
+        pairs = statistics.default_pairs(pretrained, others, controls[:1], MOST_PAIRS)
     if len(pairs) > MOST_PAIRS:
         raise ValueError(f"a primary family has at most {MOST_PAIRS} pairs, not {len(pairs)}")
     unknown = [name for pair in pairs for name in pair if name not in names]
@@ -234,12 +222,11 @@ def _primary(plan: dict[str, Any], arms: list[dict[str, Any]]) -> dict[str, Any]
     lines = [a["name"] for a in arms if a["role"] == "reference" and any(a["name"] in pair for pair in pairs)]
     if lines:
         raise ValueError(f"{lines[0]!r} is a reference line and is never ranked: leave it out of the pairs")
-    labels = plan.get("labels_per_class", 10) if plan.get("fraction") is None else None
     return {
-        "probe": plan.get("probe") or "linear",
-        "amount": amount_key(labels, plan.get("fraction")),
+        "probe": probe,
+        "amount": amount,
         "pairs": [list(pair) for pair in pairs],
-        "fixed_by": "plan" if plan.get("pairs") is not None else "rule",
+        "fixed_by": "plan" if given and plan.get("probe") and plan.get("pairs") is not None else "rule",
     }
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from gssl.report.verdict import excludes_zero, outcome
-from gssl.report.words import amount_text, count, listed, points, upper
+from gssl.report.words import amount_text, count, fixed_by, judge, listed, points, upper
 
 
 def cautions(report: dict[str, Any]) -> list[str]:
@@ -13,10 +13,8 @@ def cautions(report: dict[str, Any]) -> list[str]:
     lost = [a for a in report["arms"] if a["failed_seeds"]]
     for a in lost:
         n = len(a["failed_seeds"])
-        out.append(
-            f"{count(n, 'run')} of {a['title']} did not finish; its figures are over the "
-            f"{count(len(a['seeds']), 'seed')} that did, which may flatter it."
-        )
+        left = f"its figures are over the {count(len(a['seeds']), 'seed')} that did, which may flatter it"
+        out.append(f"{count(n, 'run')} of {a['title']} did not finish; {left if a['seeds'] else 'it has no figures'}.")
     primary, probe = report["primary"]["amount"], report["primary"]["probe"]
     for a in report["arms"]:
         if a["role"] != "contestant" or not a["pretrained"]:
@@ -86,19 +84,19 @@ def limitations(report: dict[str, Any]) -> list[str]:
     out.append(data + ". Nothing here speaks about other images.")
     longest = max((c["seconds"] or 0 for c in report["compute"] if c["stage"] == "pretrain"), default=0)
     if longest:
-        took = f"{longest:.0f} s" if longest < 180 else f"{longest / 60:.0f} min"
-        out.append(f"Pretraining took at most {took} per run; with more compute the order may change.")
+        took = f"at most {longest:.0f} s" if longest < 180 else f"at most {longest / 60:.0f} min"
+        took = "less than a second" if longest < 1 else took
+        out.append(f"Pretraining took {took} per run; with more compute the order may change.")
     primary = report["primary"]
     family = count(len(primary["pairs"]), "comparison")
-    how = "the plan" if primary["fixed_by"] == "plan" else "a rule over the arms' names"
     out.append(
-        f"Only {family} ({primary['probe']} probe, {amount_text(primary['amount'])}), fixed by {how} before "
-        "any score was read, can carry the verdict; every other number is exploratory and not adjusted for "
+        f"Only {family} ({primary['probe']} probe, {amount_text(primary['amount'])}), fixed by "
+        f"{fixed_by(primary)}, can carry the verdict; every other number is exploratory and not adjusted for "
         "the many that could have been picked."
     )
     out.append(
-        "The judge is a probe on frozen features (scratch: fine-tuning), its settings chosen on validation "
-        "images; another judge may order the arms otherwise."
+        f"The judge is {judge(primary['probe'])} (scratch: fine-tuning), settings chosen by folds of the labels "
+        "a probe was given; another judge may order the arms otherwise."
     )
     draws = [r for r in report["table"] if r["draw_sd"]]
     if draws:
@@ -115,9 +113,11 @@ def limitations(report: dict[str, Any]) -> list[str]:
     out += _mismatched(report)
     if len(report["provenance"]["environments"]) > 1:
         out.append("The runs were made in more than one environment (see Provenance).")
-    if report["missing"]:
-        names = {a["name"]: a["title"] for a in report["arms"]}
-        gaps = [f"{names[m['arm']]} seed {m['seed']}" for m in report["missing"]]
+    arms = [a for a in report["arms"] if report["planned_seeds"]]
+    gone = {(m["arm"], m["seed"]) for m in report["missing"]}
+    gone |= {(a["name"], s) for a in arms for s in a["failed_seeds"]}
+    gaps = [f"{a['title']} seed {s}" for a in arms for s in sorted(s for name, s in gone if name == a["name"])]
+    if gaps:
         out.append(f"Planned and not there: {listed(gaps[:12])}{' and more' if len(gaps) > 12 else ''}.")
     return out + report["notes"]
 

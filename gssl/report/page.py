@@ -10,7 +10,7 @@ from gssl.report import markdown
 from gssl.report.document import probe_for
 from gssl.report.plots import figures
 from gssl.report.svg import Style, styles
-from gssl.report.words import amount_text, count, p_text, points
+from gssl.report.words import amount_text, count, fixed_by, p_text, points
 
 SUFFIX = {"contestant": "", "control": "control", "reference": "reference, not ranked"}
 
@@ -30,6 +30,7 @@ def render(report: dict[str, Any]) -> str:
         "points": points,
         "signed": lambda v: points(v, sign=True),
         "amount": amount_text,
+        "fixed_by": fixed_by,
         "p": _p,
         "short": lambda text: str(text)[:12],
     }

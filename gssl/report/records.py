@@ -134,29 +134,32 @@ def provenance(runs: Sequence[Run], plan: dict[str, Any]) -> dict[str, Any]:
 
 
 def failed(runs: Sequence[Run], plan: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every part that did not finish, once; what was never started has the state "missing"."""
+    told = {(p.get("arm"), p.get("seed"), p.get("stage")): p for p in plan.get("failed") or []}
     seen = [
         {
             "arm": r.arm,
             "seed": r.seed,
             "stage": r.stage,
             "state": r.state,
-            "error": r.error,
+            "error": r.error or told.get((r.arm, r.seed, r.stage), {}).get("error"),
             "path": str(r.path),
         }
         for r in runs
         if not r.finished
     ]
     known = {(f["arm"], f["seed"], f["stage"]) for f in seen}
-    for part in plan.get("failed") or []:
-        if (part.get("arm"), part.get("seed"), part.get("stage")) not in known:
+    for key, part in told.items():
+        if key not in known:
             keys = ("arm", "seed", "stage", "error", "path")
             seen.append({k: part.get(k) for k in keys} | {"state": part.get("state") or "failed"})
     return seen
 
 
 def missing(runs: Sequence[Run], plan: dict[str, Any], names: list[str]) -> list[dict[str, Any]]:
-    """Arms and seeds that the plan names and no finished transfer run covers."""
+    """Arms and seeds that the plan names, that no finished transfer run covers and that no failure explains."""
     done = {(r.arm, r.seed) for r in runs if r.stage == "transfer" and r.finished}
+    done |= {(f["arm"], f["seed"]) for f in failed(runs, plan)}
     return [
         {"arm": a, "seed": s}
         for a in plan.get("arms") or []

@@ -39,6 +39,20 @@ def amount_text(key: str) -> str:
     return f"{key} label{'' if key == '1' else 's'} per class"
 
 
+def judge(probe: str) -> str:
+    """ "linear" → "the linear probe on frozen features", "finetune" → "fine-tuning"."""
+    if probe == "finetune":
+        return "fine-tuning"
+    return f"{'kNN' if probe == 'knn' else f'the {probe} probe'} on frozen features"
+
+
+def fixed_by(primary: dict[str, Any]) -> str:
+    """What chose the primary family."""
+    if primary["fixed_by"] == "plan":
+        return "the plan before any score was read"
+    return "a rule over the names of arms, probes and amounts of labels, which looks at no score"
+
+
 def count(n: int, noun: str) -> str:
     """ "3 seeds", "1 seed"."""
     return f"{n:,} {noun}{'' if n == 1 else 's'}"

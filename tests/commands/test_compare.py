@@ -115,7 +115,7 @@ def test_the_printed_command_composes_the_same_configuration(small):
     for part in parts.plan(small(), "d", 1):
         words = shlex.split(part.shell)
         assert words[:2] == ["gssl", part.command]
-        again = compose(part.command, [w for w in words[2:] if not w.startswith("hydra.")])
+        again = compose(part.command, words[2:])
         expected = parts.determining(part.cfg)
         assert parts.determining(again) == expected, part.shell
 
@@ -137,3 +137,36 @@ def test_dry_run_prints_the_plan_and_writes_nothing(small, tmp_path, capsys):
     said = capsys.readouterr().out
     assert said.count("missing") == 9 and "gssl transfer" in said
     assert not (tmp_path / "run").exists() and not (tmp_path / "parts").exists()
+
+
+def test_an_arms_overrides_add_to_the_comparisons_settings(small):
+    cfg = small("arms=[simclr,random]", "probe.linear.l2_count=4", "+overrides.random=['probe.knn.k=5']")
+    made = {(p.arm, p.stage): p.cfg for p in parts.plan(cfg, "d", 1)}
+    assert made["random", "transfer"].probe.linear.l2_count == 4 == made["simclr", "transfer"].probe.linear.l2_count
+    assert made["random", "transfer"].probe.knn.k == 5 != made["simclr", "transfer"].probe.knn.k
+
+
+def test_a_part_that_another_comparison_makes_is_waited_for(small, tmp_path, monkeypatch):
+    """The lock is held for a while and then the part is there, made by the other one."""
+    import threading
+
+    from gssl.engine.run import Run
+
+    monkeypatch.setattr(compare, "RETRY", 0.3)
+    cfg = small("arms=[random,pixels]")
+    compare.main(cfg, tmp_path / "one")
+    path = next((tmp_path / "parts").glob("random-*"))
+    status = (path / "status.json").read_text()
+    (path / "status.json").write_text(status.replace('"finished"', '"running"'))
+    part = next(p for p in parts.plan(cfg, "d", 1) if p.arm == "random")
+
+    with Run(path, "transfer", part.cfg):
+
+        def finish():
+            (path / "status.json").write_text(status)
+
+        timer = threading.Timer(12, finish)
+        timer.start()
+        compare.main(cfg, tmp_path / "two")
+        timer.cancel()
+    assert not read_json(tmp_path / "two" / "report.json")["failed"]

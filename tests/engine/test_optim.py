@@ -120,3 +120,16 @@ def test_state_goes_round_with_its_memory_format(name):
         resumed.minimize(loss(second), b)
     assert torch.equal(straight.weight, second.weight)
     assert torch.equal(straight.bias, second.bias)
+
+
+def test_parts_of_unequal_length_count_by_their_length():
+    whole, parts = model(), model()
+    a, b = make(whole.parameters()), make(parts.parameters(), accumulate=5)  # 12 in chunks of 3, 3, 3, 3
+    c = model()
+    d = make(c.parameters(), accumulate=7)  # 12 in six chunks of 2
+    losses = [opt.minimize(loss_of(net), batch())["loss"] for opt, net in ((a, whole), (b, parts), (d, c))]
+    torch.testing.assert_close(losses[0], losses[1])
+    torch.testing.assert_close(losses[0], losses[2])
+    for p, q, r in zip(whole.parameters(), parts.parameters(), c.parameters(), strict=True):
+        torch.testing.assert_close(p, q)
+        torch.testing.assert_close(p, r)

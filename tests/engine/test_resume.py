@@ -91,7 +91,7 @@ def test_finished_means_finished(tiny, tmp_path):
 
 def test_another_configuration_is_refused_and_named(tiny, tmp_path):
     pretrain_ssl.main(tiny("pretrain-ssl", "engine.resume=auto"), tmp_path)
-    with pytest.raises(UsageError, match="ssl.temperature: 0.2 then, 0.7 now"):
+    with pytest.raises(UsageError, match="ssl.temperature: 0.5 then, 0.7 now"):
         pretrain_ssl.main(tiny("pretrain-ssl", "engine.resume=auto", "ssl.temperature=0.7"), tmp_path)
     with pytest.raises(UsageError, match="resume=auto"):
         pretrain_ssl.main(tiny("pretrain-ssl"), tmp_path)
@@ -182,3 +182,30 @@ def test_sigkill_at_a_random_instant(pictures, tmp_path, command):
     for process in (whole, killed, again):
         process.stderr.close()
     assert weights(tmp_path / "killed") == weights(tmp_path / "whole") != {}
+
+
+def test_other_images_or_weights_are_refused(tiny, tmp_path, pictures, monkeypatch):
+    import shutil
+
+    root = tmp_path / "mine"
+    shutil.copytree(pictures, root)
+    words = [f"data.root={root}", "engine.resume=auto", "engine.checkpoint_every=2"]
+    with monkeypatch.context() as patch:
+        die_at(patch, 3)
+        with pytest.raises(Killed):
+            pretrain_ssl.main(tiny("pretrain-ssl", *words), tmp_path / "run")
+    moved = tmp_path / "elsewhere"
+    root.rename(moved)
+    (moved / "train" / "a" / "000.png").unlink()
+    words[0] = f"data.root={moved}"
+    with pytest.raises(UsageError, match="began with other images"):
+        pretrain_ssl.main(tiny("pretrain-ssl", *words), tmp_path / "run")
+    shutil.copy(pictures / "train" / "a" / "000.png", moved / "train" / "a" / "000.png")
+    pretrain_ssl.main(tiny("pretrain-ssl", *words), tmp_path / "run")  # the same images in another place will do
+
+    one, two = tmp_path / "one", tmp_path / "two"
+    pretrain_ssl.main(tiny("pretrain-ssl"), one)
+    pretrain_ssl.main(tiny("pretrain-ssl", "seed=1"), two)
+    pretrain_ssl.main(tiny("pretrain-ssl", "engine.resume=auto", f"weights={one}"), tmp_path / "chain")
+    with pytest.raises(UsageError, match="began with other weights"):
+        pretrain_ssl.main(tiny("pretrain-ssl", "engine.resume=auto", f"weights={two}"), tmp_path / "chain")

@@ -93,3 +93,10 @@ def test_dry_run_leaves_no_file(tiny, tmp_path):
     pretrain_ssl.main(tiny("pretrain-ssl"), tmp_path / "a", dry_run=True)
     train_gan.main(tiny("train-gan"), tmp_path / "b", dry_run=True)
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+
+
+def test_too_many_micro_batches_are_a_usage_error(tiny, tmp_path):
+    from gssl.errors import UsageError
+
+    with pytest.raises(UsageError, match="engine.accumulate=9: .* use at most 8"):
+        pretrain_ssl.main(tiny("pretrain-ssl", "engine.accumulate=9"), tmp_path)

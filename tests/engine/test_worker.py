@@ -1,12 +1,14 @@
 """The worker: reusable, and its death is one failed job."""
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from gssl.engine.worker import FAILED, OK, Job, Worker
+from gssl.engine.worker import BUSY, FAILED, OK, Job, Worker
 
 
 def fine(cfg, run_dir: Path) -> None:
@@ -62,3 +64,47 @@ def test_close_ends_the_process(tmp_path):
     process = made._process
     made.close()
     assert not process.is_alive()
+
+
+def test_a_held_directory_is_busy_not_failed(tmp_path, tiny):
+    from gssl.engine.run import Run
+
+    cfg = tiny("pretrain-ssl")
+    made = Worker(threads=1)
+    try:
+        with Run(tmp_path, "pretrain-ssl", cfg):
+            made.start(Job("gssl.commands.pretrain_ssl:main", cfg, tmp_path))
+            assert wait(made)[0] == BUSY
+    finally:
+        made.close()
+
+
+PARENT = """
+import sys, time
+from pathlib import Path
+from gssl.engine.worker import Job, Worker
+if __name__ == "__main__":
+    made = Worker(threads=1)
+    made.start(Job("time:sleep", 600, Path(sys.argv[1])))  # sleep(600, dir) fails: the worker then waits for work
+    while made.poll(0.1) is None:
+        pass
+    print(made._process.pid, flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_worker_ends_with_its_parent(tmp_path):
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT)
+    with subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path / "job")], stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        parent.kill()
+        parent.wait()
+    end = time.monotonic() + 20
+    while time.monotonic() < end and Path(f"/proc/{pid}").exists():
+        time.sleep(0.1)
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)

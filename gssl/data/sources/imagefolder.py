@@ -204,7 +204,7 @@ def _load(
     if broken and (on_error == "stop" or len(store) == 0):
         raise UsageError(
             f"{listing.key}: {len(broken)} of {len(paths)} images cannot be read: {_some(broken)}; repair or"
-            " remove them, or leave them out with data.on_error=skip"
+            " remove them" + ("" if listing.key == "folder" else ", or leave them out with data.on_error=skip")
         )
     skipped += broken
     kept = store.array("kept")

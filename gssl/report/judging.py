@@ -1,0 +1,67 @@
+"""Which probe speaks for which arm, at which amounts of labels: by names only, never by scores."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+CONTROLS = ("random", "pixels")
+UNTRAINED = ("scratch",)  # contestants that bring no pretraining; judged by fine-tuning
+
+
+def base(arm: str) -> str:
+    """`simclr[ssl.temperature=0.2]` is a `simclr`."""
+    return arm.split("[", 1)[0]
+
+
+def probe_for(arm: str, probe: str) -> str:
+    """The probe that speaks for an arm: a network without pretraining is always fine-tuned."""
+    return "finetune" if base(arm) in UNTRAINED else probe
+
+
+def probes_of(arm: str, use: Sequence[str]) -> list[str]:
+    """The probes of `use` that judge an arm: bare pixels have no network to fine-tune."""
+    if base(arm) in UNTRAINED:
+        return ["finetune"]
+    return [probe for probe in use if not (base(arm) == "pixels" and probe == "finetune")]
+
+
+def amount_key(labels_per_class: int | None, fraction: float | None) -> str:
+    """How an amount of labels is written after the @ of a claim: "10", "1%" or "all"."""
+    if labels_per_class is not None:
+        return str(int(labels_per_class))
+    if fraction is None or fraction >= 1:
+        return "all"
+    return f"{100 * fraction:g}%"
+
+
+def amount_keys(labels_per_class: Sequence[int], fractions: Sequence[float]) -> list[str]:
+    """All amounts of a plan as a claim writes them."""
+    return [*(amount_key(n, None) for n in labels_per_class), *(amount_key(None, f) for f in fractions)]
+
+
+def shared(rows: Iterable[tuple[str, str, str]], probe: str | None = None) -> tuple[str, str]:
+    """The probe and amount at which arms are compared where no plan says so, from their (arm, probe, amount).
+
+    linear where all arms have it, else the first probe that all have (`probe`, where given, is kept); then 10
+    labels per class, else the fewest per class, else the smallest fraction. Where the arms share none, what
+    most of them have.
+    """
+    rows = list(rows)
+    if probe is None:
+        had = [(arm, p) for arm, p, _ in rows if base(arm) not in UNTRAINED] or [(arm, p) for arm, p, _ in rows]
+        first = list(dict.fromkeys(p for _, p in had))
+        probe = _most(had, lambda p: (p != "linear", first.index(p))) or "linear"
+    at = [(arm, amount) for arm, p, amount in rows if p == probe_for(arm, probe)]
+    return probe, _most(at, _few_first) or "10"
+
+
+def _few_first(amount: str) -> tuple[bool, bool, float]:
+    share = amount == "all" or amount.endswith("%")
+    return share, amount != "10", 100.0 if amount == "all" else float(amount.rstrip("%"))
+
+
+def _most(pairs: Iterable[tuple[str, str]], rank: Callable[[str], Any]) -> str | None:
+    """What most arms have; among several the first by `rank`."""
+    arms: dict[str, set[str]] = {}
+    for arm, value in pairs:
+        arms.setdefault(value, set()).add(arm)
+    return min(arms, key=lambda value: (-len(arms[value]), rank(value)), default=None)
