@@ -36,6 +36,8 @@ def start(*args, cwd, code="", **env):
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        # a runner that started the tests in the background has Ctrl-C ignored, and children inherit that
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
 
 
@@ -115,7 +117,7 @@ def test_exit_codes(tmp_path, mode, code):
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
 def test_signals(tmp_path, number, code):
-    process = start("train-gan", "hydra.run.dir=out", cwd=tmp_path, code=STUB, STUB="sleep")
+    process = start("train-gan", "hydra.run.dir=out", cwd=tmp_path, code=STUB, STUB="begun-sleep")
     for line in process.stderr:
         if "asleep" in line:
             break
@@ -124,6 +126,19 @@ def test_signals(tmp_path, number, code):
     assert process.returncode == code
     assert err == "interrupted: out; call it again with resume=auto hydra.run.dir=out to go on\n"
     assert json.loads((tmp_path / "out" / "status.json").read_text())["state"] == "interrupted"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
+def test_a_signal_before_the_run_began_leaves_nothing(tmp_path, number, code):
+    process = start("train-gan", "hydra.run.dir=deep/out", cwd=tmp_path, code=STUB, STUB="sleep")
+    for line in process.stderr:
+        if "asleep" in line:
+            break
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert err == "interrupted before the run began; nothing was kept\n"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_python_m(tmp_path):

@@ -37,7 +37,8 @@ def read_json(path: Path) -> Any:
 def report(records: list["Record"], multirun: bool, as_json: bool) -> int:
     """Print what the jobs of one call ended with; returns the exit code.
 
-    The document of a finished job is its result.json with the key `run`; of another one what went wrong.
+    The document of a finished job is its result.json with the key `run`; of another one what went wrong, also
+    where the directory holds an earlier run's result.
     """
     documents = [_document(r) for r in records]
     if not multirun and records[0].state == "usage":  # as for one that is found before anything starts
@@ -59,11 +60,12 @@ def report(records: list["Record"], multirun: bool, as_json: bool) -> int:
 
 def _document(r: "Record") -> dict[str, Any]:
     folder = Path(r.dir)
-    result = read_json(folder / "result.json")
-    state = (read_json(folder / "status.json") or {}).get("state", r.state)
     # a comparison whose claim does not hold has failed, and has a result all the same
-    if result and state == "finished":
-        return {"run": r.dir, **result}
+    if r.state == "finished" or (r.state == "failed" and r.judged):
+        result = read_json(folder / "result.json")
+        state = (read_json(folder / "status.json") or {}).get("state", r.state)
+        if result and state == "finished":
+            return {"run": r.dir, **result}
     return {"run": r.dir, "schema": "gssl.job/1", "state": r.state, "error": r.message or None}
 
 
@@ -73,6 +75,9 @@ def _complain(records: list["Record"], multirun: bool) -> int:
     bad = [r for r in records if r.code and r.state != "interrupted"]
     if stopped:
         r = stopped[-1]
+        if not multirun and not Path(r.dir).is_dir():
+            say("interrupted before the run began; nothing was kept")
+            return r.code
         key = "the same hydra.sweep.dir" if multirun else f"resume=auto hydra.run.dir={r.dir}"
         say(f"interrupted: {r.dir}; call it again with {key} to go on")
         return r.code

@@ -1,6 +1,5 @@
 """`gssl runs list|show`: what the run directories' plain files say. No torch, no database."""
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gssl.commands.output import number, objective, print_result, read_json, table
+from gssl.config.paths import held
 from gssl.errors import UsageError
 
 
@@ -25,7 +25,7 @@ def record(run: Path) -> dict[str, Any]:
     status = read_json(run / "status.json") or {}
     result = read_json(run / "result.json") or {}
     state = status.get("state", "unreadable")
-    if state == "running" and not _held(run):
+    if state == "running" and not held(run):
         state = "killed"
     return {
         "run": str(run),
@@ -39,18 +39,6 @@ def record(run: Path) -> dict[str, Any]:
         "ended": status.get("ended"),
         "error": status.get("error"),
     }
-
-
-def _held(run: Path) -> bool:
-    """Whether a living process holds the run's lock."""
-    try:
-        with (run / ".lock").open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
 
 
 def list_runs(root: Path) -> list[dict[str, Any]]:

@@ -27,8 +27,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from gssl.config import check, job, registry
-from gssl.config.composing import VERSION_BASE, check_all, hydra_values
-from gssl.config.paths import conf_dir, config_name
+from gssl.config.composing import VERSION_BASE, check_all, hydra_values, in_quotes
+from gssl.config.paths import conf_dir, config_name, held
 from gssl.errors import Interrupted, JobError, UsageError
 
 Also = Callable[[Any], None]
@@ -44,7 +44,8 @@ def run(
     """Run a command line under Hydra. Returns one record per job.
 
     `also`: a further check of the typed config. Raises UsageError where nothing could start; nothing is made.
-    A single run's directory that this call made is removed where the command itself raised UsageError.
+    A single run's directory that this call made is removed where the run had not begun when the command raised
+    UsageError or was interrupted.
     """
     _, whole, texts = check_all(command, overrides, multirun, config_dir, also)
     multirun = multirun or whole.hydra.mode == RunMode.MULTIRUN
@@ -52,7 +53,7 @@ def run(
     missing = [p for p in (folder, *folder.parents) if not p.exists()]
     # resolved once and handed on: its name may come from the clock
     key = "hydra.sweep.dir" if multirun else "hydra.run.dir"
-    texts.append(f"{key}='{_quoted(str(folder))}'")
+    texts.append(f"{key}={in_quotes(str(folder))}")
     call = uuid.uuid4().hex[:12] if multirun else ""
     optimises = multirun and "BasicSweeper" not in str(OmegaConf.select(whole, "hydra.sweeper._target_"))
     if optimises and OmegaConf.select(whole, "hydra.sweeper.max_failure_rate") == 0.0:
@@ -64,16 +65,21 @@ def run(
             _call_hydra(command, task, flags, texts, config_dir)
         error: Exception | None = None
     except job.Stop as e:
-        if not multirun and e.record.state == job.USAGE:
+        if not multirun and e.record.state in (job.USAGE, job.INTERRUPTED):
             _remove(missing)
         if not multirun:
             return [e.record]
         error = None
     except KeyboardInterrupt as e:
         code = 75 if isinstance(e, job.Terminated) else 130
+        if not multirun:
+            _remove(missing)
         return [*_jobs(folder, call), job.Record(str(folder), job.INTERRUPTED, "interrupted", code)]
-    except (HydraException, OmegaConfBaseException, OSError) as e:
-        error = UsageError(job.one_line(e) if isinstance(e, OSError) else check.first_line(e))
+    except OSError as e:
+        error = UsageError(_unusable(key, folder, e))
+        error.__cause__ = e
+    except (HydraException, OmegaConfBaseException) as e:
+        error = UsageError(check.first_line(e))
         error.__cause__ = e
     except Exception as e:
         error = e
@@ -99,12 +105,24 @@ def _directory(whole: DictConfig, key: str) -> str:
         raise UsageError(f"{key}: {check.first_line(e)}") from e
 
 
-def _quoted(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("'", "\\'") if "'" in text else text
+def _unusable(key: str, folder: Path, error: OSError) -> str:
+    """What an OSError outside the command's own code means: mostly that the directory cannot be made."""
+    where = Path(str(error.filename)).absolute() if error.filename else None
+    mine = folder.absolute()
+    if where is None or not (where.is_relative_to(mine) or mine.is_relative_to(where)):
+        return job.one_line(error)
+    blocked = next((p for p in (mine, *mine.parents) if p.exists() and not p.is_dir()), None)
+    why = f"{job.short(blocked)} is a file" if blocked else error.strerror or job.one_line(error)
+    return f"{key}={folder}: cannot make or write this directory ({why}); choose another, such as {key}=runs/mine"
 
 
 def _remove(missing: list[Path]) -> None:
-    """Remove the directory that this call made (the first of `missing`) and its empty parents."""
+    """Remove the directory that this call made (the first of `missing`) and its empty parents.
+
+    Nothing is removed once a run has begun there, or while another process holds it.
+    """
+    if not missing or any(missing[0].rglob("status.json")) or held(missing[0]):
+        return
     for i, path in enumerate(missing):
         if i == 0:
             shutil.rmtree(path, ignore_errors=True)

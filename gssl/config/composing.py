@@ -5,8 +5,10 @@ No directory is made here and torch is not imported.
 
 import contextlib
 import re
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,9 @@ from gssl.errors import UsageError
 
 VERSION_BASE = "1.3"
 METHODS = {"ssl": "pretrain-ssl", "gan": "train-gan"}
+# What an arm's overrides cannot change.
+SAME_DATA = ("data", "labels_per_class", "fractions", "draws", "draws_one_shot")
+FIXED = (*SAME_DATA, "seed", "weights", "backbone", "budget", "engine", "eval", "hydra")
 MOST = 40  # choices of one sweep override that are checked beforehand
 
 
@@ -156,8 +161,16 @@ def _validated(command: str, whole: DictConfig) -> Any:
 
 
 def _check_arms(cfg: Any) -> None:
-    """Each arm's overrides must compose: a comparison would find out only when it starts."""
+    """Each arm's overrides must compose and count: a comparison would find out only when it starts, or not at all."""
     for arm, texts in cfg.overrides.items():
+        trained = any(arm in registry.FAMILIES[family] for family in METHODS)
+        for text in texts:
+            key = text.lstrip("+~").partition("=")[0].strip()
+            if re.split(r"[./@:]", key)[0] in FIXED or key in ("probe.use", *check.SHORT):
+                raise UsageError(f"overrides.{arm}: {key} cannot be an arm's own; a comparison has one for all")
+            if not trained and not key.startswith("probe."):
+                why = f"{arm} is not trained and takes probe.* only; of the rest a comparison has one for all"
+                raise UsageError(f"overrides.{arm}: {key} has no place here: {why}")
         command, first = "transfer", "weights=random"
         for family, name in METHODS.items():
             if arm in registry.FAMILIES[family]:
@@ -182,16 +195,55 @@ def _parsed(texts: Sequence[str]) -> list[Override]:
         except (OverrideParseException, HydraException) as e:
             if "=" not in text and not text.startswith("~"):
                 raise UsageError(f"cannot read '{text}': expected key=value, such as seed=1") from e
-            why = one_reason(e, text)
-            hint = "" if "'" in text else "; quote values with special characters: \"key='a,b'\""
-            raise UsageError(f"cannot read '{text}': {why}{hint}") from e
+            form = _working(parser, text)
+            hint = f"; write {form}" if form else "; values with special characters stand in quotes: \"key='a,b'\""
+            raise UsageError(f"cannot read '{' '.join(text.split())}': {one_reason(e, text)}{hint}") from e
     return out
 
 
 def one_reason(error: Exception, text: str) -> str:
-    """The parser's reason without the override that it repeats."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip() and text not in line]
+    """The parser's reason without the override that it repeats and the mark below it."""
+    lines = str(error).splitlines()
+    for line, below in pairwise(lines):
+        if text in line and below.strip() == "^":
+            at = below.index("^") - line.index(text)
+            if 0 <= at < len(text):
+                return "a quote is not closed" if text[at] in "'\"" else f"{text[at]!r} must stand in quotes"
+    if unquoted := re.match(r"(?:mismatched|extraneous) input (.+) expecting <EOF>", lines[0] if lines else ""):
+        return f"{unquoted[1]} must stand in quotes"
+    lines = [line.strip() for line in lines if line.strip(" ^") and text not in line]
     return lines[0] if lines else check.first_line(error)
+
+
+def in_quotes(text: str) -> str:
+    """A string as Hydra's grammar takes it: backslashes count only before a quote and at the end."""
+    text = re.sub(r"(\\*)'", r"\1\1\'", text)
+    return "'" + re.sub(r"(\\+)$", r"\1\1", text) + "'"
+
+
+def _working(parser: OverridesParser, text: str) -> str | None:
+    """What to type in a shell for the value that was meant, or None where that is not clear."""
+    key, equals, value = text.partition("=")
+    if not equals or value.startswith(("'", '"')) or not text.isprintable():
+        return None
+    meant: Any = value
+    form = in_quotes(value)
+    if value.startswith(("[", "{", "(")):
+        if not re.fullmatch(r"\[[^][{}()'\"]+\]", value):
+            return None
+        meant = [item.strip() for item in value[1:-1].split(",")]
+        form = "[" + ",".join(in_quotes(item) for item in meant) + "]"
+    try:
+        read = parser.parse_overrides([f"{key}={form}"])[0].value()
+    except (OverrideParseException, HydraException):
+        return None
+    read = [str(v) for v in read] if isinstance(read, list) else str(read)
+    if read != meant:
+        return None
+    shell = f"{key}={form}"
+    if re.search("[!$`]", shell):  # a shell would read them inside double quotes
+        return shlex.quote(shell)
+    return '"' + re.sub(r'([\\"])', r"\\\1", shell) + '"'
 
 
 def _choices(override: Override, multirun: bool) -> list[str]:

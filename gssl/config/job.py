@@ -6,6 +6,7 @@
 import contextlib
 import gc
 import json
+import os
 import sys
 import traceback
 from dataclasses import asdict, dataclass, replace
@@ -36,6 +37,7 @@ class Record:
     code: int = 0
     job: str = ""  # a sweep's job number
     overrides: tuple[str, ...] = ()
+    judged: bool = False  # failed with a result: a comparison whose claim does not hold
     call: str = ""  # which call of the sweep's directory
 
 
@@ -68,7 +70,11 @@ class Task:
         value: float | None = None
         digest = ""
         state, message, code = FINISHED, "", 0
+        before = _stamp(run_dir)
         try:
+            if not os.access(run_dir, os.W_OK | os.X_OK):
+                key = "hydra.sweep.dir" if self.call else "hydra.run.dir"
+                raise UsageError(f"{short(run_dir)}: cannot write this directory; choose another {key}")
             cfg = check.validate(self.command, config)
             digest = check.config_hash(cfg)
             if self.call:
@@ -82,11 +88,12 @@ class Task:
             state, message = INTERRUPTED, "interrupted"
         except Exception as e:
             state, message, code = FAILED, describe(e), 1
-            with (run_dir / "log.txt").open("a", encoding="utf-8") as log:
+            with contextlib.suppress(OSError), (run_dir / "log.txt").open("a", encoding="utf-8") as log:
                 log.write(traceback.format_exc())
         if state in (FAILED, INTERRUPTED):
-            note_status(run_dir, self.command, digest, state, message if state == FAILED else None)
-        record = Record(short(run_dir), state, message, code)
+            with contextlib.suppress(OSError):  # a full disk: what went wrong is told all the same
+                note_status(run_dir, self.command, digest, state, message if state == FAILED else None)
+        record = Record(short(run_dir), state, message, code, judged=state == FAILED and _stamp(run_dir) != before)
         if self.call:
             number = str(OmegaConf.select(hydra, "job.num", default=""))  # type: ignore[arg-type]
             record = replace(record, job=number, overrides=tuple(hydra.overrides.task), call=self.call)
@@ -113,16 +120,33 @@ def describe(error: Exception) -> str:
     return one_line(error) if isinstance(error, JobError) else f"{type(error).__name__}: {one_line(error)}"
 
 
+def _stamp(run_dir: Path) -> tuple[int, int] | None:
+    """Tells one result.json from the next: it is always replaced as a whole."""
+    try:
+        found = (run_dir / "result.json").stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino
+
+
 def note_status(run_dir: Path, command: str, digest: str, state: str, error: str | None) -> None:
-    """Write status.json where the run itself did not come so far, or died with the state `running`."""
+    """Write status.json where a run of this process died with the state `running`, or failed before it began.
+
+    The status of another process's run stays as it is, and an interrupt before the run began leaves none.
+    """
     path = run_dir / "status.json"
     now = datetime.now(UTC).isoformat(timespec="seconds")
     status: dict[str, Any] = {"schema": "gssl.status/1", "command": command, "config_hash": digest, "step": 0}
-    status |= {"started": now}
-    with contextlib.suppress(OSError, ValueError):
-        status |= json.loads(path.read_text(encoding="utf-8"))
-    if status.get("state", "running") != "running":
-        return
+    status |= {"started": now, "pid": os.getpid()}
+    try:
+        old = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        if path.exists() or state == INTERRUPTED:
+            return
+    else:
+        if old.get("state") != "running" or old.get("pid") != os.getpid():
+            return
+        status |= old
     status |= {"state": state, "ended": now, "error": error}
     temp = path.with_name(".status.json.tmp")
     temp.write_text(json.dumps(status, indent=2) + "\n", encoding="utf-8")

@@ -110,7 +110,7 @@ def _not_judged(score: Score, judged: Judged, amounts: Sequence[str]) -> str:
     probes = judged[score.arm]
     if score.probe in probes and score.amount in amounts:
         return ""
-    near = get_close_matches(score.probe, probes, n=1, cutoff=0.4) if score.probe not in probes else []
+    near = get_close_matches(score.probe, probes, n=1) if score.probe not in probes else []
     meant = f"did you mean {near[0]!r}? " if near else ""
     has = f"{score.arm} is judged by {', '.join(probes)} @ {', '.join(amounts)}" if probes else "nothing judges it"
     return f"{score} will not be judged; {meant}{has}"

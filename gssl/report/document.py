@@ -28,9 +28,9 @@ def build(runs: Sequence[Run], plan: dict[str, Any]) -> dict[str, Any]:
     """The report of `runs`.
 
     `plan` was fixed before anything was looked at. Its keys, all optional: `probe` and `labels_per_class` (or
-    `fraction`) of the primary family, else by the rule of `judging.shared`; `pairs` ([[a, b], …], at most 3), `arms` and
-    `seeds` as planned (a list, or n for 0 … n − 1), `command`, `question`, `data` (a name), `titles` ({arm:
-    shown name}), `failed` ([{arm, seed, stage, error}, …] for parts that left no directory),
+    `fraction`) of the primary family, else by the rule of `judging.shared`; its `pairs` ([[a, b], …], at most
+    3), `arms` and `seeds` as planned (a list, or n for 0 … n − 1), `command`, `question`, `data` (a name),
+    `titles` ({arm: shown name}), `failed` ([{arm, seed, stage, error}, …] for parts that left no directory),
     `allow_norm_diff`, `notes` (sentences for the limitations).
     Raises ValueError for more than three pairs, or for a pair with an unknown arm or the reference line.
     """

@@ -141,7 +141,8 @@ def failed(runs: Sequence[Run], plan: dict[str, Any]) -> list[dict[str, Any]]:
             "arm": r.arm,
             "seed": r.seed,
             "stage": r.stage,
-            "state": r.state,
+            # A worker that was killed leaves "running" behind; `compare` knows better.
+            "state": "failed" if r.state == "running" and (r.arm, r.seed, r.stage) in told else r.state,
             "error": r.error or told.get((r.arm, r.seed, r.stage), {}).get("error"),
             "path": str(r.path),
         }

@@ -1,5 +1,6 @@
 """Running under Hydra: what is made, what is printed, how it ends."""
 
+import fcntl
 import json
 import logging
 import os
@@ -11,7 +12,7 @@ from omegaconf import open_dict
 from typer.testing import CliRunner
 
 from gssl.cli import app
-from gssl.config import composing, job
+from gssl.config import bridge, composing, job
 
 RUN = "hydra.run.dir=out"
 SWEEP = "hydra.sweep.dir=sweep"
@@ -37,7 +38,7 @@ def test_a_run_finishes(stubbed, tmp_path):
     assert run_dir == tmp_path / "out"
     assert lines(done.stdout) == ["val_knn 3", "spent: 5 steps", "run: out"]
     assert "noise" in done.stderr
-    assert (tmp_path / "out" / ".hydra" / "overrides.yaml").is_file()
+    assert not (tmp_path / "out" / ".hydra").exists()
 
 
 def test_the_directory_is_named_by_command_and_time(stubbed, tmp_path):
@@ -51,6 +52,8 @@ def test_directories_with_odd_names(stubbed, tmp_path):
     done = gssl("train-gan", "hydra.run.dir='a b, c=[d]'")
     assert done.exit_code == 0
     assert (tmp_path / "a b, c=[d]" / "result.json").is_file()
+    assert gssl("train-gan", r"hydra.run.dir='it\'s \a'").exit_code == 0
+    assert (tmp_path / r"it's \a" / "result.json").is_file()
 
 
 def test_json_is_exactly_one_document(stubbed):
@@ -82,10 +85,24 @@ def test_a_failure_keeps_what_the_run_itself_wrote(tmp_path):
     job.note_status(tmp_path, "x", "h", "failed", "first")
     job.note_status(tmp_path, "x", "h", "failed", "second")
     assert json.loads((tmp_path / "status.json").read_text())["error"] == "first"
-    (tmp_path / "status.json").write_text('{"state": "running", "step": 40, "started": "then"}')
+    status = {"state": "running", "step": 40, "started": "then", "pid": os.getpid()}
+    (tmp_path / "status.json").write_text(json.dumps(status))
     job.note_status(tmp_path, "x", "h", "interrupted", None)
     status = json.loads((tmp_path / "status.json").read_text())
     assert (status["state"], status["step"], status["started"]) == ("interrupted", 40, "then")
+
+
+@pytest.mark.parametrize("state", ["failed", "interrupted"])
+def test_a_living_run_of_another_process_keeps_its_status(tmp_path, state):
+    text = json.dumps({"state": "running", "step": 40, "pid": os.getppid()})
+    (tmp_path / "status.json").write_text(text)
+    job.note_status(tmp_path, "x", "h", state, None)
+    assert (tmp_path / "status.json").read_text() == text
+
+
+def test_an_interrupt_before_the_run_began_is_not_noted(tmp_path):
+    job.note_status(tmp_path, "x", "h", "interrupted", None)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_failed_claim_exits_1_with_its_result(stubbed):
@@ -94,6 +111,10 @@ def test_a_failed_claim_exits_1_with_its_result(stubbed):
     assert done.exit_code == 1
     assert json.loads(done.stdout)["schema"] == "gssl.result/1"
     assert "error: does not hold: a > b" in done.stderr
+    stubbed.MODES[None] = "job"  # the next call fails before it has a result of its own
+    again = gssl("compare", RUN, "resume=auto", "--json")
+    assert json.loads(again.stdout)["schema"] == "gssl.job/1"
+    assert json.loads(again.stdout)["error"] == "diverged at step 3"
 
 
 def test_a_usage_error_found_late_leaves_nothing(stubbed, tmp_path):
@@ -102,6 +123,56 @@ def test_a_usage_error_found_late_leaves_nothing(stubbed, tmp_path):
     assert done.exit_code == 2
     assert lines(done.stderr)[1:] == ["error: weights: no such file"]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_usage_error_after_the_run_began_removes_nothing(stubbed, tmp_path):
+    stubbed.MODES[None] = "begun-usage"
+    done = gssl("transfer", "weights=nowhere", RUN)
+    assert done.exit_code == 2
+    assert lines(done.stderr)[-1] == "error: this run began with other images"
+    assert (tmp_path / "out" / "status.json").is_file()
+
+
+def test_what_another_process_holds_is_not_removed(tmp_path):
+    new = tmp_path / "out"
+    new.mkdir()
+    with (new / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        bridge._remove([new])
+        assert new.is_dir()
+    bridge._remove([new])
+    assert not new.exists()
+
+
+@pytest.mark.parametrize(
+    ("folder", "why"), [("afile", "afile is a file"), ("afile/sub", "afile is a file"), ("/proc/xx", "No such file")]
+)
+@pytest.mark.parametrize("flags", [("hydra.run.dir",), ("hydra.sweep.dir", "-m")])
+def test_a_directory_that_cannot_be_made_is_one_line(stubbed, tmp_path, folder, why, flags):
+    (tmp_path / "afile").touch()
+    key, *more = flags
+    done = gssl("train-gan", *more, f"{key}={folder}")
+    assert done.exit_code == 2
+    line = lines(done.stderr)[-1]
+    assert line.startswith(f"error: {key}={folder}: cannot make or write this directory ({why}")
+    assert line.endswith(f"; choose another, such as {key}=runs/mine")
+    assert [p.name for p in tmp_path.iterdir()] == ["afile"]
+
+
+def test_a_directory_that_cannot_be_written_is_one_line(stubbed, tmp_path, monkeypatch):
+    (tmp_path / "out").mkdir()
+    monkeypatch.setattr(job.os, "access", lambda *_: False)  # root may write anywhere
+    done = gssl("train-gan", RUN)
+    assert done.exit_code == 2 and stubbed.CALLS == []
+    assert lines(done.stderr) == ["error: out: cannot write this directory; choose another hydra.run.dir"]
+
+
+def test_a_wrong_second_call_changes_nothing(stubbed, tmp_path):
+    assert gssl("transfer", "weights=random", RUN).exit_code == 0
+    before = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in (tmp_path / "out").rglob("*")}
+    stubbed.MODES[None] = "usage"
+    assert gssl("transfer", "weights=random", "seed=4", RUN).exit_code == 2
+    assert {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in (tmp_path / "out").rglob("*")} == before
 
 
 def test_a_usage_error_found_late_keeps_a_directory_that_was_there(stubbed, tmp_path):
@@ -141,11 +212,32 @@ def test_a_usage_error_is_one_line_and_makes_nothing(stubbed, tmp_path, args):
 
 
 def test_interrupted(stubbed, tmp_path):
-    stubbed.MODES[None] = "interrupted"
+    stubbed.MODES[None] = "begun-interrupted"
     done = gssl("train-gan", RUN)
     assert done.exit_code == 75
     assert "resume=auto hydra.run.dir=out" in lines(done.stderr)[-1]
     assert json.loads((tmp_path / "out" / "status.json").read_text())["state"] == "interrupted"
+
+
+def test_interrupted_before_the_run_began(stubbed, tmp_path):
+    stubbed.MODES[None] = "interrupted"
+    done = gssl("train-gan", "hydra.run.dir=deep/out")
+    assert done.exit_code == 75
+    assert lines(done.stderr)[-1] == "interrupted before the run began; nothing was kept"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sweep_does_not_report_another_calls_results(stubbed):
+    assert gssl("train-gan", "-m", "seed=0,1", SWEEP).exit_code == 0
+    stubbed.MODES[None] = "usage"  # as the engine says of a directory with another configuration
+    stubbed.MODES[6] = "fail"
+    again = gssl("train-gan", "-m", "seed=5,6", SWEEP, "--json")
+    assert again.exit_code == 1
+    found = [(d["schema"], d["state"], d["error"]) for d in json.loads(again.stdout)]
+    assert found == [
+        ("gssl.job/1", "usage", "weights: no such file"),
+        ("gssl.job/1", "failed", "ValueError: the loss is odd"),
+    ]
 
 
 def test_a_sweep_runs_all_and_says_which_failed(stubbed, tmp_path):

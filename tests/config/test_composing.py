@@ -1,5 +1,6 @@
 """Overrides: groups, keys, syntax, sweeps, presets, configurations of one's own. No directory, no torch."""
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,36 @@ def refused(command, *overrides, multirun=False, config_dir=None):
 )
 def test_a_wrong_override_is_one_line_with_the_nearest_name(override, expected):
     assert expected in refused("pretrain-ssl", override)
+
+
+UNREADABLE = [
+    ("data.root=ph otos=ü", "'ü' must stand in quotes"),
+    ("data.root=/a/b(c)", "'(' must stand in quotes"),
+    (r"data.root=it's a \ü\'", "a quote is not closed"),
+    ('data.root=a&b`c`$d"e', "'&' must stand in quotes"),
+    ("data.root=wow!", "'!' must stand in quotes"),
+    ("data.root=a[b", "'[' must stand in quotes"),
+]
+
+
+@pytest.mark.parametrize(("override", "why"), UNREADABLE)
+def test_the_line_for_an_unreadable_override_has_the_form_that_works(override, why):
+    message = refused("pretrain-ssl", "data=imagefolder", override)
+    assert message.startswith(f"cannot read '{override}': {why}; write ")
+    (typed,) = shlex.split(message.partition("; write ")[2])
+    assert compose("pretrain-ssl", ["data=imagefolder", typed]).data.root == override.partition("=")[2]
+
+
+def test_the_form_that_works_to_the_letter():
+    assert "; write \"runs='~/x/*'\"" in refused("compare", "runs=~/x/*")
+    assert "; write \"data.root='ph otos=ü'\"" in refused("pretrain-ssl", "data.root=ph otos=ü")
+    assert "; write \"check=['a > b','c > d']\"" in refused("compare", "check=[a > b, c > d]")
+
+
+@pytest.mark.parametrize("override", ["check=[a > b", "data.root='abc", "a b=c", "seed=[1", "data.root=ü\nx"])
+def test_no_form_is_made_up_where_the_meaning_is_unclear(override):
+    message = refused("compare", override)
+    assert "^" not in message and "; write " not in message and "stand in quotes" in message
 
 
 def test_the_keys_of_the_chosen_method_count():

@@ -1,12 +1,19 @@
 """Claims: what they may look like, when they hold, what their errors say."""
 
 from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from gssl.cli import _readable_claims, app
 from gssl.errors import UsageError
 from gssl.report.checks import check, parse
+from gssl.report.collect import read_runs
+from gssl.report.document import build
+from gssl.report.judging import probes_of
 
 Reports = Callable[..., dict[str, Any]]
 
@@ -73,9 +80,6 @@ def test_one_seed_uses_the_images(report_of: Reports) -> None:
         ("simclr.linear@ten > 5", ["cannot read"]),
         ("simclr.linear@10 > random.linear@10 + five", ["on the right"]),
         ("simclr.linear@0% > 5", ["no share of the labels"]),
-        ("simlcr.linear@10 > 5", ["unknown arm 'simlcr'", "did you mean 'simclr'?"]),
-        ("simclr.liner@10 > 5", ["unknown probe 'liner'", "did you mean 'linear'?"]),
-        ("simclr.linear@10 > randm.linear@10", ["unknown arm 'randm'", "'random'"]),
     ],
 )
 def test_what_cannot_be_read_is_a_usage_error_with_the_way_out(
@@ -92,6 +96,86 @@ def test_a_missing_score_does_not_hold(report_of: Reports) -> None:
     assert not holds
     assert "no finished run has simclr.linear@5" in line
     assert "linear@10" in line
+
+
+def test_names_that_the_report_does_not_know_do_not_hold(report_of: Reports) -> None:
+    for claim, words in {
+        "simlcr.linear@10 > 5": ["unknown arm 'simlcr'", "did you mean 'simclr'?"],
+        "simclr.linear@10 > randm.linear@10": ["unknown arm 'randm'", "'random'"],
+        "simclr.liner@10 > 5": ["no finished run has simclr.liner@10", "simclr has knn@1"],
+    }.items():
+        holds, line = check(claim, report_of(3))
+        assert not holds
+        assert all(word in line for word in words), line
+
+
+def test_after_all_of_an_arm_failed_its_claim_does_not_hold(fake: ModuleType, tmp_path: Path) -> None:
+    """Accepted at the start, so it must not raise at the end."""
+    arms = ("dcgan", "scratch")
+    claim = "dcgan.linear@10 > 10"
+    parse(claim, {arm: probes_of(arm, ["linear"]) for arm in arms}, ["10"])
+    paths = fake.make(tmp_path, seeds=1, arms=arms, fail=[("dcgan", 0)])
+    report = build(read_runs(paths), fake.plan(1, arms))
+    assert "linear" not in report["probes"]
+    holds, line = check(claim, report)
+    assert not holds
+    assert "no finished run has dcgan.linear@10; seed 0 pretrain: failed, FloatingPointError: loss is nan" in line
+    assert "\n" not in line
+    assert "no finished run has dcgan" in check("scratch.finetune@10 > dcgan.linear@10", report)[1]
+    (tmp_path / "part").mkdir()
+    fake.part(tmp_path / "part", "random", 0, "transfer", "gssl transfer")
+    nothing = build(read_runs([tmp_path / "part"]), fake.plan(1, ("random",)))
+    assert "seed 0 transfer: missing)" in check("random.linear@10 > 1", nothing)[1]
+
+
+ACCEPTED = [
+    "simclr.linear@5 > scratch.finetune@5 - 100",
+    "simclr.linear@5 >= 10",
+    "pixels.linear@1% > 1",
+    "random.finetune@all > simclr.linear@100%",
+]
+REFUSED = {
+    "scratch.linear@5 > 1": "scratch.linear@5 will not be judged; scratch is judged by finetune @ 5, 1%, all",
+    "simclr.linear@7 > 1": "simclr.linear@7 will not be judged; simclr is judged by linear, finetune @ 5, 1%, all",
+    "pixels.finetune@5 > 1": "pixels is judged by linear @ 5",
+    "simclr.linear@5 > pixels.knn@5": "pixels.knn@5 will not be judged",
+    "simclr.liner@5 > 1": "did you mean 'linear'?",
+    "simclr.linear@10% > 1": "@ 5, 1%, all",
+    "simlcr.linear@5 > 1": "unknown arm 'simlcr'; did you mean 'simclr'? known: simclr, scratch, random, pixels",
+}
+
+
+def config(claim: str, runs: str | None = None, use: tuple[str, ...] = ("linear", "finetune")) -> Any:
+    arms = ["simclr", "scratch", "random", "pixels"]
+    probe = SimpleNamespace(use=list(use))
+    return SimpleNamespace(
+        check=[claim], runs=runs, arms=arms, probe=probe, labels_per_class=[5], fractions=[0.01, 1.0]
+    )
+
+
+def test_claims_are_held_against_what_will_be_judged() -> None:
+    for claim in ACCEPTED:
+        _readable_claims(config(claim))
+    for claim, text in REFUSED.items():
+        with pytest.raises(UsageError) as error:
+            _readable_claims(config(claim))
+        assert repr(claim) in str(error.value)
+        assert text in str(error.value)
+        assert "\n" not in str(error.value)
+        _readable_claims(config(claim, runs="runs/*"))  # only the form is known before these are read
+    with pytest.raises(UsageError, match="cannot read"):
+        _readable_claims(config("simclr@5 > 1", runs="runs/*"))
+    _readable_claims(config("simclr.linear@5 > scratch.finetune@5 - 100", use=("linear",)))
+    with pytest.raises(UsageError, match="pixels.finetune@5 will not be judged; nothing judges it"):
+        _readable_claims(config("pixels.finetune@5 > 1", use=("finetune",)))
+
+
+def test_a_claim_about_nothing_judged_is_exit_2_before_anything_runs(tmp_path: Path) -> None:
+    words = ["compare", "--check", "scratch.linear@5 > 1", "labels_per_class=[5]", "probe.use=[linear]"]
+    done = CliRunner().invoke(app, [*words, f"hydra.run.dir={tmp_path / 'run'}"])
+    assert done.exit_code == 2
+    assert "scratch is judged by finetune @ 5" in done.output
+    assert not (tmp_path / "run").exists()
 
 
 def test_parse_normalises_amounts_and_knows_variants() -> None:

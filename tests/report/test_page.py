@@ -154,7 +154,7 @@ def test_failed_and_missing_parts_are_shown(report_of: Reports, no_figures: None
         {"arm": "simclr", "seed": 9, "stage": "pretrain", "error": "worker died"}]})  # fmt: skip
     out = page.render(report)
     section = out[out.index('<section id="failed">') : out.index('<section id="commands">')]
-    for text in ("loss is nan at step 41", "worker died", "missing", "DCGAN, seed 2"):
+    for text in ("loss is nan at step 41", "worker died", "SimCLR, seed 9", "DCGAN, seed 2"):
         assert text in section
     assert "loss is nan at step 41" in markdown.render(report)
 

@@ -1,5 +1,7 @@
 """What may be said, by number of seeds and by what happened."""
 
+import itertools
+import json
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -8,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gssl.report import verdict, words
+from gssl.report import judging, markdown, page, verdict, words
 from gssl.report.collect import read_runs
 from gssl.report.document import build
 
@@ -110,7 +112,7 @@ def test_failed_runs_are_counted_and_said(report_of: Reports) -> None:
     failed = report["failed"][0]
     assert (failed["arm"], failed["seed"], failed["state"]) == ("dcgan", 2, "failed")
     assert "loss is nan at step 41" in failed["error"]
-    assert report["missing"] == [{"arm": "dcgan", "seed": 2}]
+    assert report["missing"] == []  # it failed: said once
     assert "1 run of DCGAN did not finish" in said(report)
     assert "two to three seeds" in report["verdict"]["headline"]
     assert any("DCGAN seed 2" in text for text in report["limitations"])
@@ -147,8 +149,6 @@ def test_scratch_is_judged_by_fine_tuning(report_of: Reports) -> None:
 
 
 def test_unequal_compute_norm_and_data_are_said(fake: ModuleType, tmp_path: Path) -> None:
-    import json
-
     paths = fake.make(tmp_path, seeds=2, arms=("simclr", "dcgan", "random"))
     for path in tmp_path.iterdir():
         result = json.loads((path / "result.json").read_text())
@@ -171,6 +171,119 @@ def test_a_planned_seed_that_never_ran_is_missing(fake: ModuleType, tmp_path: Pa
     for seeds in (2, [0, 1]):  # both ways of writing them
         report = build(read_runs(paths), fake.plan(1, ("random", "pixels")) | {"seeds": seeds})
         assert report["missing"] == [{"arm": "random", "seed": 1}, {"arm": "pixels", "seed": 1}]
+
+
+def test_an_arm_without_figures_is_not_said_to_have_some(report_of: Reports) -> None:
+    cautions = report_of(2, fail=[("dcgan", 0), ("dcgan", 1)])["verdict"]["cautions"]
+    assert "2 runs of DCGAN did not finish; it has no figures." in cautions
+    assert "0 seeds" not in " ".join(cautions)
+
+
+def test_a_failed_part_is_listed_once(fake: ModuleType, tmp_path: Path) -> None:
+    """As `compare` leaves it: pretraining failed, and the transfer run that waited for it holds part.json only."""
+    arms = ("simclr", "random")
+    paths = fake.make(tmp_path, seeds=2, arms=arms, fail=[("simclr", 1)])
+    waiting = tmp_path / "waiting"
+    fake.part(waiting, "simclr", 1, "transfer", "gssl transfer", [tmp_path / "simclr-1"])
+    (waiting / ".lock").touch()
+    fake.part(tmp_path / "queued", "random", 2, "transfer", "gssl transfer")
+    paths += [waiting, tmp_path / "queued"]
+    lost = [{"arm": "simclr", "seed": 1, "stage": "pretrain", "error": "FloatingPointError: loss is nan at step 41"}]
+    lost += [{"arm": "simclr", "seed": 1, "stage": "transfer", "error": "its pretraining failed"}]
+    report = build(read_runs(paths), fake.plan(4, arms, failed=lost))
+    found = {(f["arm"], f["seed"], f["stage"]): (f["state"], f["error"]) for f in report["failed"]}
+    assert len(found) == len(report["failed"]) == 3
+    assert found["simclr", 1, "pretrain"][0] == "failed"
+    assert found["simclr", 1, "transfer"] == ("missing", "its pretraining failed")
+    assert found["random", 2, "transfer"] == ("missing", None)
+    assert report["missing"] == [{"arm": a, "seed": s} for a, s in (("simclr", 2), ("simclr", 3), ("random", 3))]
+    text = markdown.render(report)
+    assert text.count("simclr, seed 1, transfer: missing (its pretraining failed)") == 1
+    assert text.count("random, seed 2") == 1
+    assert "random features, seed 2" not in text
+    assert any(
+        "SimCLR seed 1, SimCLR seed 2, SimCLR seed 3, random features seed 2" in t for t in report["limitations"]
+    )
+
+
+def test_a_killed_worker_failed(fake: ModuleType, tmp_path: Path) -> None:
+    fake.status(tmp_path / "run", "transfer", "running")
+    fake.part(tmp_path / "run", "random", 0, "transfer", "gssl transfer")
+    lost = [{"arm": "random", "seed": 0, "stage": "transfer", "error": "killed"}]
+    failed = build(read_runs([tmp_path / "run"]), fake.plan(1, ("random",), failed=lost))["failed"]
+    assert [(f["state"], f["error"]) for f in failed] == [("failed", "killed")]
+
+
+def test_what_a_probe_chose_and_how_long_training_took(fake: ModuleType, tmp_path: Path) -> None:
+    paths = fake.make(tmp_path, seeds=1, arms=("simclr", "random"))
+    for path in tmp_path.iterdir():
+        result = json.loads((path / "result.json").read_text())
+        result["spent"]["seconds"] = 0.3
+        (path / "result.json").write_text(json.dumps(result))
+    said = " ".join(build(read_runs(paths), fake.plan(1, ("simclr", "random")))["limitations"])
+    assert "Pretraining took less than a second per run" in said
+    assert "settings chosen by folds of the labels a probe was given" in said
+    assert "validation images" not in said
+
+
+Amounts = dict[str, tuple[int | None, ...]]
+
+
+@pytest.mark.parametrize(
+    ("probes", "amounts", "expected"),
+    [
+        ({}, {}, ("linear", "10")),
+        ({"random": ["knn"]}, {}, ("knn", "10")),
+        ({"simclr": ["finetune", "knn"], "random": ["finetune", "knn"]}, {}, ("finetune", "10")),
+        ({}, {"random": (100, 1, None)}, ("linear", "1")),
+        ({}, {"simclr": (10, 100), "random": (100, None)}, ("linear", "100")),
+        ({}, {"simclr": (10, None), "random": (1, None)}, ("linear", "all")),
+        ({}, {"scratch": (100, None)}, ("linear", "100")),
+    ],
+)
+def test_without_a_plan_a_rule_over_what_the_arms_share_decides(
+    fake: ModuleType, tmp_path: Path, probes: dict[str, list[str]], amounts: Amounts, expected: tuple[str, str]
+) -> None:
+    paths = []
+    for arm in ("simclr", "random", "scratch"):
+        source = fake.pretrain(tmp_path, arm, 0) if arm == "simclr" else None
+        given = {"probes": probes.get(arm), "amounts": amounts.get(arm, fake.AMOUNTS)}
+        paths.append(fake.transfer(tmp_path, arm, 0, source, **given))
+    report = build(read_runs(paths), {})
+    primary = report["primary"]
+    assert (primary["probe"], primary["amount"], primary["fixed_by"]) == (*expected, "rule")
+    assert report["differences"][0]["mean"] is not None
+    assert any("a rule over the names of arms, probes and amounts" in t for t in report["limitations"])
+
+
+def test_shares_stand_in_order() -> None:
+    rows = [(arm, "linear", k) for arm in ("a", "b") for k in ("all", "10%", "5%")]
+    assert judging.shared(rows) == ("linear", "5%")
+    assert judging.shared([]) == ("linear", "10")
+    assert judging.shared([("scratch", "finetune", "5")]) == ("finetune", "5")
+
+
+def test_a_plan_by_knn_reads_right(fake: ModuleType, tmp_path: Path) -> None:
+    arms = ("simclr", "scratch", "random", "pixels")
+    paths = []
+    for seed, arm in itertools.product((0, 1), arms):
+        source = fake.pretrain(tmp_path, arm, seed) if arm == "simclr" else None
+        paths.append(fake.transfer(tmp_path, arm, seed, source, probes=None if arm == "scratch" else ["knn"]))
+    report = build(read_runs(paths), fake.plan(2, arms, probe="knn", pairs=[["simclr", "random"]]))
+    assert (report["primary"]["probe"], report["primary"]["fixed_by"]) == ("knn", "plan")
+    assert "SimCLR is ahead of random features" in report["verdict"]["headline"]
+    told = [said(report), markdown.render(report), page.render(report), *report["limitations"]]
+    assert not any("linear" in text.replace("linear-gradient", "") for text in told if not text.startswith("<!"))
+    assert "The judge is kNN on frozen features (scratch: fine-tuning)" in " ".join(report["limitations"])
+    assert "fixed by the plan before any score was read" in told[2]
+
+
+def test_pixels_are_no_control_of_fine_tuning(fake: ModuleType, tmp_path: Path) -> None:
+    source = fake.pretrain(tmp_path, "simclr", 0)
+    paths = [fake.transfer(tmp_path, "simclr", 0, source, probes=["finetune"]), fake.transfer(tmp_path, "scratch", 0)]
+    report = build(read_runs(paths), fake.plan(1, ("simclr", "scratch", "pixels"), probe="finetune"))
+    assert report["primary"]["pairs"] == [["simclr", "scratch"]]
+    assert "The judge is fine-tuning" in " ".join(report["limitations"])
 
 
 def test_nothing_finished_is_said_and_not_raised(fake: ModuleType, tmp_path: Path) -> None:
