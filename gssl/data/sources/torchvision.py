@@ -58,8 +58,15 @@ def read(cfg: schema.Data, progress: bool = False) -> Source:
     root = Path(cfg.root or os.environ.get("GSSL_DATA") or "~/.cache/gssl/datasets").expanduser()
     names = [os.path.normpath(f"{kind.folder}/{name}") for name in kind.files]
     if not all((root / name).is_file() for name in names):
-        for keywords in kind.parts.values():
-            _open(cfg.name, root, keywords, progress)  # downloads what is missing, or says what to do
+        made = [folder for folder in (root, *root.parents) if not folder.exists()]
+        try:
+            for keywords in kind.parts.values():
+                _open(cfg.name, root, keywords, progress)  # downloads what is missing, or says what to do
+        except UsageError:
+            for folder in made:  # a failed download leaves empty folders
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
+            raise
     key = cache.entry_key(cfg.name, *cache.contents(root, names), cfg.size)
     need = sum((root / name).stat().st_size for name in names)
 
