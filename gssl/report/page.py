@@ -208,6 +208,6 @@ def _flat(tree: Any, prefix: str = "") -> list[tuple[str, str]]:
 
 
 def _loads(report: dict[str, Any]) -> dict[str, int]:
-    """Transfer runs with a load report, and how many of them had keys missing or unexpected."""
-    told = [r["load_report"] for r in report["provenance"]["runs"] if r["load_report"]]
+    """Runs that were filled from weights, and how many of them had keys missing or unexpected."""
+    told = [r["load_report"] for r in report["provenance"]["runs"] if (r["load_report"] or {}).get("loaded")]
     return {"runs": len(told), "partial": sum(bool(t.get("missing") or t.get("unexpected")) for t in told)}

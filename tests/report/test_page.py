@@ -227,3 +227,10 @@ def test_the_room_never_imports_torch_and_claims_need_no_plots() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_only_networks_that_were_filled_are_counted():
+    """Random networks and pixels have a load report too: an empty one."""
+    reports = [{"loaded": 0, "missing": [], "unexpected": []}, {"loaded": 3, "missing": ["a"], "unexpected": []}, None]
+    document = {"provenance": {"runs": [{"load_report": r} for r in reports]}}
+    assert page._loads(document) == {"runs": 1, "partial": 1}
