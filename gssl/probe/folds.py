@@ -5,7 +5,8 @@ import numpy as np
 from gssl.data import Draws
 
 # Labels in the rarest class from which one split is steady enough. With 10 its validation part would be one image
-# per class, and λ a matter of luck: on mnist5k that cost SimCLR's features 7 points at 10 labels per class.
+# per class, and λ a matter of luck: on mnist5k that cost SimCLR's features 7 points at 10 labels per class (seen on
+# its test images).
 LEAST_FOR_SPLIT = 50
 MOST_FOLDS = 5
 HELD_OUT = 0.1  # share of each class in the one split
