@@ -3,6 +3,8 @@
 A method is an `nn.Module` that owns its networks and losses and knows how to make one update. The engine owns
 time, the data room owns randomness.
 
+    from gssl.config import ssl as schema          # the method's keys: gssl/config/ssl.py or gan.py
+
     class Shifted(nn.Module):                      # a toy: which way was the image moved?
         needs = ("view0",)                         # tensors of the batch, by name; see `gssl.engine.feed`
 
@@ -28,8 +30,9 @@ time, the data room owns randomness.
 `gssl.ssl.simclr`, `gssl.ssl.supervised` and `gssl.gan.dcgan` (two optimisers, an average) are the templates to copy.
 
 Optional: `sample(z)` (a generator's images in [0, 1]), `latent` (dimension of z), `generator` and `ema` (exported
-beside the backbone), `exported()` (the network to export, where it is not `backbone`), `period` (steps until the same
-work comes again, so that FLOPs are counted over all of it).
+beside the backbone), `exported()` (the network to export, where it is not `backbone`: a teacher), `period` (steps until
+the same work comes again, so that FLOPs are counted over all of it), `reconstruct(images, step)` (what a generative
+method makes of images: a list of columns for a picture, each (B, 3, S, S) in [0, 1]).
 """
 
 from collections.abc import Callable, Iterable
@@ -48,6 +51,8 @@ LossFn = Callable[[Batch], dict[str, Tensor]]
 class Optimizer(Protocol):
     """One optimiser: `minimize` computes the loss on a batch (in micro-batches), goes back and steps."""
 
+    progress: float  # share of the budget that is spent, in [0, 1]: what a method's own schedules may depend on
+
     def minimize(self, loss: LossFn, batch: Batch) -> dict[str, Tensor]:
         """Step on `loss(batch)["loss"]`; returns the detached means of everything the loss returned."""
 
@@ -64,6 +69,14 @@ class Draws(Protocol):
     ) -> Tensor: ...
 
 
+class MakeOptimizer(Protocol):
+    """Makes one optimiser; `steady` are those of `params` whose learning rate does not fall."""
+
+    def __call__(
+        self, params: Iterable[nn.Parameter], cfg: schema.Optim, steady: Iterable[nn.Parameter] = ()
+    ) -> Optimizer: ...
+
+
 @dataclass(frozen=True)
 class Context:
     """What the engine hands to a method when it is built."""
@@ -73,7 +86,7 @@ class Context:
     size: int  # side of the images in pixels
     channels: int  # of the stored images: 1 (grey) or 3
     classes: int  # number of classes; 0 where there are no labels
-    optimizer: Callable[[Iterable[nn.Parameter], schema.Optim], Optimizer]
+    optimizer: "MakeOptimizer"
 
 
 class Method(Protocol):

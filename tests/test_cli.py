@@ -176,11 +176,11 @@ def test_completion_in_bash(tmp_path):
         eval "$(_GSSL_COMPLETE=source_bash {program})"
         try() {{ COMP_WORDS=(gssl "$@"); COMP_CWORD=$#; _gssl_completion {program}
                  echo "${{COMPREPLY[*]}}"; }}
-        try pretr; try pretrain-ssl ssl = su; try pretrain-ssl ssl =; try pretrain-ssl --dr
+        try pretr; try pretrain-ssl ssl = superv; try pretrain-ssl ssl = sim; try pretrain-ssl --dr
     """
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=env, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["pretrain-ssl", "supervised", "simclr supervised", "--dry-run"]
+    assert done.stdout.splitlines() == ["pretrain-ssl", "supervised", "simclr simmim simsiam", "--dry-run"]
 
 
 # ── commands that use a finished run ─────────────────────────────────────────────────────────────

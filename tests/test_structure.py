@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from omegaconf import MISSING, OmegaConf
 
-from gssl.config import registry, schema
+from gssl.config import gan, registry, schema, ssl
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "gssl"
@@ -112,7 +112,7 @@ def test_other_names_are_there_too():
 
 
 def test_values_live_in_conf_and_never_in_a_schema():
-    classes = [value for value in vars(schema).values() if isinstance(value, type) and is_dataclass(value)]
+    classes = [value for room in (schema, ssl, gan) for value in vars(room).values() if isinstance(value, type) and is_dataclass(value)]
     assert len(classes) > 10
     for cls in classes:
         for field in fields(cls):

@@ -1,38 +1,71 @@
 """`gssl pretrain-ssl`: train a backbone without labels; measured by kNN on the validation split."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from gssl.commands.pictures import ROWS, save_columns
 from gssl.commands.training import Evaluator, train
 from gssl.config import schema
-from gssl.data import Draws, Splits
+from gssl.data import Draws, Splits, centre, sequential
+from gssl.engine import source
 from gssl.engine.run import Run
+from gssl.metrics.collapse import Watch
+from gssl.metrics.geometry import geometry
+from gssl.nets.norms import recompute_batch_norm
 from gssl.probe.features import extract
 from gssl.probe.knn import Knn
 
+BATCH = 256
+RECOMPUTE = 512  # images whose batch statistics the evaluated copy carries
+GEOMETRY = 1000  # images: singular values cost n · d²
 
-def main(cfg: schema.PretrainSSL, run_dir: Path, *, dry_run: bool = False) -> float | None:
+
+def main(cfg: schema.PretrainSSL, run_dir: Path, *, dry_run: bool = False) -> float | str | None:
     """Train `cfg.ssl`; the objective is kNN accuracy on validation images (None without labels)."""
 
     def evaluator(method: Any, splits: Splits, draws: Draws, run: Run, device: torch.device) -> Evaluator:
-        few = [
-            part.subset(np.sort(draws.permutation(f"eval/{name}", 0, len(part))[: cfg.eval.images]))
-            for name, part in (("train", splits.train), ("val", splits.val))
-        ]
+        def some(name: str, count: int) -> Any:
+            part = splits.train if name == "train" else splits.val
+            return part.subset(np.sort(draws.permutation(f"eval/{name}", 0, len(part))[:count]))
+
+        train_part, val_part = some("train", cfg.eval.images), some("val", cfg.eval.images)
+        size, labelled = cfg.data.size, len(splits.classes) >= 2
+        statistics = splits.pretrain.subset(draws.permutation("recompute", 0, len(splits.pretrain))[:RECOMPUTE])
 
         def evaluate(step: int) -> dict[str, float]:
-            if len(splits.classes) < 2:
-                return {}
-            fit, held = (extract(method.backbone, part, cfg.data.size, 256, device) for part in few)
-            fitted = Knn(cfg.eval.knn).fit(fit, few[0].labels, len(splits.classes), cfg.seed)
-            return {"val_knn": float(np.mean(fitted.predict(held) == few[1].labels))}
+            # what would be exported now, on whole centre crops: the training's own batch statistics are of views
+            network = copy.deepcopy(source.exported(method))
+            recompute_batch_norm(network, (centre(b["image"], size, b.get("extent")) for b in
+                                           sequential(statistics, BATCH, device)))  # fmt: skip
+            held = extract(network, val_part, size, BATCH, device)
+            found = {f"feature_{key}": value for key, value in geometry(held[:GEOMETRY]).items() if key != "epsilon"}
+            if labelled:
+                fitted = Knn(cfg.eval.knn).fit(
+                    extract(network, train_part, size, BATCH, device), train_part.labels, len(splits.classes), cfg.seed
+                )
+                found["val_knn"] = float(np.mean(fitted.predict(held) == val_part.labels))
+            if hasattr(method, "reconstruct") and not dry_run:
+                few = next(iter(sequential(val_part.subset(np.arange(min(ROWS, len(val_part)))), ROWS, device)))
+                columns = method.reconstruct(centre(few["image"], size, few.get("extent")), step)
+                save_columns(columns, run.path / "samples" / f"step-{step:08d}.png")
+            return found
 
         return evaluate
 
-    def finish(method: Any, run: Run, final: dict[str, float]) -> dict[str, Any]:
-        return {"objective": {"name": "val_knn", "value": final.get("val_knn"), "direction": "max"}}
+    def watch(splits: Splits) -> Watch:
+        labels = splits.val.labels
+        most = np.bincount(labels[labels >= 0]).max() / len(labels) if np.any(labels >= 0) else 1.0
+        return Watch(float(most), min(cfg.eval.images, len(labels)))
 
-    return train("pretrain-ssl", cfg, "ssl", run_dir, evaluator, finish, dry_run)
+    def finish(method: Any, run: Run, final: dict[str, float]) -> dict[str, Any]:
+        shown = {key: value for key, value in final.items() if key.startswith("feature_")}
+        return {
+            "objective": {"name": "val_knn", "value": final.get("val_knn"), "direction": "max"},
+            "features": shown,
+        }
+
+    return train("pretrain-ssl", cfg, "ssl", run_dir, evaluator, watch, finish, dry_run)

@@ -6,13 +6,14 @@ from typing import Any
 
 import torch
 
+from gssl.commands.pictures import inputs_of, save_views
 from gssl.config import registry, schema
 from gssl.data import Batches, Draws, Splits, centre, load_data, sequential
 from gssl.engine import source
 from gssl.engine.device import prepare
 from gssl.engine.dist import rank, world
 from gssl.engine.feed import Feed
-from gssl.engine.loop import Trainer
+from gssl.engine.loop import Trainer, Watch
 from gssl.engine.progress import say
 from gssl.engine.run import Run
 from gssl.errors import UsageError
@@ -21,6 +22,7 @@ from gssl.method import Context
 RECOMPUTE = 2048  # images whose batch statistics the exported backbone carries
 
 Evaluator = Callable[[int], dict[str, float]]
+MakeWatch = Callable[[Splits], Watch]
 MakeEvaluator = Callable[[Any, Splits, Draws, Run, torch.device], Evaluator]
 Finish = Callable[[Any, Run, dict[str, Any]], dict[str, Any]]
 
@@ -31,13 +33,14 @@ def train(
     family: str,
     run_dir: Path,
     make_evaluator: MakeEvaluator,
+    make_watch: MakeWatch,
     finish: Finish,
     dry_run: bool,
-) -> float | None:
+) -> float | str | None:
     """Train the method `cfg.<family>` in `run_dir`; returns the validation objective.
 
-    `make_evaluator` gives the function that measures during training, `finish` the method's part of result.json
-    out of the last measurement.
+    `make_evaluator` gives the function that measures during training, `make_watch` the one that raises alarms, `finish`
+    the method's part of result.json out of the last measurement.
     """
     method_cfg = getattr(cfg, family)
     entry = registry.FAMILIES[family][method_cfg.name]
@@ -84,9 +87,12 @@ def train(
         method.train()
         evaluate = make_evaluator(method, splits, draws, run, device)
         if dry_run:
-            trainer.dry(method, feed)
+            batch = feed(0)
+            with inputs_of(method.backbone) as seen:
+                trainer.dry(method, batch)
             evaluate(0)
-            return None
+            columns = save_views(batches(0), batch, seen, run_dir / "views.png", cfg.data.size)
+            return f"the configuration builds and one batch went through\nviews.png: {', '.join(columns)}"
         done = trainer.fit(
             method,
             feed,
@@ -95,6 +101,7 @@ def train(
             title=f"{method_cfg.name} seed {cfg.seed}",
             evaluate=evaluate,
             every=cfg.eval.every,
+            watch=make_watch(splits),
         )
         sample = images.subset(draws.permutation("recompute", 0, len(images))[:RECOMPUTE])
         plain = (centre(b["image"], cfg.data.size, b.get("extent")) for b in sequential(sample, 256, device))
@@ -106,7 +113,9 @@ def train(
             "seed": cfg.seed,
             "source": origin.record(),
             "load_report": load_report,
+            "labels_used": entry.labels,
             "spent": done["spent"],
+            "alarms": done["alarms"],
             "weights": {"backbone": weights},
             "data": splits.summary,
             "backbone": {**vars(kind), "size": size},

@@ -25,7 +25,7 @@ from gssl.probe.finetune import Classifier, predict_proba
 BATCH = 256
 
 
-def _described(run: Path, name: str, what: str) -> tuple[Path, dict[str, Any]]:
+def described(run: Path, name: str, what: str) -> tuple[Path, dict[str, Any]]:
     """The weights file `name` of a run and its description, hash checked. Raises UsageError."""
     if not run.is_dir():
         raise UsageError(f"{run}: no such run directory; `gssl runs list` shows what there is")
@@ -49,7 +49,7 @@ def _writable(out: Path, suffix: str) -> None:
 
 def sample(run: Path, n: int, out: Path, seed: int, device: str = "auto") -> dict[str, Any]:
     """Write a grid of `n` images of a GAN run's generator (its running average) to `out` (.png)."""
-    file, text = _described(run, "generator", "sample a finished `gssl train-gan` run")
+    file, text = described(run, "generator", "sample a finished `gssl train-gan` run")
     _writable(out, ".png")
     target = pick_device(device)
     network = Generator(text["latent"], text["width"], text["size"], channels=text["channels"])
@@ -70,7 +70,7 @@ def _folder(folder: Path, size: int) -> Images:
 
 def embed(run: Path, folder: Path, out: Path, device: str = "auto") -> dict[str, Any]:
     """Write features (n, d) float32 and paths of all images below `folder` to `out` (.npz)."""
-    _described(run, "backbone", "embed with a finished train-gan or pretrain-ssl run")
+    described(run, "backbone", "embed with a finished train-gan or pretrain-ssl run")
     _writable(out, ".npz")
     target = pick_device(device)
     origin = source.find(str(run))
@@ -87,7 +87,7 @@ def embed(run: Path, folder: Path, out: Path, device: str = "auto") -> dict[str,
 
 def predict(run: Path, folder: Path, out: Path, device: str = "auto") -> dict[str, Any]:
     """Write path, label and probability of every image below `folder` to `out` (.csv)."""
-    file, text = _described(run, "finetuned", "predict with a `gssl transfer probe.use=[finetune]` run")
+    file, text = described(run, "finetuned", "predict with a `gssl transfer probe.use=[finetune]` run")
     _writable(out, ".csv")
     target = pick_device(device)
     kind = {key: value for key, value in text["backbone"].items() if key != "size"}

@@ -189,9 +189,10 @@ def _logging_restored() -> Iterator[None]:
 def dry_run(command: str, overrides: Sequence[str], config_dir: str | None = None, also: Also | None = None) -> str:
     """Compose, build and run one batch in a directory that is removed. Returns what the command says.
 
+    Pictures that it made are kept: they move to where the run would have gone.
     Raises UsageError, Interrupted and JobError; the traceback of anything unforeseen goes to stderr.
     """
-    cfg, _, _ = check_all(command, overrides, False, config_dir, also)
+    cfg, whole, _ = check_all(command, overrides, False, config_dir, also)
     said = io.StringIO()
     main = registry.load(registry.COMMAND[command].where)
     with tempfile.TemporaryDirectory(prefix="gssl-dry-run-") as folder, _sigterm():
@@ -205,6 +206,14 @@ def dry_run(command: str, overrides: Sequence[str], config_dir: str | None = Non
         except Exception as e:
             traceback.print_exc()
             raise JobError(job.describe(e)) from e
+        target = Path(_directory(whole, "hydra.run.dir"))
+        kept = []
+        for picture in sorted(Path(folder).glob("*.png")):
+            target.mkdir(parents=True, exist_ok=True)
+            kept.append(job.short(Path(shutil.move(picture, target / picture.name)).absolute()))
+    if isinstance(message, str):
+        for path in kept:
+            message = message.replace(Path(path).name, path)
     parts = [said.getvalue().rstrip(), message if isinstance(message, str) else ""]
     return "\n".join(p for p in parts if p) or "the configuration builds and one batch went through"
 

@@ -23,12 +23,26 @@ from gssl.errors import UsageError
 # What changes neither the weights nor the numbers: it may differ when a run goes on. Where images lie is among it:
 # a run is tied to their content, as to that of the weights it starts from (`Run.bind`).
 FREE = {
-    "engine": ("resume", "progress", "tensorboard", "log_every", "checkpoint_every", "keep_checkpoints", "threads"),
+    "engine": (
+        "resume",
+        "progress",
+        "tensorboard",
+        "log_every",
+        "checkpoint_every",
+        "keep_checkpoints",
+        "threads",
+        "on_collapse",
+    ),
     "data": ("root", "pretrain", "train", "test", "labels", "workers"),
 }
 NAMED_WEIGHTS = ("random", "pixels", "torchvision")
 # What may be written without its group on the command line.
-SHORT = {"device": "engine.device", "precision": "engine.precision", "resume": "engine.resume"}
+SHORT = {
+    "device": "engine.device",
+    "precision": "engine.precision",
+    "resume": "engine.resume",
+    "on_collapse": "engine.on_collapse",
+}
 CONTROLS = ("scratch", "random", "pixels")  # arms of a comparison that are no method
 # What to give where a value is required and the type says too little.
 HINTS = {
@@ -207,6 +221,8 @@ def validate(command: str, cfg: DictConfig) -> Any:
     except OmegaConfBaseException as e:
         raise UsageError(first_line(e)) from e
     methods = method_schemas(root, plain)
+    for family in methods:
+        plain[family].pop("recipes", None)  # what `recipe=` may stand for, no values of this run
     known = leaves(root, methods)
     given = dict(_flatten(plain, known))
     for key, leaf in known.items():
@@ -280,12 +296,19 @@ def _cross(command: str, cfg: Any) -> None:
     if cfg.backbone.name.startswith("vit") and cfg.data.size % cfg.backbone.patch:
         size, patch = cfg.data.size, cfg.backbone.patch
         raise UsageError(f"backbone.patch: {patch} does not divide data.size {size}; choose one that does")
+    for family in families(type(cfg)):
+        _fits(family, getattr(cfg, family).name, cfg.backbone.name)
     if not (command == "compare" and cfg.runs):
         _source(command, cfg.data)
     if command in ("transfer", "compare"):
         _judging(cfg)
     if command == "compare":
         _arms(cfg, {*CONTROLS, *registry.SSL, *registry.GAN})
+
+
+def _fits(family: str, method: str, backbone: str) -> None:
+    if registry.FAMILIES[family][method].vit and not backbone.startswith("vit"):
+        raise UsageError(f"{family}={method} works on patches: set backbone=vit_micro or vit_tiny, not {backbone}")
 
 
 def _source(command: str, data: schema.Data) -> None:
@@ -321,6 +344,10 @@ def _arms(cfg: schema.Compare, known: set[str]) -> None:
         if arm not in known:
             raise unknown("arms: no arm", arm, known)
     _unique("arms", cfg.arms)
+    for family, methods in registry.FAMILIES.items():
+        for arm in cfg.arms:
+            if arm in methods:
+                _fits(family, arm, cfg.backbone.name)
     for arm in cfg.overrides:
         if arm not in known:  # a known arm that does not take part is fine: presets bring overrides for several
             raise unknown("overrides: no arm", arm, known)

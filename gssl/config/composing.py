@@ -104,7 +104,7 @@ def _options(group: str) -> list[str]:
 
 
 def _rewritten(command: str, overrides: Sequence[str]) -> list[str]:
-    """`experiment=smoke` means this command's smoke; `device=cpu` means engine.device=cpu."""
+    """`experiment=smoke` means this command's smoke; `device=cpu` engine.device=cpu; `recipe=` its overrides."""
     mine = config_name(command)
     free = [key for key, leaf in check.leaves(registry.COMMAND[command].schema).items() if leaf.free]
     out = []
@@ -114,6 +114,8 @@ def _rewritten(command: str, overrides: Sequence[str]) -> list[str]:
             key = f"++{key}"
         if equals and key in check.SHORT:
             key = check.SHORT[key]
+        if re.match(r"[+~]*(ssl|gan)\.recipes\b", key):
+            raise UsageError(f"'{text}': recipes are written in the method's YAML; choose one by recipe=NAME")
         if equals and key.lstrip("+") == "experiment":
             own = _options(f"experiment/{mine}")
             names = [f"{mine}/{name}" if name in own else name for name in value.split(",")]
@@ -123,7 +125,30 @@ def _rewritten(command: str, overrides: Sequence[str]) -> list[str]:
                 raise check.unknown(f"experiment: {command} has no preset", bad[0], known)
             value = ",".join(names)
         out.append(f"{key}{equals}{value}")
-    return out
+    return _with_recipe(command, out)
+
+
+def _with_recipe(command: str, texts: list[str]) -> list[str]:
+    """`recipe=cifar` stands for the overrides in the method's YAML, before the others, so that those win."""
+    wanted = [text.partition("=")[2] for text in texts if re.match(r"\+*recipe=", text)]
+    rest = [text for text in texts if not re.match(r"\+*recipe=", text)]
+    if not wanted:
+        return texts
+    family = next((name for name in check.families(registry.COMMAND[command].schema)), None)
+    if family is None:
+        raise UsageError(f"recipe: {command} has no method of its own; it goes with pretrain-ssl and train-gan")
+    chosen = [text for text in rest if text.startswith(f"{family}=")]
+    if "," in wanted[-1] or any("," in text for text in chosen):
+        raise UsageError(f"recipe: one recipe of one method at a time; start a sweep for each {family}=")
+    node = OmegaConf.select(_composed(command, chosen[-1:]), family)
+    recipes = OmegaConf.to_container(node.get("recipes") or OmegaConf.create())
+    assert isinstance(recipes, dict)
+    if wanted[-1] == "short":  # what the YAML itself holds
+        return rest
+    if wanted[-1] not in recipes:
+        raise check.unknown(f"recipe: {node.name} has no", wanted[-1], ["short", *map(str, recipes)])
+    own = {text.partition("=")[0] for text in rest}
+    return [text for text in recipes[wanted[-1]] if text.partition("=")[0] not in own] + rest
 
 
 def _exists(group: str, name: str) -> bool:
@@ -177,7 +202,9 @@ def _check_arms(cfg: Any) -> None:
                 command, first = name, f"{family}={arm}"
         probe = [t for t in texts if t.startswith("probe.")]
         try:
-            _validated(command, _composed(command, [first, *(t for t in texts if t not in probe)]))
+            _validated(
+                command, _composed(command, _with_recipe(command, [first, *(t for t in texts if t not in probe)]))
+            )
             _validated("transfer", _composed("transfer", ["weights=random", *probe]))
         except UsageError as e:
             raise UsageError(f"overrides.{arm}: {e}") from e

@@ -6,29 +6,52 @@ A new SSL or GAN method is one file in its room, one YAML in `conf/`, one schema
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from gssl.config import schema
+from gssl.config import gan, schema, ssl
 
 
 class Entry(NamedTuple):
-    """Where a class is (`module:Class`) and the schema of its configuration."""
+    """Where a class is (`module:Class`), the schema of its configuration, and what a command line must know of it."""
 
     where: str
     schema: type
+    labels: bool = False  # reads them: an upper reference in every report, never ranked
+    vit: bool = False  # works on patches: needs a ViT as its backbone
 
 
 SSL: dict[str, Entry] = {
-    "simclr": Entry("gssl.ssl.simclr:SimCLR", schema.SimCLR),
-    "supervised": Entry("gssl.ssl.supervised:Supervised", schema.Supervised),
+    "simclr": Entry("gssl.ssl.simclr:SimCLR", ssl.SimCLR),
+    "byol": Entry("gssl.ssl.byol:BYOL", ssl.BYOL),
+    "simsiam": Entry("gssl.ssl.simsiam:SimSiam", ssl.SimSiam),
+    "dino": Entry("gssl.ssl.dino:DINO", ssl.DINO),
+    "moco": Entry("gssl.ssl.moco:MoCo", ssl.MoCo),
+    "nnclr": Entry("gssl.ssl.nnclr:NNCLR", ssl.NNCLR),
+    "swav": Entry("gssl.ssl.swav:SwAV", ssl.SwAV),
+    "supcon": Entry("gssl.ssl.supcon:SupCon", ssl.SupCon, labels=True),
+    "supervised": Entry("gssl.ssl.supervised:Supervised", ssl.Supervised, labels=True),
+    "barlow_twins": Entry("gssl.ssl.barlow_twins:BarlowTwins", ssl.BarlowTwins),
+    "vicreg": Entry("gssl.ssl.vicreg:VICReg", ssl.VICReg),
+    "lejepa": Entry("gssl.ssl.lejepa:LeJEPA", ssl.LeJEPA),
+    "rotation": Entry("gssl.ssl.rotation:Rotation", ssl.Rotation),
+    "jigsaw": Entry("gssl.ssl.jigsaw:Jigsaw", ssl.Jigsaw),
+    "relative_location": Entry("gssl.ssl.relative_location:RelativeLocation", ssl.RelativeLocation),
+    "mae": Entry("gssl.ssl.mae:MAE", ssl.MAE, vit=True),
+    "simmim": Entry("gssl.ssl.simmim:SimMIM", ssl.SimMIM),
+    "ijepa": Entry("gssl.ssl.ijepa:IJEPA", ssl.IJEPA, vit=True),
+    "colorization": Entry("gssl.ssl.colorization:Colorization", ssl.Colorization),
+    "denoising": Entry("gssl.ssl.denoising:Denoising", ssl.Denoising),
+    "inpainting": Entry("gssl.ssl.inpainting:Inpainting", ssl.Inpainting),
+    "vae": Entry("gssl.ssl.vae:VAE", ssl.VAE),
 }
 
 GAN: dict[str, Entry] = {
-    "dcgan": Entry("gssl.gan.dcgan:DCGAN", schema.DCGAN),
+    "dcgan": Entry("gssl.gan.dcgan:DCGAN", gan.DCGAN),
 }
 
 BACKBONE: dict[str, str] = {
     "convnet": "gssl.nets.convnet:ConvNet",
     "resnet18": "gssl.nets.resnet:ResNet",
     "resnet50": "gssl.nets.resnet:ResNet",
+    "vit_micro": "gssl.nets.vit:ViT",
     "vit_tiny": "gssl.nets.vit:ViT",
 }
 

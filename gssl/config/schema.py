@@ -55,6 +55,8 @@ class Views:
     solarize: float = number(min=0, max=1)  # probability; inverts values above one half
     cutout: float = number(min=0, max=1)  # probability
     cutout_size: float = number(min=0, max=1)  # side of the erased square as a share of the image's side
+    second_blur: float | None = number(min=0, max=1)  # blur of every second view (BYOL's asymmetry); null: as blur
+    second_solarize: float | None = number(min=0, max=1)  # null: as solarize
 
 
 @dataclass
@@ -81,7 +83,7 @@ class Data:
 class Backbone:
     """The network that is shared by both worlds: SSL encoder and discriminator trunk."""
 
-    name: str = choice("convnet", "resnet18", "resnet50", "vit_tiny")
+    name: str = choice("convnet", "resnet18", "resnet50", "vit_micro", "vit_tiny")
     norm: str = choice("batch", "group", "none")
     width: int = number(min=1)  # channels of the first stage (ViT: embedding dimension)
     patch: int = number(min=1)  # ViT: side of a patch in pixels; unused elsewhere
@@ -103,10 +105,10 @@ class Budget:
 class Optim:
     """An optimiser and its schedule over progress in [0, 1]."""
 
-    name: str = choice("sgd", "adam", "adamw")
+    name: str = choice("sgd", "lars", "adam", "adamw")
     lr: float = number(above=0)
     weight_decay: float = number(min=0)
-    momentum: float = number(min=0, max=1)  # SGD
+    momentum: float = number(min=0, max=1)  # SGD, LARS
     betas: list[float] = numbers(min=0, below=1, length=2)  # Adam, AdamW
     warmup: float = number(min=0, max=1)  # share of the budget with linearly rising lr
     schedule: str = choice("cosine", "linear", "constant")
@@ -121,6 +123,7 @@ class Engine:
     precision: str = choice("fp32", "bf16", "fp16")
     accumulate: int = number(min=1)  # micro-batches per update
     threads: int = number(min=0)  # CPU threads; 0: one per core
+    on_collapse: str = choice("warn", "stop")  # what follows when the features lose their spread
     log_every: int = number(min=1)  # steps
     checkpoint_every: int = number(min=1)  # steps
     keep_checkpoints: int = number(min=1)
@@ -144,45 +147,6 @@ class Eval:
     every: int | None = number(min=1)  # steps; null: only at the end
     images: int = number(min=2)  # at most so many images of each side
     knn: Knn = MISSING  # pretrain-ssl's measure
-
-
-# ── methods ──────────────────────────────────────────────────────────────────────────────────────
-
-
-@dataclass
-class SimCLR:
-    """See conf/ssl/simclr.yaml."""
-
-    name: str = MISSING
-    batch_size: int = number(min=2)
-    temperature: float = number(above=0)
-    head: list[int] = numbers(min=1, least=1)  # the projection head's sizes after the backbone's dimension
-    optim: Optim = MISSING
-
-
-@dataclass
-class Supervised:
-    """See conf/ssl/supervised.yaml."""
-
-    name: str = MISSING
-    batch_size: int = number(min=2)
-    label_smoothing: float = number(min=0, max=1)
-    optim: Optim = MISSING
-
-
-@dataclass
-class DCGAN:
-    """See conf/gan/dcgan.yaml."""
-
-    name: str = MISSING
-    batch_size: int = number(min=2)
-    loss: str = choice("non_saturating")
-    latent: int = number(min=1)  # dimension of z
-    width: int = number(min=1)  # channels of the generator's last block
-    n_dis: int = number(min=1)  # discriminator updates per generator update
-    ema: float = number(min=0, max=1)  # decay of the generator's running average, per step
-    optim_g: Optim = MISSING
-    optim_d: Optim = MISSING
 
 
 # ── probes ───────────────────────────────────────────────────────────────────────────────────────
@@ -282,7 +246,7 @@ class Compare:
     fractions: list[float] = numbers(above=0, max=1)
     draws: int = number(min=1)
     draws_one_shot: int = number(min=1)
-    supervised_budget: float = number(above=0, max=1)  # share of the budget that `supervised` needs
+    supervised_budget: float = number(above=0, max=1)  # share of the budget for arms that read labels
     data: Data = MISSING
     backbone: Backbone = MISSING
     probe: Probes = MISSING

@@ -3,6 +3,7 @@
 | name | tensor |
 |---|---|
 | `view0`, `view1`, … | random views by the data's view policy, (B, 3, S, S) in [0, 1] |
+| `crop0`, `crop1`, … | the policy's random crops with rotation and flip, colours untouched |
 | `real` | centre crop, flipped where the policy flips, (B, 3, S, S) in [0, 1] |
 | `label` | class of each image, (B,) int64; the data must be labelled throughout |
 """
@@ -18,7 +19,7 @@ from gssl.data import Batches, Draws, Images, RandomViews
 from gssl.errors import UsageError
 from gssl.method import Batch
 
-KNOWN = "view0, view1, …, real, label"
+KNOWN = "view0, view1, …, crop0, …, real, label"
 
 
 class Feed:
@@ -27,17 +28,22 @@ class Feed:
     def __init__(self, batches: Batches, images: Images, needs: Sequence[str], cfg: schema.Data, draws: Draws) -> None:
         self.batches, self.needs = batches, tuple(needs)
         for name in needs:
-            if not re.fullmatch(r"view\d+|real|label", name):
+            if not re.fullmatch(r"(view|crop)\d+|real|label", name):
                 raise UsageError(f"this method needs '{name}', which no batch of images carries (known: {KNOWN})")
         if "label" in needs and (not len(images.classes) or bool(np.any(images.labels < 0))):
             raise UsageError(
                 f"this method needs a label for every training image; data={cfg.name} has images without one"
             )
-        self.random = RandomViews(cfg.views, cfg.size, draws)
-        still = replace(
-            cfg.views, crop_scale=[1.0, 1.0], crop_ratio=[1.0, 1.0], rotate=0.0, jitter=0.0, grayscale=0.0,
-            blur=0.0, solarize=0.0, cutout=0.0,
-        )  # fmt: skip
+        views = cfg.views
+        second = replace(
+            views,
+            blur=views.blur if views.second_blur is None else views.second_blur,
+            solarize=views.solarize if views.second_solarize is None else views.second_solarize,
+        )
+        self.random = RandomViews(views, cfg.size, draws), RandomViews(second, cfg.size, draws)
+        placed = replace(views, jitter=0.0, grayscale=0.0, blur=0.0, solarize=0.0, cutout=0.0)
+        self.placed = RandomViews(placed, cfg.size, draws)
+        still = replace(placed, crop_scale=[1.0, 1.0], crop_ratio=[1.0, 1.0], rotate=0.0)
         self.still = RandomViews(still, cfg.size, draws)
 
     @property
@@ -55,5 +61,7 @@ class Feed:
             elif name == "real":
                 batch[name] = self.still(image, step, 0, extent)
             else:
-                batch[name] = self.random(image, step, int(name[4:]), extent)
+                number = int(name[4:])
+                make = self.placed if name.startswith("crop") else self.random[number % 2]
+                batch[name] = make(image, step, number, extent)
         return batch

@@ -28,8 +28,10 @@ from gssl.engine.optim import Optimizer
 from gssl.engine.progress import Meter, say
 from gssl.engine.run import Run, Timer
 from gssl.errors import Interrupted, JobError
+from gssl.method import Batch
 
 Evaluate = Callable[[int], dict[str, float]]
+Watch = Callable[[dict[str, Any]], list[str]]  # a logged entry → what is newly wrong with the run
 
 
 class Signals:
@@ -92,9 +94,18 @@ class Trainer:
         self.optimizers: list[Optimizer] = []
         self.spent: dict[str, Any] = {}
 
-    def optimizer(self, params: Iterable[nn.Parameter], cfg: schema.Optim) -> Optimizer:
+    def optimizer(
+        self, params: Iterable[nn.Parameter], cfg: schema.Optim, steady: Iterable[nn.Parameter] = ()
+    ) -> Optimizer:
         """The factory that methods get: the loop schedules and saves what it makes."""
-        made = Optimizer(params, cfg, device=self.device, precision=self.precision, accumulate=self.cfg.accumulate)
+        made = Optimizer(
+            params,
+            cfg,
+            device=self.device,
+            precision=self.precision,
+            accumulate=self.cfg.accumulate,
+            steady=steady,
+        )
         self.optimizers.append(made)
         return made
 
@@ -133,18 +144,28 @@ class Trainer:
 
     # ── the loop ─────────────────────────────────────────────────────────────────────────────────
 
-    def dry(self, method: Any, feed: Feed) -> dict[str, float]:
+    def dry(self, method: Any, batch: Batch) -> dict[str, float]:
         """One update on one batch; nothing is written."""
-        return self._numbers(self._checked(method, method.update(feed(0), 0)))
+        return self._numbers(self._checked(method, method.update(batch, 0)))
 
     def fit(
-        self, method: Any, feed: Feed, draws: Draws, *, images: int, title: str, evaluate: Evaluate, every: int | None
+        self,
+        method: Any,
+        feed: Feed,
+        draws: Draws,
+        *,
+        images: int,
+        title: str,
+        evaluate: Evaluate,
+        every: int | None,
+        watch: Watch,
     ) -> dict[str, Any]:
         """Train until the budget is spent; returns what was spent.
 
         `images` in the training split; `evaluate(step)` gives numbers for metrics.jsonl, called before the first
-        step, every `every` steps and at the end. Raises JobError where the loss is not finite (the last finite
-        checkpoint stays) and Interrupted on a signal, after saving.
+        step, every `every` steps and at the end. `watch` sees every logged entry. Raises JobError where the loss is not
+        finite (the last finite checkpoint stays) or `watch` found something and `engine.on_collapse` is stop, and
+        Interrupted on a signal, after saving.
         """
         reset_peak_memory(self.device)
         step, seconds, flops = self._restore(method)
@@ -156,8 +177,18 @@ class Trainer:
             clock.count(flops / period)
         board = self._tensorboard()
 
+        alarms = [entry for entry in self.run.entries() if "alarm" in entry]
+        for entry in self.run.entries():  # a resumed run remembers what was seen
+            watch(entry)
+        if alarms and self.cfg.on_collapse == "stop":
+            raise JobError(self._stopped(alarms[0]))
+
         def log(entry: dict[str, Any]) -> None:
             self.run.log(entry)
+            for reason in watch(entry):
+                alarms.append({"step": entry["step"], "alarm": reason})
+                self.run.log(alarms[-1])
+                say(f"alarm: {self.run.path}: step {entry['step']}: {reason}")
             if board:
                 for key, value in entry.items():
                     if isinstance(value, int | float) and key != "step":
@@ -205,6 +236,9 @@ class Trainer:
                     if saving or signals.code:
                         self._save(method, step, timer.seconds, flops)
                     timer.start()
+                if alarms and self.cfg.on_collapse == "stop":
+                    self._save(method, step, timer.seconds, flops)
+                    raise JobError(self._stopped(alarms[0]))
                 if signals.code and not ended:
                     raise Interrupted(signals.code)
             synchronize(self.device)
@@ -221,12 +255,17 @@ class Trainer:
             "images": step * feed.size,
             "epochs": step * feed.size / images,
             "seconds": round(timer.seconds, 3),
+            "cpu_seconds": round(timer.cpu, 3),
             "flops": per_step * step,
             "flops_per_step": per_step,
             "peak_memory_bytes": peak_memory(self.device),
             "images_per_second": round(step * feed.size / max(timer.seconds, 1e-9), 1),
         }
-        return {"spent": self.spent, "final": final}
+        return {"spent": self.spent, "final": final, "alarms": alarms}
+
+    @staticmethod
+    def _stopped(alarm: dict[str, Any]) -> str:
+        return f"stopped at step {alarm['step']}: {alarm['alarm']}; on_collapse=warn goes on all the same"
 
     @staticmethod
     def _checked(method: Any, out: Any) -> dict[str, torch.Tensor]:

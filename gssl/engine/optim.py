@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from gssl.config import schema
 from gssl.engine.device import Precision
+from gssl.engine.lars import LARS
 from gssl.method import Batch, LossFn
 
 
@@ -23,8 +24,11 @@ def lr_factor(progress: float, warmup: float, schedule: str) -> float:
 
 
 def _inner(groups: list[dict[str, Any]], cfg: schema.Optim, device: torch.device) -> torch.optim.Optimizer:
+    groups = [g for g in groups if g["params"]]
     # fused: one kernel for all parameters instead of several per parameter
     fused = device.type in ("cpu", "cuda")
+    if cfg.name == "lars":
+        return LARS(groups, lr=cfg.lr, momentum=cfg.momentum)
     if cfg.name == "sgd":
         return torch.optim.SGD(groups, lr=cfg.lr, momentum=cfg.momentum, fused=fused)
     kind = torch.optim.Adam if cfg.name == "adam" else torch.optim.AdamW
@@ -45,16 +49,20 @@ class Optimizer:
         device: torch.device,
         precision: Precision,
         accumulate: int = 1,
+        steady: Iterable[nn.Parameter] = (),
     ) -> None:
+        """`steady`: those of `params` whose learning rate stays at its peak after the warm-up."""
         self.params = [p for p in params if p.requires_grad]
-        decayed = [p for p in self.params if p.ndim > 1]
-        plain = [p for p in self.params if p.ndim <= 1]
-        groups = [
-            {"params": decayed, "weight_decay": cfg.weight_decay},
-            {"params": plain, "weight_decay": 0.0},
-        ]
+        constant = {id(p) for p in steady}
+        groups = []
+        for still in (False, True):
+            mine = [p for p in self.params if (id(p) in constant) == still]
+            decayed = {"params": [p for p in mine if p.ndim > 1], "weight_decay": cfg.weight_decay}
+            plain = {"params": [p for p in mine if p.ndim <= 1], "weight_decay": 0.0}
+            lars = cfg.name == "lars"
+            groups += [decayed | {"steady": still} | ({"adapt": True} if lars else {}), plain | {"steady": still}]
         self.cfg = cfg
-        self.inner = _inner([g for g in groups if g["params"]], cfg, device)
+        self.inner = _inner(groups, cfg, device)
         self.precision = precision
         self.accumulate = accumulate
         self.scaler = precision.scaler()
@@ -70,8 +78,9 @@ class Optimizer:
         Returns the detached means of all that the loss returned. Contrastive losses see the negatives of their
         micro-batch only.
         """
+        peak = self.cfg.lr * lr_factor(self.progress, self.cfg.warmup, "constant")
         for group in self.inner.param_groups:
-            group["lr"] = self.lr
+            group["lr"] = peak if group["steady"] else self.lr
         self.inner.zero_grad(set_to_none=True)
         total: dict[str, Tensor] = {}
         size = _length(batch)

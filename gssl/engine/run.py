@@ -227,6 +227,11 @@ class Run:
         self._metrics.flush()
         self._status["step"] = entry["step"]
 
+    def entries(self) -> list[dict[str, Any]]:
+        """What was logged so far; after `begin`, whole lines only."""
+        text = (self.path / "metrics.jsonl").read_text(encoding="utf-8")
+        return [json.loads(line) for line in text.splitlines()]
+
     def finish(self, result: dict[str, Any]) -> None:
         """Write result.json, then the state: who sees `finished` finds a whole result."""
         write_json(self.path / "result.json", {"schema": "gssl.result/1", "command": self.command, **result})
@@ -250,18 +255,27 @@ class Run:
 
 
 class Timer:
-    """Seconds of training: runs only between `start` and `stop`, so evaluation is not billed."""
+    """Seconds of training: runs only between `start` and `stop`, so evaluation is not billed.
+
+    `cpu` counts the process's own seconds since it began, on all cores: on a busy machine it says what the training
+    took, where the clock says how long it waited as well. A resumed run's earlier processes are not in it.
+    """
 
     def __init__(self, spent: float = 0.0) -> None:
-        self._spent = spent
-        self._since: float | None = time.perf_counter()
+        self._spent, self._cpu = spent, 0.0
+        self._since: tuple[float, float] | None = None
+        self.start()
 
     @property
     def seconds(self) -> float:
-        return self._spent + (time.perf_counter() - self._since if self._since is not None else 0.0)
+        return self._spent + (time.perf_counter() - self._since[0] if self._since is not None else 0.0)
+
+    @property
+    def cpu(self) -> float:
+        return self._cpu + (time.process_time() - self._since[1] if self._since is not None else 0.0)
 
     def stop(self) -> None:
-        self._spent, self._since = self.seconds, None
+        self._spent, self._cpu, self._since = self.seconds, self.cpu, None
 
     def start(self) -> None:
-        self._since = time.perf_counter()
+        self._since = time.perf_counter(), time.process_time()

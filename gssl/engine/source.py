@@ -96,6 +96,12 @@ def build(
     return network, report
 
 
+def exported(method: Any) -> Backbone:
+    """The network of a method that is judged and handed on: its `exported()` where it has one, else its backbone."""
+    network: Backbone = method.exported() if hasattr(method, "exported") else method.backbone
+    return network
+
+
 def export(
     method: Any, batches: Any, path: Path, name: str, backbone: schema.Backbone, size: int, seed: int
 ) -> dict[str, Any]:
@@ -104,7 +110,7 @@ def export(
     Batch-norm statistics are recomputed on `batches` (centre-cropped training images) first, for every method: a
     discriminator's own mix real and fake. The network is the method's `exported()` where it has one.
     """
-    network = method.exported() if hasattr(method, "exported") else method.backbone
+    network = exported(method)
     recompute_batch_norm(network, batches)
     file = path / "weights" / "backbone.safetensors"
     file.parent.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from gssl.config import schema
+from gssl.config import gan as schema
 from gssl.gan.losses import LOSSES
 from gssl.method import Batch, Context
 from gssl.nets.backbone import Backbone

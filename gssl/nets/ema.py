@@ -1,6 +1,7 @@
 """Exponential moving average of a network's weights."""
 
 import copy
+import math
 from typing import cast
 
 import torch
@@ -24,10 +25,16 @@ class EMA(nn.Module):
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
 
     @torch.no_grad()
-    def update(self, source: nn.Module) -> None:
-        """Follow `source`, which has the same parameters and buffers; call once per update of it."""
-        # 1 − d, computed on the device: reading the counter would wait for it
-        weight = (9 / (10 + self.updates.float())).clamp_min(1 - self.decay)
+    def update(self, source: nn.Module, decay: float | None = None) -> None:
+        """Follow `source`, which has the same parameters and buffers; call once per update of it.
+
+        `decay`: take this d, as the target networks of self-supervised methods do (see `momentum`).
+        """
+        if decay is None:
+            # 1 − d, computed on the device: reading the counter would wait for it
+            weight = (9 / (10 + self.updates.float())).clamp_min(1 - self.decay)
+        else:
+            weight = torch.full((), 1 - decay, device=self.updates.device)
         for mine, other in zip(self.module.parameters(), source.parameters(), strict=True):
             mine.lerp_(other, weight.to(mine.dtype))
         for kept, new in zip(self.module.buffers(), source.buffers(), strict=True):
@@ -36,3 +43,8 @@ class EMA(nn.Module):
 
     def forward(self, *args: Tensor) -> Tensor:
         return cast(Tensor, self.module(*args))
+
+
+def momentum(base: float, progress: float, end: float = 1.0) -> float:
+    """A target network's decay: from `base` to `end` along a cosine of `progress` in [0, 1] (BYOL, 2006.07733)."""
+    return end - (end - base) * (math.cos(math.pi * progress) + 1) / 2

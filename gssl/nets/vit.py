@@ -1,4 +1,6 @@
-"""ViT-Tiny (Dosovitskiy et al., 2010.11929; size of DeiT-Ti, 2012.12877), simplified as in 2205.01580."""
+"""Vision transformers (Dosovitskiy et al., 2010.11929), simplified as in 2205.01580: ViT-Tiny has the size of
+DeiT-Ti (2012.12877), ViT-Micro a third of its depth for runs on a CPU.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -6,7 +8,7 @@ from torch.nn import functional as F
 
 from gssl.errors import UsageError
 
-DEPTH = 12
+DEPTHS = {"vit_tiny": 12, "vit_micro": 4}  # blocks
 HEADS = 3
 MLP_RATIO = 4
 
@@ -52,11 +54,11 @@ class Block(nn.Module):
 
 
 class ViT(nn.Module):
-    """Twelve blocks, three heads, layer norm; `width` is the embedding dimension, `patch` in pixels.
+    """Pre-norm blocks with three heads; `width` is the embedding dimension, `patch` in pixels.
 
-    Positions are fixed sines and cosines, not weights, so weights trained at one image size load at another.
-    There is no class token: features are the mean over the places of the last stage, after the final norm.
-    `norm` must be none: a ViT brings its layer norm, and batch or group norm have no place in it. Raises
+    Positions are fixed sines and cosines, not weights, so the same weights serve images of any size that `patch`
+    divides. There is no class token: features are the mean over the places of the last stage, after the final
+    norm. `norm` must be none: a ViT brings its layer norm, and batch or group norm have no place in it. Raises
     UsageError for that, for a `size` that `patch` does not divide and for a `width` not divisible by 12.
     (Torch's fused attention on a CPU has no second derivative: a gradient penalty on this backbone needs
     `torch.nn.attention.sdpa_kernel(SDPBackend.MATH)`.)
@@ -72,11 +74,12 @@ class ViT(nn.Module):
             raise UsageError(f"backbone.patch={patch}: must divide data.size={size}; change one of them")
         if width % (4 * HEADS):  # three heads of one size; four quarters of the position embedding
             raise UsageError(f"backbone.width={width}: {name} needs a multiple of {4 * HEADS}, e.g. 192")
-        self.side = size // patch
+        depth = DEPTHS[name]
+        self.side, self.patch = size // patch, patch
         self.dim, self.dims = width, [width] * 4
         self.patch_embed = nn.Conv2d(3, width, patch, stride=patch)
         self.register_buffer("positions", position_embedding(width, self.side), persistent=False)
-        self.blocks = nn.ModuleList(Block(width) for _ in range(DEPTH))
+        self.blocks = nn.ModuleList(Block(width) for _ in range(depth))
         self.norm = nn.LayerNorm(width, eps=1e-6)
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Conv2d):
@@ -84,18 +87,39 @@ class ViT(nn.Module):
                 nn.init.zeros_(module.bias) if module.bias is not None else None
         self.to(memory_format=torch.channels_last)
 
+    def embed(self, x: Tensor) -> Tensor:
+        """(B, 3, S, S) in [0, 1] → patches (B, T, width) row by row, without positions."""
+        tokens: Tensor = self.patch_embed(x * 2 - 1).flatten(2).transpose(1, 2)
+        return tokens
+
+    def places(self, count: int) -> Tensor:
+        """Positions (1, T, width) of a square of `count` patches."""
+        if count == self.positions.shape[1]:
+            return self.positions
+        return position_embedding(self.dim, int(count**0.5)).to(self.positions)
+
+    def encode(self, tokens: Tensor) -> Tensor:
+        """All blocks and the final norm on (B, t, width): any subset of the patches, positions added."""
+        for block in self.blocks:
+            tokens = block(tokens)
+        out: Tensor = self.norm(tokens)
+        return out
+
     def stages(self, x: Tensor) -> list[Tensor]:
-        """(B, 3, S, S) in [0, 1] → maps (B, width, S/patch, S/patch) after blocks 3, 6, 9 and 12 (normed)."""
-        x = self.patch_embed(x * 2 - 1).flatten(2).transpose(1, 2) + self.positions
+        """(B, 3, S, S) in [0, 1] → maps (B, width, S/patch, S/patch), one per quarter of the blocks (last: normed)."""
+        x = self.embed(x)
+        side = int(x.shape[1] ** 0.5)
+        x = x + self.places(x.shape[1])
         maps = []
         for i, block in enumerate(self.blocks, start=1):
             x = block(x)
-            if i == DEPTH:
+            if i == len(self.blocks):
                 x = self.norm(x)
-            if i % (DEPTH // 4) == 0:
-                maps.append(x.transpose(1, 2).unflatten(2, (self.side, self.side)))
+            if i % (len(self.blocks) // 4) == 0:
+                maps.append(x.transpose(1, 2).unflatten(2, (side, side)))
         return maps
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, S, S) in [0, 1] → (B, width)."""
-        return self.stages(x)[-1].mean((2, 3))
+        x = self.embed(x)
+        return self.encode(x + self.places(x.shape[1])).mean(1)

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 import gssl
+from gssl.config import registry
 from gssl.metrics.accuracy import wilson
 from gssl.report import limits, records, statistics, verdict, words
 from gssl.report.collect import Run
 from gssl.report.judging import CONTROLS, UNTRAINED, amount_key, base, probe_for, probes_of, shared
 
 SCHEMA = "gssl.report/1"
-REFERENCES = ("supervised",)
 MOST_PAIRS = 3
 
 Rows = dict[tuple[str, str, str], dict[str, Any]]
@@ -63,6 +63,7 @@ def build(runs: Sequence[Run], plan: dict[str, Any]) -> dict[str, Any]:
         "compute": [records.spent(r) for r in runs if r.finished],
         "provenance": records.provenance(runs, plan),
         "failed": records.failed(runs, plan),
+        "alarms": records.alarms(runs),
         "missing": records.missing(runs, plan, names),
         "allow_norm_diff": bool(plan.get("allow_norm_diff")),
         "notes": list(plan.get("notes") or []),
@@ -110,7 +111,8 @@ def _arms(runs: Sequence[Run], plan: dict[str, Any]) -> list[dict[str, Any]]:
     arms = []
     for name in dict.fromkeys(planned + seen):
         kind = base(name)
-        role = "control" if kind in CONTROLS else "reference" if kind in REFERENCES else "contestant"
+        reads = any(r.arm == name and r.result.get("labels_used") for r in runs) or _reads_labels(kind)
+        role = "control" if kind in CONTROLS else "reference" if reads else "contestant"
         done = {r.seed for r in runs if r.arm == name and r.stage == "transfer" and r.finished}
         lost = {r.seed for r in runs if r.arm == name and not r.finished}
         lost |= {f.get("seed") for f in plan.get("failed") or [] if f.get("arm") == name}
@@ -129,6 +131,10 @@ def _arms(runs: Sequence[Run], plan: dict[str, Any]) -> list[dict[str, Any]]:
         )
     # Contestants that were pretrained, then the others, the controls and the line; inside as planned.
     return sorted(arms, key=lambda a: rank[a["role"]] + (a["role"] == "contestant" and not a["pretrained"]))
+
+
+def _reads_labels(method: str) -> bool:
+    return any(method in methods and methods[method].labels for methods in registry.FAMILIES.values())
 
 
 def _amounts(scores: dict[Any, Any]) -> list[dict[str, Any]]:

@@ -15,6 +15,18 @@ def cautions(report: dict[str, Any]) -> list[str]:
         n = len(a["failed_seeds"])
         left = f"its figures are over the {count(len(a['seeds']), 'seed')} that did, which may flatter it"
         out.append(f"{count(n, 'run')} of {a['title']} did not finish; {left if a['seeds'] else 'it has no figures'}.")
+    for name in dict.fromkeys(found["arm"] for found in report["alarms"]):
+        mine = [found for found in report["alarms"] if found["arm"] == name]
+        seeds = len({found["seed"] for found in mine})
+        first = mine[0]
+        out.append(
+            f"{upper(names[name])} raised an alarm in {count(seeds, 'run')}, first at step {first['step']:,}:"
+            f" {first['alarm']}."
+        )
+    readers = [a["title"] for a in report["arms"] if a["role"] == "reference"]
+    if readers:
+        verb = "reads" if len(readers) == 1 else "read"
+        out.append(f"{upper(listed(readers))} {verb} the labels of all training images: a reference, never ranked.")
     primary, probe = report["primary"]["amount"], report["primary"]["probe"]
     for a in report["arms"]:
         if a["role"] != "contestant" or not a["pretrained"]:

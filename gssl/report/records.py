@@ -43,8 +43,19 @@ def curves(runs: Sequence[Run]) -> list[dict[str, Any]]:
     return curves
 
 
+def alarms(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """What the runs' own watches found: collapsed features and the like. Failed runs count too."""
+    return [
+        {"arm": run.arm, "seed": run.seed, "step": entry.get("step"), "alarm": entry["alarm"]}
+        for run in runs
+        for entry in run.metrics
+        if entry.get("alarm")
+    ]
+
+
 def samples(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """The last grid of generated images of each run that made some, seeds of one arm side by side."""
+    """The last picture of each run that made some, seeds of one arm side by side: generated images (`samples`) or what
+    a pretext task made of validation images (`reconstructions`)."""
     with_samples = [r for r in runs if r.samples and r.stage == "pretrain"]
     out = []
     for run in sorted(with_samples, key=lambda r: r.seed or 0)[:MOST_SAMPLES]:
@@ -57,6 +68,7 @@ def samples(runs: Sequence[Run]) -> list[dict[str, Any]]:
             {
                 "arm": run.arm,
                 "seed": run.seed,
+                "kind": "reconstructions" if "ssl" in run.config else "samples",
                 "file": last.name,
                 "step": _step(last) if _step(last) >= 0 else None,
                 "width": int.from_bytes(raw[16:20], "big"),

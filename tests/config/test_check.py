@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from gssl.config import check, registry, schema
+from gssl.config import check, registry, schema, ssl
 from gssl.config.composing import compose
 from gssl.errors import UsageError
 
@@ -185,10 +185,10 @@ def test_nearest(name, options, near):
 
 
 def test_leaves_carry_type_and_bounds():
-    found = check.leaves(schema.PretrainSSL, {"ssl": schema.SimCLR})
+    found = check.leaves(schema.PretrainSSL, {"ssl": ssl.SimCLR})
     assert found["ssl.temperature"].type is float
     assert found["budget.steps"].optional and found["budget.steps"].type is int
-    assert found["ssl.optim.name"].meta["choices"] == ("sgd", "adam", "adamw")
+    assert found["ssl.optim.name"].meta["choices"] == ("sgd", "lars", "adam", "adamw")
     assert "ssl" not in found and "ssl.optim" not in found
     assert not any(k.startswith("ssl") for k in check.leaves(schema.PretrainSSL))
 

@@ -23,13 +23,13 @@ def test_bash_gets_the_value_alone(monkeypatch):
     assert bash(monkeypatch, "pretrain-ssl", "ssl", "=", "s") == sorted(
         name for name in registry.SSL if name.startswith("s")
     )
-    assert bash(monkeypatch, "pretrain-ssl", "ssl", "=", "sup") == ["supervised"]
+    assert bash(monkeypatch, "pretrain-ssl", "ssl", "=", "superv") == ["supervised"]
     assert bash(monkeypatch, "pretrain-ssl", "ssl", "=") == sorted(registry.SSL)
-    assert bash(monkeypatch, "pretrain-ssl", "-m", "ssl", "=", "simclr,su") == ["simclr,supervised"]
+    assert bash(monkeypatch, "pretrain-ssl", "-m", "ssl", "=", "simclr,superv") == ["simclr,supervised"]
 
 
 def test_other_shells_get_the_whole_word():
-    assert complete("pretrain-ssl", "ssl=su") == ["ssl=supervised"]
+    assert complete("pretrain-ssl", "ssl=superv") == ["ssl=supervised"]
     assert complete("train-gan", "gan=") == ["gan=dcgan"]
 
 

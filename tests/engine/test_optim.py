@@ -133,3 +133,39 @@ def test_parts_of_unequal_length_count_by_their_length():
     for p, q, r in zip(whole.parameters(), parts.parameters(), c.parameters(), strict=True):
         torch.testing.assert_close(p, q)
         torch.testing.assert_close(p, r)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "lars"])
+def test_steady_parameters_keep_their_rate_while_the_others_follow_the_schedule(name):
+    net = model()
+    head = list(net[2].parameters())
+    cfg = config(name=name, schedule="cosine", warmup=0.2)
+    opt = Optimizer(net.parameters(), cfg, device=CPU, precision=Precision("fp32", CPU), steady=iter(head))
+    for progress, falling, constant in ((0.0, 0.0, 0.0), (0.1, 0.05, 0.05), (0.2, 0.1, 0.1), (0.6, 0.05, 0.1)):
+        opt.progress = progress
+        opt.minimize(loss_of(net), batch())
+        rates = {id(p): group["lr"] for group in opt.inner.param_groups for p in group["params"]}
+        assert len(rates) == 4
+        for p in net.parameters():
+            wanted = constant if any(p is h for h in head) else falling
+            assert rates[id(p)] == pytest.approx(wanted, abs=1e-9)
+        assert opt.lr == pytest.approx(falling, abs=1e-9)  # what is logged: the schedule
+    opt.progress = 1.0
+    before = [p.detach().clone() for p in net.parameters()]
+    opt.minimize(loss_of(net), batch())
+    moved = [not torch.equal(p, q) for p, q in zip(net.parameters(), before, strict=True)]
+    assert moved == [False, False, True, True]
+
+
+def test_steady_changes_no_step_while_the_rate_is_constant():
+    """The same decay on matrices only, whichever group a parameter is in."""
+    one, other = model(), model()
+    a = make(one.parameters())
+    b = Optimizer(
+        other.parameters(), config(), device=CPU, precision=Precision("fp32", CPU), steady=other[2].parameters()
+    )
+    for seed in range(3):
+        a.minimize(loss_of(one), batch(seed))
+        b.minimize(loss_of(other), batch(seed))
+    for p, q in zip(one.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(p, q)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from gssl.config import gan as gan_schema
 from gssl.config import schema
 from gssl.data import Draws
 from gssl.engine.device import Precision
@@ -24,7 +25,7 @@ def adam(lr=1e-3):
 @pytest.fixture
 def gan():
     torch.manual_seed(0)
-    cfg = schema.DCGAN(
+    cfg = gan_schema.DCGAN(
         name="dcgan", batch_size=8, loss="non_saturating", latent=6, width=4, n_dis=2, ema=0.9, optim_g=adam(),
         optim_d=adam(),
     )  # fmt: skip

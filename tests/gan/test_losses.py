@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from gssl.config.check import leaves
-from gssl.config.schema import DCGAN
+from gssl.config.gan import DCGAN
 from gssl.gan.losses import LOSSES
 
 

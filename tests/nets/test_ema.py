@@ -1,9 +1,11 @@
 """The running average against its definition."""
 
+import pytest
 import torch
 from torch import nn
 
 from gssl.nets import EMA
+from gssl.nets.ema import momentum
 
 
 def net() -> nn.Module:
@@ -63,3 +65,35 @@ def test_a_restored_average_goes_on_where_it_was() -> None:
     second.load_state_dict(first.state_dict())
     run(second, steps[3:])
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), second.parameters(), strict=True))
+
+
+def test_a_decay_that_is_given_is_taken_from_the_first_update_on() -> None:
+    torch.manual_seed(0)
+    source = net()
+    ema, expected = EMA(source, 0.5), source[0].weight.detach().clone()
+    for decay in (0.9, 0.99, 0.0, 0.7, 1.0):  # neither warmed up nor bounded by the constructor's
+        with torch.no_grad():
+            source[0].weight.normal_()
+        ema.update(source, decay=decay)
+        expected = decay * expected + (1 - decay) * source[0].weight.detach()
+        torch.testing.assert_close(ema.module[0].weight, expected)
+    assert ema.updates == 5
+
+
+def test_decay_one_keeps_and_decay_zero_copies() -> None:
+    source, other = net(), net()
+    ema = EMA(source, 0.9)
+    ema.update(other, decay=1.0)
+    assert torch.equal(ema.module[0].weight, source[0].weight)
+    ema.update(other, decay=0.0)
+    assert torch.equal(ema.module[0].weight, other[0].weight)
+
+
+def test_the_momentum_of_a_target_rises_to_one_along_a_cosine() -> None:
+    for base in (0.0, 0.9, 0.996):
+        assert momentum(base, 0.0) == pytest.approx(base)
+        assert momentum(base, 0.5) == pytest.approx((1 + base) / 2)
+        assert momentum(base, 1.0) == 1
+        assert 1 - momentum(base, 0.25) == pytest.approx((1 - base) * (2 + 2**0.5) / 4)
+        values = [momentum(base, i / 20) for i in range(21)]
+        assert values == sorted(values)

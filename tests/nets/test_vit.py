@@ -2,10 +2,11 @@
 
 import math
 
+import pytest
 import torch
 from torch import nn
 
-from gssl.nets.vit import DEPTH, HEADS, Block, ViT, position_embedding
+from gssl.nets.vit import DEPTHS, HEADS, Block, ViT, position_embedding
 
 RENAMED = {
     "attn.qkv.weight": "self_attn.in_proj_weight",
@@ -48,7 +49,7 @@ def test_the_whole_network_equals_patches_positions_and_torchs_layers() -> None:
                 expected = tokens.reshape(2, 3, 3, width).permute(0, 3, 1, 2)
                 torch.testing.assert_close(maps[i // 3 - 1], expected, rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(net(x), net.norm(tokens).mean(1), rtol=1e-4, atol=1e-4)
-    assert len(net.blocks) == DEPTH == 12 and len(maps) == 4
+    assert len(net.blocks) == DEPTHS["vit_tiny"] == 12 and len(maps) == 4
 
 
 def test_positions_are_sines_and_cosines_of_row_and_column() -> None:
@@ -65,3 +66,65 @@ def test_vit_tiny_has_the_published_number_of_parameters() -> None:
     net = ViT("vit_tiny", "none", 192, 4, 32)
     blocks = 12 * (12 * 192**2 + 13 * 192)
     assert sum(p.numel() for p in net.parameters()) == blocks + 192 * 48 + 192 + 2 * 192
+
+
+def random_vit(name: str, size: int) -> ViT:
+    torch.manual_seed(0)
+    net = ViT(name, "none", 24, 4, size)
+    with torch.no_grad():
+        for p in net.parameters():
+            p.normal_(0, 0.2)
+    return net
+
+
+@pytest.mark.parametrize("name", sorted(DEPTHS))
+@pytest.mark.parametrize("size", [12, 20])  # the size it was made for, and another
+def test_embed_places_and_encode_are_the_whole_network_in_parts(name: str, size: int) -> None:
+    net, x = random_vit(name, 12), torch.rand(2, 3, size, size)
+    side = size // 4
+    with torch.no_grad():
+        tokens = net.embed(x)
+        assert tokens.shape == (2, side * side, 24)
+        torch.testing.assert_close(net.places(side * side), position_embedding(24, side))
+        out = net.encode(tokens + net.places(side * side))
+        maps = net.stages(x)
+        assert [tuple(m.shape) for m in maps] == [(2, 24, side, side)] * 4
+        torch.testing.assert_close(out.transpose(1, 2).unflatten(2, (side, side)), maps[-1])
+        torch.testing.assert_close(out.mean(1), net(x))
+        # the earlier maps: as many blocks as they stand for, without the final norm
+        tokens = tokens + net.places(side * side)
+        for i, block in enumerate(net.blocks, start=1):
+            tokens = block(tokens)
+            if i == DEPTHS[name] // 2:
+                torch.testing.assert_close(tokens.transpose(1, 2).unflatten(2, (side, side)), maps[1])
+
+
+def test_places_of_another_size_are_those_of_a_network_made_for_it() -> None:
+    """Weights go from 12 to 20 pixels without a change."""
+    small, large = random_vit("vit_micro", 12), ViT("vit_micro", "none", 24, 4, 20)
+    large.load_state_dict(small.state_dict())
+    x = torch.rand(2, 3, 20, 20)
+    with torch.no_grad():
+        torch.testing.assert_close(small(x), large(x))
+        assert not torch.allclose(small.embed(x).mean(1), small(x))
+
+
+def test_patches_are_embedded_each_by_itself_and_encoded_in_any_order() -> None:
+    net, x = random_vit("vit_micro", 12), torch.rand(2, 3, 12, 12)
+    other = x.clone()
+    other[:, :, 4:8, 8:12] = torch.rand(2, 3, 4, 4)  # row 1, column 2: patch 5
+    with torch.no_grad():
+        changed = (net.embed(x) != net.embed(other)).any(2).any(0)
+        assert changed.nonzero().flatten().tolist() == [5]
+        tokens = net.embed(x) + net.places(9)
+        shuffled = torch.tensor([4, 0, 8, 2, 7])
+        torch.testing.assert_close(
+            net.encode(tokens[:, shuffled]), net.encode(tokens[:, [0, 2, 4, 7, 8]])[:, [2, 0, 4, 1, 3]]
+        )
+        assert not torch.allclose(net.encode(tokens[:, shuffled])[:, 0], net.encode(tokens)[:, 4])
+
+
+def test_vit_micro_is_a_third_as_deep() -> None:
+    net = ViT("vit_micro", "none", 96, 4, 32)
+    assert len(net.blocks) == DEPTHS["vit_micro"] == 4
+    assert sum(p.numel() for p in net.parameters()) == 4 * (12 * 96**2 + 13 * 96) + 96 * 48 + 96 + 2 * 96

@@ -4,19 +4,32 @@ Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 the job f
 130 Ctrl-C, 75 terminated after saving. Nothing heavier than Typer is imported before a command needs it.
 """
 
-import contextlib
 import sys
-from collections.abc import Callable, Iterator
-from enum import StrEnum
-from pathlib import Path
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
 import gssl
+from gssl.cli import finished
+from gssl.cli.options import (
+    Cfg,
+    CfgFlag,
+    Check,
+    ConfigDir,
+    DryRun,
+    Info,
+    InfoFlag,
+    Json,
+    Multirun,
+    Overrides,
+    Package,
+    Resolve,
+    guard,
+)
 from gssl.commands.output import emit, report, say
-from gssl.errors import Interrupted, JobError, UsageError
+from gssl.errors import UsageError
 
 app = typer.Typer(
     name="gssl",
@@ -25,29 +38,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-runs_app = typer.Typer(
-    help="What the run directories say: list them, show one.", rich_markup_mode=None, no_args_is_help=True
-)
-app.add_typer(runs_app, name="runs")
-
-
-class Cfg(StrEnum):
-    """What --cfg prints."""
-
-    job = "job"
-    hydra = "hydra"
-    all = "all"
-
-
-class Info(StrEnum):
-    """What --info prints."""
-
-    all = "all"
-    config = "config"
-    defaults = "defaults"
-    tree = "defaults-tree"
-    plugins = "plugins"
-    searchpath = "searchpath"
 
 
 class HydraCommand(TyperCommand):
@@ -60,61 +50,6 @@ class HydraCommand(TyperCommand):
             alone = text == "--info" and (i + 1 == len(args) or args[i + 1] not in known)
             out.append("--info=all" if alone else text)
         return super().parse_args(ctx, out)
-
-
-def _complete(ctx: typer.Context, incomplete: str) -> list[str]:
-    from gssl.config.complete import complete
-
-    return complete(str(ctx.info_name), incomplete)
-
-
-Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="KEY=VALUE",
-        help="Overrides of the configuration, e.g. seed=1 data=cifar10 backbone.width=64.",
-        autocompletion=_complete,
-        show_default=False,
-    ),
-]
-Multirun = Annotated[
-    bool,
-    typer.Option("--multirun", "-m", help="Run each combination of values such as a,b or range(0,3)."),
-]
-CfgFlag = Annotated[Cfg | None, typer.Option("--cfg", "-c", help="Print the checked configuration and stop.")]
-Resolve = Annotated[bool, typer.Option("--resolve", help="With --cfg: fill in interpolations.")]
-Package = Annotated[str | None, typer.Option("--package", "-p", help="With --cfg: only this part.")]
-InfoFlag = Annotated[Info | None, typer.Option("--info", help="Print how the configuration comes about.")]
-ConfigDir = Annotated[
-    str | None,
-    typer.Option("--config-dir", "-cd", metavar="DIR", help="Directory of your own YAML files."),
-]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Compose, build, one batch, stop.")]
-Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
-Check = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--check",
-        metavar="CLAIM",
-        help="Exit 1 unless the claim holds, e.g. 'simclr.linear@10 > random.linear@10 + 5'.",
-    ),
-]
-RunArgument = Annotated[Path, typer.Argument(help="A run directory.", show_default=False)]
-Folder = Annotated[Path, typer.Argument(help="A folder of images, searched recursively.", show_default=False)]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
-
-
-@contextlib.contextmanager
-def guard() -> Iterator[None]:
-    """Errors that are foreseen: one line on stderr and their exit code."""
-    try:
-        yield
-    except (UsageError, JobError) as e:
-        say(f"error: {e}")
-        raise typer.Exit(2 if isinstance(e, UsageError) else 1) from e
-    except (Interrupted, KeyboardInterrupt) as e:
-        say("interrupted")
-        raise typer.Exit(e.code if isinstance(e, Interrupted) else 130) from e
 
 
 # ── the commands that Hydra configures ───────────────────────────────────────────────────────────
@@ -267,97 +202,8 @@ def compare(
     _launch("compare", texts, multirun, cfg, resolve, package, info, config_dir, dry_run, as_json)
 
 
-# ── the commands that use a finished run ─────────────────────────────────────────────────────────
-
-
-def _use(command: str, as_json: bool, run: Path, out: Path, **arguments: Any) -> None:
-    """Run a function of `gssl.commands.use`; what it prints goes to stderr, the file it wrote to stdout."""
-    with guard():
-        from gssl.config import registry
-
-        with contextlib.redirect_stdout(sys.stderr):
-            found = registry.load(f"gssl.commands.use:{command}")(run=run, out=out, **arguments)
-        emit({"schema": f"gssl.{command}/1", "run": str(run), **found}) if as_json else print(out)
-
-
-@app.command("sample")
-def sample(
-    run: RunArgument,
-    n: Annotated[int, typer.Option("-n", min=1, help="Number of images.")] = 64,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The PNG to write.")] = Path("grid.png"),
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Other seeds, other images.")] = 0,
-    device: Device = "auto",
-    as_json: Json = False,
-) -> None:
-    """Draw images from a trained GAN's averaged generator into one PNG.
-
-    \b
-    Example:
-      gssl sample runs/train_gan/RUN -n 64 -o grid.png
-    """
-    _use("sample", as_json, run, out, n=n, seed=seed, device=device)
-
-
-@app.command("embed")
-def embed(
-    run: RunArgument,
-    folder: Folder,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The .npz to write.")] = Path("features.npz"),
-    device: Device = "auto",
-    as_json: Json = False,
-) -> None:
-    """Write the backbone's features of every image in a folder.
-
-    \b
-    Example:
-      gssl embed runs/pretrain_ssl/RUN photos -o features.npz
-    """
-    _use("embed", as_json, run, out, folder=folder, device=device)
-
-
-@app.command("predict")
-def predict(
-    run: RunArgument,
-    folder: Folder,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The CSV to write.")] = Path("labels.csv"),
-    device: Device = "auto",
-    as_json: Json = False,
-) -> None:
-    """Label every image in a folder with a fine-tuned model.
-
-    \b
-    Example:
-      gssl predict runs/transfer/RUN photos -o labels.csv
-    """
-    _use("predict", as_json, run, out, folder=folder, device=device)
-
-
-@runs_app.command("list")
-def runs_list(
-    root: Annotated[Path, typer.Option("--root", help="Where the run directories are.")] = Path("runs"),
-    as_json: Json = False,
-) -> None:
-    """List runs: command, method, state, objective."""
-    from gssl.commands import runs
-
-    with guard():
-        found = runs.list_runs(root)
-        if as_json:
-            emit({"schema": "gssl.runs/1", "root": str(root), "runs": found})
-        else:
-            runs.print_list(found)
-
-
-@runs_app.command("show")
-def runs_show(run: RunArgument, as_json: Json = False) -> None:
-    """Show one run: its state and what it ended with."""
-    from gssl.commands import runs
-
-    with guard():
-        if as_json:
-            emit(runs.show_run(run))
-        else:
-            runs.print_run(run)
+app.add_typer(finished.app)
+app.add_typer(finished.runs_app, name="runs")
 
 
 def _version(wanted: bool) -> None:

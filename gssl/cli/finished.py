@@ -1,0 +1,125 @@
+"""The commands that use a finished run: sample, embed, predict, inspect; runs list and runs show."""
+
+import contextlib
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gssl.cli.options import Device, Folder, Json, RunArgument, guard
+from gssl.commands.output import emit
+
+app = typer.Typer()
+runs_app = typer.Typer(
+    help="What the run directories say: list them, show one.", rich_markup_mode=None, no_args_is_help=True
+)
+
+
+def _use(command: str, as_json: bool, run: Path, out: Path, module: str = "use", **arguments: Any) -> None:
+    """Run a function of `gssl.commands`; what it prints goes to stderr, the file it wrote to stdout."""
+    with guard():
+        from gssl.config import registry
+
+        with contextlib.redirect_stdout(sys.stderr):
+            found = registry.load(f"gssl.commands.{module}:{command}")(run=run, out=out, **arguments)
+        emit({"schema": f"gssl.{command}/1", "run": str(run), **found}) if as_json else print(out)
+
+
+@app.command("sample")
+def sample(
+    run: RunArgument,
+    n: Annotated[int, typer.Option("-n", min=1, help="Number of images.")] = 64,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The PNG to write.")] = Path("grid.png"),
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Other seeds, other images.")] = 0,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Draw images from a trained GAN's averaged generator into one PNG.
+
+    \b
+    Example:
+      gssl sample runs/train_gan/RUN -n 64 -o grid.png
+    """
+    _use("sample", as_json, run, out, n=n, seed=seed, device=device)
+
+
+@app.command("embed")
+def embed(
+    run: RunArgument,
+    folder: Folder,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The .npz to write.")] = Path("features.npz"),
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Write the backbone's features of every image in a folder.
+
+    \b
+    Example:
+      gssl embed runs/pretrain_ssl/RUN photos -o features.npz
+    """
+    _use("embed", as_json, run, out, folder=folder, device=device)
+
+
+@app.command("predict")
+def predict(
+    run: RunArgument,
+    folder: Folder,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The CSV to write.")] = Path("labels.csv"),
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Label every image in a folder with a fine-tuned model.
+
+    \b
+    Example:
+      gssl predict runs/transfer/RUN photos -o labels.csv
+    """
+    _use("predict", as_json, run, out, folder=folder, device=device)
+
+
+@runs_app.command("list")
+def runs_list(
+    root: Annotated[Path, typer.Option("--root", help="Where the run directories are.")] = Path("runs"),
+    as_json: Json = False,
+) -> None:
+    """List runs: command, method, state, objective."""
+    from gssl.commands import runs
+
+    with guard():
+        found = runs.list_runs(root)
+        if as_json:
+            emit({"schema": "gssl.runs/1", "root": str(root), "runs": found})
+        else:
+            runs.print_list(found)
+
+
+@runs_app.command("show")
+def runs_show(run: RunArgument, as_json: Json = False) -> None:
+    """Show one run: its state and what it ended with."""
+    from gssl.commands import runs
+
+    with guard():
+        if as_json:
+            emit(runs.show_run(run))
+        else:
+            runs.print_run(run)
+
+
+@app.command("inspect")
+def inspect(
+    run: RunArgument,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The folder for the pictures; default: RUN/pictures.")
+    ] = None,
+    images: Annotated[int, typer.Option("-n", min=20, help="Validation images on the map.")] = 1000,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Draw what a backbone thinks is alike: nearest neighbours and a 2-D map of validation images.
+
+    \b
+    Example:
+      gssl inspect runs/pretrain_ssl/RUN
+    """
+    _use("inspect", as_json, run, out or run / "pictures", module="inspect", images=images, device=device)

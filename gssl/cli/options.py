@@ -1,0 +1,86 @@
+"""What the commands share: their arguments and options, and how errors end them."""
+
+import contextlib
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gssl.commands.output import say
+from gssl.errors import Interrupted, JobError, UsageError
+
+
+class Cfg(StrEnum):
+    """What --cfg prints."""
+
+    job = "job"
+    hydra = "hydra"
+    all = "all"
+
+
+class Info(StrEnum):
+    """What --info prints."""
+
+    all = "all"
+    config = "config"
+    defaults = "defaults"
+    tree = "defaults-tree"
+    plugins = "plugins"
+    searchpath = "searchpath"
+
+
+def _complete(ctx: typer.Context, incomplete: str) -> list[str]:
+    from gssl.config.complete import complete
+
+    return complete(str(ctx.info_name), incomplete)
+
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="KEY=VALUE",
+        help="Overrides of the configuration, e.g. seed=1 data=cifar10 backbone.width=64.",
+        autocompletion=_complete,
+        show_default=False,
+    ),
+]
+Multirun = Annotated[
+    bool,
+    typer.Option("--multirun", "-m", help="Run each combination of values such as a,b or range(0,3)."),
+]
+CfgFlag = Annotated[Cfg | None, typer.Option("--cfg", "-c", help="Print the checked configuration and stop.")]
+Resolve = Annotated[bool, typer.Option("--resolve", help="With --cfg: fill in interpolations.")]
+Package = Annotated[str | None, typer.Option("--package", "-p", help="With --cfg: only this part.")]
+InfoFlag = Annotated[Info | None, typer.Option("--info", help="Print how the configuration comes about.")]
+ConfigDir = Annotated[
+    str | None,
+    typer.Option("--config-dir", "-cd", metavar="DIR", help="Directory of your own YAML files."),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Compose, build, one batch, stop.")]
+Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
+Check = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--check",
+        metavar="CLAIM",
+        help="Exit 1 unless the claim holds, e.g. 'simclr.linear@10 > random.linear@10 + 5'.",
+    ),
+]
+RunArgument = Annotated[Path, typer.Argument(help="A run directory.", show_default=False)]
+Folder = Annotated[Path, typer.Argument(help="A folder of images, searched recursively.", show_default=False)]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
+
+
+@contextlib.contextmanager
+def guard() -> Iterator[None]:
+    """Errors that are foreseen: one line on stderr and their exit code."""
+    try:
+        yield
+    except (UsageError, JobError) as e:
+        say(f"error: {e}")
+        raise typer.Exit(2 if isinstance(e, UsageError) else 1) from e
+    except (Interrupted, KeyboardInterrupt) as e:
+        say("interrupted")
+        raise typer.Exit(e.code if isinstance(e, Interrupted) else 130) from e

@@ -1,0 +1,62 @@
+"""The watch fires on what it is for, once, and is silent otherwise."""
+
+import pytest
+
+from gssl.metrics.collapse import PATIENCE, Watch
+
+
+def features(std=0.5, cosine=0.7, rankme=40.0, knn=0.4, d=128):
+    found = {"feature_std": std, "feature_cosine": cosine, "feature_rankme": rankme, "feature_n": 1000, "feature_d": d}
+    return found | ({} if knn is None else {"val_knn": knn})
+
+
+def test_narrow_projections_fire_once_and_only_after_patience():
+    watch = Watch(0.1, 1000)
+    for i in range(PATIENCE):
+        found = watch({"step": i, "z_std": 0.02, "z_cosine": 0.5})
+        assert bool(found) == (i == PATIENCE - 1)
+    assert "z_std=0.02" in found[0]
+    assert watch({"step": 9, "z_std": 0.01, "z_cosine": 0.5}) == []
+
+
+def test_a_moment_is_forgiven():
+    watch = Watch(0.1, 1000)
+    for i in range(10):
+        assert watch({"step": i, "z_std": 0.02 if i % PATIENCE else 0.9, "z_cosine": 0.99 if i % 2 else 0.1}) == []
+
+
+def test_entries_without_projections_neither_count_nor_reset():
+    watch = Watch(0.1, 1000)
+    for i in range(PATIENCE - 1):
+        watch({"step": i, "z_cosine": 0.99})
+        assert watch({"step": i, "loss": 1.0}) == []
+    assert watch({"step": 9, "z_cosine": 0.99})
+
+
+@pytest.mark.parametrize(
+    ("later", "word"),
+    [
+        (features(std=0.05), "feature_std"),
+        (features(cosine=0.99), "feature_cosine"),
+        (features(rankme=3.0), "feature_rankme"),
+        (features(knn=0.11), "val_knn"),
+    ],
+)
+def test_features_that_lost_what_they_had(later, word):
+    watch = Watch(0.1, 1000)
+    assert watch({"step": 0} | features()) == []
+    assert watch({"step": 5} | features(std=0.3, cosine=0.8, rankme=20.0, knn=0.3)) == []
+    found = watch({"step": 9} | later)
+    assert len(found) == 1 and word in found[0]
+
+
+def test_features_that_were_narrow_from_the_start_are_no_collapse():
+    """A random ViT's are: std .027, mean cosine .999, rank 1.5 of 96; training does not make that worse."""
+    narrow = features(std=0.027, cosine=0.999, rankme=1.5, knn=None, d=96)
+    watch = Watch(1.0, 0)
+    assert watch({"step": 0} | narrow) == watch({"step": 5} | narrow) == []
+
+
+def test_without_labels_there_is_no_chance_level():
+    watch = Watch(1.0, 0)
+    assert watch({"step": 0} | features(knn=None)) == watch({"step": 1} | features(knn=None)) == []
