@@ -6,11 +6,11 @@ ICML 2020, arXiv:2002.05709. Values and the measured result: conf/ssl/simclr.yam
 
 from torch import Tensor, nn
 
-from gssl.config import schema
+from gssl.config import ssl as schema
 from gssl.method import Batch, Context
 from gssl.nets.backbone import Backbone
 from gssl.nets.heads import mlp
-from gssl.ssl.losses import nt_xent
+from gssl.ssl.losses import nt_xent, spread
 
 
 class SimCLR(nn.Module):
@@ -30,7 +30,7 @@ class SimCLR(nn.Module):
         # one pass per view: faster on a CPU than one concatenated pass, and each view has its own batch statistics
         z0 = self.head(self.backbone(batch["view0"]))
         z1 = self.head(self.backbone(batch["view1"]))
-        return {"loss": nt_xent(z0, z1, self.temperature)}
+        return {"loss": nt_xent(z0, z1, self.temperature), **spread(z0)}
 
     def update(self, batch: Batch, step: int) -> dict[str, Tensor]:
         return self.optimizer.minimize(self.loss, batch)

@@ -1,0 +1,142 @@
+"""Colorization: the network sees lightness only and tells the colour of every place as one of a grid of colours.
+
+Zhang, Isola, Efros: Colorful Image Colorization, ECCV 2016, arXiv:1603.08511. The plane of a and b (CIE Lab) is cut
+into cells; rare colours weigh more. One colour per place is the target, where the paper spreads it over five.
+Values and the measured result: conf/ssl/colorization.yaml.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gssl.config import ssl as schema
+from gssl.data.lab import lab_to_rgb, rgb_to_lab
+from gssl.errors import UsageError
+from gssl.method import Batch, Context
+from gssl.nets.backbone import Backbone
+from gssl.nets.decoder import Decoder, last_side
+
+REACH = 110  # |a| and |b| stay below it in sRGB
+SHADES = 65  # per channel, to find the colours that exist; a finer cube finds the same cells of width 10
+
+
+def palette(grid: float) -> tuple[Tensor, Tensor]:
+    """The colours (Q, 2) on a square lattice of width `grid` that are the nearest to some sRGB colour, and the table
+    (n, n) of the nearest of them to each point of the lattice from −n//2 to n//2.
+
+    `grid` = 10 gives 261 of them (the paper counts 313: every cell that the gamut touches at some lightness).
+    """
+    shade = torch.linspace(0, 1, SHADES)
+    cube = torch.stack(torch.meshgrid(shade, shade, shade, indexing="ij")).view(1, 3, SHADES, -1)
+    exist = torch.unique((rgb_to_lab(cube)[0, 1:] / grid).round().flatten(1), dim=1).T * grid
+    reach = math.ceil(REACH / grid)
+    line = torch.arange(-reach, reach + 1) * float(grid)
+    lattice = torch.cartesian_prod(line, line)
+    return exist, torch.cdist(lattice, exist).argmin(1).view(len(line), len(line))
+
+
+def nearest(ab: Tensor, table: Tensor, grid: float) -> Tensor:
+    """Colour of each place as an index into the palette: (B, 2, h, w) → (B, h, w) int64."""
+    reach = len(table) // 2
+    a, b = ((ab / grid).round().long().clamp(-reach, reach) + reach).unbind(1)
+    return table[a, b]
+
+
+def rebalanced(frequency: Tensor, smooth: Tensor, mix: float) -> Tensor:
+    """Weights of the colours, (Q,), from how often they come (Q,): eq. 4. Their mean over all places is 1.
+
+    `smooth` (Q, Q), rows and columns summing to about 1, blurs the frequencies; a share `mix` of them becomes uniform.
+    """
+    p = smooth @ frequency
+    weight = 1 / ((1 - mix) * p + mix / len(p))
+    return weight / (frequency * weight).sum()
+
+
+def colour_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Cross-entropy weighted by the true colour (eq. 2), mean over places: (B, Q, h, w), (B, h, w), (Q,) → scalar."""
+    return (F.cross_entropy(logits.float(), target, reduction="none") * weight[target]).mean()
+
+
+def annealed_mean(logits: Tensor, colours: Tensor, temperature: float) -> Tensor:
+    """One colour per place out of a distribution (eq. 5): (B, Q, h, w), (Q, 2) → ab (B, 2, h, w)."""
+    return torch.einsum("bqhw,qc->bchw", (logits.float() / temperature).softmax(1), colours)
+
+
+@torch.no_grad()
+def blind(backbone: nn.Module) -> None:
+    """Give the first layer one filter for all three channels, so that it answers to their mean only.
+
+    What it makes of grey images does not change, and as they are all it is trained on, it stays so. Otherwise what
+    random filters make of the colours of an image would be in its features for ever.
+    """
+    first = next(m for m in backbone.modules() if isinstance(m, nn.Conv2d))
+    first.weight.copy_(first.weight.mean(1, keepdim=True).expand_as(first.weight))
+
+
+class Colorization(nn.Module):
+    """Backbone on grey images, and a decoder that classifies the colour of each place."""
+
+    needs = ("real",)
+    colours: Tensor
+    table: Tensor
+    smooth: Tensor
+    frequency: Tensor
+
+    def __init__(self, cfg: schema.Colorization, backbone: Backbone, context: Context) -> None:
+        super().__init__()
+        if context.channels == 1:
+            raise UsageError("ssl=colorization: needs images in colour, and these are grey; use e.g. ssl=rotation")
+        self.grid, self.mix, self.temperature = cfg.grid, cfg.mix, cfg.temperature
+        self.places = math.ceil(context.size / cfg.cell)
+        colours, table = palette(cfg.grid)
+        smooth = torch.exp(-0.5 * (torch.cdist(colours, colours) / cfg.smooth) ** 2)
+        self.register_buffer("colours", colours, persistent=False)
+        self.register_buffer("table", table, persistent=False)
+        self.register_buffer("smooth", smooth / smooth.sum(1, keepdim=True), persistent=False)
+        self.register_buffer("frequency", torch.full((len(colours),), 1 / len(colours)))
+        blind(backbone)
+        self.backbone = backbone
+        self.decoder = Decoder(
+            backbone.dim, last_side(backbone, context.size), self.places, len(colours), cfg.decoder
+        )
+        self.to(context.device)
+        self.optimizer = context.optimizer(self.parameters(), cfg.optim)
+
+    def grey(self, lightness: Tensor) -> Tensor:
+        """(B, 1, S, S) → the grey of that lightness, (B, 3, S, S) in [0, 1]."""
+        lab = torch.cat([lightness, torch.zeros_like(lightness).expand(-1, 2, -1, -1)], dim=1)
+        return lab_to_rgb(lab).contiguous(memory_format=torch.channels_last)
+
+    def logits(self, grey: Tensor) -> Tensor:
+        out: Tensor = self.decoder(self.backbone.stages(grey)[-1])
+        return out
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        logits, target = self.logits(batch["grey"]), batch["target"]
+        loss = colour_loss(logits, target, rebalanced(self.frequency, self.smooth, self.mix))
+        return {"loss": loss, "accuracy": (logits.argmax(1) == target).float().mean()}
+
+    def update(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        with torch.no_grad():
+            lab = rgb_to_lab(batch["real"])
+            ab = F.adaptive_avg_pool2d(lab[:, 1:], self.places)
+            target = nearest(ab, self.table, self.grid)
+            share = torch.zeros_like(self.frequency).scatter_add_(
+                0, target.flatten(), torch.ones_like(target, dtype=torch.float32).flatten()
+            )
+            self.frequency.lerp_(share / target.numel(), 1 / (step + 1))  # the mean of all batches so far
+        out = self.optimizer.minimize(self.loss, batch | {"grey": self.grey(lab[:, :1]), "target": target})
+        return out | {"chroma": ab.square().sum(1).sqrt().mean()}
+
+    @torch.no_grad()
+    def reconstruct(self, images: Tensor, step: int) -> list[Tensor]:
+        """Lightness, the image with colours of the network's making, and the image; (B, 3, S, S) each in [0, 1]."""
+        lightness, training = rgb_to_lab(images)[:, :1], self.training
+        grey = self.grey(lightness)
+        self.eval()
+        ab = annealed_mean(self.logits(grey), self.colours, self.temperature)
+        self.train(training)
+        ab = F.interpolate(ab, size=images.shape[-2:], mode="bilinear", align_corners=False)
+        return [grey, lab_to_rgb(torch.cat([lightness, ab], dim=1)), images]

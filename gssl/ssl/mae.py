@@ -1,0 +1,82 @@
+"""MAE: three quarters of the patches are taken away; the encoder sees the rest, a light decoder paints what is gone.
+
+He, Chen, Xie, Li, Dollár, Girshick: Masked Autoencoders Are Scalable Vision Learners, CVPR 2022, arXiv:2111.06377.
+Needs a ViT. Values and the measured result: conf/ssl/mae.yaml.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gssl.config import ssl as schema
+from gssl.method import Batch, Context
+from gssl.nets.backbone import Backbone
+from gssl.nets.predictor import Predictor
+from gssl.ssl.patches import GREY, hidden_count, need_vit, patchify, put, split_order, take, unpatchify
+
+
+def standardised(patches: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Every patch (…, d) with mean 0 and variance 1 over its own values; and that mean and deviation (…, 1)."""
+    patches = patches.float()
+    mean, std = patches.mean(-1, keepdim=True), (patches.var(-1, keepdim=True) + 1e-6).sqrt()
+    return (patches - mean) / std, mean, std
+
+
+def hidden_mse(prediction: Tensor, patches: Tensor, hidden: Tensor, normalise: bool) -> Tensor:
+    """Mean squared error on the hidden patches only (section 3, "Reconstruction target").
+
+    `prediction` (B, m, d) for the places `hidden` (B, m) of `patches` (B, T, d); `normalise`: towards patches that
+    are standardised each by itself. Scalar.
+    """
+    target = take(patches.float(), hidden)
+    return F.mse_loss(prediction.float(), standardised(target)[0] if normalise else target)
+
+
+class MAE(nn.Module):
+    """ViT on the visible patches, decoder on all places; the decoder is dropped on export."""
+
+    needs = ("crop0",)
+
+    def __init__(self, cfg: schema.MAE, backbone: Backbone, context: Context) -> None:
+        super().__init__()
+        self.draws, self.normalise = context.draws, cfg.normalise
+        self.backbone = need_vit(backbone, "mae")
+        self.patch = self.backbone.patch
+        side = context.size // self.patch
+        self.total = side * side
+        self.hidden = hidden_count(self.total, cfg.mask)
+        self.decoder = Predictor(self.backbone.dim, cfg.width, cfg.depth, 3 * self.patch**2, side)
+        self.to(context.device)
+        self.optimizer = context.optimizer(self.parameters(), cfg.optim)
+
+    def encode(self, images: Tensor, visible: Tensor) -> Tensor:
+        """(B, 3, S, S), (B, v) → (B, v, dim): the visible patches' tokens, which know of no other patch."""
+        tokens = self.backbone.embed(images)
+        return self.backbone.encode(take(tokens + self.backbone.places(self.total), visible))
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        images, visible, hidden = batch["crop0"], batch["visible"], batch["hidden"]
+        prediction = self.decoder(self.encode(images, visible), visible, hidden)
+        return {"loss": hidden_mse(prediction, patchify(images, self.patch), hidden, self.normalise)}
+
+    def update(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        return self.optimizer.minimize(self.loss, batch | self.mask("mae/mask", step, batch["crop0"]))
+
+    def mask(self, purpose: str, step: int, images: Tensor) -> Batch:
+        noise = self.draws.uniform(purpose, step, (len(images), self.total))
+        visible, hidden = (x.to(images.device, non_blocking=True) for x in split_order(noise, self.hidden))
+        return {"visible": visible, "hidden": hidden}
+
+    @torch.no_grad()
+    def reconstruct(self, images: Tensor, step: int) -> list[Tensor]:
+        """What was visible (the rest grey), the same with the hidden patches painted, and the originals."""
+        mask = self.mask("mae/show", step, images)
+        visible, hidden = mask["visible"], mask["hidden"]
+        painted = self.decoder(self.encode(images, visible), visible, hidden).float()
+        patches = patchify(images, self.patch).float()
+        if self.normalise:
+            # the network was never asked for a patch's mean and contrast: the picture borrows the true ones
+            _, mean, std = standardised(take(patches, hidden))
+            painted = painted * std + mean
+        columns = [put(patches, hidden, new) for new in (torch.full_like(painted, GREY), painted)]
+        return [*(unpatchify(column, self.patch).clamp(0, 1) for column in columns), images]

@@ -1,0 +1,58 @@
+"""Images as patches, and which of them are hidden: what the masked-image methods share."""
+
+import torch
+from torch import Tensor, nn
+
+from gssl.errors import UsageError
+from gssl.nets.vit import ViT
+
+GREY = 0.5  # of a hidden patch in a picture
+
+
+def need_vit(backbone: nn.Module, method: str) -> ViT:
+    """`backbone`, or a UsageError where its patches cannot be encoded one without the other."""
+    if not isinstance(backbone, ViT):
+        kind = type(backbone).__name__
+        raise UsageError(f"ssl={method}: leaves patches out, which a {kind} cannot; set backbone=vit_micro or vit_tiny")
+    return backbone
+
+
+def patchify(images: Tensor, patch: int) -> Tensor:
+    """(B, 3, S, S) → (B, T, patch² · 3), patches row by row; in a patch, rows, columns, then colours."""
+    b, c, s, _ = images.shape
+    n = s // patch
+    return images.reshape(b, c, n, patch, n, patch).permute(0, 2, 4, 3, 5, 1).reshape(b, n * n, patch * patch * c)
+
+
+def unpatchify(patches: Tensor, patch: int) -> Tensor:
+    """The inverse of `patchify`."""
+    b, t, length = patches.shape
+    n, c = int(t**0.5), length // patch**2
+    return patches.reshape(b, n, n, patch, patch, c).permute(0, 5, 1, 3, 2, 4).reshape(b, c, n * patch, n * patch)
+
+
+def hidden_count(total: int, ratio: float) -> int:
+    """How many of `total` patches are hidden: the nearest to the share, but never none and never all."""
+    return min(max(round(total * ratio), 1), total - 1)
+
+
+def split_order(noise: Tensor, hidden: int) -> tuple[Tensor, Tensor]:
+    """Places (B, T − hidden) that stay visible and (B, hidden) that do not, for independent `noise` (B, T)."""
+    order = noise.argsort(dim=1)
+    return order[:, : noise.shape[1] - hidden], order[:, noise.shape[1] - hidden :]
+
+
+def take(tokens: Tensor, places: Tensor) -> Tensor:
+    """(B, T, d), (B, n) → (B, n, d): the tokens at `places`, in their order."""
+    return tokens.gather(1, places.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
+
+
+def put(tokens: Tensor, places: Tensor, new: Tensor) -> Tensor:
+    """(B, T, d) with `new` (B, n, d) at `places` (B, n)."""
+    return tokens.scatter(1, places.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]), new.to(tokens.dtype))
+
+
+def as_grid(hidden: Tensor, side: int) -> Tensor:
+    """Places (B, n) → (B, 1, side, side): 1 where hidden, else 0."""
+    flat = torch.zeros(len(hidden), side * side, device=hidden.device)
+    return flat.scatter(1, hidden, 1.0).view(-1, 1, side, side)

@@ -1,0 +1,110 @@
+"""SimMIM: hidden parts of the image are replaced, and a single layer on top of the backbone predicts their pixels.
+
+Xie, Zhang, Cao, Lin, Bao, Yao, Dai, Hu: SimMIM: A Simple Framework for Masked Image Modeling, CVPR 2022,
+arXiv:2111.09886. On a ViT a learnt token takes the place of hidden patches, on any other backbone a learnt colour
+that of hidden pixels. Values and the measured result: conf/ssl/simmim.yaml.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gssl.config import ssl as schema
+from gssl.errors import UsageError
+from gssl.method import Batch, Context
+from gssl.nets.backbone import Backbone
+from gssl.nets.vit import ViT
+from gssl.ssl.patches import GREY, as_grid, hidden_count, split_order
+
+
+def hidden_l1(prediction: Tensor, images: Tensor, mask: Tensor) -> Tensor:
+    """Mean absolute error over the hidden pixels and their colours (section 3.4).
+
+    `prediction`, `images` (B, 3, S, S); `mask` (B, 1, S, S), 1 where hidden, else 0. Scalar.
+    """
+    return ((prediction.float() - images).abs() * mask).sum() / (mask.sum() * images.shape[1])
+
+
+def stride(backbone: Backbone, size: int) -> int:
+    """Pixels of the image to a place of the last map: a power of two, or a ViT's patch."""
+    if isinstance(backbone, ViT):
+        return backbone.patch
+    was = backbone.training
+    backbone.eval()  # batch statistics are none of this image's business
+    with torch.no_grad():
+        side = backbone.stages(torch.zeros(1, 3, size, size))[-1].shape[-1]
+    backbone.train(was)
+    found = 1
+    while side * found < size:
+        found *= 2
+    return found
+
+
+class SimMIM(nn.Module):
+    """Backbone and one 1×1 convolution, which is dropped on export as are token and colour."""
+
+    needs = ("crop0",)
+
+    def __init__(self, cfg: schema.SimMIM, backbone: Backbone, context: Context) -> None:
+        super().__init__()
+        if context.size % cfg.unit:
+            raise UsageError(f"ssl.unit={cfg.unit}: must divide data.size={context.size}; change one of them")
+        if isinstance(backbone, ViT) and cfg.unit % backbone.patch:
+            raise UsageError(f"ssl.unit={cfg.unit}: must be a multiple of backbone.patch={backbone.patch}")
+        self.draws, self.unit = context.draws, cfg.unit
+        self.side = context.size // cfg.unit
+        self.hidden = hidden_count(self.side**2, cfg.mask)
+        self.backbone = backbone
+        # a ViT's token, zero-mean as its patches are; otherwise a colour, grey to begin with
+        vit = isinstance(backbone, ViT)
+        self.token = nn.Parameter(torch.zeros(backbone.dim) if vit else torch.full((3, 1, 1), 0.5))
+        self.stride = stride(backbone, context.size)
+        self.head = nn.Conv2d(backbone.dim, 3 * self.stride**2, 1)
+        if vit:
+            nn.init.trunc_normal_(self.token, std=0.02)
+        self.to(context.device)
+        self.optimizer = context.optimizer(self.parameters(), cfg.optim)
+
+    def covered(self, images: Tensor, mask: Tensor) -> Tensor:
+        """Images whose hidden pixels are of the learnt colour (a ViT's are grey: what it sees there is no pixel)."""
+        colour = GREY if isinstance(self.backbone, ViT) else self.token
+        return images * (1 - mask) + colour * mask
+
+    def paint(self, images: Tensor, mask: Tensor) -> Tensor:
+        """(B, 3, S, S), pixel mask (B, 1, S, S) → all pixels as predicted from the visible ones, (B, 3, S, S)."""
+        net = self.backbone
+        if isinstance(net, ViT):
+            hidden = mask[:, :, :: net.patch, :: net.patch].flatten(2).transpose(1, 2)
+            tokens = net.embed(images) * (1 - hidden) + self.token * hidden
+            tokens = net.encode(tokens + net.places(tokens.shape[1]))
+            last = tokens.transpose(1, 2).unflatten(2, (images.shape[-1] // net.patch, -1))
+        else:
+            last = net.stages(self.covered(images, mask))[-1]
+        size = images.shape[-1]
+        return F.pixel_shuffle(self.head(last), self.stride)[:, :, :size, :size]
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        mask = self.pixels(batch["mask"])
+        return {"loss": hidden_l1(self.paint(batch["crop0"], mask), batch["crop0"], mask)}
+
+    def update(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        return self.optimizer.minimize(self.loss, batch | {"mask": self.mask("simmim/mask", step, batch["crop0"])})
+
+    def mask(self, purpose: str, step: int, images: Tensor) -> Tensor:
+        """(B, 1, side, side): 1 where a square of `unit` pixels is hidden."""
+        noise = self.draws.uniform(purpose, step, (len(images), self.side**2))
+        return as_grid(split_order(noise, self.hidden)[1], self.side).to(images.device, non_blocking=True)
+
+    def pixels(self, mask: Tensor) -> Tensor:
+        return F.interpolate(mask, scale_factor=self.unit, mode="nearest")
+
+    @torch.no_grad()
+    def reconstruct(self, images: Tensor, step: int) -> list[Tensor]:
+        """The covered images, the same with the hidden pixels painted, and the originals."""
+        was = self.training
+        self.eval()
+        mask = self.pixels(self.mask("simmim/show", step, images))
+        painted = self.paint(images, mask).float() * mask + images * (1 - mask)
+        covered = self.covered(images, mask)
+        self.train(was)
+        return [covered.clamp(0, 1), painted.clamp(0, 1), images]

@@ -1,0 +1,78 @@
+"""Variational autoencoder: an image is told by a Gaussian over few numbers, and must be found in a draw from it.
+
+Kingma, Welling: Auto-Encoding Variational Bayes, ICLR 2014, arXiv:1312.6114. The mean and the log-variance are linear
+in the backbone's features. Values and the measured result: conf/ssl/vae.yaml.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from gssl.config import ssl as schema
+from gssl.method import Batch, Context
+from gssl.nets.backbone import Backbone
+from gssl.nets.decoder import Decoder, last_side
+
+
+def kl(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """KL(N(mean, variance) ‖ N(0, 1)) summed over the latent numbers (appendix B); (B, …) each → (B,)."""
+    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).flatten(1).sum(1)
+
+
+def negative_elbo(made: Tensor, image: Tensor, divergence: Tensor, beta: float) -> Tensor:
+    """½ ‖made − image‖² + beta · KL per image, divided by the count of its values; mean over the batch, a scalar.
+
+    It is the negative evidence lower bound (eq. 3, one draw) up to a constant and a factor, where pixels have the
+    variance `beta`. `made`, `image`: (B, 3, S, S); `divergence`: (B,).
+    """
+    error = 0.5 * (made.float() - image).square().flatten(1).sum(1)
+    return (error + beta * divergence).mean() / image[0].numel()
+
+
+class VAE(nn.Module):
+    """Backbone, a linear head for mean and log-variance, and a decoder."""
+
+    needs = ("real",)
+
+    def __init__(self, cfg: schema.VAE, backbone: Backbone, context: Context) -> None:
+        super().__init__()
+        self.beta, self.latent, self.draws = cfg.beta, cfg.latent, context.draws
+        self.backbone = backbone
+        self.side = last_side(backbone, context.size)
+        self.head = nn.Conv2d(backbone.dim, 2 * cfg.latent, 1)
+        self.decoder = Decoder(cfg.latent, self.side, context.size, 3, cfg.decoder)
+        self.to(context.device)
+        self.optimizer = context.optimizer(self.parameters(), cfg.optim)
+
+    def encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance, (B, latent) each, in full precision."""
+        mean, log_variance = self.head(self.backbone.stages(image)[-1]).float().chunk(2, dim=1)
+        return mean, log_variance
+
+    def decode(self, z: Tensor) -> Tensor:
+        made: Tensor = torch.sigmoid(self.decoder(z))
+        return made
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        mean, log_variance = self.encode(batch["real"])
+        made = self.decode(mean + (0.5 * log_variance).exp() * batch["noise"])
+        divergence = kl(mean, log_variance)
+        return {
+            "loss": negative_elbo(made, batch["real"], divergence, self.beta),
+            "error": (made.detach().float() - batch["real"]).square().mean(),
+            "kl": divergence.mean(),
+        }
+
+    def update(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        image = batch["real"]
+        shape = (len(image), self.latent, self.side, self.side)
+        noise = self.draws.normal("vae/noise", step, shape).to(image.device, non_blocking=True)
+        return self.optimizer.minimize(self.loss, batch | {"noise": noise})
+
+    @torch.no_grad()
+    def reconstruct(self, images: Tensor, step: int) -> list[Tensor]:
+        """The images and what is made of their means, (B, 3, S, S) each in [0, 1]."""
+        training = self.training
+        self.eval()
+        made = self.decode(self.encode(images)[0])
+        self.train(training)
+        return [images, made]

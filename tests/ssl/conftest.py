@@ -1,0 +1,63 @@
+"""Building one method outside the engine, as the engine would."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from gssl.config import registry
+from gssl.config.composing import compose
+from gssl.data import Draws
+from gssl.engine.device import Precision
+from gssl.engine.optim import Optimizer
+from gssl.method import Batch, Context
+from gssl.nets.backbone import build_backbone
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def build() -> Callable[..., Any]:
+    """`build("byol", "ssl.momentum=0.9", size=16)` → the method in training mode, on its own suitable backbone.
+
+    A convnet is narrowed to width 8, a ViT to width 24. The learning rate is constant.
+    """
+
+    def make(name: str, *overrides: str, size: int = 16, channels: int = 3, classes: int = 4, seed: int = 0) -> Any:
+        base = [f"ssl={name}", "ssl.optim.warmup=0", "ssl.optim.schedule=constant"]
+        own = compose("pretrain-ssl", [f"ssl={name}"]).backbone.name
+        narrow = [f"backbone.width={24 if own.startswith('vit') else 8}"]
+        cfg = compose("pretrain-ssl", [*base, *narrow, f"data.size={size}", *overrides])
+        torch.manual_seed(seed)
+        backbone = build_backbone(cfg.backbone, size)
+
+        def optimizer(params: Any, optim: Any, steady: Any = ()) -> Optimizer:
+            return Optimizer(params, optim, device=CPU, precision=Precision("fp32", CPU), steady=steady)
+
+        context = Context(Draws(seed), CPU, size, channels, classes, optimizer)
+        method = registry.load(registry.SSL[name].where)(cfg.ssl, backbone, context)
+        method.to(memory_format=torch.channels_last)
+        return method.train()
+
+    return make
+
+
+@pytest.fixture
+def batch() -> Callable[..., Batch]:
+    """`batch(method, 8)` → smooth random images and labels under the names that `method` needs."""
+
+    def make(method: Any, count: int = 8, size: int = 16, classes: int = 4, seed: int = 0) -> Batch:
+        g = torch.Generator().manual_seed(seed)
+        found: Batch = {}
+        base = torch.rand(count, 3, 4, 4, generator=g)
+        smooth = torch.nn.functional.interpolate(base, size=(size, size), mode="bilinear")
+        for name in method.needs:
+            if name == "label":
+                found[name] = torch.arange(count) % classes
+            else:
+                noise = 0.05 * torch.randn(count, 3, size, size, generator=g)
+                found[name] = (smooth + noise).clamp(0, 1).contiguous(memory_format=torch.channels_last)
+        return found
+
+    return make

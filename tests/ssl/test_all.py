@@ -1,0 +1,96 @@
+"""What every self-supervised method must do, whichever it is."""
+
+import copy
+import json
+import math
+
+import pytest
+import torch
+
+from gssl.commands import pretrain_ssl
+from gssl.config import registry
+from gssl.config.composing import compose
+from gssl.engine.files import read_json, sha256
+from gssl.engine.loop import Trainer
+from gssl.errors import UsageError
+
+METHODS = sorted(registry.SSL)
+NO_GREY = {"colorization"}
+
+
+def small(name: str, *extra: str):
+    own = compose("pretrain-ssl", [f"ssl={name}"]).backbone.name
+    width = 24 if own.startswith("vit") else 8
+    base = [f"ssl={name}", f"backbone.width={width}", "ssl.batch_size=16", "budget.steps=4", "engine.threads=1"]
+    base += ["engine.progress=false", "engine.device=cpu", "engine.log_every=1", "eval.images=64"]
+    return compose("pretrain-ssl", [*base, *extra])
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_its_name_alone_runs_on_grey_digits_of_28_pixels(name, tmp_path):
+    cfg = small(name, "data.limit=200", "data.size=28", "budget.steps=2")
+    if name in NO_GREY:
+        with pytest.raises(UsageError, match="colour"):
+            pretrain_ssl.main(cfg, tmp_path / "run")
+        assert not (tmp_path / "run" / "result.json").exists()
+        return
+    pretrain_ssl.main(cfg, tmp_path)
+    result = read_json(tmp_path / "result.json")
+    assert result["method"] == name and result["spent"]["steps"] == 2 and result["spent"]["flops"] > 0
+    assert math.isfinite(result["objective"]["value"])
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_run_that_was_stopped_ends_with_the_same_bytes(name, tmp_path, monkeypatch, pictures):
+    """Queues, targets, centres and schedules are in the checkpoint, or functions of the step."""
+
+    class Killed(BaseException):
+        pass
+
+    extra = ["data=imagefolder", f"data.root={pictures}", "data.size=16", "resume=auto", "engine.checkpoint_every=2"]
+    cfg = small(name, *extra)
+    pretrain_ssl.main(cfg, tmp_path / "whole")
+    original = Trainer.fit
+
+    def fit(self, method, *args, **kwargs):
+        update = method.update
+
+        def dying(batch, step):
+            if step == 3:
+                raise Killed
+            return update(batch, step)
+
+        method.update = dying
+        return original(self, method, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "fit", fit)
+        with pytest.raises(Killed):
+            pretrain_ssl.main(cfg, tmp_path / "broken")
+    pretrain_ssl.main(cfg, tmp_path / "broken")
+    files = [tmp_path / run / "weights" / "backbone.safetensors" for run in ("whole", "broken")]
+    assert sha256(files[0]) == sha256(files[1])
+    lines = [[json.loads(t) for t in (f.parent.parent / "metrics.jsonl").read_text().splitlines()] for f in files]
+    assert [entry.get("loss") for entry in lines[0]] == [entry.get("loss") for entry in lines[1]]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_backbone_learns_and_what_it_logs_is_finite(name, build, batch):
+    method = build(name)
+    before = copy.deepcopy(method.backbone.state_dict())
+    for step in range(3):
+        out = method.update(batch(method, 12, seed=step), step)
+        assert "loss" in out and all(v.numel() == 1 and torch.isfinite(v) and not v.requires_grad for v in out.values())
+    moved = {k for k, v in method.backbone.named_parameters() if not torch.equal(v, before[k])}
+    still = set(dict(method.backbone.named_parameters())) - moved
+    assert not still, f"never updated: {sorted(still)}"
+
+
+@pytest.mark.parametrize("name", [n for n in METHODS if registry.SSL[n].labels])
+def test_who_reads_labels_says_so(name, build):
+    assert "label" in build(name).needs
+
+
+@pytest.mark.parametrize("name", [n for n in METHODS if not registry.SSL[n].labels])
+def test_all_others_never_see_a_label(name, build):
+    assert "label" not in build(name).needs
