@@ -11,10 +11,13 @@ EPSILON = 1e-8
 class LARS(torch.optim.Optimizer):
     """g ← trust · (∇ + λw) with trust = η‖w‖ / (‖∇‖ + λ‖w‖); then momentum and a step of size lr.
 
-    Only groups with `adapt=True` are scaled; biases and norm layers take plain SGD with momentum.
+    Only groups with `adapt=True` are scaled; biases and norm layers take plain SGD with momentum. `clip`: trust ←
+    min(trust / lr, 1), so that a step is trust · g and never more than plain SGD's (LARC); the published CIFAR-10
+    recipes that name LARS were trained so (solo-learn's `clip_lr`).
     """
 
-    def __init__(self, groups: list[dict[str, Any]], lr: float, momentum: float) -> None:
+    def __init__(self, groups: list[dict[str, Any]], lr: float, momentum: float, clip: bool = True) -> None:
+        self.clip = clip
         super().__init__(groups, {"lr": lr, "momentum": momentum, "weight_decay": 0.0, "adapt": False})
 
     @torch.no_grad()
@@ -28,6 +31,8 @@ class LARS(torch.optim.Optimizer):
             if group["adapt"]:
                 of_weights, of_grads = (torch.stack(torch._foreach_norm(t)) for t in (params, grads))
                 trust = TRUST * of_weights / (of_grads + decay * of_weights + EPSILON)
+                if self.clip and group["lr"] > 0:
+                    trust = (trust / group["lr"]).clamp_max(1)
                 # a layer that is all zero, or has no gradient, takes a plain step
                 trust = torch.where((of_weights > 0) & (of_grads > 0), trust, torch.ones_like(trust))
             if decay:

@@ -22,13 +22,15 @@ import argparse
 import copy
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from importlib.metadata import version
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,7 @@ from torch import Tensor, nn
 from gssl.commands import pretrain_ssl
 from gssl.config.composing import compose
 from gssl.data import Draws, centre, load_data, sequential
+from gssl.engine.device import set_threads
 from gssl.engine.files import read_json, write_json
 from gssl.engine.loop import Trainer, peak_memory, reset_peak_memory
 from gssl.engine.optim import lr_factor
@@ -52,7 +55,7 @@ from gssl.probe.linear import Linear
 
 METHODS = ["simclr", "byol", "simsiam", "barlow_twins", "vicreg"]
 CPU = torch.device("cpu")
-LOOK = 3  # the step in which saved tensors are counted
+LOOK = 1  # the step in which saved tensors are counted
 START = time.perf_counter()
 
 
@@ -87,7 +90,7 @@ class Saved:
 
 
 def ours(args: argparse.Namespace, cfg: Any) -> dict[str, Any]:
-    """One run of `gssl pretrain-ssl`; it differs in nothing but the look at one step."""
+    """One run of `gssl pretrain-ssl` as it is, but for the look at one step."""
     found: dict[str, Any] = {}
     fit = Trainer.fit
 
@@ -97,12 +100,11 @@ def ours(args: argparse.Namespace, cfg: Any) -> dict[str, Any]:
         def looking(batch: Any, step: int) -> Any:
             if step == 0:
                 found["setup"] = time.perf_counter() - START
-            if step != LOOK:
-                return update(batch, step)
             saved = Saved(method)
-            with saved.hooks:
+            with saved.hooks if step == LOOK else nullcontext():
                 out = update(batch, step)
-            found["saved"] = saved.bytes
+            if step == LOOK:
+                found["saved"] = saved.bytes
             return out
 
         method.update = looking
@@ -141,10 +143,8 @@ def transform(name: str, views: Any, size: int) -> Callable[[Any], Any]:
         cj_sat=views.saturation, cj_hue=views.hue, min_scale=views.crop_scale[0], random_gray_scale=views.grayscale,
         gaussian_blur=views.blur, hf_prob=views.flip, normalize=None,
     )  # fmt: skip
-    if name == "simclr":
-        return T.SimCLRTransform(**same)
-    if name == "simsiam":
-        return T.SimSiamTransform(**same)
+    if name in ("simclr", "simsiam"):
+        return (T.SimCLRTransform if name == "simclr" else T.SimSiamTransform)(**same)
     if name == "vicreg":
         return T.VICRegTransform(**same, solarize_prob=views.solarize)
     # lightly's Barlow Twins uses BYOL's views
@@ -165,26 +165,25 @@ class Peer(nn.Module):
     """A method put together from lightly's parts, as its examples do it; `forward` gives the loss of two views."""
 
     def __init__(self, cfg: Any, backbone: Any) -> None:
-        from lightly import loss as L
+        import lightly.loss as L
         from lightly.models.utils import deactivate_requires_grad
 
         super().__init__()
-        self.cfg = cfg
+        self.cfg, self.name = cfg, cfg.name
         name, width = cfg.name, cfg.head[-1]
-        self.name = name
         last_norm = name == "simsiam" or (name == "byol" and cfg.last_norm)
         self.online = nn.Sequential(backbone, head([backbone.dim, *cfg.head], last_norm))
         if name in ("byol", "simsiam"):
             self.predictor = head([width, cfg.predictor, width])
             self.criterion: nn.Module = L.NegativeCosineSimilarity()
-        if name == "byol":
-            self.target = copy.deepcopy(self.online)
-            deactivate_requires_grad(self.target)
-        if name == "simclr":
+            if name == "byol":
+                self.target = copy.deepcopy(self.online)
+                deactivate_requires_grad(self.target)
+        elif name == "simclr":
             self.criterion = L.NTXentLoss(temperature=cfg.temperature)
-        if name == "barlow_twins":
+        elif name == "barlow_twins":
             self.criterion = L.BarlowTwinsLoss(lambda_param=cfg.redundancy)
-        if name == "vicreg":
+        else:
             self.criterion = L.VICRegLoss(cfg.invariance, cfg.variance, cfg.covariance)
 
     def forward(self, x0: Tensor, x1: Tensor) -> Tensor:
@@ -220,11 +219,6 @@ class Peer(nn.Module):
         return kind(groups, lr=o.lr, betas=(o.betas[0], o.betas[1]), fused=True)
 
 
-def endless(loader: Any) -> Iterator[list[Tensor]]:
-    while True:
-        yield from loader
-
-
 def theirs(args: argparse.Namespace, cfg: Any) -> dict[str, Any]:
     """Plain training around `Peer`, as long as ours."""
     from lightly.models.utils import update_momentum
@@ -236,11 +230,9 @@ def theirs(args: argparse.Namespace, cfg: Any) -> dict[str, Any]:
     optimizer, o = model.optimizer(), cfg.ssl.optim
     paths = json.loads((args.run / "files.json").read_text())
     data = Files(paths, transform(cfg.ssl.name, cfg.data.views, cfg.data.size))
-    many = args.workers > 0
-    loader = torch.utils.data.DataLoader(
-        data, cfg.ssl.batch_size, shuffle=True, drop_last=True, num_workers=args.workers, persistent_workers=many
-    )
-    stream = endless(loader)
+    several: dict[str, Any] = {"num_workers": args.workers, "persistent_workers": args.workers > 0}
+    loader = torch.utils.data.DataLoader(data, cfg.ssl.batch_size, shuffle=True, drop_last=True, **several)
+    stream: Iterator[list[Tensor]] = chain.from_iterable(repeat(loader))
     batch = next(stream)
     reset_peak_memory(CPU)
     found: dict[str, Any] = {"setup": time.perf_counter() - START}
@@ -252,21 +244,21 @@ def theirs(args: argparse.Namespace, cfg: Any) -> dict[str, Any]:
             group["lr"] = peak if group["steady"] else rate
         x0, x1 = (view.to(memory_format=torch.channels_last) for view in batch)
         optimizer.zero_grad(set_to_none=True)
-        if step == LOOK:
-            saved = Saved(model)
-            with saved.hooks:
-                model(x0, x1).backward()
-            found["saved"] = saved.bytes
-        else:
+        saved = Saved(model)
+        with saved.hooks if step == LOOK else nullcontext():
             model(x0, x1).backward()
+        if step == LOOK:
+            found["saved"] = saved.bytes
+        if o.clip:
+            nn.utils.clip_grad_norm_(model.parameters(), o.clip)
         optimizer.step()
         if cfg.ssl.name == "byol":
             update_momentum(model.online, model.target, momentum(cfg.ssl.momentum, progress))
         step += 1
         batch = next(stream)
         spent = time.perf_counter() - start
-    workers = [worker.pid for worker in loader._iterator._workers] if many else []  # type: ignore[union-attr]
-    memory = {"rss": [peak_memory(CPU), *(_peak_of(pid) for pid in workers)]}
+    workers = getattr(loader._iterator, "_workers", [])
+    memory = {"rss": [peak_memory(CPU), *(_peak_of(worker.pid) for worker in workers)]}
     (args.run / "weights").mkdir()
     save_weights(backbone, args.run / "weights" / "backbone.safetensors")
     rate = step * cfg.ssl.batch_size / spent
@@ -277,7 +269,7 @@ def _peak_of(pid: int) -> int:
     """Peak resident bytes of another process, 0 where the system does not tell (Linux does)."""
     file = Path(f"/proc/{pid}/status")
     lines = file.read_text().splitlines() if file.exists() else []
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), 0)
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
 
 # ── both ─────────────────────────────────────────────────────────────────────────────────────────
@@ -292,11 +284,10 @@ class Judge:
         self.splits = load_data(self.cfg.data)
         draws, train = Draws(0), self.splits.train
         chosen = draws.permutation("peers/labels", 0, len(train))[: args.labels]
-        self.fit, self.pure = train.subset(np.sort(chosen)), self.splits.pretrain
-        self.pure = self.pure.subset(draws.permutation("recompute", 0, len(self.pure))[:2048])
+        self.fit, images = train.subset(np.sort(chosen)), self.splits.pretrain
+        self.sample = images.subset(draws.permutation("recompute", 0, len(images))[:2048])
         root = Path(args.root).expanduser().absolute()
         below = root / "train" if (root / "train").is_dir() else root
-        images = self.splits.pretrain
         self.files = [str(below / images.name(i)) for i in range(len(images))]
 
     def __call__(self, weights: Path | None, seed: int = 0) -> float:
@@ -307,7 +298,7 @@ class Judge:
         if weights:
             load_into(network, read_weights(weights))
         network.to(memory_format=torch.channels_last)
-        plain = (centre(b["image"], size, b.get("extent")) for b in sequential(self.pure, 256, CPU))
+        plain = (centre(b["image"], size, b.get("extent")) for b in sequential(self.sample, 256, CPU))
         recompute_batch_norm(network, plain)
         x, held = (extract(network, part, size, 256, CPU) for part in (self.fit, self.splits.val))
         fitted = self.probe.fit(x, self.fit.labels, len(self.splits.classes), 0)
@@ -323,10 +314,12 @@ def run(args: argparse.Namespace, judge: Judge, side: str, method: str, seed: in
             write_json(folder / "files.json", judge.files)
         argv = [sys.executable, __file__, *sys.argv[1:], "--side", side, "--methods", method, "--seed", str(seed)]
         env = os.environ | {"OMP_NUM_THREADS": str(args.threads)}
-        done = subprocess.run([*argv, "--run", str(folder)], capture_output=True, text=True, env=env, check=False)
+        done = subprocess.run([*argv, "--run", str(folder)], capture_output=True, text=True, env=env)
         if done.returncode:
             raise SystemExit(f"{side} {method}: {done.stderr.strip()}")
         found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        if "saved" not in found:
+            raise SystemExit(f"{side} {method}: only {found['steps']} steps in {args.seconds:g} s; give more --seconds")
         found["linear"] = judge(folder / "weights" / "backbone.safetensors", seed)
     return {"side": side, "method": method, "seed": seed, **found}
 
@@ -375,11 +368,9 @@ def main() -> None:
         print(json.dumps((ours if args.side == "ours" else theirs)(args, cfg)))
         return
 
-    from importlib.metadata import version
-
-    machine = {name: version(name) for name in ("torch", "torchvision", "lightly")}
-    machine |= {"python": platform.python_version(), "cores": str(os.cpu_count()), "machine": platform.machine()}
+    machine = {name: version(name) for name in ("torch", "torchvision", "lightly")} | {"cores": str(os.cpu_count())}
     print(", ".join(f"{key} {value}" for key, value in machine.items()))
+    set_threads(1)  # for judging: small products
     judge = Judge(args)
     counts = f"{len(judge.files)} images to train on, {len(judge.splits.val)} to judge on"
     print(

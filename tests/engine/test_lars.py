@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from gssl.config import schema
 from gssl.engine.device import Precision
-from gssl.engine.lars import TRUST
+from gssl.engine.lars import LARS, TRUST
 from gssl.engine.optim import Optimizer
 
 CPU = torch.device("cpu")
@@ -25,7 +25,9 @@ def make(module: nn.Module, momentum: float = MOMENTUM, decay: float = DECAY) ->
         name="lars", lr=LR, weight_decay=decay, momentum=momentum, betas=[0.9, 0.99], warmup=0.0,
         schedule="constant", clip=None,
     )  # fmt: skip
-    return Optimizer(module.parameters(), cfg, device=CPU, precision=Precision("fp32", CPU))
+    made = Optimizer(module.parameters(), cfg, device=CPU, precision=Precision("fp32", CPU))
+    made.inner.clip = False  # as lightly's
+    return made
 
 
 def batch(seed: int) -> dict[str, Tensor]:
@@ -130,3 +132,16 @@ def test_its_state_goes_round_and_the_run_goes_on_with_the_same_bytes():
     train(second, resumed, range(2, 4))
     for a, b in zip(whole.parameters(), second.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("lr", [1e-4, 10.0])
+def test_a_clipped_step_is_never_longer_than_plain_sgds(lr):
+    """trust · g where that is less than lr · g, else lr · g."""
+    weight = nn.Parameter(torch.tensor([[3.0, 4.0]]))
+    inner = LARS([{"params": [weight], "weight_decay": 0.0, "adapt": True}], lr=lr, momentum=0.0)
+    grad = torch.tensor([[0.6, 0.8]])
+    weight.grad = grad.clone()
+    before = weight.detach().clone()
+    inner.step()
+    trust = TRUST * 5 / 1
+    torch.testing.assert_close(before - weight.detach(), min(lr, trust) * grad)
