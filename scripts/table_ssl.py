@@ -23,12 +23,18 @@ from typing import Any
 
 from gssl.config import registry
 from gssl.config.check import config_hash
-from gssl.config.composing import compose
+from gssl.config.composing import compose as hydra_compose
 from gssl.metrics.accuracy import wilson
 
+COMPOSING = Lock()  # Hydra has one global state
 TIMED = 25  # steps from which the time of one is measured
 VIT = "backbone=vit_micro"
 JUDGE = ["labels_per_class=[]", "fractions=[1.0]", "draws=1", "probe.use=[knn,linear]"]
+
+
+def compose(command: str, words: list[str]) -> Any:
+    with COMPOSING:
+        return hydra_compose(command, words)
 
 
 @dataclass(frozen=True)

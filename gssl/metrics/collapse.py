@@ -6,13 +6,16 @@ from typing import Any
 # Of unit-length projections: a share of what fills the sphere, and a cosine between different images
 STD, COSINE = 0.1, 0.95
 RANK = 0.05  # of min(n, d), below which features have too few directions
+LINE, LINE_STEPS = 1.75, 100  # directions that projections must not stay below for so many steps
 PATIENCE = 3  # records in a row: a projection may be narrow for a moment
 
 
 class Watch:
     """Feed it every logged entry, in order; it returns what is newly wrong, each reason once.
 
-    Projections (`z_std`, `z_cosine`, logged during training by methods that compare embeddings) have absolute limits.
+    Projections (`z_std`, `z_cosine`, `z_rank`, logged during training by methods that compare embeddings) have absolute
+    limits. A norm at the end of a head keeps them from becoming one point; they then collapse to a line, which z_rank
+    shows. SwAV's lie near a line for some sixty steps and leave it: hence the hundred.
     A backbone's features (`feature_std`, `feature_cosine`, `feature_rankme`, from evaluations) do not: after a ReLU
     they all point the same way, and those of a random ViT lie within .027 of a point. So they must be below the limit
     *and* have lost half of what they had before training. `val_knn` must not fall to chance.
@@ -23,6 +26,7 @@ class Watch:
         self.level = chance + 2 * math.sqrt(chance * (1 - chance) / max(n, 1))
         self.first: dict[str, float] = {}
         self.rows: dict[str, int] = {}
+        self.line: int | None = None  # step since which projections lie on one
         self.fired: set[str] = set()
 
     def __call__(self, entry: dict[str, Any]) -> list[str]:
@@ -36,6 +40,15 @@ class Watch:
             self.rows[key] = self.rows.get(key, 0) + 1 if bad(value) else 0
             if self.rows[key] >= PATIENCE:
                 reasons[key] = f"projections of different images have become alike ({key}={value:.3g}, {limit})"
+        if "z_rank" in entry:
+            if entry["z_rank"] >= LINE:
+                self.line = None
+            elif self.line is None:
+                self.line = entry["step"]
+            elif entry["step"] - self.line >= LINE_STEPS:
+                reasons["z_rank"] = (
+                    f"projections lie on a line (z_rank={entry['z_rank']:.3g}, below {LINE} since step {self.line})"
+                )
         if "feature_rankme" in entry:
             reasons |= self._features(entry)
         new = {key: text for key, text in reasons.items() if key not in self.fired}

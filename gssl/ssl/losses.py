@@ -48,11 +48,16 @@ def spread(z: Tensor) -> dict[str, Tensor]:
     z_std: standard deviation of the unit-length embeddings per dimension, averaged, times √d: 1 where they fill
         the sphere, 0 where they are one point (Chen & He 2021, arXiv:2011.10566).
     z_cosine: mean over pairs of different images.
+    z_rank: directions that the unit-length embeddings use about their mean, (Σλ)² / Σλ² of their covariance's
+        eigenvalues λ (the participation ratio): from 1 to d. A smoother, cheaper relative of RankMe.
     """
     z = F.normalize(z.detach().float(), dim=1)
     n, d = z.shape
     total = z.sum(0)
+    centred = z - total / n
     return {
         "z_std": z.std(0, correction=0).mean() * d**0.5,
         "z_cosine": (total @ total - n) / (n * (n - 1)),
+        # the covariance's trace and its square's, without eigenvalues
+        "z_rank": centred.square().sum() ** 2 / (centred.T @ centred).square().sum().clamp_min(1e-20),
     }

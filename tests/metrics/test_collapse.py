@@ -2,7 +2,7 @@
 
 import pytest
 
-from gssl.metrics.collapse import PATIENCE, Watch
+from gssl.metrics.collapse import LINE_STEPS, PATIENCE, Watch
 
 
 def features(std=0.5, cosine=0.7, rankme=40.0, knn=0.4, d=128):
@@ -23,6 +23,14 @@ def test_a_moment_is_forgiven():
     watch = Watch(0.1, 1000)
     for i in range(10):
         assert watch({"step": i, "z_std": 0.02 if i % PATIENCE else 0.9, "z_cosine": 0.99 if i % 2 else 0.1}) == []
+
+
+def test_a_line_fires_when_it_lasts():
+    watch = Watch(0.1, 1000)
+    found = [watch({"step": step, "z_rank": 1.5}) for step in range(10, 10 + LINE_STEPS + 1, 10)]
+    assert not any(found[:-1]) and "since step 10" in found[-1][0]
+    watch = Watch(0.1, 1000)
+    assert not any(watch({"step": step, "z_rank": 3.0 if step == 50 else 1.5}) for step in range(10, 150, 10))
 
 
 def test_entries_without_projections_neither_count_nor_reset():
