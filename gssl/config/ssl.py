@@ -224,7 +224,7 @@ class Denoising(Method):
 class VAE(Method):
     """See conf/ssl/vae.yaml."""
 
-    latent: int = number(min=1)  # dimension of z
+    latent: int = number(min=1)  # numbers per place of the last map
     beta: float = number(min=0)  # weight of KL beside half the squared error: the variance of a pixel
     decoder: int = number(min=1)  # channels of the decoder's last block
 

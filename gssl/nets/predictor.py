@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from gssl.errors import UsageError
-from gssl.nets.vit import HEADS, Block, position_embedding
+from gssl.nets.vit import HEADS, Block, initialise, position_embedding
 
 
 class Predictor(nn.Module):
@@ -28,10 +28,7 @@ class Predictor(nn.Module):
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.leave = nn.Linear(width, out)
         nn.init.trunc_normal_(self.token, std=0.02)
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
-                nn.init.zeros_(module.bias)
+        initialise(self)
 
     def forward(self, seen: Tensor, places: Tensor, hidden: Tensor) -> Tensor:
         """`seen` (B, v, dim), which stand at `places` (B, v) → (B, h, out), what stands at `hidden` (B, h).

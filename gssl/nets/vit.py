@@ -53,6 +53,19 @@ class Block(nn.Module):
         return x + self.fc2(F.gelu(self.fc1(self.norm2(x))))
 
 
+def initialise(network: nn.Module) -> None:
+    """Xavier's uniform weights, a patch counting as one linear layer, and no offsets (as the MAE paper, 2111.06377).
+
+    Not a normal of .02, which is made for a width of 768: at 96, patches would be a tenth of their positions. Measured
+    on CIFAR-10 with MAE, 600 steps of 64 at 0.002, one seed: kNN .31 with these and .19 with those (random: .23, .21).
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            nn.init.xavier_uniform_(module.weight.flatten(1))  # a view
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
 class ViT(nn.Module):
     """Pre-norm blocks with three heads; `width` is the embedding dimension, `patch` in pixels.
 
@@ -81,10 +94,7 @@ class ViT(nn.Module):
         self.register_buffer("positions", position_embedding(width, self.side), persistent=False)
         self.blocks = nn.ModuleList(Block(width) for _ in range(depth))
         self.norm = nn.LayerNorm(width, eps=1e-6)
-        for module in self.modules():
-            if isinstance(module, nn.Linear | nn.Conv2d):
-                nn.init.trunc_normal_(module.weight, std=0.02)
-                nn.init.zeros_(module.bias) if module.bias is not None else None
+        initialise(self)
         self.to(memory_format=torch.channels_last)
 
     def embed(self, x: Tensor) -> Tensor:

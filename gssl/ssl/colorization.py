@@ -55,8 +55,8 @@ def rebalanced(frequency: Tensor, smooth: Tensor, mix: float) -> Tensor:
 
 
 def colour_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Cross-entropy weighted by the true colour (eq. 2), mean over places: (B, Q, h, w), (B, h, w), (Q,) → scalar."""
-    return (F.cross_entropy(logits.float(), target, reduction="none") * weight[target]).mean()
+    """Weighted cross-entropy, mean over places (eq. 2): (B, Q, h, w), (B, h, w), (B, h, w) → scalar."""
+    return (F.cross_entropy(logits.float(), target, reduction="none") * weight).mean()
 
 
 def annealed_mean(logits: Tensor, colours: Tensor, temperature: float) -> Tensor:
@@ -68,8 +68,9 @@ def annealed_mean(logits: Tensor, colours: Tensor, temperature: float) -> Tensor
 def blind(backbone: nn.Module) -> None:
     """Give the first layer one filter for all three channels, so that it answers to their mean only.
 
-    What it makes of grey images does not change, and as they are all it is trained on, it stays so. Otherwise what
-    random filters make of the colours of an image would be in its features for ever.
+    What it makes of grey images does not change, and as it is trained on grey alone, it stays so. Otherwise the answer
+    of random filters to the colours of an image would be in its features for ever: kNN on coloured validation images
+    of CIFAR-10 after 300 steps .300, with this .340. (Nearly so for a ResNet, which scales channels differently.)
     """
     first = next(m for m in backbone.modules() if isinstance(m, nn.Conv2d))
     first.weight.copy_(first.weight.mean(1, keepdim=True).expand_as(first.weight))
@@ -78,7 +79,7 @@ def blind(backbone: nn.Module) -> None:
 class Colorization(nn.Module):
     """Backbone on grey images, and a decoder that classifies the colour of each place."""
 
-    needs = ("real",)
+    needs = ("crop0",)
     colours: Tensor
     table: Tensor
     smooth: Tensor
@@ -98,9 +99,7 @@ class Colorization(nn.Module):
         self.register_buffer("frequency", torch.full((len(colours),), 1 / len(colours)))
         blind(backbone)
         self.backbone = backbone
-        self.decoder = Decoder(
-            backbone.dim, last_side(backbone, context.size), self.places, len(colours), cfg.decoder
-        )
+        self.decoder = Decoder(backbone.dim, last_side(backbone, context.size), self.places, len(colours), cfg.decoder)
         self.to(context.device)
         self.optimizer = context.optimizer(self.parameters(), cfg.optim)
 
@@ -115,19 +114,21 @@ class Colorization(nn.Module):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         logits, target = self.logits(batch["grey"]), batch["target"]
-        loss = colour_loss(logits, target, rebalanced(self.frequency, self.smooth, self.mix))
+        loss = colour_loss(logits, target, batch["weight"])
         return {"loss": loss, "accuracy": (logits.argmax(1) == target).float().mean()}
 
     def update(self, batch: Batch, step: int) -> dict[str, Tensor]:
         with torch.no_grad():
-            lab = rgb_to_lab(batch["real"])
+            lab = rgb_to_lab(batch["crop0"])
             ab = F.adaptive_avg_pool2d(lab[:, 1:], self.places)
             target = nearest(ab, self.table, self.grid)
             share = torch.zeros_like(self.frequency).scatter_add_(
                 0, target.flatten(), torch.ones_like(target, dtype=torch.float32).flatten()
             )
             self.frequency.lerp_(share / target.numel(), 1 / (step + 1))  # the mean of all batches so far
-        out = self.optimizer.minimize(self.loss, batch | {"grey": self.grey(lab[:, :1]), "target": target})
+            weight = rebalanced(self.frequency, self.smooth, self.mix)[target]
+            grey = self.grey(lab[:, :1])
+        out = self.optimizer.minimize(self.loss, batch | {"grey": grey, "target": target, "weight": weight})
         return out | {"chroma": ab.square().sum(1).sqrt().mean()}
 
     @torch.no_grad()

@@ -39,7 +39,7 @@ class Prototypes(nn.Module):
     def __init__(self, dim: int, count: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(count, dim))
-        nn.init.trunc_normal_(self.weight, std=0.02)
+        nn.init.normal_(self.weight, std=dim**-0.5)  # of length 1: the shorter they are, the faster a step turns them
         self.frozen = False  # a function of progress, set before each update
 
     def forward(self, z: Tensor) -> Tensor:

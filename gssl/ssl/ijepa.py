@@ -92,6 +92,7 @@ class IJEPA(nn.Module):
         self.side = context.size // self.backbone.patch
         self.shapes = block_shapes(self.side, cfg.scale, cfg.aspect, cfg.blocks)
         self.period = len(self.shapes)  # they take turns
+        self.middle = self.side // 2 * (self.side + 1)  # the patch whose tokens are watched: digits have empty margins
         self.predictor = Predictor(self.backbone.dim, cfg.width, cfg.depth, self.backbone.dim, self.side)
         self.to(context.device)
         self.target = EMA(self.backbone, cfg.momentum)
@@ -122,7 +123,7 @@ class IJEPA(nn.Module):
         places, hidden = context.repeat_interleave(blocks, 0), targets.flatten(0, 1)
         prediction = self.predictor(seen.repeat_interleave(blocks, 0), places, hidden)
         wanted = take(whole, targets.flatten(1)).view_as(prediction)
-        return {"loss": distance(prediction, wanted, self.cfg.loss), **spread(whole.mean(1))}
+        return {"loss": distance(prediction, wanted, self.cfg.loss), **spread(whole[:, self.middle])}
 
     def update(self, batch: Batch, step: int) -> dict[str, Tensor]:
         out = self.optimizer.minimize(self.loss, batch | self.masks(step, batch["crop0"]))

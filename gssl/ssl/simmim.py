@@ -5,6 +5,8 @@ arXiv:2111.09886. On a ViT a learnt token takes the place of hidden patches, on 
 that of hidden pixels. Values and the measured result: conf/ssl/simmim.yaml.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,6 +15,7 @@ from gssl.config import ssl as schema
 from gssl.errors import UsageError
 from gssl.method import Batch, Context
 from gssl.nets.backbone import Backbone
+from gssl.nets.decoder import last_side
 from gssl.nets.vit import ViT
 from gssl.ssl.patches import GREY, as_grid, hidden_count, split_order
 
@@ -25,15 +28,8 @@ def hidden_l1(prediction: Tensor, images: Tensor, mask: Tensor) -> Tensor:
     return ((prediction.float() - images).abs() * mask).sum() / (mask.sum() * images.shape[1])
 
 
-def stride(backbone: Backbone, size: int) -> int:
-    """Pixels of the image to a place of the last map: a power of two, or a ViT's patch."""
-    if isinstance(backbone, ViT):
-        return backbone.patch
-    was = backbone.training
-    backbone.eval()  # batch statistics are none of this image's business
-    with torch.no_grad():
-        side = backbone.stages(torch.zeros(1, 3, size, size))[-1].shape[-1]
-    backbone.train(was)
+def stride(side: int, size: int) -> int:
+    """Pixels of an image of `size` to a place of a map of `side`: a power of two, for odd halves are rounded up."""
     found = 1
     while side * found < size:
         found *= 2
@@ -47,21 +43,20 @@ class SimMIM(nn.Module):
 
     def __init__(self, cfg: schema.SimMIM, backbone: Backbone, context: Context) -> None:
         super().__init__()
-        if context.size % cfg.unit:
-            raise UsageError(f"ssl.unit={cfg.unit}: must divide data.size={context.size}; change one of them")
         if isinstance(backbone, ViT) and cfg.unit % backbone.patch:
             raise UsageError(f"ssl.unit={cfg.unit}: must be a multiple of backbone.patch={backbone.patch}")
-        self.draws, self.unit = context.draws, cfg.unit
-        self.side = context.size // cfg.unit
+        self.draws, self.size, self.unit = context.draws, context.size, cfg.unit
+        self.side = math.ceil(context.size / cfg.unit)  # squares at the lower and right margin may be cut
         self.hidden = hidden_count(self.side**2, cfg.mask)
         self.backbone = backbone
-        # a ViT's token, zero-mean as its patches are; otherwise a colour, grey to begin with
-        vit = isinstance(backbone, ViT)
-        self.token = nn.Parameter(torch.zeros(backbone.dim) if vit else torch.full((3, 1, 1), 0.5))
-        self.stride = stride(backbone, context.size)
-        self.head = nn.Conv2d(backbone.dim, 3 * self.stride**2, 1)
-        if vit:
+        if isinstance(backbone, ViT):
+            self.token = nn.Parameter(torch.zeros(backbone.dim))
             nn.init.trunc_normal_(self.token, std=0.02)
+            self.stride = backbone.patch
+        else:
+            self.token = nn.Parameter(torch.full((3, 1, 1), GREY))
+            self.stride = stride(last_side(backbone, context.size), context.size)
+        self.head = nn.Conv2d(backbone.dim, 3 * self.stride**2, 1)
         self.to(context.device)
         self.optimizer = context.optimizer(self.parameters(), cfg.optim)
 
@@ -77,11 +72,10 @@ class SimMIM(nn.Module):
             hidden = mask[:, :, :: net.patch, :: net.patch].flatten(2).transpose(1, 2)
             tokens = net.embed(images) * (1 - hidden) + self.token * hidden
             tokens = net.encode(tokens + net.places(tokens.shape[1]))
-            last = tokens.transpose(1, 2).unflatten(2, (images.shape[-1] // net.patch, -1))
+            last = tokens.transpose(1, 2).unflatten(2, (self.size // net.patch, -1))
         else:
             last = net.stages(self.covered(images, mask))[-1]
-        size = images.shape[-1]
-        return F.pixel_shuffle(self.head(last), self.stride)[:, :, :size, :size]
+        return F.pixel_shuffle(self.head(last), self.stride)[:, :, : self.size, : self.size]
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         mask = self.pixels(batch["mask"])
@@ -96,7 +90,8 @@ class SimMIM(nn.Module):
         return as_grid(split_order(noise, self.hidden)[1], self.side).to(images.device, non_blocking=True)
 
     def pixels(self, mask: Tensor) -> Tensor:
-        return F.interpolate(mask, scale_factor=self.unit, mode="nearest")
+        """Squares (B, 1, side, side) → pixels (B, 1, S, S)."""
+        return F.interpolate(mask, scale_factor=self.unit, mode="nearest")[:, :, : self.size, : self.size]
 
     @torch.no_grad()
     def reconstruct(self, images: Tensor, step: int) -> list[Tensor]:

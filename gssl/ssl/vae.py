@@ -1,7 +1,9 @@
-"""Variational autoencoder: an image is told by a Gaussian over few numbers, and must be found in a draw from it.
+"""Variational autoencoder: an image becomes a Gaussian over a few numbers per place, and is remade from a draw of it.
 
-Kingma, Welling: Auto-Encoding Variational Bayes, ICLR 2014, arXiv:1312.6114. The mean and the log-variance are linear
-in the backbone's features. Values and the measured result: conf/ssl/vae.yaml.
+Kingma, Welling: Auto-Encoding Variational Bayes, ICLR 2014, arXiv:1312.6114. Mean and log-variance are linear in each
+place of the backbone's last map: with 128 numbers for the image as a whole instead of 8 for each of 16 places, the
+averaged features that are exported were worse (kNN on validation images of CIFAR-10 after 300 steps, one run each,
+.277 against .2985). Values and the measured result: conf/ssl/vae.yaml.
 """
 
 import torch
@@ -29,7 +31,7 @@ def negative_elbo(made: Tensor, image: Tensor, divergence: Tensor, beta: float) 
 
 
 class VAE(nn.Module):
-    """Backbone, a linear head for mean and log-variance, and a decoder."""
+    """Backbone, a head for mean and log-variance, and a decoder."""
 
     needs = ("real",)
 
@@ -44,7 +46,7 @@ class VAE(nn.Module):
         self.optimizer = context.optimizer(self.parameters(), cfg.optim)
 
     def encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance, (B, latent) each, in full precision."""
+        """Mean and log-variance, (B, latent, side, side) each, in full precision."""
         mean, log_variance = self.head(self.backbone.stages(image)[-1]).float().chunk(2, dim=1)
         return mean, log_variance
 

@@ -128,3 +128,13 @@ def test_vit_micro_is_a_third_as_deep() -> None:
     net = ViT("vit_micro", "none", 96, 4, 32)
     assert len(net.blocks) == DEPTHS["vit_micro"] == 4
     assert sum(p.numel() for p in net.parameters()) == 4 * (12 * 96**2 + 13 * 96) + 96 * 48 + 96 + 2 * 96
+
+
+def test_patches_start_as_loud_as_their_positions() -> None:
+    """Else a random network sees where and not what, and a short run has to undo that first."""
+    torch.manual_seed(0)
+    net = ViT("vit_micro", "none", 96, 4, 32)
+    with torch.no_grad():
+        ratio = net.embed(torch.rand(8, 3, 32, 32)).std() / net.positions.std()
+    assert 0.5 < ratio < 2
+    assert all(not p.any() for name, p in net.named_parameters() if name.endswith("bias"))

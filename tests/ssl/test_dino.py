@@ -41,16 +41,13 @@ def test_the_centre_takes_off_what_all_images_share():
 def test_the_centre_of_a_run_is_the_running_mean_of_what_the_teacher_says(build, batch):
     method = build("dino", "ssl.center_momentum=0.75", "backbone.norm=none")
     expected = torch.zeros(1024)
-    for step in range(3):
+    for step, parts in enumerate((1, 1, 2)):
         views = batch(method, seed=step)
-        method.optimizer.accumulate = 1 if step < 2 else 2
-        with torch.no_grad():  # whichever parts the batch is cut into, their batch statistics are those of the parts
-            parts = [{v: t[i::1] for v, t in views.items()} for i in range(1)]
-            if step == 2:
-                parts = [{v: t.chunk(2)[i] for v, t in views.items()} for i in range(2)]
-            said = torch.cat([copy.deepcopy(method.teacher)(part[v]) for part in parts for v in method.needs])
+        method.optimizer.accumulate = parts
+        with torch.no_grad():  # the teacher normalises by the part it sees
+            said = [copy.deepcopy(method.teacher)(part) for v in method.needs for part in views[v].chunk(parts)]
         out = method.update(views, step)
-        expected = 0.75 * expected + 0.25 * said.mean(0)
+        expected = 0.75 * expected + 0.25 * torch.cat(said).mean(0)
         torch.testing.assert_close(method.center, expected, rtol=1e-4, atol=1e-6)
     assert "center" not in out and "center" in method.state_dict()
 
@@ -116,3 +113,16 @@ def test_the_warm_up_reaches_the_loss(build, batch):
         with torch.no_grad():
             entropy[progress] = float(method.loss(views)["target_entropy"])
     assert 0 <= entropy[0.0] < entropy[1.0] <= 1
+
+
+def test_each_view_is_compared_with_the_targets_of_the_other(build, batch):
+    method = build("dino", "ssl.momentum=1.0", "ssl.teacher_start=0.05", "ssl.teacher_temperature=0.05")
+    views = batch(method)
+    method.update(views, 0)  # student and teacher differ from here on, and the centre is not 0
+    student = nn.Sequential(method.backbone, method.head, method.prototypes)
+    with torch.no_grad():
+        t0, t1 = (targets(method.teacher(views[v]), method.center, 0.05) for v in method.needs)
+        s0, s1 = (student(views[v]) for v in method.needs)
+        expected = (distillation(s0, t1, 0.1) + distillation(s1, t0, 0.1)) / 2
+        torch.testing.assert_close(method.loss(views)["loss"], expected)
+        assert not torch.isclose(expected, (distillation(s0, t0, 0.1) + distillation(s1, t1, 0.1)) / 2)

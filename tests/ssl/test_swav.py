@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from lightly.loss.swav_loss import SwaVLoss
 from lightly.loss.swav_loss import sinkhorn as theirs
 
@@ -44,16 +45,19 @@ def test_the_loss_is_lightlys_forward_and_backward(n, p, t, queue):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
 
 
-def test_the_method_makes_that_loss_of_unit_vectors(build, batch):
+def test_the_method_makes_that_loss_of_unit_vectors_and_keeps_them(build, batch):
     method = build("swav", "ssl.queue=16", "ssl.queue_from=0", "ssl.prototypes=20", "ssl.freeze=0")
+    past: list[list[torch.Tensor]] = [[], []]
     for step in range(3):
         views = batch(method, 8, seed=step)
         with torch.no_grad():
-            weight = torch.nn.functional.normalize(method.prototypes.weight, dim=1)
-            z = [torch.nn.functional.normalize(method.head(method.backbone(views[v])), dim=1) for v in method.needs]
-            past = [queue.keys @ weight.T for queue in method.queues] if step == 2 else None  # full from then on
-            loss = SwaVLoss(temperature=method.temperature)([x @ weight.T for x in z], [], past).squeeze()
+            weight = F.normalize(method.prototypes.weight, dim=1)
+            z = [F.normalize(method.head(method.backbone(views[v])), dim=1) for v in method.needs]
+            old = [torch.cat(each) @ weight.T for each in past] if step == 2 else None  # full from then on
+            loss = SwaVLoss(temperature=method.temperature)([x @ weight.T for x in z], [], old).squeeze()
         torch.testing.assert_close(method.update(views, step)["loss"], loss, rtol=1e-5, atol=1e-5)
+        for each, new in zip(past, z, strict=True):
+            each.append(new)
 
 
 def test_the_queue_joins_when_it_is_time_and_it_is_full(build, batch, monkeypatch):
