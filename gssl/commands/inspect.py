@@ -27,6 +27,7 @@ from gssl.probe.features import extract
 BATCH = 256
 ROWS, NEAREST = 10, 10
 BANK = 5000  # training images among which neighbours are sought
+SMALL = 64  # pixels: smaller images are drawn at twice their size
 THUMBNAILS = 200  # where there are no classes to colour
 FRAME = {True: (0.1, 0.65, 0.2), False: (0.85, 0.15, 0.1), None: (0.6, 0.6, 0.6)}
 
@@ -87,6 +88,8 @@ def _pixels(images: Images, size: int) -> Tensor:
 
 
 def _framed(image: Tensor, same: bool | None) -> Tensor:
+    if image.shape[1] < SMALL:
+        image = image.repeat_interleave(2, 1).repeat_interleave(2, 2)
     framed = torch.tensor(FRAME[same])[:, None, None].repeat(1, image.shape[1] + 4, image.shape[2] + 4)
     framed[:, 2:-2, 2:-2] = image
     return framed

@@ -148,6 +148,7 @@ class SimMIM(Method):
 
     mask: float = number(above=0, max=0.99)  # share of the image that is hidden
     unit: int = number(min=1)  # side in pixels of the squares that are hidden or not; a multiple of a ViT's patch
+    window: int | None = number(min=3)  # predict pixels that are standardised over so many around; null: plain pixels
 
 
 @dataclass

@@ -28,7 +28,8 @@ measured is null.
                  n_seeds, per_seed, family "primary" | "exploratory"}]
     curves       [{arm, seed, metric, kind "loss" | "validation", step, images, value}], 200 points at most
     alarms       [{arm, seed, step, alarm}]: what a run's own watch found, such as collapsed features
-    samples      [{arm, seed, kind "samples" | "reconstructions", file, step, width, height, png (base64, null where too large)}]
+    samples      [{arm, seed, kind "samples" | "reconstructions", file, step, width, height, png (base64, null
+                 where too large)}]
     compute      [{arm, seed, stage, seconds, flops, images, steps, epochs, peak_memory_bytes,
                  images_per_second}]
     provenance   command, environments [{values, runs}], data [{summary, runs}], runs [{arm, seed, stage,

@@ -20,10 +20,26 @@ from gssl.nets.vit import ViT
 from gssl.ssl.patches import GREY, as_grid, hidden_count, split_order
 
 
+def standardised(images: Tensor, window: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Pixels (B, 3, S, S) less the mean of the `window`² around them, over its deviation, colour by colour; and both.
+
+    At the margin, the pixels of the window that exist. `window` is odd. Keeps a network from painting nothing but mean
+    colours; an option of the authors' later code.
+    """
+
+    def mean_of(x: Tensor) -> Tensor:
+        return F.avg_pool2d(x, window, stride=1, padding=window // 2, count_include_pad=False)
+
+    images = images.float()
+    mean = mean_of(images)
+    std = ((mean_of(images**2) - mean**2).clamp_min(0) + 1e-4).sqrt()
+    return (images - mean) / std, mean, std
+
+
 def hidden_l1(prediction: Tensor, images: Tensor, mask: Tensor) -> Tensor:
     """Mean absolute error over the hidden pixels and their colours (section 3.4).
 
-    `prediction`, `images` (B, 3, S, S); `mask` (B, 1, S, S), 1 where hidden, else 0. Scalar.
+    `prediction`, `images` (B, 3, S, S), standardised or not; `mask` (B, 1, S, S), 1 where hidden, else 0. Scalar.
     """
     return ((prediction.float() - images).abs() * mask).sum() / (mask.sum() * images.shape[1])
 
@@ -46,6 +62,9 @@ class SimMIM(nn.Module):
         if isinstance(backbone, ViT) and cfg.unit % backbone.patch:
             raise UsageError(f"ssl.unit={cfg.unit}: must be a multiple of backbone.patch={backbone.patch}")
         self.draws, self.size, self.unit = context.draws, context.size, cfg.unit
+        self.window = cfg.window
+        if cfg.window is not None and cfg.window % 2 == 0:
+            raise UsageError(f"ssl.window={cfg.window}: must be odd, so that a pixel is in its middle")
         self.side = math.ceil(context.size / cfg.unit)  # squares at the lower and right margin may be cut
         self.hidden = hidden_count(self.side**2, cfg.mask)
         self.backbone = backbone
@@ -78,8 +97,9 @@ class SimMIM(nn.Module):
         return F.pixel_shuffle(self.head(last), self.stride)[:, :, : self.size, : self.size]
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        mask = self.pixels(batch["mask"])
-        return {"loss": hidden_l1(self.paint(batch["crop0"], mask), batch["crop0"], mask)}
+        images, mask = batch["crop0"], self.pixels(batch["mask"])
+        target = standardised(images, self.window)[0] if self.window else images
+        return {"loss": hidden_l1(self.paint(images, mask), target, mask)}
 
     def update(self, batch: Batch, step: int) -> dict[str, Tensor]:
         return self.optimizer.minimize(self.loss, batch | {"mask": self.mask("simmim/mask", step, batch["crop0"])})
@@ -99,7 +119,12 @@ class SimMIM(nn.Module):
         was = self.training
         self.eval()
         mask = self.pixels(self.mask("simmim/show", step, images))
-        painted = self.paint(images, mask).float() * mask + images * (1 - mask)
+        painted = self.paint(images, mask).float()
+        if self.window:
+            # the network was never asked for brightness and contrast: the picture borrows the true ones
+            _, mean, std = standardised(images, self.window)
+            painted = painted * std + mean
+        painted = painted * mask + images * (1 - mask)
         covered = self.covered(images, mask)
         self.train(was)
         return [covered.clamp(0, 1), painted.clamp(0, 1), images]
