@@ -51,7 +51,7 @@ def rows() -> list[Row]:
     found = [Row("random convnet", None), Row("random ViT", None, (VIT,)), Row("pixels", None)]
     found += [Row(name, name) for name in registry.SSL]
     found += [Row("simmim on a convnet", "simmim", ("backbone=convnet",))]
-    found += [Row("lejepa on a convnet", "lejepa", ("backbone=convnet",))]
+    found += [Row("lejepa on a convnet", "lejepa", ("backbone=convnet", "ssl.batch_size=256"))]
     return found
 
 

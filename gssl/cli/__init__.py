@@ -147,7 +147,7 @@ def train_gan() -> None:
 
 @_experiment("pretrain-ssl")
 def pretrain_ssl() -> None:
-    """Pretrain a backbone without labels.
+    """Pretrain a backbone without labels (with them: ssl=supervised, supcon).
 
     \b
     Examples:

@@ -26,6 +26,7 @@ from gssl.probe.features import extract
 
 BATCH = 256
 ROWS, NEAREST = 10, 10
+LEAST = 5  # images: fewer have no neighbourhoods
 BANK = 5000  # training images among which neighbours are sought
 SMALL = 64  # pixels: smaller images are drawn at twice their size
 THUMBNAILS = 200  # where there are no classes to colour
@@ -58,6 +59,8 @@ def inspect(run: Path, out: Path, images: int = 1000, device: str = "auto") -> d
 
     held, points = some("val", splits.val, images)
     bank, others = some("train", splits.pretrain, BANK)
+    if len(held) < LEAST:
+        raise UsageError(f"{run}: its validation split has {len(held)} images, at least {LEAST} are needed for a map")
     rows = np.sort(draws.permutation("inspect/rows", 0, len(held))[:ROWS])
     order = nearest(points[rows], others)[:, :NEAREST]
     same = bank.labels[order] == held.labels[rows][:, None]

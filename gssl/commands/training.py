@@ -85,6 +85,10 @@ def train(
         method = cls(method_cfg, backbone, context)
         method.to(memory_format=torch.channels_last)
         method.train()
+        if entry.labels:
+            say(f"note: {family}={method_cfg.name} reads the labels of all training images: a reference, no contestant")
+        if hasattr(method, "check"):
+            method.check(feed(0))
         evaluate = make_evaluator(method, splits, draws, run, device)
         if dry_run:
             batch = feed(0)

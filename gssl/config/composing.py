@@ -134,6 +134,8 @@ def _with_recipe(command: str, texts: list[str]) -> list[str]:
     rest = [text for text in texts if not re.match(r"\+*recipe=", text)]
     if not wanted:
         return texts
+    if any(re.match(r"\+*experiment=", text) for text in rest):
+        raise UsageError("recipe and experiment both bring overrides, of which neither should win: use one of them")
     family = next((name for name in check.families(registry.COMMAND[command].schema)), None)
     if family is None:
         raise UsageError(f"recipe: {command} has no method of its own; it goes with pretrain-ssl and train-gan")
@@ -148,6 +150,8 @@ def _with_recipe(command: str, texts: list[str]) -> list[str]:
     if wanted[-1] not in recipes:
         raise check.unknown(f"recipe: {node.name} has no", wanted[-1], ["short", *map(str, recipes)])
     own = {text.partition("=")[0] for text in rest}
+    if any(key.startswith("budget.") for key in own):  # a recipe's thousand epochs beside the user's ten minutes
+        own |= {"budget.epochs"}
     return [text for text in recipes[wanted[-1]] if text.partition("=")[0] not in own] + rest
 
 
@@ -193,6 +197,9 @@ def _check_arms(cfg: Any) -> None:
             key = text.lstrip("+~").partition("=")[0].strip()
             if re.split(r"[./@:]", key)[0] in FIXED or key in ("probe.use", *check.SHORT):
                 raise UsageError(f"overrides.{arm}: {key} cannot be an arm's own; a comparison has one for all")
+            if key == "recipe":
+                why = "it brings a backbone and a budget, of which a comparison has one for all"
+                raise UsageError(f"overrides.{arm}: recipe= has no place here: {why}; write its values one by one")
             if not trained and not key.startswith("probe."):
                 why = f"{arm} is not trained and takes probe.* only; of the rest a comparison has one for all"
                 raise UsageError(f"overrides.{arm}: {key} has no place here: {why}")
@@ -202,9 +209,7 @@ def _check_arms(cfg: Any) -> None:
                 command, first = name, f"{family}={arm}"
         probe = [t for t in texts if t.startswith("probe.")]
         try:
-            _validated(
-                command, _composed(command, _with_recipe(command, [first, *(t for t in texts if t not in probe)]))
-            )
+            _validated(command, _composed(command, [first, *(t for t in texts if t not in probe)]))
             _validated("transfer", _composed("transfer", ["weights=random", *probe]))
         except UsageError as e:
             raise UsageError(f"overrides.{arm}: {e}") from e

@@ -246,7 +246,7 @@ class Inpainting(Method):
 class Colorization(Method):
     """See conf/ssl/colorization.yaml."""
 
-    grid: float = number(above=0)  # distance of neighbouring colours in the plane of a and b
+    grid: float = number(min=5, max=60)  # distance of neighbouring colours in the plane of a and b
     cell: int = number(min=1)  # pixels per side of a place that gets one colour
     smooth: float = number(above=0)  # sigma of the blur of the colours' frequencies, in units of a and b
     mix: float = number(min=0, max=1)  # share of a uniform distribution in the frequencies: 1 is no rebalancing

@@ -249,6 +249,8 @@ class Trainer:
         log({"step": step, "images": step * feed.size, "seconds": round(timer.seconds, 3), **final})
         if board:
             board.close()
+        if alarms and self.cfg.on_collapse == "stop":  # found by the last evaluation
+            raise JobError(self._stopped(alarms[0]))
         per_step = flops / min(step, period)
         self.spent = {
             "steps": step,

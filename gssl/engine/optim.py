@@ -134,8 +134,8 @@ def _length(batch: Batch) -> int:
 
 
 def split(batch: Batch, parts: int) -> list[Batch]:
-    """The batch cut into `parts` micro-batches along the first dimension."""
+    """The batch cut into `parts` micro-batches along the first dimension, of sizes that differ by one at most."""
     if parts == 1:
         return [batch]
-    cut = {key: value.chunk(parts) for key, value in batch.items()}
+    cut = {key: value.tensor_split(min(parts, len(value))) for key, value in batch.items()}
     return [{key: chunks[i] for key, chunks in cut.items()} for i in range(min(len(c) for c in cut.values()))]

@@ -18,6 +18,7 @@ from gssl.method import Batch, Context
 from gssl.nets.backbone import Backbone
 from gssl.nets.decoder import Decoder, last_side
 
+COLOURLESS = 0.5  # mean |a| and |b| of grey images stored as RGB; CIFAR-10's is about 7
 REACH = 110  # |a| and |b| stay below it in sRGB
 SHADES = 65  # per channel, to find the colours that exist; a finer cube finds the same cells of width 10
 
@@ -102,6 +103,11 @@ class Colorization(nn.Module):
         self.decoder = Decoder(backbone.dim, last_side(backbone, context.size), self.places, len(colours), cfg.decoder)
         self.to(context.device)
         self.optimizer = context.optimizer(self.parameters(), cfg.optim)
+
+    def check(self, batch: Batch) -> None:
+        """Grey images that were stored as RGB have nothing to predict. Raises UsageError."""
+        if float(rgb_to_lab(batch["crop0"])[:, 1:].abs().mean()) < COLOURLESS:
+            raise UsageError("ssl=colorization: needs images in colour, and these are grey; use e.g. ssl=rotation")
 
     def grey(self, lightness: Tensor) -> Tensor:
         """(B, 1, S, S) → the grey of that lightness, (B, 3, S, S) in [0, 1]."""

@@ -40,6 +40,11 @@ def block_shapes(side: int, scale: list[float], aspect: list[float], blocks: int
         for w in range(1, side + 1)
         if h * w * blocks < whole
     }
+    if not cost:
+        raise UsageError(
+            f"ssl=ijepa: {side}×{side} patches are too few for {blocks} target blocks and a context beside them;"
+            " set a smaller backbone.patch, a larger data.size or fewer ssl.blocks"
+        )
     return [shape for shape, value in cost.items() if value == min(cost.values())]
 
 

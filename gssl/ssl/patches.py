@@ -32,7 +32,14 @@ def unpatchify(patches: Tensor, patch: int) -> Tensor:
 
 
 def hidden_count(total: int, ratio: float) -> int:
-    """How many of `total` patches are hidden: the nearest to the share, but never none and never all."""
+    """How many of `total` patches are hidden: the nearest to the share, but never none and never all.
+
+    Raises UsageError where there is one patch only.
+    """
+    if total < 2:
+        raise UsageError(
+            "the image is one patch, which cannot be hidden in part: set smaller patches or a larger data.size"
+        )
     return min(max(round(total * ratio), 1), total - 1)
 
 

@@ -54,6 +54,17 @@ def test_mistakes():
         compose("pretrain-ssl", ["ssl.recipes.cifar=[]"])
 
 
-def test_an_arm_may_take_a_recipe():
-    cfg = compose("compare", ["arms=[simclr,random]", "overrides={simclr: ['recipe=cifar']}"])
-    assert cfg.overrides["simclr"] == ["recipe=cifar"]
+def test_an_arm_cannot_take_a_recipe_of_which_half_would_be_dropped():
+    with pytest.raises(UsageError, match="one for all"):
+        compose("compare", ["arms=[simclr,random]", "overrides={simclr: ['recipe=cifar']}"])
+
+
+def test_a_preset_and_a_recipe_exclude_each_other():
+    with pytest.raises(UsageError, match="use one of them"):
+        compose("pretrain-ssl", ["recipe=cifar", "experiment=smoke"])
+
+
+def test_the_users_budget_replaces_the_recipes():
+    budget = compose("pretrain-ssl", ["recipe=cifar", "budget.seconds=600"]).budget
+    assert budget.seconds == 600 and budget.epochs is None
+    assert compose("pretrain-ssl", ["recipe=cifar"]).budget.epochs == 1000

@@ -8,7 +8,7 @@ from torch import nn
 
 from gssl.config import schema
 from gssl.engine.device import Precision
-from gssl.engine.optim import Optimizer, lr_factor
+from gssl.engine.optim import Optimizer, lr_factor, split
 
 CPU = torch.device("cpu")
 
@@ -169,3 +169,12 @@ def test_steady_changes_no_step_while_the_rate_is_constant():
         b.minimize(loss_of(other), batch(seed))
     for p, q in zip(one.parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(p, q)
+
+
+@pytest.mark.parametrize(("size", "parts"), [(10, 4), (8, 3), (12, 5), (7, 7), (5, 9)])
+def test_micro_batches_are_all_there_and_of_one_size_up_to_one(size, parts):
+    cut = split({"x": torch.arange(size), "y": torch.arange(size) * 2}, parts)
+    sizes = [len(part["x"]) for part in cut]
+    assert max(sizes) - min(sizes) <= 1 and min(sizes) == max(1, size // parts)
+    assert torch.equal(torch.cat([part["x"] for part in cut]), torch.arange(size))
+    assert all(torch.equal(part["y"], 2 * part["x"]) for part in cut)

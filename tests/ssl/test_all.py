@@ -40,15 +40,18 @@ def test_its_name_alone_runs_on_grey_digits_of_28_pixels(name, tmp_path):
     assert math.isfinite(result["objective"]["value"])
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_a_run_that_was_stopped_ends_with_the_same_bytes(name, tmp_path, monkeypatch, pictures):
+OPTIONS = [("swav", "ssl.queue=32"), ("moco", "ssl.version=v3"), ("inpainting", "ssl.adversarial=0.1")]
+
+
+@pytest.mark.parametrize(("name", "option"), [*((name, "seed=0") for name in METHODS), *OPTIONS])
+def test_a_run_that_was_stopped_ends_with_the_same_bytes(name, option, tmp_path, monkeypatch, pictures):
     """Queues, targets, centres and schedules are in the checkpoint, or functions of the step."""
 
     class Killed(BaseException):
         pass
 
     extra = ["data=imagefolder", f"data.root={pictures}", "data.size=16", "resume=auto", "engine.checkpoint_every=2"]
-    cfg = small(name, *extra)
+    cfg = small(name, *extra, option)
     pretrain_ssl.main(cfg, tmp_path / "whole")
     original = Trainer.fit
 

@@ -134,3 +134,12 @@ def test_pictures_have_the_images_lightness(build):
     for column in (grey, made):
         assert column.shape == images.shape and column.min() >= 0 and column.max() <= 1
     torch.testing.assert_close(rgb_to_lab(grey)[:, 0], lab[:, 0], atol=0.05, rtol=0)
+
+
+def test_grey_images_stored_as_rgb_are_refused(build, batch):
+    method = build("colorization")
+    given = batch(method, 8)
+    method.check(given)
+    grey = given["crop0"].mean(1, keepdim=True).expand(-1, 3, -1, -1)
+    with pytest.raises(UsageError, match="colour"):
+        method.check({"crop0": grey})

@@ -147,3 +147,9 @@ def test_impossible_settings_are_refused_with_a_way_out(build):
         build("ijepa", "backbone=convnet")
     with pytest.raises(UsageError, match="leave no context"):
         build("ijepa", "ssl.blocks=5")
+
+
+def test_too_few_patches_for_the_blocks_are_refused():
+    for side in (1, 2):
+        with pytest.raises(UsageError, match="too few"):
+            block_shapes(side, SCALE, ASPECT, 4)

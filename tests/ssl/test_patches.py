@@ -58,3 +58,8 @@ def test_a_network_that_cannot_leave_patches_out_is_refused_with_a_way_out():
     assert need_vit(vit, "mae") is vit
     with pytest.raises(UsageError, match=r"^ssl=mae: .* ConvNet .* backbone=vit_micro"):
         need_vit(ConvNet("convnet", "batch", 8, 1, 16), "mae")
+
+
+def test_of_a_single_patch_nothing_can_be_hidden():
+    with pytest.raises(UsageError, match="smaller patches"):
+        hidden_count(1, 0.5)

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from gssl.errors import UsageError
-from gssl.ssl.simmim import hidden_l1, stride
+from gssl.ssl.simmim import hidden_l1, standardised, stride
 
 BACKBONES = {
     "vit": ["ssl.unit=4"],
@@ -25,6 +25,33 @@ def test_the_loss_is_torchs_l1_of_the_hidden_pixels(count, size):
     torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-6)
     loss.backward(), expected.backward()
     torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(("size", "window"), [(8, 3), (11, 5)])
+def test_pixels_are_standardised_over_the_window_around_them(size, window):
+    images = torch.rand(2, 3, size, size)
+    out, mean, std = standardised(images, window)
+    half = window // 2
+    for y, x in ((0, 0), (2, 5), (size - 1, 3), (size // 2, size // 2)):
+        around = images[:, :, max(0, y - half) : y + half + 1, max(0, x - half) : x + half + 1].flatten(2)
+        torch.testing.assert_close(mean[:, :, y, x], around.mean(2))
+        torch.testing.assert_close(std[:, :, y, x], (around.var(2, correction=0) + 1e-4).sqrt())
+        torch.testing.assert_close(out[:, :, y, x] * std[:, :, y, x] + around.mean(2), images[:, :, y, x])
+    even = standardised(torch.full((1, 3, size, size), 0.7), window)[0]
+    assert even.abs().max() < 0.01
+
+
+@pytest.mark.parametrize("window", ["null", "5"])
+def test_the_loss_asks_for_plain_or_standardised_pixels(window, build, batch):
+    method = build("simmim", f"ssl.window={window}")
+    images = batch(method)["crop0"]
+    mask = method.mask("test", 0, images)
+    pixels = method.pixels(mask)
+    target = images if window == "null" else standardised(images, 5)[0]
+    expected = hidden_l1(method.paint(images, pixels), target, pixels)
+    torch.testing.assert_close(method.loss({"crop0": images, "mask": mask})["loss"], expected)
+    method.paint = lambda images, mask: target  # a perfect painter, so the picture must be the original
+    torch.testing.assert_close(method.reconstruct(images, 0)[1], images)
 
 
 @pytest.mark.parametrize("kind", sorted(BACKBONES))
@@ -102,3 +129,5 @@ def test_the_pictures_paste_visible_pixels_and_leave_the_mode(kind, training, bu
 def test_squares_that_are_no_whole_patches_are_refused_with_a_way_out(build):
     with pytest.raises(UsageError, match=r"ssl\.unit=2: must be a multiple of backbone\.patch=4"):
         build("simmim", "ssl.unit=2")
+    with pytest.raises(UsageError, match=r"ssl\.window=4: must be odd"):
+        build("simmim", "ssl.window=4")
