@@ -91,6 +91,6 @@ class DINO(nn.Module):
         return out
 
     def exported(self) -> nn.Module:
-        """The teacher's backbone: it is ahead of the student's while both learn."""
+        """The teacher's backbone, as in the paper; in short runs kNN did not tell the two apart."""
         backbone: nn.Module = self.teacher.module[0]  # type: ignore[index]
         return backbone
