@@ -45,7 +45,13 @@ def test_nearest_is_by_cosine():
 
 def test_images_without_labels(pictures, tmp_path):
     shutil.copytree(pictures / "train" / "a", tmp_path / "all")
-    words = ["data=imagefolder", f"data.pretrain={tmp_path / 'all'}", "data.size=16", "backbone.width=8"]
+    words = [
+        "data=imagefolder",
+        f"data.pretrain={tmp_path / 'all'}",
+        "data.val_fraction=0.5",
+        "data.size=16",
+        "backbone.width=8",
+    ]
     words += ["ssl.batch_size=16", "budget.steps=2", "engine.progress=false", "engine.device=cpu"]
     pretrain_ssl.main(compose("pretrain-ssl", words), tmp_path / "run")
     found = inspect(tmp_path / "run", tmp_path / "pictures")

@@ -59,8 +59,8 @@ def test_features_that_lost_what_they_had(later, word):
 
 
 def test_features_that_were_narrow_from_the_start_are_no_collapse():
-    """A random ViT's are: std .027, mean cosine .999, rank 1.5 of 96; training does not make that worse."""
-    narrow = features(std=0.027, cosine=0.999, rankme=1.5, knn=None, d=96)
+    """A random ViT's on digits are: std .074, mean cosine .993, rank 3.3 of 96; training need not make that worse."""
+    narrow = features(std=0.074, cosine=0.993, rankme=3.3, knn=None, d=96)
     watch = Watch(1.0, 0)
     assert watch({"step": 0} | narrow) == watch({"step": 5} | narrow) == []
 

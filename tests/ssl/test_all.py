@@ -40,10 +40,18 @@ def test_its_name_alone_runs_on_grey_digits_of_28_pixels(name, tmp_path):
     assert math.isfinite(result["objective"]["value"])
 
 
+# what each kind keeps: queues, targets, a centre, prototypes, frequencies, a second optimiser; the others are slow tests
+STATES = ("moco", "byol", "dino", "ijepa", "colorization", "simclr")
 OPTIONS = [("swav", "ssl.queue=32"), ("moco", "ssl.version=v3"), ("inpainting", "ssl.adversarial=0.1")]
 
 
-@pytest.mark.parametrize(("name", "option"), [*((name, "seed=0") for name in METHODS), *OPTIONS])
+RESUMED = [
+    *(pytest.param(name, "seed=0", marks=[] if name in STATES else pytest.mark.slow) for name in METHODS),
+    *OPTIONS,
+]
+
+
+@pytest.mark.parametrize(("name", "option"), RESUMED)
 def test_a_run_that_was_stopped_ends_with_the_same_bytes(name, option, tmp_path, monkeypatch, pictures):
     """Queues, targets, centres and schedules are in the checkpoint, or functions of the step."""
 

@@ -53,6 +53,7 @@ def test_the_second_tile_lies_where_the_label_says(pairs, build):
     assert torch.equal(read[0], wanted)
 
 
+@pytest.mark.slow
 def test_learns_where_light_comes_from_and_nothing_from_noise(build):
     g = torch.Generator().manual_seed(0)
     light = torch.arange(9).view(3, 3).repeat_interleave(5, 0).repeat_interleave(5, 1) / 12
