@@ -40,7 +40,7 @@ def test_its_name_alone_runs_on_grey_digits_of_28_pixels(name, tmp_path):
     assert math.isfinite(result["objective"]["value"])
 
 
-# what each kind keeps: queues, targets, a centre, prototypes, frequencies, a second optimiser; the others are slow tests
+# one of each kind of state: queues, targets, a centre, prototypes, frequencies, a second optimiser; others are slow
 STATES = ("moco", "byol", "dino", "ijepa", "colorization", "simclr")
 OPTIONS = [("swav", "ssl.queue=32"), ("moco", "ssl.version=v3"), ("inpainting", "ssl.adversarial=0.1")]
 
