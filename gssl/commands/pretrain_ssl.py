@@ -36,6 +36,9 @@ def main(cfg: schema.PretrainSSL, run_dir: Path, *, dry_run: bool = False) -> fl
         size, labelled = cfg.data.size, len(splits.classes) >= 2
         statistics = splits.pretrain.subset(draws.permutation("recompute", 0, len(splits.pretrain))[:RECOMPUTE])
 
+        # for pictures: images lie class by class
+        spread = np.unique(np.linspace(0, len(val_part) - 1, ROWS).astype(int))
+
         def evaluate(step: int) -> dict[str, float]:
             # what would be exported now, on whole centre crops: the training's own batch statistics are of views
             network = copy.deepcopy(source.exported(method))
@@ -49,7 +52,7 @@ def main(cfg: schema.PretrainSSL, run_dir: Path, *, dry_run: bool = False) -> fl
                 )
                 found["val_knn"] = float(np.mean(fitted.predict(held) == val_part.labels))
             if hasattr(method, "reconstruct") and not dry_run:
-                few = next(iter(sequential(val_part.subset(np.arange(min(ROWS, len(val_part)))), ROWS, device)))
+                few = next(iter(sequential(val_part.subset(spread), ROWS, device)))
                 columns = method.reconstruct(centre(few["image"], size, few.get("extent")), step)
                 save_columns(columns, run.path / "samples" / f"step-{step:08d}.png")
             return found
