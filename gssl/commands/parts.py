@@ -79,7 +79,7 @@ def _arm(cfg: schema.Compare, arm: str, seed: int, data_hash: str, threads: int)
     # overrides may concern either command: each takes those it knows
     mine = [text for text in extra if not text.startswith("probe.")]
     composed = compose(command, [*choices, *mine])
-    budget = _scaled(cfg.budget, cfg.supervised_budget) if _reads_labels(arm) else cfg.budget
+    budget = _scaled(cfg.budget, cfg.supervised_budget) if registry.reads_labels(arm) else cfg.budget
     engine = replace(cfg.engine, resume="auto", progress=False, threads=threads)
     trained_cfg = replace(
         composed, seed=seed, data=cfg.data, backbone=cfg.backbone, budget=budget, engine=engine, eval=cfg.eval
@@ -87,10 +87,6 @@ def _arm(cfg: schema.Compare, arm: str, seed: int, data_hash: str, threads: int)
     first = _part(cfg, arm, seed, "pretrain", command, trained_cfg, choices, None, data_hash, threads)
     rest = [text for text in extra if text.startswith("probe.")]
     return [first, _transfer(cfg, arm, seed, str(first.path), first, rest, data_hash, threads)]
-
-
-def _reads_labels(arm: str) -> bool:
-    return any(arm in methods and methods[arm].labels for methods in registry.FAMILIES.values())
 
 
 def _shared(cfg: schema.Compare) -> list[str]:

@@ -82,6 +82,11 @@ COMMAND: dict[str, Entry] = {
 FAMILIES: dict[str, dict[str, Entry]] = {"ssl": SSL, "gan": GAN}
 
 
+def reads_labels(name: str) -> bool:
+    """Whether `name` is a method that reads the labels of all training images; False for what is no method."""
+    return any(name in methods and methods[name].labels for methods in FAMILIES.values())
+
+
 def load(where: str) -> Any:
     """The object at `module:name`. Raises LookupError where the registry names what is not there."""
     module, name = where.split(":")

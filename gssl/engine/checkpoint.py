@@ -1,8 +1,8 @@
 """Checkpoints that survive a kill at any instant.
 
-`checkpoints/step-XXXXXXXX/` holds model.safetensors, optim.safetensors, state.json and manifest.json (sha256 and
-size of each). Everything is written beside its place, pushed to disk, and renamed; the manifest is written last.
-A checkpoint whose manifest does not hold is never read: the one before it is.
+`checkpoints/step-N/` (N of eight digits) holds model.safetensors, optim.safetensors, state.json and manifest.json
+(sha256 and size of each). Everything is written beside its place, pushed to disk, and renamed; the manifest is written
+last. A checkpoint whose manifest does not hold is never read: the one before it is.
 """
 
 import shutil

@@ -177,8 +177,9 @@ class Trainer:
             clock.count(flops / period)
         board = self._tensorboard()
 
-        alarms = [entry for entry in self.run.entries() if "alarm" in entry]
-        for entry in self.run.entries():  # a resumed run remembers what was seen
+        logged = self.run.entries()
+        alarms = [entry for entry in logged if "alarm" in entry]
+        for entry in logged:  # a resumed run remembers what was seen
             watch(entry)
         if alarms and self.cfg.on_collapse == "stop":
             raise JobError(self._stopped(alarms[0]))

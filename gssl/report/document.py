@@ -111,7 +111,7 @@ def _arms(runs: Sequence[Run], plan: dict[str, Any]) -> list[dict[str, Any]]:
     arms = []
     for name in dict.fromkeys(planned + seen):
         kind = base(name)
-        reads = any(r.arm == name and r.result.get("labels_used") for r in runs) or _reads_labels(kind)
+        reads = any(r.arm == name and r.result.get("labels_used") for r in runs) or registry.reads_labels(kind)
         role = "control" if kind in CONTROLS else "reference" if reads else "contestant"
         done = {r.seed for r in runs if r.arm == name and r.stage == "transfer" and r.finished}
         lost = {r.seed for r in runs if r.arm == name and not r.finished}
@@ -131,10 +131,6 @@ def _arms(runs: Sequence[Run], plan: dict[str, Any]) -> list[dict[str, Any]]:
         )
     # Contestants that were pretrained, then the others, the controls and the line; inside as planned.
     return sorted(arms, key=lambda a: rank[a["role"]] + (a["role"] == "contestant" and not a["pretrained"]))
-
-
-def _reads_labels(method: str) -> bool:
-    return any(method in methods and methods[method].labels for methods in registry.FAMILIES.values())
 
 
 def _amounts(scores: dict[Any, Any]) -> list[dict[str, Any]]:

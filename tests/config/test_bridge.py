@@ -344,7 +344,7 @@ def test_the_process_is_as_before(stubbed):
 
 def test_logging_goes_to_the_runs_log(stubbed, tmp_path, monkeypatch):
     def main(cfg, run_dir, *, dry_run=False):
-        logging.getLogger("some.library").info("hello from below")
+        logging.getLogger("another").info("hello from below")
 
     monkeypatch.setattr(stubbed, "main", main)
     done = gssl("train-gan", RUN)
