@@ -44,8 +44,9 @@ def main(cfg: schema.PretrainSSL, run_dir: Path, *, dry_run: bool = False) -> fl
             network = copy.deepcopy(source.exported(method))
             recompute_batch_norm(network, (centre(b["image"], size, b.get("extent")) for b in
                                            sequential(statistics, BATCH, device)))  # fmt: skip
+            stride = -(-len(val_part) // GEOMETRY)  # every so many: images lie class by class
             held = extract(network, val_part, size, BATCH, device)
-            found = {f"feature_{key}": value for key, value in geometry(held[:GEOMETRY]).items() if key != "epsilon"}
+            found = {f"feature_{key}": value for key, value in geometry(held[::stride]).items() if key != "epsilon"}
             if labelled:
                 fitted = Knn(cfg.eval.knn).fit(
                     extract(network, train_part, size, BATCH, device), train_part.labels, len(splits.classes), cfg.seed
