@@ -170,6 +170,7 @@ def transfer() -> None:
       gssl transfer weights=random experiment=smoke    everything once, in seconds
       gssl transfer weights=torchvision backbone=resnet18 data=imagefolder data.root=photos
       gssl transfer weights=model.safetensors labels_per_class=[1,5,10] probe.use=[linear]
+      gssl transfer weights=random generated.run=runs/train_gan/RUN    with images of a class-conditional GAN as well
     """
 
 

@@ -32,6 +32,12 @@ def sample(
     n: Annotated[int, typer.Option("-n", min=1, help="Number of images.")] = 64,
     out: Annotated[Path, typer.Option("--out", "-o", help="The PNG to write.")] = Path("grid.png"),
     seed: Annotated[int, typer.Option("--seed", min=0, help="Other seeds, other images.")] = 0,
+    truncation: Annotated[
+        float | None, typer.Option("--truncation", help="Keep |z| below this: likelier images, fewer kinds.")
+    ] = None,
+    classes: Annotated[
+        list[str] | None, typer.Option("--class", help="Only this class of a conditional GAN; may be given again.")
+    ] = None,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
@@ -41,7 +47,7 @@ def sample(
     Example:
       gssl sample runs/train_gan/RUN -n 64 -o grid.png
     """
-    _use("sample", as_json, run, out, n=n, seed=seed, device=device)
+    _use("sample", as_json, run, out, n=n, seed=seed, truncation=truncation, classes=classes, device=device)
 
 
 @app.command("embed")
@@ -123,3 +129,53 @@ def inspect(
       gssl inspect runs/pretrain_ssl/RUN
     """
     _use("inspect", as_json, run, out or run / "pictures", module="inspect", images=images, device=device)
+
+
+@app.command("evaluate")
+def evaluate(
+    run: RunArgument,
+    judge: Annotated[
+        str,
+        typer.Option(
+            "--judge",
+            help="auto (classifier where there are labels, else random), classifier, random, inception, dinov2 or"
+            " torchvision:NAME.",
+        ),
+    ] = "auto",
+    judge_weights: Annotated[
+        str | None, typer.Option("--judge-weights", help="A file of weights for inception, dinov2, torchvision.")
+    ] = None,
+    split: Annotated[str, typer.Option("--split", help="val, to choose by; test, to quote (counted).")] = "val",
+    images: Annotated[
+        int | None, typer.Option("-n", min=8, help="Real images and as many generated; default: all, at most 10,000.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the generated images and the bootstrap.")] = 0,
+    truncation: Annotated[float | None, typer.Option("--truncation", help="Keep |z| below this.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The JSON file to write; default: in RUN/evaluations.")
+    ] = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Judge a trained GAN: distances, diversity, copies, and for conditional ones what a classifier learns from it.
+
+    \b
+    Example:
+      gssl evaluate runs/train_gan/RUN --split test
+    """
+    with guard():
+        from gssl.commands import evaluate as command
+
+        with contextlib.redirect_stdout(sys.stderr):
+            found = command.evaluate(
+                run,
+                out,
+                judge=judge,
+                judge_weights=judge_weights,
+                split=split,
+                images=images,
+                seed=seed,
+                truncation=truncation,
+                device=device,
+            )
+        emit(found) if as_json else command.show(found)

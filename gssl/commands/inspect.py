@@ -5,6 +5,7 @@ the same, red where not (grey without labels). map.png: validation images in two
 Hinton 2008), one colour per class, or the images themselves where there are no labels.
 """
 
+import tempfile
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
+from gssl.commands.sheet import Sheet, pixels
 from gssl.commands.use import described
 from gssl.config import schema
-from gssl.data import Draws, Images, centre, load_data, sequential
+from gssl.data import Draws, Images, load_data
 from gssl.engine import source
 from gssl.engine.device import pick_device
 from gssl.engine.files import read_json
@@ -34,7 +36,7 @@ FRAME = {True: (0.1, 0.65, 0.2), False: (0.85, 0.15, 0.1), None: (0.6, 0.6, 0.6)
 
 
 def inspect(run: Path, out: Path, images: int = 1000, device: str = "auto") -> dict[str, Any]:
-    """Write both pictures into the folder `out`. Never reads the test split. Raises UsageError."""
+    """Write the pictures into the folder `out`, all or none. Never reads the test split. Raises UsageError."""
     described(run, "backbone", "inspect a finished train-gan or pretrain-ssl run")
     if out.exists() and not out.is_dir():
         raise UsageError(f"-o {out}: expected a folder for the pictures, this is a file")
@@ -65,17 +67,26 @@ def inspect(run: Path, out: Path, images: int = 1000, device: str = "auto") -> d
     order = nearest(points[rows], others)[:, :NEAREST]
     same = bank.labels[order] == held.labels[rows][:, None]
     judged = (bank.labels[order] >= 0) & (held.labels[rows][:, None] >= 0)
-    queries = _pixels(held.subset(rows), data.size)
-    found = _pixels(bank.subset(order.ravel()), data.size).unflatten(0, order.shape)
+    queries = pixels(held.subset(rows), data.size)
+    found = pixels(bank.subset(order.ravel()), data.size).unflatten(0, order.shape)
     tiles = []
     for i, query in enumerate(queries):
         tiles.append(_framed(query, None))
         tiles += [_framed(x, bool(s) if k else None) for x, s, k in zip(found[i], same[i], judged[i], strict=True)]
-    out.mkdir(parents=True, exist_ok=True)
-    save_grid(torch.stack(tiles), out / "neighbours.png", columns=1 + order.shape[1])
-    _map(points, held, splits.classes, data.size, out / "map.png", f"{status['command']} {run.name}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as beside:
+        folder = Path(beside)
+        save_grid(torch.stack(tiles), folder / "neighbours.png", columns=1 + order.shape[1])
+        _map(points, held, splits.classes, data.size, folder / "map.png", f"{status['command']} {run.name}")
+        files = ["neighbours.png", "map.png"]
+        if status["command"] == "train-gan":
+            Sheet(run, written, splits, held, bank, network.eval(), target).save(folder / "generator.png")
+            files.append("generator.png")
+        out.mkdir(exist_ok=True)
+        for name in files:
+            (folder / name).replace(out / name)
     share = float(same[judged].mean()) if judged.any() else None
-    return {"files": ["neighbours.png", "map.png"], "images": len(held), "same_class": share}
+    return {"files": files, "images": len(held), "same_class": share}
 
 
 def nearest(queries: np.ndarray, bank: np.ndarray) -> np.ndarray:
@@ -83,11 +94,6 @@ def nearest(queries: np.ndarray, bank: np.ndarray) -> np.ndarray:
     a, b = (x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12) for x in (queries, bank))
     order: np.ndarray = np.argsort(-(a @ b.T), axis=1, kind="stable")
     return order
-
-
-def _pixels(images: Images, size: int) -> Tensor:
-    parts = [centre(b["image"], size, b.get("extent")) for b in sequential(images, BATCH, torch.device("cpu"))]
-    return torch.cat(parts)
 
 
 def _framed(image: Tensor, same: bool | None) -> Tensor:
@@ -123,8 +129,8 @@ def _map(points: np.ndarray, images: Images, classes: list[str], size: int, path
     else:
         few = np.arange(min(len(images), THUMBNAILS))
         axes.scatter(place[:, 0], place[:, 1], s=1, color="0.8")
-        for xy, pixels in zip(place[few], _pixels(images.subset(few), size), strict=True):
-            picture = OffsetImage(pixels.permute(1, 2, 0).numpy(), zoom=24 / size)
+        for xy, image in zip(place[few], pixels(images.subset(few), size), strict=True):
+            picture = OffsetImage(image.permute(1, 2, 0).numpy(), zoom=24 / size)
             axes.add_artist(AnnotationBbox(picture, xy, frameon=False))
     axes.set(xticks=[], yticks=[], title=f"{title}: {len(images):,} validation images by t-SNE")
     figure.savefig(path, bbox_inches="tight")

@@ -150,6 +150,8 @@ def print_result(run: Path, result: dict[str, Any]) -> None:
             for (probe, amount), found in groups.items()
         ]
         table(["probe", "labels", "test accuracy", "balanced", "draws"], rows)
+    if result.get("generated_gain"):
+        _gains(result["generated_gain"], result["generated"])
     spent = {k: v for k, v in (result.get("spent") or {}).items() if isinstance(v, int | float)}
     words = [f"{number(spent[k])} {k}" for k in ("steps", "images", "epochs", "seconds") if k in spent]
     if "flops" in spent:
@@ -159,6 +161,38 @@ def print_result(run: Path, result: dict[str, Any]) -> None:
     print(f"run: {run}")
     if result.get("report"):  # last: what one opens next
         print(f"report: {result['report']}")
+
+
+def _gains(gains: list[dict[str, Any]], generated: dict[str, Any]) -> None:
+    """What generated images added: a table, and in words the row that comparisons are about by default."""
+    from gssl.report.words import count, points, span
+
+    rows = [
+        [
+            g["probe"],
+            _amount(g),
+            f"{g['accuracy']:.1%}",
+            f"{g['accuracy_generated']:.1%}",
+            points(g["gain"], sign=True),
+            span(g),
+            count(g["draws"], "draw") if g["draws"] > 1 else count(g["n_test"], "test image"),
+        ]
+        for g in gains
+    ]
+    table(["probe", "labels", "real only", "with generated", "points", "95% interval", "over"], rows)
+    # the linear probe and 10 labels per class where they are among them, else the first
+    told = min(gains, key=lambda g: (g["probe"] != "linear", g["labels_per_class"] != 10))
+    per_class = told["labels_per_class"]
+    labels = f"{count(per_class, 'label')} per class" if per_class else f"{_amount(told)} of the labels"
+    labels = "all labels" if told["fraction"] == 1 else labels
+    over = count(told["draws"], "draw") + ("" if told["draws"] > 1 else f", {count(told['n_test'], 'test image')}")
+    probe = "fine-tuning" if told["probe"] == "finetune" else f"{told['probe']} probe"
+    print(
+        f"generated images: {points(told['gain'], sign=True)} points (95% interval {span(told)}, {over})"
+        f" with {labels}, {probe}; {generated['caution']}"
+    )
+    if generated["same_images"] is False:
+        print("the generator was trained with another data split: it may have seen images of this test set")
 
 
 def _lines(verdict: Any) -> list[str]:

@@ -79,7 +79,8 @@ def _arm(cfg: schema.Compare, arm: str, seed: int, data_hash: str, threads: int)
     # overrides may concern either command: each takes those it knows
     mine = [text for text in extra if not text.startswith("probe.")]
     composed = compose(command, [*choices, *mine])
-    budget = _scaled(cfg.budget, cfg.supervised_budget) if registry.reads_labels(arm) else cfg.budget
+    reference = arm in registry.SSL and registry.reads_labels(arm)
+    budget = _scaled(cfg.budget, cfg.supervised_budget) if reference else cfg.budget
     engine = replace(cfg.engine, resume="auto", progress=False, threads=threads)
     trained_cfg = replace(
         composed, seed=seed, data=cfg.data, backbone=cfg.backbone, budget=budget, engine=engine, eval=cfg.eval

@@ -36,11 +36,13 @@ def train(
     make_watch: MakeWatch,
     finish: Finish,
     dry_run: bool,
+    choose: Callable[[Any, Run], None] | None = None,
 ) -> float | str | None:
     """Train the method `cfg.<family>` in `run_dir`; returns the validation objective.
 
     `make_evaluator` gives the function that measures during training, `make_watch` the one that raises alarms, `finish`
-    the method's part of result.json out of the last measurement.
+    the method's part of result.json out of the last measurement. `choose` may put other weights of the run into the
+    method before they are exported.
     """
     method_cfg = getattr(cfg, family)
     entry = registry.FAMILIES[family][method_cfg.name]
@@ -71,8 +73,9 @@ def train(
         cls = registry.load(entry.where)
         if not isinstance(getattr(cls, "needs", None), tuple):
             raise TypeError(f'{entry.where}: `needs` must be a tuple of names, such as ("view0",); see gssl/method.py')
+        needs = cls.reads(method_cfg) if hasattr(cls, "reads") else cls.needs
         # a method that reads labels can only use the labelled part
-        images = splits.train if "label" in cls.needs else splits.pretrain
+        images = splits.train if "label" in needs else splits.pretrain
         batches = Batches(images, method_cfg.batch_size, draws, device)
         if batches.size < method_cfg.batch_size:
             say(f"warning: {len(images)} training images: batches have {batches.size}, not {method_cfg.batch_size}")
@@ -81,11 +84,11 @@ def train(
                 f"engine.accumulate={cfg.engine.accumulate}: a batch of {batches.size} images cannot be cut into"
                 f" so many parts of at least two; use at most {max(1, batches.size // 2)}"
             )
-        feed = Feed(batches, images, cls.needs, cfg.data, draws)
+        feed = Feed(batches, images, needs, cfg.data, draws)
         method = cls(method_cfg, backbone, context)
         method.to(memory_format=torch.channels_last)
         method.train()
-        if entry.labels:
+        if "label" in needs:
             say(f"note: {family}={method_cfg.name} reads the labels of all training images: a reference, no contestant")
         if hasattr(method, "check"):
             method.check(feed(0))
@@ -107,6 +110,8 @@ def train(
             every=cfg.eval.every,
             watch=make_watch(splits),
         )
+        if choose:
+            choose(method, run)
         sample = images.subset(draws.permutation("recompute", 0, len(images))[:RECOMPUTE])
         plain = (centre(b["image"], cfg.data.size, b.get("extent")) for b in sequential(sample, 256, device))
         size = origin.size or cfg.data.size
@@ -117,7 +122,7 @@ def train(
             "seed": cfg.seed,
             "source": origin.record(),
             "load_report": load_report,
-            "labels_used": entry.labels,
+            "labels_used": "label" in needs,
             "spent": done["spent"],
             "alarms": done["alarms"],
             "weights": {"backbone": weights},

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from gssl.commands import augmented
+from gssl.commands.augmented import Fakes, Pair
 from gssl.config import registry, schema
 from gssl.data import Draws, Images, RandomViews, Splits, centre, label_subset, load_data, sequential
 from gssl.engine import source
@@ -23,6 +25,7 @@ from gssl.metrics.accuracy import balanced_accuracy
 from gssl.nets.norms import recompute_batch_norm
 from gssl.nets.weights import save_weights
 from gssl.probe.features import extract, pixels
+from gssl.probe.folds import Labelled
 
 BATCH = 256
 RECOMPUTE = 2048
@@ -50,7 +53,8 @@ class Fitted:
     probe: str
     amount: Amount
     draw: int
-    n_train: int
+    n_train: int  # real images
+    generated: int  # generated images beside them
     model: Any
 
 
@@ -71,6 +75,9 @@ def main(cfg: schema.Transfer, run_dir: Path, *, dry_run: bool = False) -> float
     with Run(run_dir, "transfer", cfg) as run:
         origin = source.Source("pixels") if cfg.weights == "pixels" else source.find(cfg.weights)
         run.bind(weights=origin.sha256)
+        fakes = augmented.find(cfg.generated, device)
+        if fakes:
+            run.bind(generator=fakes.sampler.sha256)
         if run.finished:
             say(f"{run_dir}: finished already")
             return run.objective
@@ -78,15 +85,18 @@ def main(cfg: schema.Transfer, run_dir: Path, *, dry_run: bool = False) -> float
             raise UsageError("probe.use: finetune needs a network, weights=pixels has none; use probe.use=[linear]")
         splits = load_data(cfg.data, progress=cfg.engine.progress)
         run.bind(images=splits.hash)
-        for warning in splits.summary["warnings"]:
+        for warning in splits.summary["warnings"] + (fakes.check(splits, cfg.data.size) if fakes else []):
             say(f"warning: {warning}")
         if origin.backbone not in (None, cfg.backbone):
             say(f"note: the network is {origin.backbone.name}, as weights={cfg.weights} says; backbone= is not used")
-        judge = Judge(cfg, origin, splits, device)
+        judge = Judge(cfg, origin, splits, device, fakes)
         for amount in wanted:  # more labels than there are is a usage error, before anything is on record
             judge.labels(amount, 0)
         if dry_run:
-            judge.features(splits.labelled.subset(np.arange(min(len(splits.labelled), BATCH))))
+            few = splits.labelled.subset(judge.labels(wanted[0], 0)[:BATCH])
+            judge.features(few)
+            if fakes:
+                judge.features(fakes.images(few, cfg.seed, 0))
             return None
         for warning in run.begin():
             say(f"warning: {warning}")
@@ -96,16 +106,17 @@ def main(cfg: schema.Transfer, run_dir: Path, *, dry_run: bool = False) -> float
         # on record before it happens: a run that is killed and resumed has opened the test set twice
         openings = run.opened()
         test = splits.open_test()  # the only line that can reach the test images; nothing is chosen after it
-        scores = judge.score(fitted, test)
-        for index, score in enumerate(scores, 1):
-            run.log({"step": index, **{k: v for k, v in score.items() if k != "chosen"}})
+        guesses = judge.predict(fitted, test)
+        scores = [score(f, guess, test.labels) for f, guess in zip(fitted, guesses, strict=True)]
+        for index, entry in enumerate(scores, 1):
+            run.log({"step": index, **{k: v for k, v in entry.items() if k != "chosen"}})
         result: dict[str, Any] = {
             "seed": cfg.seed,
             "source": origin.record(),
             "load_report": judge.report,
             "backbone": judge.described,
             "classes": splits.classes,
-            "scores": scores,
+            "scores": [s for s in scores if "generated" not in s],
             "test_openings": openings,
             "spent": {
                 "seconds": round(time.perf_counter() - start, 3),
@@ -113,10 +124,17 @@ def main(cfg: schema.Transfer, run_dir: Path, *, dry_run: bool = False) -> float
             },
             "data": splits.summary,
         }
-        saved = judge.save_finetuned(fitted, run_dir)
+        if fakes:
+            result |= {
+                "generated": fakes.record(splits),
+                "generated_scores": [s for s in scores if "generated" in s],
+                "generated_gain": augmented.gains(pairs(fitted, guesses, test.labels)),
+            }
+        alone = [f for f in fitted if not f.generated]
+        saved = judge.save_finetuned(alone, run_dir)
         if saved:
             result["weights"] = saved
-        last = [f for f in fitted if f.probe == cfg.probe.use[0]][-1]
+        last = [f for f in alone if f.probe == cfg.probe.use[0]][-1]
         value = last.model.val_accuracy
         name = f"val_{last.probe} ({last.amount.words})"
         run.finish(result | {"objective": {"name": name, "value": value, "direction": "max"}})
@@ -126,10 +144,17 @@ def main(cfg: schema.Transfer, run_dir: Path, *, dry_run: bool = False) -> float
 class Judge:
     """One backbone under all probes. It holds the labelled training images; the test images come from outside."""
 
-    def __init__(self, cfg: schema.Transfer, origin: source.Source, splits: Splits, device: torch.device) -> None:
+    def __init__(
+        self,
+        cfg: schema.Transfer,
+        origin: source.Source,
+        splits: Splits,
+        device: torch.device,
+        fakes: Fakes | None = None,
+    ) -> None:
         if len(splits.classes) < 2:
             raise UsageError(f"data={cfg.data.name}: {len(splits.classes)} class(es); transfer needs at least two")
-        self.cfg, self.origin, self.device = cfg, origin, device
+        self.cfg, self.origin, self.device, self.fakes = cfg, origin, device, fakes
         self.images, self.classes = splits.labelled, splits.classes
         self.draws = Draws(cfg.seed)
         self.report: dict[str, Any] = {"loaded": 0, "missing": [], "unexpected": []}
@@ -170,56 +195,48 @@ class Judge:
         return label_subset(self.images.labels, amount.per_class, amount.fraction, self.cfg.seed, draw)
 
     def fit(self, wanted: list[Amount]) -> Iterator[Fitted]:
-        """Every probe at every amount and draw, all choices made on the labels it was given."""
+        """Every probe at every amount and draw, all choices made on the labels it was given.
+
+        With a generator each of them twice: on the real images, then on the same ones and generated images.
+        """
         cfg = self.cfg
         frozen = [name for name in cfg.probe.use if name != "finetune"]
         x = self.features(self.images) if frozen else None
         for amount in wanted:
+            known: dict[int, Labelled] = {}  # features of generated images, by draw: the frozen probes share them
             for name in cfg.probe.use:
                 probe = registry.load(registry.PROBE[name])(getattr(cfg.probe, name))
                 draws = min(amount.draws, cfg.probe.finetune.draws) if name == "finetune" else amount.draws
                 for draw in range(draws):
                     index = self.labels(amount, draw)
+                    real = self.images.subset(index)
                     if name == "finetune":
-                        views = RandomViews(cfg.data.views, cfg.data.size, self.draws)
-                        model = probe.fit(
-                            self.build,
-                            self.images.subset(index),
-                            len(self.classes),
-                            views,
-                            cfg.data.size,
-                            self.device,
-                            cfg.seed,
-                            Draws(cfg.seed * 1000 + draw),
-                        )
-                    else:
-                        assert x is not None
-                        model = probe.fit(x[index], self.images.labels[index], len(self.classes), cfg.seed)
-                    yield Fitted(name, amount, draw, len(index), model)
+                        yield Fitted(name, amount, draw, len(index), 0, self._tune(probe, real, draw, None))
+                        if self.fakes:
+                            made = self.fakes.images(real, cfg.seed, draw)
+                            model = self._tune(probe, real, draw, made)
+                            yield Fitted(name, amount, draw, len(index), len(made), model)
+                        continue
+                    assert x is not None
+                    rest = (x[index], real.labels, len(self.classes), cfg.seed)
+                    yield Fitted(name, amount, draw, len(index), 0, probe.fit(*rest))
+                    if self.fakes:
+                        if draw not in known:
+                            made = self.fakes.images(real, cfg.seed, draw)
+                            known[draw] = Labelled(self.features(made), made.labels)
+                        yield Fitted(name, amount, draw, len(index), len(known[draw].y), probe.fit(*rest, known[draw]))
 
-    def score(self, fitted: list[Fitted], test: Images) -> list[dict[str, Any]]:
-        """Predict the test images with every fitted probe. No choice is made here."""
+    def _tune(self, probe: Any, images: Images, draw: int, extra: Images | None) -> Any:
+        cfg = self.cfg
+        views = RandomViews(cfg.data.views, cfg.data.size, self.draws)
+        draws = Draws(cfg.seed * 1000 + draw)
+        rest = (len(self.classes), views, cfg.data.size, self.device, cfg.seed, draws)
+        return probe.fit(self.build, images, *rest, extra)
+
+    def predict(self, fitted: list[Fitted], test: Images) -> list[np.ndarray]:
+        """The classes, int64 (n,), that every fitted probe gives the test images. No choice is made here."""
         x = self.features(test) if any(f.probe != "finetune" for f in fitted) else None
-        scores = []
-        for f in fitted:
-            guess = f.model.predict(test if f.probe == "finetune" else x)
-            correct = int((guess == test.labels).sum())
-            scores.append(
-                {
-                    "probe": f.probe,
-                    "labels_per_class": f.amount.per_class,
-                    "fraction": f.amount.fraction,
-                    "draw": f.draw,
-                    "n_train": f.n_train,
-                    "n_test": len(test),
-                    "correct": correct,
-                    "accuracy": correct / len(test),
-                    "balanced_accuracy": float(balanced_accuracy(test.labels, guess)),
-                    "val_accuracy": f.model.val_accuracy,
-                    "chosen": f.model.chosen,
-                }
-            )
-        return scores
+        return [f.model.predict(test if f.probe == "finetune" else x) for f in fitted]
 
     def save_finetuned(self, fitted: list[Fitted], run_dir: Path) -> dict[str, Any] | None:
         """Write the network that was fine-tuned on the most labels, for `gssl predict`."""
@@ -234,3 +251,31 @@ class Judge:
         text |= {"backbone": self.described, "image_size": self.cfg.data.size, "n_train": best.n_train}
         write_json(file.with_suffix(".json"), text)
         return {"finetuned": {"file": "weights/finetuned.safetensors", "sha256": digest}}
+
+
+def score(f: Fitted, guess: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    """One entry of result.json's scores for a probe's classes `guess` (n,) of the test images."""
+    correct = int((guess == labels).sum())
+    return {
+        "probe": f.probe,
+        "labels_per_class": f.amount.per_class,
+        "fraction": f.amount.fraction,
+        "draw": f.draw,
+        "n_train": f.n_train,
+        **({"generated": f.generated} if f.generated else {}),
+        "n_test": len(labels),
+        "correct": correct,
+        "accuracy": correct / len(labels),
+        "balanced_accuracy": float(balanced_accuracy(labels, guess)),
+        "val_accuracy": f.model.val_accuracy,
+        "chosen": f.model.chosen,
+    }
+
+
+def pairs(fitted: list[Fitted], guesses: list[np.ndarray], labels: np.ndarray) -> list[Pair]:
+    """The fits without and with generated images of each draw, which `Judge.fit` gives one after the other."""
+    right = [guess == labels for guess in guesses]
+    return [
+        Pair(f.probe, f.amount.per_class, f.amount.fraction, a, b)
+        for f, a, b in zip(fitted[::2], right[::2], right[1::2], strict=True)
+    ]

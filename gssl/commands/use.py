@@ -15,10 +15,10 @@ from gssl.data.sources.imagefolder import read_folder
 from gssl.engine import source
 from gssl.engine.device import pick_device
 from gssl.engine.files import read_json, sha256, write_text
+from gssl.engine.generated import load_generator
 from gssl.engine.grid import save_grid
 from gssl.errors import UsageError
-from gssl.nets.generator import Generator
-from gssl.nets.weights import load_into, read_weights
+from gssl.nets.weights import load_into
 from gssl.probe.features import extract
 from gssl.probe.finetune import Classifier, predict_proba
 
@@ -47,19 +47,35 @@ def _writable(out: Path, suffix: str) -> None:
         raise UsageError(f"-o {out}: {out.parent} is not a folder")
 
 
-def sample(run: Path, n: int, out: Path, seed: int, device: str = "auto") -> dict[str, Any]:
-    """Write a grid of `n` images of a GAN run's generator (its running average) to `out` (.png)."""
-    file, text = described(run, "generator", "sample a finished `gssl train-gan` run")
+def sample(
+    run: Path,
+    n: int,
+    out: Path,
+    seed: int,
+    device: str = "auto",
+    truncation: float | None = None,
+    classes: list[str] | None = None,
+) -> dict[str, Any]:
+    """Write a grid of `n` images of a GAN run's generator (its running average) to `out` (.png).
+
+    `classes`: of a conditional generator, in turn; None: all. `truncation`: |z| stays below; None: the run's own.
+    """
+    made = load_generator(run, pick_device(device))
     _writable(out, ".png")
-    target = pick_device(device)
-    network = Generator(text["latent"], text["width"], text["size"], channels=text["channels"])
-    load_into(network, read_weights(file))
-    network.to(target).eval()
-    z = Draws(seed).normal("sample", 0, (n, text["latent"]))
-    with torch.no_grad():
-        images = torch.cat([network(part.to(target)).cpu() for part in z.split(BATCH)])
-    save_grid(images, out)
-    return {"file": str(out), "images": n, "size": text["size"], "seed": seed}
+    if classes and not made.classes:
+        raise UsageError(f"--class: the generator of {run} ({made.method}) is not told the class; leave it out")
+    if unknown := [name for name in classes or [] if name not in made.classes]:
+        raise UsageError(f"--class {unknown[0]}: the classes of {run} are {', '.join(made.classes)}")
+    if truncation is not None and truncation <= 0:
+        raise UsageError(f"--truncation {truncation}: expected a number above 0")
+    labels = made.labels(n)
+    if classes:
+        labels = np.array([made.classes.index(name) for name in classes])[np.arange(n) % len(classes)]
+    images = torch.cat([part.cpu() for part in made.batches(labels, seed, "sample", truncation)])
+    # a conditional generator's grid has a class per column
+    columns = len(classes or made.classes) if made.classes and len(classes or made.classes) <= 20 else None
+    save_grid(images, out, columns=columns)
+    return {"file": str(out), "images": n, "size": made.size, "seed": seed}
 
 
 def _folder(folder: Path, size: int) -> Images:

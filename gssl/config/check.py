@@ -368,6 +368,10 @@ def determining(cfg: Any) -> dict[str, Any]:
             tree.get(group, {}).pop(key, None)
     if tree.get("weights", "random") not in NAMED_WEIGHTS:
         tree["weights"] = "file"
+    if tree.get("generated", {}).get("run", "") is None:
+        tree.pop("generated")  # off: its other keys say nothing
+    elif "generated" in tree:
+        tree["generated"]["run"] = "directory"
     return tree
 
 

@@ -44,11 +44,21 @@ SSL: dict[str, Entry] = {
 }
 
 GAN: dict[str, Entry] = {
-    "dcgan": Entry("gssl.gan.dcgan:DCGAN", gan.DCGAN),
+    "dcgan": Entry("gssl.gan.game:GAN", gan.GAN),
+    "lsgan": Entry("gssl.gan.game:GAN", gan.GAN),
+    "sngan": Entry("gssl.gan.game:GAN", gan.GAN),
+    "wgan_gp": Entry("gssl.gan.game:GAN", gan.GAN),
+    "r3gan": Entry("gssl.gan.game:GAN", gan.GAN),
+    "sagan": Entry("gssl.gan.game:GAN", gan.GAN),
+    "acgan": Entry("gssl.gan.game:GAN", gan.GAN, labels=True),
+    "projection": Entry("gssl.gan.game:GAN", gan.GAN, labels=True),
+    "ssgan": Entry("gssl.gan.game:GAN", gan.GAN),
+    "bigan": Entry("gssl.gan.bigan:BiGAN", gan.BiGAN),
 }
 
 BACKBONE: dict[str, str] = {
     "convnet": "gssl.nets.convnet:ConvNet",
+    "convnet_plain": "gssl.nets.convnet:ConvNet",
     "resnet18": "gssl.nets.resnet:ResNet",
     "resnet50": "gssl.nets.resnet:ResNet",
     "vit_micro": "gssl.nets.vit:ViT",

@@ -210,9 +210,20 @@ class TrainGAN:
     data: Data = MISSING
     backbone: Backbone = MISSING
     gan: Any = MISSING
+    judge: str = MISSING  # auto | classifier | random | inception | dinov2 | torchvision:NAME: who sees fakes and reals
+    export: str = choice("best", "last")  # whose weights are handed on: of the best evaluation by KID, or of the end
     budget: Budget = MISSING
     engine: Engine = MISSING
     eval: Eval = MISSING
+
+
+@dataclass
+class Generated:
+    """Images of a class-conditional generator, mixed into the labelled ones."""
+
+    run: str | None = MISSING  # directory of a finished train-gan run, e.g. with gan=acgan; null: real images only
+    per_real: float = number(above=0)  # generated images per real labelled one, class by class; at least one
+    truncation: float | None = number(above=0)  # largest |z|; null: the run's own
 
 
 @dataclass
@@ -226,6 +237,7 @@ class Transfer:
     fractions: list[float] = numbers(above=0, max=1)  # of the labelled training images, in (0, 1]
     draws: int = number(min=1)  # label subsets per amount
     draws_one_shot: int = number(min=1)
+    generated: Generated = MISSING
     data: Data = MISSING
     backbone: Backbone = MISSING  # used where the source does not bring its own
     probe: Probes = MISSING

@@ -53,6 +53,14 @@ class Draws:
         values = self.generator(purpose, step).standard_normal(self._whole(shape), dtype=np.float32)
         return self._local(values, shape)
 
+    def truncated(self, purpose: str, step: int, shape: Sequence[int], limit: float) -> torch.Tensor:
+        """float32, standard normal given that no value passes ±`limit` (the truncation trick, arXiv:1809.11096)."""
+        from scipy.special import ndtr, ndtri  # takes a while to import
+
+        low = ndtr(-limit)
+        values = ndtri(low + (1 - 2 * low) * self.generator(purpose, step).random(self._whole(shape)))
+        return self._local(values.astype(np.float32), shape)
+
     def integers(self, purpose: str, step: int, shape: Sequence[int], high: int) -> torch.Tensor:
         """int64 in [0, high), each equally likely; rows as in `uniform`."""
         return self._local(self.generator(purpose, step).integers(0, high, self._whole(shape)), shape)

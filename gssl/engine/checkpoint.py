@@ -24,13 +24,35 @@ def write(
     folder: Path, step: int, model: dict[str, Tensor], optim: dict[str, Tensor], state: dict[str, Any], keep: int
 ) -> Path:
     """Write the checkpoint of `step` below `folder`, then remove all but the newest `keep`."""
-    folder.mkdir(parents=True, exist_ok=True)
     final = folder / f"step-{step:08d}"
+    _write(final, step, {"model": model, "optim": optim}, state)
+    for old in _all(folder)[:-keep]:
+        shutil.rmtree(old)
+    return final
+
+
+def write_best(folder: Path, step: int, model: dict[str, Tensor], state: dict[str, Any]) -> None:
+    """Keep the model of `step` as `folder`/best, whatever happens to the checkpoint of that step."""
+    _write(folder / "best", step, {"model": model}, state)
+
+
+def read_best(folder: Path, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """Model and state of `folder`/best; None where there is no whole one."""
+    # a kill between the removal of the old one and the renaming leaves the new one beside its place
+    for path in (folder / "best", folder / ".tmp-best"):
+        if whole(path):
+            return load_file(path / "model.safetensors", device=str(device)), read_json(path / "state.json")
+    return None
+
+
+def _write(final: Path, step: int, tensors: dict[str, dict[str, Tensor]], state: dict[str, Any]) -> None:
+    folder = final.parent
+    folder.mkdir(parents=True, exist_ok=True)
     temp = folder / f".tmp-{final.name}"
     shutil.rmtree(temp, ignore_errors=True)
     temp.mkdir()
-    save_file(_plain(model), temp / "model.safetensors")
-    save_file(_plain(optim), temp / "optim.safetensors")
+    for name, named in tensors.items():
+        save_file(_plain(named), temp / f"{name}.safetensors")
     write_json(temp / "state.json", {"schema": "gssl.checkpoint/1", "step": step, **state})
     files = sorted(path for path in temp.iterdir() if path.is_file())
     for path in files:
@@ -41,9 +63,6 @@ def write(
     shutil.rmtree(final, ignore_errors=True)
     temp.rename(final)
     fsync(folder)
-    for old in _all(folder)[:-keep]:
-        shutil.rmtree(old)
-    return final
 
 
 def _all(folder: Path) -> list[Path]:

@@ -196,6 +196,7 @@ class Trainer:
                         board.add_scalar(key, value, entry["step"])
 
         if step == 0:
+            self._save(method, 0, 0.0, 0.0)  # a run that diverges at once has a finite checkpoint too
             log({"step": 0, "images": 0, "seconds": 0.0, **evaluate(0)})
         timer = Timer(seconds)
         rate_step, rate_seconds = step, seconds

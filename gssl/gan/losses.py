@@ -1,24 +1,80 @@
-"""Adversarial losses: pure functions of the discriminator's logits, one pair per name.
+"""Adversarial losses: pure functions of the discriminator's logits, one entry per name.
 
-Each returns a scalar; `LOSSES[name]` is (discriminator's loss of (real, fake), generator's loss of fake).
+Logits are (B,); every function returns a scalar. `LOSSES[name]` holds the discriminator's loss of (real, fake) and the
+generator's of (fake, real); only a relativistic one looks at the second argument of the latter.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor
 
 
-def non_saturating_d(real: Tensor, fake: Tensor) -> Tensor:
-    """Binary cross-entropy, real → 1 and fake → 0 (Goodfellow et al. 2014, arXiv:1406.2661). Logits (B,)."""
+class Loss(NamedTuple):
+    """One game. `boundary`: the logit between real and fake, None where logits have no zero of their own."""
+
+    d: Callable[[Tensor, Tensor], Tensor]
+    g: Callable[[Tensor, Tensor], Tensor]
+    boundary: float | None
+    paired: bool = False  # the generator's loss reads the logits of real images
+
+
+def cross_entropy_d(real: Tensor, fake: Tensor) -> Tensor:
+    """Binary cross-entropy, real → 1 and fake → 0 (Goodfellow et al. 2014, arXiv:1406.2661)."""
     return F.softplus(-real).mean() + F.softplus(fake).mean()
 
 
-def non_saturating_g(fake: Tensor) -> Tensor:
-    """−log D(G(z)): strong gradients while the discriminator still wins (same paper, section 3). Logits (B,)."""
+def non_saturating_g(fake: Tensor, real: Tensor) -> Tensor:
+    """−log D(G(z)): strong gradients while the discriminator still wins (same paper, section 3)."""
     return F.softplus(-fake).mean()
 
 
-LOSSES: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
-    "non_saturating": (non_saturating_d, non_saturating_g),
+def minimax_g(fake: Tensor, real: Tensor) -> Tensor:
+    """log(1 − D(G(z))), the game as it is defined (same paper, eq. 1); it saturates where the generator loses."""
+    return -F.softplus(fake).mean()
+
+
+def least_squares_d(real: Tensor, fake: Tensor) -> Tensor:
+    """½(D(x) − 1)² + ½ D(G(z))² (LSGAN: Mao et al. 2017, arXiv:1611.04076, eq. 9)."""
+    return 0.5 * (real - 1).square().mean() + 0.5 * fake.square().mean()
+
+
+def least_squares_g(fake: Tensor, real: Tensor) -> Tensor:
+    """½(D(G(z)) − 1)² (same paper, eq. 9)."""
+    return 0.5 * (fake - 1).square().mean()
+
+
+def hinge_d(real: Tensor, fake: Tensor) -> Tensor:
+    """max(0, 1 − D(x)) + max(0, 1 + D(G(z))) (Lim & Ye 2017, arXiv:1705.02894)."""
+    return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+
+
+def wasserstein_d(real: Tensor, fake: Tensor) -> Tensor:
+    """D(G(z)) − D(x): the critic's estimate of the distance, negated (WGAN: Arjovsky et al. 2017, arXiv:1701.07875)."""
+    return fake.mean() - real.mean()
+
+
+def raise_g(fake: Tensor, real: Tensor) -> Tensor:
+    """−D(G(z)), the generator's side of the hinge and the Wasserstein game."""
+    return -fake.mean()
+
+
+def relativistic_d(real: Tensor, fake: Tensor) -> Tensor:
+    """Real above the fake it is paired with (Jolicoeur-Martineau 2018, arXiv:1807.00734; R3GAN, arXiv:2501.05441)."""
+    return F.softplus(fake - real).mean()
+
+
+def relativistic_g(fake: Tensor, real: Tensor) -> Tensor:
+    """Fake above the real one it is paired with (same papers)."""
+    return F.softplus(real - fake).mean()
+
+
+LOSSES: dict[str, Loss] = {
+    "non_saturating": Loss(cross_entropy_d, non_saturating_g, 0.0),
+    "minimax": Loss(cross_entropy_d, minimax_g, 0.0),
+    "least_squares": Loss(least_squares_d, least_squares_g, 0.5),
+    "hinge": Loss(hinge_d, raise_g, 0.0),
+    "wasserstein": Loss(wasserstein_d, raise_g, None),
+    "relativistic": Loss(relativistic_d, relativistic_g, None, paired=True),
 }

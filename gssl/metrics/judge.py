@@ -2,32 +2,60 @@
 
 `RandomJudge` needs neither downloads nor labels: its weights follow from integers, so they are the same on
 every machine. `ClassifierJudge` is trained on the real training images and knows more where there are labels.
-Every distance is printed with the judge's name and hash; two judges' distances are not comparable.
+Those of `gssl.metrics.pretrained` have learnt from other images. Every distance is printed with the judge's name and
+hash; two judges' distances are not comparable.
 """
 
+import difflib
 import hashlib
-import os
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from gssl.data import Batches, Draws, Images, centre, sequential
-from gssl.data.cache import cache_root
+from gssl.data import Draws, Images, Splits
+from gssl.errors import UsageError
+from gssl.metrics import classifier
 
+NAMES = ("auto", "classifier", "random", "inception", "dinov2", "torchvision:NAME")
+HELD = 2000  # validation images on which a trained judge's accuracy is measured
 RANDOM_KEY = 20180104  # of the random judge's weights; another number is another judge
 RANDOM_WIDTHS = (32, 48, 48, 40)
 RANDOM_GAIN = 1.7  # filters without a mean lose power at each layer; this keeps the levels at one scale
-TRAINED_WIDTHS = (32, 64, 96, 128)
-TRAINED_STEPS = 300
-TRAINED_BATCH = 64
 
 
-class RandomJudge(nn.Module):
+class Judge(nn.Module):
+    """What every judge is: frozen, in evaluation mode, (B, 3, S, S) in [0, 1] → features (B, dim).
+
+    An image's features do not depend on its batch, up to float32: sums run in another order, which moves them by
+    some 1e-6 of their size.
+    """
+
+    name: str
+    hash: str  # `weights_hash` of all its tensors
+    dim: int
+    size: int  # S, the side of the images that go in, in pixels; a judge that needs others resizes inside
+    classes = 0  # of the probabilities that `outputs` gives; 0: no head
+    fid = False  # True for the verified Inception weights: only then may a distance be called FID
+    accuracy: tuple[int, int] | None = None  # correct and n on held-out real images, where it was measured
+    note = ""  # one line that the user should read, if any
+
+    def outputs(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """(B, 3, S, S) in [0, 1] to features (B, dim) and class probabilities (B, classes) or None, in one pass."""
+        return self(x), None
+
+    def record(self) -> dict[str, Any]:
+        """JSON-able: what a figure is printed with."""
+        known = {"name": self.name, "hash": self.hash, "dim": self.dim, "fid": self.fid}
+        if self.accuracy is not None:
+            known["accuracy"] = {"correct": self.accuracy[0], "n": self.accuracy[1]}
+        return known
+
+
+class RandomJudge(Judge):
     """Frozen random convolutions, features of four levels: `dim` = 504 numbers per image.
 
     Random filters tell textures, colours and coarse shapes apart, not objects: their distances order degrees
@@ -73,83 +101,123 @@ class RandomJudge(nn.Module):
         return torch.cat(features, dim=1)
 
 
-class ClassifierJudge(nn.Module):
-    """A small convnet trained on real labelled images for a fixed number of steps: `dim` = 128 features.
+class ClassifierJudge(Judge):
+    """The small convnet of `gssl.metrics.classifier`, trained on real labelled images: `dim` = 128 features.
 
     It is trained once per (images, size) and kept in `$GSSL_CACHE/judges`. Other machines or numbers of
     threads may train another one, hence the hash beside each distance.
     """
 
-    def __init__(self, images: Images, size: int, device: torch.device) -> None:
-        """`images`: the labelled training part. Left on `device`, frozen, in evaluation mode."""
+    def __init__(self, images: Images, size: int, device: torch.device, held: Images | None = None) -> None:
+        """`images`: the labelled training part; `held`: labelled images, some of which measure `accuracy`."""
         super().__init__()
-        self.size, self.name, self.dim = size, "classifier-conv", TRAINED_WIDTHS[-1]
-        with torch.random.fork_rng(devices=[]):  # layers draw their first weights from the global generator
-            layers: list[nn.Module] = []
-            for i, (before, width) in enumerate(zip((3, *TRAINED_WIDTHS), TRAINED_WIDTHS, strict=False)):
-                conv = nn.Conv2d(before, width, 3, padding=1, bias=False)
-                layers += [conv, nn.BatchNorm2d(width), nn.ReLU()]
-                layers += [nn.MaxPool2d(2)] if i < 3 else []
-            self.trunk = nn.Sequential(*layers)
-            self.head = nn.Linear(self.dim, len(images.classes))
-        file = cache_root() / "judges" / f"{self.name}-{images.hash}-{size}.safetensors"
-        if file.exists():
-            self.load_state_dict(load_file(file))
-            self.to(device)
-        else:
-            self.to(device)
-            self._train(images, device)
-            _save(self, file)
+        self.size, self.name = size, "classifier-conv"
+        self.network = classifier.cached_classifier(images, size, 0, device)
+        self.dim, self.classes = self.network.dim, self.network.classes
         self.eval().requires_grad_(False)
         self.hash = weights_hash(self)
+        if held is not None and (held.labels >= 0).any():
+            held = held.subset(np.flatnonzero(held.labels >= 0))
+            held = held.subset(Draws(0).permutation("judge/held", 0, len(held))[:HELD])
+            right = classifier.predict(self.network, classifier.crops(held, size, device)) == held.labels
+            self.accuracy = int(right.sum()), len(right)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, S, S) in [0, 1] to penultimate features (B, dim)."""
-        return self.trunk((x - 0.5) / 0.25).mean(dim=(2, 3))
+        features: Tensor = self.network(x)
+        return features
 
-    def _train(self, images: Images, device: torch.device) -> None:
-        draws = Draws(0)
-        for name, parameter in self.named_parameters():
-            if parameter.ndim > 1:
-                fan = parameter[0].numel()
-                weight = draws.generator(f"judge/{name}").standard_normal(tuple(parameter.shape)) * (2 / fan) ** 0.5
-                parameter.data.copy_(_float(weight))
-        self.head.bias.data.zero_()
-        optimizer = torch.optim.AdamW(self.parameters(), lr=2e-3, weight_decay=0.01)
-        batches = Batches(images, min(TRAINED_BATCH, len(images)), draws, device)
-        for step in range(TRAINED_STEPS):
-            for group in optimizer.param_groups:
-                group["lr"] = 2e-3 * min(1, (step + 1) / 20, (TRAINED_STEPS - step) / (0.5 * TRAINED_STEPS))
-            batch = batches(step)
-            x = centre(batch["image"], self.size, batch.get("extent"))
-            optimizer.zero_grad(set_to_none=True)
-            F.cross_entropy(self.head(self(x)), batch["label"]).backward()
-            optimizer.step()
+    def outputs(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (B, dim) and probabilities of the data set's classes (B, classes)."""
+        features = self(x)
+        return features, self.network.head(features).softmax(dim=1)
+
+
+def make_judge(name: str, splits: Splits, size: int, device: torch.device, weights: str | None = None) -> Judge:
+    """The judge called `name`, one of `NAMES`, on `device`, for images of `size` pixels.
+
+    `auto`: the classifier where at least two classes have labelled training images, else the random one; its `note`
+    then says so. `weights`: a file, for the judges that have learnt elsewhere. Raises UsageError that names `judge=`.
+    """
+    labelled = len(set(splits.train.labels[splits.train.labels >= 0].tolist()))
+    if weights is not None and name in NAMES[:3]:
+        others = ", ".join(NAMES[3:])
+        raise UsageError(f"judge={name}: takes no weights file; leave {weights} out or name one of {others}")
+    if name == "classifier" and labelled < 2:
+        raise UsageError(
+            f"judge=classifier: needs labelled training images of at least 2 classes, here are {labelled};"
+            " use judge=random or a pretrained one"
+        )
+    if name == "classifier" or (name == "auto" and labelled >= 2):
+        return ClassifierJudge(splits.train, size, device, splits.val)
+    if name in ("auto", "random"):
+        judge: Judge = RandomJudge(size).to(device)
+        if name == "auto":
+            judge.note = (
+                "the judge is random filters, for there are no labelled classes: it sees textures, colours and coarse"
+                " shapes, not objects; judge=dinov2 and judge=inception know more"
+            )
+        return judge
+    kind, _, model = name.partition(":")
+    if name in ("inception", "dinov2") or (kind == "torchvision" and model):
+        from gssl.metrics import pretrained
+
+        return pretrained.load(kind, model, size, weights).to(device)
+    near = difflib.get_close_matches(name, NAMES, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise UsageError(f"judge={name}: expected one of {', '.join(NAMES)}{hint}")
+
+
+class Outputs(NamedTuple):
+    """What a judge says about n images, float32 on the CPU."""
+
+    features: np.ndarray  # (n, dim)
+    probabilities: np.ndarray | None  # (n, classes); None where the judge has no head
+
+
+@torch.no_grad()
+def judge_outputs(
+    judge: Judge,
+    images: Images | Tensor | Iterable[Tensor],
+    batch_size: int = 256,
+    device: torch.device | None = None,
+) -> Outputs:
+    """Features and class probabilities of images, each seen once by the network.
+
+    `images`: Images (their centre crops), one tensor (n, 3, S, S) in [0, 1] or an iterable of such batches,
+    S = judge.size; the judge is on `device` (None: the CPU).
+    """
+    device = device or torch.device("cpu")
+    features, probabilities = [], []
+    for batch in _batches(judge, images, batch_size, device):
+        found, shares = judge.outputs(batch)
+        features.append(found.float().cpu().numpy())
+        if shares is not None:
+            probabilities.append(shares.float().cpu().numpy())
+    return Outputs(np.concatenate(features), np.concatenate(probabilities) if probabilities else None)
 
 
 @torch.no_grad()
 def judge_features(
-    judge: RandomJudge | ClassifierJudge,
+    judge: Judge,
     images: Images | Tensor | Iterable[Tensor],
     batch_size: int = 256,
     device: torch.device | None = None,
 ) -> np.ndarray:
-    """Features (n, judge.dim) float32 of stored images (their centre crops) or of tensors in [0, 1].
-
-    `images`: Images, one tensor (n, 3, S, S) or an iterable of such batches, S = judge.size; the judge is on
-    `device` (None: the CPU).
-    """
+    """Features (n, judge.dim) float32 alone; the arguments of `judge_outputs`."""
     device = device or torch.device("cpu")
-    batches: Iterable[Tensor]
+    parts = [judge(batch).float().cpu().numpy() for batch in _batches(judge, images, batch_size, device)]
+    return np.concatenate(parts)
+
+
+def _batches(
+    judge: Judge, images: Images | Tensor | Iterable[Tensor], batch_size: int, device: torch.device
+) -> Iterator[Tensor]:
     if isinstance(images, Images):
-        batches = (
-            centre(batch["image"], judge.size, batch.get("extent")) for batch in sequential(images, batch_size, device)
-        )
-    elif isinstance(images, Tensor):
-        batches = torch.split(images, batch_size)
-    else:
-        batches = images
-    return np.concatenate([judge(batch.to(device)).float().cpu().numpy() for batch in batches])
+        yield from classifier.crops(images, judge.size, device, batch_size)
+        return
+    for given in [images] if isinstance(images, Tensor) else images:
+        yield from (part.to(device) for part in given.split(batch_size))
 
 
 def weights_hash(module: nn.Module) -> str:
@@ -163,10 +231,3 @@ def weights_hash(module: nn.Module) -> str:
 
 def _float(values: np.ndarray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
-
-
-def _save(module: nn.Module, file: Path) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_suffix(f".{os.getpid()}.part")
-    save_file({name: value.contiguous().cpu() for name, value in module.state_dict().items()}, part)
-    part.replace(file)

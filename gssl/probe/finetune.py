@@ -68,17 +68,19 @@ class Finetune:
         device: torch.device,
         seed: int,
         draws: Draws,
+        extra: Images | None = None,
     ) -> FittedFinetune:
         """Fine-tune a fresh `build()` on labelled `images` (at least two).
 
         Every learning rate is tried on the first of `choice_folds(labels, seed)` and the best by validation
         accuracy (ties: by cross-entropy) is used on all images. One-shot takes the first of `lrs`. The result
-        is a function of (`build`, images, seed, draws); torch's global generator is left as it was.
+        is a function of (`build`, images, seed, draws, extra); torch's global generator is left as it was.
+        `extra` images take their share of every batch, whose size and number stay the same; none is chosen on.
         Raises JobError where no learning rate gives a finite network.
         """
         lrs = list(self.cfg.lrs)
         folds = choice_folds(images.labels, seed)
-        rest = (n_classes, views, size, device, draws)
+        rest = (n_classes, views, size, device, draws, extra)
         lr, accuracy = lrs[0], None
         if folds:
             fit, val = (images.subset(part) for part in folds[0])
@@ -100,8 +102,8 @@ class Finetune:
         size: int,
         device: torch.device,
         draws: Draws,
+        extra: Images | None,
     ) -> Classifier:
-
         cuda = [device] if device.type == "cuda" else []
         with torch.random.fork_rng(devices=cuda):
             draws.reseed(0)
@@ -112,17 +114,31 @@ class Finetune:
             vectors = [p for p in network.parameters() if p.ndim <= 1]
             groups: list[dict[str, Any]] = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
             optimizer = torch.optim.AdamW(groups, lr=lr, weight_decay=self.cfg.weight_decay)
-            batches = Batches(images, min(self.cfg.batch_size, len(images)), draws, device)
+            mixed = _batches(images, extra, self.cfg.batch_size, draws, device)
             for step in range(self.cfg.steps):
                 draws.reseed(step)
                 for group in optimizer.param_groups:
                     group["lr"] = lr * _schedule(step, self.cfg.steps)
-                batch = batches(step)
-                logits = network(views(batch["image"], step, 0, batch.get("extent")))
+                parts = [batches(step) for batches in mixed]
+                seen = [views(part["image"], step, i, part.get("extent")) for i, part in enumerate(parts)]
+                logits = network(torch.cat(seen))
                 optimizer.zero_grad(set_to_none=True)
-                F.cross_entropy(logits, batch["label"]).backward()
+                F.cross_entropy(logits, torch.cat([part["label"] for part in parts])).backward()
                 optimizer.step()
         return network.eval()
+
+
+def _batches(
+    images: Images, extra: Images | None, batch_size: int, draws: Draws, device: torch.device
+) -> list[Batches]:
+    """One stream of batches, or two whose sizes have the proportion of the two sets."""
+    if extra is None:
+        return [Batches(images, min(batch_size, len(images)), draws, device)]
+    both = len(images) + len(extra)
+    total = min(batch_size, both)
+    share = min(max(1, round(total * len(extra) / both)), total - 1)
+    # Draws of its own: two sets of equal length must not be shuffled alike.
+    return [Batches(images, total - share, draws, device), Batches(extra, share, draws, device)]
 
 
 def _schedule(step: int, steps: int) -> float:

@@ -1,5 +1,7 @@
 """Which labelled images a choice is made on. The test set plays no part here."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from gssl.data import Draws
@@ -10,6 +12,20 @@ from gssl.data import Draws
 LEAST_FOR_SPLIT = 50
 MOST_FOLDS = 5
 HELD_OUT = 0.1  # share of each class in the one split
+
+
+class Labelled(NamedTuple):
+    """Features x (n, d) float32 and labels y (n,) int64 that a probe learns from and chooses nothing on."""
+
+    x: np.ndarray
+    y: np.ndarray
+
+
+def joined(x: np.ndarray, y: np.ndarray, extra: Labelled | None) -> tuple[np.ndarray, np.ndarray]:
+    """(n, d) and (n,) with `extra` behind them."""
+    if extra is None:
+        return x, y
+    return np.concatenate([x, extra.x]), np.concatenate([y, extra.y])
 
 
 def choice_folds(labels: np.ndarray, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from gssl.config import schema
-from gssl.probe.folds import choice_folds
+from gssl.probe.folds import Labelled, choice_folds, joined
 
 BLOCK = 1 << 24  # similarities held at once
 DIGITS = 11  # similarities are compared to so many decimals: what is below depends on how sums are blocked
@@ -95,16 +95,19 @@ class Knn:
     def __init__(self, cfg: schema.Knn) -> None:
         self.k, self.temperature = cfg.k, cfg.temperature
 
-    def fit(self, x: np.ndarray, y: np.ndarray, n_classes: int, seed: int) -> FittedKnn:
+    def fit(self, x: np.ndarray, y: np.ndarray, n_classes: int, seed: int, extra: Labelled | None = None) -> FittedKnn:
         """Remember features x (n, d) float32 with labels y (n,) in 0..n_classes-1.
 
         Nothing is chosen, but `val_accuracy` is measured on `choice_folds(y, seed)`, as for the other probes.
-        Where there are fewer than k labels all of them vote.
+        Where there are fewer than k labels all of them vote. `extra` images vote as well, in the folds too; they are
+        never among those that are judged there.
         """
-        y = np.asarray(y, dtype=np.int64)
-        rows = unit_rows(x)
+        y, n = np.asarray(y, dtype=np.int64), len(y)
+        x, y = joined(x, y, extra)
+        rows, more = unit_rows(x), np.arange(n, len(y))
         right, count = 0, 0
-        for fit, val in choice_folds(y, seed):
+        for fit, val in choice_folds(y[:n], seed):
+            fit = np.concatenate([fit, more])
             k = min(self.k, len(fit))
             predicted = vote(rows[val], rows[fit], y[fit], n_classes, k, self.temperature)
             right, count = right + int((predicted == y[val]).sum()), count + len(val)

@@ -16,7 +16,7 @@ from scipy.optimize import minimize
 from scipy.special import logsumexp
 
 from gssl.config import schema
-from gssl.probe.folds import choice_folds
+from gssl.probe.folds import Labelled, choice_folds, joined
 
 BLOCK = 1 << 22  # numbers per temporary array
 SMALL = 1 << 19  # n·d up to which λ is chosen in float64 too; the final fit always is
@@ -192,24 +192,32 @@ class Linear:
         grid = np.geomspace(cfg.l2_high, cfg.l2_low, cfg.l2_count)
         self.grid = [float(f"{l2:.6g}") for l2 in grid]  # large to small: each fit starts from the last
 
-    def fit(self, x: np.ndarray, y: np.ndarray, n_classes: int, seed: int) -> FittedLinear:
+    def fit(
+        self, x: np.ndarray, y: np.ndarray, n_classes: int, seed: int, extra: Labelled | None = None
+    ) -> FittedLinear:
         """Fit on features x (n, d) float32 and labels y (n,) in 0..n_classes-1.
 
         λ is chosen on `choice_folds(y, seed)` by accuracy (ties: the lower cross-entropy), then everything is
         refitted with it. Classes without a label are never predicted: their unpenalised bias would run to -∞.
+        `extra` is learnt from in every fit, those of the folds too, and nothing is chosen on it; its classes are
+        among those of `y`.
         """
         classes, y = np.unique(np.asarray(y), return_inverse=True)
         assert classes[0] >= 0 and classes[-1] < n_classes
         folds = choice_folds(y, seed)
+        if extra is not None:
+            assert np.isin(extra.y, classes).all()
+            extra = Labelled(extra.x, np.searchsorted(classes, extra.y))
         correct = np.zeros(len(self.grid), dtype=np.int64)
         entropy = np.zeros(len(self.grid))
         starts: list[tuple[np.ndarray, np.ndarray]] = []
         for fold, (fit, val) in enumerate(folds):
-            axes = Axes.of(x[fit], np.float64 if fit.size * x.shape[1] <= SMALL else np.float32)
+            x_fit, y_fit = joined(x[fit], y[fit], extra)
+            axes = Axes.of(x_fit, np.float64 if x_fit.size <= SMALL else np.float32)
             z_val = axes.rotate(x[val])
-            w = _start(y[fit], len(classes), len(axes.z))
+            w = _start(y_fit, len(classes), len(axes.z))
             for i, l2 in enumerate(self.grid):
-                w, _, _ = solve(axes.z, y[fit], l2, w, self.max_iter, CHOICE)
+                w, _, _ = solve(axes.z, y_fit, l2, w, self.max_iter, CHOICE)
                 logits = product(w[:, :-1], z_val) + w[:, -1:]
                 correct[i] += (logits.argmax(axis=0) == y[val]).sum()
                 entropy[i] += (logsumexp(logits, axis=0) - logits[y[val], np.arange(len(val))]).sum()
@@ -218,6 +226,7 @@ class Linear:
 
         best = int(np.lexsort((entropy, -correct))[0])
         l2 = self.grid[best] if folds else self.one_shot
+        x, y = joined(x, y, extra)
         axes = Axes.of(x, np.float64)
         w = axes.inward(*starts[best]) if folds else _start(y, len(classes), len(axes.z))
         w, objective, converged = solve(axes.z, y, l2, w, self.max_iter, FINAL)

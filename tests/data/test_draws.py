@@ -3,6 +3,8 @@
 import time
 
 import numpy as np
+import pytest
+import scipy.stats
 import torch
 
 from gssl.data.draws import Draws, digest
@@ -39,9 +41,9 @@ def test_steps_have_streams_of_their_own() -> None:
 
 def test_rank_slices_make_up_the_global_draw() -> None:
     whole = Draws(1)
-    for name in ("uniform", "normal"):
-        parts = [getattr(Draws(1, rank, 3), name)("p", 5, (4, 2)) for rank in range(3)]
-        assert torch.equal(torch.cat(parts), getattr(whole, name)("p", 5, (12, 2)))
+    for name, more in {"uniform": (), "normal": (), "truncated": (0.7,)}.items():
+        parts = [getattr(Draws(1, rank, 3), name)("p", 5, (4, 2), *more) for rank in range(3)]
+        assert torch.equal(torch.cat(parts), getattr(whole, name)("p", 5, (12, 2), *more))
     assert (Draws(1, 2, 3).permutation("p", 0, 50) == whole.permutation("p", 0, 50)).all()
 
 
@@ -54,6 +56,21 @@ def test_distributions() -> None:
     assert abs(normal.mean()) < 0.05 and abs(normal.std() - 1) < 0.05
     order = draws.permutation("p", 0, 100)
     assert order.dtype == np.int64 and (np.sort(order) == np.arange(100)).all()
+
+
+@pytest.mark.parametrize("limit", [0.1, 0.5, 1.0, 2.0, 6.0])
+def test_truncated_normal(limit: float) -> None:
+    found = Draws(0).truncated("z", 3, (100, 200), limit)
+    assert found.dtype == torch.float32 and found.shape == (100, 200)
+    assert torch.equal(found, Draws(0).truncated("z", 3, (100, 200), limit))
+    assert found.abs().max() <= limit * (1 + 1e-6)
+    values = found.double().numpy().ravel()
+    assert scipy.stats.kstest(values, scipy.stats.truncnorm(-limit, limit).cdf).pvalue > 0.01
+
+
+def test_a_wide_truncation_is_no_truncation() -> None:
+    values = Draws(0).truncated("z", 0, (20_000,), 30.0).numpy()
+    assert np.isfinite(values).all() and scipy.stats.kstest(values, "norm").pvalue > 0.01
 
 
 def test_reseed_depends_on_step_and_rank() -> None:

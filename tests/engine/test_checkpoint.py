@@ -1,5 +1,7 @@
 """Checkpoints: whole or not there."""
 
+import contextlib
+
 import pytest
 import torch
 
@@ -55,3 +57,62 @@ def test_a_leftover_of_a_kill_is_no_checkpoint(tmp_path):
     path, _ = checkpoint.newest(tmp_path)
     assert path is not None and path.name == "step-00000001"
     assert write(tmp_path, 2).name == "step-00000002"
+
+
+def best(folder, step, value=0.5):
+    checkpoint.write_best(folder, step, {"a": torch.full((2,), float(step))}, {"val_kid": value, "figures": {"n": 3}})
+
+
+def test_the_best_stays_whatever_happens_to_the_checkpoints(tmp_path):
+    assert checkpoint.read_best(tmp_path, CPU) is None
+    write(tmp_path, 1)
+    best(tmp_path, 1)
+    for step in (2, 3, 4):
+        write(tmp_path, step, keep=1)
+    model, state = checkpoint.read_best(tmp_path, CPU)
+    assert torch.equal(model["a"], torch.full((2,), 1.0)) and list(model) == ["a"]
+    assert state["step"] == 1 and state["val_kid"] == 0.5 and state["figures"] == {"n": 3}
+    assert checkpoint.newest(tmp_path)[0].name == "step-00000004"  # it is no checkpoint to go on from
+    best(tmp_path, 3, 0.25)
+    assert checkpoint.read_best(tmp_path, CPU)[1]["step"] == 3
+
+
+def test_a_damaged_best_is_none(tmp_path):
+    best(tmp_path, 1)
+    file = tmp_path / "best" / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1])
+    assert checkpoint.read_best(tmp_path, CPU) is None
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("call", range(20))
+def test_a_kill_while_the_best_is_replaced_leaves_the_old_one_or_the_new_one(tmp_path, call, monkeypatch):
+    """Dies before the `call`th operation that touches the disk."""
+    best(tmp_path, 1)
+    left = [call]
+
+    def dying(original):
+        def run(*args, **kwargs):
+            left[0] -= 1
+            if left[0] < 0:
+                raise Killed
+            return original(*args, **kwargs)
+
+        return run
+
+    with monkeypatch.context() as patch:
+        for owner, name in [
+            (checkpoint.shutil, "rmtree"), (checkpoint, "save_file"), (checkpoint, "write_json"),
+            (checkpoint, "fsync"), (type(tmp_path), "rename"), (type(tmp_path), "mkdir"),
+        ]:  # fmt: skip
+            patch.setattr(owner, name, dying(getattr(owner, name)))
+        with contextlib.suppress(Killed):
+            best(tmp_path, 2)
+    found = checkpoint.read_best(tmp_path, CPU)
+    assert found is not None and found[1]["step"] in (1, 2)
+    assert torch.equal(found[0]["a"], torch.full((2,), float(found[1]["step"])))
+    best(tmp_path, 3)
+    assert checkpoint.read_best(tmp_path, CPU)[1]["step"] == 3

@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-from gssl.metrics import judge as module
-from gssl.metrics.judge import ClassifierJudge, RandomJudge, judge_features
+from gssl.data import Images, Splits
+from gssl.errors import UsageError
+from gssl.metrics import classifier
+from gssl.metrics.judge import ClassifierJudge, RandomJudge, judge_features, judge_outputs, make_judge
 from gssl.metrics.kid import kid
 
 CPU = torch.device("cpu")
@@ -61,32 +63,100 @@ def test_noise_and_scrambling_are_ordered():
     assert kid(x, judge_features(judge, scrambled)).low > distances[1]
 
 
-def test_classifier_judge_is_trained_once_and_knows_the_classes(quarters, monkeypatch, tmp_path):
+@pytest.fixture
+def small(monkeypatch, tmp_path):
+    """A cache of its own and a recipe that takes no time."""
     monkeypatch.setenv("GSSL_CACHE", str(tmp_path))
-    monkeypatch.setattr(module, "TRAINED_STEPS", 80)
-    monkeypatch.setattr(module, "TRAINED_WIDTHS", (8, 8, 8, 16))
-    images = quarters(12)
+    monkeypatch.setattr(classifier, "STEPS", 60)
+    monkeypatch.setattr(classifier, "WIDTHS", (8, 8, 8, 16))
+    return tmp_path
+
+
+def splits_of(train: Images, val: Images) -> Splits:
+    return Splits(train, train, val, train.classes, "", {}, val)
+
+
+def test_classifier_judge_is_trained_once_and_knows_the_classes(quarters, small, monkeypatch):
+    images, held = quarters(12), quarters(10, 1)
     state = torch.get_rng_state()
-    judge = ClassifierJudge(images, 8, CPU)
+    judge = ClassifierJudge(images, 8, CPU, held)
     assert torch.equal(torch.get_rng_state(), state)
     assert not judge.training
     assert not any(p.requires_grad for p in judge.parameters())
-    x = torch.from_numpy(judge_features(judge, images))
+    assert judge.accuracy is not None and judge.accuracy[1] == 40 and judge.accuracy[0] > 34
+    assert judge.record()["accuracy"]["n"] == 40
+    x, shares = judge_outputs(judge, images)
     assert x.shape == (48, judge.dim) == (48, 16)
-    assert (judge.head(x).argmax(1).numpy() == images.labels).mean() > 0.9
+    assert shares is not None and shares.shape == (48, judge.classes) == (48, 4)
+    assert np.allclose(shares.sum(axis=1), 1, atol=1e-5)
+    assert (shares.argmax(axis=1) == images.labels).mean() > 0.9
 
-    monkeypatch.setattr(ClassifierJudge, "_train", lambda *_: pytest.fail("trained twice"))
+    monkeypatch.setattr(classifier, "train_on", lambda *_: pytest.fail("trained twice"))
     again = ClassifierJudge(images, 8, CPU)
-    assert again.hash == judge.hash
-    assert np.array_equal(judge_features(again, images), x.numpy())
+    assert again.hash == judge.hash and again.accuracy is None
+    assert np.array_equal(judge_features(again, images), x)
 
 
-def test_classifier_judge_is_another_for_other_images(quarters, monkeypatch, tmp_path):
-    monkeypatch.setenv("GSSL_CACHE", str(tmp_path))
-    monkeypatch.setattr(module, "TRAINED_STEPS", 2)
-    monkeypatch.setattr(module, "TRAINED_WIDTHS", (4, 4, 4, 4))
+def test_classifier_judge_is_another_for_other_images(quarters, small, monkeypatch):
+    monkeypatch.setattr(classifier, "STEPS", 2)
     assert ClassifierJudge(quarters(3), 8, CPU).hash != ClassifierJudge(quarters(3, 1), 8, CPU).hash
-    assert len(list((tmp_path / "judges").iterdir())) == 2
+    assert len(list((small / "judges").glob("*.safetensors"))) == 2
+
+
+def test_outputs_do_not_depend_on_the_batch(quarters, small):
+    images = quarters(5)
+    judge = ClassifierJudge(images, 8, CPU)
+    whole = judge_outputs(judge, images)
+    for size in (1, 7):
+        part = judge_outputs(judge, images, size)
+        assert np.allclose(part.features, whole.features, rtol=1e-4, atol=1e-5)
+        assert np.allclose(part.probabilities, whole.probabilities, rtol=1e-4, atol=1e-5)
+
+
+def test_every_image_passes_the_network_once(quarters, small):
+    judge = ClassifierJudge(quarters(5), 8, CPU)
+    seen = []
+    judge.network.register_forward_hook(lambda _, inputs, out: seen.append(len(inputs[0])))
+    judge_outputs(judge, torch.rand(9, 3, 8, 8, generator=torch.Generator().manual_seed(0)), batch_size=4)
+    judge_features(judge, iter([torch.zeros(9, 3, 8, 8)]), batch_size=4)  # large batches of others are cut too
+    assert seen == [4, 4, 1] * 2
+
+
+def test_a_judge_without_a_head_gives_no_probabilities():
+    x, shares = judge_outputs(RandomJudge(8), torch.zeros(3, 3, 8, 8))
+    assert x.shape == (3, 504) and shares is None
+
+
+def test_auto_takes_the_classifier_where_there_are_classes(quarters, small):
+    images = quarters(5)
+    labelled, bare = splits_of(images, images), splits_of(images.unlabelled(), images.unlabelled())
+    one = splits_of(images.subset(np.arange(5)), images)  # four names, one class
+    judge = make_judge("auto", labelled, 8, CPU)
+    assert judge.name == "classifier-conv" and not judge.note
+    assert judge.hash == make_judge("classifier", labelled, 8, CPU).hash
+    for splits in (bare, one):
+        judge = make_judge("auto", splits, 8, CPU)
+        assert judge.name == "random-conv" and "no labelled classes" in judge.note
+    assert not make_judge("random", labelled, 8, CPU).note
+    assert not judge.fid
+
+
+@pytest.mark.parametrize(
+    "name, weights, says",
+    [
+        ("classifier", None, "use judge=random"),
+        ("clasifier", None, "did you mean classifier?"),
+        ("torchvision", None, "torchvision:NAME"),
+        ("random", "x.pth", "judge=random: takes no weights file"),
+        ("dinov2", "no/x.pth", "judge=dinov2: no weights file no/x.pth"),
+    ],
+)
+def test_wrong_judges_are_refused_in_one_line(quarters, name, weights, says):
+    images = quarters(2).unlabelled()
+    with pytest.raises(UsageError) as caught:
+        make_judge(name, splits_of(images, images), 8, CPU, weights)
+    text = str(caught.value)
+    assert text.startswith(f"judge={name}") and says in text and "\n" not in text
 
 
 def test_random_judge_leaves_global_randomness_alone():

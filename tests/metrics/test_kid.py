@@ -80,3 +80,25 @@ def test_against_torchmetrics():
     x, y = rng.standard_normal((50, 16)), rng.standard_normal((50, 16)) + 0.2
     theirs = image.poly_mmd(torch.from_numpy(x), torch.from_numpy(y))
     assert kid(x, y).mmd2 == pytest.approx(float(theirs), rel=1e-6)
+
+
+def test_against_torch_fidelity_on_the_same_subsets():
+    import torch
+    from torch_fidelity.metric_kid import kid_features_to_metric
+
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((90, 16)), rng.standard_normal((70, 16)) + 0.2
+    options = {"kid_subsets": 7, "kid_subset_size": 40, "rng_seed": 5, "verbose": False}
+    theirs = kid_features_to_metric(torch.from_numpy(x), torch.from_numpy(y), **options)
+    draws = np.random.RandomState(5)
+    indices = [(draws.choice(90, 40, replace=False), draws.choice(70, 40, replace=False)) for _ in range(7)]
+    found = kid(x, y, indices=indices)
+    assert found.mean == pytest.approx(theirs["kernel_inception_distance_mean"], rel=1e-6)
+    assert found.std == pytest.approx(theirs["kernel_inception_distance_std"], rel=1e-6)
+
+
+def test_without_subsets_the_headline_is_the_same():
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((60, 8)), rng.standard_normal((60, 8))
+    alone, whole = kid(x, y, subsets=0), kid(x, y)
+    assert alone[2:5] == whole[2:5] and (alone.mean, alone.subsets) == (whole.mmd2, 0)

@@ -151,3 +151,34 @@ def test_default_pairs_look_at_names_only_and_stop_at_three() -> None:
     ]
     assert len(ours.default_pairs(list("abcd"), [], ["random"], 3)) == 3
     assert ours.default_pairs(["a"], ["scratch"], [], 3) == [["a", "scratch"]]
+
+
+def test_newcombe_paired_gives_the_papers_figures() -> None:
+    found = ours.newcombe_paired(36, 12, 2, 0)  # Newcombe (1998), the first worked example: method 10
+    assert found == pytest.approx((0.2, 0.0569, 0.3404), abs=5e-5)
+
+
+def test_newcombe_paired_turns_with_its_arms_and_has_a_width_without_discordance() -> None:
+    a, b = ours.newcombe_paired(500, 60, 30, 110), ours.newcombe_paired(500, 30, 60, 110)
+    assert (a.mean, a.low, a.high) == pytest.approx((-b.mean, -b.high, -b.low))
+    same = ours.newcombe_paired(50, 0, 0, 10)
+    assert same.low < 0 == same.mean < same.high
+    for counts in ((60, 0, 0, 0), (0, 0, 0, 60), (0, 60, 0, 0)):  # no margin, no correlation
+        found = ours.newcombe_paired(*counts)
+        assert -1 <= found.low <= found.mean <= found.high <= 1
+
+
+def test_newcombe_paired_covers_and_is_narrower_than_for_independent_arms() -> None:
+    from gssl.metrics.accuracy import wilson
+
+    rng = np.random.default_rng(11)
+    n, cells = 200, [0.7, 0.1, 0.05, 0.15]
+    hits, narrower = 0, 0
+    for both, first, second, neither in rng.multinomial(n, cells, 1500).tolist():
+        found = ours.newcombe_paired(both, first, second, neither)
+        hits += found.low <= 0.05 <= found.high
+        a, b = both + first, both + second
+        apart = ours.newcombe((a / n, *wilson(a, n)), (b / n, *wilson(b, n)))
+        narrower += found.high - found.low < apart.high - apart.low
+    assert hits / 1500 == pytest.approx(0.95, abs=0.02)
+    assert narrower == 1500

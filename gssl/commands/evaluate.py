@@ -1,0 +1,207 @@
+"""`gssl evaluate RUN`: how good a trained generator's images are, by which judge, on how many images, beside what.
+
+Every figure stands beside its floor: what real training images get in the place of generated ones.
+"""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from gssl.commands.output import table
+from gssl.config import schema
+from gssl.data import Draws, Images, Splits, load_data
+from gssl.engine.device import pick_device
+from gssl.engine.files import read_json, write_json
+from gssl.engine.generated import Sampler, latents, load_generator
+from gssl.errors import UsageError
+from gssl.metrics import cas
+from gssl.metrics.classifier import cached_classifier
+from gssl.metrics.generation import Reference, floor
+from gssl.metrics.judge import judge_features, judge_outputs, make_judge
+
+BATCH = 256
+MOST = 10_000  # real images and as many generated ones
+TRAIN = 50_000  # training images among which copies are sought
+PER_CLASS = 200  # generated images of each class, for GAN-test
+# key, name, whether more is better; what a reader should know of each is in docs/metrics.md
+SHOWN = [
+    ("fd", "FD", "0 is best"),
+    ("kid", "KID", "0 is best, may be negative"),
+    ("precision", "precision", "share of fakes near real images"),
+    ("recall", "recall", "share of real images near fakes"),
+    ("density", "density", "1 for real images"),
+    ("coverage", "coverage", "share of real images with a fake nearby"),
+    ("pairwise", "mean distance ÷ real", "1 for real images"),
+    ("nearest", "nearest other ÷ real", "1 for real images, 0: repeats"),
+    ("copied", "copies", "nearer to a training image than 95% of held-out ones"),
+    ("train_nearest", "nearest is training", "0.5 without copying"),
+    ("inception_score", "classes told (IS)", "1 to the number of classes"),
+]
+
+
+def splits_of(run: Path) -> tuple[Splits, dict[str, Any]]:
+    """The images that a finished run was trained on, and its configuration. Raises UsageError where they changed."""
+    status = read_json(run / "status.json") or {}
+    written: Any = OmegaConf.to_container(OmegaConf.load(run / "config.yaml"))
+    # only what says which images: the rest of a config of an older version need not be valid today
+    known = {field.name for field in fields(schema.Data)} - {"views"}
+    data = schema.Data(**{key: value for key, value in written["data"].items() if key in known})
+    splits = load_data(data, progress=False)
+    if splits.hash != (status.get("inputs") or {}).get("images", splits.hash):
+        raise UsageError(f"{run}: the images at data.root are not those that it was trained on")
+    return splits, written
+
+
+def evaluate(
+    run: Path,
+    out: Path | None = None,
+    judge: str = "auto",
+    judge_weights: str | None = None,
+    split: str = "val",
+    images: int | None = None,
+    seed: int = 0,
+    truncation: float | None = None,
+    device: str = "auto",
+) -> dict[str, Any]:
+    """Judge the generator that `run` exported; writes and returns `gssl.evaluation/1`.
+
+    `split`: val, for choosing, or test, for the figure that is quoted (the opening is counted in the run's
+    status.json). `images`: real ones, and as many generated; None: all of the split, at most 10,000. Raises UsageError.
+    """
+    if split not in ("val", "test"):
+        raise UsageError(f"--split {split}: expected val (to choose by) or test (to quote)")
+    if truncation is not None and truncation <= 0:
+        raise UsageError(f"--truncation {truncation}: expected a number above 0")
+    target = pick_device(device)
+    sampler = load_generator(run, target)
+    splits, _ = splits_of(run)
+    looks = make_judge(judge, splits, sampler.size, target, judge_weights)
+    draws = Draws(seed)
+    if split == "test":
+        _count(run)
+    real = _some(splits.open_test() if split == "test" else splits.val, images or MOST, draws, "real")
+    if len(real) < 8:
+        raise UsageError(f"{run}: the {split} split has {len(real)} images, at least 8 are needed to judge by")
+    seen = _some(splits.pretrain, TRAIN, draws, "train")
+    on_real, on_seen = (judge_features(looks, part, BATCH, target) for part in (real, seen))
+    labels = real.labels if sampler.classes else sampler.labels(len(real))
+    if sampler.classes and bool(np.any(labels < 0)):
+        raise UsageError(f"{run}: its generator is told the class, and {split} images have none; use --split test")
+    made = sampler.batches(labels, seed, "evaluate", truncation)
+    figures = Reference(on_real, on_seen, seed=seed).measure(*judge_outputs(looks, made, BATCH, target))
+    text = {
+        "schema": "gssl.evaluation/1",
+        "run": str(run),
+        "method": sampler.method,
+        "generator": sampler.sha256,
+        "judge": looks.record(),
+        "split": split,
+        "n": len(real),
+        "n_train": len(seen),
+        "seed": seed,
+        "truncation": sampler.truncation if truncation is None else truncation,
+        "images": splits.hash,
+        "figures": figures,
+        "floor": floor(on_seen, on_real, seed),
+        "test_openings": (read_json(run / "status.json") or {}).get("test_openings", 0),
+        "notes": [looks.note] if looks.note else [],
+    }
+    if sampler.classes:
+        text["conditional"] = _conditional(sampler, splits, real, seed, truncation, target)
+    name = f"{split}-{looks.name}-{len(real)}-{seed}{'' if truncation is None else f'-{truncation:g}'}.json"
+    file = out or run / "evaluations" / name.replace(":", "-").replace("/", "-")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_json(file, text)
+    return text | {"file": str(file)}
+
+
+def _some(part: Images, count: int, draws: Draws, name: str) -> Images:
+    return part.subset(np.sort(draws.permutation(f"evaluate/{name}", 0, len(part))[:count]))
+
+
+def _count(run: Path) -> None:
+    """One more opening of the test images, on disk before it happens."""
+    status = read_json(run / "status.json")
+    write_json(run / "status.json", status | {"test_openings": status.get("test_openings", 0) + 1})
+
+
+def _conditional(
+    sampler: Sampler, splits: Splits, real: Images, seed: int, truncation: float | None, device: torch.device
+) -> dict[str, Any]:
+    """GAN-train, its share of what real images teach, and GAN-test."""
+    draws, classes = Draws(seed), list(real.classes)
+    limit = sampler.truncation if truncation is None else truncation
+
+    def make(purpose: str) -> Any:
+        def images(labels: Tensor, step: int) -> Tensor:
+            z = latents(draws, purpose, step, (len(labels), sampler.generator.latent), limit)
+            return sampler.make(z, labels.cpu().numpy())
+
+        return images
+
+    size = sampler.size
+    learned = cas.gan_train(make("cas/train"), real, size, seed, device, cas.class_frequencies(splits.train))
+    reference = cas.real_reference(splits.train, real, size, seed, device)
+    network = cached_classifier(splits.train, size, 0, device)
+    return {
+        "gan_train": learned.record(classes),
+        "real": reference.record(classes),
+        "ratio": cas.ratio(learned, reference)._asdict(),
+        "gan_test": cas.gan_test(network, make("cas/test"), PER_CLASS, device).record(classes),
+    }
+
+
+# ── for people ───────────────────────────────────────────────────────────────────────────────────
+
+
+def show(text: dict[str, Any]) -> None:
+    """Print an evaluation: whose figures, then each beside its floor."""
+    judge, figures = text["judge"], text["figures"]
+    sure = judge.get("accuracy")
+    held = f" ({sure['correct'] / sure['n']:.1%} right on {sure['n']:,} held-out images)" if sure else ""
+    print(f"{text['method']}: {text['n']:,} generated against {text['n']:,} real {text['split']} images")
+    print(f"judge: {judge['name']}@{judge['hash'][:8]}, d = {judge['dim']}{held}; seed {text['seed']}")
+    for note in text["notes"]:
+        print(f"note: {note}")
+    halves, other = text["floor"]["train_train"], text["floor"]["train_real"]
+    rows = []
+    for key, name, meaning in SHOWN:
+        if figures.get(key) is None and not (key == "fd" and figures.get("fd_refused")):
+            continue
+        name = "FID" if key == "fd" and judge["fid"] else name
+        rows.append([name, *(_cell(which, key) for which in (figures, halves, other)), meaning])
+    n = [f"n = {which['n_fake']:,}" for which in (figures, halves, other)]
+    heads = [f"generated, {n[0]}", f"train vs train, {n[1]}", f"train vs {text['split']}, {n[2]}"]
+    table(["figure", *heads, ""], rows)
+    if refused := figures.get("fd_refused"):
+        print(f"no Fréchet distance: {refused}")
+    if found := text.get("conditional"):
+        _show_conditional(found)
+    if text["split"] == "test":
+        print(f"the test images were opened {text['test_openings']} times for this run")
+    print(f"evaluation: {text['file']}")
+
+
+def _cell(figures: dict[str, Any], key: str) -> str:
+    value = figures.get(key)
+    if value is None:
+        return "–"
+    word = f"{value:.4g}"
+    low, high = (figures.get(f"{key.removesuffix('_score')}_{end}") for end in ("low", "high"))
+    return word if low is None or high is None else f"{word} ({low:.4g} to {high:.4g})"
+
+
+def _show_conditional(found: dict[str, Any]) -> None:
+    learned, real, tested, ratio = (found[key] for key in ("gan_train", "real", "gan_test", "ratio"))
+    sides = (learned, real, tested)
+    rows = [["all", *(f"{s['accuracy']:.1%} ({s['low']:.1%} to {s['high']:.1%})" for s in sides)]]
+    for name in learned["per_class"]:
+        shares = [s["per_class"][name] for s in sides]
+        rows.append([name, *("–" if share is None else f"{share:.1%}" for share in shares)])
+    table(["class", "GAN-train: learned from fakes", "learned from real images", "GAN-test: fakes recognised"], rows)
+    print(f"GAN-train ÷ real: {ratio['value']:.3f} ({ratio['low']:.3f} to {ratio['high']:.3f})")

@@ -1,0 +1,108 @@
+"""Has a GAN collapsed, or does it copy? Rules over the numbers that a run logs; how late each fires: docs/collapse.md.
+
+Losses say little (a healthy Wasserstein loss is in the hundreds, a dying one may be near its best), so the rules look
+at samples and at held-out images.
+"""
+
+from typing import Any
+
+WORSE = 3.0  # times the best distance so far, both by the ends of their intervals that are kind to the run
+LOST = 0.5  # share of the best coverage that must be left
+COVERED = 0.1  # coverage that was ever reached: below, there is nothing to lose
+PAIRWISE, NEAREST = 0.5, 0.2  # distances between fakes ÷ those between real images
+COPIED = 0.2  # share of samples nearer to a training image than 95% of held-out images are: chance is .05
+WINS, LONG = 0.995, 4  # held-out real images told from samples, for so many evaluations
+OVERFIT = 0.25  # by how much surer the discriminator is of training images than of held-out ones
+PATIENCE = 2  # evaluations in a row: one may be an accident
+RISING = 1.1  # times the most so far: what grows by so much is young, not collapsed
+PLAIN = 4  # times below a limit on distances: no accident, and some runs are looked at only once
+
+
+class Watch:
+    """Feed it every logged entry, in order; it returns what is newly wrong, each reason once.
+
+    Reads `val_kid` with its interval, `coverage`, `pairwise`, `nearest`, `copied_low` (`gssl.metrics.generation`) and
+    `d_val`, `d_train`: the chance that the discriminator puts a held-out or a training image above a sample. What
+    cannot be measured is absent from the entry and not looked at. The untrained generator is never judged, and samples
+    whose distances are small but grow are left to grow.
+    """
+
+    def __init__(self) -> None:
+        self.kid: float | None = None  # the high end of the best distance's interval
+        self.coverage = 0.0
+        self.most: dict[str, float] = {}  # of the distances
+        self.rows: dict[str, int] = {}
+        self.fired: set[str] = set()
+
+    def __call__(self, entry: dict[str, Any]) -> list[str]:
+        if "val_kid" not in entry:
+            return []
+        rules = self._rules(entry)
+        for key in ("pairwise", "nearest"):
+            self.most[key] = max(self.most.get(key, 0.0), entry.get(key) or 0.0)
+        if entry["step"] == 0:
+            return []
+        reasons = {}
+        for key, (bad, text) in rules.items():
+            self.rows[key] = self.rows.get(key, 0) + bad if bad else 0
+            if self.rows[key] >= (LONG if key == "wins" else PATIENCE):
+                reasons[key] = text
+        self.coverage = max(self.coverage, entry.get("coverage") or 0.0)
+        high = entry.get("val_kid_high")
+        if high is not None:
+            self.kid = high if self.kid is None else min(self.kid, high)
+        new = {key: text for key, text in reasons.items() if key not in self.fired}
+        self.fired |= set(new)
+        return list(new.values())
+
+    def _rules(self, entry: dict[str, Any]) -> dict[str, tuple[int, str]]:
+        """How bad each figure is, 0 for well, and what to say of it."""
+        rules: dict[str, tuple[int, str]] = {}
+        low = entry.get("val_kid_low")
+        if low is not None and self.kid is not None:
+            rules["kid"] = (
+                low > WORSE * max(self.kid, 0.0),
+                f"samples are far from their best (val_kid={entry['val_kid']:.3g}; the best was below {self.kid:.3g})",
+            )
+        coverage = entry.get("coverage")
+        if coverage is not None:
+            rules["coverage"] = (
+                self.coverage >= COVERED and coverage < LOST * self.coverage,
+                f"samples have lost kinds of images (coverage={coverage:.3g}, it was {self.coverage:.3g})",
+            )
+        pairwise, nearest = entry.get("pairwise"), entry.get("nearest")
+        if pairwise is not None:
+            rules["pairwise"] = (
+                self._small("pairwise", pairwise, PAIRWISE),
+                f"samples are alike (mean distance {pairwise:.3g} of real images'; healthy is near 1)",
+            )
+        if nearest is not None:
+            rules["nearest"] = (
+                self._small("nearest", nearest, NEAREST),
+                f"samples repeat (distance to the nearest other one {nearest:.3g} of real images'; healthy is near 1)",
+            )
+        copied = entry.get("copied_low")
+        if copied is not None:
+            rules["copied"] = (
+                copied > COPIED,
+                f"samples are copies of training images ({entry['copied']:.0%} are nearer to one than 95% of held-out"
+                " images are)",
+            )
+        held, seen = entry.get("d_val"), entry.get("d_train")
+        if held is not None:
+            rules["wins"] = (
+                held > WINS,
+                f"the discriminator has won (it tells {held:.1%} of held-out images from samples)",
+            )
+        if held is not None and seen is not None:
+            rules["overfit"] = (
+                seen - held > OVERFIT,
+                f"the discriminator knows the training images by heart (it puts {seen:.0%} of them above samples,"
+                f" of held-out images {held:.0%})",
+            )
+        return rules
+
+    def _small(self, key: str, value: float, limit: float) -> int:
+        if value >= limit or value > RISING * self.most.get(key, value):
+            return 0
+        return PATIENCE if value < limit / PLAIN else 1

@@ -1,0 +1,75 @@
+"""Building one recipe outside the engine, as the engine would."""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from gssl.config import registry
+from gssl.config.composing import compose
+from gssl.data import Draws
+from gssl.engine.device import Precision
+from gssl.engine.optim import Optimizer
+from gssl.method import Batch, Context
+from gssl.nets.backbone import build_backbone
+
+CPU = torch.device("cpu")
+composed = lru_cache(lambda *overrides: compose("train-gan", list(overrides)))
+
+
+@pytest.fixture(scope="session")
+def build() -> Callable[..., Any]:
+    """`build("sngan", "gan.n_dis=2", size=16, classes=4)` → the method in training mode, both networks narrow.
+
+    A convnet is narrowed to width 4, a ViT to width 24, the generator to width 4. Learning rates are constant.
+    """
+
+    def make(
+        name: str, *overrides: str, size: int = 16, channels: int = 3, classes: int = 4, seed: int = 0,
+        accumulate: int = 1,
+    ) -> Any:  # fmt: skip
+        own = next((o.partition("=")[2] for o in overrides if o.startswith("backbone=")), "")
+        base = [f"gan={name}", "gan.width=4", "gan.latent=6", f"backbone.width={24 if own.startswith('vit') else 4}"]
+        base += [f"gan.optim_{who}.schedule=constant" for who in "gd"] + [f"data.size={size}"]
+        cfg = composed(*base, *(["gan.width_d=4"] if name == "bigan" else []), *overrides)
+        torch.manual_seed(seed)
+        backbone = build_backbone(cfg.backbone, size)
+
+        def optimizer(params: Any, optim: Any, steady: Any = ()) -> Optimizer:
+            precision = Precision("fp32", CPU)
+            return Optimizer(params, optim, device=CPU, precision=precision, accumulate=accumulate, steady=steady)
+
+        context = Context(Draws(seed), CPU, size, channels, classes, optimizer)
+        method = registry.load(registry.GAN[name].where)(cfg.gan, backbone, context)
+        method.to(memory_format=torch.channels_last)
+        return method.train()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def batch() -> Callable[..., Batch]:
+    """`batch(8)` → smooth random images and their labels."""
+
+    def make(count: int = 8, size: int = 16, classes: int = 4, seed: int = 0) -> Batch:
+        g = torch.Generator().manual_seed(seed)
+        base = torch.rand(count, 3, 4, 4, generator=g)
+        smooth = nn.functional.interpolate(base, size=(size, size), mode="bilinear")
+        noise = 0.05 * torch.randn(count, 3, size, size, generator=g)
+        real = (smooth + noise).clamp(0, 1).contiguous(memory_format=torch.channels_last)
+        return {"real": real, "label": torch.arange(count) % classes}
+
+    return make
+
+
+def state(module: nn.Module) -> dict[str, torch.Tensor]:
+    """Copies of all parameters and buffers."""
+    return {key: value.detach().clone() for key, value in module.state_dict().items()}
+
+
+def moved(module: nn.Module, before: dict[str, torch.Tensor]) -> set[str]:
+    """Names of the parameters and buffers that changed since `before`."""
+    return {key for key, value in module.state_dict().items() if not torch.equal(value, before[key])}

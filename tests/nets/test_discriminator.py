@@ -1,0 +1,91 @@
+"""The discriminator's heads on a trunk that stays what it is."""
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from gssl.config import schema
+from gssl.nets import build_backbone
+from gssl.nets.discriminator import ATTENDED, Discriminator, Heads
+
+LABEL = torch.tensor([2, 0, 1, 2])
+
+
+def make(backbone: str = "convnet", **heads: Any) -> Discriminator:
+    torch.manual_seed(0)
+    width, patch = (24, 4) if backbone.startswith("vit") else (4, 1)
+    trunk = build_backbone(schema.Backbone(backbone, "none", width, patch), 16)
+    return Discriminator(trunk, Heads(**heads)).eval()
+
+
+def images() -> torch.Tensor:
+    return torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+
+
+def test_the_logit_is_linear_in_the_trunks_features():
+    net = make()
+    seen = net(images())
+    assert torch.equal(seen.features, net.backbone(images()))
+    torch.testing.assert_close(seen.logit, seen.features @ net.logit.weight[0] + net.logit.bias)
+    assert seen.logit.shape == (4,)
+    assert net.classify is None and net.turn is None and net.project is None and net.attention is None
+
+
+def test_projection_adds_the_product_of_class_embedding_and_features():
+    net = make(projection=3)
+    seen = net(images(), LABEL)
+    embedded = F.embedding(LABEL, net.project.weight)  # a row per class
+    expected = net.logit(seen.features).squeeze(1) + (embedded * seen.features).sum(1)
+    torch.testing.assert_close(seen.logit, expected)
+    assert not torch.allclose(seen.logit, net(images(), LABEL.roll(1)).logit)
+
+
+def test_heads_of_other_tasks_leave_the_logit_alone():
+    plain, full = make(), make(classes=3, turns=True)
+    full.load_state_dict(plain.state_dict(), strict=False)
+    a, b = plain(images()), full(images())
+    assert torch.equal(a.logit, b.logit)
+    assert full.classify(b.features).shape == (4, 3) and full.turn(b.features).shape == (4, 4)
+
+
+@pytest.mark.parametrize("backbone", ["convnet", "vit_micro"])
+def test_attention_stands_beside_a_trunk_that_stays_plain(backbone):
+    net, plain = make(backbone, attention=True), make(backbone)
+    assert net.backbone.state_dict().keys() == plain.backbone.state_dict().keys()
+    nn.init.ones_(net.attention.gamma)
+    seen = net(images())
+    beside = net.backbone.dims[ATTENDED]
+    assert seen.features.shape == (4, net.backbone.dim + beside)
+    torch.testing.assert_close(seen.features[:, :-beside], net.backbone(images()))
+    attended = net.attention(net.backbone.stages(images())[ATTENDED])
+    torch.testing.assert_close(seen.features[:, -beside:], F.leaky_relu(attended, 0.1).mean((2, 3)))
+    seen.logit.sum().backward()
+    assert all(p.grad is not None for p in net.parameters())
+
+
+def test_pairs_are_judged_by_both_of_their_parts():
+    net = make(latent=5)
+    x, z = images(), torch.randn(4, 5)
+    logit = net(x, z=z).logit
+    assert not torch.allclose(logit, net(x, z=z.roll(1, 0)).logit)
+    assert not torch.allclose(logit, net(x.roll(1, 0), z=z).logit)
+    order = torch.tensor([3, 1, 0, 2])
+    torch.testing.assert_close(net(x[order], z=z[order]).logit, logit[order])
+    # no sum of what either part says alone: whether they belong together must be seen
+    swapped = net(x[[1, 0]], z=z[:2]).logit
+    assert (logit[0] + logit[1] - swapped.sum()).abs() > 1e-5
+    features = F.leaky_relu(net.joint(torch.cat([net.backbone(x), net.embed_z(z)], 1)), 0.1)
+    torch.testing.assert_close(net(x, z=z).features, features)
+
+
+def test_everything_at_once():
+    net = make(attention=True, projection=3, classes=3, turns=True, latent=5)
+    nn.init.ones_(net.attention.gamma)
+    seen = net(images(), LABEL, torch.randn(4, 5))
+    (seen.logit.sum() + net.classify(seen.features).square().sum() + net.turn(seen.features).square().sum()).backward()
+    dead = [k for k, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert not dead
+    assert Heads(**net.heads.record()) == net.heads
