@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from gssl.config import schema
@@ -16,7 +17,7 @@ from gssl.errors import UsageError
 from gssl.nets.backbone import build_backbone
 from gssl.nets.discriminator import Discriminator, Heads
 from gssl.nets.generator import Generator, Shape
-from gssl.nets.weights import load_into, read_weights, save_weights
+from gssl.nets.weights import load_into, save_weights
 
 BATCH = 256
 
@@ -126,7 +127,7 @@ def load_generator(run: Path, device: torch.device) -> Sampler:
     """The generator that a GAN run exported. Raises UsageError where there is none or it is damaged."""
     file, text = _file(run, "generator", "gssl.generator/2")
     generator = Generator(Shape(**text["shape"]))
-    load_into(generator, read_weights(file), ignore=())
+    load_into(generator, load_file(file), ignore=())
     generator.to(device).eval().requires_grad_(False)
     about = text["method"]
     classes = about["classes"] if generator.classes else []
@@ -140,7 +141,7 @@ def load_discriminator(run: Path, device: torch.device) -> Discriminator | None:
     file, text = _file(run, "discriminator", "gssl.discriminator/1")
     trunk = build_backbone(schema.Backbone(**text["backbone"]), text["size"])
     network: nn.Module = Discriminator(trunk, Heads(**text["heads"]), text["size"])
-    load_into(network, read_weights(file), ignore=())
+    load_into(network, load_file(file), ignore=())  # as it is: no prefix of our own names is to be taken off
     network.to(device).eval().requires_grad_(False)
     assert isinstance(network, Discriminator)
     return network

@@ -49,7 +49,10 @@ class Panel:
 def save_sheet(title: str, text: str, panels: list[Panel], path: Path) -> None:
     """Write the sheet as one PNG: whole, or not at all."""
     side = max((_side(t) for p in panels for r in p.rows for t in r.tiles if t), default=TILE)
-    margin = max((round(_font(TEXT).getlength(r.name)) for p in panels for r in p.rows), default=0) + 12
+    margin = (
+        max((round(_font(TEXT).getlength(n)) for p in panels for r in p.rows for n in r.name.split("\n")), default=0)
+        + 12
+    )
     width = max([LEAST, *(margin + _wide(row, side) for panel in panels for row in panel.rows)])
     canvas = Image.new("RGB", (width + 2 * EDGE, _height(title, text, panels, side, width)), "white")
     draw = ImageDraw.Draw(canvas)
@@ -66,13 +69,17 @@ def save_sheet(title: str, text: str, panels: list[Panel], path: Path) -> None:
         temp.unlink(missing_ok=True)
 
 
-def heat(values: Tensor, size: int) -> Tensor:
-    """Maps (n, h, w) ≥ 0 as colours (n, 3, size, size), each from black (0) to the colour of its own largest value."""
+def heat(values: Tensor, size: int, least: float = 1e-30) -> Tensor:
+    """Maps (n, h, w) ≥ 0 as colours (n, 3, size, size) on the CPU, black at 0.
+
+    Each has its own scale, to its largest value or to `least` where that is larger.
+    """
     import matplotlib
 
-    top = values.flatten(1).amax(1).clamp_min(1e-30)[:, None, None]
+    values = values.float().cpu()
+    top = values.flatten(1).amax(1).clamp_min(least)[:, None, None]
     table = torch.from_numpy(matplotlib.colormaps[HEAT](np.arange(256))[:, :3]).float()
-    coloured = table[((values / top).clamp(0, 1) * 255).round().long().cpu()].permute(0, 3, 1, 2)
+    coloured = table[((values / top).clamp(0, 1) * 255).round().long()].permute(0, 3, 1, 2)
     return F.interpolate(coloured, size=(size, size), mode="nearest")
 
 

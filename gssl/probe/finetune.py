@@ -138,7 +138,7 @@ def _batches(
     total = min(batch_size, both)
     share = min(max(1, round(total * len(extra) / both)), total - 1)
     # Draws of its own: two sets of equal length must not be shuffled alike.
-    return [Batches(images, total - share, draws, device), Batches(extra, share, draws, device)]
+    return [Batches(images, total - share, draws, device), Batches(extra, share, Draws(-1 - draws.seed), device)]
 
 
 def _schedule(step: int, steps: int) -> float:

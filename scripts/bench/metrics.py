@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
 from gssl.metrics import frechet
 from gssl.metrics.generation import measure
@@ -64,20 +65,20 @@ def peer(real: np.ndarray, fake: np.ndarray, scores: torch.Tensor) -> dict[str, 
     return found | metric_isc.isc_features_to_metric(scores)
 
 
-def alternate(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """Median seconds of each, and a table."""
+def alternate(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, Any]:
+    """Prints a table of median seconds; what the calls gave."""
     spent: dict[str, list[float]] = {name: [] for name in calls}
+    given = {}
     for _ in range(rounds):
         for name, call in calls.items():
             start = time.perf_counter()
-            call()
+            given[name] = call()
             spent[name].append(time.perf_counter() - start)
-    medians = {name: statistics.median(times) for name, times in spent.items()}
-    own = next(iter(medians.values()))
-    for name, middle in medians.items():
-        each = " ".join(f"{t:.2f}" for t in spent[name])
-        print(f"  {name:<34} {middle:8.2f} s {middle / own:7.1f} ×   by round {each}")
-    return medians
+    own = statistics.median(next(iter(spent.values())))
+    for name, times in spent.items():
+        middle, each = statistics.median(times), " ".join(f"{t:.2f}" for t in times)
+        print(f"  {name:<34} {middle:8.2f} s {middle / own:7.1f} ×   by round {each}", flush=True)
+    return given
 
 
 def trace_term(n: int, d: int, rounds: int) -> None:
@@ -100,17 +101,18 @@ def trace_term(n: int, d: int, rounds: int) -> None:
         "torchmetrics": lambda: float(_compute_fid(*tensors)),
         "scipy sqrtm": scipy,
     }
-    print(f"\nFréchet distance from moments, d = {d}")
-    values = {name: calls[name]() for name in ("gssl", "torchmetrics", "scipy sqrtm")}
-    alternate(calls, rounds)
+    print(f"\nFréchet distance from moments, d = {d}", flush=True)
+    values = alternate(calls, rounds)
     print("  values: " + ", ".join(f"{name} {value:.9g}" for name, value in values.items()))
 
 
 def together(n: int, d: int, rounds: int) -> None:
     real, fake, scores = features(n, d, 0), features(n, d, 1), logits(n)
-    print(f"\nAll figures, n = {n} on either side, d = {d}")
-    mine, theirs = ours(real, fake, scores), peer(real, fake, scores)
-    alternate({"gssl": lambda: ours(real, fake, scores), "torch-fidelity": lambda: peer(real, fake, scores)}, rounds)
+    print(f"\nAll figures, n = {n} on either side, d = {d}", flush=True)
+    calls = {"gssl": lambda: ours(real, fake, scores), "torch-fidelity": lambda: peer(real, fake, scores)}
+    for call in (ours, peer):  # imports
+        call(real[:64], fake[:64], scores[:64])
+    mine, theirs = alternate(calls, rounds).values()
     shared = {"fd": "frechet_inception_distance", "precision": "precision", "recall": "recall"}
     pairs = [f"{name} {mine[name]} and {theirs[key]:.9g}" for name, key in shared.items()]
     print(f"  values: {', '.join(pairs)}; kid {mine['kid']:.6g} and {theirs['kernel_inception_distance_mean']:.6g}")
@@ -138,11 +140,11 @@ def memory(n: int, d: int, threads: int) -> None:
     )
     for who in ("gssl", "torch-fidelity"):
         found = []
-        for size in (n // 2, n, 2 * n):
+        for size in (n, 2 * n):
             words = ["--child", who, "--n", str(size), "--d", str(d), "--threads", str(threads)]
             out = subprocess.run([sys.executable, __file__, *words], capture_output=True, text=True, check=True)
             found.append(f"n = {size}: {int(out.stdout.split()[-1]):5} MB")
-        print(f"  {who:<34} {'   '.join(found)}")
+        print(f"  {who:<34} {'   '.join(found)}", flush=True)
 
 
 def main() -> None:
@@ -154,6 +156,7 @@ def main() -> None:
     parser.add_argument("--child", choices=["gssl", "torch-fidelity"], help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    threadpool_limits(args.threads)  # NumPy's and SciPy's
     warnings.simplefilter("ignore")  # scipy's on matrices that are nearly singular
     if args.child:
         child(args.child, args.n, args.d)

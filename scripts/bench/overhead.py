@@ -40,7 +40,7 @@ def pictures(root: Path, count: int = 512) -> None:
     shutil.copytree(root / "train", root / "test")
 
 
-def loop(cfg: Any, folder: Path) -> list[float]:
+def loop(cfg: Any, folder: Path, command: Any = pretrain_ssl.main) -> list[float]:
     """Seconds from update to update of one real run, without the first step, in which FLOPs are counted."""
     starts: list[float] = []
     fit = Trainer.fit
@@ -58,7 +58,7 @@ def loop(cfg: Any, folder: Path) -> list[float]:
 
     Trainer.fit = timed  # type: ignore[method-assign]
     try:
-        pretrain_ssl.main(cfg, folder)
+        command(cfg, folder)
     finally:
         Trainer.fit = fit  # type: ignore[method-assign]
     return list(np.diff(starts))

@@ -105,11 +105,14 @@ def test_every_score_has_its_twin_and_the_gain_is_their_mean_difference(tiny, tm
     assert read_json(tmp_path / "t" / "status.json")["inputs"]["generator"] == record["sha256"]
 
 
-def test_the_saved_network_has_seen_real_images_only(tiny, tmp_path, run):
-    words = ["weights=random", "probe.use=[finetune]", "labels_per_class=[]"]
+def test_the_saved_network_and_the_objective_are_those_of_real_images(tiny, tmp_path, run, real_images):
+    real_images(shift=1)
+    words = ["weights=random", "probe.use=[linear,finetune]", "labels_per_class=[]", "fractions=[0.5]", "draws=1"]
     a = judge(tiny, tmp_path / "a", *words)
     b = judge(tiny, tmp_path / "b", *words, f"generated.run={run}")
     assert a["weights"] == b["weights"] and a["objective"] == b["objective"]
+    assert b["generated_scores"][0]["val_accuracy"] < b["scores"][0]["val_accuracy"] - 0.1
+    assert b["generated_scores"][1]["generated"] == 60
 
 
 def test_folds_hold_real_images_only(tiny, tmp_path, run, monkeypatch):
@@ -158,6 +161,7 @@ def test_images_are_stored_as_real_ones_are(run, quarters, stored, tiny):
     exact = torch.cat(list(fakes.sampler.batches(made.labels, 0, "transfer/0")))[:, :1] * 255
     batch = made.fetch(np.arange(3))["image"]
     assert batch.dtype == torch.uint8 and (batch - exact).abs().max() <= 0.5
+    assert 0 < float((batch - exact).std()) and float((batch - exact).mean().abs()) < 0.1  # rounded, not cut
 
 
 @pytest.mark.parametrize(

@@ -140,7 +140,9 @@ def test_the_probability_follows_overfitting_and_stays_in_its_range():
 
 
 def test_the_game_adapts_to_its_own_logits(build, batch):
-    method = build("dcgan", "gan.augment=diffaugment", "gan.augment_p=0.5", "gan.augment_target=0", "gan.augment_ramp=80")
+    method = build(
+        "dcgan", "gan.augment=diffaugment", "gan.augment_p=0.5", "gan.augment_target=0", "gan.augment_ramp=80"
+    )
     for bias, expected in ((50.0, 0.6), (-50.0, 0.5), (-50.0, 0.4)):
         method.discriminator.logit.bias.data.fill_(bias)
         out = method.update(batch(), 0)

@@ -92,7 +92,9 @@ def test_a_lazy_penalty_counts_as_often_as_it_is_left_out(build, batch):
     assert logged == [True, False, False, False, True, False]
 
 
-@pytest.mark.parametrize(("n_dis", "every", "penalty", "period"), [(2, 3, "r1", 6), (4, 6, "r2", 12), (3, 5, "none", 3)])
+@pytest.mark.parametrize(
+    ("n_dis", "every", "penalty", "period"), [(2, 3, "r1", 6), (4, 6, "r2", 12), (3, 5, "none", 3)]
+)
 def test_the_period_is_the_time_until_the_same_work_comes_again(n_dis, every, penalty, period, build):
     method = build("dcgan", f"gan.n_dis={n_dis}", f"gan.penalty_every={every}", f"gan.penalty={penalty}")
     assert method.period == period

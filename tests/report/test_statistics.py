@@ -156,6 +156,9 @@ def test_default_pairs_look_at_names_only_and_stop_at_three() -> None:
 def test_newcombe_paired_gives_the_papers_figures() -> None:
     found = ours.newcombe_paired(36, 12, 2, 0)  # Newcombe (1998), the first worked example: method 10
     assert found == pytest.approx((0.2, 0.0569, 0.3404), abs=5e-5)
+    # the figures of the R package contingencytables (Newcombe_square_and_add_CI_paired_2x2)
+    found = ours.newcombe_paired(59, 6, 16, 80)
+    assert found == pytest.approx((-0.0621, -0.1186, -0.0046), abs=5e-5)
 
 
 def test_newcombe_paired_turns_with_its_arms_and_has_a_width_without_discordance() -> None:
