@@ -15,6 +15,7 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 # what the tests replace: names that stand for something of the reader's
 RUN = "runs/pretrain_ssl/20260101-120000-000000"
+TOLD = "runs/train_gan/20260101-120000-000000"  # of a generator that is told the class
 
 
 def commands() -> list[str]:
@@ -39,6 +40,7 @@ def house(tmp_path_factory, pictures):
         patch.chdir(root)
         invoke(["pretrain-ssl", "experiment=smoke", f"hydra.run.dir={RUN}"])
         invoke(["train-gan", "experiment=smoke", "hydra.run.dir=runs/gan"])
+        invoke(["train-gan", "gan=acgan", "experiment=smoke", f"hydra.run.dir={TOLD}"])
         invoke(["transfer", "experiment=smoke", "probe.use=[finetune]", "hydra.run.dir=runs/transfer/tuned"])
         for name in ("random", "pixels"):
             invoke(["transfer", "experiment=smoke", f"weights={name}", f"hydra.run.dir=runs/transfer/{name}"])

@@ -263,8 +263,9 @@ class Sheet:
             return None
         text = (
             "An image, and what the self-attention block looks at from the ringed place: the lighter, the more of"
-            " its attention (in squares, for keys are pooled 2×2). Under each map the largest share ÷ an even one:"
-            " ×1 looks at everything alike. What the block sees is added with a learnt weight γ that starts at 0: "
+            " its attention (in squares, for keys are pooled 2×2; white is the map's largest share, and at least"
+            f" {BRIGHT} times an even one). Under each map the largest share ÷ an even one: ×1 looks at everything"
+            " alike. What the block sees is added with a learnt weight γ that starts at 0: "
         )
         text += ", ".join(f"{value:.2g} ({name})" for name, value in strengths.items()).replace("-", "−")
         return Panel("Where self-attention looks", text + ".", rows)
@@ -342,7 +343,9 @@ def histogram(held: np.ndarray, fake: np.ndarray, judge: str) -> Image.Image:
     for values, colour, name in ((held, "0.6", "held-out real images"), (fake, "tab:red", "samples")):
         share = np.full(len(values), 1 / len(values))
         axes.hist(values, edges, weights=share, color=colour, alpha=0.6, label=f"{name} ({len(values):,})")
-    axes.axvline(float(np.quantile(held, 0.05)), color="0.3", linestyle="--", linewidth=1, label="nearest 5% of held-out")
+    axes.axvline(
+        float(np.quantile(held, 0.05)), color="0.3", linestyle="--", linewidth=1, label="nearest 5% of held-out"
+    )
     axes.set(yticks=[], xlabel=f"distance to the nearest training image ({judge})", xlim=(0, edges[-1]))
     axes.spines[["top", "left", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=9)

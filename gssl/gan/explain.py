@@ -25,14 +25,14 @@ def slerp(a: Tensor, b: Tensor, steps: int) -> Tensor:
     """(steps, d) from `a` (d,) to `b` (d,) at equal angles; the length goes evenly from |a| to |b|.
 
     A straight line would pass through vectors that are shorter than a normal draw ever is in many dimensions, which the
-    generator has never seen. Vectors (almost) parallel or opposite are joined by a line.
+    generator has never seen. Vectors that are zero, (almost) parallel or opposite are joined by a line.
     """
     t = torch.linspace(0, 1, steps, dtype=torch.float64)[:, None]
     x, y = a.double(), b.double()
     long = x.norm(), y.norm()
     cosine = torch.dot(x, y) / (long[0] * long[1]).clamp_min(1e-30)
     angle = torch.arccos(cosine.clamp(-1, 1))
-    if torch.sin(angle) < PARALLEL:
+    if torch.sin(angle) < PARALLEL or not all(long):
         return ((1 - t) * x + t * y).float()
     unit = (torch.sin((1 - t) * angle) * x / long[0] + torch.sin(t * angle) * y / long[1]) / torch.sin(angle)
     return (unit * ((1 - t) * long[0] + t * long[1])).float()

@@ -2,7 +2,7 @@
 
     python scripts/bench/overhead_gan.py [--rounds 7]
 
-Bare: for the same networks and batch, the discriminator's step on fixed real images and fresh fakes and the generator's
+Bare: for the same networks and batch, the discriminator's step on fixed real images and fresh fakes, the generator's
 step, with torch's own losses, spectral norm (`torch.nn.utils.parametrizations`), gradients and Adam; no data, no running
 average, nothing logged, none of our engine. Loop: `Trainer.fit` on CIFAR-like images (random uint8, 32 px), timed from
 the start of one update to the start of the next. Printed: medians over all steps and their ratio; one process, the same
@@ -42,9 +42,8 @@ class Bare:
         summed = gan.spectral_norm == "d"
         self.g = Generator(shape).to(memory_format=torch.channels_last).train()
         heads = Heads(classes=self.classes, summed=summed)
-        self.d = (
-            Discriminator(build_backbone(cfg.backbone, 32), heads, 32).to(memory_format=torch.channels_last).train()
-        )
+        self.d = Discriminator(build_backbone(cfg.backbone, 32), heads, 32).train()
+        self.d.to(memory_format=torch.channels_last)
         if summed:
             for module in list(self.d.modules()):
                 if isinstance(module, nn.Conv2d | nn.Linear):
@@ -72,7 +71,7 @@ class Bare:
         loss = F.binary_cross_entropy_with_logits(x, torch.ones_like(x))
         loss = loss + F.binary_cross_entropy_with_logits(y, torch.zeros_like(y))
         if self.classes:
-            loss = loss + F.cross_entropy(self.d.classify(on_real.features), self.label)  # type: ignore[misc]
+            loss = loss + self.told(on_real.features)
         return loss
 
     def g_step(self) -> Tensor:
@@ -80,7 +79,11 @@ class Bare:
         if self.cfg.loss != "non_saturating":
             return -seen.logit.mean()
         loss = F.softplus(-seen.logit).mean()
-        return loss + F.cross_entropy(self.d.classify(seen.features), self.label) if self.classes else loss
+        return loss + self.told(seen.features) if self.classes else loss
+
+    def told(self, features: Tensor) -> Tensor:
+        assert self.d.classify is not None
+        return F.cross_entropy(self.d.classify(features), self.label)
 
     def steps(self, count: int) -> list[float]:
         times = []
