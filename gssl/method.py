@@ -27,9 +27,10 @@ time, the data room owns randomness.
             way = way.to(batch["view0"].device, non_blocking=True)
             return self.optimizer.minimize(self.loss, batch | {"way": way})
 
-`gssl.ssl.simclr`, `gssl.ssl.supervised` and `gssl.gan.dcgan` (two optimisers, an average) are the templates to copy.
+`gssl.ssl.simclr`, `gssl.ssl.supervised` and `gssl.gan.game` (two optimisers, an average) are the templates to copy.
 
-Optional: `sample(z)` (a generator's images in [0, 1]), `latent` (dimension of z), `generator` and `ema` (exported
+Optional: `reads(cfg)` (a static method: `needs` where they depend on the configuration), `sample(z, label)` (a generator's
+images in [0, 1]), `judge(images, label, z)` (a discriminator's logits), `latent` (dimension of z), `generator` and `ema` (exported
 beside the backbone), `exported()` (the network to export, where it is not `backbone`: a teacher), `period` (steps until
 the same work comes again, so that FLOPs are counted over all of it), `reconstruct(images, step)` (what a generative
 method makes of images: a list of columns for a picture, each (B, 3, S, S) in [0, 1]),

@@ -163,11 +163,11 @@ class Sheet:
         heads = [f"{x:+.0f}σ".replace("-", "−") if x else "0" for x in at.tolist()]
         told = f" of class {self.name(0)}" if self.classes else ""
         text = (
-            "Closed-form factorisation of the first layer W, a batch norm behind it included (SeFa,"
-            " arXiv:2007.06600): the directions in which a step of z moves it most are the top eigenvectors of WᵀW."
-            f" Beside each its share of the sum of all; a direction at random has {1 / z.shape[1]:.1%}. Along a row z"
-            f" goes from −{FAR:.0f} to +{FAR:.0f} standard deviations in this direction and stays in all others, for"
-            f" two samples{told}. A direction that does the same to both means something."
+            "Closed-form factorisation of the first layer W, the norm behind it included (SeFa, arXiv:2007.06600):"
+            " the directions in which a step of z moves it most are the top eigenvectors of WᵀW. Beside each its"
+            f" share of the sum of all; a direction at random has {1 / z.shape[1]:.1%}. Along a row z goes from"
+            f" −{FAR:.0f} to +{FAR:.0f} standard deviations in this direction and stays in all others, for two"
+            f" samples{told}. A direction that does the same to both means something."
         )
         return Panel("Main directions of the latent space", text, rows, [*heads, "", *heads])
 

@@ -57,22 +57,18 @@ def directions(weight: Tensor, count: int) -> Directions:
 
 @torch.no_grad()
 def first_layer(generator: Generator) -> Tensor:
-    """The weight (out, latent) by which z enters, with the batch norm behind it (of its mean over classes) folded in.
+    """The weight (out, latent) by which z enters, with the norm behind it (of its mean over classes) folded in.
 
     A batch norm undoes the scale that the weight gives a channel; without it the directions would be about that scale.
     """
     weight = generator.project.weight
-    norm = generator.norm
+    norm, scale = generator.norm, weight.new_ones(generator.start[0])
     batch = norm.norm if isinstance(norm, ClassNorm) else norm
-    if not isinstance(batch, nn.BatchNorm2d) or batch.running_var is None:
-        return weight.clone()
-    scale = (batch.running_var + batch.eps).rsqrt()
+    if isinstance(batch, nn.BatchNorm2d) and batch.running_var is not None:
+        scale = (batch.running_var + batch.eps).rsqrt() * (batch.weight if batch.affine else 1)
     if isinstance(norm, ClassNorm):
         scale = scale * norm.scale.weight.mean(0)
-    elif batch.affine:
-        scale = scale * batch.weight
-    channels = generator.start[0]
-    return (weight.unflatten(0, (channels, -1)) * scale[:, None, None]).flatten(0, 1)
+    return (weight.unflatten(0, (len(scale), -1)) * scale[:, None, None]).flatten(0, 1)
 
 
 def along(z: Tensor, direction: Tensor, at: Tensor) -> Tensor:

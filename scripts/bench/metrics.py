@@ -9,7 +9,8 @@
    100 subsets of 1000, PRC, ISC). KID: ours is one estimate from all features, not the mean over subsets.
 3. Peak memory above the features, a child process each.
 
-Rounds alternate, so that a busy machine is equally busy for each; printed are medians.
+Rounds alternate, so that a busy machine is equally busy for each; printed are medians, of seconds and of CPU seconds,
+which say more where others compute beside (with --threads 1: waiting threads of a pool count as well).
 """
 
 import argparse
@@ -68,24 +69,28 @@ def peer(real: np.ndarray, fake: np.ndarray, scores: torch.Tensor) -> dict[str, 
 def alternate(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, Any]:
     """Prints a table of median seconds; what the calls gave."""
     spent: dict[str, list[float]] = {name: [] for name in calls}
+    busy: dict[str, list[float]] = {name: [] for name in calls}
     given = {}
     for _ in range(rounds):
         for name, call in calls.items():
-            start = time.perf_counter()
+            start, worked = time.perf_counter(), time.process_time()
             given[name] = call()
             spent[name].append(time.perf_counter() - start)
-    own = statistics.median(next(iter(spent.values())))
-    for name, times in spent.items():
-        middle, each = statistics.median(times), " ".join(f"{t:.2f}" for t in times)
-        print(f"  {name:<34} {middle:8.2f} s {middle / own:7.1f} ×   by round {each}", flush=True)
+            busy[name].append(time.process_time() - worked)
+    print(f"  {'medians':<28} {'seconds':>8} {'÷ gssl':>7} {'CPU s':>8} {'÷ gssl':>7}   seconds by round")
+    own, least = (statistics.median(next(iter(times.values()))) for times in (spent, busy))
+    for name in calls:
+        wall, cpu = statistics.median(spent[name]), statistics.median(busy[name])
+        each = " ".join(f"{t:.2f}" for t in spent[name])
+        print(f"  {name:<28} {wall:8.2f} {wall / own:7.1f} {cpu:8.2f} {cpu / least:7.1f}   {each}", flush=True)
     return given
 
 
-def trace_term(n: int, d: int, rounds: int) -> None:
+def trace_term(args: argparse.Namespace) -> None:
     from scipy.linalg import sqrtm
     from torchmetrics.image.fid import _compute_fid
 
-    n = max(n, d + d // 4)
+    d, n = args.d, max(args.n, args.d + args.d // 4)
     one, two = (frechet.moments(features(n, d, seed)) for seed in (0, 1))
     tensors = [torch.from_numpy(v) for v in (*one, *two)]
     half = [frechet.moments(np.tile(features(n, d // 2, seed), 2)) for seed in (0, 1)]
@@ -102,17 +107,18 @@ def trace_term(n: int, d: int, rounds: int) -> None:
         "scipy sqrtm": scipy,
     }
     print(f"\nFréchet distance from moments, d = {d}", flush=True)
-    values = alternate(calls, rounds)
+    values = alternate(calls, args.rounds)
     print("  values: " + ", ".join(f"{name} {value:.9g}" for name, value in values.items()))
 
 
-def together(n: int, d: int, rounds: int) -> None:
+def together(args: argparse.Namespace) -> None:
+    n, d = args.n, args.d
     real, fake, scores = features(n, d, 0), features(n, d, 1), logits(n)
     print(f"\nAll figures, n = {n} on either side, d = {d}", flush=True)
     calls = {"gssl": lambda: ours(real, fake, scores), "torch-fidelity": lambda: peer(real, fake, scores)}
     for call in (ours, peer):  # imports
         call(real[:64], fake[:64], scores[:64])
-    mine, theirs = alternate(calls, rounds).values()
+    mine, theirs = alternate(calls, args.rounds).values()
     shared = {"fd": "frechet_inception_distance", "precision": "precision", "recall": "recall"}
     pairs = [f"{name} {mine[name]} and {theirs[key]:.9g}" for name, key in shared.items()]
     print(f"  values: {', '.join(pairs)}; kid {mine['kid']:.6g} and {theirs['kernel_inception_distance_mean']:.6g}")
@@ -134,17 +140,21 @@ def resident(key: str) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith(key)) // 1024
 
 
-def memory(n: int, d: int, threads: int) -> None:
+def memory(args: argparse.Namespace) -> None:
+    n, d = args.n, args.d
     print(
         f"\nPeak memory above features and imports, d = {d}, a process each; features alone take {8 * n * d >> 20} MB"
     )
     for who in ("gssl", "torch-fidelity"):
         found = []
         for size in (n, 2 * n):
-            words = ["--child", who, "--n", str(size), "--d", str(d), "--threads", str(threads)]
+            words = ["--child", who, "--n", str(size), "--d", str(d), "--threads", str(args.threads)]
             out = subprocess.run([sys.executable, __file__, *words], capture_output=True, text=True, check=True)
             found.append(f"n = {size}: {int(out.stdout.split()[-1]):5} MB")
         print(f"  {who:<34} {'   '.join(found)}", flush=True)
+
+
+PARTS = {"trace": trace_term, "all": together, "memory": memory}
 
 
 def main() -> None:
@@ -153,6 +163,7 @@ def main() -> None:
     parser.add_argument("--d", type=int, default=2048, help="features per image")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--parts", nargs="*", choices=list(PARTS), default=list(PARTS))
     parser.add_argument("--child", choices=["gssl", "torch-fidelity"], help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -164,9 +175,8 @@ def main() -> None:
     print(
         f"torch {torch.__version__}, numpy {np.__version__}, {args.threads} threads, {args.rounds} alternating rounds"
     )
-    trace_term(args.n, args.d, args.rounds)
-    together(args.n, args.d, args.rounds)
-    memory(args.n, args.d, args.threads)
+    for part in args.parts:
+        PARTS[part](args)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     python scripts/bench/overhead_gan.py [--rounds 7]
 
 Bare: for the same networks and batch, the discriminator's step on fixed real images and fresh fakes, the generator's
-step, with torch's own losses, spectral norm (`torch.nn.utils.parametrizations`), gradients and Adam; no data, no running
+step, with torch's own losses, spectral norm (`torch.nn.utils.parametrizations`), gradients, Adam; no data, no running
 average, nothing logged, none of our engine. Loop: `Trainer.fit` on CIFAR-like images (random uint8, 32 px), timed from
 the start of one update to the start of the next. Printed: medians over all steps and their ratio; one process, the same
 threads. Where the bare loop is slower, that is torch's spectral norm, which works once per pass and ours once per loss.

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from gssl.commands import inspect as command
 from gssl.commands import sheet, train_gan
 from gssl.commands.inspect import inspect
 from gssl.commands.sheet import Sheet
@@ -34,6 +35,12 @@ def runs(tmp_path_factory, pictures):
         return root / name
 
     return run
+
+
+@pytest.fixture(autouse=True)
+def no_map(monkeypatch):
+    """The map is tested with `inspect`; t-SNE takes its time."""
+    monkeypatch.setattr(command, "_map", lambda *given: given[4].write_bytes(b""))
 
 
 @pytest.fixture

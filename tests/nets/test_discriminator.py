@@ -1,5 +1,6 @@
 """The discriminator's heads on a trunk that stays what it is."""
 
+import copy
 from typing import Any
 
 import pytest
@@ -14,11 +15,11 @@ from gssl.nets.discriminator import ATTENDED, Discriminator, Heads
 LABEL = torch.tensor([2, 0, 1, 2])
 
 
-def make(backbone: str = "convnet", **heads: Any) -> Discriminator:
+def make(backbone: str = "convnet", size: int = 16, **heads: Any) -> Discriminator:
     torch.manual_seed(0)
-    width, patch = (24, 4) if backbone.startswith("vit") else (4, 1)
-    trunk = build_backbone(schema.Backbone(backbone, "none", width, patch), 16)
-    return Discriminator(trunk, Heads(**heads)).eval()
+    width, patch, norm = (24, 4, "none") if backbone.startswith("vit") else (4, 1, "group")
+    trunk = build_backbone(schema.Backbone(backbone, norm, width, patch), size)
+    return Discriminator(trunk, Heads(**heads), size).eval()
 
 
 def images() -> torch.Tensor:
@@ -32,6 +33,24 @@ def test_the_logit_is_linear_in_the_trunks_features():
     torch.testing.assert_close(seen.logit, seen.features @ net.logit.weight[0] + net.logit.bias)
     assert seen.logit.shape == (4,)
     assert net.classify is None and net.turn is None and net.project is None and net.attention is None
+
+
+@pytest.mark.parametrize(
+    ("backbone", "size", "places"), [("convnet", 16, 4), ("convnet", 28, 16), ("vit_micro", 16, 16)]
+)
+def test_summed_features_are_sums_over_the_places_of_the_last_map(backbone, size, places):
+    net, x = make(backbone, size, summed=True), torch.rand(2, 3, size, size)
+    assert net.scale == places
+    torch.testing.assert_close(net(x).features, net.backbone.stages(x)[-1].sum((2, 3)))
+    torch.testing.assert_close(net(x).features, places * net.backbone(x))
+
+
+def test_counting_places_leaves_the_trunk_as_it_was():
+    torch.manual_seed(0)
+    trunk = build_backbone(schema.Backbone("convnet", "batch", 4, 1), 16)
+    before = copy.deepcopy(trunk.state_dict())
+    net = Discriminator(trunk, Heads(summed=True), 16)
+    assert trunk.training and all(torch.equal(value, before[key]) for key, value in net.backbone.state_dict().items())
 
 
 def test_projection_adds_the_product_of_class_embedding_and_features():

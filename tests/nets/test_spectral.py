@@ -124,7 +124,7 @@ def discriminators():
     """A trained-on discriminator under spectral norm, and a plain backbone."""
     torch.manual_seed(0)
     trunk, plain = (build_backbone(schema.Backbone("convnet", "none", 4, 1), 16) for _ in range(2))
-    net = Discriminator(trunk, Heads(attention=True, projection=3, classes=3, turns=True))
+    net = Discriminator(trunk, Heads(attention=True, projection=3, classes=3, turns=True, summed=True), 16)
     spectral_norm(net)
     x = torch.rand(4, 3, 16, 16)
     for _ in range(3):
@@ -137,7 +137,7 @@ def test_the_folded_trunk_is_a_plain_backbone_with_the_same_features(discriminat
     assert load_into(plain, fold_spectral_norm(net.backbone)).complete
     net.eval(), plain.eval()
     torch.testing.assert_close(plain(x), net.backbone(x))
-    whole = Discriminator(plain, net.heads)
+    whole = Discriminator(plain, net.heads, 16)
     assert load_into(whole, fold_spectral_norm(net), ignore=()).complete
     whole.eval()
     label = torch.tensor([2, 1, 0, 1])
