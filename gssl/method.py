@@ -29,12 +29,13 @@ time, the data room owns randomness.
 
 `gssl.ssl.simclr`, `gssl.ssl.supervised` and `gssl.gan.game` (two optimisers, an average) are the templates to copy.
 
-Optional: `reads(cfg)` (a static method: `needs` where they depend on the configuration), `sample(z, label)` (a generator's
-images in [0, 1]), `judge(images, label, z)` (a discriminator's logits), `latent` (dimension of z), `generator` and `ema` (exported
-beside the backbone), `exported()` (the network to export, where it is not `backbone`: a teacher), `period` (steps until
-the same work comes again, so that FLOPs are counted over all of it), `reconstruct(images, step)` (what a generative
-method makes of images: a list of columns for a picture, each (B, 3, S, S) in [0, 1]),
-`check(batch)` (raises UsageError where the data cannot serve the method; called once, before training).
+Optional: `reads(cfg)` (a static method: `needs` where they depend on the configuration), `sample(z, label)` (a
+generator's images in [0, 1]), `judge(images, label, z)` (a discriminator's logits), `latent` (dimension of z),
+`generator`, `discriminator` and `ema` (exported beside the backbone), `exported()` (the network to export, where it is
+not `backbone`: a teacher), `period` (steps until the same work comes again, so that FLOPs are counted over all of it),
+`reconstruct(images, step)` (what a generative method makes of images: a list of columns for a picture, each
+(B, 3, S, S) in [0, 1]), `check(batch)` (raises UsageError where the data cannot serve the method; called once, before
+training).
 """
 
 from collections.abc import Callable, Iterable

@@ -124,6 +124,9 @@ def inspect(
 ) -> None:
     """Draw what a backbone thinks is alike: nearest neighbours and a 2-D map of validation images.
 
+    Of a GAN run also generator.png, one sheet that explains its two players: samples, interpolations, the main
+    directions of the latent space, nearest training images, what the discriminator looks at.
+
     \b
     Example:
       gssl inspect runs/pretrain_ssl/RUN

@@ -134,6 +134,8 @@ def print_result(run: Path, result: dict[str, Any]) -> None:
         print(line)
     if objective(result) != "–":
         print(objective(result))
+    for line in _judged(result):
+        print(line)
     scores = result.get("scores") or []
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for score in scores:
@@ -175,7 +177,7 @@ def _gains(gains: list[dict[str, Any]], generated: dict[str, Any]) -> None:
             f"{g['accuracy_generated']:.1%}",
             points(g["gain"], sign=True),
             span(g),
-            count(g["draws"], "draw") if g["draws"] > 1 else count(g["n_test"], "test image"),
+            count(g["draws"], "draw") if g["interval"].startswith("t ") else count(g["n_test"], "test image"),
         ]
         for g in gains
     ]
@@ -185,7 +187,8 @@ def _gains(gains: list[dict[str, Any]], generated: dict[str, Any]) -> None:
     per_class = told["labels_per_class"]
     labels = f"{count(per_class, 'label')} per class" if per_class else f"{_amount(told)} of the labels"
     labels = "all labels" if told["fraction"] == 1 else labels
-    over = count(told["draws"], "draw") + ("" if told["draws"] > 1 else f", {count(told['n_test'], 'test image')}")
+    over = count(told["draws"], "draw")
+    over += "" if told["interval"].startswith("t ") else f", {count(told['n_test'], 'test image')}"
     probe = "fine-tuning" if told["probe"] == "finetune" else f"{told['probe']} probe"
     print(
         f"generated images: {points(told['gain'], sign=True)} points (95% interval {span(told)}, {over})"
@@ -193,6 +196,26 @@ def _gains(gains: list[dict[str, Any]], generated: dict[str, Any]) -> None:
     )
     if generated["same_images"] is False:
         print("the generator was trained with another data split: it may have seen images of this test set")
+
+
+def _judged(result: dict[str, Any]) -> list[str]:
+    """Of a GAN: by whom and on what its distance was measured, beside what, and which of its weights are exported."""
+    judge, best, last = (result.get(key) for key in ("judge", "best", "last"))
+    if not (judge and best and last):
+        return []
+    floor = result["kid_floor"]["train_real"]
+    named = f"{judge['name']}@{judge['hash'][:8]}, d {judge['dim']}, n {judge['n']:,}, {judge['split']} images"
+    marks = [
+        f"{name}: step {found['step']:,}, val_kid {number(found['val_kid'])}"
+        f" ({number(found['figures']['kid_low'])} to {number(found['figures']['kid_high'])}),"
+        f" coverage {number(found['figures']['coverage'])}"
+        for name, found in (("best", best), ("last", last))
+    ]
+    beside = f"floor {number(floor['kid'])} (real training images, n {floor['n_fake']:,})"
+    return [
+        f"judge: {named}, seed {result['seed']}; {beside}",
+        f"{'; '.join(marks)}; exported: {result['exported']['which']}",
+    ]
 
 
 def _lines(verdict: Any) -> list[str]:

@@ -18,6 +18,10 @@ from gssl.nets.attention import SelfAttention
 from gssl.nets.norms import norm2d
 
 
+# of scales and offsets between classes at the start: equal ones would have to part at the pace of the learning rate
+SPREAD = 0.3
+
+
 @dataclass(frozen=True)
 class Shape:
     """What a generator is made from; stored beside its weights."""
@@ -42,8 +46,8 @@ class ClassNorm(nn.Module):
         super().__init__()
         self.norm = nn.BatchNorm2d(channels, affine=False) if kind == "batch" else nn.Identity()
         self.scale, self.offset = nn.Embedding(classes, channels), nn.Embedding(classes, channels)
-        nn.init.ones_(self.scale.weight)
-        nn.init.zeros_(self.offset.weight)
+        nn.init.normal_(self.scale.weight, 1.0, SPREAD)
+        nn.init.normal_(self.offset.weight, 0.0, SPREAD)
 
     def forward(self, x: Tensor, label: Tensor) -> Tensor:
         scale, offset = self.scale(label)[:, :, None, None], self.offset(label)[:, :, None, None]

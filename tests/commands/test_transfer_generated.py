@@ -96,7 +96,7 @@ def test_every_score_has_its_twin_and_the_gain_is_their_mean_difference(tiny, tm
         a, b = np.array(group).T
         assert row["gain"] == pytest.approx((b - a).mean()) and row["draws"] == len(a)
         assert (row["accuracy"], row["accuracy_generated"]) == pytest.approx((a.mean(), b.mean()))
-        assert row["interval"].startswith("t " if len(a) > 1 else "newcombe_paired")
+        assert row["interval"].startswith("t " if np.ptp(b - a) > 1e-9 else "newcombe_paired")
         assert row["low"] <= row["gain"] <= row["high"] and row["n_test"] == 60
     record = result["generated"]
     assert record["method"] == "acgan" and record["per_real"] == 2 and len(record["sha256"]) == 64
@@ -152,7 +152,7 @@ def test_a_seed_decides_and_draws_differ(tiny, tmp_path, run):
     )
 
 
-def test_images_are_stored_as_real_ones_are(run, quarters, stored, tiny):
+def test_images_are_stored_as_real_ones_are(run, stored, tiny, monkeypatch):
     fakes = augmented.find(tiny("transfer", "weights=random", f"generated.run={run}").generated, torch.device("cpu"))
     grey = stored(np.zeros((3, 8, 8, 1), np.uint8), np.arange(3))
     made = fakes.images(grey, 0, 0)
@@ -160,7 +160,9 @@ def test_images_are_stored_as_real_ones_are(run, quarters, stored, tiny):
     z = latents(Draws(0), "transfer/0", 0, (3, 4), None)
     exact = fakes.sampler.generator(z, torch.arange(3))[:, :1] * 255
     batch = made.fetch(np.arange(3))["image"]
-    assert batch.dtype == torch.uint8 and 0.4 < (batch - exact).abs().max() < 0.501  # rounded, not cut
+    assert batch.dtype == torch.uint8 and 0.4 < (batch - exact).abs().max() < 0.501
+    monkeypatch.setattr(Sampler, "batches", lambda *_: iter([torch.full((3, 3, 16, 16), 99.6 / 255)]))
+    assert set(fakes.images(grey, 0, 0).fetch(np.arange(3))["image"].unique().tolist()) == {100}  # rounded, not cut
 
 
 @pytest.mark.parametrize(
@@ -177,6 +179,9 @@ def test_one_draw_is_judged_over_test_images():
     real, mixed = rng.random(500) < 0.7, rng.random(500) < 0.8
     (row,) = augmented.gains([augmented.Pair("knn", None, 1.0, real, mixed)])
     n = len(real)
+    assert row["interval"] == "newcombe_paired over test images"
+    same = augmented.gains([augmented.Pair("knn", 1, None, real, real)] * 3)[0]
+    assert same["low"] < same["gain"] == 0 < same["high"] and same["draws"] == 3
     wald = 1.96 * np.std(mixed.astype(float) - real) / n**0.5  # McNemar's normal interval, from the discordant counts
     assert row["gain"] == pytest.approx(mixed.mean() - real.mean())
     assert row["high"] - row["low"] == pytest.approx(2 * wald, rel=0.05)
