@@ -22,7 +22,7 @@ from gssl.config.check import config_hash
 from gssl.metrics.accuracy import wilson
 
 JUDGE = ["labels_per_class=[]", "fractions=[1.0]", "draws=1", "probe.use=[linear]"]
-CONTROLS = {"random": (), "random, no norm": ("backbone=convnet_plain",), "pixels": ()}
+CONTROLS = {"random": (), "random without norm": ("backbone=convnet_plain",), "pixels": ()}
 LOOKS = 10  # evaluations during training
 
 
@@ -49,12 +49,12 @@ class Table(tables.Table):
             digest = config_hash(compose("train-gan", lines[0][1:]))[:8]
         else:
             digest = hashlib.sha256(repr((row.name, row.overrides, self.data)).encode()).hexdigest()[:8]
-        folder = f"{row.name.replace(' ', '-').replace(',', '')}-{digest}"
+        folder = f"{row.name.replace(' ', '-')}-{digest}"
         run = self.out / folder / "gan"
         if row.method:
             lines[0].append(f"hydra.run.dir={run}")
             lines.append(["evaluate", str(run), "--split", "test", "-o", str(self.out / folder / "evaluation.json")])
-        weights = str(run) if row.method else row.name.split(",")[0]
+        weights = str(run) if row.method else row.name.split(" ")[0]
         judge = ["transfer", f"weights={weights}", *self.data, *JUDGE, *common, *(() if row.method else row.overrides)]
         lines.append([*judge, f"hydra.run.dir={self.out / folder / 'transfer'}"])
         return folder, lines

@@ -56,7 +56,8 @@ def small(line: str) -> list[str]:
     line = line.replace("gssl compare … --check", "gssl compare arms=[simclr,random] --check")
     words = shlex.split(line)[1:]
     command = words[0]
-    names = {"RUN": {"sample": "runs/gan", "evaluate": "runs/gan", "predict": "runs/transfer/tuned"}.get(command, RUN), "FOLDER": "photos"}
+    runs = {"sample": "runs/gan", "evaluate": "runs/gan", "predict": "runs/transfer/tuned"}
+    names = {"RUN": runs.get(command, RUN), "FOLDER": "photos"}
     words = [names.get(word, word) for word in words]
     if command not in ("train-gan", "pretrain-ssl", "transfer", "compare") or "--cfg" in words:
         return words

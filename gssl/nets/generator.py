@@ -17,7 +17,6 @@ from gssl.errors import UsageError
 from gssl.nets.attention import SelfAttention
 from gssl.nets.norms import norm2d
 
-
 # of scales and offsets between classes at the start: equal ones would have to part at the pace of the learning rate
 SPREAD = 0.3
 
@@ -126,7 +125,21 @@ class Generator(nn.Module):
         self.attention = SelfAttention(widths[1]) if shape.attention else None
         self.last = nn.Identity() if plain else _norm(shape, widths[-1])
         self.to_image = _conv(widths[-1], shape.channels, 3, bias=True)
+        if shape.norm == "none":
+            self._scale()
         self.to(memory_format=torch.channels_last)
+
+    def _scale(self) -> None:
+        """First weights that keep the size of what passes through, where no norm layer does."""
+        inner = [m for m in self.modules() if isinstance(m, nn.Conv2d | nn.Linear) and m is not self.to_image]
+        if self.attention is not None:
+            inner = [m for m in inner if m not in set(self.attention.modules())]
+        for module in inner:
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        with torch.no_grad():
+            for block in self.blocks:
+                if isinstance(block, Residual):  # both branches add up: 2010.12859
+                    block.conv2.weight.mul_(len(self.blocks) ** -0.5)
 
     def maps(self, z: Tensor, label: Tensor | None = None) -> list[Tensor]:
         """The maps after each block, before attention: (B, C, h, w), coarsest first."""
