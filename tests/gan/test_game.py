@@ -13,7 +13,7 @@ from gssl.gan.game import frozen
 from gssl.gan.losses import LOSSES
 from gssl.nets.spectral import SpectralNorm
 
-from .conftest import composed, moved, state
+from .conftest import moved, state
 
 TASKS = ("gan.condition=generator", "gan.class_d=1", "gan.class_g=1", "gan.rotation_d=1", "gan.rotation_g=0.2")
 
@@ -275,15 +275,15 @@ def test_parts_that_do_not_fit_are_refused_in_one_line(recipe, classes, match, b
 
 @pytest.mark.parametrize("name", registry.GAN)
 def test_who_reads_labels_says_so(name, build):
-    cfg = composed(f"gan={name}").gan
-    cls = registry.load(registry.GAN[name].where)
-    told = registry.GAN[name].labels
-    assert schema.reads_labels(cfg) == told == registry.reads_labels(name) == ("label" in cls.reads(cfg))
+    method, told = build(name), registry.GAN[name].labels
+    assert (
+        schema.reads_labels(method.cfg) == told == registry.reads_labels(name) == ("label" in method.reads(method.cfg))
+    )
     if not told:
         build(name, classes=0)
 
 
 @pytest.mark.parametrize("key", ["gan.condition=generator", "gan.condition=projection", "gan.class_d=1"])
-def test_an_option_may_make_any_recipe_a_reader(key):
-    cfg = composed("gan=dcgan", key).gan
-    assert registry.load(registry.GAN["dcgan"].where).reads(cfg) == ("real", "label")
+def test_an_option_may_make_any_recipe_a_reader(key, build):
+    method = build("dcgan", key)
+    assert method.reads(method.cfg) == ("real", "label")
