@@ -11,6 +11,7 @@ LOST = 0.5  # share of the best coverage that must be left
 COVERED = 0.1  # coverage that was ever reached: below, there is nothing to lose
 PAIRWISE, NEAREST = 0.5, 0.2  # distances between fakes ÷ those between real images
 COPIED = 0.2  # share of samples nearer to a training image than 95% of held-out images are: chance is .05
+REAL = 0.5  # precision above which samples look like images: pale noise is near everything, and copies nothing
 WINS, LONG = 0.995, 4  # held-out real images told from samples, for so many evaluations
 OVERFIT = 0.25  # by how much surer the discriminator is of training images than of held-out ones
 PATIENCE = 2  # evaluations in a row: one may be an accident
@@ -84,7 +85,7 @@ class Watch:
         copied = entry.get("copied_low")
         if copied is not None:
             rules["copied"] = (
-                copied > COPIED,
+                copied > COPIED and (entry.get("precision") or 0.0) > REAL,
                 f"samples are copies of training images ({entry['copied']:.0%} are nearer to one than 95% of held-out"
                 " images are)",
             )

@@ -11,7 +11,7 @@ def entry(step: int, kid: float = 0.1, **more: Any) -> dict[str, Any]:
     """A healthy evaluation."""
     healthy = {
         "val_kid": kid, "val_kid_low": kid - 0.01, "val_kid_high": kid + 0.01, "coverage": 0.6, "pairwise": 0.95,
-        "nearest": 0.9, "copied": 0.06, "copied_low": 0.04, "d_val": 0.9, "d_train": 0.95,
+        "nearest": 0.9, "precision": 0.7, "copied": 0.06, "copied_low": 0.04, "d_val": 0.9, "d_train": 0.95,
     }  # fmt: skip
     return {"step": step} | healthy | more
 
@@ -101,3 +101,8 @@ def test_it_remembers_across_a_resume():
     watch = Watch()
     before = [watch(e) for e in series[:3]]
     assert not any(before) and watch(series[3]) and not watch(series[4])
+
+
+def test_pale_noise_is_near_everything_and_copies_nothing():
+    series = [entry(0), *(entry(i, copied=0.5, copied_low=0.4, precision=0.2) for i in range(1, 6))]
+    assert not fired(series)
