@@ -52,7 +52,7 @@ def tiny(pictures):
         if command == "pretrain-ssl":
             base += ["ssl.batch_size=16", "budget.steps=6"]
         elif command == "train-gan":
-            base += ["gan.batch_size=16", "gan.latent=8", "gan.width=4", "budget.steps=6"]
+            base += ["gan.batch_size=16", "gan.latent=8", "gan.width=4", "judge=random", "budget.steps=6"]
         elif command == "transfer":
             base += ["labels_per_class=[1,5]", "draws=2", "draws_one_shot=2", "probe.linear.l2_count=3"]
             base += ["probe.finetune.steps=4", "probe.finetune.batch_size=8", "probe.finetune.lrs=[0.001]"]

@@ -87,7 +87,7 @@ def test_every_method_has_a_line_a_file_a_yaml_and_a_row(family):
     assert rows == {f"{family}={name}" for name in names}, "docs/methods.md and the registry differ"
     for name, entry in registry.FAMILIES[family].items():
         cls = registry.load(entry.where)
-        assert "update" in vars(cls) and isinstance(cls.needs, tuple) and cls.needs, name
+        assert callable(getattr(cls, "update", None)) and isinstance(cls.needs, tuple) and cls.needs, name
         assert is_dataclass(entry.schema)
         given = OmegaConf.load(files[name])["name"]
         assert given == name, f"conf/{family}/{name}.yaml says name: {given}"

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from gssl.errors import UsageError
 
@@ -25,7 +26,7 @@ def inception_score(probabilities: np.ndarray) -> Score:
         raise UsageError(f"class probabilities: expected rows (n, classes) that add up to 1, got the shape {p.shape}")
     p = p / p.sum(axis=1, keepdims=True)
     marginal = p.mean(axis=0)
-    ratio = np.divide(p, marginal, out=np.ones_like(p), where=p > 0)  # 0 log 0 = 0
-    each = (p * np.log(ratio)).sum(axis=1)
+    plogp = -torch.special.entr(torch.from_numpy(p)).sum(dim=1).numpy()  # 0 log 0 = 0
+    each = plogp - p @ np.log(np.where(marginal > 0, marginal, 1))
     half = 1.959964 * each.std(ddof=1) / len(p) ** 0.5
     return Score(*(float(np.exp(v)) for v in (each.mean(), each.mean() - half, each.mean() + half)))

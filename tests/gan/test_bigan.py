@@ -11,6 +11,8 @@ from gssl.nets.discriminator import Seen
 
 from .conftest import moved, state
 
+bce = nn.functional.binary_cross_entropy_with_logits
+
 
 @pytest.fixture
 def bigan(build):
@@ -80,14 +82,25 @@ def test_the_encoders_pairs_are_pushed_to_the_other_side(loss, build, batch):
     assert (found[False].grad >= 0).all() and (found[False].grad > 0).any()
 
 
-def test_cross_entropy_of_the_generators_side_is_the_papers(bigan, batch):
-    drawn = bigan._drawn("g", 0, batch())
-    game = bigan.g_loss(drawn)["g_loss"]
+ENCODERS = {  # what the encoder's side of the game is: the discriminator's own loss on real pairs, turned round
+    "non_saturating": lambda real: bce(real, torch.zeros_like(real)),
+    "minimax": lambda real: -bce(real, torch.ones_like(real)),
+    "least_squares": lambda real: 0.5 * real.square().mean(),
+    "hinge": lambda real: real.mean(),
+    "wasserstein": lambda real: real.mean(),
+    "relativistic": lambda real: 0.0,  # pairs are compared already
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_generators_side_is_its_own_game_and_the_encoders(loss, build, batch):
+    method = build("bigan", f"gan.loss={loss}", "gan.norm_d=none")
+    drawn = method._drawn("g", 0, batch())
+    game = method.g_loss(drawn)["g_loss"]
     with torch.no_grad():
-        fake = bigan.discriminator(bigan.generator(drawn["z"]), z=drawn["z"]).logit
-        real = bigan.discriminator(drawn["real"], z=bigan.encode(drawn["real"])).logit
-    bce = nn.functional.binary_cross_entropy_with_logits
-    torch.testing.assert_close(game, bce(fake, torch.ones(8)) + bce(real, torch.zeros(8)))
+        fake = method.discriminator(method.generator(drawn["z"]), z=drawn["z"]).logit
+        real = method.discriminator(drawn["real"], z=method.encode(drawn["real"])).logit
+    torch.testing.assert_close(game, LOSSES[loss].g(fake, real) + ENCODERS[loss](real))
 
 
 def test_the_encoder_is_drawn_to_what_the_discriminator_takes_for_generated(build, batch):
