@@ -287,6 +287,9 @@ def _check(cfg: schema.GAN, trunk: Any, context: Context) -> None:
         raise UsageError(f"gan={cfg.name}: it is told the class of each image; data= has no labels, use gan=dcgan")
     if cfg.class_g and cfg.condition == "none":
         raise UsageError("gan.class_g: the generator is not told the class; set gan.condition=generator or class_g=0")
+    for task in ("class", "rotation"):
+        if getattr(cfg, f"{task}_g") and not getattr(cfg, f"{task}_d"):
+            raise UsageError(f"gan.{task}_g: the discriminator does not learn this task; set gan.{task}_d above 0 too")
     if cfg.augment_target is not None and LOSSES[cfg.loss].boundary is None:
         raise UsageError(f"gan.augment_target: gan.loss={cfg.loss} has no logit between real and fake; set it to null")
     if cfg.augment_target is not None and cfg.augment == "none":

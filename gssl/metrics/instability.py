@@ -9,7 +9,7 @@ from typing import Any
 WORSE = 3.0  # times the best distance so far, both by the ends of their intervals that are kind to the run
 LOST = 0.5  # share of the best coverage that must be left
 COVERED = 0.1  # coverage that was ever reached: below, there is nothing to lose
-PAIRWISE, NEAREST = 0.5, 0.2  # distances between fakes ÷ those between real images
+PAIRWISE, NEAREST = 0.35, 0.2  # distances between fakes ÷ those between real images
 COPIED = 0.2  # share of samples nearer to a training image than 95% of held-out images are: chance is .05
 REAL = 0.5  # precision above which samples look like images: pale noise is near everything, and copies nothing
 WINS, LONG = 0.995, 4  # held-out real images told from samples, for so many evaluations

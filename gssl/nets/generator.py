@@ -135,7 +135,9 @@ class Generator(nn.Module):
         if self.attention is not None:
             inner = [m for m in inner if m not in set(self.attention.modules())]
         for module in inner:
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            # a ReLU before a layer takes half of the power, and none is before these
+            plain = module is self.project or any(module is getattr(block, "skip", None) for block in self.blocks)
+            nn.init.kaiming_normal_(module.weight, nonlinearity="linear" if plain else "relu")
         with torch.no_grad():
             for block in self.blocks:
                 if isinstance(block, Residual):  # both branches add up: 2010.12859

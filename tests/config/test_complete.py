@@ -30,7 +30,7 @@ def test_bash_gets_the_value_alone(monkeypatch):
 
 def test_other_shells_get_the_whole_word():
     assert complete("pretrain-ssl", "ssl=superv") == ["ssl=supervised"]
-    assert complete("train-gan", "gan=") == ["gan=dcgan"]
+    assert complete("train-gan", "gan=dc") == ["gan=dcgan"]
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def build(name: str, size: int, norm: str | None = None, width: int | None = Non
 def test_every_backbone_has_a_configuration_with_the_keys_of_the_schema(name: str) -> None:
     values = yaml.safe_load((CONF / f"{name}.yaml").read_text())
     assert list(values) == list(schema.Backbone.__dataclass_fields__)
-    assert values["name"] == name
+    assert BACKBONE[values["name"]] == BACKBONE[name]  # convnet_plain is a convnet
 
 
 @pytest.mark.parametrize(
