@@ -207,9 +207,10 @@ def use(monkeypatch):
 
 
 def test_sample_embed_predict(use):
-    done = invoke("sample", "RUN", "-n", 9, "-o", "a.png", "--seed", 2)
+    done = invoke("sample", "RUN", "-n", 9, "-o", "a.png", "--seed", 2, "--class", "cat", "--truncation", 0.5)
     assert (done.exit_code, done.stdout) == (0, "a.png\n")
-    assert use["sample"] == {"run": Path("RUN"), "n": 9, "out": Path("a.png"), "seed": 2, "device": "auto"}
+    asked = {"run": Path("RUN"), "n": 9, "out": Path("a.png"), "seed": 2, "device": "auto"}
+    assert use["sample"] == asked | {"classes": ["cat"], "truncation": 0.5}
     done = invoke("embed", "RUN", "photos", "--device", "cpu", "--json")
     assert json.loads(done.stdout) == {
         "schema": "gssl.embed/1",
