@@ -43,6 +43,8 @@ format: $(STAMP)  ## Reformat and fix what ruff can fix
 bench: $(STAMP)  ## Speed, as ratios measured in one run (scripts/bench/)
 	$(BIN)/python scripts/bench/startup.py
 	$(BIN)/python scripts/bench/overhead.py
+	$(BIN)/python scripts/bench/overhead_gan.py
+	$(BIN)/python scripts/bench/metrics.py
 	$(BIN)/python scripts/bench/views.py
 
 clean:  ## Remove what builds and tests leave (runs/ stays)

@@ -12,7 +12,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from gssl.commands.output import table
+from gssl.commands.output import say, table
 from gssl.config import schema
 from gssl.data import Draws, Images, Splits, load_data
 from gssl.engine.device import pick_device
@@ -27,6 +27,7 @@ from gssl.metrics.judge import judge_features, judge_outputs, make_judge
 BATCH = 256
 MOST = 10_000  # real images and as many generated ones
 TRAIN = 50_000  # training images among which copies are sought
+LEAST = 8  # images to judge by
 PER_CLASS = 200  # generated images of each class, for GAN-test
 # key, name, whether more is better; what a reader should know of each is in docs/metrics.md
 SHOWN = [
@@ -47,6 +48,8 @@ SHOWN = [
 def splits_of(run: Path) -> tuple[Splits, dict[str, Any]]:
     """The images that a finished run was trained on, and its configuration. Raises UsageError where they changed."""
     status = read_json(run / "status.json") or {}
+    if not (run / "config.yaml").is_file():
+        raise UsageError(f"{run}: has no config.yaml, which says what it was trained on")
     written: Any = OmegaConf.to_container(OmegaConf.load(run / "config.yaml"))
     # only what says which images: the rest of a config of an older version need not be valid today
     known = {field.name for field in fields(schema.Data)} - {"views"}
@@ -77,17 +80,25 @@ def evaluate(
         raise UsageError(f"--split {split}: expected val (to choose by) or test (to quote)")
     if truncation is not None and truncation <= 0:
         raise UsageError(f"--truncation {truncation}: expected a number above 0")
+    if out and (out.suffix != ".json" or out.is_dir()):
+        raise UsageError(f"-o {out}: expected a file name that ends in .json")
     target = pick_device(device)
     sampler = load_generator(run, target)
     splits, _ = splits_of(run)
     looks = make_judge(judge, splits, sampler.size, target, judge_weights)
     draws = Draws(seed)
+    count = splits.summary["counts"][split]
+    if count < LEAST:
+        raise UsageError(f"{run}: the {split} split has {count} images, at least {LEAST} are needed to judge by")
     if split == "test":
         _count(run)
     real = _some(splits.open_test() if split == "test" else splits.val, images or MOST, draws, "real")
-    if len(real) < 8:
-        raise UsageError(f"{run}: the {split} split has {len(real)} images, at least 8 are needed to judge by")
-    seen = _some(splits.pretrain, TRAIN, draws, "train")
+    if images and images > len(real):
+        say(f"note: the {split} split has {len(real):,} images: n is {len(real):,}, not {images:,}")
+    # what the generator was trained on: labelled images alone, where it or its opponent reads labels
+    read = (read_json(run / "result.json") or {}).get("labels_used")
+    seen = _some(splits.train if read else splits.pretrain, TRAIN, draws, "train")
+    say(f"{len(real):,} {split} images and as many generated ones, by {looks.name}")
     on_real, on_seen = (judge_features(looks, part, BATCH, target) for part in (real, seen))
     labels = real.labels if sampler.classes else sampler.labels(len(real))
     if sampler.classes and bool(np.any(labels < 0)):
@@ -112,11 +123,16 @@ def evaluate(
         "notes": [looks.note] if looks.note else [],
     }
     if sampler.classes:
+        say("GAN-train: a classifier learns from generated images alone")
         text["conditional"] = _conditional(sampler, splits, real, seed, truncation, target)
-    name = f"{split}-{looks.name}-{len(real)}-{seed}{'' if truncation is None else f'-{truncation:g}'}.json"
+    cut = "" if truncation is None else f"-{truncation:g}"
+    name = f"{split}-{looks.name}-{looks.hash[:8]}-{len(real)}-{seed}{cut}.json"
     file = out or run / "evaluations" / name.replace(":", "-").replace("/", "-")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_json(file, text)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(file, text)
+    except OSError as error:
+        raise UsageError(f"-o {file}: cannot be written ({error.strerror})") from error
     return text | {"file": str(file)}
 
 

@@ -6,19 +6,17 @@ Hinton 2008), one colour per class, or the images themselves where there are no 
 """
 
 import tempfile
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import OmegaConf
 from torch import Tensor
 
+from gssl.commands.evaluate import splits_of
 from gssl.commands.sheet import Sheet, pixels
 from gssl.commands.use import described
-from gssl.config import schema
-from gssl.data import Draws, Images, load_data
+from gssl.data import Draws, Images
 from gssl.engine import source
 from gssl.engine.device import pick_device
 from gssl.engine.files import read_json
@@ -40,24 +38,19 @@ def inspect(run: Path, out: Path, images: int = 1000, device: str = "auto") -> d
     described(run, "backbone", "inspect a finished train-gan or pretrain-ssl run")
     if out.exists() and not out.is_dir():
         raise UsageError(f"-o {out}: expected a folder for the pictures, this is a file")
+    splits, written = splits_of(run)
     status = read_json(run / "status.json") or {}
-    written: Any = OmegaConf.to_container(OmegaConf.load(run / "config.yaml"))
-    # only what says which images: the rest of a config of an older version need not be valid today
-    known = {field.name for field in fields(schema.Data)} - {"views"}
-    data = schema.Data(**{key: value for key, value in written["data"].items() if key in known})
-    splits = load_data(data, progress=False)
-    if splits.hash != (status.get("inputs") or {}).get("images", splits.hash):
-        raise UsageError(f"{run}: the images at data.root are not those that it was trained on")
+    size = int(written["data"]["size"])
     target = pick_device(device)
     origin = source.find(str(run))
     assert origin.backbone is not None
-    network, _ = source.build(origin, origin.backbone, data.size, 0)
+    network, _ = source.build(origin, origin.backbone, size, 0)
     network.to(target).to(memory_format=torch.channels_last)
     draws = Draws(written["seed"])
 
     def some(name: str, part: Images, count: int) -> tuple[Images, np.ndarray]:
         chosen = part.subset(np.sort(draws.permutation(f"inspect/{name}", 0, len(part))[:count]))
-        return chosen, extract(network, chosen, data.size, BATCH, target)
+        return chosen, extract(network, chosen, size, BATCH, target)
 
     held, points = some("val", splits.val, images)
     bank, others = some("train", splits.pretrain, BANK)
@@ -67,8 +60,8 @@ def inspect(run: Path, out: Path, images: int = 1000, device: str = "auto") -> d
     order = nearest(points[rows], others)[:, :NEAREST]
     same = bank.labels[order] == held.labels[rows][:, None]
     judged = (bank.labels[order] >= 0) & (held.labels[rows][:, None] >= 0)
-    queries = pixels(held.subset(rows), data.size)
-    found = pixels(bank.subset(order.ravel()), data.size).unflatten(0, order.shape)
+    queries = pixels(held.subset(rows), size)
+    found = pixels(bank.subset(order.ravel()), size).unflatten(0, order.shape)
     tiles = []
     for i, query in enumerate(queries):
         tiles.append(_framed(query, None))
@@ -77,7 +70,7 @@ def inspect(run: Path, out: Path, images: int = 1000, device: str = "auto") -> d
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as beside:
         folder = Path(beside)
         save_grid(torch.stack(tiles), folder / "neighbours.png", columns=1 + order.shape[1])
-        _map(points, held, splits.classes, data.size, folder / "map.png", f"{status['command']} {run.name}")
+        _map(points, held, splits.classes, size, folder / "map.png", f"{status['command']} {run.name}")
         files = ["neighbours.png", "map.png"]
         if status["command"] == "train-gan":
             Sheet(run, written, splits, held, bank, network.eval(), target).save(folder / "generator.png")

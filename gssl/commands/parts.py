@@ -17,6 +17,7 @@ from gssl.config import registry, schema
 from gssl.config.check import determining
 from gssl.config.composing import compose
 from gssl.engine.files import read_json
+from gssl.errors import UsageError
 
 CONTROLS = ("random", "pixels")
 SCRATCH = "scratch"
@@ -76,9 +77,18 @@ def _arm(cfg: schema.Compare, arm: str, seed: int, data_hash: str, threads: int)
     command, group = ("train-gan", "gan") if arm in registry.GAN else ("pretrain-ssl", "ssl")
     # the method's YAML may bring a backbone of its own; a comparison has one for all
     choices = [f"{group}={arm}", *_shared(cfg)]
+    if command == "train-gan":
+        # who is compared is judged as it ended: to choose by a judge that knows labels would be an advantage
+        choices.append("export=last")
     # overrides may concern either command: each takes those it knows
     mine = [text for text in extra if not text.startswith("probe.")]
     composed = compose(command, [*choices, *mine])
+    own = compose(command, [f"{group}={arm}"]).backbone.norm if command == "train-gan" else None
+    if own == "none" and cfg.backbone.norm == "batch":
+        raise UsageError(
+            f"arms: {arm} is made for a backbone without norm layers, and a comparison has one backbone for all;"
+            " set backbone=convnet_plain (or backbone.norm=group), or leave this arm out"
+        )
     reference = arm in registry.SSL and registry.reads_labels(arm)
     budget = _scaled(cfg.budget, cfg.supervised_budget) if reference else cfg.budget
     engine = replace(cfg.engine, resume="auto", progress=False, threads=threads)

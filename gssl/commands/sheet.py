@@ -75,7 +75,8 @@ class Sheet:
             text += f" Weights: {which['which']}, step {which['step']:,}."
         objective, judge, floor = result.get("objective"), result.get("judge"), result.get("kid_floor")
         if objective and judge and objective["value"] is not None:
-            text += f" KID {objective['value']:.3g} by the judge {judge['name']}"
+            named = f"{judge['name']}@{judge['hash'][:8]}, d {judge['dim']}, n {judge['n']:,}, {judge['split']} images"
+            text += f" KID {objective['value']:.3g} by the judge {named}, seed {result['seed']}"
             text += f" (real images: {floor['train_real']['kid']:.1g})." if isinstance(floor, dict) else "."
         return text.replace(" -", " −")
 
@@ -278,11 +279,12 @@ class Sheet:
         weights, source = encoder_head(self.run, self.result)
         if weights is None:
             return Panel(title, f"Left out: {source}")
-        images = self.real(self.held, self.some(WIDE))
+        chosen = self.some(WIDE)
+        images, labels = self.real(self.held, chosen), self.held.labels[chosen]
         with torch.no_grad():
             features = self.encoder(images.to(self.device))
             z = nn.functional.linear(features, weights[0].to(self.device), weights[1].to(self.device)).cpu()
-        rows = [Row("image", tiles(images)), Row("G(E(image))", tiles(self.made(z)))]
+        rows = [Row("image", tiles(images)), Row("G(E(image))", tiles(self.made(z, np.maximum(labels, 0))))]
         text = (
             f"Images that were not trained on. The encoder E is the exported backbone, its last layer from {source}."
             " Only the game asks an image and its reconstruction to be alike: kin is to be expected, not twins."

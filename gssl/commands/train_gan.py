@@ -10,17 +10,20 @@ from torch import Tensor
 from gssl.commands.pictures import ROWS, save_columns
 from gssl.commands.training import Evaluator, train
 from gssl.config import schema
+from gssl.config.gan import reads_labels
 from gssl.data import Draws, Images, Splits, centre, sequential
 from gssl.engine import checkpoint, generated
 from gssl.engine.grid import save_grid
 from gssl.engine.progress import say
 from gssl.engine.run import Run
+from gssl.errors import UsageError
 from gssl.metrics.generation import Reference, floor
 from gssl.metrics.instability import Watch
-from gssl.metrics.judge import judge_features, judge_outputs, make_judge
+from gssl.metrics.judge import ClassifierJudge, judge_features, judge_outputs, make_judge
 
 BATCH = 256
-GRID, WIDE = 64, 8
+WIDE = 8  # rows of a grid, and columns where there are no classes
+LEAST = 2  # images: fewer have no distances
 TRAIN = 5000  # training images among which copies are sought
 # what an evaluation logs beside KID
 FIGURES = ["precision", "recall", "density", "coverage", "pairwise", "nearest", "copied", "copied_low"]
@@ -40,17 +43,31 @@ def main(cfg: schema.TrainGAN, run_dir: Path, *, dry_run: bool = False) -> float
         judge = make_judge(cfg.judge, splits, size, device)
         if judge.note:
             say(f"note: {judge.note}")
-        held, seen = some(splits.val, cfg.eval.images), some(splits.pretrain, TRAIN)
+        # who is told classes, or tells them, is trained on and asked about labelled images only
+        reads = reads_labels(cfg.gan)
+        labelled = splits.val.subset(np.flatnonzero(splits.val.labels >= 0)) if reads else splits.val
+        if len(labelled) < LEAST:
+            kind = "labelled " if reads else ""
+            raise UsageError(
+                f"data: {len(labelled)} {kind}validation images, at least {LEAST} are needed to measure samples by;"
+                " give more images, or a larger data.val_fraction"
+            )
+        held, seen = some(labelled, cfg.eval.images), some(splits.train if reads else splits.pretrain, TRAIN)
         real, train_features = (judge_features(judge, part, BATCH, device) for part in (held, seen))
         record["kid_floor"] = floor(train_features, real, seed=cfg.seed)
-        record["judge"] = judge.record() | {"n": len(held), "split": "val"}
+        record["judge"] = judge.record() | {
+            "n": len(held),
+            "split": "val",
+            "labels": isinstance(judge, ClassifierJudge),
+        }
         reference = Reference(real, train_features, seed=cfg.seed)
         # the same z at every evaluation: what changes in the figures and the grid is the generator
         shape = (len(held), method.latent)
         z = generated.latents(draws, "samples", 0, shape, cfg.gan.truncation)
         labels = torch.from_numpy(held.labels).to(device) if told else None
-        shown = generated.latents(draws, "grid", 0, (GRID, method.latent), cfg.gan.truncation)
-        columns = torch.arange(GRID, device=device) % WIDE % max(len(splits.classes), 1) if told else None
+        wide = min(len(splits.classes), 20) if told else WIDE
+        shown = generated.latents(draws, "grid", 0, (WIDE * wide, method.latent), cfg.gan.truncation)
+        columns = torch.arange(WIDE * wide, device=device) % wide if told else None
         spread = np.unique(np.linspace(0, len(held) - 1, ROWS).astype(int))
         record["classes"] = splits.classes
 
@@ -78,13 +95,17 @@ def main(cfg: schema.TrainGAN, run_dir: Path, *, dry_run: bool = False) -> float
             if dry_run:
                 return found
             name = f"step-{step:08d}.png"
-            save_grid(torch.cat(made(shown, columns)), run.path / "samples" / name)
+            save_grid(torch.cat(made(shown, columns)), run.path / "samples" / name, columns=wide)
             if hasattr(method, "reconstruct"):
                 few = next(iter(sequential(held.subset(spread), ROWS, device)))
                 pairs = method.reconstruct(centre(few["image"], size, few.get("extent")), step)
                 save_columns(pairs, run.path / "reconstructions" / name)
-            kept = checkpoint.read_best(best, device)
-            if step and (kept is None or kept[1]["step"] > step or figures["kid"] < kept[1]["val_kid"]):
+            if step == 0:
+                checkpoint.forget_best(best)  # of an earlier run in this directory
+                return found
+            # after a kill, the best may be of a step that this process has not come to again: it stays the best
+            kept = checkpoint.best_state(best)
+            if kept is None or figures["kid"] < kept["val_kid"]:
                 checkpoint.write_best(best, step, method.state_dict(), {"val_kid": figures["kid"], "figures": figures})
             return found
 
@@ -104,7 +125,12 @@ def main(cfg: schema.TrainGAN, run_dir: Path, *, dry_run: bool = False) -> float
         chosen = best if cfg.export == "best" else last
         result = {
             "objective": {"name": "val_kid", "value": chosen["val_kid"], "direction": "min"},
-            "exported": {"which": cfg.export, "step": chosen["step"]},
+            # a trained judge knows the labels, and so does what was chosen by it
+            "exported": {
+                "which": cfg.export,
+                "step": chosen["step"],
+                "chosen_with_labels": cfg.export == "best" and record["judge"].get("labels", False),
+            },
             "last": last,
             "best": best,
             "judge": record["judge"],

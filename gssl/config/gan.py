@@ -28,7 +28,7 @@ class GAN:
     lecam: float = number(min=0)  # weight; 0: off
     lecam_decay: float = number(min=0, max=1)
     augment: str = choice("none", "diffaugment")
-    augment_p: float = number(min=0, max=1)  # share of images; where it adapts: at the start
+    augment_p: float = number(min=0, max=1)  # share of images; not used where it adapts, from 0
     augment_target: float | None = number(min=-1, max=1)  # of the mean sign of D on real images; null: p is fixed
     augment_ramp: int = number(min=1)  # images until an adapting p has gone from 0 to 1
     condition: str = choice("none", "generator", "projection")  # who is told the class; projection: both players

@@ -38,11 +38,28 @@ def write_best(folder: Path, step: int, model: dict[str, Tensor], state: dict[st
 
 def read_best(folder: Path, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     """Model and state of `folder`/best; None where there is no whole one."""
+    path = _best(folder)
+    if path is None:
+        return None
+    return load_file(path / "model.safetensors", device=str(device)), read_json(path / "state.json")
+
+
+def best_state(folder: Path) -> dict[str, Any] | None:
+    """The state alone, which is quick to read."""
+    path = _best(folder)
+    found: dict[str, Any] | None = read_json(path / "state.json") if path else None
+    return found
+
+
+def forget_best(folder: Path) -> None:
+    """Remove `folder`/best: a run begins."""
+    for name in ("best", ".tmp-best"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def _best(folder: Path) -> Path | None:
     # a kill between the removal of the old one and the renaming leaves the new one beside its place
-    for path in (folder / "best", folder / ".tmp-best"):
-        if whole(path):
-            return load_file(path / "model.safetensors", device=str(device)), read_json(path / "state.json")
-    return None
+    return next((path for path in (folder / "best", folder / ".tmp-best") if whole(path)), None)
 
 
 def _write(final: Path, step: int, tensors: dict[str, dict[str, Tensor]], state: dict[str, Any]) -> None:

@@ -32,7 +32,8 @@ class Feed:
                 raise UsageError(f"this method needs '{name}', which no batch of images carries (known: {KNOWN})")
         if "label" in needs and (not len(images.classes) or bool(np.any(images.labels < 0))):
             raise UsageError(
-                f"this method needs a label for every training image; data={cfg.name} has images without one"
+                f"this method needs a label for every training image; data={cfg.name} has images without one;"
+                " label them, or take a method that needs none"
             )
         views = cfg.views
         second = replace(

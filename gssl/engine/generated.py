@@ -29,7 +29,9 @@ def write(method: Any, run: Path, classes: list[str]) -> dict[str, Any]:
     discriminator, which judges pairs, stays in the checkpoints.
     """
     folder = run / "weights"
+    heads = method.discriminator.heads
     about = {"name": method.cfg.name, "truncation": method.cfg.truncation, "classes": classes}
+    about["pairs"] = heads.latent > 0  # what the discriminator judges
     digest = save_weights(method.ema.module, folder / "generator.safetensors")
     shape = method.generator.shape.record()
     write_json(
@@ -37,12 +39,13 @@ def write(method: Any, run: Path, classes: list[str]) -> dict[str, Any]:
         {"schema": "gssl.generator/2", "sha256": digest, "method": about, "shape": shape},
     )
     entry = {"generator": {"file": "weights/generator.safetensors", "sha256": digest}}
-    heads = method.discriminator.heads
     if not heads.latent:
         digest = save_weights(method.discriminator, folder / "discriminator.safetensors")
         text = {"schema": "gssl.discriminator/1", "sha256": digest, "heads": heads.record()}
         trunk = read_json(folder / "backbone.json")
-        write_json(folder / "discriminator.json", text | {"backbone": trunk["backbone"], "size": trunk["size"]})
+        # the trunk may come from a run on images of another size; the sum over its places is of these images
+        sizes = {"backbone": trunk["backbone"], "trunk_size": trunk["size"], "size": method.generator.shape.size}
+        write_json(folder / "discriminator.json", text | sizes)
         entry["discriminator"] = {"file": "weights/discriminator.safetensors", "sha256": digest}
     return entry
 
@@ -116,8 +119,9 @@ def _file(run: Path, name: str, version: str) -> tuple[Path, dict[str, Any]]:
     if not file.is_file() or not isinstance(text, dict):
         command, state = status.get("command"), status.get("state")
         raise UsageError(f"{run}: this {command} run is {state} and has no {name}; give a finished train-gan run")
-    if text.get("schema") != version:
-        raise UsageError(f"{run}: its {name} was written by another version of gssl; train it again")
+    needed = {"sha256", "shape", "method"} if name == "generator" else {"sha256", "heads", "backbone", "trunk_size"}
+    if text.get("schema") != version or not needed <= set(text):
+        raise UsageError(f"{file.with_suffix('.json')}: not as this version of gssl writes it; train the run again")
     if text["sha256"] != sha256(file):
         raise UsageError(f"{file}: its sha256 is not the one on record: damaged or replaced")
     return file, text
@@ -136,10 +140,10 @@ def load_generator(run: Path, device: torch.device) -> Sampler:
 
 def load_discriminator(run: Path, device: torch.device) -> Discriminator | None:
     """The discriminator that a GAN run exported, in evaluation mode; None where pairs are judged (BiGAN)."""
-    if (run / "weights" / "generator.json").is_file() and not (run / "weights" / "discriminator.json").is_file():
+    if _file(run, "generator", "gssl.generator/2")[1]["method"].get("pairs"):
         return None
     file, text = _file(run, "discriminator", "gssl.discriminator/1")
-    trunk = build_backbone(schema.Backbone(**text["backbone"]), text["size"])
+    trunk = build_backbone(schema.Backbone(**text["backbone"]), text["trunk_size"])
     network: nn.Module = Discriminator(trunk, Heads(**text["heads"]), text["size"])
     load_into(network, load_file(file), ignore=())  # as it is: no prefix of our own names is to be taken off
     network.to(device).eval().requires_grad_(False)

@@ -84,7 +84,7 @@ class GAN(nn.Module):
             spectral_norm(self.generator)
         # running averages, all on the device: logits (LeCam), the probability of augmentation
         self.register_buffer("usual", torch.zeros(2))
-        self.register_buffer("p", torch.tensor(cfg.augment_p))
+        self.register_buffer("p", torch.tensor(cfg.augment_p if cfg.augment_target is None else 0.0))
         self.to(context.device)
         self.ema = EMA(self.generator, decay=cfg.ema)
         self.optimizer_d = context.optimizer(self.discriminator.parameters(), cfg.optim_d)
@@ -287,6 +287,11 @@ def _check(cfg: schema.GAN, trunk: Any, context: Context) -> None:
         raise UsageError(f"gan={cfg.name}: it is told the class of each image; data= has no labels, use gan=dcgan")
     if cfg.class_g and cfg.condition == "none":
         raise UsageError("gan.class_g: the generator is not told the class; set gan.condition=generator or class_g=0")
+    if cfg.condition == "generator" and not cfg.class_g:
+        raise UsageError(
+            "gan.condition=generator: nothing teaches the generator its classes; set gan.class_d and gan.class_g above"
+            " 0, or gan.condition=projection"
+        )
     for task in ("class", "rotation"):
         if getattr(cfg, f"{task}_g") and not getattr(cfg, f"{task}_d"):
             raise UsageError(f"gan.{task}_g: the discriminator does not learn this task; set gan.{task}_d above 0 too")

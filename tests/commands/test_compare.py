@@ -9,7 +9,7 @@ import pytest
 from gssl.commands import compare, parts
 from gssl.config.composing import compose
 from gssl.engine.files import read_json
-from gssl.errors import JobError
+from gssl.errors import JobError, UsageError
 
 
 @pytest.fixture
@@ -25,7 +25,8 @@ def small(pictures, tmp_path):
         batch = {"simclr": "ssl", "supervised": "ssl", "dcgan": "gan"}
         given = " ".join(overrides)
         for arm in [a for a in batch if a in arms and f"overrides.{a}" not in given and "runs=" not in given]:
-            words.append(f"+overrides.{arm}=['{batch[arm]}.batch_size=16']")
+            more = ",judge=random" if batch[arm] == "gan" else ""
+            words.append(f"+overrides.{arm}=['{batch[arm]}.batch_size=16'{more}]")
         return compose("compare", words)
 
     return make
@@ -33,6 +34,21 @@ def small(pictures, tmp_path):
 
 def mtimes(root):
     return {p: p.stat().st_mtime_ns for p in root.rglob("*") if p.is_file() and p.name not in ("part.json", ".lock")}
+
+
+def test_a_recipe_without_norm_layers_is_not_trained_with_them(small, tmp_path):
+    """R3GAN with batch norm is not R3GAN: said before anything is trained."""
+    with pytest.raises(UsageError, match="r3gan is made for a backbone without norm layers.*backbone=convnet_plain"):
+        compare.main(small("arms=[r3gan,random]"), tmp_path / "one")
+    assert not (tmp_path / "parts").exists()
+    norms = {part.cfg.backbone.norm for part in parts.plan(small("arms=[r3gan,random]", "backbone.norm=none"), "x", 1)}
+    assert norms == {"none"}
+
+
+def test_who_is_compared_is_judged_as_it_ended(small):
+    """Choosing by a judge that has learnt from labels would be an advantage."""
+    (first, *_) = parts.plan(small("arms=[dcgan,random]"), "x", 1)
+    assert first.cfg.export == "last" and "export=last" in first.shell
 
 
 def test_the_whole_way_and_again(small, tmp_path):

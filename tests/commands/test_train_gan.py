@@ -1,6 +1,7 @@
 """What `gssl train-gan` says of its generators: the useless ones are caught, the best is kept, the last is told."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -123,7 +124,8 @@ def test_the_best_is_kept_beside_the_last_and_which_is_exported_is_told(digits, 
         result = read_json(run / "result.json")
         assert result["best"]["step"] == 2 and result["last"]["step"] == 4
         assert result["best"]["val_kid"] < result["last"]["val_kid"]
-        assert result["exported"] == {"which": export, "step": result[export]["step"]}
+        # the random judge knows no labels
+        assert result["exported"] == {"which": export, "step": result[export]["step"], "chosen_with_labels": False}
         assert result["objective"]["value"] == result[export]["val_kid"]
         weights[export] = read_weights(run / "weights" / "generator.safetensors")
         model, state = checkpoint.read_best(run / "checkpoints", CPU)
@@ -172,3 +174,37 @@ def test_above_is_the_share_of_pairs():
     real, fake = rng.integers(0, 6, 40) / 5, rng.integers(0, 6, 30) / 5
     pairs = (real[:, None] > fake).mean() + 0.5 * (real[:, None] == fake).mean()
     assert train_gan._above(torch.tensor(real), torch.tensor(fake)) == pytest.approx(pairs)
+
+
+def test_a_best_of_a_step_that_was_lost_to_a_kill_stays_the_best(tmp_path, faking, digits, monkeypatch):
+    """The checkpoint is of step 2, the best of step 3: who goes on from 2 and ends there keeps it."""
+    run = tmp_path / "run"
+    train_gan.main(config("budget.steps=2", "engine.checkpoint_every=1"), run)
+    model, state = checkpoint.read_best(run / "checkpoints", CPU)
+    checkpoint.write_best(run / "checkpoints", 3, model, {"val_kid": -1.0, "figures": state["figures"]})
+    shutil.rmtree(run / "checkpoints" / "step-00000002")
+    (run / "result.json").unlink()
+    status = read_json(run / "status.json") | {"state": "failed"}
+    (run / "status.json").write_text(json.dumps(status))
+    train_gan.main(config("budget.steps=2", "engine.checkpoint_every=1", "resume=auto"), run)
+    assert checkpoint.best_state(run / "checkpoints")["step"] == 3
+
+
+@pytest.mark.parametrize("name", ["projection", "acgan"])
+def test_unlabelled_images_beside_labelled_ones(name, pictures, tmp_path):
+    """Who is told classes looks at labelled images only, wherever it looks."""
+    root = tmp_path / "photos"
+    shutil.copytree(pictures / "train", root / "labelled")
+    shutil.copytree(pictures / "test", root / "more" / "deep")
+    words = ["data=imagefolder", f"data.train={root / 'labelled'}", f"data.pretrain={root / 'more'}", "data.size=16"]
+    words = [f"gan={name}", *words, f"data.test={pictures / 'test'}", "budget.steps=2"]
+    train_gan.main(config(*words), tmp_path / "run")
+    assert read_json(tmp_path / "run" / "result.json")["labels_used"]
+
+
+def test_a_grid_has_a_column_for_every_class(tmp_path):
+    train_gan.main(config("gan=acgan", "budget.steps=1", "data.limit=200"), tmp_path)
+    from PIL import Image
+
+    with Image.open(tmp_path / "samples" / "step-00000001.png") as grid:
+        assert grid.size == (10 * 30 - 2, 8 * 30 - 2)
