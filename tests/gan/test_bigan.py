@@ -124,7 +124,7 @@ def test_the_encoder_is_drawn_to_what_the_discriminator_takes_for_generated(buil
     assert error() < 0.5 * first
 
 
-@pytest.mark.parametrize("more", [(), ("gan.condition=generator",)])
+@pytest.mark.parametrize("more", [(), ("gan.condition=projection",)])
 def test_reconstructions_are_pictures_of_the_code(more, build, batch):
     method = build("bigan", *more)
     method.update(batch(), 0)

@@ -294,7 +294,10 @@ def test_who_reads_labels_says_so(name, build):
         build(name, classes=0)
 
 
-@pytest.mark.parametrize("key", ["gan.condition=generator", "gan.condition=projection", "gan.class_d=1"])
-def test_an_option_may_make_any_recipe_a_reader(key, build):
-    method = build("dcgan", key)
+@pytest.mark.parametrize(
+    "keys",
+    [("gan.condition=generator", "gan.class_d=1", "gan.class_g=1"), ("gan.condition=projection",), ("gan.class_d=1",)],
+)
+def test_an_option_may_make_any_recipe_a_reader(keys, build):
+    method = build("dcgan", *keys)
     assert method.reads(method.cfg) == ("real", "label")
