@@ -206,8 +206,8 @@ def _fid_file() -> Path:
             torch.hub.download_url_to_file(FID_URL, str(path), hash_prefix=FID_SHA256, progress=False)
         except (OSError, RuntimeError) as error:
             raise UsageError(
-                f"judge=inception: cannot fetch {FID_URL} ({_first(error)}); where there is no network, give that file,"
-                f" or put it into {path.parent}"
+                f"judge=inception: cannot fetch {FID_URL} ({_first(error)}); where there is no network, put that file"
+                f" into {path.parent}, or give it to `gssl evaluate --judge-weights`"
             ) from error
     return path
 
