@@ -25,7 +25,7 @@ def small(pictures, tmp_path):
         batch = {"simclr": "ssl", "supervised": "ssl", "dcgan": "gan"}
         given = " ".join(overrides)
         for arm in [a for a in batch if a in arms and f"overrides.{a}" not in given and "runs=" not in given]:
-            more = ",judge=random" if batch[arm] == "gan" else ""
+            more = ",'judge=random'" if batch[arm] == "gan" else ""
             words.append(f"+overrides.{arm}=['{batch[arm]}.batch_size=16'{more}]")
         return compose("compare", words)
 
