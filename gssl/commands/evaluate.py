@@ -32,16 +32,16 @@ PER_CLASS = 200  # generated images of each class, for GAN-test
 # key, name, whether more is better; what a reader should know of each is in docs/metrics.md
 SHOWN = [
     ("fd", "FD", "0 is best"),
-    ("kid", "KID", "0 is best, may be negative"),
-    ("precision", "precision", "share of fakes near real images"),
-    ("recall", "recall", "share of real images near fakes"),
+    ("kid", "KID", "0 is best"),
+    ("precision", "precision", "fakes near real ones"),
+    ("recall", "recall", "real ones near fakes"),
     ("density", "density", "1 for real images"),
-    ("coverage", "coverage", "share of real images with a fake nearby"),
-    ("pairwise", "mean distance ÷ real", "1 for real images"),
-    ("nearest", "nearest other ÷ real", "1 for real images, 0: repeats"),
-    ("copied", "copies", "nearer to a training image than 95% of held-out ones"),
-    ("train_nearest", "nearest is training", "0.5 without copying"),
-    ("inception_score", "classes told (IS)", "1 to the number of classes"),
+    ("coverage", "coverage", "real ones with a fake"),
+    ("pairwise", "distance ÷ real", "1 for real images"),
+    ("nearest", "nearest ÷ real", "0: repeats"),
+    ("copied", "copies", "chance 0.05"),
+    ("train_nearest", "nearest is train", "chance 0.5"),
+    ("inception_score", "classes told (IS)", "up to the classes"),
 ]
 
 
@@ -191,9 +191,9 @@ def show(text: dict[str, Any]) -> None:
             continue
         name = "FID" if key == "fd" and judge["fid"] else name
         rows.append([name, *(_cell(which, key) for which in (figures, halves, other)), meaning])
-    n = [f"n = {which['n_fake']:,}" for which in (figures, halves, other)]
-    heads = [f"generated, {n[0]}", f"train vs train, {n[1]}", f"train vs {text['split']}, {n[2]}"]
-    table(["figure", *heads, ""], rows)
+    table(["figure", "generated", "train vs train", f"train vs {text['split']}", ""], rows)
+    n = [f"{which['n_fake']:,}" for which in (figures, halves, other)]
+    print(f"n = {n[0]} on either side, in the floors {n[1]} and {n[2]}; intervals: 95%")
     if refused := figures.get("fd_refused"):
         print(f"no Fréchet distance: {refused}")
     if found := text.get("conditional"):
@@ -207,9 +207,9 @@ def _cell(figures: dict[str, Any], key: str) -> str:
     value = figures.get(key)
     if value is None:
         return "–"
-    word = f"{value:.4g}"
+    word = f"{value:.3g}"
     low, high = (figures.get(f"{key.removesuffix('_score')}_{end}") for end in ("low", "high"))
-    return word if low is None or high is None else f"{word} ({low:.4g} to {high:.4g})"
+    return word if low is None or high is None else f"{word} ({low:.2g} to {high:.2g})"
 
 
 def _show_conditional(found: dict[str, Any]) -> None:
