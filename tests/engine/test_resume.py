@@ -159,7 +159,9 @@ def test_sigkill_at_a_random_instant(pictures, tmp_path, command):
     """The real thing: a process that is killed from outside, and the command line that goes on with it."""
     words = [sys.executable, "-m", "gssl", command, "data=imagefolder", f"data.root={pictures}", "data.size=16"]
     words += ["backbone.width=8", "engine.threads=1", "engine.device=cpu", "engine.checkpoint_every=5", "resume=auto"]
-    words += ["ssl.batch_size=32"] if command == "pretrain-ssl" else ["gan.batch_size=32", "gan.width=4"]
+    words += (
+        ["ssl.batch_size=32"] if command == "pretrain-ssl" else ["gan.batch_size=32", "gan.width=4", "judge=random"]
+    )
     words += ["budget.steps=60"]
 
     def start(folder: str) -> subprocess.Popen[bytes]:
@@ -170,7 +172,8 @@ def test_sigkill_at_a_random_instant(pictures, tmp_path, command):
 
     whole, killed = start("whole"), start("killed")
     deadline = time.monotonic() + 120
-    while not list((tmp_path / "killed").glob("checkpoints/step-*")) and time.monotonic() < deadline:
+    # any but that of step 0, after which nothing has happened yet
+    while not list((tmp_path / "killed").glob("checkpoints/step-*[1-9]*")) and time.monotonic() < deadline:
         assert killed.poll() is None, killed.stderr.read().decode()
         time.sleep(0.01)
     time.sleep(random.random() * 0.4)
