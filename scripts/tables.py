@@ -10,6 +10,7 @@ import json
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ class Row:
     overrides: tuple[str, ...] = ()
 
 
-class Table:
+class Table(ABC):
     """Runs what is missing and keeps one JSON line per finished row. `command` is what trains: pretrain-ssl, train-gan.
 
     A table says what a row consists of: `commands(row)` gives a name for its folder, which changes with the
@@ -58,17 +59,21 @@ class Table:
             for line in self.file.read_text().splitlines():
                 self.rows[json.loads(line)["name"]] = json.loads(line)
 
+    @abstractmethod
     def commands(self, row: Row) -> tuple[str, list[list[str]]]:
-        raise NotImplementedError
+        """A name for the row's folder and its command lines."""
 
+    @abstractmethod
     def entry(self, row: Row, folder: Path, lines: list[list[str]]) -> dict[str, Any]:
-        raise NotImplementedError
+        """What the commands left in `folder`, JSON-able."""
 
+    @abstractmethod
     def told(self, entry: dict[str, Any]) -> str:
-        raise NotImplementedError
+        """A finished row in a few words."""
 
+    @abstractmethod
     def markdown(self) -> str:
-        raise NotImplementedError
+        """The table."""
 
     def budget(self, words: list[str]) -> int:
         """Steps that take `seconds` on one core, measured once per configuration."""

@@ -90,3 +90,33 @@ def quarters(stored) -> Callable[[int, int], Images]:
         return stored(pixels.astype(np.uint8), labels)
 
     return make
+
+
+@pytest.fixture
+def killed(monkeypatch) -> Callable[..., None]:
+    """`killed(main, cfg, folder, step=3)`: run a training command that dies before the update of `step`."""
+    from gssl.engine.loop import Trainer
+
+    class Killed(BaseException):
+        """Ends a run without any of its own clean-up in the loop."""
+
+    def run(main: Callable[..., object], cfg: object, folder: Path, step: int) -> None:
+        original = Trainer.fit
+
+        def fit(self, method, *args, **kwargs):
+            update = method.update
+
+            def dying(batch, now):
+                if now == step:
+                    raise Killed
+                return update(batch, now)
+
+            method.update = dying
+            return original(self, method, *args, **kwargs)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Trainer, "fit", fit)
+            with pytest.raises(Killed):
+                main(cfg, folder)
+
+    return run

@@ -11,7 +11,6 @@ from gssl.config import registry
 from gssl.config.composing import compose
 from gssl.engine import generated
 from gssl.engine.files import read_json, sha256
-from gssl.engine.loop import Trainer
 from gssl.nets.weights import read_weights
 
 from .conftest import moved, state
@@ -66,32 +65,13 @@ RESUMED = [
 
 
 @pytest.mark.parametrize(("name", "options"), RESUMED)
-def test_a_run_that_was_stopped_ends_with_the_same_bytes(name, options, tmp_path, monkeypatch, pictures):
+def test_a_run_that_was_stopped_ends_with_the_same_bytes(name, options, tmp_path, killed, pictures):
     """All that an update reads is in the checkpoint, or a function of the step."""
-
-    class Killed(BaseException):
-        pass
 
     extra = ["data=imagefolder", f"data.root={pictures}", "data.size=16", "resume=auto", "engine.checkpoint_every=2"]
     cfg = small(name, *extra, "export=last", *options)
     train_gan.main(cfg, tmp_path / "whole")
-    original = Trainer.fit
-
-    def fit(self, method, *args, **kwargs):
-        update = method.update
-
-        def dying(batch, step):
-            if step == 3:
-                raise Killed
-            return update(batch, step)
-
-        method.update = dying
-        return original(self, method, *args, **kwargs)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "fit", fit)
-        with pytest.raises(Killed):
-            train_gan.main(cfg, tmp_path / "broken")
+    killed(train_gan.main, cfg, tmp_path / "broken", step=3)
     train_gan.main(cfg, tmp_path / "broken")
     for file in sorted((tmp_path / "whole" / "weights").glob("*.safetensors")):
         assert sha256(file) == sha256(tmp_path / "broken" / "weights" / file.name), file.name

@@ -11,7 +11,6 @@ from gssl.commands import pretrain_ssl
 from gssl.config import registry
 from gssl.config.composing import compose
 from gssl.engine.files import read_json, sha256
-from gssl.engine.loop import Trainer
 from gssl.errors import UsageError
 
 METHODS = sorted(registry.SSL)
@@ -52,32 +51,13 @@ RESUMED = [
 
 
 @pytest.mark.parametrize(("name", "option"), RESUMED)
-def test_a_run_that_was_stopped_ends_with_the_same_bytes(name, option, tmp_path, monkeypatch, pictures):
+def test_a_run_that_was_stopped_ends_with_the_same_bytes(name, option, tmp_path, killed, pictures):
     """Queues, targets, centres and schedules are in the checkpoint, or functions of the step."""
-
-    class Killed(BaseException):
-        pass
 
     extra = ["data=imagefolder", f"data.root={pictures}", "data.size=16", "resume=auto", "engine.checkpoint_every=2"]
     cfg = small(name, *extra, option)
     pretrain_ssl.main(cfg, tmp_path / "whole")
-    original = Trainer.fit
-
-    def fit(self, method, *args, **kwargs):
-        update = method.update
-
-        def dying(batch, step):
-            if step == 3:
-                raise Killed
-            return update(batch, step)
-
-        method.update = dying
-        return original(self, method, *args, **kwargs)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "fit", fit)
-        with pytest.raises(Killed):
-            pretrain_ssl.main(cfg, tmp_path / "broken")
+    killed(pretrain_ssl.main, cfg, tmp_path / "broken", step=3)
     pretrain_ssl.main(cfg, tmp_path / "broken")
     files = [tmp_path / run / "weights" / "backbone.safetensors" for run in ("whole", "broken")]
     assert sha256(files[0]) == sha256(files[1])
