@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
-BLOCK = 1 << 23  # kernel values held at once
+from gssl.metrics import pairs
+from gssl.metrics.pairs import Features
+
 REPLICATES = 1000  # of the bootstrap
 
 
@@ -85,35 +86,10 @@ def estimate(
 
 
 def _mmd2(x: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-    n, m = len(x), len(y)
-    xx, yy = _sums(x, x), _sums(y, y)
-    xy, yx = np.zeros(n), np.zeros(m)
-    for part in _blocks(n, m):
-        k = _kernel(x[part], y)
-        xy[part] = k.sum(axis=1)
-        yx += k.sum(axis=0)
-    return estimate(xx - _diagonal(x), yy - _diagonal(y), xy, yx)
-
-
-def _kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    k = (torch.from_numpy(x) @ torch.from_numpy(y).T).numpy()  # in the run's number of threads
-    k /= x.shape[1]
-    k += 1
-    return k * k * k
-
-
-def _diagonal(x: np.ndarray) -> np.ndarray:
-    return (np.square(x).sum(axis=1) / x.shape[1] + 1) ** 3
-
-
-def _sums(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """(n,) sums of the kernel over y."""
-    return np.concatenate([_kernel(x[part], y).sum(axis=1) for part in _blocks(len(x), len(y))])
-
-
-def _blocks(n: int, m: int) -> list[slice]:
-    step = max(1, BLOCK // m)
-    return [slice(i, i + step) for i in range(0, n, step)]
+    a, b = Features(x), Features(y)
+    no_balls = np.zeros(len(a)), np.zeros(len(a)), np.zeros(len(b))
+    found = pairs.between(a, b, *no_balls)
+    return estimate(pairs.within(a, 1).kernel, pairs.within(b, 1).kernel, found.kernel_x, found.kernel_y)
 
 
 def _resampled(influence: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from gssl.metrics import kid as module
+from gssl.metrics import pairs
 from gssl.metrics.kid import kid
 
 
@@ -18,9 +19,9 @@ def definition(x, y):
     return xx + yy - 2 * sum(k(a, b) for a in x for b in y) / (n * m)
 
 
-@pytest.mark.parametrize("block", [1, 1 << 23])
-def test_equals_the_definition(monkeypatch, block):
-    monkeypatch.setattr(module, "BLOCK", block)
+@pytest.mark.parametrize("side", [1, 7, 1024])
+def test_equals_the_definition(monkeypatch, side):
+    monkeypatch.setattr(pairs, "SIDE", side)
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((40, 7)), rng.standard_normal((33, 7)) + 0.5
     indices = [(rng.choice(40, 12, replace=False), rng.choice(33, 12, replace=False)) for _ in range(5)]
