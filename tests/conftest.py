@@ -53,9 +53,12 @@ def tiny(pictures):
             base += ["ssl.batch_size=16", "budget.steps=6"]
         elif command == "train-gan":
             base += ["gan.batch_size=16", "gan.latent=8", "gan.width=4", "judge=random", "budget.steps=6"]
-        elif command == "transfer":
+        elif command in ("transfer", "curve"):
             base += ["labels_per_class=[1,5]", "draws=2", "draws_one_shot=2", "probe.linear.l2_count=3"]
             base += ["probe.finetune.steps=4", "probe.finetune.batch_size=8", "probe.finetune.lrs=[0.001]"]
+            base += ["probe.fixmatch.steps=3", "probe.fixmatch.batch_size=4", "probe.fixmatch.lrs=[0.001]"]
+            base += ["probe.fewshot.shots=[1,2]", "probe.fewshot.draws=3", "probe.cluster.n_init=2"]
+            base += ["diagnose.pictures=false"]
         return compose(command, [*base, *overrides])
 
     return make

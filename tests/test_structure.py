@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from omegaconf import MISSING, OmegaConf
 
-from gssl.config import gan, registry, schema, ssl
+from gssl.config import gan, probe, registry, schema, ssl
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "gssl"
@@ -69,7 +69,7 @@ def test_imports_run_downwards(path):
 
 
 def test_the_level_test_sees_imports():
-    assert {"engine", "data", "probe"} <= imports(PACKAGE / "commands" / "transfer.py")
+    assert {"engine", "data", "probe"} <= imports(PACKAGE / "commands" / "judge.py")
 
 
 @pytest.mark.parametrize("path", sorted([*modules(), *(ROOT / "tests").rglob("*.py")]), ids=lambda p: p.name)
@@ -105,14 +105,25 @@ def test_methods_draw_no_random_numbers_of_their_own(path):
 def test_other_names_are_there_too():
     assert set(registry.BACKBONE) == {path.stem for path in (ROOT / "conf" / "backbone").glob("*.yaml")}
     assert set(registry.DATA) == {path.stem for path in (ROOT / "conf" / "data").glob("*.yaml")}
-    for where in [*registry.BACKBONE.values(), *registry.DATA.values(), *registry.PROBE.values()]:
+    probes = [entry.where for entry in registry.PROBE.values()]
+    for where in [*registry.BACKBONE.values(), *registry.DATA.values(), *probes]:
         assert callable(registry.load(where))
     for entry in registry.COMMAND.values():
         assert callable(registry.load(entry.where))
 
 
+def test_every_probe_has_a_line_a_yaml_a_schema_and_a_row():
+    files = {path.stem for path in (ROOT / "conf" / "probe").glob("*.yaml")} - {"default"}
+    docs = (ROOT / "docs" / "transfer.md").read_text(encoding="utf-8")
+    rows = {line.split("|")[1].strip(" `") for line in docs.splitlines() if line.startswith("| `")}
+    assert set(registry.PROBE) == files == {f.name for f in fields(probe.Probes)} - {"use"}
+    assert set(registry.PROBE) <= rows, "docs/transfer.md lacks a probe"
+    for entry in registry.PROBE.values():
+        assert entry.sees in ("features", "stages", "network")
+
+
 def test_values_live_in_conf_and_never_in_a_schema():
-    classes = {value for room in (schema, ssl, gan) for value in vars(room).values() if isinstance(value, type)}
+    classes = {value for room in (schema, ssl, gan, probe) for value in vars(room).values() if isinstance(value, type)}
     classes = [cls for cls in classes if is_dataclass(cls)]
     assert len(classes) > 10
     for cls in classes:

@@ -96,11 +96,13 @@ def _readable_claims(cfg: Any) -> None:
     from gssl.report.judging import amount_keys, probes_of
 
     judged = {arm: probes_of(arm, cfg.probe.use) for arm in cfg.arms}
+    own = cfg.probe.fewshot.shots if "fewshot" in cfg.probe.use else []  # probes with amounts of their own
+    own = [*own, *([0] if "cluster" in cfg.probe.use else [])]
     for claim in cfg.check:
         if cfg.runs:  # what these hold is known when they are read
             parse(claim)
         else:
-            parse(claim, judged, amount_keys(cfg.labels_per_class, cfg.fractions))
+            parse(claim, judged, amount_keys([*cfg.labels_per_class, *own], cfg.fractions))
 
 
 def _exclusive(flags: dict[str, Any]) -> None:
@@ -162,7 +164,7 @@ def pretrain_ssl() -> None:
 
 @_experiment("transfer")
 def transfer() -> None:
-    """Judge a backbone by few labels: kNN, linear probe, fine-tuning.
+    """Judge a backbone by few labels: kNN, linear probes, few-shot, clusters, fine-tuning, FixMatch.
 
     \b
     Examples:
@@ -170,7 +172,20 @@ def transfer() -> None:
       gssl transfer weights=random experiment=smoke    everything once, in seconds
       gssl transfer weights=torchvision backbone=resnet18 data=imagefolder data.root=photos
       gssl transfer weights=model.safetensors labels_per_class=[1,5,10] probe.use=[linear]
+      gssl transfer weights=runs/pretrain_ssl/RUN to=[svhn,photos/]    on other data sets, beside scratch
       gssl transfer weights=random generated.run=runs/train_gan/RUN    with images of a class-conditional GAN as well
+    """
+
+
+@_experiment("curve")
+def curve() -> None:
+    """Label-efficiency curve: several backbones on the same draws of labels; one picture, one table.
+
+    \b
+    Examples:
+      gssl curve sources=[runs/pretrain_ssl/A,runs/train_gan/B,scratch,random,pixels]
+      gssl curve sources=[simclr@runs/pretrain_ssl/A,scratch] fractions=[0.01,0.1,1.0] labels_per_class=[]
+      gssl curve sources=[runs/pretrain_ssl/A,scratch] to=[mnist5k,photos/]    source × target
     """
 
 

@@ -1,7 +1,8 @@
-"""The commands that use a finished run: sample, embed, predict, inspect; runs list and runs show."""
+"""The commands that use a finished run: sample, embed, predict, inspect, evaluate, export; runs list and runs show."""
 
 import contextlib
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -119,19 +120,26 @@ def inspect(
         Path | None, typer.Option("--out", "-o", help="The folder for the pictures; default: RUN/pictures.")
     ] = None,
     images: Annotated[int, typer.Option("-n", min=20, help="Validation images on the map.")] = 1000,
+    against: Annotated[
+        Path | None,
+        typer.Option("--against", help="Another run: how much alike the two backbones' stages arrange RUN's images."),
+    ] = None,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
     """Draw what a backbone thinks is alike: nearest neighbours and a 2-D map of validation images.
 
     Of a GAN run also generator.png, one sheet that explains its two players: samples, interpolations, the main
-    directions of the latent space, nearest training images, what the discriminator looks at.
+    directions of the latent space, nearest training images, what the discriminator looks at. With --against also
+    cka.png, the similarity of the stages of two backbones.
 
     \b
-    Example:
+    Examples:
       gssl inspect runs/pretrain_ssl/RUN
+      gssl inspect runs/pretrain_ssl/RUN --against runs/train_gan/OTHER
     """
-    _use("inspect", as_json, run, out or run / "pictures", module="inspect", images=images, device=device)
+    pictures = out or run / "pictures"
+    _use("inspect", as_json, run, pictures, module="inspect", images=images, device=device, against=against)
 
 
 @app.command("evaluate")
@@ -182,3 +190,59 @@ def evaluate(
                 device=device,
             )
         emit(found) if as_json else command.show(found)
+
+
+class Format(StrEnum):
+    """What `gssl export` writes."""
+
+    safetensors = "safetensors"
+    torchvision = "torchvision"
+    timm = "timm"
+    onnx = "onnx"
+    torch_export = "torch-export"
+
+
+class Part(StrEnum):
+    """What of a run is exported."""
+
+    backbone = "backbone"
+    classifier = "classifier"
+
+
+@app.command("export")
+def export(
+    run: RunArgument,
+    to: Annotated[
+        Format,
+        typer.Option(
+            "--to",
+            show_default=False,
+            help="torchvision: resnet18, resnet50. timm: these and vit_*; pip install 'gssl[timm]'. onnx: pip install"
+            " 'gssl[onnx]'.",
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="The file to write: .safetensors, .pth, .onnx or .pt2; default: in RUN/exports."
+        ),
+    ] = None,
+    part: Annotated[
+        Part | None,
+        typer.Option("--part", help="classifier: of a fine-tuned run; default: the backbone where there is one."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a trained network for other tools, read it back and compare; a .json beside it says how to use it.
+
+    \b
+    Examples:
+      gssl export runs/pretrain_ssl/RUN --to onnx
+      gssl export runs/transfer/RUN --to torch-export --part classifier -o birds.pt2
+    """
+    with guard():
+        from gssl.commands import export as command
+
+        with contextlib.redirect_stdout(sys.stderr):
+            found = command.export(run, out, to.value, part.value if part else None)
+        emit(found | {"schema": "gssl.export/1"}) if as_json else print(found["file"])

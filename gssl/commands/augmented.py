@@ -20,7 +20,7 @@ from gssl.data.memory import in_memory
 from gssl.engine.files import read_json
 from gssl.engine.generated import Sampler, load_generator
 from gssl.errors import JobError, UsageError
-from gssl.report.statistics import Interval, newcombe_paired, t_interval
+from gssl.report.statistics import paired_difference
 
 LEVEL = 0.95
 
@@ -153,20 +153,14 @@ class Pair:
 def gains(pairs: Sequence[Pair]) -> list[dict[str, Any]]:
     """Per probe and amount of labels: mean paired difference in accuracy (shares; with minus without), 95% interval.
 
-    With several draws a t interval over their differences: how much the gain depends on which images are labelled and
-    which are generated, for this generator and these test images. With one draw Newcombe's paired interval (method 10,
-    see `newcombe_paired`) over test images: for these two fitted probes. The same of the first draw where all draws
-    differ by the same: a t interval without spread would claim to be certain.
+    How the interval comes about: `paired_difference`; over draws it is for this generator and these test images.
     """
     groups: dict[tuple[str, int | None, float | None], list[Pair]] = {}
     for pair in pairs:
         groups.setdefault((pair.probe, pair.labels_per_class, pair.fraction), []).append(pair)
     rows = []
     for (probe, per_class, fraction), found in groups.items():
-        differences = [float(p.mixed.mean() - p.real.mean()) for p in found]
-        interval, kind = t_interval(differences, LEVEL), "t over draws"
-        if interval is None or np.ptp(differences) < 1e-12:
-            interval, kind = _over_images(found[0]), "newcombe_paired over test images"
+        interval, kind = paired_difference([p.mixed for p in found], [p.real for p in found], LEVEL)
         rows.append(
             {
                 "probe": probe,
@@ -184,8 +178,3 @@ def gains(pairs: Sequence[Pair]) -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-def _over_images(pair: Pair) -> Interval:
-    a, b = pair.mixed, pair.real
-    return newcombe_paired(int((a & b).sum()), int((a & ~b).sum()), int((~a & b).sum()), int((~a & ~b).sum()), LEVEL)

@@ -1,8 +1,9 @@
-"""`gssl inspect RUN`: which images a trained backbone holds to be alike, as two pictures of the validation split.
+"""`gssl inspect RUN`: which images a trained backbone holds to be alike, as pictures of the validation split.
 
 neighbours.png: a validation image per row, then its nearest training images by cosine; framed green where the class is
-the same, red where not (grey without labels). map.png: validation images in two dimensions by t-SNE (van der Maaten &
-Hinton 2008), one colour per class, or the images themselves where there are no labels.
+the same, red where not (grey without labels). map.png: validation images in two dimensions, one colour per class, or
+the images themselves where there are no labels, or too many classes. Where another run is given to compare with also
+cka.png: how much alike the two backbones' stages arrange these images.
 """
 
 import tempfile
@@ -11,8 +12,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from gssl.commands import diagrams
+from gssl.commands.diagnose import listed, stage_features
 from gssl.commands.evaluate import splits_of
 from gssl.commands.sheet import Sheet, pixels
 from gssl.commands.use import described
@@ -22,6 +25,7 @@ from gssl.engine.device import pick_device
 from gssl.engine.files import read_json
 from gssl.engine.grid import save_grid
 from gssl.errors import UsageError
+from gssl.metrics.cka import cka_matrix
 from gssl.probe.features import extract
 
 BATCH = 256
@@ -33,9 +37,15 @@ THUMBNAILS = 200  # where there are no classes to colour
 FRAME = {True: (0.1, 0.65, 0.2), False: (0.85, 0.15, 0.1), None: (0.6, 0.6, 0.6)}
 
 
-def inspect(run: Path, out: Path, images: int = 1000, device: str = "auto") -> dict[str, Any]:
-    """Write the pictures into the folder `out`, all or none. Never reads the test split. Raises UsageError."""
-    described(run, "backbone", "inspect a finished train-gan or pretrain-ssl run")
+def inspect(
+    run: Path, out: Path, images: int = 1000, device: str = "auto", against: Path | None = None
+) -> dict[str, Any]:
+    """Write the pictures into the folder `out`, all or none; `against`: another run, to compare the stages with.
+
+    Never reads the test split. Raises UsageError.
+    """
+    for folder in (run, against) if against else (run,):
+        described(folder, "backbone", "inspect a finished train-gan or pretrain-ssl run")
     if out.exists() and not out.is_dir():
         raise UsageError(f"-o {out}: expected a folder for the pictures, this is a file")
     splits, written = splits_of(run)
@@ -62,6 +72,7 @@ def inspect(run: Path, out: Path, images: int = 1000, device: str = "auto") -> d
     judged = (bank.labels[order] >= 0) & (held.labels[rows][:, None] >= 0)
     queries = pixels(held.subset(rows), size)
     found = pixels(bank.subset(order.ravel()), size).unflatten(0, order.shape)
+    alike = compared(network, size, held, against, target) if against else None
     tiles = []
     for i, query in enumerate(queries):
         tiles.append(_framed(query, None))
@@ -70,8 +81,16 @@ def inspect(run: Path, out: Path, images: int = 1000, device: str = "auto") -> d
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as beside:
         folder = Path(beside)
         save_grid(torch.stack(tiles), folder / "neighbours.png", columns=1 + order.shape[1])
-        _map(points, held, splits.classes, size, folder / "map.png", f"{status['command']} {run.name}")
+        thumbnails = pixels(held.subset(np.arange(min(len(held), THUMBNAILS))), size)
+        heading = f"Features of {status['command']} {run.name}: {len(held):,} validation images"
+        diagrams.feature_map(points, held.labels, splits.classes, thumbnails, heading, folder / "map.png")
         files = ["neighbours.png", "map.png"]
+        if alike:
+            assert against is not None
+            names = f"{status['command']} {run.name}", f"{alike['command']} {against.name}"
+            heading = f"CKA between the stages of two backbones: {len(held):,} validation images of {run.name}"
+            diagrams.cka([(*names, alike["stages"])], heading, folder / "cka.png")
+            files.append("cka.png")
         if status["command"] == "train-gan":
             Sheet(run, written, splits, held, bank, network.eval(), target).save(folder / "generator.png")
             files.append("generator.png")
@@ -79,7 +98,21 @@ def inspect(run: Path, out: Path, images: int = 1000, device: str = "auto") -> d
         for name in files:
             (folder / name).replace(out / name)
     share = float(same[judged].mean()) if judged.any() else None
-    return {"files": files, "images": len(held), "same_class": share}
+    return {"files": files, "images": len(held), "same_class": share, **({"cka": alike} if alike else {})}
+
+
+def compared(network: nn.Module, size: int, images: Images, other: Path, device: torch.device) -> dict[str, Any]:
+    """CKA of a backbone's stages (rows) with those of the run `other`, which sees `images` at its own size."""
+    status, written = read_json(other / "status.json") or {}, read_json(other / "weights" / "backbone.json")
+    origin = source.find(str(other))
+    assert origin.backbone is not None
+    its_size = origin.size or size
+    its, _ = source.build(origin, origin.backbone, its_size, 0)
+    its.to(device).to(memory_format=torch.channels_last)
+    mine = stage_features(network, images, size, device)
+    theirs = stage_features(its, images, its_size, device)
+    found = {"against": str(other), "command": status.get("command"), "method": written["method"], "n": len(images)}
+    return found | {"stages": listed(cka_matrix(mine, theirs))}
 
 
 def nearest(queries: np.ndarray, bank: np.ndarray) -> np.ndarray:
@@ -95,36 +128,3 @@ def _framed(image: Tensor, same: bool | None) -> Tensor:
     framed = torch.tensor(FRAME[same])[:, None, None].repeat(1, image.shape[1] + 4, image.shape[2] + 4)
     framed[:, 2:-2, 2:-2] = image
     return framed
-
-
-def _map(points: np.ndarray, images: Images, classes: list[str], size: int, path: Path, title: str) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-    from matplotlib.offsetbox import AnnotationBbox, OffsetImage
-    from sklearn.manifold import TSNE
-
-    unit = points / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-12)
-    perplexity = min(30.0, (len(unit) - 1) / 3)
-    place = TSNE(2, perplexity=perplexity, init="pca", random_state=0).fit_transform(unit)
-    figure, axes = pyplot.subplots(figsize=(8, 7), dpi=120)
-    labelled = images.labels >= 0
-    if labelled.any():
-        colours = pyplot.get_cmap("tab10" if len(classes) <= 10 else "gist_rainbow", max(len(classes), 2))
-        for c, name in enumerate(classes):
-            mine = images.labels == c
-            axes.scatter(
-                place[mine, 0], place[mine, 1], s=12, color=colours(c), label=name if len(classes) <= 20 else None
-            )
-        if len(classes) <= 20:
-            axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
-    else:
-        few = np.arange(min(len(images), THUMBNAILS))
-        axes.scatter(place[:, 0], place[:, 1], s=1, color="0.8")
-        for xy, image in zip(place[few], pixels(images.subset(few), size), strict=True):
-            picture = OffsetImage(image.permute(1, 2, 0).numpy(), zoom=24 / size)
-            axes.add_artist(AnnotationBbox(picture, xy, frameon=False))
-    axes.set(xticks=[], yticks=[], title=f"{title}: {len(images):,} validation images by t-SNE")
-    figure.savefig(path, bbox_inches="tight")
-    pyplot.close(figure)

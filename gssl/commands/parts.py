@@ -18,6 +18,7 @@ from gssl.config.check import determining
 from gssl.config.composing import compose
 from gssl.engine.files import read_json
 from gssl.errors import UsageError
+from gssl.report.judging import probes_of
 
 CONTROLS = ("random", "pixels")
 SCRATCH = "scratch"
@@ -119,11 +120,7 @@ def _transfer(
 ) -> Part:
     choices = [f"weights={_quoted(weights)}", *_shared(cfg)]
     composed = compose("transfer", [*choices, *extra])
-    use = list(cfg.probe.use)
-    if arm == SCRATCH:
-        use = ["finetune"]  # random init trained on the same labels: a contestant
-    elif arm == "pixels":
-        use = [name for name in use if name != "finetune"]
+    use = probes_of(arm, cfg.probe.use)
     same = {key: getattr(cfg, key) for key in ("labels_per_class", "fractions", "draws", "draws_one_shot")}
     typed = replace(
         composed,
@@ -133,6 +130,7 @@ def _transfer(
         backbone=cfg.backbone,
         probe=replace(_changed(cfg.probe, compose("transfer", choices).probe, composed.probe), use=use),
         engine=replace(cfg.engine, resume="auto", progress=False, threads=threads),
+        diagnose=schema.Diagnose(pictures=False, corruptions=False),  # the report has its own
         **same,
     )
     return _part(cfg, arm, seed, "transfer", "transfer", typed, choices, first, data_hash, threads)

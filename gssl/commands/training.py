@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 
+from gssl.commands import checkpoint
 from gssl.commands.pictures import inputs_of, save_views
 from gssl.config import registry, schema
-from gssl.data import Batches, Draws, Splits, centre, load_data, sequential
+from gssl.data import Batches, Draws, Splits, load_data
 from gssl.engine import source
 from gssl.engine.device import prepare
 from gssl.engine.dist import rank, world
@@ -18,8 +19,6 @@ from gssl.engine.progress import say
 from gssl.engine.run import Run
 from gssl.errors import UsageError
 from gssl.method import Context
-
-RECOMPUTE = 2048  # images whose batch statistics the exported backbone carries
 
 Evaluator = Callable[[int], dict[str, float]]
 MakeWatch = Callable[[Splits], Watch]
@@ -60,6 +59,7 @@ def train(
             say(f"note: the network is {origin.backbone.name}, as weights={cfg.weights} says; backbone= is not used")
         draws = Draws(cfg.seed, rank(), world())
         run.bind(images=splits.hash)
+        origin = checkpoint.resolve(origin, device)
         backbone, load_report = source.build(origin, cfg.backbone, cfg.data.size, cfg.seed)
         trainer = Trainer(run, cfg.engine, cfg.budget, device, precision)
         context = Context(
@@ -112,10 +112,8 @@ def train(
         )
         if choose:
             choose(method, run)
-        sample = images.subset(draws.permutation("recompute", 0, len(images))[:RECOMPUTE])
-        plain = (centre(b["image"], cfg.data.size, b.get("extent")) for b in sequential(sample, 256, device))
-        size = origin.size or cfg.data.size
-        kind = origin.backbone or cfg.backbone
+        plain = source.centred(images, draws, cfg.data.size, device)
+        kind, size = origin.network(cfg.backbone, cfg.data.size)
         weights = source.export(method, plain, run_dir, method_cfg.name, kind, size, cfg.seed)
         result: dict[str, Any] = {
             "method": method_cfg.name,
@@ -127,7 +125,7 @@ def train(
             "alarms": done["alarms"],
             "weights": {"backbone": weights},
             "data": splits.summary,
-            "backbone": {**vars(kind), "size": size},
+            "backbone": origin.described(cfg.backbone, cfg.data.size),
         }
         run.finish(result | finish(method, run, done["final"]))
         return run.objective

@@ -18,6 +18,7 @@ from gssl.engine.files import read_json, sha256, write_text
 from gssl.engine.generated import load_generator
 from gssl.engine.grid import save_grid
 from gssl.errors import UsageError
+from gssl.nets.inputs import Inputs
 from gssl.nets.weights import load_into
 from gssl.probe.features import extract
 from gssl.probe.finetune import Classifier, predict_proba
@@ -109,6 +110,8 @@ def predict(run: Path, folder: Path, out: Path, device: str = "auto") -> dict[st
     kind = {key: value for key, value in text["backbone"].items() if key != "size"}
     images = _folder(folder, text["image_size"])
     backbone = source.build_backbone(schema.Backbone(**kind), text["backbone"]["size"])
+    if text.get("input"):  # older ones do not say
+        backbone.inputs = Inputs(**text["input"])
     network = Classifier(backbone, len(text["classes"]), Draws(0))
     load_into(network, load_file(file), ignore=())  # a classifier: nothing to unwrap
     network.to(target).to(memory_format=torch.channels_last).eval()

@@ -34,8 +34,9 @@ FREE = {
         "on_collapse",
     ),
     "data": ("root", "pretrain", "train", "test", "labels", "workers"),
+    "diagnose": ("pictures",),
 }
-NAMED_WEIGHTS = ("random", "pixels", "torchvision")
+NAMED_WEIGHTS = re.compile(r"random|pixels|torchvision|(torchvision|timm):.+")  # all others are paths
 # What may be written without its group on the command line.
 SHORT = {
     "device": "engine.device",
@@ -46,7 +47,8 @@ SHORT = {
 CONTROLS = ("scratch", "random", "pixels")  # arms of a comparison that are no method
 # What to give where a value is required and the type says too little.
 HINTS = {
-    "weights": "random, pixels, torchvision, a run directory or a .safetensors file",
+    "weights": "random, pixels, torchvision[:NAME], timm:NAME, a run, a checkpoint in it or a file of weights",
+    "sources": "a list such as [runs/pretrain_ssl/RUN, scratch, random]",
     "data.root": "the folder of your images",
 }
 WORDS = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
@@ -298,10 +300,15 @@ def _cross(command: str, cfg: Any) -> None:
         raise UsageError(f"backbone.patch: {patch} does not divide data.size {size}; choose one that does")
     for family in families(type(cfg)):
         _fits(family, getattr(cfg, family).name, cfg.backbone.name)
-    if not (command == "compare" and cfg.runs):
+    judging = command in ("transfer", "curve", "compare")
+    if not (command == "compare" and cfg.runs) and not (judging and getattr(cfg, "to", [])):
         _source(command, cfg.data)
-    if command in ("transfer", "compare"):
+    if judging:
         _judging(cfg)
+    if command == "curve":
+        _unique("sources", cfg.sources)
+        if not cfg.sources:
+            raise UsageError(f"sources is empty; expected {HINTS['sources']}")
     if command == "compare":
         _arms(cfg, {*CONTROLS, *registry.SSL, *registry.GAN})
 
@@ -329,6 +336,8 @@ def _judging(cfg: Any) -> None:
     _unique("probe.use", cfg.probe.use)
     _unique("labels_per_class", cfg.labels_per_class)
     _unique("fractions", cfg.fractions)
+    _unique("probe.fewshot.shots", cfg.probe.fewshot.shots)
+    _unique("to", getattr(cfg, "to", []))
     if not cfg.probe.use:
         raise UsageError(f"probe.use is empty; expected some of {', '.join(registry.PROBE)}")
     if not cfg.labels_per_class and not cfg.fractions:
@@ -366,7 +375,7 @@ def determining(cfg: Any) -> dict[str, Any]:
     for group, keys in FREE.items():
         for key in keys:
             tree.get(group, {}).pop(key, None)
-    if tree.get("weights", "random") not in NAMED_WEIGHTS:
+    if not NAMED_WEIGHTS.fullmatch(tree.get("weights", "random")):
         tree["weights"] = "file"
     if tree.get("generated", {}).get("run", "") is None:
         tree.pop("generated")  # off: its other keys say nothing

@@ -16,7 +16,10 @@ LISTS: dict[str, dict[str, Any]] = {
     "probe.use": registry.PROBE,
     "arms": {**registry.SSL, **registry.GAN, **dict.fromkeys(check.CONTROLS)},
 }
-WORDS = {"engine.device": ("auto", "cpu", "cuda", "mps"), "weights": ("random", "pixels", "torchvision")}
+WORDS: dict[str, tuple[str, ...]] = {
+    "engine.device": ("auto", "cpu", "cuda", "mps"),
+    "weights": ("random", "pixels", "torchvision", "timm:"),
+}
 
 
 def complete(command: str, incomplete: str) -> list[str]:

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from omegaconf import MISSING
 
-from gssl.config.schema import Optim, choice, number, numbers
+from gssl.config.fields import choice, number, numbers
+from gssl.config.schema import Optim
 
 
 @dataclass

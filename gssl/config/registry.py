@@ -18,6 +18,17 @@ class Entry(NamedTuple):
     vit: bool = False  # works on patches: needs a ViT as its backbone
 
 
+class Probe(NamedTuple):
+    """Where a probe's class is, what it looks at, and whether it reads labels.
+
+    sees: features (of the last stage) | stages (features of all of them) | network (which it trains).
+    """
+
+    where: str
+    sees: str
+    labels: bool = True
+
+
 SSL: dict[str, Entry] = {
     "simclr": Entry("gssl.ssl.simclr:SimCLR", ssl.SimCLR),
     "byol": Entry("gssl.ssl.byol:BYOL", ssl.BYOL),
@@ -76,16 +87,21 @@ DATA: dict[str, str] = {
     "imagefolder": "gssl.data.sources.imagefolder:read",
 }
 
-PROBE: dict[str, str] = {
-    "knn": "gssl.probe.knn:Knn",
-    "linear": "gssl.probe.linear:Linear",
-    "finetune": "gssl.probe.finetune:Finetune",
+PROBE: dict[str, Probe] = {
+    "knn": Probe("gssl.probe.knn:Knn", "features"),
+    "linear": Probe("gssl.probe.linear:Linear", "features"),
+    "linear_multilayer": Probe("gssl.probe.multilayer:LinearMultilayer", "stages"),
+    "fewshot": Probe("gssl.probe.fewshot:FewShot", "features"),
+    "cluster": Probe("gssl.probe.cluster:Cluster", "features", labels=False),
+    "finetune": Probe("gssl.probe.finetune:Finetune", "network"),
+    "fixmatch": Probe("gssl.probe.fixmatch:FixMatch", "network"),
 }
 
 COMMAND: dict[str, Entry] = {
     "train-gan": Entry("gssl.commands.train_gan:main", schema.TrainGAN),
     "pretrain-ssl": Entry("gssl.commands.pretrain_ssl:main", schema.PretrainSSL),
     "transfer": Entry("gssl.commands.transfer:main", schema.Transfer),
+    "curve": Entry("gssl.commands.curve:main", schema.Curve),
     "compare": Entry("gssl.commands.compare:main", schema.Compare),
 }
 

@@ -1,39 +1,16 @@
 """Types and meanings of every configuration key. Values live in `conf/`, never here: each field is MISSING.
 
-Torch is not imported here: `--help` and configuration errors must come at once.
-Field metadata carries what a type cannot: `choices`, `min`, `max` (inclusive), `above`, `below` (exclusive)
-and, for lists, `least` or `length` and `ascending`. Bounds of a list hold for each of its elements.
+Torch is not imported here: `--help` and configuration errors must come at once. What a field's metadata may carry:
+`fields`.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from omegaconf import MISSING
 
-
-def choice(*names: str) -> Any:
-    """A string that must be one of `names`."""
-    return field(default=MISSING, metadata={"choices": names})
-
-
-def number(min: float | None = None, max: float | None = None, above: float | None = None) -> Any:
-    """A number with inclusive bounds `min`, `max` or an exclusive lower bound `above`."""
-    return field(default=MISSING, metadata={"min": min, "max": max, "above": above})
-
-
-def numbers(
-    min: float | None = None,
-    max: float | None = None,
-    above: float | None = None,
-    below: float | None = None,
-    least: int = 0,
-    length: int | None = None,
-    ascending: bool = False,
-) -> Any:
-    """A list of at least `least` or exactly `length` numbers, each within the bounds; `ascending`: a ≤ b."""
-    bounds = {"min": min, "max": max, "above": above, "below": below}
-    meta = {**bounds, "least": least, "length": length, "ascending": ascending}
-    return field(default=MISSING, metadata=meta)
+from gssl.config.fields import choice, number, numbers
+from gssl.config.probe import Knn, Probes
 
 
 @dataclass
@@ -133,55 +110,12 @@ class Engine:
 
 
 @dataclass
-class Knn:
-    """Cosine k-nearest neighbours with votes exp(s / T)."""
-
-    k: int = number(min=1)
-    temperature: float = number(above=0)
-
-
-@dataclass
 class Eval:
     """Evaluation during and after training, on the validation split only."""
 
     every: int | None = number(min=1)  # steps; null: only at the end
     images: int = number(min=2)  # at most so many images of each side
     knn: Knn = MISSING  # pretrain-ssl's measure
-
-
-# ── probes ───────────────────────────────────────────────────────────────────────────────────────
-
-
-@dataclass
-class Linear:
-    """ℓ2-regularised multinomial logistic regression on standardised features."""
-
-    l2_low: float = number(above=0)  # smallest λ of the log grid
-    l2_high: float = number(above=0)
-    l2_count: int = number(min=1)
-    l2_one_shot: float = number(above=0)  # λ where one label per class leaves nothing to choose it on
-    max_iter: int = number(min=1)
-
-
-@dataclass
-class Finetune:
-    """The whole network trained on the labels, with the same grid and budget for every source."""
-
-    steps: int = number(min=1)
-    batch_size: int = number(min=2)
-    lrs: list[float] = numbers(above=0, least=1)  # grid; chosen on validation
-    weight_decay: float = number(min=0)
-    draws: int = number(min=1)
-
-
-@dataclass
-class Probes:
-    """What a backbone is judged by; `use` names the ones that run."""
-
-    use: list[str] = MISSING  # of knn, linear, finetune
-    knn: Knn = MISSING
-    linear: Linear = MISSING
-    finetune: Finetune = MISSING
 
 
 # ── commands ─────────────────────────────────────────────────────────────────────────────────────
@@ -227,21 +161,55 @@ class Generated:
 
 
 @dataclass
-class Transfer:
-    """Configuration of `gssl transfer`."""
+class Input:
+    """How a network wants its images, where neither it nor its file says so; each null: as they say."""
+
+    mean: list[float] | None = numbers(length=3)  # of the channels, in the units of `range`
+    std: list[float] | None = numbers(above=0, length=3)
+    range: list[float] | None = numbers(length=2, ascending=True)  # of its pixels: [0, 1], [0, 255], [-1, 1]
+
+
+@dataclass
+class Diagnose:
+    """What a transfer run tells beside its scores, about the fits with the most labels."""
+
+    pictures: bool = MISSING  # confusion, mistakes, saliency, reliability, map, CKA
+    corruptions: bool = MISSING  # accuracy on test images with noise, blur, less contrast, JPEG, large pixels
+
+
+@dataclass
+class Judging:
+    """What `gssl transfer` and `gssl curve` share."""
 
     seed: int = number(min=0)
-    weights: str = MISSING  # random | pixels | torchvision | a run directory | a .safetensors file
+    to: list[str] = MISSING  # data sets to judge on instead of `data`: names of conf/data or image folders
+    reach: float | None = number(above=0, max=1)  # accuracy to which fine-tuning is timed; null: where scratch ends
     allow_partial: bool = MISSING  # accept a source that fills only a part of the backbone
+    input: Input = MISSING
     labels_per_class: list[int] = numbers(min=1)  # e.g. [1, 10, 100]; may be empty
     fractions: list[float] = numbers(above=0, max=1)  # of the labelled training images, in (0, 1]
     draws: int = number(min=1)  # label subsets per amount
     draws_one_shot: int = number(min=1)
-    generated: Generated = MISSING
+    diagnose: Diagnose = MISSING
     data: Data = MISSING
     backbone: Backbone = MISSING  # used where the source does not bring its own
     probe: Probes = MISSING
     engine: Engine = MISSING
+
+
+@dataclass
+class Transfer(Judging):
+    """Configuration of `gssl transfer`."""
+
+    weights: str = MISSING  # random | pixels | torchvision | timm:NAME | a run, checkpoint or file of weights
+    generated: Generated = MISSING
+
+
+@dataclass
+class Curve(Judging):
+    """Configuration of `gssl curve`."""
+
+    sources: list[str] = MISSING  # each as transfer's weights, or scratch, or NAME@weights to give it a name
 
 
 @dataclass

@@ -157,12 +157,20 @@ def exact_split(
     return taken[group_codes]
 
 
-def label_subset(labels: np.ndarray, per_class: int | None, fraction: float | None, seed: int, draw: int) -> np.ndarray:
+def label_subset(
+    labels: np.ndarray,
+    per_class: int | None,
+    fraction: float | None,
+    seed: int,
+    draw: int,
+    key: str = "labels_per_class",
+) -> np.ndarray:
     """Sorted int64 indices into `labels` (N,): so many per class, a fraction of each, or (both None) all.
 
     Stratified; of the same (seed, draw) smaller subsets lie in larger ones. Unlabelled images (-1) never
     count. A fraction takes at least one image of each class.
-    Errors: UsageError where a class has fewer than `per_class` images.
+    Errors: UsageError, naming `key`, where a class has fewer than `per_class` images, or a fraction of all is fewer
+    labels than there are classes.
     """
     assert per_class is None or fraction is None
     known = np.flatnonzero(labels >= 0)
@@ -171,11 +179,16 @@ def label_subset(labels: np.ndarray, per_class: int | None, fraction: float | No
     _, codes, counts = np.unique(labels[known], return_inverse=True, return_counts=True)
     if per_class is not None and per_class > counts.min():
         raise UsageError(
-            f"labels_per_class: {per_class} asked for, but the smallest class has {counts.min()} labelled"
+            f"{key}: {per_class} asked for, but the smallest class has {counts.min()} labelled"
             f" training images; use at most {counts.min()}"
         )
     if per_class is None and fraction is None:
         return known
+    if fraction is not None and round(fraction * len(known)) < len(counts):
+        raise UsageError(
+            f"fractions: {fraction:g} of {len(known)} labelled training images are fewer labels than the"
+            f" {len(counts)} classes; use at least {len(counts) / len(known):.2g}"
+        )
     chances = Draws(seed).generator(f"labels/{draw}").random(len(known))
     takes = np.full(len(counts), per_class) if fraction is None else np.maximum(np.round(fraction * counts), 1)
     return known[_rank_in_class(codes, chances) < takes[codes]]

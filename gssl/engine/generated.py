@@ -17,6 +17,7 @@ from gssl.errors import UsageError
 from gssl.nets.backbone import build_backbone
 from gssl.nets.discriminator import Discriminator, Heads
 from gssl.nets.generator import Generator, Shape
+from gssl.nets.inputs import Inputs
 from gssl.nets.weights import load_into, save_weights
 
 BATCH = 256
@@ -45,6 +46,7 @@ def write(method: Any, run: Path, classes: list[str]) -> dict[str, Any]:
         trunk = read_json(folder / "backbone.json")
         # the trunk may come from a run on images of another size; the sum over its places is of these images
         sizes = {"backbone": trunk["backbone"], "trunk_size": trunk["size"], "size": method.generator.shape.size}
+        sizes |= {"input": trunk["input"]}
         write_json(folder / "discriminator.json", text | sizes)
         entry["discriminator"] = {"file": "weights/discriminator.safetensors", "sha256": digest}
     return entry
@@ -144,6 +146,8 @@ def load_discriminator(run: Path, device: torch.device) -> Discriminator | None:
         return None
     file, text = _file(run, "discriminator", "gssl.discriminator/1")
     trunk = build_backbone(schema.Backbone(**text["backbone"]), text["trunk_size"])
+    if text.get("input"):  # older ones do not say
+        trunk.inputs = Inputs(**text["input"])
     network: nn.Module = Discriminator(trunk, Heads(**text["heads"]), text["size"])
     load_into(network, load_file(file), ignore=())  # as it is: no prefix of our own names is to be taken off
     network.to(device).eval().requires_grad_(False)

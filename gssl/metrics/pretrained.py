@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from gssl.config.check import nearest
 from gssl.errors import UsageError
 from gssl.metrics.judge import Judge, weights_hash
+from gssl.nets import inputs
 
 FID_FILE = "weights-inception-2015-12-05-6726825d.pth"  # the end of its name begins the sha256 of its content
 FID_URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{FID_FILE}"
@@ -102,7 +102,7 @@ class DinoJudge(Judge):
             raise UsageError("judge=dinov2: needs timm; pip install 'gssl[timm]'") from error
         overlay: dict[str, Any] = {} if file is None else {"pretrained_cfg_overlay": {"file": str(file)}}
         try:
-            network = timm.create_model(DINOV2, pretrained=True, num_classes=0, img_size=DINOV2_SIDE, **overlay)
+            network: Any = timm.create_model(DINOV2, pretrained=True, num_classes=0, img_size=DINOV2_SIDE, **overlay)
         except UNREADABLE as error:
             raise UsageError(
                 f"judge=dinov2: cannot load {file or f'timm/{DINOV2} from huggingface.co'} ({_first(error)});"
@@ -182,20 +182,13 @@ class TorchvisionJudge(Judge):
 class Inputs(nn.Module):
     """(B, 3, S, S) in [0, 1], resized with antialiasing to `side` and normalised by `mean` and `std`."""
 
-    mean: Tensor
-    std: Tensor
-
     def __init__(self, side: int, how: str, mean: Any, std: Any) -> None:
         super().__init__()
-        self.side, self.how = side, how
-        # not persistent: constants, and no weights to hash
-        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+        self.side, self.how, self.colours = side, how, inputs.Inputs(mean, std)
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.shape[-2:] != (self.side, self.side):
-            x = F.interpolate(x, size=(self.side, self.side), mode=self.how, align_corners=False, antialias=True)
-        return (x.clamp(0, 1) - self.mean) / self.std
+        seen: Tensor = self.colours(inputs.resized(x, self.side, self.how))
+        return seen
 
 
 def _fid_file() -> Path:

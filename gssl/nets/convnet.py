@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gssl.errors import UsageError
+from gssl.nets.inputs import SIGNED, Inputs
 from gssl.nets.norms import norm2d
 
 SLOPE = 0.1  # of the leaky ReLU: a generator needs gradients everywhere; see the figures above
@@ -33,6 +34,7 @@ class ConvNet(nn.Module):
         super().__init__()
         if size < 8:
             raise UsageError(f"data.size={size}: {name} halves images three times; set data.size=8 or more")
+        self.inputs = Inputs(*SIGNED)
         self.dims = [width * 2**i for i in range(4)]
         self.dim = self.dims[-1]
         self.blocks = nn.ModuleList()
@@ -45,7 +47,7 @@ class ConvNet(nn.Module):
 
     def stages(self, x: Tensor) -> list[Tensor]:
         """(B, 3, S, S) in [0, 1] → four maps (B, dims[i], ⌈S/2ⁱ⌉, ⌈S/2ⁱ⌉)."""
-        x = x * 2 - 1
+        x = self.inputs(x)
         maps: list[Tensor] = []
         for i, block in enumerate(self.blocks):
             if i:
@@ -53,6 +55,10 @@ class ConvNet(nn.Module):
             x = block(x)
             maps.append(x)
         return maps
+
+    def depths(self) -> list[list[nn.Parameter]]:
+        """Weights of each stage, from input to output."""
+        return [list(block.parameters()) for block in self.blocks]
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, S, S) in [0, 1] → (B, dim)."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gssl.errors import UsageError
+from gssl.nets.inputs import IMAGENET, Inputs
 from gssl.nets.norms import norm2d
 
 SMALL = 64  # up to this many pixels a 7×7 stem with stride 4 would leave nothing to see
@@ -24,9 +25,6 @@ class ResNet(nn.Module):
     `width` must be 64, torchvision's only one; `patch` is unused.
     """
 
-    mean: Tensor
-    std: Tensor
-
     def __init__(self, name: str, norm: str, width: int, patch: int, size: int) -> None:
         super().__init__()
         if width != 64:
@@ -35,9 +33,7 @@ class ResNet(nn.Module):
 
         build: Callable[..., Any] = getattr(resnet, name)
         net = build(weights=None, norm_layer=partial(norm2d, norm))
-        # not persistent: constants, and torchvision's state dicts do not have them
-        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1), persistent=False)
+        self.inputs = Inputs(*IMAGENET)
         self.conv1, self.bn1, self.relu, self.maxpool = net.conv1, net.bn1, net.relu, net.maxpool
         if size <= SMALL:
             self.conv1 = nn.Conv2d(3, 64, 3, stride=1, padding=1, bias=False)
@@ -57,12 +53,17 @@ class ResNet(nn.Module):
 
     def stages(self, x: Tensor) -> list[Tensor]:
         """(B, 3, S, S) in [0, 1] → four maps (B, dims[i], h, w)."""
-        x = self.maxpool(self.relu(self.bn1(self.conv1((x - self.mean) / self.std))))
+        x = self.maxpool(self.relu(self.bn1(self.conv1(self.inputs(x)))))
         maps = []
         for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
             x = layer(x)
             maps.append(x)
         return maps
+
+    def depths(self) -> list[list[nn.Parameter]]:
+        """Weights of each stage, from input to output; the stem's are with the first."""
+        stages = [list(getattr(self, layer).parameters()) for layer in _LAYERS]
+        return [[*self.conv1.parameters(), *self.bn1.parameters(), *stages[0]], *stages[1:]]
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, S, S) in [0, 1] → (B, dim)."""

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gssl.errors import UsageError
+from gssl.nets.inputs import SIGNED, Inputs
 
 DEPTHS = {"vit_tiny": 12, "vit_micro": 4}  # blocks
 HEADS = 3
@@ -90,6 +91,7 @@ class ViT(nn.Module):
         depth = DEPTHS[name]
         self.side, self.patch = size // patch, patch
         self.dim, self.dims = width, [width] * 4
+        self.inputs = Inputs(*SIGNED)
         self.patch_embed = nn.Conv2d(3, width, patch, stride=patch)
         self.register_buffer("positions", position_embedding(width, self.side), persistent=False)
         self.blocks = nn.ModuleList(Block(width) for _ in range(depth))
@@ -99,7 +101,7 @@ class ViT(nn.Module):
 
     def embed(self, x: Tensor) -> Tensor:
         """(B, 3, S, S) in [0, 1] → patches (B, T, width) row by row, without positions."""
-        tokens: Tensor = self.patch_embed(x * 2 - 1).flatten(2).transpose(1, 2)
+        tokens: Tensor = self.patch_embed(self.inputs(x)).flatten(2).transpose(1, 2)
         return tokens
 
     def places(self, count: int) -> Tensor:
@@ -128,6 +130,13 @@ class ViT(nn.Module):
             if i % (len(self.blocks) // 4) == 0:
                 maps.append(x.transpose(1, 2).unflatten(2, (side, side)))
         return maps
+
+    def depths(self) -> list[list[nn.Parameter]]:
+        """Weights of each quarter of the blocks, from input to output: the patches' with the first, the final norm's
+        with the last."""
+        quarter = len(self.blocks) // 4
+        stages = [list(self.blocks[i : i + quarter].parameters()) for i in range(0, len(self.blocks), quarter)]
+        return [[*self.patch_embed.parameters(), *stages[0]], *stages[1:-1], [*stages[-1], *self.norm.parameters()]]
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, S, S) in [0, 1] → (B, width)."""

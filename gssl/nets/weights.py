@@ -6,7 +6,8 @@ Nothing here runs what a file contains: safetensors is data, and `.pth` is read 
 import hashlib
 import os
 import pickle
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,25 +19,22 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from gssl.errors import UsageError
+from gssl.nets.keymaps import State, unwrap
 
-# how others wrap a network: a dict inside a dict, then the attribute that holds the trunk
-NESTS = ("state_dict", "model_state_dict", "model")
-PREFIXES = ("module.", "model.", "backbone.", "encoder.")
 # parts that a backbone does not have: left behind without complaint
-HEADS = ("fc.", "head.", "heads.", "classifier.", "projector.", "projection_head.", "predictor.")
+HEADS = (
+    "fc.",
+    "head.",
+    "heads.",
+    "linear.",
+    "classifier.",
+    "projector.",
+    "projection_head.",
+    "predictor.",
+    "prediction_head.",
+)
+PICKLED = (".pth", ".pt", ".ckpt", ".bin", ".tar")  # suffixes of what torch.save writes
 COUNTER = "num_batches_tracked"  # of batch norms: no weight, and nothing here reads it
-
-
-class State(dict[str, Tensor]):
-    """A state dict that knows how it was found: `unwrapped` lists nests and prefixes that were taken off.
-
-    `dropped` are keys beside the trunk (heads, a momentum copy) that went with them.
-    """
-
-    def __init__(self, tensors: Mapping[str, Tensor], unwrapped: Iterable[str] = (), dropped: Iterable[str] = ()):
-        super().__init__(tensors)
-        self.unwrapped = list(unwrapped)
-        self.dropped = list(dropped)
 
 
 @dataclass
@@ -49,6 +47,8 @@ class LoadReport:
     mismatched: list[str]  # both have it, in different shapes
     ignored: list[str] = field(default_factory=list)  # heads of the file that the module has no place for
     unwrapped: list[str] = field(default_factory=list)  # nests and prefixes taken off the file's keys
+    renamed: list[str] = field(default_factory=list)  # rules such as "4. → layer1."
+    mapped_by: str | None = None  # whose names the file has: lightly, solo-learn, torchvision, …; None: ours
 
     @property
     def complete(self) -> bool:
@@ -62,6 +62,10 @@ class LoadReport:
                 parts.append(f"{len(keys)} {name} ({first})")
         if self.unwrapped:
             parts.append(f"taken off: {' '.join(self.unwrapped)}")
+        if self.mapped_by:
+            parts.append(f"read as {self.mapped_by}'s")
+        if self.renamed:
+            parts.append(f"renamed: {', '.join(self.renamed)}")
         return "; ".join(parts)
 
 
@@ -84,18 +88,23 @@ def fold_spectral_norm(module: nn.Module) -> dict[str, Tensor]:
     return state
 
 
+def plain(source: nn.Module | Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A module's or a state dict's tensors: spectral norm folded, contiguous, on the CPU, floats as float32, sorted."""
+    state = fold_spectral_norm(source) if isinstance(source, nn.Module) else source
+    found = {}
+    for key, value in sorted(state.items()):
+        value = value.detach().to("cpu", torch.float32 if value.is_floating_point() else value.dtype)
+        found[key] = value.clone(memory_format=torch.contiguous_format)  # shared tensors get bytes of their own
+    return found
+
+
 def save_weights(source: nn.Module | Mapping[str, Tensor], path: Path) -> str:
     """Write a module's or a state dict's tensors to `path` (safetensors) and return the file's sha256.
 
-    Plain tensors only: spectral norm folded, contiguous, on the CPU, floats as float32, sorted by name, no
-    metadata: equal weights make equal bytes. A reader sees the old file or the new one, never a part.
+    Plain tensors only (see `plain`), no metadata: equal weights make equal bytes. A reader sees the old file or the
+    new one, never a part.
     """
-    state = fold_spectral_norm(source) if isinstance(source, nn.Module) else source
-    plain = {}
-    for key, value in sorted(state.items()):
-        value = value.detach().to("cpu", torch.float32 if value.is_floating_point() else value.dtype)
-        plain[key] = value.clone(memory_format=torch.contiguous_format)  # shared tensors get bytes of their own
-    data = to_bytes(plain)
+    data = to_bytes(plain(source))
     path = Path(path)
     temp = path.with_name(f".{path.name}.tmp")
     with temp.open("wb") as file:
@@ -106,59 +115,47 @@ def save_weights(source: nn.Module | Mapping[str, Tensor], path: Path) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def read_weights(path: Path) -> State:
-    """The tensors in a `.safetensors`, `.pth`, `.pt` or `.ckpt` file, on the CPU, by the trunk's own names.
+def read_weights(path: Path, rename: bool = True) -> State:
+    """The tensors in a `.safetensors` file or one of `PICKLED`, on the CPU, by the trunk's names.
 
     Common wrappings are taken off: a nested "state_dict" or "model", then prefixes such as "module." and
-    "backbone."; where a prefix marks the trunk, keys without it are dropped. `State` says what was done.
-    Raises UsageError for a file that is absent or is no checkpoint of plain tensors.
+    "backbone."; where a prefix marks the trunk, keys without it are dropped. Names of others become ours, unless
+    `rename` is false. `State` says what was done. Raises UsageError for a file that is absent, is no checkpoint of
+    plain tensors, or holds a network whose like we do not have.
     """
     path = Path(path)
     if not path.is_file():
-        raise UsageError(f"{path}: no such file; expected weights as .safetensors, .pth or .pt")
-    if path.suffix == ".safetensors":
-        try:
-            return unwrap(load_file(path))
-        except (SafetensorError, OSError) as error:
-            raise UsageError(f"{path}: not a whole safetensors file ({error}); write or fetch it again") from error
-    if path.suffix not in (".pth", ".pt", ".ckpt"):
-        raise UsageError(f"{path}: expected weights as .safetensors, .pth or .pt")
+        raise UsageError(f"{path}: no such file; expected weights as .safetensors, {', '.join(PICKLED)}")
+    content = _safetensors(path) if path.suffix == ".safetensors" else _pickled(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise UsageError(
-            f"{path}: not a checkpoint of plain tensors: damaged, or with Python objects in it, which are "
-            f"never run; save its state dict as .safetensors where you trust it"
-        ) from error
-    except Exception as error:  # whatever a foreign file makes the reader stumble over
-        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UsageError(f"{path}: not a PyTorch checkpoint ({line[:120]})") from error
-    try:
-        return unwrap(content)
+        return unwrap(content, rename)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from None
 
 
-def unwrap(content: object) -> State:
-    """The trunk's tensors in a checkpoint's nested dicts. Raises UsageError where there are none."""
-    taken: list[str] = []
-    while isinstance(content, dict) and (nest := next((n for n in NESTS if _is_dict(content, n)), None)):
-        content = content[nest]
-        taken.append(nest)
-    items = content.items() if isinstance(content, dict) else []
-    tensors = {key: value for key, value in items if isinstance(key, str) and isinstance(value, Tensor)}
-    if not tensors:
-        raise UsageError("holds no named tensors; expected a state dict")
-    dropped: list[str] = []
-    while prefix := next((p for p in PREFIXES if any(key.startswith(p) for key in tensors)), None):
-        dropped += [key for key in tensors if not key.startswith(prefix)]
-        tensors = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-        taken.append(prefix)
-    return State(tensors, taken, dropped)
+def _safetensors(path: Path) -> object:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise UsageError(f"{path}: not a whole safetensors file ({error}); write or fetch it again") from error
 
 
-def _is_dict(content: object, key: str) -> bool:
-    return isinstance(content, dict) and isinstance(content.get(key), dict)
+def _pickled(path: Path) -> object:
+    if path.suffix not in PICKLED:
+        raise UsageError(f"{path}: expected weights as .safetensors, {', '.join(PICKLED)}")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        # the reader says "GLOBAL package.name" of what it refused
+        names = re.findall(r"GLOBAL ([\w.]+)", str(error))
+        why = f"Python objects in it ({names[0]})" if names else "damaged, or with Python objects in it"
+        raise UsageError(
+            f"{path}: not a checkpoint of plain tensors: {why}, which are never run; save its state dict as "
+            f".safetensors where you trust it"
+        ) from error
+    except Exception as error:  # whatever a foreign file makes the reader stumble over
+        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UsageError(f"{path}: not a PyTorch checkpoint ({line[:120]})") from error
 
 
 def load_into(
@@ -184,7 +181,16 @@ def load_into(
         mismatched=[key for key in state if key in own and own[key].shape != state[key].shape],
         ignored=[key for key in extra if key.startswith(ignore)] + list(getattr(state, "dropped", [])),
         unwrapped=list(getattr(state, "unwrapped", [])),
+        renamed=list(getattr(state, "renamed", [])),
+        mapped_by=getattr(state, "mapped_by", None),
     )
+    weights = [key for key in report.mismatched if not key.endswith(COUNTER)]
+    if weights and not report.unexpected and all(key.endswith(COUNTER) for key in fits):
+        key = weights[0]
+        raise UsageError(
+            f"weights: the names fit the backbone, the shapes do not: {key} is {tuple(state[key].shape)} in the file and"
+            f" {tuple(own[key].shape)} in the backbone; set backbone= (its width, norm) as the weights have it"
+        )
     if all(key.endswith(COUNTER) for key in fits):
         first = ", ".join(list(state)[:3])
         raise UsageError(

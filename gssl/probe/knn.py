@@ -6,87 +6,141 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gssl.config import schema
+from gssl.config import probe as schema
 from gssl.probe.folds import Labelled, choice_folds, joined
 
-BLOCK = 1 << 24  # similarities held at once
+BLOCK = 3 << 23  # bytes of similarities held at once
 DIGITS = 11  # similarities are compared to so many decimals: what is below depends on how sums are blocked
 MANY = 4096  # labelled images from which candidates are found in single precision
 SPARE = 20  # candidates beyond k
 
 
-def vote(queries: Tensor, bank: Tensor, labels: np.ndarray, n_classes: int, k: int, temperature: float) -> np.ndarray:
-    """(m,) int64 classes for `queries` (m, d) by the k <= n nearest of `bank` (n, d); float64 unit rows.
+class Units:
+    """Rows `index` (all without) of x (n, d), which is not copied; read as float64 rows of unit length.
 
-    Neighbours with equal similarity are taken by ascending index, equal votes by ascending class.
+    All of them together would take twice what the features do. They are made a few at a time and never held.
     """
-    many = len(bank) >= max(MANY, k + SPARE + 1)
-    single = bank.float() if many else None
-    classes = []
-    for part in torch.split(queries, max(1, BLOCK // len(bank))):
+
+    def __init__(self, x: np.ndarray, index: np.ndarray | None = None) -> None:
+        self.x, self.index = x, index
+
+    def __len__(self) -> int:
+        return len(self.x if self.index is None else self.index)
+
+    def __getitem__(self, which: slice | np.ndarray) -> Tensor:
+        """(..., d) by position among these rows."""
+        return unit_rows(self.x[which if self.index is None else self.index[which]])
+
+    def blocks(self) -> list[slice]:
+        """Positions in order, some rows each."""
+        return _steps(len(self), BLOCK // (64 * self.x.shape[1]))
+
+    def similarity(self, queries: Tensor, which: np.ndarray) -> np.ndarray:
+        """(m, c) float64 of unit rows (m, d), each with c positions of its own."""
+        steps = _steps(len(which), BLOCK // (64 * self.x.shape[1] * which.shape[1]))
+        return np.concatenate([torch.einsum("mcd,md->mc", self[which[i]], queries[i]).numpy() for i in steps])
+
+    def single(self) -> Tensor:
+        """All unit rows (n, d) in float32."""
+        rows = torch.empty(len(self), self.x.shape[1])
+        for part in self.blocks():
+            rows[part] = self[part]
+        return rows
+
+
+def vote(
+    queries: np.ndarray, bank: Units, labels: np.ndarray, n_classes: int, k: int, temperature: float
+) -> np.ndarray:
+    """Shares (m, n_classes) float64 of the votes of the k <= n nearest in `bank` for the m `queries`.
+
+    `labels` (n,) are the bank's. Neighbours with equal similarity are taken by ascending index. Shares that only
+    rounding tells apart from the largest are equal to it, so that `argmax` gives the first of them.
+    """
+    single = bank.single() if len(bank) >= max(MANY, k + SPARE + 1) else None
+    steps = _steps(len(queries), BLOCK // ((8 if single is None else 4) * max(len(bank), queries.x.shape[1])))
+    shares = np.zeros((len(queries), n_classes))
+    for some in steps:
+        part = queries[some]
         value, index = nearest(part, bank, k) if single is None else nearest_of_many(part, bank, single, k)
-        weight = np.exp(value / temperature)
-        votes = np.zeros((len(part), n_classes))
+        # Relative to the nearest one's: exp(1 / T) itself is too large for a small T.
+        weight = np.exp((value - value[:, :1]) / temperature)
+        votes = shares[some]
         np.add.at(votes, (np.arange(len(part))[:, None], labels[index]), weight)
         # Sums of the same votes in another order differ in the last digits, which must not decide.
-        near = votes >= votes.max(axis=1, keepdims=True) * (1 - 1e-12)
-        classes.append(near.argmax(axis=1))
-    return np.concatenate(classes)
+        top = votes.max(axis=1, keepdims=True)
+        np.copyto(votes, top, where=votes >= top * (1 - 1e-12))
+        votes /= votes.sum(axis=1, keepdims=True)
+    return shares
 
 
-def nearest(queries: Tensor, bank: Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Similarities, rounded, and indices (m, k) of the k nearest, best first."""
-    similarity = queries @ bank.T
+def nearest(queries: Tensor, bank: Units, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Similarities, rounded, and positions (m, k) of the k nearest to float64 unit rows (m, d), best first."""
+    blocks = bank.blocks()
+    if len(blocks) == 1:
+        similarity = queries @ bank[blocks[0]].T
+    else:
+        similarity = torch.empty(len(queries), len(bank), dtype=torch.float64)
+        for part in blocks:
+            similarity[:, part] = queries @ bank[part].T
     # One more than needed shows where the k-th place is tied; there an arbitrary order will not do.
     value, index = similarity.topk(min(k + 1, len(bank)), dim=1)
     if len(bank) > k:
         tied = torch.nonzero(value[:, k - 1] - value[:, k] < 10.0**-DIGITS)[:, 0]
-        if len(tied):
-            order = np.argsort(-np.round(similarity[tied].numpy(), DIGITS), axis=1, kind="stable")
-            index[tied] = torch.from_numpy(order[:, : k + 1])
-            value[tied] = similarity[tied].gather(1, index[tied])
+        for some in tied.split(max(1, BLOCK // (32 * len(bank)))):
+            order = np.argsort(-np.round(similarity[some].numpy(), DIGITS), axis=1, kind="stable")
+            index[some] = torch.from_numpy(order[:, : k + 1])
+            value[some] = similarity[some].gather(1, index[some])
     return np.round(value[:, :k].numpy(), DIGITS), index[:, :k].numpy()
 
 
-def nearest_of_many(queries: Tensor, bank: Tensor, single: Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:
+def nearest_of_many(queries: Tensor, bank: Units, single: Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:
     """As `nearest`, in half the time: candidates by float32 (`single`), their order by float64.
 
     Where the bound on float32's error leaves open whether these hold the k nearest, `nearest` decides.
     """
-    rough, candidates = (queries.float() @ single.T).topk(k + SPARE, dim=1)
-    candidates = candidates.sort(dim=1).values  # so that a stable sort leaves ties by index
-    exact = torch.einsum("mcd,md->mc", bank[candidates], queries).numpy()
+    rough, found = (queries.float() @ single.T).topk(k + SPARE, dim=1)
+    candidates = found.sort(dim=1).values.numpy()  # so that a stable sort leaves ties by index
+    exact = bank.similarity(queries, candidates)
     order = np.argsort(-np.round(exact, DIGITS), axis=1, kind="stable")[:, :k]
     value = np.round(np.take_along_axis(exact, order, axis=1), DIGITS)
-    index = np.take_along_axis(candidates.numpy(), order, axis=1)
+    index = np.take_along_axis(candidates, order, axis=1)
 
-    error = (bank.shape[1] + 4) * 2.0**-24 + 10.0**-DIGITS
+    error = (single.shape[1] + 4) * 2.0**-24 + 10.0**-DIGITS
     unsure = np.flatnonzero(value[:, -1] <= rough[:, -1].numpy().astype(np.float64) + error)
-    if len(unsure):
-        value[unsure], index[unsure] = nearest(queries[unsure], bank, k)
+    for part in _steps(len(unsure), BLOCK // (8 * len(bank))):
+        some = unsure[part]
+        value[some], index[some] = nearest(queries[some], bank, k)
     return value, index
 
 
+def _steps(n: int, step: int) -> list[slice]:
+    return [slice(i, min(i + max(1, step), n)) for i in range(0, n, max(1, step))]
+
+
 def unit_rows(x: np.ndarray) -> Tensor:
-    """(n, d) scaled to unit length in float64; rows of zeros stay zero."""
-    rows = torch.from_numpy(np.ascontiguousarray(x)).double()
-    return rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-300)
+    """(..., d) scaled to unit length in float64; rows of zeros stay zero."""
+    rows = torch.from_numpy(x.astype(np.float64))
+    return rows.div_(rows.norm(dim=-1, keepdim=True).clamp_min(1e-300))
 
 
 @dataclass
 class FittedKnn:
-    """The labelled features that vote."""
+    """The labelled features that vote. They are the caller's own, not a copy."""
 
-    bank: Tensor  # (n, d) float64, unit rows
+    bank: Units
     labels: np.ndarray  # (n,) int64
     n_classes: int
     temperature: float
     chosen: dict[str, int]
     val_accuracy: float | None  # over the folds; None where there was nothing to choose on
 
+    def probabilities(self, x: np.ndarray) -> np.ndarray:
+        """(m, d) features to (m, n_classes) float64: each class's share of the votes."""
+        return vote(Units(x), self.bank, self.labels, self.n_classes, self.chosen["k"], self.temperature)
+
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """(m, d) features to (m,) int64 classes."""
-        return vote(unit_rows(x), self.bank, self.labels, self.n_classes, self.chosen["k"], self.temperature)
+        """(m, d) features to (m,) int64 classes; of equal shares the first."""
+        return self.probabilities(x).argmax(axis=1)
 
 
 class Knn:
@@ -104,12 +158,12 @@ class Knn:
         """
         y, n = np.asarray(y, dtype=np.int64), len(y)
         x, y = joined(x, y, extra)
-        rows, more = unit_rows(x), np.arange(n, len(y))
+        more = np.arange(n, len(y))
         right, count = 0, 0
         for fit, val in choice_folds(y[:n], seed):
             fit = np.concatenate([fit, more])
             k = min(self.k, len(fit))
-            predicted = vote(rows[val], rows[fit], y[fit], n_classes, k, self.temperature)
-            right, count = right + int((predicted == y[val]).sum()), count + len(val)
+            shares = vote(Units(x, val), Units(x, fit), y[fit], n_classes, k, self.temperature)
+            right, count = right + int((shares.argmax(axis=1) == y[val]).sum()), count + len(val)
         chosen = {"k": min(self.k, len(y))}
-        return FittedKnn(rows, y, n_classes, self.temperature, chosen, right / count if count else None)
+        return FittedKnn(Units(x), y, n_classes, self.temperature, chosen, right / count if count else None)

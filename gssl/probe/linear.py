@@ -6,8 +6,11 @@ Why it is quick: ℓ2 does not care about rotations, so the features are rotated
 per fit part (to at most n dimensions where n < d: exact, the optimum lies in the row space). There the
 Hessian is nearly diagonal, and L-BFGS with that diagonal as its preconditioner needs some tens of iterations
 even at λ = 1e-6, fewer when started from the next larger λ.
+
+Why it is small: what is as large as the features is held once more at the most, in float32.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,11 +18,12 @@ import torch
 from scipy.optimize import minimize
 from scipy.special import logsumexp
 
-from gssl.config import schema
-from gssl.probe.folds import Labelled, choice_folds, joined
+from gssl.config import probe as schema
+from gssl.probe.folds import Labelled, choice_folds
 
-BLOCK = 1 << 22  # numbers per temporary array
-SMALL = 1 << 19  # n·d up to which λ is chosen in float64 too; the final fit always is
+BLOCK = 1 << 19  # numbers per temporary array
+SMALL = 1 << 19  # n·d up to which λ is chosen in float64 too
+HELD = 1 << 22  # n·d up to which the final fit is float64 throughout; beyond, see `refine`
 LARGE = 1 << 19  # multiplications from which a product is left to torch
 LARGE_FACTOR = 1 << 24  # the same for factorisations
 MEMORY = 20  # pairs that L-BFGS keeps
@@ -27,6 +31,27 @@ MEMORY = 20  # pairs that L-BFGS keeps
 # Accuracy does not see the difference between the two rows; the final fit must equal scikit-learn's optimum.
 CHOICE = {"gtol": 1e-4, "ftol": 1e-7}
 FINAL = {"gtol": 1e-7, "ftol": 1e-13}
+REFINED = {"gtol": 1e-6, "maxiter": 50}  # length of the gradient, Newton steps
+
+Target = tuple[np.ndarray, np.ndarray]  # where in scores (C, n) the right classes are
+
+
+class Rows:
+    """Features (n, d) float32 that are read block by block and never copied as a whole: x[index], then `extra`."""
+
+    def __init__(self, x: np.ndarray, index: np.ndarray | None = None, extra: Labelled | None = None) -> None:
+        self.parts = [(x, index)] if extra is None else [(x, index), (extra.x, None)]
+        self.shape = (sum(len(x if index is None else index) for x, index in self.parts), x.shape[1])
+        self.size = self.shape[0] * self.shape[1]
+
+    def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
+        """Consecutive rows, and where they belong."""
+        at = 0
+        for x, index in self.parts:
+            for part in _blocks(len(x if index is None else index), self.shape[1]):
+                rows = x[part] if index is None else x[index[part]]
+                yield slice(at, at + len(rows)), rows
+                at += len(rows)
 
 
 @dataclass
@@ -39,34 +64,44 @@ class Axes:
     z: np.ndarray  # (r, n): class scores W·z then run along contiguous memory
 
     @classmethod
-    def of(cls, x: np.ndarray, dtype: type) -> "Axes":
+    def of(cls, x: Rows, dtype: type) -> "Axes":
         n, d = x.shape
-        mean = x.mean(axis=0, dtype=np.float64)
-        square = np.zeros(d)
-        for part in _blocks(n, d):
-            square += ((x[part] - mean) ** 2).sum(axis=0)
+        mean, square = np.zeros(d), np.zeros(d)
+        for _, rows in x.blocks():
+            mean += rows.sum(axis=0, dtype=np.float64)
+        mean /= n
+        for _, rows in x.blocks():
+            off = rows - mean
+            square += np.square(off, out=off).sum(axis=0)
         scale = np.sqrt(square / n)
         # A constant feature has a rounding error for a deviation; dividing by it would make noise of it.
         scale[scale <= 10 * np.finfo(np.float32).eps * np.abs(mean)] = 1.0
         scale[scale == 0] = 1.0
 
-        basis = np.eye(d)
+        axes = cls(mean, scale, np.eye(d), np.empty((0, 0)))
         if n < d:
-            basis = orthonormal(((x - mean) / scale).T)
-        gram = np.zeros((basis.shape[1], basis.shape[1]))
-        for part in _blocks(n, d):
-            rows = (x[part] - mean) / scale
-            rows = product(rows, basis) if n < d else rows
+            axes.basis = orthonormal(np.concatenate([axes.standardised(rows) for _, rows in x.blocks()]).T)
+        gram = np.zeros((axes.basis.shape[1], axes.basis.shape[1]))
+        for _, rows in x.blocks():
+            rows = axes.standardised(rows)
+            rows = product(rows, axes.basis) if n < d else rows
             gram += product(rows.T, rows)
-        basis = product(basis, eigenvectors(gram))
-        z: np.ndarray = np.empty((basis.shape[1], n), dtype=dtype)
-        for part in _blocks(n, d):
-            z[:, part] = product((x[part] - mean) / scale, basis).T
-        return cls(mean, scale, basis, z)
+        axes.basis = product(axes.basis, eigenvectors(gram))
+        axes.z = axes.rotate(x, dtype)
+        return axes
 
-    def rotate(self, x: np.ndarray) -> np.ndarray:
-        """(n, d) features in the rotated axes: (r, n) float64."""
-        return product((x - self.mean) / self.scale, self.basis).T
+    def standardised(self, x: np.ndarray) -> np.ndarray:
+        """A copy of x (n, d) in float64, less the mean, over the scale."""
+        x = x - self.mean
+        x /= self.scale
+        return x
+
+    def rotate(self, x: Rows, dtype: type = np.float64) -> np.ndarray:
+        """(n, d) features in the rotated axes: (r, n)."""
+        z: np.ndarray = np.empty((self.basis.shape[1], x.shape[0]), dtype=dtype)
+        for at, rows in x.blocks():
+            z[:, at] = product(self.standardised(rows), self.basis).T
+        return z
 
     def outward(self, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Weights (C, d) and bias (C,) on raw features for `w` (C, r + 1) on rotated ones."""
@@ -105,7 +140,41 @@ def eigenvectors(a: np.ndarray) -> np.ndarray:
 
 def _blocks(n: int, d: int) -> list[slice]:
     step = max(1, BLOCK // d)
-    return [slice(i, i + step) for i in range(0, n, step)]
+    return [slice(i, min(i + step, n)) for i in range(0, n, step)]
+
+
+def softmax(scores: np.ndarray, target: Target | None = None) -> float:
+    """Makes probabilities of scores (C, n), in place; the sum of the cross-entropies where `target` is given."""
+    scores -= scores.max(axis=0)
+    right = 0.0 if target is None else scores[target].sum(dtype=np.float64)
+    np.exp(scores, out=scores)
+    total = scores.sum(axis=0)
+    scores /= total
+    return 0.0 if target is None else float(np.log(total).sum(dtype=np.float64) - right)
+
+
+def probabilities(w: np.ndarray, z: np.ndarray, target: Target) -> tuple[np.ndarray, float]:
+    """(C, n) in z's precision at w (C, r + 1), and the sum of the cross-entropies."""
+    scores = product(w[:, :-1].astype(z.dtype), z)
+    scores += w[:, -1:].astype(z.dtype)
+    return scores, softmax(scores, target)
+
+
+def sums(a: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """(C, r + 1) float64: a (C, n) times the features and times 1."""
+    return np.column_stack([product(a, z.T), a.sum(axis=1, dtype=np.float64)])
+
+
+def stretches(p: np.ndarray, z: np.ndarray, l2: float) -> np.ndarray:
+    """(C, r + 1): what makes the Hessian's diagonal 1 where the probabilities are p (C, n)."""
+    r, n = z.shape
+    curvature = np.zeros((len(p), r + 1))
+    spread = p * (1 - p)
+    for part in _blocks(n, r):
+        curvature += sums(spread[:, part], np.square(z[:, part]))
+    curvature /= n
+    curvature[:, :r] += l2
+    return 1 / np.sqrt(np.maximum(curvature, 1e-10))
 
 
 def solve(
@@ -118,48 +187,75 @@ def solve(
     and whether it converged within `max_iter` iterations.
     """
     r, n = z.shape
-    classes = start.shape[0]
     target = (y, np.arange(n))
-
-    def probabilities(w: np.ndarray) -> tuple[np.ndarray, float]:
-        scores = product(w[:, :r].astype(z.dtype), z)
-        scores += w[:, r:].astype(z.dtype)
-        scores -= scores.max(axis=0)
-        right = scores[target].sum(dtype=np.float64)
-        np.exp(scores, out=scores)
-        total = scores.sum(axis=0)
-        scores /= total
-        return scores, (np.log(total).sum(dtype=np.float64) - right) / n
-
-    p, first = probabilities(start)
+    p, entropy = probabilities(start, z, target)
     # Ends are shares of the objective; single precision does not resolve shares of a tiny one.
     unit = 1.0
     if z.dtype == np.float64:
-        unit = max(first + 0.5 * l2 * float(np.square(start[:, :r]).sum()), 1e-12)
-    spread = p * (1 - p)
-    curvature = np.zeros((classes, r + 1))
-    for part in _blocks(n, r):
-        curvature[:, :r] += product(spread[:, part], np.square(z[:, part]).T)
-    curvature[:, r] = spread.sum(axis=1, dtype=np.float64)
-    curvature /= n
-    curvature[:, :r] += l2
-    stretch = 1 / np.sqrt(np.maximum(curvature, 1e-10))
+        unit = max(entropy / n + penalty(start, l2), 1e-12)
+    stretch = stretches(p, z, l2)
 
     def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        w = flat.reshape(classes, r + 1) * stretch
-        p, value = probabilities(w)
+        w = flat.reshape(start.shape) * stretch
+        p, entropy = probabilities(w, z, target)
         p[target] -= 1
-        gradient = np.empty_like(w)
-        gradient[:, :r] = product(p, z.T)
-        gradient[:, r] = p.sum(axis=1, dtype=np.float64)
-        gradient /= n
+        gradient = sums(p, z) / n
         gradient[:, :r] += l2 * w[:, :r]
-        value += 0.5 * l2 * float(np.square(w[:, :r]).sum())
-        return value / unit, (gradient * stretch / unit).ravel()
+        return (entropy / n + penalty(w, l2)) / unit, (gradient * stretch / unit).ravel()
 
     options = {"maxiter": max_iter, "maxcor": MEMORY, **ends}
     found = minimize(objective, (start / stretch).ravel(), jac=True, method="L-BFGS-B", options=options)
-    return found.x.reshape(classes, r + 1) * stretch, float(found.fun) * unit, found.status != 1
+    return found.x.reshape(start.shape) * stretch, float(found.fun) * unit, found.status != 1
+
+
+def refine(z: np.ndarray, y: np.ndarray, l2: float, start: np.ndarray) -> tuple[np.ndarray, float, bool]:
+    """As `solve` for a float32 z, to float64's precision, from a `start` that float32 has found.
+
+    Newton's method in a trust region. Objective and gradient are computed in float64, for which z is converted block
+    by block; some five times, so that this need not be quick. What a step is made of, products with the Hessian by
+    the tens, float32 does well enough.
+    """
+    r, n = z.shape
+    target = (y, np.arange(n))
+    p, entropy = probabilities(start, z, target)
+    unit = max(entropy / n + penalty(start, l2), 1e-12)
+    stretch = stretches(p, z, l2)
+    at = (start / stretch).ravel()
+
+    def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        w = flat.reshape(start.shape) * stretch
+        value, gradient = 0.0, np.zeros(start.shape)
+        for part in _blocks(n, r):
+            block = z[:, part].astype(np.float64)
+            own = (y[part], np.arange(block.shape[1]))
+            p, entropy = probabilities(w, block, own)
+            p[own] -= 1
+            value += entropy / n
+            gradient += sums(p, block) / n
+        gradient[:, :r] += l2 * w[:, :r]
+        return (value + penalty(w, l2)) / unit, (gradient * stretch / unit).ravel()
+
+    def times_hessian(flat: np.ndarray, direction: np.ndarray) -> np.ndarray:
+        nonlocal p, at
+        if not np.array_equal(flat, at):
+            at = flat.copy()
+            p, _ = probabilities(flat.reshape(start.shape) * stretch, z, target)
+        v = direction.reshape(start.shape) * stretch
+        change = product(v[:, :r].astype(z.dtype), z)
+        change += v[:, r:].astype(z.dtype)
+        change -= (p * change).sum(axis=0)
+        change *= p
+        out = sums(change, z) / n
+        out[:, :r] += l2 * v[:, :r]
+        return (out * stretch / unit).ravel()
+
+    found = minimize(objective, at, jac=True, hessp=times_hessian, method="trust-ncg", options=REFINED)
+    return found.x.reshape(start.shape) * stretch, float(found.fun) * unit, bool(found.success)
+
+
+def penalty(w: np.ndarray, l2: float) -> float:
+    """l2/2·‖W‖² of w (C, r + 1), without the bias."""
+    return 0.5 * l2 * float(np.square(w[:, :-1]).sum())
 
 
 @dataclass
@@ -169,18 +265,29 @@ class FittedLinear:
     weight: np.ndarray  # (C, d) float64
     bias: np.ndarray  # (C,) float64
     classes: np.ndarray  # (C,) int64
+    n_classes: int
     chosen: dict[str, float]
     val_accuracy: float | None  # at the chosen λ, over all folds; None where there was nothing to choose on
     objective: float  # at the end of the final fit
     converged: bool
 
+    def probabilities(self, x: np.ndarray) -> np.ndarray:
+        """(n, d) features to (n, n_classes) float64; 0 for classes that did not occur."""
+        out = np.zeros((len(x), self.n_classes))
+        for at, p in self._occurring(x):
+            out[at, self.classes] = p.T
+        return out
+
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """(n, d) features to (n,) int64 classes."""
-        parts = [
-            (product(x[part].astype(np.float64), self.weight.T) + self.bias).argmax(axis=1)
-            for part in _blocks(*x.shape)
-        ]
-        return self.classes[np.concatenate(parts)]
+        """(n, d) features to (n,) int64 classes: the first of those that `probabilities` has at its largest."""
+        return self.classes[np.concatenate([p.argmax(axis=0) for _, p in self._occurring(x)])]
+
+    def _occurring(self, x: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+        """Blocks of images and their probabilities (C, ·)."""
+        for at, rows in Rows(x).blocks():
+            p = np.add(product(rows.astype(np.float64), self.weight.T).T, self.bias[:, None], order="C")
+            softmax(p)
+            yield at, p
 
 
 class Linear:
@@ -212,9 +319,9 @@ class Linear:
         entropy = np.zeros(len(self.grid))
         starts: list[tuple[np.ndarray, np.ndarray]] = []
         for fold, (fit, val) in enumerate(folds):
-            x_fit, y_fit = joined(x[fit], y[fit], extra)
-            axes = Axes.of(x_fit, np.float64 if x_fit.size <= SMALL else np.float32)
-            z_val = axes.rotate(x[val])
+            rows, y_fit = Rows(x, fit, extra), _behind(y[fit], extra)
+            axes = Axes.of(rows, np.float64 if rows.size <= SMALL else np.float32)
+            z_val = axes.rotate(Rows(x, val))
             w = _start(y_fit, len(classes), len(axes.z))
             for i, l2 in enumerate(self.grid):
                 w, _, _ = solve(axes.z, y_fit, l2, w, self.max_iter, CHOICE)
@@ -223,15 +330,24 @@ class Linear:
                 entropy[i] += (logsumexp(logits, axis=0) - logits[y[val], np.arange(len(val))]).sum()
                 if fold == 0:
                     starts.append(axes.outward(w))
+            del axes, z_val  # before the next
 
         best = int(np.lexsort((entropy, -correct))[0])
         l2 = self.grid[best] if folds else self.one_shot
-        x, y = joined(x, y, extra)
-        axes = Axes.of(x, np.float64)
+        rows, y = Rows(x, extra=extra), _behind(y, extra)
+        axes = Axes.of(rows, np.float64 if rows.size <= HELD else np.float32)
         w = axes.inward(*starts[best]) if folds else _start(y, len(classes), len(axes.z))
-        w, objective, converged = solve(axes.z, y, l2, w, self.max_iter, FINAL)
+        if axes.z.dtype == np.float64:
+            w, objective, converged = solve(axes.z, y, l2, w, self.max_iter, FINAL)
+        else:
+            w, _, _ = solve(axes.z, y, l2, w, self.max_iter, CHOICE)
+            w, objective, converged = refine(axes.z, y, l2, w)
         accuracy = float(correct[best] / sum(len(val) for _, val in folds)) if folds else None
-        return FittedLinear(*axes.outward(w), classes, {"l2": l2}, accuracy, objective, converged)
+        return FittedLinear(*axes.outward(w), classes, n_classes, {"l2": l2}, accuracy, objective, converged)
+
+
+def _behind(y: np.ndarray, extra: Labelled | None) -> np.ndarray:
+    return y if extra is None else np.concatenate([y, extra.y])
 
 
 def _start(y: np.ndarray, classes: int, r: int) -> np.ndarray:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gssl.errors import UsageError
+from gssl.report.judging import trains
 
 MARKS = ("result.json", "status.json", "part.json")  # a directory with none of them is no run
 # Keys of a configuration that cannot tell two arms apart.
@@ -82,6 +83,8 @@ def _read(path: Path) -> Run:
     depends = [Path(p) for p in part.get("depends") or []]
     if source.get("kind") == "run" and source.get("path"):
         depends.append(Path(source["path"]))
+    if source.get("kind") == "checkpoint" and source.get("path"):
+        depends.append(Path(source["path"]).parents[1])
     seeds = (part.get("seed"), result.get("seed"), config.get("seed"))
     state = status.get("state") or "missing"
     error = status.get("error") or ("; ".join(problems) or None)
@@ -119,7 +122,8 @@ def _arm(result: dict[str, Any], status: dict[str, Any], config: dict[str, Any])
     if kind in ("random", "pixels", "torchvision"):
         return str(kind)
     if source.get("method") or result.get("method"):
-        return str(source.get("method") or result.get("method"))
+        step = f"[step={source['step']}]" if source.get("step") is not None else ""
+        return str(source.get("method") or result.get("method")) + step
     if source.get("path"):
         return Path(source["path"]).stem
     for family in ("ssl", "gan"):
@@ -196,11 +200,11 @@ def _scratch(runs: list[Run]) -> list[Run]:
     out = []
     for run in runs:
         scores = run.result.get("scores") or []
-        tuned = [s for s in scores if s.get("probe") == "finetune"]
+        tuned = [s for s in scores if trains(str(s.get("probe")))]
         if run.part or run.arm != "random" or not tuned:
             out.append(run)
             continue
-        frozen = [s for s in scores if s.get("probe") != "finetune"]
+        frozen = [s for s in scores if not trains(str(s.get("probe")))]
         if frozen:
             out.append(replace(run, result={**run.result, "scores": frozen}))
         out.append(replace(run, arm="scratch", result={**run.result, "scores": tuned}))

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from gssl.config.registry import PROBE
+
 CONTROLS = ("random", "pixels")
 UNTRAINED = ("scratch",)  # contestants that bring no pretraining; judged by fine-tuning
 
@@ -12,16 +14,21 @@ def base(arm: str) -> str:
     return arm.split("[", 1)[0]
 
 
+def trains(probe: str) -> bool:
+    """Whether a probe trains the network; False for names of other versions."""
+    return probe in PROBE and PROBE[probe].sees == "network"
+
+
 def probe_for(arm: str, probe: str) -> str:
-    """The probe that speaks for an arm: a network without pretraining is always fine-tuned."""
-    return "finetune" if base(arm) in UNTRAINED else probe
+    """The probe that speaks for an arm: a network without pretraining is always trained."""
+    return "finetune" if base(arm) in UNTRAINED and not trains(probe) else probe
 
 
 def probes_of(arm: str, use: Sequence[str]) -> list[str]:
-    """The probes of `use` that judge an arm: bare pixels have no network to fine-tune."""
+    """The probes of `use` that judge an arm: bare pixels have no network, scratch has nothing frozen."""
     if base(arm) in UNTRAINED:
-        return ["finetune"]
-    return [probe for probe in use if not (base(arm) == "pixels" and probe == "finetune")]
+        return [probe for probe in use if trains(probe)] or ["finetune"]
+    return [probe for probe in use if base(arm) != "pixels" or PROBE[probe].sees == "features"]
 
 
 def amount_key(labels_per_class: int | None, fraction: float | None) -> str:

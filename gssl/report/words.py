@@ -36,6 +36,15 @@ TITLES = {
     "supervised": "supervised",
     "torchvision": "ImageNet weights",
 }
+PROBES = {
+    "knn": "kNN",
+    "linear": "linear probe",
+    "linear_multilayer": "linear probe on all stages",
+    "fewshot": "nearest centroid",
+    "cluster": "k-means",
+    "finetune": "fine-tuning",
+    "fixmatch": "FixMatch",
+}
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
@@ -60,14 +69,15 @@ def amount_text(key: str) -> str:
         return "all labels"
     if key.endswith("%"):
         return f"{key} of the labels"
-    return f"{key} label{'' if key == '1' else 's'} per class"
+    return f"{key} label{'' if key == '1' else 's'} per class" if key != "0" else "no labels"
 
 
 def judge(probe: str) -> str:
     """ "linear" → "the linear probe on frozen features", "finetune" → "fine-tuning"."""
-    if probe == "finetune":
-        return "fine-tuning"
-    return f"{'kNN' if probe == 'knn' else f'the {probe} probe'} on frozen features"
+    if probe in ("finetune", "fixmatch"):
+        return PROBES[probe]
+    name = PROBES.get(probe, f"{probe} probe")
+    return f"{f'the {name}' if name.startswith('linear') else name} on frozen features"
 
 
 def fixed_by(primary: dict[str, Any]) -> str:

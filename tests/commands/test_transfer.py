@@ -58,8 +58,8 @@ def test_the_test_set_is_opened_once_and_after_every_choice(tiny, tmp_path, monk
         events.append("open")
         return opened(self)
 
-    def noting_fit(self, wanted):
-        for made in fit(self, wanted):
+    def noting_fit(self):
+        for made in fit(self):
             events.append("fitted")
             yield made
 

@@ -17,7 +17,7 @@ from gssl.engine.generated import Sampler, latents
 from gssl.errors import JobError, UsageError
 from gssl.nets.generator import Generator, Shape
 from gssl.nets.weights import save_weights
-from gssl.probe import finetune, knn, linear
+from gssl.probe import knn, linear, training
 
 
 def fake_run(path: Path, classes: tuple[str, ...] = ("a", "b", "c"), state: str = "finished", **shape) -> Path:
@@ -118,7 +118,7 @@ def test_the_saved_network_and_the_objective_are_those_of_real_images(tiny, tmp_
 
 def test_folds_hold_real_images_only(tiny, tmp_path, run, monkeypatch):
     asked = []
-    for room in (knn, linear, finetune):
+    for room in (knn, linear, training):
         monkeypatch.setattr(room, "choice_folds", lambda y, seed, f=room.choice_folds: asked.append(y) or f(y, seed))
     opened = Splits.open_test
     monkeypatch.setattr(Splits, "open_test", lambda self: asked.append("open") or opened(self))

@@ -21,7 +21,8 @@ def refused(command, *overrides):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_composes_to_its_schema(command):
-    cfg = compose(command, ["weights=random"] if command == "transfer" else [])
+    needed = {"transfer": ["weights=random"], "curve": ["sources=[random]"]}
+    cfg = compose(command, needed.get(command, []))
     assert type(cfg) is registry.COMMAND[command].schema
     assert isinstance(cfg.data.views, schema.Views)
     assert isinstance(cfg.engine.log_every, int)
@@ -32,7 +33,7 @@ def test_the_smoke_preset_composes_and_is_tiny(command):
     cfg = compose(command, ["experiment=smoke"])
     assert cfg.data.limit <= 500
     assert cfg.backbone.width <= 24
-    assert command == "transfer" or cfg.budget.steps <= 20
+    assert command in ("transfer", "curve") or cfg.budget.steps <= 20
 
 
 @pytest.mark.parametrize("family", sorted(registry.FAMILIES))
@@ -101,7 +102,7 @@ def test_a_wrong_value_is_one_line(override, expected):
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
-        ([], "weights must be given: random, pixels, torchvision, a run directory or a .safetensors file"),
+        ([], "weights must be given: random, pixels, torchvision[:NAME], timm:NAME, a run, a checkpoint in it"),
         (["weights=random", "probe.use=[linaer]"], "probe.use: no probe 'linaer'; did you mean 'linear'?"),
         (["weights=random", "probe.use=[knn,knn]"], "probe.use: knn stands there twice"),
         (["weights=random", "probe.use=[]"], "probe.use is empty"),

@@ -57,7 +57,7 @@ def test_label_subsets_are_stratified_nested_and_sorted() -> None:
         assert (np.diff(part) > 0).all() and part.dtype == np.int64
     for small, large in zip(parts, parts[1:], strict=False):
         assert set(small) <= set(large)
-    fractions = [label_subset(labels, None, f, 0, 1) for f in (0.001, 0.1, 0.5, 1.0)]
+    fractions = [label_subset(labels, None, f, 0, 1) for f in (0.025, 0.1, 0.5, 1.0)]
     assert [len(part) for part in fractions] == [5, 20, 100, 200]
     for small, large in zip(fractions, fractions[1:], strict=False):
         assert set(small) <= set(large)
@@ -70,6 +70,9 @@ def test_label_subset_errors_name_the_smallest_class() -> None:
     labels = np.repeat([0, 1], [20, 7])
     with pytest.raises(UsageError, match="labels_per_class: 8 .* smallest class has 7 "):
         label_subset(labels, 8, None, 0, 0)
+    with pytest.raises(UsageError, match="fractions: 0.05 of 27 .* than the 2 classes; use at least 0.074"):
+        label_subset(labels, None, 0.05, 0, 0)
+    assert len(label_subset(labels, None, 0.074, 0, 0)) == 2
     with pytest.raises(UsageError, match="no labelled"):
         label_subset(np.full(5, -1), 1, None, 0, 0)
 

@@ -73,6 +73,20 @@ def test_gradients_reach_every_parameter(name: str, norm: str) -> None:
     assert dead == []
 
 
+@pytest.mark.parametrize("name", BACKBONE)
+def test_depths_hold_every_weight_once_in_the_stage_where_it_acts(name: str) -> None:
+    net = build(name, 16)
+    depths = net.depths()
+    assert len(depths) == len(net.dims)
+    assert [id(p) for stage in depths for p in stage] == list(dict.fromkeys(id(p) for s in depths for p in s))
+    assert {id(p) for stage in depths for p in stage} == {id(p) for p in net.parameters()}
+    for i, features in enumerate(net.stages(torch.rand(2, 3, 16, 16))):
+        own = [p for stage in depths[: i + 1] for p in stage]
+        later = [p for stage in depths[i + 1 :] for p in stage]
+        grads = torch.autograd.grad(features.square().sum(), own + later, retain_graph=True, allow_unused=True)
+        assert [g is None for g in grads] == [False] * len(own) + [True] * len(later)
+
+
 @pytest.mark.parametrize("name", ["convnet", "resnet18"])
 @pytest.mark.parametrize("norm", NORMS)
 def test_norm_layers_are_what_was_asked_for(name: str, norm: str) -> None:

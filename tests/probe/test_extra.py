@@ -6,10 +6,10 @@ import torch
 
 from gssl.config.composing import compose
 from gssl.data import Draws
-from gssl.probe.finetune import _batches
 from gssl.probe.folds import Labelled
 from gssl.probe.knn import Knn
 from gssl.probe.linear import Linear
+from gssl.probe.training import streams
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_knn_with_extra_is_the_vote_of_both(cfg):
 def test_a_batch_has_both_in_proportion_and_keeps_its_size(quarters, n, m, size, expected):
     images = quarters(30)
     index = np.arange(120)
-    parts = _batches(images.subset(index[:n]), images.subset(index[:m]), size, Draws(0), torch.device("cpu"))
+    parts = streams(images.subset(index[:n]), images.subset(index[:m]), size, Draws(0), torch.device("cpu"))
     assert tuple(len(part(0)["label"]) for part in parts) == expected
     if n == m and n > 3:
         assert not np.array_equal(parts[0].indices(0), parts[1].indices(0))

@@ -58,12 +58,13 @@ def test_single_precision_only_proposes(monkeypatch):
     angle = rng.permutation(np.linspace(0, 1e-5, 300))
     bank = torch.from_numpy(np.stack([np.cos(angle), np.sin(angle)], axis=1))
     query = torch.tensor([[np.cos(1.0), np.sin(1.0)]], dtype=torch.float64)
-    proposed = knn.nearest_of_many(query, bank, bank.float(), 20)
+    close = knn.Units(bank.numpy())
+    proposed = knn.nearest_of_many(query, close, close.single(), 20)
     assert proposed[1][0].tolist() == np.argsort(-angle)[:20].tolist()
     asked = []
     monkeypatch.setattr(knn, "nearest", lambda q, *_: asked.append(len(q)) or proposed)
-    spread = torch.nn.functional.normalize(torch.from_numpy(rng.standard_normal((300, 8))), dim=1)
-    knn.nearest_of_many(spread[:50], spread, spread.float(), 20)
+    spread = knn.Units(rng.standard_normal((300, 8)).astype(np.float32))
+    knn.nearest_of_many(spread[:50], spread, spread.single(), 20)
     assert asked == [], "where float32 suffices nothing is done twice"
 
 

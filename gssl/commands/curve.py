@@ -1,0 +1,190 @@
+"""`gssl curve`: several backbones on the same draws of labels, on one data set or on several.
+
+Each source on each target is a transfer run of its own in `parts/`, so what is finished is never run twice and all of
+them share seed, folds, draws of labels and test images. From their files come a table, a picture of accuracy against
+labels, each cell's gain over training from scratch, how soon fine-tuning reaches what scratch reaches, how alike the
+data sets are without any label, and how alike the backbones see images (CKA).
+"""
+
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from gssl.commands import likeness, transfer
+from gssl.commands.checkpoint import resolve
+from gssl.config import schema
+from gssl.config.composing import compose, in_quotes
+from gssl.engine import source
+from gssl.engine.device import prepare
+from gssl.engine.files import write_json, write_text
+from gssl.engine.progress import say
+from gssl.engine.run import Run
+from gssl.errors import JobError, UsageError
+from gssl.report import curve as report
+from gssl.report import curve_page as page
+from gssl.report.judging import probes_of, trains
+
+SCRATCH = "scratch"
+NAMED = re.compile(r"([\w.-]+)@(.+)")
+
+
+class Named:
+    """A source with the name that tables call it by."""
+
+    def __init__(self, text: str) -> None:
+        found = NAMED.fullmatch(text)
+        self.name, self.weights = (found[1], found[2]) if found else ("", text)
+        self.kind = "random" if self.weights == SCRATCH else self.weights
+        self.origin = source.Source("pixels") if self.kind == "pixels" else source.find(self.kind)
+        if not self.name:
+            known = self.origin.kind in ("run", "checkpoint")
+            self.name = self.origin.method or self.weights if known else self.weights
+            if self.origin.kind == "file":
+                self.name = Path(self.weights).stem
+
+    def uses(self, cfg: schema.Judging, others: list["Named"]) -> list[str]:
+        """The probes that judge it: scratch is trained, pixels are not, and random is not where scratch stands too."""
+        if self.weights == SCRATCH:
+            return probes_of(SCRATCH, cfg.probe.use)
+        mine = probes_of(self.kind, cfg.probe.use)
+        if self.weights == "random" and any(other.weights == SCRATCH for other in others):
+            mine = [probe for probe in mine if not trains(probe)]
+        return mine
+
+
+def main(cfg: schema.Curve, run_dir: Path, *, dry_run: bool = False) -> float | None:
+    """Judge every source on every target; writes curve.png, table.md and result.json. No objective."""
+    _panel(cfg, list(cfg.sources), run_dir, "curve", dry_run)
+    return None
+
+
+def across(cfg: schema.Transfer, run_dir: Path, *, dry_run: bool = False) -> float | None:
+    """`gssl transfer to=[…]`: one source on other data sets, beside training from scratch on each of them."""
+    _panel(cfg, [cfg.weights, SCRATCH], run_dir, "transfer", dry_run)
+    return None
+
+
+def _panel(cfg: Any, texts: list[str], run_dir: Path, command: str, dry_run: bool) -> None:
+    device, _ = prepare(cfg.engine)
+    with Run(run_dir, command, cfg) as run:
+        sources = _distinct([Named(text) for text in texts])
+        run.bind(**{f"weights/{s.name}": s.origin.sha256 for s in sources})
+        if run.finished:
+            say(f"{run_dir}: finished already")
+            return
+        targets = dict(_targets(cfg, sources))
+        jobs = list(_jobs(cfg, sources, targets, run_dir))
+        for _, _, child, path in jobs:  # whatever cannot be judged is found before anything is
+            if not (path / "result.json").is_file():
+                transfer.main(child, path, dry_run=True)
+        if dry_run:
+            return
+        for warning in run.begin():
+            say(f"warning: {warning}")
+        start = time.perf_counter()
+        failed: dict[str, str] = {}
+        for i, (named, target, child, path) in enumerate(jobs, 1):
+            say(f"{i} of {len(jobs)}: {named.name} on {target}")
+            try:
+                transfer.main(child, path)
+            except (JobError, UsageError) as error:  # the others are not lost
+                failed[f"{named.name} on {target}"] = str(error)
+                say(f"failed: {named.name} on {target}: {error}")
+        done = {(n.name, t): path for n, t, _, path in jobs if (path / "result.json").is_file()}
+        cells = report.cells(done, SCRATCH)
+        text: dict[str, Any] = {
+            "schema": "gssl.curve/1",
+            "sources": [{"name": s.name, "weights": s.weights, **s.origin.record()} for s in sources],
+            "targets": {name: {"name": d.name, "root": d.root, "size": d.size} for name, d in targets.items()},
+            "cells": cells,
+            "reach": report.reach(done, SCRATCH, cfg.reach),
+            "similarity": likeness.datasets(sources, targets, device),
+            "cka": likeness.backbones(_trained(sources, device), cfg, targets, device),
+            "failed": failed,
+        }
+        write_json(run_dir / "curve.json", text)
+        write_text(run_dir / "table.md", page.markdown(text))
+        page.draw(text, run_dir / "curve.png")
+        for line in page.told(text):
+            say(line)
+        seconds = round(time.perf_counter() - start, 3)
+        run.finish(
+            {
+                "seed": cfg.seed,
+                "curve": text,
+                "test_openings": {str(p.relative_to(run_dir)): report.openings(p) for p in done.values()},
+                "spent": {"seconds": seconds},
+                "objective": {"name": "none", "value": None, "direction": "max"},
+                "report": str(run_dir / "curve.png"),
+            }
+        )
+        if failed:
+            first, why = next(iter(failed.items()))
+            raise JobError(f"{len(failed)} of {len(jobs)} parts failed ({first}: {why}); the rest is in {run_dir}")
+
+
+def _distinct(sources: list[Named]) -> list[Named]:
+    """Two runs of one method take their directories' names."""
+    names = [s.name for s in sources]
+    for s in sources:
+        if names.count(s.name) > 1:
+            s.name = f"{s.name}[{Path(s.weights).name}]"
+    names = [s.name for s in sources]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UsageError(f"sources: two are called {twice[0]}; give one a name, such as [one@{sources[0].weights}]")
+    return sources
+
+
+def _trained(sources: list[Named], device: Any) -> list[tuple[str, source.Source]]:
+    found = [s for s in sources if s.kind != "pixels" and s.weights != SCRATCH]
+    return [(s.name, resolve(s.origin, device)) for s in found]
+
+
+def _targets(cfg: Any, sources: list[Named]) -> Iterator[tuple[str, schema.Data]]:
+    """Each data set to judge on by its name; images have the size that the first trained source was made for."""
+    sizes = [s.origin.size for s in sources if s.origin.size]
+    if not cfg.to:
+        yield cfg.data.name, cfg.data
+        return
+    kept = ("val_fraction", "test_fraction", "split_seed", "limit", "on_error", "workers")
+    for text in cfg.to:
+        if text == cfg.data.name:
+            yield text, cfg.data
+            continue
+        folder = "/" in text or Path(text).expanduser().is_dir()
+        words = ["data=imagefolder", "data.root=" + in_quotes(text)] if folder else [f"data={text}"]
+        try:
+            found = compose("transfer", ["weights=random", *words]).data
+        except UsageError as error:
+            raise UsageError(
+                f"to: {text}: expected the name of a data set (conf/data) or a folder of images ({error})"
+            ) from error
+        size = sizes[0] if sizes else cfg.data.size
+        same = {key: getattr(cfg.data, key) for key in kept}
+        root = {} if folder else {"root": cfg.data.root}
+        yield Path(text).name if folder else text, replace(found, size=size, **same, **root)
+
+
+def _jobs(
+    cfg: Any, sources: list[Named], targets: dict[str, schema.Data], run_dir: Path
+) -> Iterator[tuple[Named, str, schema.Transfer, Path]]:
+    """One transfer run per source and target, in the order in which they run."""
+    base = compose("transfer", ["weights=random"])
+    shared = {f.name: getattr(cfg, f.name) for f in fields(schema.Judging)}
+    engine = replace(cfg.engine, resume="auto", progress=cfg.engine.progress)
+    for name, data in targets.items():
+        for named in sources:
+            use = named.uses(cfg, sources)
+            if not use:
+                say(f"note: {named.name} is judged by none of probe.use; left out")
+                continue
+            mine = shared | {"to": [], "data": data, "engine": engine, "probe": replace(cfg.probe, use=use)}
+            child = replace(base, **mine, weights=named.kind)
+            yield named, name, child, run_dir / "parts" / f"{_file(named.name)}-{_file(name)}"
+
+
+def _file(name: str) -> str:
+    return re.sub(r"[^\w.=-]+", "_", name)

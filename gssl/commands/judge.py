@@ -1,0 +1,246 @@
+"""One backbone under all probes: every choice is made here, and nothing here leads to the test images.
+
+`Judge` is given the labelled training images and never a `Splits`; the test images come from outside, into
+`predict` alone, when everything is fitted.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from gssl.commands.augmented import Fakes
+from gssl.config import registry, schema
+from gssl.data import Draws, Images, RandomViews, label_subset
+from gssl.engine import source
+from gssl.engine.progress import say
+from gssl.errors import UsageError
+from gssl.metrics.accuracy import balanced_accuracy
+from gssl.metrics.calibration import ece
+from gssl.metrics.clustering import assignment, nmi
+from gssl.nets.norms import recompute_batch_norm
+from gssl.probe.features import extract, pixels
+from gssl.probe.folds import Labelled
+from gssl.probe.multilayer import PooledStages
+from gssl.probe.setting import Setting
+
+BATCH = 256
+
+
+@dataclass(frozen=True)
+class Amount:
+    """How many labels: so many per class (0: none), or a share of all. `key` is what asked for it."""
+
+    per_class: int | None
+    fraction: float | None
+    draws: int
+    key: str = "labels_per_class"
+
+    @property
+    def words(self) -> str:
+        if self.per_class is not None:
+            return f"{self.per_class} per class" if self.per_class else "no labels"
+        return "all labels" if self.fraction == 1 else f"{self.fraction:.3%} of the labels"
+
+
+@dataclass
+class Fitted:
+    """A probe that has made its choices, waiting for the test set."""
+
+    probe: str
+    amount: Amount
+    draw: int
+    n_train: int  # real images
+    generated: int  # generated images beside them
+    model: Any
+
+    @property
+    def sees(self) -> str:
+        return registry.PROBE[self.probe].sees
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What one fitted probe says of the test images: classes int64 (n,) and its confidence in each, or None."""
+
+    guess: np.ndarray
+    confidence: np.ndarray | None  # (n,) in [0, 1]
+
+
+def amounts(cfg: schema.Judging, probe: str) -> list[Amount]:
+    """Label amounts of a probe, in the order of the configuration; all labels need one draw only."""
+    if not registry.PROBE[probe].labels:
+        return [Amount(0, None, 1)]
+    if probe == "fewshot":
+        own = cfg.probe.fewshot
+        return [Amount(k, None, own.draws, "probe.fewshot.shots") for k in own.shots]
+    few = [Amount(k, None, cfg.draws_one_shot if k == 1 else cfg.draws) for k in cfg.labels_per_class]
+    share = [Amount(None, f, 1 if f == 1 else cfg.draws) for f in cfg.fractions]
+    found = few + share
+    if registry.PROBE[probe].sees == "network":  # slow: with draws of its own
+        most = getattr(cfg.probe, probe).draws
+        found = [Amount(a.per_class, a.fraction, min(a.draws, most), a.key) for a in found]
+    return found
+
+
+class Judge:
+    """Holds the labelled training images, and unlabelled ones where probes learn from them."""
+
+    def __init__(
+        self,
+        cfg: schema.Judging,
+        origin: source.Source,
+        labelled: Images,
+        classes: list[str],
+        device: torch.device,
+        unlabelled: Images | None = None,
+        fakes: Fakes | None = None,
+    ) -> None:
+        if len(classes) < 2:
+            raise UsageError(f"data={cfg.data.name}: {len(classes)} class(es); transfer needs at least two")
+        self.cfg, self.origin, self.device, self.fakes = cfg, origin, device, fakes
+        self.images, self.classes, self.unlabelled = labelled, classes, unlabelled
+        self.draws = Draws(cfg.seed)
+        self.report: dict[str, Any] = {"loaded": 0, "missing": [], "unexpected": []}
+        self.described: dict[str, Any] | None = None
+        self.network: nn.Module | None = None
+        self.check()
+        if origin.kind != "pixels":
+            self.network = self.build(report=True)
+            self.described = origin.described(cfg.backbone, cfg.data.size)
+            if origin.size not in (None, cfg.data.size):
+                say(f"warning: trained at {origin.size} px, judged at data.size={cfg.data.size}")
+
+    def check(self) -> None:
+        """Raises UsageError for what cannot be judged, before anything is computed."""
+        for name in self.cfg.probe.use:
+            if self.origin.kind == "pixels" and registry.PROBE[name].sees != "features":
+                raise UsageError(
+                    f"probe.use: {name} needs a network, weights=pixels has none; use probe.use=[knn,linear]"
+                )
+            for amount in amounts(self.cfg, name):
+                self.labels(amount, 0)
+
+    def build(self, report: bool = False) -> nn.Module:
+        """A fresh copy of the source's network on the device."""
+        cfg = self.cfg
+        network, loaded = source.build(self.origin, cfg.backbone, cfg.data.size, cfg.seed, cfg.allow_partial, cfg.input)
+        if report:
+            self.report = loaded
+        network.to(self.device).to(memory_format=torch.channels_last)
+        if self.origin.kind == "random":
+            # an exported backbone carries the statistics of the training images: so does the random one
+            recompute_batch_norm(network, source.centred(self.images, self.draws, cfg.data.size, self.device))
+        return network
+
+    def features(self, images: Images, sees: str = "features") -> np.ndarray:
+        """(n, d) float32 of centre-cropped images: of the last stage, or of all `stages` side by side."""
+        if self.network is None:
+            return pixels(images, self.cfg.data.size)
+        network = PooledStages(self.network) if sees == "stages" else self.network
+        return extract(network, images, self.cfg.data.size, BATCH, self.device)
+
+    def labels(self, amount: Amount, draw: int) -> np.ndarray:
+        """Sorted indices of the labelled images that draw `draw` may use: the same for every source."""
+        if amount.per_class == 0:
+            return np.arange(len(self.images))
+        return label_subset(self.images.labels, amount.per_class, amount.fraction, self.cfg.seed, draw, amount.key)
+
+    def fit(self) -> Iterator[Fitted]:
+        """Every probe at every amount and draw, all choices made on the labels it was given.
+
+        With a generator each of them twice: on the real images, then on the same ones and generated images (but
+        where no labels are read).
+        """
+        cfg = self.cfg
+        known: dict[str, np.ndarray] = {}
+        made: dict[tuple[str, Amount, int], Labelled] = {}
+        for name in cfg.probe.use:
+            entry = registry.PROBE[name]
+            probe = registry.load(entry.where)(getattr(cfg.probe, name), *self._also(name))
+            if entry.sees != "network" and entry.sees not in known:
+                known[entry.sees] = self.features(self.images, entry.sees)
+            if hasattr(probe, "see"):  # all training images, without their labels
+                probe.see(known[entry.sees])
+            for amount in amounts(cfg, name):
+                for draw in range(amount.draws):
+                    index = self.labels(amount, draw)
+                    if not entry.labels:
+                        model = probe.fit(known[entry.sees], len(self.classes), cfg.seed)
+                        yield Fitted(name, amount, draw, 0, 0, model)
+                        continue
+                    real = self.images.subset(index)
+                    if entry.sees == "network":
+                        yield Fitted(name, amount, draw, len(index), 0, probe.fit(real, self._setting(draw)))
+                        if self.fakes:
+                            fakes = self.fakes.images(real, cfg.seed, draw)
+                            model = probe.fit(real, self._setting(draw), fakes)
+                            yield Fitted(name, amount, draw, len(index), len(fakes), model)
+                        continue
+                    rest = (known[entry.sees][index], real.labels, len(self.classes), cfg.seed)
+                    yield Fitted(name, amount, draw, len(index), 0, probe.fit(*rest))
+                    if self.fakes:
+                        key = (entry.sees, Amount(amount.per_class, amount.fraction, 1), draw)
+                        if key not in made:  # the frozen probes share them
+                            fakes = self.fakes.images(real, cfg.seed, draw)
+                            made[key] = Labelled(self.features(fakes, entry.sees), fakes.labels)
+                        yield Fitted(name, amount, draw, len(index), len(made[key].y), probe.fit(*rest, made[key]))
+
+    def _also(self, name: str) -> list[Any]:
+        """What a probe's configuration shares with another's: λ of both linear probes."""
+        return [self.cfg.probe.linear] if name == "linear_multilayer" else []
+
+    def _setting(self, draw: int) -> Setting:
+        cfg = self.cfg
+        views = RandomViews(cfg.data.views, cfg.data.size, self.draws)
+        draws = Draws(cfg.seed * 1000 + draw)
+        rest = (cfg.data.size, self.device, cfg.seed, draws, self.unlabelled)
+        return Setting(self.build, len(self.classes), views, cfg.data.views, *rest)
+
+    def predict(self, fitted: list[Fitted], test: Images) -> list[Answers]:
+        """What every fitted probe says of the test images. No choice is made here."""
+        known = {sees: self.features(test, sees) for sees in {f.sees for f in fitted} - {"network"}}
+        return [answers(f, test if f.sees == "network" else known[f.sees]) for f in fitted]
+
+
+def answers(f: Fitted, seen: Any) -> Answers:
+    """Of images or features, as `f.sees`."""
+    guess = f.model.predict(seen)
+    if not registry.PROBE[f.probe].labels:
+        return Answers(guess, None)
+    sure = f.model.probabilities(seen)
+    return Answers(guess, sure[np.arange(len(guess)), guess])
+
+
+def named(f: Fitted, found: Answers, labels: np.ndarray, n_classes: int) -> Answers:
+    """Clusters get the names of classes by the best one-to-one naming, which is their measure; others stay."""
+    if registry.PROBE[f.probe].labels:
+        return found
+    return Answers(assignment(labels, found.guess, n_classes)[found.guess], None)
+
+
+def score(f: Fitted, found: Answers, labels: np.ndarray, clusters: np.ndarray | None = None) -> dict[str, Any]:
+    """One entry of result.json's scores for a probe's answers (n,) to the test images."""
+    correct = int((found.guess == labels).sum())
+    entry = {
+        "probe": f.probe,
+        "labels_per_class": f.amount.per_class,
+        "fraction": f.amount.fraction,
+        "draw": f.draw,
+        "n_train": f.n_train,
+        **({"generated": f.generated} if f.generated else {}),
+        "n_test": len(labels),
+        "correct": correct,
+        "accuracy": correct / len(labels),
+        "balanced_accuracy": float(balanced_accuracy(labels, found.guess)),
+        "val_accuracy": f.model.val_accuracy,
+        "chosen": f.model.chosen,
+    }
+    if found.confidence is not None:
+        entry["ece"] = ece(found.confidence, found.guess == labels)
+    if clusters is not None:
+        entry["nmi"] = nmi(labels, clusters)
+    return entry

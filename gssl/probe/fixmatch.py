@@ -1,0 +1,109 @@
+"""FixMatch: fine-tuning that also learns from images without labels (Sohn et al. 2020, arXiv:2001.07685).
+
+Where the network names a weakly changed image with confidence, the name becomes the label of a strongly changed copy.
+Network, head, optimiser and schedule are those of fine-tuning, for comparison's sake: AdamW with a cosine down to 0
+where the paper has SGD with momentum, and no running average of the weights.
+"""
+
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gssl.config import probe as schema
+from gssl.config.schema import Views
+from gssl.data import Batches, Draws, Images, RandomViews
+from gssl.errors import UsageError
+from gssl.probe.setting import Setting
+from gssl.probe.training import Classifier, FittedFinetune, Point, Watch, classifier, fit_best, optimise, streams
+
+LAST = 0.1  # share of the steps, the last ones, whose used guesses are counted
+
+
+class FixMatch:
+    """The probe by its configuration; the learning rate is chosen on validation."""
+
+    def __init__(self, cfg: schema.FixMatch) -> None:
+        self.cfg = cfg
+
+    def fit(self, images: Images, setting: Setting, extra: Images | None = None) -> FittedFinetune:
+        """Train a fresh network on labelled `images` (at least two) and on `setting.unlabelled`.
+
+        The learning rate is chosen as in `Finetune.fit`, whose promises hold here too. In `chosen` stands beside it
+        `used`: the mean share of unlabelled images whose guess was confident in the last tenth of the steps. `extra`
+        images are labelled ones. Images of the validation part may be among the unlabelled ones, as in the paper: the
+        network has then seen their pixels, and never their labels. Raises UsageError where there are no unlabelled
+        images, and JobError as `Finetune.fit`.
+        """
+        if setting.unlabelled is None or not len(setting.unlabelled):
+            raise UsageError(
+                "probe.fixmatch: learns from images without labels, and there are none; "
+                "set data.pretrain, or leave fixmatch out of probe.use"
+            )
+        unlabelled = setting.unlabelled
+
+        def train(point: Point, images: Images, watch: Watch | None) -> tuple[Classifier, dict[str, float]]:
+            return self._train(point, images, unlabelled, setting, extra, watch)
+
+        grid = [{"lr": lr} for lr in self.cfg.lrs]
+        return fit_best("fixmatch", train, grid, images, setting, self.cfg.steps)
+
+    def _train(
+        self,
+        point: Point,
+        images: Images,
+        unlabelled: Images,
+        setting: Setting,
+        extra: Images | None,
+        watch: Watch | None,
+    ) -> tuple[Classifier, dict[str, float]]:
+        cfg, draws = self.cfg, setting.draws
+        network = classifier(setting)
+        weak = RandomViews(weak_views(setting.views_cfg, cfg.weak_crop), setting.size, draws)
+        strong = RandomViews(replace(setting.views_cfg, cutout=1.0, cutout_size=cfg.cutout), setting.size, draws)
+        parts = streams(images, extra, cfg.batch_size, draws, setting.device)
+        # Draws of its own, as in `streams`.
+        others = Batches(unlabelled, cfg.ratio * cfg.batch_size, Draws(-2 - draws.seed), setting.device)
+        shares: list[Tensor] = []  # on the device: nothing waits for it
+
+        def loss(step: int) -> Tensor:
+            batches = [part(step) for part in parts]
+            other = others(step)
+            seen = [weak(batch["image"], step, i, batch.get("extent")) for i, batch in enumerate(batches)]
+            seen.append(weak(other["image"], step, len(seen), other.get("extent")))
+            seen.append(strong(other["image"], step, len(seen), other.get("extent")))
+            # One pass, so that batch norm sees all of them alike.
+            logits = network(torch.cat(seen))
+            labels = torch.cat([batch["label"] for batch in batches])
+            named, guessed, taught = logits.split([len(labels), others.size, others.size])
+            supervised, unsupervised, used = fixmatch_loss(named, labels, guessed, taught, cfg.threshold)
+            if step >= cfg.steps - max(1, round(LAST * cfg.steps)):
+                shares.append(used)
+            return supervised + cfg.weight * unsupervised
+
+        optimise(network, loss, cfg.steps, **point, weight_decay=cfg.weight_decay, draws=draws, watch=watch)
+        return network, {"used": float(torch.stack(shares).mean())}
+
+
+def fixmatch_loss(
+    logits_labelled: Tensor, labels: Tensor, logits_weak: Tensor, logits_strong: Tensor, threshold: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(supervised, unsupervised, share_used), each a scalar.
+
+    logits_labelled (B, C) and labels (B,): mean cross-entropy. logits_weak and logits_strong (U, C), of the same
+    images: mean over all U of the cross-entropy of the strong view to the weak one's likeliest class, counted as 0
+    where that class's probability is below `threshold`. No gradient reaches `logits_weak`.
+    """
+    supervised = F.cross_entropy(logits_labelled, labels)
+    confidence, guess = logits_weak.detach().softmax(dim=1).max(dim=1)
+    used = (confidence >= threshold).to(logits_strong.dtype)
+    unsupervised = (F.cross_entropy(logits_strong, guess, reduction="none") * used).mean()
+    return supervised, unsupervised, used.mean()
+
+
+def weak_views(cfg: Views, crop: float) -> Views:
+    """Flips as `cfg` says and crops of at least `crop` of the area in its proportions; nothing else."""
+    return replace(
+        cfg, crop_scale=[crop, 1.0], rotate=0.0, jitter=0.0, grayscale=0.0, blur=0.0, solarize=0.0, cutout=0.0
+    )

@@ -1,0 +1,145 @@
+"""From transfer runs of several sources to one table: accuracy against labels, gains over scratch, steps to reach it.
+
+Reads files only: result.json and predictions.npz of each run.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gssl.metrics.accuracy import wilson
+from gssl.report.judging import amount_key, probe_for
+from gssl.report.statistics import paired_difference, t_interval
+
+LEVEL = 0.95
+Runs = Mapping[tuple[str, str], Path]  # (source, target) → its transfer run
+
+
+class Judged:
+    """One transfer run: its scores by probe and amount, and which test images each fit got right."""
+
+    def __init__(self, path: Path) -> None:
+        self.result = _result(path)
+        with np.load(path / self.result["predictions"]) as found:
+            self.right = found["guess"] == found["labels"]  # (fits, n)
+        self.groups: dict[tuple[str, str], list[int]] = {}
+        for row, score in enumerate(self.result["scores"]):
+            key = score["probe"], amount_key(score["labels_per_class"], score["fraction"])
+            self.groups.setdefault(key, []).append(row)
+
+    def fits(self, probe: str, amount: str) -> dict[int, np.ndarray]:
+        """Draw of labels → bool (n,), True where right."""
+        rows = self.groups.get((probe, amount), [])
+        return {self.result["scores"][row]["draw"]: self.right[row] for row in rows}
+
+
+def _result(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((path / "result.json").read_text(encoding="utf-8"))
+    return found
+
+
+def openings(path: Path) -> int:
+    """How often a run opened its test set."""
+    found: int = _result(path)["test_openings"]
+    return found
+
+
+def cells(runs: Runs, scratch: str) -> list[dict[str, Any]]:
+    """One per source, target, probe and amount of labels.
+
+    mean, low, high: accuracy; over several draws a t interval (which images are labelled), with one draw Wilson's over
+    test images. gain and its interval: paired, against `scratch` trained on the same draws of the same labels (its
+    fine-tuning, or for a probe that trains the network that probe); None where scratch was not judged so.
+    """
+    judged = {key: Judged(path) for key, path in runs.items()}
+    found = []
+    for (source, target), one in judged.items():
+        for (probe, amount), rows in one.groups.items():
+            scores = [one.result["scores"][row] for row in rows]
+            entry: dict[str, Any] = {
+                "source": source,
+                "target": target,
+                "probe": probe,
+                "amount": amount,
+                "labels_per_class": scores[0]["labels_per_class"],
+                "fraction": scores[0]["fraction"],
+                "n_train": round(float(np.mean([s["n_train"] for s in scores]))),
+                "n_test": scores[0]["n_test"],
+                "draws": len(scores),
+                **_accuracy(scores),
+            }
+            for name in ("ece", "nmi"):
+                if name in scores[0]:
+                    entry[name] = float(np.mean([s[name] for s in scores]))
+            found.append(entry | _gain(one, judged.get((scratch, target)), source, scratch, probe, amount))
+    return found
+
+
+def _accuracy(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    values = [s["accuracy"] for s in scores]
+    found = t_interval(values, LEVEL)
+    if found is not None and np.ptp(values) > 1e-12:
+        return {"mean": found.mean, "low": found.low, "high": found.high, "interval": "t over draws"}
+    low, high = wilson(scores[0]["correct"], scores[0]["n_test"], LEVEL)
+    return {"mean": float(np.mean(values)), "low": low, "high": high, "interval": "wilson over test images"}
+
+
+def _gain(one: Judged, other: Judged | None, source: str, scratch: str, probe: str, amount: str) -> dict[str, Any]:
+    none = dict.fromkeys(("gain", "gain_low", "gain_high", "gain_interval", "gain_draws"))
+    if other is None or source == scratch or amount == "0":
+        return none
+    against = probe_for(scratch, probe)
+    mine, its = one.fits(probe, amount), other.fits(against, amount)
+    shared = sorted(set(mine) & set(its))
+    if not shared:
+        return none
+    found, kind = paired_difference([mine[d] for d in shared], [its[d] for d in shared], LEVEL)
+    return {
+        "gain": found.mean,
+        "gain_low": found.low,
+        "gain_high": found.high,
+        "gain_interval": kind,
+        "gain_draws": len(shared),
+    }
+
+
+def reach(runs: Runs, scratch: str, level: float | None) -> list[dict[str, Any]]:
+    """How soon fine-tuning reaches an accuracy on validation images: the first measured place at or above it.
+
+    `level` None: what scratch ended with, for the same target, probe and amount (draw 0). steps, seconds: None where it
+    was never reached; `times`: scratch's steps to the level ÷ the source's.
+    """
+    curves: dict[tuple[str, str, str, str], list[dict[str, Any]]] = {}
+    for (source, target), path in runs.items():
+        for found in _result(path).get("learning_curves") or []:
+            if found["draw"] == 0:
+                amount = amount_key(found["labels_per_class"], found["fraction"])
+                curves[source, target, found["probe"], amount] = found["points"]
+    rows = []
+    for (source, target, probe, amount), places in curves.items():
+        its = curves.get((scratch, target, probe, amount))
+        aim = level if level is not None else its[-1]["val_accuracy"] if its else None
+        if aim is None:
+            continue
+        mine, base = _first(places, aim), _first(its or [], aim)
+        rows.append(
+            {
+                "source": source,
+                "target": target,
+                "probe": probe,
+                "amount": amount,
+                "level": aim,
+                "steps": mine and mine["step"],
+                "seconds": mine and mine["seconds"],
+                "of": places[-1]["step"],
+                "times": base["step"] / mine["step"] if mine and base else None,
+            }
+        )
+    return rows
+
+
+def _first(places: Sequence[dict[str, Any]], level: float) -> dict[str, Any] | None:
+    return next((p for p in places if p["val_accuracy"] >= level - 1e-12), None)

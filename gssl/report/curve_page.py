@@ -1,0 +1,203 @@
+"""What a curve looks like: its tables in Markdown, its lines in a terminal, its picture."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gssl.report.judging import trains
+from gssl.report.words import PROBES, amount_text, count, p_text, points, span, title
+
+
+def _amounts(found: Sequence[dict[str, Any]]) -> list[str]:
+    """Amounts of labels, few first."""
+    size: dict[str, float] = {}
+    for c in found:
+        size[c["amount"]] = max(size.get(c["amount"], 0), c["n_train"])
+    return sorted(size, key=lambda a: size[a])
+
+
+def _probe(c: dict[str, Any]) -> str:
+    return PROBES.get(c["probe"], c["probe"])
+
+
+def _cell(c: dict[str, Any] | None) -> str:
+    return "" if c is None else f"{points(c['mean'])} ({points(c['low'])}–{points(c['high'])})"
+
+
+def markdown(text: dict[str, Any]) -> str:
+    """Tables: accuracy per target and probe, gains over scratch, steps to reach it, similarity, CKA."""
+    lines: list[str] = []
+    for target in text["targets"]:
+        mine = [c for c in text["cells"] if c["target"] == target]
+        if not mine:
+            continue
+        n = mine[0]["n_test"]
+        lines += [f"## {target}: test accuracy, % (95% interval; n = {n:,} test images)", ""]
+        for probe in dict.fromkeys(c["probe"] for c in mine):
+            here = [c for c in mine if c["probe"] == probe]
+            amounts = _amounts(here)
+            draws = {a: max(c["draws"] for c in here if c["amount"] == a) for a in amounts}
+            heads = [f"{amount_text(a)} ({count(draws[a], 'draw')})" for a in amounts]
+            lines += [f"| {PROBES.get(probe, probe)} | " + " | ".join(heads) + " |", "|---|" + "--:|" * len(amounts)]
+            for source in dict.fromkeys(c["source"] for c in here):
+                row = [next((c for c in here if (c["source"], c["amount"]) == (source, a)), None) for a in amounts]
+                lines.append(f"| {title(source)} | " + " | ".join(map(_cell, row)) + " |")
+            lines.append("")
+    lines += _gain_lines(text) + _reach_lines(text) + _likeness_lines(text)
+    lines.append(
+        "Intervals: over several draws of labels t (which images are labelled), with one draw Wilson's over test images"
+        " (other images, this network); neither says anything of other seeds of the pretraining."
+    )
+    return "\n".join(lines) + "\n"
+
+
+def _gain_lines(text: dict[str, Any]) -> list[str]:
+    rows = [c for c in text["cells"] if c["gain"] is not None]
+    if not rows:
+        return []
+    lines = ["## Gain over training from scratch on the same labels, points (paired 95% interval)", ""]
+    lines += ["| source | target | probe | labels | gain | over |", "|---|---|---|---|--:|---|"]
+    for c in rows:
+        interval = {"low": c["gain_low"], "high": c["gain_high"]}
+        over = count(c["gain_draws"], "draw") if c["gain_interval"].startswith("t ") else "test images"
+        lines.append(
+            f"| {title(c['source'])} | {c['target']} | {_probe(c)} | {amount_text(c['amount'])} |"
+            f" {points(c['gain'], sign=True)} ({span(interval)}) | {over} |"
+        )
+    return [*lines, ""]
+
+
+def _reach_lines(text: dict[str, Any]) -> list[str]:
+    if not text["reach"]:
+        return []
+    lines = ["## Steps to reach an accuracy on validation images (first measured place; scratch's own end)", ""]
+    lines += ["| source | target | probe | labels | accuracy | steps | seconds | scratch ÷ it |"]
+    lines += ["|---|---|---|---|--:|--:|--:|--:|"]
+    for r in text["reach"]:
+        steps = f"{r['steps']:,}" if r["steps"] else f"never in {r['of']:,}"
+        seconds = f"{r['seconds']:.1f}" if r["seconds"] is not None else ""
+        times = f"{r['times']:.1f}×" if r["times"] else ""
+        lines.append(
+            f"| {title(r['source'])} | {r['target']} | {_probe(r)} | {amount_text(r['amount'])} |"
+            f" {points(r['level'])} | {steps} | {seconds} | {times} |"
+        )
+    return [*lines, ""]
+
+
+def _likeness_lines(text: dict[str, Any]) -> list[str]:
+    lines: list[str] = []
+    if text["similarity"]:
+        judge = text["similarity"][0]["judge"]
+        lines += [f"## How alike the images are, without labels: KID by the judge {judge} (0: alike)", ""]
+        lines += ["| pretrained on (source) | target | KID | n |", "|---|---|--:|--:|"]
+        for s in text["similarity"]:
+            interval = f"{s['low']:.3f} to {s['high']:.3f}"
+            lines.append(
+                f"| {s['data']} ({title(s['source'])}) | {s['target']} | {s['kid']:.3f} ({interval}) | {s['n']:,} |"
+            )
+        lines.append("")
+        lines += [told for told in [_trend(text)] if told] + [""]
+    if text["cka"]:
+        names = text["cka"]["names"]
+        lines += [f"## How alike the backbones see n = {text['cka']['n']:,} training images (unbiased linear CKA)", ""]
+        lines += ["| | " + " | ".join(map(title, names)) + " |", "|---|" + "--:|" * len(names)]
+        for name, row in zip(names, text["cka"]["matrix"], strict=True):
+            lines.append(f"| {title(name)} | " + " | ".join("" if v is None else f"{v:.2f}" for v in row) + " |")
+        lines.append("")
+    return lines
+
+
+def _trend(text: dict[str, Any]) -> str:
+    """Does more likeness go with more gain? Only over enough cells to ask."""
+    from scipy.stats import spearmanr
+
+    at = {(s["source"], s["target"]): s["kid"] for s in text["similarity"]}
+    told = []
+    for probe, amount in dict.fromkeys((c["probe"], c["amount"]) for c in text["cells"] if c["gain"] is not None):
+        rows = [c for c in text["cells"] if (c["probe"], c["amount"]) == (probe, amount) and c["gain"] is not None]
+        both = [(at[c["source"], c["target"]], c["gain"]) for c in rows if (c["source"], c["target"]) in at]
+        if len(both) >= 5 and np.ptp(np.array(both), axis=0).min() > 0:
+            found = spearmanr(*np.array(both).T)
+            told.append(
+                f"{PROBES.get(probe, probe)}, {amount_text(amount)}: rank correlation of KID and gain"
+                f" {found.statistic:+.2f} (p {p_text(float(found.pvalue))}, {len(both)} cells)"
+            )
+    return "; ".join(told)
+
+
+def told(text: dict[str, Any]) -> list[str]:
+    """The table that a terminal shows is in table.md; a line per source says the first thing one asks."""
+    rows = [c for c in text["cells"] if c["gain"] is not None]
+    lines = []
+    for source, target in dict.fromkeys((c["source"], c["target"]) for c in rows):
+        mine = [c for c in rows if (c["source"], c["target"]) == (source, target)]
+        best = min(mine, key=lambda c: (trains(c["probe"]), c["probe"] != "linear", c["amount"] != "10", c["n_train"]))
+        low, high = best["gain_low"], best["gain_high"]
+        verdict = "ahead of" if low > 0 else "behind" if high < 0 else "no difference shown to"
+        interval = span({"low": low, "high": high})
+        lines.append(
+            f"{title(source)} on {target}, {_probe(best)}, {amount_text(best['amount'])}:"
+            f" {verdict} scratch ({points(best['gain'], sign=True)} points, 95% interval {interval})"
+        )
+    return lines
+
+
+def draw(text: dict[str, Any], path: Path) -> None:
+    """curve.png: accuracy against labels, a panel per target and probe, a line per source, bands: 95% intervals."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    found = [c for c in text["cells"] if c["n_train"] > 0]
+    targets = list(dict.fromkeys(c["target"] for c in found))
+    probes = list(dict.fromkeys(c["probe"] for c in found))
+    if not found:
+        return
+    wide = min(len(probes), 3) if len(targets) == 1 else len(probes)
+    high = -(-len(probes) // wide) if len(targets) == 1 else len(targets)
+    figure, grid = pyplot.subplots(
+        high, wide, figsize=(4.6 * wide, 3.7 * high), dpi=130, squeeze=False, sharey="row", layout="tight"
+    )
+    names = list(dict.fromkeys(c["source"] for c in found))
+    # Okabe and Ito's colours are told apart by colour-blind readers too; markers for print
+    colours = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442"]
+    places = [(t, p) for t in targets for p in probes]
+    for axes, (target, probe) in zip(grid.flat, places, strict=False):
+        for i, name in enumerate(names):
+            mine = [c for c in found if (c["target"], c["probe"], c["source"]) == (target, probe, name)]
+            mine.sort(key=lambda c: c["n_train"])
+            if not mine:
+                continue
+            x, y = [c["n_train"] for c in mine], [100 * c["mean"] for c in mine]
+            low, high_ = [100 * c["low"] for c in mine], [100 * c["high"] for c in mine]
+            colour = colours[i % len(colours)]
+            axes.fill_between(x, low, high_, color=colour, alpha=0.15, linewidth=0)
+            axes.errorbar(x, y, [np.subtract(y, low), np.subtract(high_, y)], color=colour, linewidth=0, elinewidth=1)
+            axes.plot(x, y, marker="os^Dvx*P"[i % 8], markersize=4.5, color=colour, label=title(name), linewidth=1.4)
+        axes.set_xscale("log")
+        axes.grid(alpha=0.25, linewidth=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+        heading = PROBES.get(probe, probe)
+        axes.set_title(heading if len(targets) == 1 else f"{target}: {heading}", fontsize=10)
+    for axes in list(grid.flat)[len(places) :]:
+        axes.set_visible(False)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("test accuracy, %")
+    for axes in grid[-1]:
+        axes.set_xlabel("labelled images (log)")
+    handles = {label: h for axes in grid.flat for h, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    n = sorted({c["n_test"] for c in found})
+    sizes = f"n = {n[0]:,}" if len(n) == 1 else f"n = {n[0]:,} to {n[-1]:,}"
+    figure.suptitle(f"Labels against accuracy on {', '.join(targets)}; bands: 95% intervals, {sizes} test images")
+    place: dict[str, Any] = {
+        "loc": "upper center",
+        "bbox_to_anchor": (0.5, 0.0),
+        "ncols": min(len(handles), 6),
+        "frameon": False,
+    }
+    figure.legend(list(handles.values()), list(handles), **place)
+    figure.savefig(path, bbox_inches="tight")
+    pyplot.close(figure)
