@@ -18,7 +18,7 @@ from gssl.cli import app
 ROOT = Path(__file__).parent.parent
 # torch, and what takes long to import with it
 HEAVY = ("torch", "torchvision", "numpy", "scipy", "pandas", "matplotlib")
-COMMANDS = ["train-gan", "pretrain-ssl", "transfer", "compare", "sample", "embed", "predict"]
+COMMANDS = ["train-gan", "pretrain-ssl", "transfer", "curve", "compare", "sample", "embed", "predict", "export"]
 
 
 def invoke(*args):

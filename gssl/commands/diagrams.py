@@ -56,8 +56,7 @@ def confusion(matrix: np.ndarray, classes: list[str], title: str, path: Path) ->
         right = figure.add_axes(((side + gap) / (side + wide + gap), 0, wide / (side + wide + gap), 1))
         _per_class(right, matrix, texts=cell >= 0.3)
         text = "Colour: share of the true class, by its square root. Whiskers: 95% Wilson intervals."
-        headed(figure, title, text + _most(matrix, classes))
-        save(figure, path)
+        finish(figure, title, text + _most(matrix, classes), path)
 
 
 def _per_class(axes: Any, matrix: np.ndarray, texts: bool) -> None:
@@ -109,8 +108,7 @@ def reliability(found: Sequence[dict[str, Any]], title: str, path: Path) -> None
             "Of answers given with a confidence p, a share p should be right (the dashed line). Points: answers in"
             f" {len(found[0]['bins'])} bins of equal width, with 95% Wilson intervals; below them how many there are."
         )
-        headed(figure, title, text)
-        save(figure, path)
+        finish(figure, title, text, path)
 
 
 def _reliable(upper: Any, lower: Any, one: dict[str, Any]) -> None:
@@ -163,8 +161,7 @@ def feature_map(
         axes.spines[:].set_color(FAINT)
         axes.margins(0.04)
         text += " Neighbours have features of nearly the same direction; distances between groups say little (t-SNE)."
-        headed(figure, title, text)
-        save(figure, path)
+        finish(figure, title, text, path)
 
 
 def _coloured(axes: Any, place: np.ndarray, labels: np.ndarray, classes: list[str]) -> None:
@@ -222,8 +219,7 @@ def cka(panels: Sequence[tuple[str, str, Any]], title: str, path: Path) -> None:
             "Unbiased linear CKA of each stage's maps, averaged over their places: 1, the two arrange the images alike;"
             " 0, they have nothing in common."
         )
-        headed(figure, title, text)
-        save(figure, path)
+        finish(figure, title, text, path)
 
 
 def corruptions(found: dict[str, Any], names: Sequence[str], n_classes: int, title: str, path: Path) -> None:
@@ -250,13 +246,10 @@ def corruptions(found: dict[str, Any], names: Sequence[str], n_classes: int, tit
             axes.tick_params(labelbottom=True)
             axes.spines[["right", "top"]].set_visible(False)
         grid[0, 0].set_ylabel("accuracy")
-        grid[0, -1].legend(
-            *grid[0, 0].get_legend_handles_labels(), loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False
-        )
-        headed(
-            figure, title, "Test images with a common corruption (after Hendrycks & Dietterich 2019) at five strengths."
-        )
-        save(figure, path)
+        handles = grid[0, 0].get_legend_handles_labels()
+        grid[0, -1].legend(*handles, loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False)
+        text = "Test images with a common corruption (after Hendrycks & Dietterich 2019, arXiv:1903.12261)."
+        finish(figure, title, text, path)
 
 
 # ── what they share ──────────────────────────────────────────────────────────────────────────────
@@ -268,26 +261,31 @@ def drawing(letters: float = 9) -> Iterator[Any]:
     import matplotlib
     from matplotlib.figure import Figure
 
-    settings: Any = {"font.size": letters, "axes.titlesize": letters + 1, "axes.edgecolor": SOFT, "text.parse_math": False}
+    settings: Any = {
+        "font.size": letters,
+        "axes.titlesize": letters + 1,
+        "axes.edgecolor": SOFT,
+        "text.parse_math": False,
+    }
     with matplotlib.rc_context(settings), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")  # names in scripts that the font does not have
         yield Figure
 
 
-def headed(figure: Any, title: str, text: str) -> None:
-    """A heading over everything that is drawn, and a line that explains it."""
+def finish(figure: Any, title: str, text: str, path: Path) -> None:
+    """Write the figure under a heading and a text that explains it."""
     figure.draw_without_rendering()  # now everything has its place
+    figure.set_layout_engine("none")  # which is not looked for again
     box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()  # inches
     letters = max(40, round(box.width * 72 / 4.9))
     bold, below = wrapped(title, round(letters * 0.72)), wrapped(text, letters)
     x, y = box.x0 / width, box.y1 + 0.12
-    figure.text(x, y / height, below, va="bottom", color=SOFT, fontsize=9, linespacing=1.25)
+    lower = figure.text(x, y / height, below, va="bottom", color=SOFT, fontsize=9, linespacing=1.25)
     y += (below.count("\n") + 1) * 0.165 + 0.06
-    figure.text(x, y / height, bold, va="bottom", color=INK, fontsize=12, fontweight="bold")
-
-
-def save(figure: Any, path: Path) -> None:
-    figure.savefig(path, dpi=DPI, bbox_inches="tight", pad_inches=0.15, facecolor="white")
+    upper = figure.text(x, y / height, bold, va="bottom", color=INK, fontsize=12, fontweight="bold")
+    ends = [part.get_window_extent().transformed(figure.dpi_scale_trans.inverted()) for part in (lower, upper)]
+    whole = box.union([box, *ends]).padded(0.15)
+    figure.savefig(path, dpi=DPI, bbox_inches=whole, facecolor="white")
 
 
 def shape(panels: int) -> tuple[int, int]:

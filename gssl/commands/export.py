@@ -17,21 +17,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from omegaconf import MISSING
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from gssl.commands.evaluate import splits_of
 from gssl.commands.output import say
-from gssl.commands.use import described
+from gssl.commands.use import backbone_of, described, read_classifier
 from gssl.config import schema
 from gssl.data import Draws, centre
 from gssl.engine import source
 from gssl.engine.files import fsync, read_json, sha256, write_json
 from gssl.errors import JobError, UsageError
 from gssl.nets import export as names
-from gssl.nets.backbone import build_backbone
-from gssl.nets.inputs import Inputs
-from gssl.nets.weights import load_into, save_weights
+from gssl.nets.weights import save_weights
 from gssl.probe.finetune import Classifier
 
 LIMIT = 1e-4  # largest difference of a feature, as a share of the largest feature
@@ -111,7 +109,7 @@ def read(run: Path, part: str | None) -> Subject:
     file, text = described(run, FILES[part], what)
     if part == "classifier":
         network: nn.Module = read_classifier(file)
-        kind, size = _backbone(text), text["image_size"]
+        kind, size = backbone_of(text), text["image_size"]
     else:
         origin = source.find(str(run))
         assert origin.backbone is not None and origin.size is not None
@@ -121,28 +119,13 @@ def read(run: Path, part: str | None) -> Subject:
     return Subject(part, network, kind, size, text.get("classes", []), text)
 
 
-def read_classifier(file: Path | str) -> Classifier:
-    """The fine-tuned network in `file`, which the .json beside it describes, in eval mode: images → logits."""
-    text = read_json(Path(file).with_suffix(".json"))
-    backbone = build_backbone(_backbone(text), text["backbone"]["size"])
-    if text.get("input"):
-        backbone.inputs = Inputs(**text["input"])
-    network = Classifier(backbone, len(text["classes"]), Draws(0))
-    load_into(network, load_file(file), ignore=())  # a classifier: nothing to unwrap
-    return network.eval()
-
-
-def _backbone(text: dict[str, Any]) -> schema.Backbone:
-    return schema.Backbone(**{key: value for key, value in text["backbone"].items() if key != "size"})
-
-
 # ── formats ──────────────────────────────────────────────────────────────────────────────────────
 
 
 def _write_safetensors(subject: Subject, file: Path) -> dict[str, Any]:
     save_weights(subject.network, file)
     if subject.part == "classifier":
-        using = ["from gssl.commands.export import read_classifier", f"model = read_classifier({file.name!r})"]
+        using = ["from gssl.commands.use import read_classifier", f"model = read_classifier({file.name!r})"]
     else:
         using = ["from gssl.engine import source", f"origin = source.find({file.name!r})"]
         using += ["model, _ = source.build(origin, origin.backbone, origin.size, seed=0)", "model.eval()"]
@@ -340,7 +323,7 @@ def _check_place(run: Path, out: Path, sidecar: Path, suffix: str) -> None:
     if out.parent.resolve() == (run / "weights").resolve():
         raise UsageError(f"-o {out}: {out.parent} holds the run's own files; choose another place")
     held = read_json(sidecar)
-    if sidecar.exists() and False and (isinstance(held, dict) and str(held.get("schema")).startswith("gssl.")):
+    if sidecar.exists() and not (isinstance(held, dict) and str(held.get("schema")).startswith("gssl.")):
         raise UsageError(f"-o {out}: {sidecar}, where its description goes, is somebody else's; choose another name")
 
 

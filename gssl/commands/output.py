@@ -141,9 +141,11 @@ def print_result(run: Path, result: dict[str, Any]) -> None:
     for score in scores:
         groups.setdefault((score["probe"], _amount(score)), []).append(score)
     if groups:
+        from gssl.report.words import PROBES
+
         rows = [
             [
-                probe,
+                PROBES.get(probe, probe),
                 amount,
                 f"{mean(s['accuracy'] for s in found):.1%}",
                 f"{mean(s['balanced_accuracy'] for s in found):.1%}",
@@ -152,6 +154,8 @@ def print_result(run: Path, result: dict[str, Any]) -> None:
             for (probe, amount), found in groups.items()
         ]
         table(["probe", "labels", "test accuracy", "balanced", "draws"], rows)
+    if result.get("curve"):
+        _curve(result["curve"])
     if result.get("generated_gain"):
         _gains(result["generated_gain"], result["generated"])
     spent = {k: v for k, v in (result.get("spent") or {}).items() if isinstance(v, int | float)}
@@ -163,6 +167,28 @@ def print_result(run: Path, result: dict[str, Any]) -> None:
     print(f"run: {run}")
     if result.get("report"):  # last: what one opens next
         print(f"report: {result['report']}")
+
+
+def _curve(found: dict[str, Any]) -> None:
+    """A row per target, probe and amount of labels, a column per source, in percent."""
+    from gssl.report.words import PROBES, amount_text, title
+
+    sources = list(dict.fromkeys(c["source"] for c in found["cells"]))
+    rows: dict[tuple[str, str, str], dict[str, str]] = {}
+    for c in found["cells"]:
+        cell = f"{100 * c['mean']:.1f} ({100 * c['low']:.1f}–{100 * c['high']:.1f})"
+        rows.setdefault((c["target"], c["probe"], c["amount"]), {})[c["source"]] = cell
+    several = len(found["targets"]) > 1
+    lines = [
+        [
+            *([target] if several else []),
+            PROBES.get(probe, probe),
+            amount_text(amount),
+            *(row.get(s, "–") for s in sources),
+        ]
+        for (target, probe, amount), row in rows.items()
+    ]
+    table([*(["target"] if several else []), "probe", "labels", *map(title, sources)], lines)
 
 
 def _gains(gains: list[dict[str, Any]], generated: dict[str, Any]) -> None:
@@ -226,5 +252,5 @@ def _lines(verdict: Any) -> list[str]:
 
 def _amount(score: dict[str, Any]) -> str:
     if score.get("labels_per_class") is not None:
-        return f"{score['labels_per_class']} per class"
+        return f"{score['labels_per_class']} per class" if score["labels_per_class"] else "none"
     return "all" if score.get("fraction") == 1 else f"{100 * score['fraction']:g}%"

@@ -41,6 +41,22 @@ def described(run: Path, name: str, what: str) -> tuple[Path, dict[str, Any]]:
     return file, text
 
 
+def read_classifier(file: Path | str) -> Classifier:
+    """The fine-tuned network in `file`, which the .json beside it describes, in eval mode: images → logits."""
+    text = read_json(Path(file).with_suffix(".json"))
+    backbone = source.build_backbone(backbone_of(text), text["backbone"]["size"])
+    if text.get("input"):  # older ones do not say
+        backbone.inputs = Inputs(**text["input"])
+    network = Classifier(backbone, len(text["classes"]), Draws(0))
+    load_into(network, load_file(file), ignore=())  # a classifier: nothing to unwrap
+    return network.eval()
+
+
+def backbone_of(text: dict[str, Any]) -> schema.Backbone:
+    """The network that a description of weights names."""
+    return schema.Backbone(**{key: value for key, value in text["backbone"].items() if key != "size"})
+
+
 def _writable(out: Path, suffix: str) -> None:
     if out.suffix != suffix:
         raise UsageError(f"-o {out}: expected a file name that ends in {suffix}")
@@ -107,14 +123,8 @@ def predict(run: Path, folder: Path, out: Path, device: str = "auto") -> dict[st
     file, text = described(run, "finetuned", "predict with a `gssl transfer probe.use=[finetune]` run")
     _writable(out, ".csv")
     target = pick_device(device)
-    kind = {key: value for key, value in text["backbone"].items() if key != "size"}
     images = _folder(folder, text["image_size"])
-    backbone = source.build_backbone(schema.Backbone(**kind), text["backbone"]["size"])
-    if text.get("input"):  # older ones do not say
-        backbone.inputs = Inputs(**text["input"])
-    network = Classifier(backbone, len(text["classes"]), Draws(0))
-    load_into(network, load_file(file), ignore=())  # a classifier: nothing to unwrap
-    network.to(target).to(memory_format=torch.channels_last).eval()
+    network = read_classifier(file).to(target).to(memory_format=torch.channels_last)
     sure = predict_proba(network, images, text["image_size"], target)
     table = io.StringIO()
     rows = csv.writer(table, lineterminator="\n")

@@ -188,7 +188,7 @@ def load_into(
     if weights and not report.unexpected and all(key.endswith(COUNTER) for key in fits):
         key = weights[0]
         raise UsageError(
-            f"weights: the names fit the backbone, the shapes do not: {key} is {tuple(state[key].shape)} in the file and"
+            f"weights: the names fit the backbone, the shapes do not: {key} is {tuple(state[key].shape)} in the file,"
             f" {tuple(own[key].shape)} in the backbone; set backbone= (its width, norm) as the weights have it"
         )
     if all(key.endswith(COUNTER) for key in fits):

@@ -48,9 +48,7 @@ class Units:
         return rows
 
 
-def vote(
-    queries: np.ndarray, bank: Units, labels: np.ndarray, n_classes: int, k: int, temperature: float
-) -> np.ndarray:
+def vote(queries: Units, bank: Units, labels: np.ndarray, n_classes: int, k: int, temperature: float) -> np.ndarray:
     """Shares (m, n_classes) float64 of the votes of the k <= n nearest in `bank` for the m `queries`.
 
     `labels` (n,) are the bank's. Neighbours with equal similarity are taken by ascending index. Shares that only
@@ -75,22 +73,22 @@ def vote(
 
 def nearest(queries: Tensor, bank: Units, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Similarities, rounded, and positions (m, k) of the k nearest to float64 unit rows (m, d), best first."""
-    blocks = bank.blocks()
-    if len(blocks) == 1:
-        similarity = queries @ bank[blocks[0]].T
+    if len(bank) < MANY:
+        similarity = queries @ bank[:].T
     else:
         similarity = torch.empty(len(queries), len(bank), dtype=torch.float64)
-        for part in blocks:
+        for part in bank.blocks():
             similarity[:, part] = queries @ bank[part].T
     # One more than needed shows where the k-th place is tied; there an arbitrary order will not do.
-    value, index = similarity.topk(min(k + 1, len(bank)), dim=1)
+    found = similarity.topk(min(k + 1, len(bank)), dim=1)
+    value, index = found.values.numpy(), found.indices.numpy()
     if len(bank) > k:
-        tied = torch.nonzero(value[:, k - 1] - value[:, k] < 10.0**-DIGITS)[:, 0]
-        for some in tied.split(max(1, BLOCK // (32 * len(bank)))):
-            order = np.argsort(-np.round(similarity[some].numpy(), DIGITS), axis=1, kind="stable")
-            index[some] = torch.from_numpy(order[:, : k + 1])
-            value[some] = similarity[some].gather(1, index[some])
-    return np.round(value[:, :k].numpy(), DIGITS), index[:, :k].numpy()
+        for row in np.flatnonzero(value[:, k - 1] - value[:, k] < 10.0**-DIGITS):
+            rounded = np.round(similarity[row].numpy(), DIGITS)
+            good = np.flatnonzero(rounded >= np.round(value[row, k - 1], DIGITS))
+            index[row, :k] = good[np.argsort(-rounded[good], kind="stable")[:k]]
+            value[row, :k] = rounded[index[row, :k]]
+    return np.round(value[:, :k], DIGITS), index[:, :k]
 
 
 def nearest_of_many(queries: Tensor, bank: Units, single: Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -162,7 +162,10 @@ def probabilities(w: np.ndarray, z: np.ndarray, target: Target) -> tuple[np.ndar
 
 def sums(a: np.ndarray, z: np.ndarray) -> np.ndarray:
     """(C, r + 1) float64: a (C, n) times the features and times 1."""
-    return np.column_stack([product(a, z.T), a.sum(axis=1, dtype=np.float64)])
+    out = np.empty((len(a), len(z) + 1))
+    out[:, :-1] = product(a, z.T)
+    out[:, -1] = a.sum(axis=1, dtype=np.float64)
+    return out
 
 
 def stretches(p: np.ndarray, z: np.ndarray, l2: float) -> np.ndarray:
@@ -199,7 +202,8 @@ def solve(
         w = flat.reshape(start.shape) * stretch
         p, entropy = probabilities(w, z, target)
         p[target] -= 1
-        gradient = sums(p, z) / n
+        gradient = sums(p, z)
+        gradient /= n
         gradient[:, :r] += l2 * w[:, :r]
         return (entropy / n + penalty(w, l2)) / unit, (gradient * stretch / unit).ravel()
 

@@ -89,7 +89,7 @@ class Watch:
         self.score = _score(network, self.images, self.setting.size, self.setting.device)
         for module, mode in modes.items():
             module.training = mode
-        self.curve.append({"step": step, "seconds": self._seconds, "val_accuracy": self.score[0]})
+        self.curve.append({"step": step, "seconds": round(self._seconds, 4), "val_accuracy": self.score[0]})
         self.start()
 
 

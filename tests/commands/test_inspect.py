@@ -81,3 +81,22 @@ def test_other_images_are_refused(run, tmp_path):
 def test_the_answer_as_json(run, tmp_path):
     result = CliRunner().invoke(app, ["inspect", str(run), "-o", str(tmp_path / "p"), "-n", "20", "--json"])
     assert result.exit_code == 0 and json.loads(result.stdout)["files"] == ["neighbours.png", "map.png"]
+
+
+def test_two_runs_are_compared_by_their_stages(run, tmp_path, monkeypatch):
+    def opened(self):
+        raise AssertionError("the test set was opened")
+
+    monkeypatch.setattr(Splits, "open_test", opened)
+    words = ["data=imagefolder", f"data.root={run.parent / 'photos'}", "data.size=8", "backbone.width=4", "seed=1"]
+    words += ["ssl.batch_size=16", "budget.steps=1", "engine.progress=false", "engine.device=cpu"]
+    pretrain_ssl.main(compose("pretrain-ssl", words), tmp_path / "other")
+    words = [str(run), "-o", str(tmp_path / "p"), "-n", "20", "--json", "--against"]
+    result = CliRunner().invoke(app, ["inspect", *words, str(tmp_path / "other")])
+    assert json.loads(result.stdout)["files"] == ["neighbours.png", "map.png", "cka.png"]
+    found = json.loads(result.stdout)["cka"]
+    assert found["against"] == str(tmp_path / "other") and found["method"] == "simclr"
+    assert np.shape(found["stages"]) == (4, 4) and 0.001 < np.diag(found["stages"]).max() < 0.999
+    assert (tmp_path / "p" / "cka.png").is_file()
+    result = CliRunner().invoke(app, ["inspect", *words, str(tmp_path / "none")])
+    assert result.exit_code == 2 and "no such run directory" in result.stderr and len(result.stderr.splitlines()) == 1

@@ -28,7 +28,7 @@ def normalised(network, images):
     return (images - mean) / std
 
 
-RESNETS = [("torchvision", "resnet18", 32), ("torchvision", "resnet18", 72), ("torchvision", "resnet50", 32)]
+RESNETS = [("torchvision", "resnet18", 32), ("torchvision", "resnet18", 72)]
 RESNETS += [("timm", "resnet18", 32), ("timm", "resnet50", 72)]
 
 

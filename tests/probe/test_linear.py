@@ -1,3 +1,4 @@
+import tracemalloc
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,7 +8,7 @@ from sklearn.preprocessing import StandardScaler
 
 from gssl.probe import linear
 from gssl.probe.folds import choice_folds
-from gssl.probe.linear import Axes, Linear, Rows
+from gssl.probe.linear import Axes, FittedLinear, Linear, Rows
 
 
 def config(low=1e-6, high=1e2, count=9, one_shot=1.0):
@@ -31,9 +32,19 @@ def objective(x, y, weight, bias, l2):
     return entropy.mean() + l2 / 2 * np.square(weight).sum()
 
 
+@pytest.fixture
+def as_if_large(monkeypatch):
+    """Every size is held in float32, read in blocks and refined."""
+    for name, value in {"SMALL": 0, "HELD": 0, "BLOCK": 1000, "LARGE": 0}.items():
+        monkeypatch.setattr(linear, name, value)
+
+
 @pytest.mark.parametrize(("n", "d"), [(400, 30), (40, 90), (60, 60)])
 @pytest.mark.parametrize("l2", [1e-5, 1e-3, 1e-1, 10.0])
-def test_reaches_the_optimum_of_scikit_learn(n, d, l2):
+@pytest.mark.parametrize("large", [False, True])
+def test_reaches_the_optimum_of_scikit_learn(request, n, d, l2, large):
+    if large:
+        request.getfixturevalue("as_if_large")
     x, y = features(n, d, spread=0.3)
     fitted = Linear(config(l2, l2, 1)).fit(x, y, 5, seed=0)
     scaler = StandardScaler().fit(x.astype(np.float64))
@@ -44,12 +55,35 @@ def test_reaches_the_optimum_of_scikit_learn(n, d, l2):
     ours = objective(z, y, weight, fitted.bias + fitted.weight @ scaler.mean_, l2)
     assert fitted.converged
     assert fitted.chosen == {"l2": l2}
-    assert ours == pytest.approx(fitted.objective, rel=1e-9)
+    assert ours == pytest.approx(fitted.objective, rel=1e-6 if large else 1e-9)
     assert ours <= best * (1 + 1e-6)
 
     queries, _ = features(10_000, d, spread=0.3, seed=1)
-    disagree = fitted.predict(queries) != theirs.predict(scaler.transform(queries.astype(np.float64)))
-    assert disagree.sum() <= 3
+    z = scaler.transform(queries.astype(np.float64))
+    assert (fitted.predict(queries) != theirs.predict(z)).sum() <= 3
+    np.testing.assert_allclose(fitted.probabilities(queries), theirs.predict_proba(z), atol=1e-3)
+    assert np.array_equal(fitted.probabilities(queries).argmax(axis=1), fitted.predict(queries))
+
+
+def test_probabilities_name_all_classes_and_decide_ties():
+    weight, classes = np.zeros((3, 2)), np.array([1, 2, 4])
+    fitted = FittedLinear(weight, np.array([0.0, 0.0, 2.0**-54]), classes, 6, {}, None, 0.0, True)
+    x = np.zeros((3, 2), dtype=np.float32)
+    assert fitted.probabilities(x).tolist() == [[0, 1 / 3, 1 / 3, 0, 1 / 3, 0]] * 3
+    assert fitted.predict(x).tolist() == [1] * 3
+
+
+def test_features_are_held_once_more_at_the_most(monkeypatch):
+    for name, value in {"SMALL": 0, "HELD": 0, "BLOCK": 1 << 14}.items():
+        monkeypatch.setattr(linear, name, value)
+    x, y = features(20_000, 64, spread=0.3)
+    tracemalloc.start()
+    try:
+        Linear(config(1e-2, 1e-2, 1)).fit(x, y, 5, seed=0).predict(x)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 1.8 * x.nbytes  # beside the features themselves
 
 
 def test_chosen_on_the_folds_with_ties_to_the_lower_cross_entropy():
@@ -113,6 +147,7 @@ def test_single_precision_chooses_and_ends_alike(monkeypatch):
     x, y = features(500, 40, spread=0.2)
     double = Linear(config()).fit(x, y, 5, seed=0)
     monkeypatch.setattr(linear, "SMALL", 0)
+    monkeypatch.setattr(linear, "HELD", 0)
     single = Linear(config()).fit(x, y, 5, seed=0)
     assert abs(double.val_accuracy - single.val_accuracy) <= 2 / 50
     if single.chosen == double.chosen:
