@@ -60,7 +60,7 @@ def small(line: str) -> list[str]:
     runs = {"sample": "runs/gan", "evaluate": "runs/gan", "predict": "runs/transfer/tuned"}
     names = {"RUN": runs.get(command, RUN), "FOLDER": "photos"}
     words = [names.get(word, word) for word in words]
-    if command not in ("train-gan", "pretrain-ssl", "transfer", "compare") or "--cfg" in words:
+    if command not in ("train-gan", "pretrain-ssl", "transfer", "curve", "compare") or "--cfg" in words:
         return words
     words = [word for word in words if not word.startswith("budget.")]
     if not any(word.startswith("runs=") for word in words):

@@ -1,9 +1,9 @@
 """`gssl curve`: several backbones on the same draws of labels, on one data set or on several.
 
-Each source on each target is a transfer run of its own in `parts/`, so what is finished is never run twice and all of
-them share seed, folds, draws of labels and test images. From their files come a table, a picture of accuracy against
-labels, each cell's gain over training from scratch, how soon fine-tuning reaches what scratch reaches, how alike the
-data sets are without any label, and how alike the backbones see images (CKA).
+Each source on each target is a transfer run of its own in `parts/`, so that what is finished is not run again when the
+call is repeated, and all of them share seed, folds, draws of labels and test images. From their files come a table, a
+picture of accuracy against labels, each cell's gain over training from scratch, how soon fine-tuning reaches what
+scratch reaches, how alike the data sets are without any label, and how alike the backbones see images (CKA).
 """
 
 import re
@@ -15,6 +15,7 @@ from typing import Any
 
 from gssl.commands import likeness, transfer
 from gssl.commands.checkpoint import resolve
+from gssl.commands.judge import from_scratch
 from gssl.config import schema
 from gssl.config.composing import compose, in_quotes
 from gssl.engine import source
@@ -44,6 +45,8 @@ class Named:
             self.name = self.origin.method or self.weights if known else self.weights
             if self.origin.kind == "file":
                 self.name = Path(self.weights).stem
+        if self.name == SCRATCH and self.weights != SCRATCH:
+            raise UsageError(f"sources: {text}: scratch is the name of a network without pretraining; take another")
 
     def uses(self, cfg: schema.Judging, others: list["Named"]) -> list[str]:
         """The probes that judge it: scratch is trained, pixels are not, and random is not where scratch stands too."""
@@ -75,7 +78,9 @@ def _panel(cfg: Any, texts: list[str], run_dir: Path, command: str, dry_run: boo
         if run.finished:
             say(f"{run_dir}: finished already")
             return
-        targets = dict(_targets(cfg, sources))
+        targets = _targets(cfg, sources)
+        # gains are over scratch, whatever it is called here
+        base = next((s.name for s in sources if s.weights == SCRATCH), SCRATCH)
         jobs = list(_jobs(cfg, sources, targets, run_dir))
         for _, _, child, path in jobs:  # whatever cannot be judged is found before anything is
             if not (path / "result.json").is_file():
@@ -94,13 +99,12 @@ def _panel(cfg: Any, texts: list[str], run_dir: Path, command: str, dry_run: boo
                 failed[f"{named.name} on {target}"] = str(error)
                 say(f"failed: {named.name} on {target}: {error}")
         done = {(n.name, t): path for n, t, _, path in jobs if (path / "result.json").is_file()}
-        cells = report.cells(done, SCRATCH)
         text: dict[str, Any] = {
             "schema": "gssl.curve/1",
             "sources": [{"name": s.name, "weights": s.weights, **s.origin.record()} for s in sources],
             "targets": {name: {"name": d.name, "root": d.root, "size": d.size} for name, d in targets.items()},
-            "cells": cells,
-            "reach": report.reach(done, SCRATCH, cfg.reach),
+            "cells": report.cells(done, base),
+            "reach": report.reach(done, base, cfg.reach),
             "similarity": likeness.datasets(sources, targets, device),
             "cka": likeness.backbones(_trained(sources, device), cfg, targets, device),
             "failed": failed,
@@ -108,22 +112,21 @@ def _panel(cfg: Any, texts: list[str], run_dir: Path, command: str, dry_run: boo
         write_json(run_dir / "curve.json", text)
         write_text(run_dir / "table.md", page.markdown(text))
         page.draw(text, run_dir / "curve.png")
+        if failed:  # not finished: the same call with resume=auto tries them again
+            first, why = next(iter(failed.items()))
+            raise JobError(f"{len(failed)} of {len(jobs)} parts failed ({first}: {why}); the rest is in {run_dir}")
         for line in page.told(text):
             say(line)
-        seconds = round(time.perf_counter() - start, 3)
         run.finish(
             {
                 "seed": cfg.seed,
                 "curve": text,
                 "test_openings": {str(p.relative_to(run_dir)): report.openings(p) for p in done.values()},
-                "spent": {"seconds": seconds},
+                "spent": {"seconds": round(time.perf_counter() - start, 3)},
                 "objective": {"name": "none", "value": None, "direction": "max"},
                 "report": str(run_dir / "curve.png"),
             }
         )
-        if failed:
-            first, why = next(iter(failed.items()))
-            raise JobError(f"{len(failed)} of {len(jobs)} parts failed ({first}: {why}); the rest is in {run_dir}")
 
 
 def _distinct(sources: list[Named]) -> list[Named]:
@@ -143,29 +146,38 @@ def _trained(sources: list[Named], device: Any) -> list[tuple[str, source.Source
     return [(s.name, resolve(s.origin, device)) for s in found]
 
 
-def _targets(cfg: Any, sources: list[Named]) -> Iterator[tuple[str, schema.Data]]:
-    """Each data set to judge on by its name; images have the size that the first trained source was made for."""
-    sizes = [s.origin.size for s in sources if s.origin.size]
+def _targets(cfg: Any, sources: list[Named]) -> dict[str, schema.Data]:
+    """Each data set to judge on by its name; images have the size that the sources were made for, if it is one."""
+    sizes = {s.origin.size for s in sources if s.origin.size}
     if not cfg.to:
-        yield cfg.data.name, cfg.data
-        return
+        return {cfg.data.name: cfg.data}
+    if len(sizes) > 1:
+        say(f"note: the sources were made for images of different sizes; all are judged at data.size={cfg.data.size}")
     kept = ("val_fraction", "test_fraction", "split_seed", "limit", "on_error", "workers")
+    same = {key: getattr(cfg.data, key) for key in kept} | {"size": sizes.pop() if len(sizes) == 1 else cfg.data.size}
+    found: dict[str, schema.Data] = {}
     for text in cfg.to:
+        path = Path(text).expanduser()
+        folder = text != cfg.data.name and ("/" in text or path.is_dir())
+        name = path.resolve().name if folder else text
+        if name in found:  # two folders of one name
+            name = "/".join(path.resolve().parts[-2:])
+        if name in found:
+            raise UsageError(f"to: two data sets are called {name}; rename a folder")
         if text == cfg.data.name:
-            yield text, cfg.data
+            found[name] = cfg.data
             continue
-        folder = "/" in text or Path(text).expanduser().is_dir()
-        words = ["data=imagefolder", "data.root=" + in_quotes(text)] if folder else [f"data={text}"]
+        words = ["data=imagefolder", f"data.root={in_quotes(text)}"] if folder else [f"data={text}"]
         try:
-            found = compose("transfer", ["weights=random", *words]).data
+            other = compose("transfer", ["weights=random", *words]).data
         except UsageError as error:
             raise UsageError(
                 f"to: {text}: expected the name of a data set (conf/data) or a folder of images ({error})"
             ) from error
-        size = sizes[0] if sizes else cfg.data.size
-        same = {key: getattr(cfg.data, key) for key in kept}
-        root = {} if folder else {"root": cfg.data.root}
-        yield Path(text).name if folder else text, replace(found, size=size, **same, **root)
+        # torchvision's files of several data sets lie in one folder; a folder of images is one data set's own
+        root = {} if folder or cfg.data.name == "imagefolder" else {"root": cfg.data.root}
+        found[name] = replace(other, **same, **root)
+    return found
 
 
 def _jobs(
@@ -181,7 +193,8 @@ def _jobs(
             if not use:
                 say(f"note: {named.name} is judged by none of probe.use; left out")
                 continue
-            mine = shared | {"to": [], "data": data, "engine": engine, "probe": replace(cfg.probe, use=use)}
+            probes = replace(from_scratch(cfg.probe) if named.weights == SCRATCH else cfg.probe, use=use)
+            mine = shared | {"to": [], "data": data, "engine": engine, "probe": probes}
             child = replace(base, **mine, weights=named.kind)
             yield named, name, child, run_dir / "parts" / f"{_file(named.name)}-{_file(name)}"
 

@@ -184,13 +184,16 @@ def _coloured(axes: Any, place: np.ndarray, labels: np.ndarray, classes: list[st
 def embedded(points: np.ndarray) -> np.ndarray:
     """(n, d) features of n >= 5 images to (n, 2) places by t-SNE of unit rows; always the same ones."""
     from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
 
     unit = points / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-12)
     if np.ptp(unit, axis=0).max() < 1e-6:  # a collapsed network: everything is in one place
         return np.zeros((len(unit), 2))
     perplexity = min(30.0, (len(unit) - 1) / 3)
     start = "pca" if min(unit.shape) >= 2 else "random"
-    place: np.ndarray = TSNE(2, perplexity=perplexity, init=start, random_state=0).fit_transform(unit)
+    # one thread: the same sums on every machine, and on a busy one no waiting for each other a thousand times
+    with threadpool_limits(1):
+        place: np.ndarray = TSNE(2, perplexity=perplexity, init=start, random_state=0).fit_transform(unit)
     return place
 
 

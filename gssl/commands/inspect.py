@@ -24,6 +24,7 @@ from gssl.engine import source
 from gssl.engine.device import pick_device
 from gssl.engine.files import read_json
 from gssl.engine.grid import save_grid
+from gssl.engine.progress import say
 from gssl.errors import UsageError
 from gssl.metrics.cka import cka_matrix
 from gssl.probe.features import extract
@@ -73,6 +74,8 @@ def inspect(
     queries = pixels(held.subset(rows), size)
     found = pixels(bank.subset(order.ravel()), size).unflatten(0, order.shape)
     alike = compared(network, size, held, against, target) if against else None
+    if alike and alike["images"] != (status.get("inputs") or {}).get("images"):
+        say(f"note: {against} was trained on other images than {run}, or on another split of them")
     tiles = []
     for i, query in enumerate(queries):
         tiles.append(_framed(query, None))
@@ -112,6 +115,7 @@ def compared(network: nn.Module, size: int, images: Images, other: Path, device:
     mine = stage_features(network, images, size, device)
     theirs = stage_features(its, images, its_size, device)
     found = {"against": str(other), "command": status.get("command"), "method": written["method"], "n": len(images)}
+    found["images"] = (status.get("inputs") or {}).get("images")  # hash of what it was trained on
     return found | {"stages": listed(cka_matrix(mine, theirs))}
 
 

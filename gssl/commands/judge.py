@@ -5,15 +5,15 @@
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from gssl.commands.augmented import Fakes
 from gssl.config import registry, schema
+from gssl.config.probe import Probes
 from gssl.data import Draws, Images, RandomViews, label_subset
 from gssl.engine import source
 from gssl.engine.progress import say
@@ -21,6 +21,8 @@ from gssl.errors import UsageError
 from gssl.metrics.accuracy import balanced_accuracy
 from gssl.metrics.calibration import ece
 from gssl.metrics.clustering import assignment, nmi
+from gssl.metrics.judge import weights_hash
+from gssl.nets.backbone import Backbone
 from gssl.nets.norms import recompute_batch_norm
 from gssl.probe.features import extract, pixels
 from gssl.probe.folds import Labelled
@@ -86,6 +88,25 @@ def amounts(cfg: schema.Judging, probe: str) -> list[Amount]:
     return found
 
 
+def from_scratch(probes: Probes) -> Probes:
+    """Of a network without pretraining all is trained, whatever is frozen of the others: that is what it is called."""
+    return replace(probes, finetune=replace(probes.finetune, train="all", layer_decay=1.0))
+
+
+def network_of(
+    cfg: schema.Judging, origin: source.Source, images: Images, device: torch.device
+) -> tuple[Backbone, dict[str, Any]]:
+    """A fresh copy of a source's network on the device, and the load report.
+
+    An exported backbone carries the batch statistics of its training images: a random one those of `images`.
+    """
+    network, report = source.build(origin, cfg.backbone, cfg.data.size, cfg.seed, cfg.allow_partial, cfg.input)
+    network.to(device).to(memory_format=torch.channels_last)
+    if origin.kind == "random":
+        recompute_batch_norm(network, source.centred(images, Draws(cfg.seed), cfg.data.size, device))
+    return network, report
+
+
 class Judge:
     """Holds the labelled training images, and unlabelled ones where probes learn from them."""
 
@@ -106,11 +127,18 @@ class Judge:
         self.draws = Draws(cfg.seed)
         self.report: dict[str, Any] = {"loaded": 0, "missing": [], "unexpected": []}
         self.described: dict[str, Any] | None = None
-        self.network: nn.Module | None = None
+        self.network: Backbone | None = None
         self.check()
         if origin.kind != "pixels":
             self.network = self.build(report=True)
             self.described = origin.described(cfg.backbone, cfg.data.size)
+            if origin.kind in ("torchvision", "timm"):  # no file of ours: what was published is told by its content
+                self.report["tensors"] = weights_hash(self.network)
+            stages, wanted = len(self.network.dims), cfg.probe.finetune
+            if "finetune" in cfg.probe.use and wanted.train == "last" and wanted.stages > stages:
+                raise UsageError(
+                    f"probe.finetune.stages={wanted.stages}: the network has {stages}; use at most {stages}"
+                )
             if origin.size not in (None, cfg.data.size):
                 say(f"warning: trained at {origin.size} px, judged at data.size={cfg.data.size}")
 
@@ -123,17 +151,17 @@ class Judge:
                 )
             for amount in amounts(self.cfg, name):
                 self.labels(amount, 0)
+            if not registry.PROBE[name].labels and len(self.images) < len(self.classes):
+                raise UsageError(
+                    f"probe.use: {name} looks for {len(self.classes)} clusters among {len(self.images)} images; leave"
+                    " it out, or give more images"
+                )
 
-    def build(self, report: bool = False) -> nn.Module:
+    def build(self, report: bool = False) -> Backbone:
         """A fresh copy of the source's network on the device."""
-        cfg = self.cfg
-        network, loaded = source.build(self.origin, cfg.backbone, cfg.data.size, cfg.seed, cfg.allow_partial, cfg.input)
+        network, loaded = network_of(self.cfg, self.origin, self.images, self.device)
         if report:
             self.report = loaded
-        network.to(self.device).to(memory_format=torch.channels_last)
-        if self.origin.kind == "random":
-            # an exported backbone carries the statistics of the training images: so does the random one
-            recompute_batch_norm(network, source.centred(self.images, self.draws, cfg.data.size, self.device))
         return network
 
     def features(self, images: Images, sees: str = "features") -> np.ndarray:

@@ -4,6 +4,7 @@ Data sets: KID between training images of the source's run and of the target, by
 from nothing and is the same everywhere. Backbones: unbiased linear CKA of their features of the same images.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,19 @@ import numpy as np
 import torch
 
 from gssl.commands.evaluate import splits_of
+from gssl.commands.judge import network_of
 from gssl.config import schema
 from gssl.data import Draws, Images, load_data
 from gssl.engine import source
 from gssl.engine.progress import say
-from gssl.errors import UsageError
+from gssl.errors import JobError, UsageError
 from gssl.metrics.cka import cka_matrix
 from gssl.metrics.judge import RandomJudge, judge_features
 from gssl.metrics.kid import kid
 from gssl.probe.features import extract
 
 IMAGES = 1000
+LEAST = 20  # images on a side
 BATCH = 256
 
 
@@ -34,36 +37,43 @@ def datasets(sources: list[Any], targets: dict[str, schema.Data], device: torch.
     judge = RandomJudge(size).to(device).eval()
 
     def seen(images: Images) -> np.ndarray:
-        few = images.subset(np.sort(Draws(0).permutation("likeness", 0, len(images))[:IMAGES]))
-        return judge_features(judge, few, BATCH, device)
+        return judge_features(judge, images, BATCH, device)
 
-    theirs = {name: seen(load_data(data).train) for name, data in targets.items()}
-    rows, known = [], {}
+    def some(images: Images) -> Images:
+        return images.subset(np.sort(Draws(0).permutation("likeness", 0, len(images))[:IMAGES]))
+
+    theirs = {name: load_data(data).train for name, data in targets.items()}
+    rows: list[dict[str, Any]] = []
     for named in trained:
-        run = named.origin.path
-        run = run.parent.parent if named.origin.kind == "checkpoint" else run
+        run = Path(named.origin.path)
+        run = run.parents[1] if named.origin.kind == "checkpoint" else run
         try:
-            splits, written = splits_of(Path(run))
-        except UsageError as error:  # moved or changed since: no reason to lose the rest
+            splits, written = splits_of(run)
+            few = some(splits.pretrain)
+            mine = seen(few)
+            for target, images in theirs.items():
+                # an image on both sides would be at no distance to itself, and the estimate below 0
+                own = np.isin(images.image_hashes(), few.image_hashes())
+                others = images.subset(np.flatnonzero(~own))
+                if len(others) < LEAST:
+                    say(f"note: no similarity of {named.name} and {target}: too few images that are not the same")
+                    continue
+                other = some(others)
+                found = kid(mine, seen(other), subsets=0)
+                rows.append(
+                    {
+                        "source": named.name,
+                        "data": written["data"]["name"],
+                        "target": target,
+                        "kid": found.mmd2,
+                        "low": found.low,
+                        "high": found.high,
+                        "n": min(len(few), len(other)),
+                        "judge": f"random@{judge.hash[:8]}",
+                    }
+                )
+        except (UsageError, JobError, OSError) as error:  # moved or changed since: no reason to lose the rest
             say(f"note: no similarity for {named.name}: {error}")
-            continue
-        if splits.hash not in known:
-            known[splits.hash] = seen(splits.pretrain)
-        for target, other in theirs.items():
-            mine = known[splits.hash]
-            found = kid(mine, other, subsets=0)
-            rows.append(
-                {
-                    "source": named.name,
-                    "data": written["data"]["name"],
-                    "target": target,
-                    "kid": found.mmd2,
-                    "low": found.low,
-                    "high": found.high,
-                    "n": min(len(mine), len(other)),
-                    "judge": f"random@{judge.hash[:8]}",
-                }
-            )
     return rows
 
 
@@ -78,8 +88,8 @@ def backbones(
     few = images.subset(np.sort(Draws(cfg.seed).permutation("likeness/cka", 0, len(images))[:IMAGES]))
     features = []
     for _, origin in sources:
-        network, _ = source.build(origin, cfg.backbone, data.size, cfg.seed, cfg.allow_partial, cfg.input)
-        features.append(extract(network.to(device), few, data.size, BATCH, device))
+        network, _ = network_of(replace(cfg, data=data), origin, images, device)
+        features.append(extract(network, few, data.size, BATCH, device))
     found = cka_matrix(features, features)
     matrix = [[None if np.isnan(v) else float(v) for v in row] for row in found]
     return {"names": [n for n, _ in sources], "matrix": matrix, "n": len(few), "target": name}

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import gssl
+from gssl.commands.judge import from_scratch
 from gssl.config import registry, schema
 from gssl.config.check import determining
 from gssl.config.composing import compose
@@ -121,6 +122,7 @@ def _transfer(
     choices = [f"weights={_quoted(weights)}", *_shared(cfg)]
     composed = compose("transfer", [*choices, *extra])
     use = probes_of(arm, cfg.probe.use)
+    probes = _changed(cfg.probe, compose("transfer", choices).probe, composed.probe)
     same = {key: getattr(cfg, key) for key in ("labels_per_class", "fractions", "draws", "draws_one_shot")}
     typed = replace(
         composed,
@@ -128,7 +130,7 @@ def _transfer(
         weights=weights,
         data=cfg.data,
         backbone=cfg.backbone,
-        probe=replace(_changed(cfg.probe, compose("transfer", choices).probe, composed.probe), use=use),
+        probe=replace(from_scratch(probes) if arm == SCRATCH else probes, use=use),
         engine=replace(cfg.engine, resume="auto", progress=False, threads=threads),
         diagnose=schema.Diagnose(pictures=False, corruptions=False),  # the report has its own
         **same,

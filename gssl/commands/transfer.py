@@ -48,6 +48,8 @@ def main(cfg: schema.Transfer, run_dir: Path, *, dry_run: bool = False) -> float
             say(f"note: the network is {origin.backbone.name}, as weights={cfg.weights} says; backbone= is not used")
         origin = checkpoint.resolve(origin, device)
         judge = Judge(cfg, origin, splits.labelled, splits.classes, device, unlabelled(splits), fakes)
+        if "tensors" in judge.report:
+            run.bind(tensors=judge.report["tensors"])
         if dry_run:
             few = splits.labelled.subset(judge.labels(amounts(cfg, cfg.probe.use[0])[0], 0)[:BATCH])
             judge.features(few)

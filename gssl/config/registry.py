@@ -108,7 +108,7 @@ COMMAND: dict[str, Entry] = {
 FAMILIES: dict[str, dict[str, Entry]] = {"ssl": SSL, "gan": GAN}
 
 
-def reads_labels(name: str) -> bool:
+def reads_labels(name: str | None) -> bool:
     """Whether `name` is a method that reads the labels of all training images; False for what is no method."""
     return any(name in methods and methods[name].labels for methods in FAMILIES.values())
 

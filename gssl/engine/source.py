@@ -58,7 +58,9 @@ class Source:
     def record(self) -> dict[str, Any]:
         """For result.json."""
         path = str(self.path) if self.path else None
-        found = {"kind": self.kind, "path": path, "method": self.method, "sha256": self.sha256}
+        found: dict[str, Any] = {"kind": self.kind, "path": path, "method": self.method, "sha256": self.sha256}
+        if self.kind in ("torchvision", "timm") and self.backbone is not None:
+            found["name"] = self.backbone.name
         return found if self.step is None else found | {"step": self.step}
 
     def network(self, default: schema.Backbone, size: int) -> tuple[schema.Backbone, int]:

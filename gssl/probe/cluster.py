@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from gssl.config import probe as schema
 from gssl.data import Draws
-from gssl.errors import UsageError
+from gssl.errors import JobError
 
 BLOCK = 1 << 22  # numbers per temporary array
 
@@ -44,25 +44,22 @@ class Cluster:
     def fit(self, x: np.ndarray, n_classes: int, seed: int) -> FittedCluster:
         """The best of n_init k-means from k-means++ starts, on features x (n, d) float32 scaled to unit length.
 
-        The same arguments give the same centres. Raises UsageError where there are fewer different features than
-        classes.
+        The same arguments give the same centres; n is at least n_classes. Raises JobError where fewer features than
+        that are different.
         """
         start = int(Draws(seed).generator("cluster").integers(2**31))
         means = KMeans(n_classes, n_init=self.n_init, max_iter=self.max_iter, random_state=start, copy_x=False)
         rows = _unit(x, np.float32)
-        too_few = UsageError(
-            f"probe.cluster: {n_classes} classes need as many different features, those of {len(x)} images are fewer;"
-            " leave cluster out of probe.use, or take a backbone that has not collapsed"
-        )
-        if len(x) < n_classes:
-            raise too_few
         # One thread: more of them would add up the centres in an order that changes from run to run.
         with warnings.catch_warnings(), threadpool_limits(1):
             warnings.simplefilter("error", ConvergenceWarning)
             try:
                 means.fit(rows)
             except ConvergenceWarning:
-                raise too_few from None
+                raise JobError(
+                    f"probe.cluster: {n_classes} classes need as many different features, and there are fewer: the"
+                    " backbone has collapsed; leave the probe out"
+                ) from None
         chosen = {"n_init": self.n_init, "inertia": float(means.inertia_) / len(x)}
         return FittedCluster(means.cluster_centers_.astype(np.float64), chosen)
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from gssl.config import probe as schema
 from gssl.probe.folds import Labelled, choice_folds, joined
 
-BLOCK = 3 << 23  # bytes of similarities held at once
+BLOCK = 1 << 25  # bytes of similarities held at once
 DIGITS = 11  # similarities are compared to so many decimals: what is below depends on how sums are blocked
 MANY = 4096  # labelled images from which candidates are found in single precision
 SPARE = 20  # candidates beyond k

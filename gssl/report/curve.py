@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from gssl.config.registry import reads_labels
 from gssl.metrics.accuracy import wilson
 from gssl.report.judging import amount_key, probe_for
 from gssl.report.statistics import paired_difference, t_interval
@@ -57,6 +58,7 @@ def cells(runs: Runs, scratch: str) -> list[dict[str, Any]]:
     judged = {key: Judged(path) for key, path in runs.items()}
     found = []
     for (source, target), one in judged.items():
+        reads = _reads(one.result)
         for (probe, amount), rows in one.groups.items():
             scores = [one.result["scores"][row] for row in rows]
             entry: dict[str, Any] = {
@@ -69,6 +71,7 @@ def cells(runs: Runs, scratch: str) -> list[dict[str, Any]]:
                 "n_train": round(float(np.mean([s["n_train"] for s in scores]))),
                 "n_test": scores[0]["n_test"],
                 "draws": len(scores),
+                "reads_labels": reads,
                 **_accuracy(scores),
             }
             for name in ("ece", "nmi"):
@@ -76,6 +79,19 @@ def cells(runs: Runs, scratch: str) -> list[dict[str, Any]]:
                     entry[name] = float(np.mean([s[name] for s in scores]))
             found.append(entry | _gain(one, judged.get((scratch, target)), source, scratch, probe, amount))
     return found
+
+
+def _reads(result: Mapping[str, Any]) -> bool:
+    """Whether the source has learnt from the labels of the very data set that it is judged on."""
+    origin = result["source"]
+    if not reads_labels(origin["method"]) or not origin["path"]:
+        return False
+    path = Path(origin["path"])
+    run = path.parents[1] if origin["kind"] == "checkpoint" else path
+    try:
+        return bool(_result(run)["data"]["hash"] == result["data"]["hash"])
+    except (OSError, ValueError, KeyError):  # gone since: what cannot be ruled out is said
+        return True
 
 
 def _accuracy(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from gssl.report.judging import trains
-from gssl.report.words import PROBES, amount_text, count, p_text, points, span, title
+from gssl.report.words import PROBES, amount_text, count, points, span, title
 
 
 def _amounts(found: Sequence[dict[str, Any]]) -> list[str]:
@@ -23,7 +23,10 @@ def _probe(c: dict[str, Any]) -> str:
 
 
 def _cell(c: dict[str, Any] | None) -> str:
-    return "" if c is None else f"{points(c['mean'])} ({points(c['low'])}–{points(c['high'])})"
+    if c is None:
+        return ""
+    mark = "*" if c["draws"] > 1 and not c["interval"].startswith("t ") else ""
+    return f"{points(c['mean'])} ({points(c['low'])}–{points(c['high'])}){mark}"
 
 
 def markdown(text: dict[str, Any]) -> str:
@@ -43,12 +46,14 @@ def markdown(text: dict[str, Any]) -> str:
             lines += [f"| {PROBES.get(probe, probe)} | " + " | ".join(heads) + " |", "|---|" + "--:|" * len(amounts)]
             for source in dict.fromkeys(c["source"] for c in here):
                 row = [next((c for c in here if (c["source"], c["amount"]) == (source, a)), None) for a in amounts]
-                lines.append(f"| {title(source)} | " + " | ".join(map(_cell, row)) + " |")
+                read = any(c["reads_labels"] for c in here if c["source"] == source)
+                mark = " (has read all of these labels: a reference)" if read else ""
+                lines.append(f"| {title(source)}{mark} | " + " | ".join(map(_cell, row)) + " |")
             lines.append("")
     lines += _gain_lines(text) + _reach_lines(text) + _likeness_lines(text)
     lines.append(
         "Intervals: over several draws of labels t (which images are labelled), with one draw Wilson's over test images"
-        " (other images, this network); neither says anything of other seeds of the pretraining."
+        " (other images, this network; *: all draws alike); neither says anything of other seeds of the pretraining."
     )
     return "\n".join(lines) + "\n"
 
@@ -122,7 +127,7 @@ def _trend(text: dict[str, Any]) -> str:
             found = spearmanr(*np.array(both).T)
             told.append(
                 f"{PROBES.get(probe, probe)}, {amount_text(amount)}: rank correlation of KID and gain"
-                f" {found.statistic:+.2f} (p {p_text(float(found.pvalue))}, {len(both)} cells)"
+                f" {found.statistic:+.2f} over {len(both)} cells"  # they share sources and targets: no p-value
             )
     return "; ".join(told)
 
@@ -134,12 +139,13 @@ def told(text: dict[str, Any]) -> list[str]:
     for source, target in dict.fromkeys((c["source"], c["target"]) for c in rows):
         mine = [c for c in rows if (c["source"], c["target"]) == (source, target)]
         best = min(mine, key=lambda c: (trains(c["probe"]), c["probe"] != "linear", c["amount"] != "10", c["n_train"]))
-        low, high = best["gain_low"], best["gain_high"]
-        verdict = "ahead of" if low > 0 else "behind" if high < 0 else "no difference shown to"
-        interval = span({"low": low, "high": high})
+        interval = span({"low": best["gain_low"], "high": best["gain_high"]})
+        over = count(best["gain_draws"], "draw") + " of labels"
+        if not best["gain_interval"].startswith("t "):
+            over = f"{best['n_test']:,} test images, {over}"
         lines.append(
-            f"{title(source)} on {target}, {_probe(best)}, {amount_text(best['amount'])}:"
-            f" {verdict} scratch ({points(best['gain'], sign=True)} points, 95% interval {interval})"
+            f"{title(source)} on {target}, {_probe(best)}, {amount_text(best['amount'])}: scratch"
+            f" {points(best['gain'], sign=True)} points (95% interval {interval} over {over}; one network each)"
         )
     return lines
 

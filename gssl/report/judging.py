@@ -25,9 +25,12 @@ def probe_for(arm: str, probe: str) -> str:
 
 
 def probes_of(arm: str, use: Sequence[str]) -> list[str]:
-    """The probes of `use` that judge an arm: bare pixels have no network, scratch has nothing frozen."""
+    """The probes of `use` that judge an arm: bare pixels have no network, scratch has nothing frozen.
+
+    What stands beside the frozen probes is scratch fine-tuned, so that is judged whenever there is one of them.
+    """
     if base(arm) in UNTRAINED:
-        return [probe for probe in use if trains(probe)] or ["finetune"]
+        return list(dict.fromkeys(probe_for(arm, probe) for probe in use))
     return [probe for probe in use if base(arm) != "pixels" or PROBE[probe].sees == "features"]
 
 

@@ -92,12 +92,12 @@ def measured(who: str, folder: Path) -> dict[str, Any]:
     for probe in (Knn(cfg.knn), Linear(cfg.linear)):  # what libraries load and allocate at first use
         probe.fit(x[few].astype(np.float32), few % 2, 2, SEED).predict(q[few].astype(np.float32))
 
-    before = peak_now()
     reset_peak_memory(CPU)
+    before = peak_memory(CPU)  # what is resident now
     start, worked = time.perf_counter(), time.process_time()
     found: dict[str, Any] = {}
     if model is None:
-        fitted = (Knn(cfg.knn) if who == "knn" else Linear(cfg.linear)).fit(x, y, CLASSES, SEED)
+        fitted: Any = (Knn(cfg.knn) if who == "knn" else Linear(cfg.linear)).fit(x, y, CLASSES, SEED)
         guess = fitted.predict(q)
         found["chosen"] = fitted.chosen
         if who == "linear":
@@ -109,13 +109,7 @@ def measured(who: str, folder: Path) -> dict[str, Any]:
         found["unconverged"] = int((iterations >= cfg.linear.max_iter).sum())
     found |= {"seconds": time.perf_counter() - start, "cpu": time.process_time() - worked}
     found["peak"] = peak_memory(CPU) - before
-    return found | {"accuracy": float((guess == answers).mean()), "bytes": len(x) * x.shape[1] * 4}
-
-
-def peak_now() -> int:
-    """Resident bytes; Linux."""
-    reset_peak_memory(CPU)
-    return peak_memory(CPU)
+    return found | {"accuracy": float((guess == answers).mean()), "bytes": x.nbytes}
 
 
 def objective(z: np.ndarray, y: np.ndarray, weight: np.ndarray, bias: np.ndarray, l2: float) -> float:
@@ -142,11 +136,9 @@ def compared(folder: Path, l2: float) -> dict[str, Any]:
     return {"objective": mine, "relative": mine / theirs - 1, "different": different, "steps": int(best.n_iter_[0])}
 
 
-def child(folder: Path, *words: str) -> dict[str, Any]:
-    out = subprocess.run(
-        [sys.executable, __file__, "--folder", str(folder), "--child", *words], stdout=subprocess.PIPE, check=True
-    )
-    return json.loads(out.stdout)
+def child(folder: Path, who: str, threads: str, *l2: str) -> dict[str, Any]:
+    words = [sys.executable, __file__, "--folder", str(folder), "--threads", threads, "--child", who, *l2]
+    return json.loads(subprocess.run(words, stdout=subprocess.PIPE, check=True).stdout)
 
 
 def main() -> None:
@@ -175,7 +167,8 @@ def main() -> None:
         runs: dict[str, list[dict[str, Any]]] = {who: [] for who in args.who}
         for _ in range(args.rounds):
             for who in args.who:
-                runs[who].append(child(Path(folder), who))
+                runs[who].append(child(Path(folder), who, str(args.threads)))
+                print(f"  {who} {runs[who][-1]['seconds']:.1f} s", file=sys.stderr, flush=True)
         print(f"{args.n} × {args.d} features, {CLASSES} classes, {QUERIES} queries; medians of {args.rounds} rounds")
         print(f"  {'':<10} {'seconds':>8} {'CPU s':>8} {'memory':>7}  accuracy  seconds by round")
         for who, found in runs.items():
@@ -186,11 +179,8 @@ def main() -> None:
             memory = peak / last["bytes"] + 1
             print(f"  {who:<10} {wall:8.2f} {cpu:8.2f} {memory:6.2f}×  {last['accuracy']:.4f}    {each}  {rest}")
         if "linear" in runs:
-            print("  linear against scikit-learn's optimum:", child(Path(folder), "same", str(last_l2(runs["linear"]))))
-
-
-def last_l2(found: list[dict[str, Any]]) -> float:
-    return found[-1]["chosen"]["l2"]
+            l2 = runs["linear"][-1]["chosen"]["l2"]
+            print("  linear against scikit-learn's optimum:", child(Path(folder), "same", str(args.threads), str(l2)))
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def files(tmp_path, pictures):
 
 CASES = {
     "no checkpoint": ("weights={here}/model.pth", "model.pth"),
-    "other shapes": ("weights={here}/wide.safetensors", "shapes do not: blocks.0.0.weight is (12, 3, 3, 3)"),
+    "other shapes": ("weights={here}/wide.safetensors", "blocks.0.0.weight is (12, 3, 3, 3) in the file, (8"),
     "code in a pickle": ("weights={here}/code.pth", "never run"),
     "no such file": ("weights={here}/none.pth", "no such file"),
     "a folder that is no run": ("weights={here}/single", "not a run directory"),

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -177,6 +178,10 @@ def test_a_failed_part_does_not_lose_the_others(tiny, tmp_path, monkeypatch):
         curve.main(cfg, tmp_path / "run")
     text = read_json(tmp_path / "run" / "curve.json")
     assert {c["source"] for c in text["cells"]} == {"pixels"} and list(text["failed"]) == ["scratch on imagefolder"]
+    assert read_json(tmp_path / "run" / "status.json")["state"] == "failed"
+    monkeypatch.setattr(transfer.Judge, "fit", fit)  # the same call again makes what is missing
+    curve.main(replace(cfg, engine=replace(cfg.engine, resume="auto")), tmp_path / "run")
+    assert {c["source"] for c in read_json(tmp_path / "run" / "curve.json")["cells"]} == {"pixels", "scratch"}
 
 
 def test_transfer_to_other_data_sets(tiny, tmp_path, pretrained, pictures):
@@ -195,8 +200,9 @@ def test_transfer_to_other_data_sets(tiny, tmp_path, pretrained, pictures):
     cells = {(c["source"], c["target"]): c for c in text["cells"]}
     assert set(cells) == {(s, t) for s in ("simclr", "scratch") for t in ("imagefolder", "inverted")}
     assert all(cells["simclr", t]["gain"] is not None for t in ("imagefolder", "inverted"))
-    alike = {s["target"]: s["kid"] for s in text["similarity"]}
-    assert alike["imagefolder"] < 0.1 * alike["inverted"]
+    alike = {s["target"]: s for s in text["similarity"]}
+    assert alike["imagefolder"]["low"] < 0 < alike["imagefolder"]["high"]  # its own other images: no distance
+    assert alike["inverted"]["low"] > alike["imagefolder"]["high"]
     json.dumps(text, allow_nan=False)
 
 
@@ -206,9 +212,33 @@ def test_transfer_to_other_data_sets(tiny, tmp_path, pretrained, pictures):
         (["sources=[nowhere]"], "no such file"),
         (["sources=[random]", "labels_per_class=[41]"], "smallest class has 40"),
         (["sources=[random]", "to=[nothere]"], "to: nothere"),
+        (["sources=[scratch@random]"], "scratch is the name of"),
+        (["sources=[random]", "probe.use=[finetune]", "probe.finetune.train=last", "probe.finetune.stages=9"], "has 4"),
     ],
 )
 def test_what_cannot_be_judged_is_found_before_anything_is(tiny, tmp_path, words, message):
     with pytest.raises(UsageError, match=message):
         curve.main(tiny("curve", *words), tmp_path / "run")
     assert not list((tmp_path / "run").rglob("status.json"))
+
+
+def test_scratch_is_trained_whole_and_beside_every_frozen_probe(tiny, tmp_path):
+    """Whatever is frozen of pretrained networks, and whatever it is called."""
+    words = ["sources=[base@scratch,random]", "probe.use=[linear,fixmatch]", "labels_per_class=[5]", "fractions=[]"]
+    curve.main(tiny("curve", *words, "probe.finetune.train=lora", "probe.finetune.layer_decay=0.5"), tmp_path / "run")
+    text = read_json(tmp_path / "run" / "curve.json")
+    assert {(c["source"], c["probe"]) for c in text["cells"]} == {
+        ("base", "finetune"), ("base", "fixmatch"), ("random", "linear"),
+    }  # fmt: skip
+    assert [c["gain"] is not None for c in text["cells"]] == [c["source"] == "random" for c in text["cells"]]
+    (part,) = (tmp_path / "run" / "parts").glob("base-*")
+    written = (part / "config.yaml").read_text()
+    assert "train: all" in written and "layer_decay: 1.0" in written
+
+
+def test_two_folders_of_one_name_are_two_targets(tiny, tmp_path, pictures):
+    for place in "xy":
+        shutil.copytree(pictures, tmp_path / place / "photos")
+    words = ["sources=[pixels]", f"to=[{tmp_path}/x/photos,{tmp_path}/y/photos/]", "probe.use=[knn]", "fractions=[]"]
+    curve.main(tiny("curve", *words), tmp_path / "run")
+    assert list(read_json(tmp_path / "run" / "curve.json")["targets"]) == ["photos", "y/photos"]

@@ -94,6 +94,7 @@ def test_two_runs_are_compared_by_their_stages(run, tmp_path, monkeypatch):
     words = [str(run), "-o", str(tmp_path / "p"), "-n", "20", "--json", "--against"]
     result = CliRunner().invoke(app, ["inspect", *words, str(tmp_path / "other")])
     assert json.loads(result.stdout)["files"] == ["neighbours.png", "map.png", "cka.png"]
+    assert "on other images than" not in result.stderr
     found = json.loads(result.stdout)["cka"]
     assert found["against"] == str(tmp_path / "other") and found["method"] == "simclr"
     assert np.shape(found["stages"]) == (4, 4) and 0.001 < np.diag(found["stages"]).max() < 0.999

@@ -42,9 +42,11 @@ def reachable(root: object) -> list[object]:
     queue = [root]
     while queue:
         thing = queue.pop()
-        if id(thing) in seen or isinstance(thing, types.ModuleType | type | str | bytes | int | float | torch.Tensor):
+        if id(thing) in seen or isinstance(thing, types.ModuleType | type | str | bytes | int | float):
             continue
         seen[id(thing)] = thing
+        if isinstance(thing, torch.Tensor):
+            continue
         if isinstance(thing, types.FunctionType):  # not its globals: those are the module's
             queue += [cell.cell_contents for cell in thing.__closure__ or ()] + list(thing.__defaults__ or ())
             continue
@@ -61,7 +63,8 @@ def leads_to_test(root: object, test: Images) -> list[object]:
             return True
         if isinstance(thing, Images):
             return bool(set(thing.image_hashes().tolist()) & set(test.image_hashes().tolist()))
-        return isinstance(thing, np.ndarray) and thing.shape == test.labels.shape and thing.tobytes() == labels
+        values = thing.numpy(force=True) if isinstance(thing, torch.Tensor) else thing
+        return isinstance(values, np.ndarray) and values.shape == test.labels.shape and values.tobytes() == labels
 
     return [thing for thing in reachable(root) if theirs(thing)]
 
@@ -108,3 +111,7 @@ def test_the_search_would_find_them(tiny, tmp_path, watched, monkeypatch):
     monkeypatch.setattr(judging.Judge, "__init__", keeping)
     transfer.main(tiny("transfer", "weights=random", "probe.use=[knn]"), tmp_path / "run")
     assert any(isinstance(thing, Splits) for thing in watched["before"])
+    held = watched["splits"]._test
+    for copy in (held.labels.copy(), torch.from_numpy(held.labels.copy()), held.subset(np.array([3, 1]))):
+        assert leads_to_test({"a": [copy]}, held)
+    assert not leads_to_test(watched["splits"].labelled, held)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from sklearn.cluster import KMeans
 
-from gssl.errors import UsageError
+from gssl.errors import JobError
 from gssl.metrics.clustering import matched
 from gssl.probe import cluster
 from gssl.probe.cluster import Cluster
@@ -73,7 +73,7 @@ def test_too_few_different_features(n):
     for x in (np.ones((n, 3)), np.zeros((n, 3)), np.outer(np.arange(1, n + 1), [1, 2, 2])):
         with (
             warnings.catch_warnings(),
-            pytest.raises(UsageError, match="^probe.cluster: 3 classes need as many different") as caught,
+            pytest.raises(JobError, match="^probe.cluster: 3 classes need as many different") as caught,
         ):
             warnings.simplefilter("ignore")  # as a user may have them
             Cluster(CFG).fit(x.astype(np.float32), 3, seed=0)

@@ -294,3 +294,15 @@ def test_layer_decay_works_in_what_is_trained(quarters):
     far = [sum((a - b).abs().sum().item() for a, b in zip(f.network.depths()[2], start.depths()[2], strict=True))
            for f in (plain, slow)]  # fmt: skip
     assert 0 < far[1] < 0.05 * far[0]
+
+
+def test_places_of_the_curve_glance_and_the_last_one_looks_at_all(quarters, monkeypatch):
+    """What is chosen on sees every validation image; what is drawn need not."""
+    images = quarters(60)
+    whole = fit(config(steps=6, points=3, lrs=[0.01]), images)
+    monkeypatch.setattr("gssl.probe.training.GLANCE", 5)
+    glanced = fit(config(steps=6, points=3, lrs=[0.01]), images)
+    n = len(training.choice_folds(images.labels, 0)[0][1])
+    assert {p["n"] for p in whole.curve} == {n} and [p["n"] for p in glanced.curve][-1] == n
+    assert all(p["n"] == len(range(0, n, -(-n // 5))) for p in glanced.curve[:-1])
+    assert glanced.val_accuracy == whole.val_accuracy == glanced.curve[-1]["val_accuracy"]

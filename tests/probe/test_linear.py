@@ -61,7 +61,7 @@ def test_reaches_the_optimum_of_scikit_learn(request, n, d, l2, large):
     queries, _ = features(10_000, d, spread=0.3, seed=1)
     z = scaler.transform(queries.astype(np.float64))
     assert (fitted.predict(queries) != theirs.predict(z)).sum() <= 3
-    np.testing.assert_allclose(fitted.probabilities(queries), theirs.predict_proba(z), atol=1e-3)
+    np.testing.assert_allclose(fitted.probabilities(queries), theirs.predict_proba(z), atol=1e-2 if l2 < 1e-4 else 1e-4)
     assert np.array_equal(fitted.probabilities(queries).argmax(axis=1), fitted.predict(queries))
 
 
