@@ -39,8 +39,8 @@ def datasets(sources: list[Any], targets: dict[str, schema.Data], device: torch.
     def seen(images: Images) -> np.ndarray:
         return judge_features(judge, images, BATCH, device)
 
-    def some(images: Images) -> Images:
-        return images.subset(np.sort(Draws(0).permutation("likeness", 0, len(images))[:IMAGES]))
+    def some(images: Images, most: int = IMAGES) -> Images:
+        return images.subset(np.sort(Draws(0).permutation("likeness", 0, len(images))[:most]))
 
     theirs = {name: load_data(data).train for name, data in targets.items()}
     rows: list[dict[str, Any]] = []
@@ -49,7 +49,7 @@ def datasets(sources: list[Any], targets: dict[str, schema.Data], device: torch.
         run = run.parents[1] if named.origin.kind == "checkpoint" else run
         try:
             splits, written = splits_of(run)
-            few = some(splits.pretrain)
+            few = some(splits.pretrain, min(IMAGES, len(splits.pretrain) // 2))  # the rest for the other side
             mine = seen(few)
             for target, images in theirs.items():
                 # an image on both sides would be at no distance to itself, and the estimate below 0

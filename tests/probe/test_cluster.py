@@ -68,7 +68,7 @@ def test_the_best_of_several_starts():
     assert np.mean(five) < np.mean(one) - 1e-3
 
 
-@pytest.mark.parametrize("n", [2, 40])
+@pytest.mark.parametrize("n", [3, 40])
 def test_too_few_different_features(n):
     for x in (np.ones((n, 3)), np.zeros((n, 3)), np.outer(np.arange(1, n + 1), [1, 2, 2])):
         with (
