@@ -144,8 +144,9 @@ def told(text: dict[str, Any]) -> list[str]:
         if not best["gain_interval"].startswith("t "):
             over = f"{best['n_test']:,} test images, {over}"
         lines.append(
-            f"{title(source)} on {target}, {_probe(best)}, {amount_text(best['amount'])}: scratch"
-            f" {points(best['gain'], sign=True)} points (95% interval {interval} over {over}; one network each)"
+            f"{title(source)} on {target}, {_probe(best)}, {amount_text(best['amount'])}:"
+            f" {points(best['gain'], sign=True)} points over scratch"
+            f" (95% interval {interval} over {over}; one network each)"
         )
     return lines
 
