@@ -293,8 +293,8 @@ def test_runs_show_transfer_scores(runs):
     shown = invoke("runs", "show", "runs/t").stdout
     rows = [line.split() for line in shown.splitlines() if "linear" in line]
     assert rows == [
-        ["linear", "10", "per", "class", "60.0%", "60.0%", "2"],
-        ["linear", "all", "90.0%", "50.0%", "1"],
+        ["linear", "probe", "10", "per", "class", "60.0%", "60.0%", "2"],
+        ["linear", "probe", "all", "90.0%", "50.0%", "1"],
     ]
 
 

@@ -65,6 +65,8 @@ def small(line: str) -> list[str]:
     words = [word for word in words if not word.startswith("budget.")]
     if not any(word.startswith("runs=") for word in words):
         words.append("experiment=smoke")
+    if command == "transfer" and "probe.use=[finetune,fixmatch]" not in words:  # drawn once: they take seconds
+        words.append("diagnose.pictures=false")
     if command == "compare" and not any(word.startswith("runs=") for word in words):
         words = [word for word in words if not word.startswith("seeds=")] + ["seeds=1", "labels_per_class=[5,10]"]
         if "data=imagefolder" in words:

@@ -61,6 +61,8 @@ def read_runs(paths: Iterable[str | Path]) -> list[Run]:
         key = path.resolve()
         if key in found or not any((path / mark).is_file() for mark in MARKS):
             continue
+        if (path / "curve.json").is_file():  # several sources or data sets, with tables of its own
+            continue
         found[key] = _read(path)
         queue += found[key].depends
     if not found:

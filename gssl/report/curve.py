@@ -107,7 +107,7 @@ def _gain(one: Judged, other: Judged | None, source: str, scratch: str, probe: s
     none = dict.fromkeys(("gain", "gain_low", "gain_high", "gain_interval", "gain_draws"))
     if other is None or source == scratch or amount == "0":
         return none
-    against = probe_for(scratch, probe)
+    against = probe_for("scratch", probe)  # whatever it is called here
     mine, its = one.fits(probe, amount), other.fits(against, amount)
     shared = sorted(set(mine) & set(its))
     if not shared:

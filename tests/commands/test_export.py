@@ -91,6 +91,12 @@ CASES = [(kind, to, "backbone") for kind in ("convnet", "vit") for to in ("safet
 CASES += [("vit", "timm", "backbone"), ("resnet", "timm", "backbone"), ("resnet", "torchvision", "backbone")]
 CASES += [("convnet", to, "classifier") for to in ("safetensors", "onnx", "torch-export")]
 CASES += [("vit", "timm", "classifier"), ("grouped", "safetensors", "classifier")]
+# the exporters of onnx and torch take seconds each: one network for each of them in the default suite
+LONG = {"onnx", "torch-export"}
+CASES = [
+    pytest.param(*case, marks=pytest.mark.slow) if case[1] in LONG and case[::2] != ("convnet", "backbone") else case
+    for case in CASES
+]
 
 
 @pytest.mark.parametrize(("kind", "to", "part"), CASES)

@@ -40,7 +40,7 @@ def runs(tmp_path_factory, pictures):
 @pytest.fixture(autouse=True)
 def no_map(monkeypatch):
     """The map is tested with `inspect`; t-SNE takes its time."""
-    monkeypatch.setattr(command, "_map", lambda *given: given[4].write_bytes(b""))
+    monkeypatch.setattr(command.diagrams, "feature_map", lambda *given: given[5].write_bytes(b""))
 
 
 @pytest.fixture

@@ -184,7 +184,8 @@ def test_timm_by_name_and_from_a_file(tmp_path, monkeypatch) -> None:
     assert (report["missing"], report["unexpected"], report["mapped_by"]) == ([], [], "timm")
     assert report["input"] == {"mean": SIGNED[0], "std": SIGNED[1]}  # as timm says of this one
     assert origin.described(SMALL, 32) == {"name": "timm:test_resnet", "size": 32}
-    assert origin.record() == {"kind": "timm", "path": None, "method": None, "sha256": None}
+    named = {"kind": "timm", "path": None, "method": None, "sha256": None, "name": "timm:test_resnet"}
+    assert origin.record() == named
     with_head = create("test_resnet", False)
     with_head.reset_classifier(7)
     save_file(with_head.state_dict(), tmp_path / "w.safetensors")

@@ -103,3 +103,11 @@ def test_scores_are_means_over_draws_then_seeds(fake: ModuleType, tmp_path: Path
 def test_the_command_of_the_environment_is_shown_where_no_part_is(fake: ModuleType, tmp_path: Path) -> None:
     run = read_runs([fake.pretrain(tmp_path, "simclr", 0, parts=False)])[0]
     assert run.command == "gssl pretrain-ssl experiment=demo"
+
+
+def test_a_curve_is_passed_over_it_has_tables_of_its_own(tmp_path):
+    (tmp_path / "curve").mkdir()
+    for name in ("curve.json", "result.json", "status.json"):
+        (tmp_path / "curve" / name).write_text('{"test_openings": {"parts/a": 1}}')
+    with pytest.raises(UsageError, match="no run directory"):
+        read_runs([tmp_path / "curve"])
