@@ -19,12 +19,14 @@ from gssl.cli.options import (
     Check,
     ConfigDir,
     DryRun,
+    Explain,
     Info,
     InfoFlag,
     Json,
     Multirun,
     Overrides,
     Package,
+    Plan,
     Resolve,
     guard,
 )
@@ -66,14 +68,15 @@ def _launch(
     config_dir: str | None,
     dry_run: bool,
     as_json: bool,
+    plan: bool = False,
 ) -> None:
     overrides = overrides or []
     with guard():
-        _exclusive({"--multirun": multirun, "--cfg": cfg, "--info": info, "--dry-run": dry_run})
+        _exclusive({"--plan": plan, "--multirun": multirun, "--cfg": cfg, "--info": info, "--dry-run": dry_run})
         if (resolve or package) and not cfg:
             raise UsageError("--resolve and --package go with --cfg")
         if as_json and (info or (cfg and cfg is not Cfg.job)):
-            raise UsageError("--json goes with a run, --dry-run or --cfg job")
+            raise UsageError("--json goes with a run, --plan, --dry-run or --cfg job")
         from gssl.config import bridge
 
         also = _readable_claims if command == "compare" else None
@@ -82,6 +85,10 @@ def _launch(
         elif cfg or info:
             kinds = cfg.value if cfg else None, info.value if info else None
             bridge.show(command, overrides, *kinds, resolve, package, config_dir)
+        elif plan:
+            found = bridge.plan(command, overrides, config_dir, also, quiet=as_json)
+            if as_json:
+                emit(found)
         elif dry_run:
             text = bridge.dry_run(command, overrides, config_dir, also)
             emit({"schema": "gssl.dry-run/1", "command": command, "message": text}) if as_json else print(text)
@@ -92,17 +99,23 @@ def _launch(
 
 def _readable_claims(cfg: Any) -> None:
     """A claim that cannot be read, or about what will not be judged, is a usage error now, not after an hour."""
-    from gssl.report.checks import parse
-    from gssl.report.judging import amount_keys, probes_of
+    from gssl.config import arms
+    from gssl.config.amounts import amount_keys
+    from gssl.report.checks import measures_of, parse
+    from gssl.report.judging import probes_of
 
-    judged = {arm: probes_of(arm, cfg.probe.use) for arm in cfg.arms}
+    if cfg.runs or not cfg.check:  # what finished runs hold is known when they are read
+        for claim in cfg.check:
+            parse(claim)
+        return
+    found = arms.read(cfg.arms)
+    kinds = {arm.name: arm.source if arm.source in arms.FIXED else arm.name for arm in found}
+    judged = {name: probes_of(kind, cfg.probe.use) for name, kind in kinds.items()}
+    measured = {arm.name: measures_of(arm, cfg.generation.images > 0) for arm in found}
     own = cfg.probe.fewshot.shots if "fewshot" in cfg.probe.use else []  # probes with amounts of their own
     own = [*own, *([0] if "cluster" in cfg.probe.use else [])]
     for claim in cfg.check:
-        if cfg.runs:  # what these hold is known when they are read
-            parse(claim)
-        else:
-            parse(claim, judged, amount_keys([*cfg.labels_per_class, *own], cfg.fractions))
+        parse(claim, judged, amount_keys([*cfg.labels_per_class, *own], cfg.fractions), measured)
 
 
 def _exclusive(flags: dict[str, Any]) -> None:
@@ -170,6 +183,7 @@ def transfer() -> None:
     Examples:
       gssl transfer weights=runs/pretrain_ssl/RUN      the labels it was asked for, the test set once
       gssl transfer weights=random experiment=smoke    everything once, in seconds
+      gssl transfer weights=kmeans                     k-means on patches, no network (also pca, pixels)
       gssl transfer weights=torchvision backbone=resnet18 data=imagefolder data.root=photos
       gssl transfer weights=model.safetensors labels_per_class=[1,5,10] probe.use=[linear]
       gssl transfer weights=runs/pretrain_ssl/RUN to=[svhn,photos/]    on other data sets, beside scratch
@@ -200,6 +214,8 @@ def compare(
     info: InfoFlag = None,
     config_dir: ConfigDir = None,
     dry_run: DryRun = False,
+    plan: Plan = False,
+    explain: Explain = None,
     as_json: Json = False,
 ) -> None:
     """Compare GAN, SSL and controls over seeds on one backbone and budget; write a report.
@@ -207,15 +223,40 @@ def compare(
     \b
     Examples:
       gssl compare                                     the whole comparison on 5,000 digits
+      gssl compare --plan                              what would run, its FLOPs and minutes, measured
       gssl compare experiment=smoke                    everything once, in seconds
       gssl compare arms=[simclr,scratch,random] seeds=6 data=imagefolder data.root=photos
       gssl compare runs='runs/parts/*'                 only read what is finished
-      gssl compare --check 'simclr.linear@10 > random.linear@10 + 5'
+      gssl compare --check 'simclr.linear@10 > random.linear@10 + 5' --check 'dcgan.kid < 0.05'
+      gssl compare --explain simclr.linear@10          how the newest report came to a number, from which files
     """
     texts = list(overrides or [])
+    if explain is not None:
+        with guard():
+            flags = {"--plan": plan, "--multirun": multirun, "--cfg": cfg, "--info": info, "--dry-run": dry_run}
+            _exclusive({"--explain": True, **flags, "--check": claims})
+            _explain(explain, texts, as_json)
+        return
     if claims:
+        if any(text.lstrip("+").startswith("check=") for text in texts):
+            with guard():
+                raise UsageError("--check and check= exclude each other; write all claims one way")
         texts.append("check=[" + ",".join("'" + c.replace("'", "\\'") + "'" for c in claims) + "]")
-    _launch("compare", texts, multirun, cfg, resolve, package, info, config_dir, dry_run, as_json)
+    _launch("compare", texts, multirun, cfg, resolve, package, info, config_dir, dry_run, as_json, plan)
+
+
+def _explain(key: str, overrides: list[str], as_json: bool) -> None:
+    """How a number of a finished report was computed. Reads plain files: no Hydra, no torch."""
+    from gssl.report import explain
+
+    folder = None
+    for text in overrides:
+        name, _, value = text.partition("=")
+        if name.lstrip("+") != "hydra.run.dir" or not value:
+            raise UsageError(f"{text}: --explain reads a finished report; only hydra.run.dir=DIR goes with it")
+        folder = value.strip("'\"")
+    found = explain.explain(key, explain.find(folder))
+    emit(found) if as_json else print(explain.text(found))
 
 
 app.add_typer(finished.app)

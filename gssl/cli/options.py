@@ -65,7 +65,20 @@ Check = Annotated[
     typer.Option(
         "--check",
         metavar="CLAIM",
-        help="Exit 1 unless the claim holds, e.g. 'simclr.linear@10 > random.linear@10 + 5'.",
+        help="Exit 1 unless the claim's 95% interval holds, e.g. 'simclr.linear@10 > random.linear@10 + 5',"
+        " 'dcgan.kid < 0.05', 'dcgan.seconds < simclr.seconds * 1.5'; may be given again.",
+    ),
+]
+Plan = Annotated[
+    bool, typer.Option("--plan", help="Print what would run, what is done, FLOPs and minutes, measured here; stop.")
+]
+Explain = Annotated[
+    str | None,
+    typer.Option(
+        "--explain",
+        metavar="KEY",
+        help="Say how a number of the newest report (or of hydra.run.dir=DIR) was computed, from which files:"
+        " simclr.linear@10, dcgan.kid, 'simclr.linear@10 - dcgan.linear@10', verdict, primary or budget.",
     ),
 ]
 RunArgument = Annotated[Path, typer.Argument(help="A run directory.", show_default=False)]

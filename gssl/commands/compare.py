@@ -2,58 +2,64 @@
 
 import os
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from glob import glob
 from pathlib import Path
 from typing import Any
 
-from gssl.commands.parts import Part, plan
-from gssl.config import registry, schema
+from gssl.commands import planning
+from gssl.commands.execute import execute
+from gssl.commands.parts import Part, Planner, described
+from gssl.config import arms, schema
+from gssl.config.check import pair
 from gssl.data import load_data
 from gssl.engine.device import cores, prepare
-from gssl.engine.files import write_json
-from gssl.engine.loop import Signals
-from gssl.engine.progress import PlanMeter, say
+from gssl.engine.files import read_json
+from gssl.engine.progress import say
 from gssl.engine.run import Run, command_line
-from gssl.engine.worker import BUSY, OK, STOPPED, Job, Worker
-from gssl.errors import Interrupted, JobError, UsageError
+from gssl.errors import JobError, UsageError
 from gssl.report.checks import check
 from gssl.report.collect import read_runs
 from gssl.report.document import build
 from gssl.report.page import write
 
-RETRY = 2.0  # seconds until a part that another process works on is tried again
 
+def main(
+    cfg: schema.Compare, run_dir: Path, *, dry_run: bool = False, plan: bool = False
+) -> float | dict[str, Any] | None:
+    """Run what is missing, then write the report.
 
-def main(cfg: schema.Compare, run_dir: Path, *, dry_run: bool = False) -> float | None:
-    """Run what is missing, then write report.html, report.md and report.json.
-
-    Raises JobError, after the report is written, where a part failed or a claim in `cfg.check` does not hold.
+    `plan`: say what there is to do and what it will take, and do nothing of it. Raises JobError, after the report is
+    written, where a part failed or a claim in `cfg.check` does not hold.
     """
     if cfg.runs is not None:
-        found = sorted(glob(os.path.expanduser(cfg.runs), recursive=True))
-        paths = [Path(path) for path in found if (Path(path) / "status.json").is_file()]
-        if not paths:
-            raise UsageError(f"runs={cfg.runs}: no run directory matches; give a glob such as runs=runs/transfer/*")
-        parts: list[Part] = []
+        planner, paths = None, finished_runs(cfg.runs)
     else:
         prepare(cfg.engine)
         splits = load_data(cfg.data, progress=cfg.engine.progress)
         for warning in splits.summary["warnings"]:
             say(f"warning: {warning}")
         threads = cfg.engine.threads or max(1, cores() // cfg.jobs)
-        parts = plan(cfg, splits.hash, threads)
-        paths = [part.path for part in parts]
-    if dry_run:
-        for part in parts:
-            print(f"{'done   ' if part.finished else 'missing'}  {part.name:32}  {part.shell}")
+        planner = Planner(cfg, splits.hash, threads)
+        first = planner.plan()  # what cannot be planned is said before anything runs
+        if plan:
+            return planning.show(cfg, planner, first, splits)
+        if dry_run:
+            for part in first:
+                print(f"{'done   ' if part.finished else 'missing'}  {part.name:32}  {part.shell}")
+            return None
+    if plan or dry_run:
+        print(f"{len(paths)} runs are read, nothing is trained")
         return None
     with Run(run_dir, "compare", cfg) as run:
         for warning in run.begin():
             say(f"warning: {warning}")
         start = time.perf_counter()
-        failed = execute(parts, cfg.jobs, cfg.engine) if parts else {}
-        # facts are known before the first part runs, but for what failed
-        report = build(read_runs(paths), facts(cfg, parts, failed))
+        done = carry_out(cfg, planner) if planner else Done([], {}, [])
+        # the primary family is known before the first part runs; only what failed and what was searched is added
+        known = facts(cfg, planner, done)
+        report = build(read_runs([part.path for part in done.parts] if planner else paths), known)
         page = write(report, run_dir)
         claims = [check(claim, report) for claim in cfg.check]
         for _, line in claims:
@@ -63,110 +69,136 @@ def main(cfg: schema.Compare, run_dir: Path, *, dry_run: bool = False) -> float 
                 "report": str(page),
                 "verdict": report["verdict"]["headline"],
                 "checks": [{"claim": c, "holds": h, "text": t} for c, (h, t) in zip(cfg.check, claims, strict=True)],
-                "failed": failed,
+                "failed": done.failed,
                 "spent": {"seconds": round(time.perf_counter() - start, 3)},
                 "objective": {"name": "none", "value": None, "direction": "max"},
             }
         )
         broken = [line for holds, line in claims if not holds]
-        if failed:
-            first, why = next(iter(failed.items()))
-            raise JobError(f"{len(failed)} of {len(parts)} parts failed ({first}: {why}); the report is at {page}")
+        if done.failed:
+            first_name, why = next(iter(done.failed.items()))
+            count = f"{len(done.failed)} of {len(done.parts)} parts failed"
+            raise JobError(f"{count} ({first_name}: {why}); the report is at {page}")
         if broken:
-            raise JobError(broken[0])
+            more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
+            raise JobError(broken[0] + more)
         return None
 
 
-def facts(cfg: schema.Compare, parts: list[Part], failed: dict[str, str]) -> dict[str, Any]:
+def finished_runs(pattern: str) -> list[Path]:
+    """Run directories that match a glob. Raises UsageError where none does."""
+    found = sorted(glob(os.path.expanduser(pattern), recursive=True))
+    paths = [Path(path) for path in found if (Path(path) / "status.json").is_file()]
+    if not paths:
+        raise UsageError(f"runs={pattern}: no run directory matches; give a glob such as runs=runs/transfer/*")
+    return paths
+
+
+@dataclass
+class Done:
+    """What was run: the comparison's parts, {part's name: why} of the failed ones, and the searches before it."""
+
+    parts: list[Part]
+    failed: dict[str, str]
+    searches: list[dict[str, Any]]
+
+
+def carry_out(cfg: schema.Compare, planner: Planner) -> Done:
+    """Search where that is asked for, then run every part."""
+    searches = search(cfg, planner)
+    parts = planner.plan({found["arm"]: found["chosen"] for found in searches})
+    return Done(parts, execute(parts, cfg.jobs, cfg.engine), searches)
+
+
+def search(cfg: schema.Compare, planner: Planner) -> list[dict[str, Any]]:
+    """Per searched arm: every trial with what it scored on validation images, and the overrides of the best."""
+    if not cfg.search.trials:
+        return []
+    searched = [arm for arm in arms.read(cfg.arms) if arm.name in cfg.search.space]
+    trials = {arm.name: planner.trials(arm) for arm in searched}
+    parts = {part.path: part for found in trials.values() for _, needed in found for part in needed}
+    execute(list(parts.values()), cfg.jobs, cfg.engine)
+    out = []
+    for name, found in trials.items():
+        rows: list[dict[str, Any]] = []
+        for overrides, needed in found:
+            result = read_json(needed[-1].path / "result.json") or {}
+            value = (result.get("objective") or {}).get("value")
+            spent = [(read_json(part.path / "result.json") or {}).get("spent") or {} for part in needed[:-1]]
+            state = "finished" if value is not None else "failed"
+            rows.append({"overrides": overrides, "value": value, "state": state, "spent": spent})
+        told = [row for row in rows if row["value"] is not None]
+        best = max(told, key=lambda row: row["value"], default=None)
+        if best is None:
+            say(f"warning: every trial of {name} failed; it takes part with its recipe as it is")
+        probe, amount = planner.primary()
+        flops, seconds = (sum(s.get(key, 0.0) for row in rows for s in row["spent"]) for key in ("flops", "seconds"))
+        out.append(
+            {
+                "arm": name,
+                "trials": len(rows),
+                "chosen": best["overrides"] if best else [],
+                "objective": f"accuracy of the {probe} probe on validation images ({amount})",
+                "flops": flops,
+                "seconds": seconds,
+                "rows": [{key: row[key] for key in ("overrides", "value", "state")} for row in rows],
+            }
+        )
+    return out
+
+
+def facts(cfg: schema.Compare, planner: Planner | None, done: Done) -> dict[str, Any]:
     """What the report has to know and the runs do not say; the primary family is fixed here, before any run."""
     known: dict[str, Any] = {"command": command_line()}
-    if cfg.runs is not None:
-        return known
-    known["probe"] = "linear" if "linear" in cfg.probe.use else cfg.probe.use[0]
-    if cfg.labels_per_class:
-        known["labels_per_class"] = 10 if 10 in cfg.labels_per_class else cfg.labels_per_class[0]
-    else:
-        known["fraction"] = cfg.fractions[0]
+    if planner is None:
+        known |= {"probe": cfg.primary.probe} if cfg.primary.probe else {}
+        known |= _amount(cfg.primary.labels) if cfg.primary.labels else {}
+        return known | ({"pairs": [list(pair(text)) for text in cfg.primary.pairs]} if cfg.primary.pairs else {})
+    probe, amount = planner.primary()
+    known |= {"probe": probe, **_amount(amount)}
+    if cfg.primary.pairs is not None:
+        known["pairs"] = [list(pair(text)) for text in cfg.primary.pairs]
     lost = [
-        {"arm": p.arm, "seed": p.seed, "stage": p.stage, "error": failed[p.name], "path": str(p.path)}
-        for p in parts
-        if p.name in failed
+        {"arm": p.arm, "seed": p.seed, "stage": p.stage, "error": done.failed[p.name], "path": str(p.path)}
+        for p in done.parts
+        if p.name in done.failed
     ]
-    return known | {"arms": list(cfg.arms), "seeds": cfg.seeds, "data": cfg.data.name, "failed": lost}
+    return known | {
+        "arms": arms.names(cfg.arms),
+        "described": {arm.name: described(arm) for arm in arms.read(cfg.arms)},
+        "seeds": cfg.seeds,
+        "data": data_name(cfg.data),
+        "failed": lost,
+        "budget": budget(cfg.budget),
+        "allow_norm_diff": cfg.allow_norm_diff,
+        "searches": done.searches,
+    }
 
 
-def execute(parts: list[Part], jobs: int, engine: schema.Engine) -> dict[str, str]:
-    """Run what is not finished, `jobs` side by side. Returns {part's name: why} of the failed ones.
-
-    Raises Interrupted on a signal, after the running parts have saved.
-    """
-    for part in parts:
-        part.path.mkdir(parents=True, exist_ok=True)
-        write_json(part.path / "part.json", part.record())
-    waiting = [part for part in parts if not part.finished]
-    failed: dict[str, str] = {}
-    bad: set[Path] = set()
-    later: dict[Path, float] = {}
-    workers: dict[Worker, Part | None] = {Worker(parts[0].cfg.engine.threads): None for _ in range(jobs)}
-    with Signals() as signals, PlanMeter(len(parts), len(parts) - len(waiting), engine.progress) as meter:
-        try:
-            while waiting or any(workers.values()):
-                for worker, busy in workers.items():
-                    if busy is None and waiting and not signals.code:
-                        ready = _next(waiting, workers, bad, failed, later)
-                        if ready and ready.finished:  # another comparison has made it meanwhile
-                            waiting.remove(ready)
-                            meter.done(ready.name, OK)
-                            ready = None
-                        if ready:
-                            waiting.remove(ready)
-                            workers[worker] = ready
-                            worker.start(Job(registry.COMMAND[ready.command].where, ready.cfg, ready.path))
-                    running = workers[worker]
-                    answer = worker.poll(0.2) if running else None
-                    if running and answer:
-                        workers[worker] = None
-                        state, why = answer
-                        if state == BUSY:  # another comparison makes this very part: its result will do
-                            waiting.insert(0, running)
-                            later[running.path] = time.monotonic() + RETRY
-                            continue
-                        if state not in (OK, STOPPED):
-                            failed[running.name] = why
-                            bad.add(running.path)
-                            say(f"failed: {running.name}: {why} ({running.path / 'log.txt'})")
-                        meter.done(running.name, state)
-                meter.show([part.name for part in workers.values() if part])
-                if not any(workers.values()) and waiting:
-                    time.sleep(0.2)
-                if signals.code:
-                    for worker, busy in workers.items():
-                        if busy:
-                            worker.interrupt()
-                            worker.poll(60)
-                    raise Interrupted(signals.code)
-        finally:
-            for worker in workers:
-                worker.close()
-    return failed
+def data_name(data: schema.Data) -> str:
+    """A folder of images goes by the folder's name."""
+    folder = data.root or data.train or data.pretrain
+    return Path(folder).name if data.name == "imagefolder" and folder else data.name
 
 
-def _next(
-    waiting: list[Part],
-    workers: dict[Worker, Part | None],
-    bad: set[Path],
-    failed: dict[str, str],
-    later: dict[Path, float],
-) -> Part | None:
-    """The first part whose weights are there; parts whose pretraining failed are marked as failed too."""
-    running = {part.path for part in workers.values() if part}
-    missing = {part.path for part in waiting}
-    for part in list(waiting):
-        if part.depends in bad:
-            waiting.remove(part)
-            failed[part.name] = "its pretraining failed"
-        elif later.get(part.path, 0.0) > time.monotonic():
-            continue
-        elif part.depends is None or (part.depends not in running and part.depends not in missing):
-            return part
-    return None
+def _amount(key: str) -> dict[str, Any]:
+    if key.isdigit():
+        return {"labels_per_class": int(key)}
+    return {"fraction": 1.0 if key == "all" else float(key[:-1]) / 100}
+
+
+def budget(cfg: schema.Budget) -> dict[str, Any] | None:
+    """The primary limit of every trained arm, as the report words it."""
+    units: Mapping[str, str] = {
+        "flops": "{:.3g} FLOPs",
+        "seconds": "{:g} s",
+        "images": "{:,} images",
+        "steps": "{:,} steps",
+        "epochs": "{:g} epochs",
+    }
+    for unit, text in units.items():
+        value = getattr(cfg, unit)
+        if value is not None:
+            return {"unit": unit, "value": value, "text": f"{text.format(value)} of training per run"}
+    text = units["epochs"].format(cfg.default_epochs)
+    return {"unit": "epochs", "value": cfg.default_epochs, "text": f"{text} of training per run"}

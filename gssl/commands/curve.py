@@ -15,7 +15,7 @@ from typing import Any
 
 from gssl.commands import likeness, transfer
 from gssl.commands.checkpoint import resolve
-from gssl.commands.judge import from_scratch
+from gssl.commands.judge import find, from_scratch
 from gssl.config import schema
 from gssl.config.composing import compose, in_quotes
 from gssl.engine import source
@@ -26,7 +26,7 @@ from gssl.engine.run import Run
 from gssl.errors import JobError, UsageError
 from gssl.report import curve as report
 from gssl.report import curve_page as page
-from gssl.report.judging import probes_of, trains
+from gssl.report.judging import NO_NETWORK, probes_of, trains
 
 SCRATCH = "scratch"
 NAMED = re.compile(r"([\w.-]+)@(.+)")
@@ -39,7 +39,7 @@ class Named:
         found = NAMED.fullmatch(text)
         self.name, self.weights = (found[1], found[2]) if found else ("", text)
         self.kind = "random" if self.weights == SCRATCH else self.weights
-        self.origin = source.Source("pixels") if self.kind == "pixels" else source.find(self.kind)
+        self.origin = find(self.kind)
         if not self.name:
             known = self.origin.kind in ("run", "checkpoint")
             self.name = self.origin.method or self.weights if known else self.weights
@@ -49,7 +49,7 @@ class Named:
             raise UsageError(f"sources: {text}: scratch is the name of a network without pretraining; take another")
 
     def uses(self, cfg: schema.Judging, others: list["Named"]) -> list[str]:
-        """The probes that judge it: scratch is trained, pixels are not, and random is not where scratch stands too."""
+        """The probes that judge it: scratch is trained, pixels and the like are not, nor is random beside scratch."""
         if self.weights == SCRATCH:
             return probes_of(SCRATCH, cfg.probe.use)
         mine = probes_of(self.kind, cfg.probe.use)
@@ -142,7 +142,7 @@ def _distinct(sources: list[Named]) -> list[Named]:
 
 
 def _trained(sources: list[Named], device: Any) -> list[tuple[str, source.Source]]:
-    found = [s for s in sources if s.kind != "pixels" and s.weights != SCRATCH]
+    found = [s for s in sources if s.kind not in NO_NETWORK and s.weights != SCRATCH]
     return [(s.name, resolve(s.origin, device)) for s in found]
 
 

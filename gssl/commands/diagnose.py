@@ -105,8 +105,9 @@ def diagnose(told: Told, cfg: schema.Diagnose, run_dir: Path) -> dict[str, Any]:
     for name, measure in more.items():
         if (found := guarded(name, run_dir, measure)) is not None:
             result[name] = found
-    if cfg.pictures:
-        result |= guarded("pictures", run_dir, lambda: pictures(told, result, run_dir)) or {}
+    if cfg.pictures or cfg.map:
+        only = None if cfg.pictures else ("map.png",)
+        result |= guarded("pictures", run_dir, lambda: pictures(told, result, run_dir, only)) or {}
     return result
 
 
@@ -223,8 +224,9 @@ def rounded(images: Images, size: int) -> np.ndarray:
 # ── pictures ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def pictures(told: Told, result: dict[str, Any], run_dir: Path) -> dict[str, Any]:
-    """Draw everything into run_dir/pictures: `pictures`, the files, and `pictures_left_out`, name: why."""
+def pictures(told: Told, result: dict[str, Any], run_dir: Path, only: tuple[str, ...] | None = None) -> dict[str, Any]:
+    """Draw everything, or `only` some, into run_dir/pictures: `pictures`, the files, and `pictures_left_out`, name:
+    why."""
     todo: dict[str, Callable[[Path], None]] = {
         "confusion.png": lambda path: draw_confusion(told, result, path),
         "mistakes.png": lambda path: draw_mistakes(told, path),
@@ -235,6 +237,7 @@ def pictures(told: Told, result: dict[str, Any], run_dir: Path) -> dict[str, Any
     }
     if "corruptions" in result:
         todo["corruptions.png"] = lambda path: draw_corruptions(told, result, path)
+    todo = {name: draw for name, draw in todo.items() if only is None or name in only}
     left_out = {}
     with tempfile.TemporaryDirectory(prefix=".pictures-", dir=run_dir) as beside:
         for name, draw in todo.items():
@@ -272,7 +275,7 @@ def draw_mistakes(told: Told, path: Path) -> None:
 
 def draw_saliency(told: Told, path: Path) -> None:
     if told.judge.network is None:
-        raise LeftOut("weights=pixels has no network")
+        raise LeftOut(f"weights={told.judge.origin.kind} has no network")
     best = told.most()
     index = next((best[probe] for probe in HEADS if probe in best), None)
     if index is None:

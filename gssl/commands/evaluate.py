@@ -14,15 +14,17 @@ from torch import Tensor
 
 from gssl.commands.output import say, table
 from gssl.config import schema
-from gssl.data import Draws, Images, Splits, load_data
+from gssl.data import Draws, Images, Splits, centre, load_data, sequential
 from gssl.engine.device import pick_device
 from gssl.engine.files import read_json, write_json
 from gssl.engine.generated import Sampler, latents, load_generator
+from gssl.engine.grid import save_grid
 from gssl.errors import UsageError
+from gssl.gan.explain import neighbours
 from gssl.metrics import cas
 from gssl.metrics.classifier import cached_classifier
 from gssl.metrics.generation import Reference, floor
-from gssl.metrics.judge import judge_features, judge_outputs, make_judge
+from gssl.metrics.judge import Judge, judge_features, judge_outputs, make_judge
 
 BATCH = 256
 MOST = 10_000  # real images and as many generated ones
@@ -70,8 +72,11 @@ def evaluate(
     seed: int = 0,
     truncation: float | None = None,
     device: str = "auto",
+    picture: Path | None = None,
 ) -> dict[str, Any]:
     """Judge the generator that `run` exported; writes and returns `gssl.evaluation/1`.
+
+    `picture`: where to draw some samples beside their nearest training images.
 
     `split`: val, for choosing, or test, for the figure that is quoted (the opening is counted in the run's
     status.json). `images`: real ones, and as many generated; None: all of the split, at most 10,000. Raises UsageError.
@@ -125,6 +130,8 @@ def evaluate(
     if sampler.classes:
         say("GAN-train: a classifier learns from generated images alone")
         text["conditional"] = _conditional(sampler, splits, real, seed, truncation, target)
+    if picture:
+        draw_neighbours(sampler, looks, seen, on_seen, seed, picture)
     cut = "" if truncation is None else f"-{truncation:g}"
     name = f"{split}-{looks.name}-{looks.hash[:8]}-{len(real)}-{seed}{cut}.json"
     file = out or run / "evaluations" / name.replace(":", "-").replace("/", "-")
@@ -134,6 +141,21 @@ def evaluate(
     except OSError as error:
         raise UsageError(f"-o {file}: cannot be written ({error.strerror})") from error
     return text | {"file": str(file)}
+
+
+def draw_neighbours(sampler: Sampler, judge: Judge, seen: Images, on_seen: np.ndarray, seed: int, path: Path) -> None:
+    """Samples that nobody picked, each left of its nearest training images in the judge's eyes, two to a row."""
+    count, near = 12, 4
+    made = next(sampler.batches(sampler.labels(count), seed, "neighbours", batch_size=count))
+    order, _ = neighbours(judge_features(judge, made, BATCH, sampler.device), on_seen, near)
+    size = sampler.size
+    tiles = []
+    for sample, index in zip(made.cpu(), order, strict=True):
+        found = next(iter(sequential(seen.subset(index), near, sampler.device)))
+        tiles += [sample, *centre(found["image"], size, found.get("extent")).cpu()]
+        if len(tiles) % (2 * near + 3) == near + 1:  # a gap between the two of a row
+            tiles.append(torch.ones(3, size, size))
+    save_grid(torch.stack(tiles), path, columns=2 * near + 3)
 
 
 def _some(part: Images, count: int, draws: Draws, name: str) -> Images:

@@ -24,10 +24,12 @@ from gssl.metrics.clustering import assignment, nmi
 from gssl.metrics.judge import weights_hash
 from gssl.nets.backbone import Backbone
 from gssl.nets.norms import recompute_batch_norm
+from gssl.probe import plain
 from gssl.probe.features import extract, pixels
 from gssl.probe.folds import Labelled
 from gssl.probe.multilayer import PooledStages
 from gssl.probe.setting import Setting
+from gssl.report.judging import NO_NETWORK, PLAIN
 
 BATCH = 256
 
@@ -58,6 +60,7 @@ class Fitted:
     n_train: int  # real images
     generated: int  # generated images beside them
     model: Any
+    subset: str = ""  # hash of the real images
 
     @property
     def sees(self) -> str:
@@ -88,6 +91,11 @@ def amounts(cfg: schema.Judging, probe: str) -> list[Amount]:
     return found
 
 
+def find(weights: str) -> source.Source:
+    """A `weights=` value as `source.find`, or features that need no network. Raises UsageError."""
+    return source.Source(weights) if weights in NO_NETWORK else source.find(weights)
+
+
 def from_scratch(probes: Probes) -> Probes:
     """Of a network without pretraining all is trained, whatever is frozen of the others: that is what it is called."""
     return replace(probes, finetune=replace(probes.finetune, train="all", layer_decay=1.0))
@@ -108,7 +116,10 @@ def network_of(
 
 
 class Judge:
-    """Holds the labelled training images, and unlabelled ones where probes learn from them."""
+    """Holds the labelled training images, and unlabelled ones where probes learn from them.
+
+    pretrain: the images that a network's pretraining sees, for what learns without a network.
+    """
 
     def __init__(
         self,
@@ -119,6 +130,7 @@ class Judge:
         device: torch.device,
         unlabelled: Images | None = None,
         fakes: Fakes | None = None,
+        pretrain: Images | None = None,
     ) -> None:
         if len(classes) < 2:
             raise UsageError(f"data={cfg.data.name}: {len(classes)} class(es); transfer needs at least two")
@@ -128,8 +140,10 @@ class Judge:
         self.report: dict[str, Any] = {"loaded": 0, "missing": [], "unexpected": []}
         self.described: dict[str, Any] | None = None
         self.network: Backbone | None = None
+        self.pretrain = pretrain
+        self.plain: plain.Learnt | None = None
         self.check()
-        if origin.kind != "pixels":
+        if origin.kind not in NO_NETWORK:
             self.network = self.build(report=True)
             self.described = origin.described(cfg.backbone, cfg.data.size)
             if origin.kind in ("torchvision", "timm"):  # no file of ours: what was published is told by its content
@@ -144,10 +158,12 @@ class Judge:
 
     def check(self) -> None:
         """Raises UsageError for what cannot be judged, before anything is computed."""
+        plain.check(self.origin.kind, self.cfg.plain, self.cfg.data.size)
         for name in self.cfg.probe.use:
-            if self.origin.kind == "pixels" and registry.PROBE[name].sees != "features":
+            if self.origin.kind in NO_NETWORK and registry.PROBE[name].sees != "features":
                 raise UsageError(
-                    f"probe.use: {name} needs a network, weights=pixels has none; use probe.use=[knn,linear]"
+                    f"probe.use: {name} needs a network, weights={self.origin.kind} has none;"
+                    " use probe.use=[knn,linear]"
                 )
             for amount in amounts(self.cfg, name):
                 self.labels(amount, 0)
@@ -166,10 +182,20 @@ class Judge:
 
     def features(self, images: Images, sees: str = "features") -> np.ndarray:
         """(n, d) float32 of centre-cropped images: of the last stage, or of all `stages` side by side."""
+        if self.origin.kind in PLAIN:
+            return self.learn().features(images)
         if self.network is None:
             return pixels(images, self.cfg.data.size)
         network = PooledStages(self.network) if sees == "stages" else self.network
         return extract(network, images, self.cfg.data.size, BATCH, self.device)
+
+    def learn(self) -> plain.Learnt:
+        """What learns without a network, once it has learnt: when its features are asked for first."""
+        if self.plain is None:
+            assert self.pretrain is not None
+            name, size = self.origin.kind, self.cfg.data.size
+            self.plain = plain.learn(name, self.cfg.plain, self.pretrain, size, self.cfg.seed, self.device)
+        return self.plain
 
     def labels(self, amount: Amount, draw: int) -> np.ndarray:
         """Sorted indices of the labelled images that draw `draw` may use: the same for every source."""
@@ -190,7 +216,7 @@ class Judge:
             entry = registry.PROBE[name]
             probe = registry.load(entry.where)(getattr(cfg.probe, name), *self._also(name))
             if entry.sees != "network" and entry.sees not in known:
-                known[entry.sees] = self.features(self.images, entry.sees)
+                known[entry.sees] = self._known(entry.sees)
             if hasattr(probe, "see"):  # all training images, without their labels
                 probe.see(known[entry.sees])
             for amount in amounts(cfg, name):
@@ -201,21 +227,44 @@ class Judge:
                         yield Fitted(name, amount, draw, 0, 0, model)
                         continue
                     real = self.images.subset(index)
+                    subset = real.hash[:12]
                     if entry.sees == "network":
-                        yield Fitted(name, amount, draw, len(index), 0, probe.fit(real, self._setting(draw)))
+                        model = probe.fit(real, self._setting(draw))
+                        yield Fitted(name, amount, draw, len(index), 0, model, subset)
                         if self.fakes:
                             fakes = self.fakes.images(real, cfg.seed, draw)
                             model = probe.fit(real, self._setting(draw), fakes)
-                            yield Fitted(name, amount, draw, len(index), len(fakes), model)
+                            yield Fitted(name, amount, draw, len(index), len(fakes), model, subset)
                         continue
                     rest = (known[entry.sees][index], real.labels, len(self.classes), cfg.seed)
-                    yield Fitted(name, amount, draw, len(index), 0, probe.fit(*rest))
+                    yield Fitted(name, amount, draw, len(index), 0, probe.fit(*rest), subset)
                     if self.fakes:
                         key = (entry.sees, Amount(amount.per_class, amount.fraction, 1), draw)
                         if key not in made:  # the frozen probes share them
                             fakes = self.fakes.images(real, cfg.seed, draw)
                             made[key] = Labelled(self.features(fakes, entry.sees), fakes.labels)
-                        yield Fitted(name, amount, draw, len(index), len(made[key].y), probe.fit(*rest, made[key]))
+                        model = probe.fit(*rest, made[key])
+                        yield Fitted(name, amount, draw, len(index), len(made[key].y), model, subset)
+
+    def _known(self, sees: str) -> np.ndarray:
+        """(n, d) features of the labelled images; where few of them are asked for, zeros in the place of the others."""
+        asked: set[int] = set()
+        for name in self.cfg.probe.use:
+            entry = registry.PROBE[name]
+            if entry.sees != sees:
+                continue
+            if not entry.labels or hasattr(registry.load(entry.where), "see"):
+                return self.features(self.images, sees)
+            for amount in amounts(self.cfg, name):
+                for draw in range(amount.draws):
+                    asked |= set(self.labels(amount, draw).tolist())
+        if 2 * len(asked) > len(self.images):
+            return self.features(self.images, sees)
+        index = np.array(sorted(asked))
+        some = self.features(self.images.subset(index), sees)
+        known = np.zeros((len(self.images), some.shape[1]), dtype=some.dtype)
+        known[index] = some
+        return known
 
     def _also(self, name: str) -> list[Any]:
         """What a probe's configuration shares with another's: λ of both linear probes."""
@@ -259,6 +308,7 @@ def score(f: Fitted, found: Answers, labels: np.ndarray, clusters: np.ndarray | 
         "fraction": f.amount.fraction,
         "draw": f.draw,
         "n_train": f.n_train,
+        "subset": f.subset,
         **({"generated": f.generated} if f.generated else {}),
         "n_test": len(labels),
         "correct": correct,

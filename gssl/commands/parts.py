@@ -8,22 +8,28 @@ import hashlib
 import json
 import re
 import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import gssl
 from gssl.commands.judge import from_scratch
-from gssl.config import registry, schema
+from gssl.commands.shell import as_command, quoted
+from gssl.config import arms, registry, schema
+from gssl.config.arms import Arm
 from gssl.config.check import determining
-from gssl.config.composing import compose
+from gssl.config.composing import METHOD, compose
+from gssl.engine import source
 from gssl.engine.files import read_json
 from gssl.errors import UsageError
 from gssl.report.judging import probes_of
 
-CONTROLS = ("random", "pixels")
-SCRATCH = "scratch"
+SAME = ("labels_per_class", "fractions", "draws", "draws_one_shot", "plain")  # for every arm
 PATHS = ("root", "pretrain", "train", "test", "labels")  # where the images lie
+# what a comparison runs beside the commands that Hydra configures
+INNER = {"milestones": "gssl.commands.milestones:main", "evaluate": "gssl.commands.evaluate_part:main"}
+SEARCHED = 1_000_000  # seed of a search's trials: none of the comparison's
 
 
 @dataclass(frozen=True)
@@ -32,17 +38,29 @@ class Part:
 
     arm: str
     seed: int
-    stage: str  # pretrain | transfer
+    stage: str  # pretrain | transfer | milestones (checkpoints on validation images) | evaluate (generated images)
     command: str
     cfg: Any
     path: Path
     hash: str
-    depends: Path | None
+    depends: tuple[Path, ...]
     shell: str  # the command line that does the same
+    method: str | None = None  # of what is trained
+    link: int = 0  # place in the arm's chain
+    share: float = 1.0  # of the budget
+    about: Mapping[str, Any] | None = None  # the arm, for who reads the run without the comparison
 
     @property
     def name(self) -> str:
-        return f"{self.arm} seed {self.seed} {self.stage}"
+        stage = self.stage if self.method in (None, self.arm) else f"{self.stage} {self.method}"
+        stage += f" {self.link + 1}" if self.link else ""
+        which = f"trial {self.hash[:6]}" if self.seed == SEARCHED else f"seed {self.seed}"
+        return f"{self.arm} {which} {stage}"
+
+    @property
+    def where(self) -> str:
+        """`module:function` that runs it."""
+        return INNER.get(self.command) or registry.COMMAND[self.command].where
 
     @property
     def finished(self) -> bool:
@@ -51,113 +69,312 @@ class Part:
     def record(self) -> dict[str, Any]:
         """part.json: for the report, which reads files only."""
         return {
-            "schema": "gssl.part/1",
+            "schema": "gssl.part/2",
             "arm": self.arm,
+            "about": dict(self.about or {}),
             "seed": self.seed,
             "stage": self.stage,
+            "method": self.method,
+            "link": self.link,
+            "share": self.share,
             "command": self.shell,
             "hash": self.hash,
-            "depends": [str(self.depends)] if self.depends else [],
+            "depends": [str(path) for path in self.depends],
         }
 
 
-def plan(cfg: schema.Compare, data_hash: str, threads: int) -> list[Part]:
-    """Every part of the comparison, in the order in which they can run: seed by seed, pretraining first."""
-    parts: list[Part] = []
-    for seed in range(cfg.seeds):
-        for arm in cfg.arms:
-            parts += _arm(cfg, arm, seed, data_hash, threads)
-    return parts
+class Planner:
+    """Makes the parts of a comparison. Two arms that need the same run share it."""
 
+    def __init__(self, cfg: schema.Compare, data_hash: str, threads: int) -> None:
+        self.cfg, self.data_hash, self.threads = cfg, data_hash, threads
+        self.made: dict[Path, Part] = {}
+        self.composed: dict[tuple[str, ...], Any] = {}
+        self.chosen: dict[str, list[str]] = {}  # overrides that a search has found, per arm
 
-def _arm(cfg: schema.Compare, arm: str, seed: int, data_hash: str, threads: int) -> list[Part]:
-    extra = list(cfg.overrides.get(arm, []))
-    trained = arm in registry.SSL or arm in registry.GAN
-    if not trained:
-        source = "random" if arm == SCRATCH else arm
-        return [_transfer(cfg, arm, seed, source, None, extra, data_hash, threads)]
-    command, group = ("train-gan", "gan") if arm in registry.GAN else ("pretrain-ssl", "ssl")
-    # the method's YAML may bring a backbone of its own; a comparison has one for all
-    choices = [f"{group}={arm}", *_shared(cfg)]
-    if command == "train-gan":
-        # who is compared is judged as it ended: to choose by a judge that knows labels would be an advantage
-        choices.append("export=last")
-    # overrides may concern either command: each takes those it knows
-    mine = [text for text in extra if not text.startswith("probe.")]
-    composed = compose(command, [*choices, *mine])
-    own = compose(command, [f"{group}={arm}"]).backbone.norm if command == "train-gan" else None
-    if own == "none" and cfg.backbone.norm == "batch":
-        raise UsageError(
-            f"arms: {arm} is made for a backbone without norm layers, and a comparison has one backbone for all;"
-            " set backbone=convnet_plain (or backbone.norm=group), or leave this arm out"
+    # ── the comparison ───────────────────────────────────────────────────────────────────────────
+
+    def plan(self, chosen: Mapping[str, list[str]] | None = None) -> list[Part]:
+        """Every part, in the order in which they can run: seed by seed, training first.
+
+        `chosen`: what a search has found, per arm.
+        """
+        self.chosen = dict(chosen or {})
+        parts: dict[Path, Part] = {}
+        for seed in range(self.cfg.seeds):
+            for arm in arms.read(self.cfg.arms):
+                for part in self._arm(arm, seed):
+                    parts.setdefault(part.path, part)
+        return list(parts.values())
+
+    def trials(self, arm: Arm) -> list[tuple[list[str], list[Part]]]:
+        """A search's (overrides, parts) for one arm: trained with another seed, judged on validation images."""
+        from gssl.config.check import choices
+
+        found = []
+        for overrides in spread(choices(self.cfg.search.space[arm.name]), self.cfg.search.trials):
+            own = [*self.cfg.overrides.get(arm.name, []), *overrides]
+            trained = self._trained(arm, SEARCHED, own, self.cfg.search.budget, milestones=0)
+            found.append((overrides, [*trained, self._milestones(arm, SEARCHED, trained, own)]))
+        return found
+
+    def primary(self) -> tuple[str, str]:
+        """Probe and amount that carry the verdict."""
+        cfg, own = self.cfg, self.cfg.primary
+        probe = own.probe or ("linear" if "linear" in cfg.probe.use else cfg.probe.use[0])
+        amounts = arms_amounts(cfg)
+        return probe, own.labels or ("10" if "10" in amounts else amounts[0])
+
+    # ── one arm ──────────────────────────────────────────────────────────────────────────────────
+
+    def _arm(self, arm: Arm, seed: int) -> list[Part]:
+        cfg = self.cfg
+        extra = [*cfg.overrides.get(arm.name, []), *self.chosen.get(arm.name, [])]
+        parts = self._trained(arm, seed, extra, 1.0, cfg.eval.milestones)
+        made = list(parts)
+        judged = parts[-1] if arm.stages else None
+        parts.append(self._transfer(arm, seed, judged, made, extra))
+        if judged and cfg.eval.milestones:
+            parts.append(self._milestones(arm, seed, made, extra))
+        generator = judged.path if judged and arm.world == "gan" else self._generator_of(arm, seed)
+        if generator and cfg.generation.images:
+            parts.append(self._evaluate(arm, seed, generator, judged))
+        return parts
+
+    def _trained(self, arm: Arm, seed: int, extra: list[str], share: float, milestones: int) -> list[Part]:
+        """The training runs of an arm, in their order; the last one's weights are judged."""
+        parts: list[Part] = []
+        for link, method in enumerate(arm.trained):
+            first = parts[-1] if parts else None
+            images = first if arm.images and link == 1 else None
+            # a maker of images is no beginning: its weights do not go on
+            weights = first if first and link > bool(arm.images or arm.generator) else None
+            parts.append(self._train(arm, seed, method, link, extra, share * arm.share, weights, images, milestones))
+        return parts
+
+    def _train(
+        self,
+        arm: Arm,
+        seed: int,
+        method: str,
+        link: int,
+        extra: list[str],
+        share: float,
+        weights: Part | None,
+        images: Part | None,
+        milestones: int,
+    ) -> Part:
+        cfg, command = self.cfg, arms.command(method)
+        # the method's YAML may bring a backbone of its own; a comparison has one for all
+        choices = [f"{METHOD[command]}={method}", *self._shared()]
+        if command == "train-gan":
+            # who is compared is judged as it ended: to choose by a judge that knows labels would be an advantage
+            choices.append("export=last")
+        given = {"weights": str(weights.path)} if weights else {}
+        composed = self._compose(command, [*choices, *(text for text in extra if arms.owner(text) == command)])
+        if images:
+            given["generated.run"] = str(images.path)
+            composed = replace(composed, generated=replace(composed.generated, run=str(images.path)))
+        typed = replace(
+            composed,
+            weights=given.get("weights", composed.weights),
+            seed=seed,
+            data=cfg.data,
+            backbone=self._backbone(arm, method, command),
+            budget=scaled(cfg.budget, share),
+            engine=self._engine(),
+            eval=replace(cfg.eval, milestones=milestones),
         )
-    reference = arm in registry.SSL and registry.reads_labels(arm)
-    budget = _scaled(cfg.budget, cfg.supervised_budget) if reference else cfg.budget
-    engine = replace(cfg.engine, resume="auto", progress=False, threads=threads)
-    trained_cfg = replace(
-        composed, seed=seed, data=cfg.data, backbone=cfg.backbone, budget=budget, engine=engine, eval=cfg.eval
-    )
-    first = _part(cfg, arm, seed, "pretrain", command, trained_cfg, choices, None, data_hash, threads)
-    rest = [text for text in extra if text.startswith("probe.")]
-    return [first, _transfer(cfg, arm, seed, str(first.path), first, rest, data_hash, threads)]
+        depends = {"weights": weights, "generated": images}
+        return self._part(arm, seed, "pretrain", command, typed, choices, given, depends, method, link, share)
+
+    def _backbone(self, arm: Arm, method: str, command: str) -> schema.Backbone:
+        """One for all; with `allow_norm_diff` a recipe that is made for a network without norm layers gets that."""
+        cfg = self.cfg
+        own = self._compose(command, [f"{METHOD[command]}={method}"]).backbone.norm if command == "train-gan" else None
+        if own != "none" or cfg.backbone.norm != "batch":
+            return cfg.backbone
+        if not cfg.allow_norm_diff:
+            raise UsageError(
+                f"arms: {method} is made for a backbone without norm layers, and a comparison has one backbone for all;"
+                " set backbone=convnet_plain (or backbone.norm=group), leave this arm out, or allow_norm_diff=true"
+            )
+        return replace(cfg.backbone, norm="none")
+
+    def _transfer(self, arm: Arm, seed: int, judged: Part | None, made: list[Part], extra: list[str]) -> Part:
+        weights = str(judged.path) if judged else self._source(arm, seed)
+        typed, choices, given = self._judging(arm, seed, weights, extra)
+        maker = next((part for part in made if part.method == arm.generator), None) if arm.generator else None
+        if maker:
+            given["generated.run"] = str(maker.path)
+            typed = replace(typed, generated=replace(typed.generated, run=str(maker.path)))
+        if seed == 0 and arm.source not in ("pixels", *arms.PLAIN):  # one map of each network is enough
+            typed = replace(typed, diagnose=replace(typed.diagnose, map=True))
+        depends = {"weights": judged, "generated": maker}
+        return self._part(arm, seed, "transfer", "transfer", typed, choices, given, depends, also=made)
+
+    def _judging(
+        self, arm: Arm, seed: int, weights: str, extra: list[str]
+    ) -> tuple[schema.Transfer, list[str], dict[str, str]]:
+        """The configuration of a transfer run, what its command line chooses, and what it is given."""
+        cfg = self.cfg
+        choices = ["weights=random", *self._shared()]
+        mine = [text for text in extra if arms.owner(text) == "transfer"]
+        composed = self._compose("transfer", [*choices, *mine])
+        probes = _changed(cfg.probe, self._compose("transfer", choices).probe, composed.probe)
+        same = {key: getattr(cfg, key) for key in SAME}
+        scratch = arm.source == arms.SCRATCH
+        typed = replace(
+            composed,
+            seed=seed,
+            weights=weights,
+            data=cfg.data,
+            backbone=cfg.backbone,
+            probe=replace(from_scratch(probes) if scratch else probes, use=probes_of(kind(arm), cfg.probe.use)),
+            engine=self._engine(),
+            diagnose=schema.Diagnose(pictures=False, map=False, corruptions=False),  # the report has its own
+            **same,
+        )
+        return typed, choices, {"weights": weights}
+
+    def _milestones(self, arm: Arm, seed: int, made: list[Part], extra: list[str]) -> Part:
+        """The last run's checkpoints and its end, by the primary probe, on validation images."""
+        judged = made[-1]
+        typed, choices, given = self._judging(arm, seed, str(judged.path), extra)
+        probe, amount = self.primary()
+        few = [int(amount)] if amount.isdigit() else []
+        share = [1.0 if amount == "all" else float(amount[:-1]) / 100] if not few else []
+        typed = replace(typed, probe=replace(typed.probe, use=[probe]), labels_per_class=few, fractions=share)
+        return self._part(arm, seed, "milestones", "milestones", typed, choices, given, {"weights": judged})
+
+    def _evaluate(self, arm: Arm, seed: int, run: Path, judged: Part | None) -> Part:
+        own = self.cfg.generation
+        typed = schema.Evaluate(
+            run=str(run), seed=seed, judge=own.judge, images=own.images, split="test", engine=self._engine()
+        )
+        return self._part(arm, seed, "evaluate", "evaluate", typed, [], {}, {"run": judged})
+
+    # ── names ────────────────────────────────────────────────────────────────────────────────────
+
+    def _part(
+        self,
+        arm: Arm,
+        seed: int,
+        stage: str,
+        command: str,
+        typed: Any,
+        choices: list[str],
+        given: dict[str, str],
+        depends: Mapping[str, Part | None],
+        method: str | None = None,
+        link: int = 0,
+        share: float = 1.0,
+        also: Sequence[Part] = (),
+    ) -> Part:
+        tree = determining(typed)
+        for key, part in depends.items():
+            if part and key == "generated":
+                tree["generated"]["run"] = part.hash
+            elif part:
+                tree[key] = part.hash
+            elif key == "weights" and tree.get(key) == "file":
+                tree[key] = source.find(typed.weights).sha256
+            elif key == "run":
+                tree[key] = (read_json(Path(typed.run) / "weights" / "generator.json") or {}).get("sha256")
+        text = json.dumps([command, tree, self.data_hash, gssl.__version__, self.threads], sort_keys=True, default=str)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+        prefix = re.sub(r"[^\w.+-]", "-", method or arm.name)
+        path = Path(self.cfg.parts) / f"{prefix}-s{seed}-{stage}-{digest}"
+        if path not in self.made:
+            needed = tuple(dict.fromkeys(part.path for part in [*depends.values(), *also] if part))
+            shell = self._shell(command, typed, choices, given)
+            place = (method, link, share, described(arm))
+            self.made[path] = Part(arm.name, seed, stage, command, typed, path, digest, needed, shell, *place)
+        return self.made[path]
+
+    def _compose(self, command: str, texts: list[str]) -> Any:
+        """Hydra takes a tenth of a second, and seeds differ in nothing that it sees."""
+        key = (command, *texts)
+        if key not in self.composed:
+            self.composed[key] = compose(command, texts)
+        return self.composed[key]
+
+    def _shell(self, command: str, typed: Any, choices: list[str], given: dict[str, str]) -> str:
+        if command == "evaluate":
+            words = ["gssl", "evaluate", typed.run, "--split", typed.split, "--judge", typed.judge]
+            return shlex.join([*words, "--images", str(typed.images), "--seed", str(typed.seed)])
+        if command in INNER:  # of a comparison only
+            return ""
+        return as_command(command, typed, self._compose(command, choices), choices, given)
+
+    def _engine(self) -> schema.Engine:
+        return replace(self.cfg.engine, resume="auto", progress=False, threads=self.threads)
+
+    def _shared(self) -> list[str]:
+        """Overrides that every part starts from: one data set, one network."""
+        cfg = self.cfg
+        paths = [(key, getattr(cfg.data, key)) for key in PATHS]
+        given = [f"data.{key}={quoted(value)}" for key, value in paths if value is not None]
+        return [f"data={cfg.data.name}", *given, f"backbone={cfg.backbone.name}"]
+
+    @staticmethod
+    def _source(arm: Arm, seed: int) -> str:
+        if arm.source == arms.SCRATCH:
+            return "random"
+        matches = arm.paths() if arm.read else []
+        if arm.read and not matches:
+            raise UsageError(f"arms: {arm.source}: no such run directory or file of weights")
+        return matches[min(seed, len(matches) - 1)] if matches else str(arm.source)
+
+    def _generator_of(self, arm: Arm, seed: int) -> Path | None:
+        """An existing run that has a generator."""
+        if not arm.read:
+            return None
+        run = Path(self._source(arm, seed))
+        return run if (run / "weights" / "generator.json").is_file() else None
 
 
-def _shared(cfg: schema.Compare) -> list[str]:
-    """Overrides that every part starts from: one data set, one network."""
-    paths = [(key, getattr(cfg.data, key)) for key in PATHS]
-    given = [f"data.{key}={_quoted(value)}" for key, value in paths if value is not None]
-    return [f"data={cfg.data.name}", *given, f"backbone={cfg.backbone.name}"]
+def kind(arm: Arm) -> str:
+    """The name by which `gssl.report.judging` knows what may judge an arm."""
+    return arm.source if arm.source in arms.FIXED else arm.name
 
 
-def _transfer(
-    cfg: schema.Compare,
-    arm: str,
-    seed: int,
-    weights: str,
-    first: Part | None,
-    extra: list[str],
-    data_hash: str,
-    threads: int,
-) -> Part:
-    choices = [f"weights={_quoted(weights)}", *_shared(cfg)]
-    composed = compose("transfer", [*choices, *extra])
-    use = probes_of(arm, cfg.probe.use)
-    probes = _changed(cfg.probe, compose("transfer", choices).probe, composed.probe)
-    same = {key: getattr(cfg, key) for key in ("labels_per_class", "fractions", "draws", "draws_one_shot")}
-    typed = replace(
-        composed,
-        seed=seed,
-        weights=weights,
-        data=cfg.data,
-        backbone=cfg.backbone,
-        probe=replace(from_scratch(probes) if arm == SCRATCH else probes, use=use),
-        engine=replace(cfg.engine, resume="auto", progress=False, threads=threads),
-        diagnose=schema.Diagnose(pictures=False, corruptions=False),  # the report has its own
-        **same,
-    )
-    return _part(cfg, arm, seed, "transfer", "transfer", typed, choices, first, data_hash, threads)
+def written(arm: Arm) -> str:
+    """The arm as `arms` would write it without its name."""
+    base = arm.source or "+".join(arm.stages)
+    return base + (f"-on-{arm.images}" if arm.images else "") + (f"-with-{arm.generator}" if arm.generator else "")
 
 
-def _part(
-    cfg: schema.Compare,
-    arm: str,
-    seed: int,
-    stage: str,
-    command: str,
-    typed: Any,
-    choices: list[str],
-    first: Part | None,
-    data_hash: str,
-    threads: int,
-) -> Part:
-    tree = determining(typed)
-    if first:
-        tree["weights"] = first.hash
-    text = json.dumps([command, tree, data_hash, gssl.__version__, threads], sort_keys=True, default=str)
-    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-    path = Path(cfg.parts) / f"{arm}-s{seed}-{stage}-{digest}"
-    shell = as_command(command, typed, choices)
-    return Part(arm, seed, stage, command, typed, path, digest, first.path if first else None, shell)
+def described(arm: Arm) -> dict[str, Any]:
+    """For the report: what an arm is made of."""
+    note = ""
+    if arm.read:
+        one = len(arm.paths()) < 2
+        note = "one network for all seeds: they vary the draws of labels only" if one else "one network per seed"
+    stages = [{"method": m, "command": arms.command(m), "share": arm.share} for m in arm.trained]
+    return {"world": arm.world, "stages": stages, "note": note, "source": arm.source, "labels": arm.labels} | {
+        "written": written(arm)
+    }
+
+
+def arms_amounts(cfg: schema.Compare) -> list[str]:
+    from gssl.config.amounts import amount_keys
+
+    return amount_keys(cfg.labels_per_class, cfg.fractions)
+
+
+def spread(combinations: list[list[str]], count: int) -> list[list[str]]:
+    """`count` of them, evenly spaced over the grid: the same rule for every arm."""
+    if count >= len(combinations):
+        return combinations
+    return [combinations[(i * len(combinations)) // count] for i in range(count)]
+
+
+def plan(
+    cfg: schema.Compare, data_hash: str, threads: int, chosen: Mapping[str, list[str]] | None = None
+) -> list[Part]:
+    """Every part of the comparison."""
+    return Planner(cfg, data_hash, threads).plan(chosen)
 
 
 def _changed(ours: Any, before: Any, after: Any) -> Any:
@@ -169,39 +386,13 @@ def _changed(ours: Any, before: Any, after: Any) -> Any:
     return replace(ours, **values)
 
 
-def _scaled(budget: schema.Budget, share: float) -> schema.Budget:
+def scaled(budget: schema.Budget, share: float) -> schema.Budget:
+    """A share of a budget: what is counted in whole steps or images is rounded."""
+    if share == 1:
+        return budget
     values: dict[str, Any] = {}
     for f in fields(budget):
         value = getattr(budget, f.name)
         whole = f.name in ("steps", "images")
         values[f.name] = None if value is None else max(1, round(value * share)) if whole else value * share
     return schema.Budget(**values)
-
-
-def _quoted(value: Any) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list):
-        return "[" + ",".join(_quoted(item) for item in value) + "]"
-    text = str(value)
-    # Hydra's own quotes, where its grammar would stumble
-    return text if re.fullmatch(r"[\w./:%-]+", text) else "'" + text.replace("'", "\\'") + "'"
-
-
-def as_command(command: str, cfg: Any, choices: list[str]) -> str:
-    """The shortest command line that composes `cfg`: the groups chosen and the keys that differ from them."""
-    default = compose(command, choices)
-
-    def differences(now: Any, before: Any, prefix: str) -> list[str]:
-        found = []
-        for field in fields(now):
-            a, b, key = getattr(now, field.name), getattr(before, field.name), f"{prefix}{field.name}"
-            if is_dataclass(a):
-                found += differences(a, b, f"{key}.")
-            elif a != b and key not in ("engine.resume", "engine.progress", "experiment"):
-                found.append(f"{key}={_quoted(a)}")
-        return found
-
-    return shlex.join(["gssl", command, *choices, *differences(cfg, default, "")])

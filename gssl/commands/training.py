@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from gssl.commands import checkpoint
+from gssl.commands import checkpoint, imagined
 from gssl.commands.pictures import inputs_of, save_views
 from gssl.config import registry, schema
 from gssl.data import Batches, Draws, Splits, load_data
@@ -59,6 +59,9 @@ def train(
             say(f"note: the network is {origin.backbone.name}, as weights={cfg.weights} says; backbone= is not used")
         draws = Draws(cfg.seed, rank(), world())
         run.bind(images=splits.hash)
+        sampler = imagined.find(cfg.generated, device) if isinstance(cfg, schema.PretrainSSL) else None
+        if sampler:
+            run.bind(generator=sampler.sha256)
         origin = checkpoint.resolve(origin, device)
         backbone, load_report = source.build(origin, cfg.backbone, cfg.data.size, cfg.seed)
         trainer = Trainer(run, cfg.engine, cfg.budget, device, precision)
@@ -76,6 +79,12 @@ def train(
         needs = cls.reads(method_cfg) if hasattr(cls, "reads") else cls.needs
         # a method that reads labels can only use the labelled part
         images = splits.train if "label" in needs else splits.pretrain
+        real = images
+        if sampler:
+            if "label" in needs:
+                raise UsageError(f"generated.run: {family}={method_cfg.name} reads labels, and these images have none")
+            assert isinstance(cfg, schema.PretrainSSL)
+            images = imagined.images(sampler, cfg.generated, images, cfg.data.size, cfg.seed)
         batches = Batches(images, method_cfg.batch_size, draws, device)
         if batches.size < method_cfg.batch_size:
             say(f"warning: {len(images)} training images: batches have {batches.size}, not {method_cfg.batch_size}")
@@ -109,10 +118,13 @@ def train(
             evaluate=evaluate,
             every=cfg.eval.every,
             watch=make_watch(splits),
+            milestones=cfg.eval.milestones,
         )
         if choose:
             choose(method, run)
-        plain = source.centred(images, draws, cfg.data.size, device)
+        # also after generated images: what is judged sees real ones
+        plain = source.centred(real, draws, cfg.data.size, device)
+        learned = imagined.record(sampler, images) if sampler else None
         kind, size = origin.network(cfg.backbone, cfg.data.size)
         weights = source.export(method, plain, run_dir, method_cfg.name, kind, size, cfg.seed)
         result: dict[str, Any] = {
@@ -120,9 +132,11 @@ def train(
             "seed": cfg.seed,
             "source": origin.record(),
             "load_report": load_report,
-            "labels_used": "label" in needs,
+            "labels_used": "label" in needs or bool(learned and learned["labels_used"]),
+            **({"generated": learned} if learned else {}),
             "spent": done["spent"],
             "alarms": done["alarms"],
+            "milestones": done["milestones"],
             "weights": {"backbone": weights},
             "data": splits.summary,
             "backbone": origin.described(cfg.backbone, cfg.data.size),

@@ -9,16 +9,16 @@ import numpy as np
 
 from gssl.commands import augmented, checkpoint, diagnose
 from gssl.commands.augmented import Pair
-from gssl.commands.judge import BATCH, Answers, Fitted, Judge, amounts, named, score
+from gssl.commands.judge import BATCH, Answers, Fitted, Judge, amounts, find, named, score
 from gssl.config import registry, schema
 from gssl.data import Splits, load_data
-from gssl.engine import source
 from gssl.engine.device import prepare
 from gssl.engine.files import write_json
 from gssl.engine.loop import peak_memory, reset_peak_memory
 from gssl.engine.progress import say
 from gssl.engine.run import Run
 from gssl.nets.weights import save_weights
+from gssl.report.judging import PLAIN
 
 PREDICTIONS = "predictions.npz"
 
@@ -32,7 +32,7 @@ def main(cfg: schema.Transfer, run_dir: Path, *, dry_run: bool = False) -> float
         return curve.across(cfg, run_dir, dry_run=dry_run)
     device, _ = prepare(cfg.engine)
     with Run(run_dir, "transfer", cfg) as run:
-        origin = source.Source("pixels") if cfg.weights == "pixels" else source.find(cfg.weights)
+        origin = find(cfg.weights)
         run.bind(weights=origin.sha256)
         fakes = augmented.find(cfg.generated, device)
         if fakes:
@@ -47,14 +47,15 @@ def main(cfg: schema.Transfer, run_dir: Path, *, dry_run: bool = False) -> float
         if origin.backbone not in (None, cfg.backbone):
             say(f"note: the network is {origin.backbone.name}, as weights={cfg.weights} says; backbone= is not used")
         origin = checkpoint.resolve(origin, device)
-        judge = Judge(cfg, origin, splits.labelled, splits.classes, device, unlabelled(splits), fakes)
+        seen = (unlabelled(splits), fakes, splits.pretrain.unlabelled())
+        judge = Judge(cfg, origin, splits.labelled, splits.classes, device, *seen)
         if "tensors" in judge.report:
             run.bind(tensors=judge.report["tensors"])
         if dry_run:
             few = splits.labelled.subset(judge.labels(amounts(cfg, cfg.probe.use[0])[0], 0)[:BATCH])
-            judge.features(few)
-            if fakes:
-                judge.features(fakes.images(few, cfg.seed, 0))
+            made = [few, fakes.images(few, cfg.seed, 0)] if fakes else [few]
+            for some in made if origin.kind not in PLAIN else []:  # those would have to learn first
+                judge.features(some)
             return None
         for warning in run.begin():
             say(f"warning: {warning}")
@@ -91,6 +92,8 @@ def main(cfg: schema.Transfer, run_dir: Path, *, dry_run: bool = False) -> float
             },
             "data": splits.summary,
         }
+        if judge.plain:
+            result["plain"] = judge.plain.record
         if fakes:
             result |= {
                 "generated": fakes.record(splits),

@@ -194,18 +194,9 @@ def dry_run(command: str, overrides: Sequence[str], config_dir: str | None = Non
     """
     cfg, whole, _ = check_all(command, overrides, False, config_dir, also)
     said = io.StringIO()
-    main = registry.load(registry.COMMAND[command].where)
-    with tempfile.TemporaryDirectory(prefix="gssl-dry-run-") as folder, _sigterm():
-        try:
-            with contextlib.redirect_stdout(said):
-                message = main(cfg, Path(folder), dry_run=True)
-        except KeyboardInterrupt as e:
-            raise Interrupted(75 if isinstance(e, job.Terminated) else 130) from e
-        except (UsageError, Interrupted, JobError):
-            raise
-        except Exception as e:
-            traceback.print_exc()
-            raise JobError(job.describe(e)) from e
+    with tempfile.TemporaryDirectory(prefix="gssl-dry-run-") as folder:
+        with contextlib.redirect_stdout(said):
+            message = _looked(command, cfg, folder, dry_run=True)
         target = Path(_directory(whole, "hydra.run.dir"))
         kept = []
         for picture in sorted(Path(folder).glob("*.png")):
@@ -216,6 +207,36 @@ def dry_run(command: str, overrides: Sequence[str], config_dir: str | None = Non
             message = message.replace(Path(path).name, path)
     parts = [said.getvalue().rstrip(), message if isinstance(message, str) else ""]
     return "\n".join(p for p in parts if p) or "the configuration builds and one batch went through"
+
+
+def plan(
+    command: str,
+    overrides: Sequence[str],
+    config_dir: str | None = None,
+    also: Also | None = None,
+    quiet: bool = False,
+) -> Any:
+    """What a command would do, as its `main` tells it with `plan=True`: it prints as it goes (`quiet`: on stderr) and
+    the document that it returns is returned. The directory it gets is removed. Raises as `dry_run`."""
+    cfg, _, _ = check_all(command, overrides, False, config_dir, also)
+    aside = contextlib.redirect_stdout(sys.stderr) if quiet else contextlib.nullcontext()
+    with tempfile.TemporaryDirectory(prefix="gssl-plan-") as folder, aside:
+        return _looked(command, cfg, folder, plan=True)
+
+
+def _looked(command: str, cfg: Any, folder: str, **how: bool) -> Any:
+    """What the command's `main` returns when it only looks; its errors are those of a job."""
+    main = registry.load(registry.COMMAND[command].where)
+    with _sigterm():
+        try:
+            return main(cfg, Path(folder), **how)
+        except KeyboardInterrupt as e:
+            raise Interrupted(75 if isinstance(e, job.Terminated) else 130) from e
+        except (UsageError, Interrupted, JobError):
+            raise
+        except Exception as e:
+            traceback.print_exc()
+            raise JobError(job.describe(e)) from e
 
 
 def show(

@@ -11,13 +11,15 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from functools import cache
+from itertools import product
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from gssl.config import registry, schema
+from gssl.config import arms, plain, registry, schema
+from gssl.config.amounts import amount_keys
 from gssl.errors import UsageError
 
 # What changes neither the weights nor the numbers: it may differ when a run goes on. Where images lie is among it:
@@ -34,9 +36,9 @@ FREE = {
         "on_collapse",
     ),
     "data": ("root", "pretrain", "train", "test", "labels", "workers"),
-    "diagnose": ("pictures",),
+    "diagnose": ("pictures", "map"),
 }
-NAMED_WEIGHTS = re.compile(r"random|pixels|torchvision|(torchvision|timm):.+")  # all others are paths
+NAMED_WEIGHTS = re.compile(rf"random|pixels|{'|'.join(plain.NAMES)}|torchvision|(torchvision|timm):.+")  # others: paths
 # What may be written without its group on the command line.
 SHORT = {
     "device": "engine.device",
@@ -44,10 +46,10 @@ SHORT = {
     "resume": "engine.resume",
     "on_collapse": "engine.on_collapse",
 }
-CONTROLS = ("scratch", "random", "pixels")  # arms of a comparison that are no method
+MOST_PAIRS = 3  # of the primary family of a comparison
 # What to give where a value is required and the type says too little.
 HINTS = {
-    "weights": "random, pixels, torchvision[:NAME], timm:NAME, a run, a checkpoint in it or a file of weights",
+    "weights": "random, pixels, pca, kmeans, torchvision[:NAME], timm:NAME, a run, a checkpoint in one or a file",
     "sources": "a list such as [runs/pretrain_ssl/RUN, scratch, random]",
     "data.root": "the folder of your images",
 }
@@ -310,7 +312,7 @@ def _cross(command: str, cfg: Any) -> None:
         if not cfg.sources:
             raise UsageError(f"sources is empty; expected {HINTS['sources']}")
     if command == "compare":
-        _arms(cfg, {*CONTROLS, *registry.SSL, *registry.GAN})
+        _arms(cfg)
 
 
 def _fits(family: str, method: str, backbone: str) -> None:
@@ -346,20 +348,87 @@ def _judging(cfg: Any) -> None:
         raise UsageError("probe.linear.l2_low is above probe.linear.l2_high; exchange them")
 
 
-def _arms(cfg: schema.Compare, known: set[str]) -> None:
+def _arms(cfg: schema.Compare) -> None:
     if not cfg.arms and not cfg.runs:
-        raise UsageError(f"arms is empty; expected some of {', '.join(sorted(known))}")
-    for arm in cfg.arms:
-        if arm not in known:
-            raise unknown("arms: no arm", arm, known)
-    _unique("arms", cfg.arms)
-    for family, methods in registry.FAMILIES.items():
-        for arm in cfg.arms:
-            if arm in methods:
-                _fits(family, arm, cfg.backbone.name)
-    for arm in cfg.overrides:
-        if arm not in known:  # a known arm that does not take part is fine: presets bring overrides for several
-            raise unknown("overrides: no arm", arm, known)
+        raise UsageError("arms is empty; expected some such as [simclr,dcgan,scratch,random]")
+    found = arms.read(cfg.arms)
+    for arm in found:
+        for method in arm.trained:
+            _fits("gan" if method in registry.GAN else "ssl", method, cfg.backbone.name)
+        if arm.read and not cfg.runs:
+            matches = arm.paths()
+            if not matches:
+                raise UsageError(f"arms: {arm.source}: no such run directory or file of weights")
+            if 1 < len(matches) < cfg.seeds:
+                raise UsageError(f"arms: {arm.source}: {len(matches)} matches for seeds={cfg.seeds}; one, or one each")
+    names = [arm.name for arm in found]
+    known = {*names, *arms.FIXED, *registry.SSL, *registry.GAN}
+    for key, given in (("overrides", cfg.overrides), ("search.space", cfg.search.space)):
+        for name in given:
+            if name not in known:  # a known arm that does not take part is fine: presets bring overrides for several
+                raise unknown(f"{key}: no arm", name, known)
+    _search(cfg, found)
+    if not cfg.runs:
+        _primary(cfg, found)
+
+
+def _search(cfg: schema.Compare, found: list[arms.Arm]) -> None:
+    trials = {name: choices(cfg.search.space[name]) for name in cfg.search.space}
+    for arm in found:
+        if arm.name in trials and not arm.stages:
+            raise UsageError(f"search.space.{arm.name}: nothing of {arm.name} is trained, so nothing can be searched")
+        if arm.name in trials and len(trials[arm.name]) < cfg.search.trials:
+            raise UsageError(
+                f"search.space.{arm.name}: {len(trials[arm.name])} combinations for search.trials={cfg.search.trials};"
+                " every arm that is searched gets the same number, so give it more values or lower search.trials"
+            )
+    if cfg.search.trials and not trials:
+        raise UsageError(
+            "search.trials is given and search.space is empty; give values, such as"
+            " \"search.space={simclr: ['ssl.temperature=0.1,0.2,0.5']}\""
+        )
+    if trials and not cfg.search.trials:
+        raise UsageError("search.space is given and search.trials is 0; say how many trials each arm gets")
+
+
+def choices(space: list[str]) -> list[list[str]]:
+    """Every combination of a search space: ['a=1,2', 'b=3'] → [['a=1', 'b=3'], ['a=2', 'b=3']]."""
+    parts = []
+    for text in space:
+        key, equals, values = text.partition("=")
+        if not equals or not values:
+            raise UsageError(f"search.space: cannot read '{text}'; expected key=value,value")
+        parts.append([f"{key}={value.strip()}" for value in re.split(r",(?![^\[]*\])", values)])
+    return [list(combination) for combination in product(*parts)]
+
+
+def _primary(cfg: schema.Compare, found: list[arms.Arm]) -> None:
+    own = cfg.primary
+    if own.probe is not None and own.probe not in cfg.probe.use:
+        raise UsageError(f"primary.probe={own.probe}: is not judged; expected one of probe.use={cfg.probe.use}")
+    amounts = amount_keys(cfg.labels_per_class, cfg.fractions)
+    if own.labels is not None and own.labels not in amounts:
+        raise UsageError(f"primary.labels={own.labels}: is not judged; expected one of {', '.join(amounts)}")
+    if own.pairs is not None and len(own.pairs) > MOST_PAIRS:
+        raise UsageError(
+            f"primary.pairs: {len(own.pairs)} pairs; at most {MOST_PAIRS} can be tested with a handful of seeds, and"
+            " everything else is reported as exploratory"
+        )
+    names = {arm.name: arm for arm in found}
+    for text in own.pairs or []:
+        for name in pair(text):
+            if name not in names:
+                raise unknown("primary.pairs: no arm", name, names)
+            if names[name].labels:
+                raise UsageError(f"primary.pairs: {name} reads all labels: a reference line, which is never ranked")
+
+
+def pair(text: str) -> tuple[str, str]:
+    """'simclr vs dcgan' → its two names. Raises UsageError."""
+    sides = [side.strip() for side in re.split(r"\s+vs\.?\s+", text.strip())]
+    if len(sides) != 2 or sides[0] == sides[1] or not all(sides):
+        raise UsageError(f"primary.pairs: cannot read '{text}'; expected two arms, such as 'simclr vs dcgan'")
+    return sides[0], sides[1]
 
 
 def _unique(key: str, values: list[Any]) -> None:
@@ -375,6 +444,9 @@ def determining(cfg: Any) -> dict[str, Any]:
     for group, keys in FREE.items():
         for key in keys:
             tree.get(group, {}).pop(key, None)
+    learns = [str(tree.get("weights")), *(text.rpartition("@")[2] for text in tree.get("sources", []))]
+    if not set(learns) & set(plain.NAMES):
+        tree.pop("plain", None)  # nobody learns by it
     if not NAMED_WEIGHTS.fullmatch(tree.get("weights", "random")):
         tree["weights"] = "file"
     if tree.get("generated", {}).get("run", "") is None:

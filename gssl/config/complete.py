@@ -9,16 +9,16 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from gssl.config import check, registry
+from gssl.config import arms, check, plain, registry
 from gssl.config.paths import conf_dir, config_name
 
 LISTS: dict[str, dict[str, Any]] = {
     "probe.use": registry.PROBE,
-    "arms": {**registry.SSL, **registry.GAN, **dict.fromkeys(check.CONTROLS)},
+    "arms": {**registry.SSL, **registry.GAN, **dict.fromkeys(arms.FIXED)},
 }
 WORDS: dict[str, tuple[str, ...]] = {
     "engine.device": ("auto", "cpu", "cuda", "mps"),
-    "weights": ("random", "pixels", "torchvision", "timm:"),
+    "weights": ("random", "pixels", *plain.NAMES, "torchvision", "timm:"),
 }
 
 

@@ -26,12 +26,12 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from gssl.config import check, registry
+from gssl.config import arms, check, registry
 from gssl.config.paths import conf_dir, config_name
 from gssl.errors import UsageError
 
 VERSION_BASE = "1.3"
-METHODS = {"ssl": "pretrain-ssl", "gan": "train-gan"}
+METHOD = {"pretrain-ssl": "ssl", "train-gan": "gan"}
 # What an arm's overrides cannot change.
 SAME_DATA = ("data", "labels_per_class", "fractions", "draws", "draws_one_shot")
 FIXED = (*SAME_DATA, "seed", "weights", "backbone", "budget", "engine", "eval", "hydra")
@@ -110,7 +110,8 @@ def _rewritten(command: str, overrides: Sequence[str]) -> list[str]:
     out = []
     for text in overrides:
         key, equals, value = text.partition("=")
-        if key.split(".")[0] in free:  # Hydra takes a mapping's new keys with a plus only
+        key = key.removeprefix(f"{mine}.")  # compare.jobs=2, as reports call it, is jobs=2
+        if any(key == own or key.startswith(f"{own}.") for own in free):  # Hydra takes a mapping's new keys with a plus
             key = f"++{key}"
         if equals and key in check.SHORT:
             key = check.SHORT[key]
@@ -191,28 +192,41 @@ def _validated(command: str, whole: DictConfig) -> Any:
 
 def _check_arms(cfg: Any) -> None:
     """Each arm's overrides must compose and count: a comparison would find out only when it starts, or not at all."""
-    for arm, texts in cfg.overrides.items():
-        trained = any(arm in registry.FAMILIES[family] for family in METHODS)
-        for text in texts:
-            key = text.lstrip("+~").partition("=")[0].strip()
-            if re.split(r"[./@:]", key)[0] in FIXED or key in ("probe.use", *check.SHORT):
-                raise UsageError(f"overrides.{arm}: {key} cannot be an arm's own; a comparison has one for all")
-            if key == "recipe":
-                why = "it brings a backbone and a budget, of which a comparison has one for all"
-                raise UsageError(f"overrides.{arm}: recipe= has no place here: {why}; write its values one by one")
-            if not trained and not key.startswith("probe."):
-                why = f"{arm} is not trained and takes probe.* only; of the rest a comparison has one for all"
-                raise UsageError(f"overrides.{arm}: {key} has no place here: {why}")
-        command, first = "transfer", "weights=random"
-        for family, name in METHODS.items():
-            if arm in registry.FAMILIES[family]:
-                command, first = name, f"{family}={arm}"
-        probe = [t for t in texts if t.startswith("probe.")]
-        try:
-            _validated(command, _composed(command, [first, *(t for t in texts if t not in probe)]))
-            _validated("transfer", _composed("transfer", ["weights=random", *probe]))
-        except UsageError as e:
-            raise UsageError(f"overrides.{arm}: {e}") from e
+    known = {arm.name: arm for arm in arms.read(cfg.arms)}
+    for name, texts in cfg.overrides.items():
+        _check_overrides(f"overrides.{name}", known.get(name) or arms.parse(name), texts)
+    for name, space in cfg.search.space.items():
+        combinations = check.choices(space)
+        for text in {text for combination in combinations for text in combination}:
+            _check_overrides(f"search.space.{name}", known.get(name) or arms.parse(name), [text])
+
+
+def _check_overrides(where: str, arm: arms.Arm, texts: list[str]) -> None:
+    trained = {arms.command(method) for method in arm.trained}
+    for text in texts:
+        key = text.lstrip("+~").partition("=")[0].strip()
+        if re.split(r"[./@:]", key)[0] in FIXED or key in ("probe.use", *check.SHORT):
+            raise UsageError(f"{where}: {key} cannot be an arm's own; a comparison has one for all")
+        if key == "recipe":
+            why = "it brings a backbone and a budget, of which a comparison has one for all"
+            raise UsageError(f"{where}: recipe= has no place here: {why}; write its values one by one")
+        owner = arms.owner(text)
+        if owner == "transfer":
+            continue
+        if not trained:
+            why = f"{arm.name} is not trained and takes probe.* only; of the rest a comparison has one for all"
+            raise UsageError(f"{where}: {key} has no place here: {why}")
+        if owner not in trained:
+            raise UsageError(f"{where}: {key} has no place here: nothing of {arm.name} is a {owner} run")
+    try:
+        for method in arm.trained:
+            command = arms.command(method)
+            mine = [text for text in texts if arms.owner(text) == command]
+            _validated(command, _composed(command, [f"{METHOD[command]}={method}", *mine]))
+        probe = [text for text in texts if arms.owner(text) == "transfer"]
+        _validated("transfer", _composed("transfer", ["weights=random", *probe]))
+    except UsageError as e:
+        raise UsageError(f"{where}: {e}") from e
 
 
 # ── overrides and what can be wrong with them ────────────────────────────────────────────────────

@@ -59,6 +59,7 @@ class Finetune:
     rank: int = number(min=1)  # train=lora: of the adapters
     layer_decay: float = number(above=0, max=1)  # factor of the learning rate per stage towards the input; 1: none
     steps: int = number(min=1)
+    colour: bool = MISSING  # views change colours too, as data.views says; false: crops, turns and flips only
     batch_size: int = number(min=2)
     lrs: list[float] = numbers(above=0, least=1)  # grid, with weight_decays; chosen on validation
     weight_decays: list[float] = numbers(min=0, least=1)

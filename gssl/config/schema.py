@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from gssl.config.fields import choice, number, numbers
+from gssl.config.plain import Plain
 from gssl.config.probe import Knn, Probes
 
 
@@ -115,10 +116,20 @@ class Eval:
 
     every: int | None = number(min=1)  # steps; null: only at the end
     images: int = number(min=2)  # at most so many images of each side
+    milestones: int = number(min=0, max=20)  # checkpoints kept for good, at 1/2, 1/4, 1/8 … of the budget
     knn: Knn = MISSING  # pretrain-ssl's measure
 
 
 # ── commands ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass
+class Imagined:
+    """Images that a GAN made, to learn from instead of real ones."""
+
+    run: str | None = MISSING  # directory of a finished train-gan run; null: real images
+    images: int | None = number(min=2)  # how many; null: as many as there are real ones
+    truncation: float | None = number(above=0)  # largest |z|; null: the run's own
 
 
 @dataclass
@@ -127,6 +138,7 @@ class PretrainSSL:
 
     seed: int = number(min=0)
     weights: str = MISSING  # random | a run directory | a .safetensors file | torchvision
+    generated: Imagined = MISSING
     data: Data = MISSING
     backbone: Backbone = MISSING
     ssl: Any = MISSING
@@ -174,6 +186,7 @@ class Diagnose:
     """What a transfer run tells beside its scores, about the fits with the most labels."""
 
     pictures: bool = MISSING  # confusion, mistakes, saliency, reliability, map, CKA
+    map: bool = MISSING  # the map alone, where pictures is false
     corruptions: bool = MISSING  # accuracy on test images with noise, blur, less contrast, JPEG, large pixels
 
 
@@ -194,6 +207,7 @@ class Judging:
     data: Data = MISSING
     backbone: Backbone = MISSING  # used where the source does not bring its own
     probe: Probes = MISSING
+    plain: Plain = MISSING  # weights=pca and weights=kmeans
     engine: Engine = MISSING
 
 
@@ -201,7 +215,7 @@ class Judging:
 class Transfer(Judging):
     """Configuration of `gssl transfer`."""
 
-    weights: str = MISSING  # random | pixels | torchvision | timm:NAME | a run, checkpoint or file of weights
+    weights: str = MISSING  # random | pixels | pca | kmeans | torchvision | timm:NAME | a run, checkpoint or file
     generated: Generated = MISSING
 
 
@@ -213,11 +227,52 @@ class Curve(Judging):
 
 
 @dataclass
+class Evaluate:
+    """What a comparison asks of a generator; `gssl evaluate` has flags for it."""
+
+    run: str = MISSING  # directory of a finished train-gan run
+    seed: int = MISSING
+    judge: str = MISSING
+    images: int = MISSING
+    split: str = MISSING
+    engine: Engine = MISSING
+
+
+@dataclass
+class Primary:
+    """What carries the verdict of a comparison, fixed before anything runs; each null: by a rule over names."""
+
+    probe: str | None = MISSING  # one of probe.use; null: linear where it is among them, else the first
+    labels: str | None = MISSING  # as claims write it: 10 (per class), 1%, all; null: 10 per class where it is judged
+    pairs: list[str] | None = MISSING  # at most three, such as 'simclr vs dcgan'
+
+
+@dataclass
+class Generation:
+    """How generated images are judged in a comparison, on test images."""
+
+    judge: str = MISSING  # auto | classifier | random | inception | dinov2 | torchvision:NAME
+    images: int = number(min=0)  # at most so many real and as many generated ones; 0: generation is not judged
+
+
+@dataclass
+class Search:
+    """Settings of arms that are chosen on validation images before the comparison, with the same number of trials."""
+
+    trials: int = number(min=0)  # per arm of `space`; 0: no search
+    budget: float = number(above=0, max=1)  # of each trial, as a share of the comparison's
+    space: dict[str, list[str]] = MISSING  # per arm, e.g. {simclr: ['ssl.temperature=0.1,0.2,0.5']}
+
+
+@dataclass
 class Compare:
     """Configuration of `gssl compare`."""
 
     seeds: int = number(min=1)
-    arms: list[str] = MISSING  # of scratch, random, pixels, supervised and the names in conf/ssl, conf/gan
+    arms: list[str] = MISSING  # as gssl/config/arms.py says
+    primary: Primary = MISSING
+    search: Search = MISSING
+    generation: Generation = MISSING
     runs: str | None = MISSING  # a glob of finished transfer runs: only read, nothing trained
     check: list[str] = MISSING  # claims such as 'simclr.linear@10 > random.linear@10 + 5'
     parts: str = MISSING  # directory of the parts, shared by all comparisons
@@ -226,7 +281,8 @@ class Compare:
     fractions: list[float] = numbers(above=0, max=1)
     draws: int = number(min=1)
     draws_one_shot: int = number(min=1)
-    supervised_budget: float = number(above=0, max=1)  # share of the budget for arms that read labels
+    plain: Plain = MISSING  # of the arms pca and kmeans
+    allow_norm_diff: bool = MISSING  # recipes made for a network without norm layers get one, and the verdict says so
     data: Data = MISSING
     backbone: Backbone = MISSING
     probe: Probes = MISSING

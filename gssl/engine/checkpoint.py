@@ -23,12 +23,25 @@ def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def write(
     folder: Path, step: int, model: dict[str, Tensor], optim: dict[str, Tensor], state: dict[str, Any], keep: int
 ) -> Path:
-    """Write the checkpoint of `step` below `folder`, then remove all but the newest `keep`."""
+    """Write the checkpoint of `step` below `folder`, then remove all but the newest `keep` and the milestones (those
+    whose state says so)."""
     final = folder / f"step-{step:08d}"
     _write(final, step, {"model": model, "optim": optim}, state)
     for old in _all(folder)[:-keep]:
-        shutil.rmtree(old)
+        if not (read_json(old / "state.json") or {}).get("milestone"):
+            shutil.rmtree(old)
     return final
+
+
+def milestones(folder: Path) -> list[dict[str, Any]]:
+    """What was spent at each checkpoint that is kept for good, the earliest first: step, seconds, and its path."""
+    found = []
+    for path in _all(folder):
+        state = read_json(path / "state.json") or {}
+        if state.get("milestone"):
+            place = {"step": state["step"], "seconds": round(state["seconds"], 3)}
+            found.append(place | {"checkpoint": f"{folder.name}/{path.name}"})
+    return found
 
 
 def write_best(folder: Path, step: int, model: dict[str, Tensor], state: dict[str, Any]) -> None:

@@ -111,7 +111,7 @@ class Trainer:
 
     # ── checkpoints ──────────────────────────────────────────────────────────────────────────────
 
-    def _save(self, method: Any, step: int, seconds: float, flops: float) -> None:
+    def _save(self, method: Any, step: int, seconds: float, flops: float, milestone: bool = False) -> None:
         model = method.state_dict()
         # the loss was finite before the update, the weights must be after it: a checkpoint is never a broken one
         for key, value in model.items():
@@ -124,6 +124,8 @@ class Trainer:
             optim |= {f"{index}/{key}": value for key, value in tensors.items()}
             rest.append(other)
         state = {"seconds": seconds, "flops": flops, "optim": rest, "config_hash": self.run.hash}
+        if milestone:
+            state["milestone"] = True
         folder = self.run.path / "checkpoints"
         checkpoint.write(folder, step, model, optim, state, self.cfg.keep_checkpoints)
 
@@ -159,8 +161,11 @@ class Trainer:
         evaluate: Evaluate,
         every: int | None,
         watch: Watch,
+        milestones: int = 0,
     ) -> dict[str, Any]:
         """Train until the budget is spent; returns what was spent.
+
+        `milestones`: so many checkpoints are kept for good, at 1/2, 1/4, 1/8 … of the budget.
 
         `images` in the training split; `evaluate(step)` gives numbers for metrics.jsonl, called before the first
         step, every `every` steps and at the end. `watch` sees every logged entry. Raises JobError where the loss is not
@@ -198,6 +203,7 @@ class Trainer:
         if step == 0:
             self._save(method, 0, 0.0, 0.0)  # a run that diverges at once has a finite checkpoint too
             log({"step": 0, "images": 0, "seconds": 0.0, **evaluate(0)})
+        shares = [2.0**-k for k in range(1, milestones + 1)]
         timer = Timer(seconds)
         rate_step, rate_seconds = step, seconds
         with Signals() as signals, Meter(title, self.cfg.progress) as meter:
@@ -216,8 +222,11 @@ class Trainer:
                 else:
                     out = method.update(batch, step)
                 step += 1
-                ended = clock.progress(step, timer.seconds) >= 1
-                saving = step % self.cfg.checkpoint_every == 0
+                after = clock.progress(step, timer.seconds)
+                ended = after >= 1
+                # a budget of FLOPs is known in steps after the first period only: before that nothing is passed
+                passed = any(progress < share <= after for share in shares)
+                saving = step % self.cfg.checkpoint_every == 0 or passed
                 logging = step % self.cfg.log_every == 0 or ended
                 evaluating = every is not None and step % every == 0 and not ended
                 # reading a number waits for a GPU, so there only where it is needed anyway; a CPU has it at hand
@@ -236,7 +245,7 @@ class Trainer:
                     if evaluating:
                         log({"step": step, "images": step * feed.size, "seconds": timer.seconds, **evaluate(step)})
                     if saving or signals.code:
-                        self._save(method, step, timer.seconds, flops)
+                        self._save(method, step, timer.seconds, flops, passed)
                     timer.start()
                 if alarms and self.cfg.on_collapse == "stop":
                     self._save(method, step, timer.seconds, flops)
@@ -265,7 +274,10 @@ class Trainer:
             "peak_memory_bytes": peak_memory(self.device),
             "images_per_second": round(step * feed.size / max(timer.seconds, 1e-9), 1),
         }
-        return {"spent": self.spent, "final": final, "alarms": alarms}
+        places = checkpoint.milestones(self.run.path / "checkpoints")
+        for place in places:
+            place |= {"images": place["step"] * feed.size, "flops": per_step * place["step"]}
+        return {"spent": self.spent, "final": final, "alarms": alarms, "milestones": places}
 
     @staticmethod
     def _stopped(alarm: dict[str, Any]) -> str:

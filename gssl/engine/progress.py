@@ -66,12 +66,19 @@ class Meter:
 
 
 class PlanMeter:
-    """Progress of a plan of many parts: how many are done, what runs now, how much time is left."""
+    """Progress of a plan of many parts: how many are done, what runs now, how much time is left.
 
-    def __init__(self, total: int, done: int, show: bool) -> None:
-        self.total, self.finished, self.begun = total, done, done
-        self.start = time.monotonic()
+    Parts of one kind take about as long as each other, parts of different kinds do not: time left is the sum of what
+    the missing parts' kinds have taken so far, shared by the workers.
+    """
+
+    def __init__(self, kinds: dict[str, str], done: int, jobs: int, show: bool) -> None:
+        """`kinds`: of every missing part, by name. `done`: parts that were there before."""
+        self.kinds, self.jobs = dict(kinds), jobs
+        self.total, self.finished = done + len(kinds), done
         self._show = show
+        self._took: dict[str, list[float]] = {}
+        self._since: dict[str, float] = {}
         self._bar: Progress | None = None
 
     def __enter__(self) -> "PlanMeter":
@@ -90,12 +97,27 @@ class PlanMeter:
             say(f"{self.total} parts, {self.finished} finished before")
         return self
 
+    def seconds_left(self) -> float | None:
+        """What is left of the plan, None while nothing has ended."""
+        known = [took for found in self._took.values() for took in found]
+        if not known:
+            return None
+        usual = {kind: sum(found) / len(found) for kind, found in self._took.items()}
+        mean = sum(known) / len(known)
+        now = time.monotonic()
+        left = 0.0
+        for name, kind in self.kinds.items():
+            gone = now - self._since[name] if name in self._since else 0.0
+            left += max(usual.get(kind, mean) - gone, 0.0)
+        return left / self.jobs
+
     def _left(self) -> str:
-        made = self.finished - self.begun
-        if not made:
-            return ""
-        seconds = (time.monotonic() - self.start) / made * (self.total - self.finished)
-        return f" · about {_duration(seconds)} left"
+        seconds = self.seconds_left()
+        return "" if seconds is None else f" · about {_duration(seconds)} left"
+
+    def begin(self, name: str) -> None:
+        """A part has been started."""
+        self._since[name] = time.monotonic()
 
     def show(self, running: list[str]) -> None:
         """Redraw with the names of the running parts."""
@@ -105,6 +127,9 @@ class PlanMeter:
     def done(self, name: str, state: str) -> None:
         """One part has ended."""
         self.finished += 1
+        kind = self.kinds.pop(name, "")
+        if name in self._since:
+            self._took.setdefault(kind, []).append(time.monotonic() - self._since.pop(name))
         if self._bar is None and self._show:
             say(f"[{self.finished}/{self.total}] {name}: {state}{self._left()}")
 

@@ -42,15 +42,17 @@ def norm2d(kind: str, channels: int) -> nn.Module:
     raise UsageError(f"backbone.norm={kind}: expected one of {', '.join(KINDS)}")
 
 
-def recompute_batch_norm(module: nn.Module, batches: Iterable[Tensor]) -> None:
+def recompute_batch_norm(module: nn.Module, batches: Iterable[Tensor], training_only: bool = False) -> None:
     """Replace the running statistics of every batch norm by those of `batches` (precise BN, 2105.07576).
 
     `batches`: images (B, 3, S, S), float in [0, 1], B > 1. Each mean and unbiased variance is the average
     over the batches, weighted by their number of images. Everything but the batch norms is in eval mode
     meanwhile; modes are restored. Nothing is drawn from `batches` where `module` has no batch norm;
-    ValueError where there are statistics to compute and no batch to compute them from.
+    ValueError where there are statistics to compute and no batch to compute them from. `training_only`: what is in
+    evaluation mode, because it is frozen, keeps its statistics.
     """
     norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    norms = [m for m in norms if m.training or not training_only]
     if not norms:
         return
     training = {m: m.training for m in module.modules()}

@@ -48,20 +48,27 @@ class Cluster:
         that are different.
         """
         start = int(Draws(seed).generator("cluster").integers(2**31))
-        means = KMeans(n_classes, n_init=self.n_init, max_iter=self.max_iter, random_state=start, copy_x=False)
-        rows = _unit(x, np.float32)
-        # One thread: more of them would add up the centres in an order that changes from run to run.
-        with warnings.catch_warnings(), threadpool_limits(1):
-            warnings.simplefilter("error", ConvergenceWarning)
-            try:
-                means.fit(rows)
-            except ConvergenceWarning:
-                raise JobError(
-                    f"probe.cluster: {n_classes} classes need as many different features, and there are fewer: the"
-                    " backbone has collapsed; leave the probe out"
-                ) from None
+        try:
+            means = kmeans(_unit(x, np.float32), n_classes, self.n_init, self.max_iter, start)
+        except ConvergenceWarning:
+            raise JobError(
+                f"probe.cluster: {n_classes} classes need as many different features, and there are fewer: the"
+                " backbone has collapsed; leave the probe out"
+            ) from None
         chosen = {"n_init": self.n_init, "inertia": float(means.inertia_) / len(x)}
         return FittedCluster(means.cluster_centers_.astype(np.float64), chosen)
+
+
+def kmeans(rows: np.ndarray, count: int, n_init: int, max_iter: int, start: int) -> KMeans:
+    """`count` means of `rows` (n, d), which it may change: the best of `n_init` starts, a function of `start`.
+
+    Raises ConvergenceWarning where fewer rows than `count` are different.
+    """
+    means = KMeans(count, n_init=n_init, max_iter=max_iter, random_state=start, copy_x=False)
+    # One thread: more of them would add up the centres in an order that changes from run to run.
+    with warnings.catch_warnings(), threadpool_limits(1):
+        warnings.simplefilter("error", ConvergenceWarning)
+        return means.fit(rows)
 
 
 def _unit(x: np.ndarray, dtype: type) -> np.ndarray:

@@ -1,5 +1,7 @@
 """Features of images: one deterministic view each, network in evaluation mode."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -35,12 +37,17 @@ def extract(encoder: nn.Module, images: Images, size: int, batch_size: int, devi
     return features
 
 
-@torch.no_grad()
 def pixels(images: Images, size: int) -> np.ndarray:
     """The reference without a network: centre crops averaged to 8×8, (n, 64·channels) float32 in [0, 1]."""
 
-    parts = []
+    return np.concatenate(list(pixel_batches(images, size, PIXEL_SIDE)))
+
+
+def pixel_batches(images: Images, size: int, side: int, channels: int | None = None) -> Iterator[np.ndarray]:
+    """Centre crops averaged to side × side, in order: (at most 256, side² · channels) float32 in [0, 1].
+
+    channels: as many as the images have where it is None; grey ones can be had with three.
+    """
     for batch in sequential(images, 256, torch.device("cpu")):
-        crop = centre(batch["image"], size, batch.get("extent"))[:, : images.channels]
-        parts.append(F.adaptive_avg_pool2d(crop, PIXEL_SIDE).flatten(1).numpy())
-    return np.concatenate(parts)
+        crop = centre(batch["image"], size, batch.get("extent"))[:, : channels or images.channels]
+        yield F.adaptive_avg_pool2d(crop, side).flatten(1).numpy()

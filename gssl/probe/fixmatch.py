@@ -82,7 +82,7 @@ class FixMatch:
                 shares.append(used)
             return supervised + cfg.weight * unsupervised
 
-        optimise(network, loss, cfg.steps, **point, weight_decay=cfg.weight_decay, draws=draws, watch=watch)
+        optimise(network, loss, cfg.steps, point["lr"], cfg.weight_decay, draws, watch=watch)
         return network, {"used": float(torch.stack(shares).mean())}
 
 

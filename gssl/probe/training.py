@@ -149,8 +149,12 @@ def optimise(
     draws: Draws,
     layer_decay: float = 1.0,
     watch: Watch | None = None,
+    settle: Callable[[], None] | None = None,
 ) -> None:
-    """Minimise `loss`(step) over the weights that may be trained, by AdamW with warm-up and a cosine."""
+    """Minimise `loss`(step) over the weights that may be trained, by AdamW with warm-up and a cosine.
+
+    `settle` comes after the last step and before the last look.
+    """
     optimizer = torch.optim.AdamW(groups(network, weight_decay, layer_decay), lr=lr)
     if watch:
         watch.start()
@@ -162,6 +166,8 @@ def optimise(
         optimizer.zero_grad(set_to_none=True)
         value.backward()
         optimizer.step()
+        if settle and step + 1 == steps:
+            settle()
         if watch:
             watch.look(network, step + 1)
 

@@ -1,15 +1,16 @@
-"""Claims for `compare --check`: `simclr.linear@10 > random.linear@10 + 5`.
+"""Claims for `compare --check`: `simclr.linear@10 > random.linear@10 + 5`, `dcgan.kid < 0.05`.
 
-    claim  = score OP (score [(+|-) points] | points)
-    score  = arm.probe@labels      labels: 10 (per class), 1% or 100% (of the labels), all
-    OP     = >  >=  <  <=          points: accuracy in percent, 0 to 100
+    claim  = term OP (number | term | term (+|-) number | term * number)
+    term   = arm.probe@labels | arm.measure       see `gssl.report.terms`
+    OP     = >  >=  <  <=
 
-A claim holds where the means fulfil it: over the seeds that both scores have (paired), or over the score's
-own seeds against a number. The line printed also says whether the 95% interval does, which is the stricter
-reading: t over seeds, with one seed Newcombe's or Wilson's over test images. `strict=True` makes the interval
-decide, and where there is no interval nothing holds.
+Accuracies are percent, differences between them points; every other measure stands in its own unit. A claim holds
+only where its 95% interval does: of one term over its seeds, of two over the seeds that both have (paired; t, with one
+seed over test images). Where there is no interval nothing holds, but what is counted and not sampled (FLOPs, images,
+steps): there one run's value decides.
 """
 
+import math
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -17,11 +18,16 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
+from gssl.config.arms import Arm
+from gssl.config.registry import reads_labels
 from gssl.errors import UsageError
-from gssl.report.words import points, shortened, title
+from gssl.report import terms
+from gssl.report.terms import CONDITIONAL, COST, GENERATION, NUMBER, Term
+from gssl.report.words import count, points, title
 
 FORM = (
-    "'arm.probe@labels OP arm.probe@labels + points' or '… OP points', e.g. 'simclr.linear@10 > random.linear@10 + 5'"
+    "'arm.probe@labels OP arm.probe@labels + points', 'arm.measure OP number' or '… OP arm.measure * number',"
+    " e.g. 'simclr.linear@10 > random.linear@10 + 5' or 'dcgan.kid < 0.05'"
 )
 OPERATORS: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
@@ -29,166 +35,171 @@ OPERATORS: dict[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
     "<": operator.lt,
 }
-NUMBER = r"\d+(?:\.\d*)?|\.\d+"
-TERM = re.compile(r"(?P<arm>\S+)\.(?P<probe>\w+)@(?P<amount>all|\d+(?:\.\d+)?%|\d+)")
-OFFSET = re.compile(rf"(?P<score>\S+)(?:\s*(?P<sign>[+−-])\s*(?P<points>{NUMBER}))?")
-
-
-@dataclass(frozen=True)
-class Score:
-    """One side of a claim: a row of the report's table."""
-
-    arm: str
-    probe: str
-    amount: str  # as `judging.amount_key` writes it
-
-    def __str__(self) -> str:
-        return f"{self.arm}.{self.probe}@{self.amount}"
+RIGHT = re.compile(rf"(?P<term>.*?\S)\s*(?P<sign>[+−*×-])\s*(?P<number>{NUMBER})")
+MOST = {"accuracy": (100, "percent, 0 to 100"), "share": (1, "a share, 0 to 1")}
 
 
 @dataclass(frozen=True)
 class Claim:
-    """`left op right + offset`; with `right` None the offset is the number itself. Offsets are shares."""
+    """`left op factor · right + offset`; with `right` None the offset is the number itself. In left's written unit."""
 
     text: str
-    left: Score
+    left: Term
     op: str
-    right: Score | None
+    right: Term | None
     offset: float
+    factor: float = 1.0
 
 
 Judged = Mapping[str, Sequence[str]]
 
 
-def parse(claim: str, judged: Judged | None = None, amounts: Sequence[str] = ()) -> Claim:
-    """The claim in `claim`. Where `judged` ({arm: its probes}) is given, both its scores must be among what
-    will be judged at `amounts` (as `judging.amount_keys` writes them); else only the form is checked.
+def parse(
+    claim: str, judged: Judged | None = None, amounts: Sequence[str] = (), measured: Judged | None = None
+) -> Claim:
+    """The claim in `claim`. Where `judged` ({arm: its probes}) is given, its terms must be among what will be judged
+    at `amounts` (as `judging.amount_keys` writes them) and, where `measured` ({arm: its measures}) is, among those;
+    else only the form is checked.
 
     Cheap and without torch, so a wrong claim can be refused before anything is trained.
     Raises UsageError naming the claim, and the form or what is judged.
     """
+    try:
+        found = _read(claim)
+        for term in (found.left, found.right):
+            wrong = _not_judged(term, judged, amounts, measured) if term and judged is not None else ""
+            if wrong:
+                raise UsageError(wrong)
+    except UsageError as error:
+        raise UsageError(f"check {claim!r}: {error}") from error
+    return found
+
+
+def _read(claim: str) -> Claim:
     # The operator is the one outside a variant's brackets: simclr[ssl.temperature=0.2].linear@10 >= 60.
     sides = re.split(r"(>=|<=|>|<)(?![^\[]*\])", claim)
     if len(sides) != 3:
-        raise UsageError(f"check {claim!r}: expected one of > >= < <= between two sides; write {FORM}")
+        raise UsageError(f"expected one of > >= < <= between two sides; write {FORM}")
     left, op, right = (s.strip() for s in sides)
-    first = _score(left, claim, judged, amounts)
-    if re.fullmatch(NUMBER, right):
-        return Claim(claim, first, op, None, float(right) / 100)
-    parts = OFFSET.fullmatch(right)
-    if not parts:
-        raise UsageError(f"check {claim!r}: cannot read {right!r} on the right; write {FORM}")
-    second = _score(parts["score"], claim, judged, amounts)
-    offset = float(parts["points"] or 0) / 100 * (1 if parts["sign"] in (None, "+") else -1)
-    return Claim(claim, first, op, second, offset)
+    first = _term(left)
+    if re.fullmatch(rf"[+-]?{NUMBER}", right):
+        most, told = MOST.get(first.measure.what, (math.inf, ""))
+        if abs(float(right)) > most:
+            raise UsageError(
+                f"{first} is {told}, so it cannot be held against {right}"
+                + (f"; write {float(right) / 100:g}" if first.measure.what == "share" else "")
+            )
+        return Claim(claim, first, op, None, float(right))
+    whole = terms.SCORE.fullmatch(right) or terms.OTHER.fullmatch(right)
+    parts = None if whole else RIGHT.fullmatch(right)
+    second = _term(parts["term"] if parts else right)
+    if second.measure.what != first.measure.what:
+        raise UsageError(f"{first} is {_told(first)} and {second} {_told(second)}: only the like can be compared")
+    number = float(parts["number"]) if parts else 0.0
+    if parts and parts["sign"] in "*×":
+        return Claim(claim, first, op, second, 0.0, number)
+    return Claim(claim, first, op, second, number if not parts or parts["sign"] == "+" else -number)
 
 
-def _score(text: str, claim: str, judged: Judged | None, amounts: Sequence[str]) -> Score:
-    found = TERM.fullmatch(text)
-    if not found:
-        raise UsageError(f"check {claim!r}: cannot read {text!r}; write {FORM}")
-    amount = found["amount"]
-    if amount.endswith("%"):
-        share = float(amount[:-1])
-        if not 0 < share <= 100:
-            raise UsageError(f"check {claim!r}: {amount} is no share of the labels; expected above 0% to 100%")
-        amount = "all" if share == 100 else f"{share:g}%"
-    elif amount != "all":
-        amount = str(int(amount))
-    score = Score(found["arm"], found["probe"], amount)
-    if judged is not None:
-        wrong = _not_judged(score, judged, amounts)
-        if wrong:
-            raise UsageError(f"check {claim!r}: {wrong}")
-    return score
+def _term(text: str) -> Term:
+    try:
+        return terms.parse(text)
+    except UsageError as error:
+        way = f"; write {FORM}" if str(error).startswith("cannot read") else ""
+        raise UsageError(f"{error}{way}") from error
 
 
-def _not_judged(score: Score, judged: Judged, amounts: Sequence[str]) -> str:
-    """What is wrong with `score`, naming what is judged; empty where nothing is."""
-    if score.arm not in judged:
-        return _unknown("arm", score.arm, list(judged))
-    probes = judged[score.arm]
-    if score.probe in probes and score.amount in amounts:
+def _told(term: Term) -> str:
+    what = term.measure.what
+    return {"accuracy": "an accuracy", "share": "a share", "time": "a time"}.get(what, what.upper())
+
+
+def measures_of(arm: Arm, judged: bool = True) -> list[str]:
+    """What will be measured of an arm beside its probes: generation where its last stage is a GAN and generated images
+    are `judged`, cost where anything is trained. Of a file or a run directory it is not known before it is read."""
+    made = arm.read or arm.world == "gan"
+    told = arm.read or (made and reads_labels(arm.stages[-1]))
+    found = [name for name in GENERATION if judged and made and (told or name not in CONDITIONAL)]
+    return [*found, *(COST if arm.trained or arm.read else ())]
+
+
+def _not_judged(term: Term, judged: Judged, amounts: Sequence[str], measured: Judged | None) -> str:
+    """What is wrong with `term`, naming what is judged; empty where nothing is."""
+    if term.arm not in judged:
+        return terms.unknown("arm", term.arm, list(judged))
+    if term.amount is None:
+        has = measured[term.arm] if measured is not None else [term.name]
+        if term.name in has:
+            return ""
+        if term.name in CONDITIONAL:
+            why = f"{term.arm} has no generator that is told a class"
+        elif term.name in GENERATION:
+            why = f"{term.arm} has no generator, or none is judged (generation.images=0)"
+        else:
+            why = f"nothing of {term.arm} is trained"
+        return f"{term} will not be measured: {why}" + (f"; it has {', '.join(has)}" if has else "")
+    probes = judged[term.arm]
+    if term.name in probes and term.amount in amounts:
         return ""
-    near = get_close_matches(score.probe, probes, n=1) if score.probe not in probes else []
+    near = get_close_matches(term.name, probes, n=1) if term.name not in probes else []
     meant = f"did you mean {near[0]!r}? " if near else ""
-    has = f"{score.arm} is judged by {', '.join(probes)} @ {', '.join(amounts)}" if probes else "nothing judges it"
-    return f"{score} will not be judged; {meant}{has}"
+    has = f"{term.arm} is judged by {', '.join(probes)} @ {', '.join(amounts)}" if probes else "nothing judges it"
+    return f"{term} will not be judged; {meant}{has}"
 
 
-def _unknown(kind: str, name: str, known: Sequence[str]) -> str:
-    near = get_close_matches(name, known, n=1, cutoff=0.4)
-    meant = f"did you mean {near[0]!r}? " if near else ""
-    return f"unknown {kind} {name!r}; {meant}known: {', '.join(known)}"
+# ── whether it holds ─────────────────────────────────────────────────────────────────────────────
 
 
-def check(claim: str, report: dict[str, Any], strict: bool = False) -> tuple[bool, str]:
+def check(claim: str, report: dict[str, Any]) -> tuple[bool, str]:
     """Whether `claim` holds in `report`, and one line that says so with the figures.
 
-    A score that no finished run brought makes the claim fail, with a line that says why it is not there.
+    A term that no finished run brought makes the claim fail, with a line that says why it is not there.
     Raises UsageError for nothing but the form, which `parse` has checked before the first run.
     """
-    from gssl.report.document import compare_rows
-
     parsed = parse(claim)
-    rows = {(r["arm"], r["probe"], r["amount"]): r for r in report["table"]}
-    left = rows.get((parsed.left.arm, parsed.left.probe, parsed.left.amount))
-    right = rows.get((parsed.right.arm, parsed.right.probe, parsed.right.amount)) if parsed.right else None
-    for score, row in ((parsed.left, left), (parsed.right, right)):
-        if score and not row:
-            return False, f"does not hold: {claim} ({_absent(score, report)})"
+    left = terms.row(report, parsed.left)
+    right = terms.row(report, parsed.right) if parsed.right else None
+    for term, found in ((parsed.left, left), (parsed.right, right)):
+        if term and not found:
+            return False, f"does not hold: {claim} ({terms.absent(term, report)})"
     assert left
+    scale = parsed.left.measure.scale
     if right is None:
-        found = {k: left[k] for k in ("mean", "interval", "n_seeds")}
-        what, unit, sign = f"{title(parsed.left.arm)} {points(left['mean'])}", "%", False
+        got: dict[str, Any] | None = terms.value(left, scale)
+        what = title(parsed.left.arm)
     else:
-        found = compare_rows(left, right)
-        if found["mean"] is None:
-            return False, f"does not hold: {claim} (the two scores share no seed)"
-        what, unit, sign = f"difference {points(found['mean'], sign=True)}", " points", True
-    holds_mean = _holds(found["mean"], parsed)
-    interval = found["interval"]
-    holds_interval = interval is not None and all(_holds(interval[end], parsed) for end in ("low", "high"))
-    return (holds_interval if strict else holds_mean), _line(
-        parsed, what + unit, found, holds_mean, holds_interval, strict, sign
-    )
+        shares = parsed.left.measure.what == "accuracy"
+        got = terms.paired(left, right, scale, parsed.factor, shares)
+        what = "difference" if parsed.factor == 1 else f"left − {parsed.factor:g} × right ="
+    if got is None:
+        return False, f"does not hold: {claim} (the two share no seed)"
+    holds, spread = _decided(got, parsed)
+    shown = terms.figure(got["mean"], parsed.left, sign=right is not None)
+    return holds, f"{'holds' if holds else 'does not hold'}: {claim} ({what} {shown}, {spread})"
+
+
+def _decided(got: dict[str, Any], claim: Claim) -> tuple[bool, str]:
+    """Whether the interval fulfils the claim, and the interval in words."""
+    by_mean = _holds(got["mean"], claim)
+    i, term, n = got["interval"], claim.left, got["n_seeds"]
+    if i is None and term.measure.counted:
+        return by_mean, f"{count(n, 'seed')}: counted, not sampled, so the value decides"
+    if i is None:
+        side = "the two share one seed" if claim.right and n == 1 else count(n, "seed")
+        return False, f"no interval: {side}, and nothing shows how far another would be; more seeds would (seeds=6)"
+    holds = all(_holds(i[end], claim) for end in ("low", "high"))
+    ends = " to ".join(_bare(i[end], term, claim.right is not None) for end in ("low", "high"))
+    text = f"95% interval {ends} {terms.over_text(i)}"
+    if by_mean and not holds:
+        text += "; the mean fulfils it, the interval does not lie beyond the bound: more seeds narrow it"
+    return holds, text
+
+
+def _bare(number: float, term: Term, sign: bool) -> str:
+    return points(number / 100, sign) if term.measure.what == "accuracy" else terms.figure(number, term, sign)
 
 
 def _holds(value: float, claim: Claim) -> bool:
-    # Scores are shares of counted images: rounding must not decide 60.0 >= 60.
-    return OPERATORS[claim.op](round(value, 9), round(claim.offset, 9))
-
-
-def _line(
-    claim: Claim, what: str, found: dict[str, Any], by_mean: bool, by_interval: bool, strict: bool, sign: bool
-) -> str:
-    holds = by_interval if strict else by_mean
-    i = found["interval"]
-    if i is None:
-        spread = "no interval"
-    else:
-        over = f"{i['n']} seeds" if i["kind"] == "t" else f"{i['n']:,} test images, one seed"
-        spread = f"95% interval {points(i['low'], sign)} to {points(i['high'], sign)} over {over}"
-        if by_mean and not by_interval:
-            spread += "; the interval does not lie beyond the bound: on the mean alone"
-        elif by_interval:
-            spread += "; the interval holds too"
-    return f"{'holds' if holds else 'does not hold'}: {claim.text} ({what}, {spread})"
-
-
-def _absent(score: Score, report: dict[str, Any]) -> str:
-    """Why the report has no such score: a wrong name, a failure, or it was not asked for."""
-    known = [a["name"] for a in report["arms"]] + [m["arm"] for m in (*report["failed"], *report["missing"])]
-    known = list(dict.fromkeys(known))
-    if score.arm not in known:
-        return _unknown("arm", score.arm, known)
-    text = f"no finished run has {score}"
-    has = [f"{r['probe']}@{r['amount']}" for r in report["table"] if r["arm"] == score.arm]
-    if has:
-        text += f"; {score.arm} has {', '.join(has[:8])}"
-    lost = [f for f in report["failed"] if f["arm"] == score.arm]
-    if lost:
-        first = next((f for f in lost if f["state"] == "failed"), lost[0])
-        why = shortened(" ".join(str(first["error"] or "").split()), 160)
-        text += f"; seed {first['seed']} {first['stage']}: {first['state']}{', ' + why if why else ''}"
-    return text
+    # Rounding must not decide 60.0 >= 60.
+    same = math.isclose(value, claim.offset, rel_tol=1e-9, abs_tol=1e-10)
+    return OPERATORS[claim.op](claim.offset if same else value, claim.offset)

@@ -15,6 +15,13 @@ from gssl.errors import UsageError
 from gssl.report.judging import trains
 
 MARKS = ("result.json", "status.json", "part.json")  # a directory with none of them is no run
+STAGES = {
+    "pretrain-ssl": "pretrain",
+    "train-gan": "pretrain",
+    "transfer": "transfer",
+    "milestones": "milestones",
+    "evaluate": "evaluate",
+}
 # Keys of a configuration that cannot tell two arms apart.
 ASIDE = ("seed", "weights", "engine", "experiment", "eval")
 
@@ -26,7 +33,7 @@ class Run:
     path: Path
     arm: str
     seed: int | None
-    stage: str  # pretrain | transfer
+    stage: str  # pretrain | transfer | milestones | evaluate
     state: str  # finished | failed | interrupted | running | missing
     error: str | None
     command: str
@@ -38,6 +45,7 @@ class Run:
     depends: tuple[Path, ...] = ()
     metrics: list[dict[str, Any]] = field(default_factory=list, repr=False)
     samples: tuple[Path, ...] = ()
+    evaluations: tuple[dict[str, Any], ...] = field(default=(), repr=False)  # of a generator on test images, in order
 
     @property
     def finished(self) -> bool:
@@ -63,8 +71,11 @@ def read_runs(paths: Iterable[str | Path]) -> list[Run]:
             continue
         if (path / "curve.json").is_file():  # several sources or data sets, with tables of its own
             continue
-        found[key] = _read(path)
-        queue += found[key].depends
+        run = _read(path)
+        if run.stage not in STAGES.values():  # a comparison, an export: nothing that an arm did
+            continue
+        found[key] = run
+        queue += run.depends
     if not found:
         shown = f"{given[0]}" if given else "no path"
         raise UsageError(
@@ -81,7 +92,8 @@ def _read(path: Path) -> Run:
     )
     config = _yaml(path / "config.yaml", problems)
     source = result.get("source") or {}
-    stage = part.get("stage") or ("transfer" if _command(result, status) == "transfer" else "pretrain")
+    command = _command(result, status)
+    stage = part.get("stage") or STAGES.get(command, command or "pretrain")
     depends = [Path(p) for p in part.get("depends") or []]
     if source.get("kind") == "run" and source.get("path"):
         depends.append(Path(source["path"]))
@@ -109,8 +121,16 @@ def _read(path: Path) -> Run:
         status=status,
         depends=tuple(_existing(p, path) for p in depends),
         metrics=_lines(path / "metrics.jsonl"),
-        samples=tuple(sorted((path / "samples").glob("*.png"))),
+        samples=tuple(sorted((path / "samples").glob("*.png")) + sorted((path / "pictures").glob("map.png"))),
+        evaluations=_evaluations(path),
     )
+
+
+def _evaluations(path: Path) -> tuple[dict[str, Any], ...]:
+    """What `gssl evaluate RUN --split test` has left in a run, the oldest first."""
+    files = sorted((path / "evaluations").glob("test-*.json"), key=lambda file: file.stat().st_mtime_ns)
+    found = [_json(file, []) for file in files]
+    return tuple(text for text in found if text.get("schema") == "gssl.evaluation/1" and text.get("figures"))
 
 
 def _command(result: dict[str, Any], status: dict[str, Any]) -> str:
@@ -221,7 +241,7 @@ def _distinct(runs: list[Run]) -> list[Run]:
         if not _collide(group):
             continue
         by_path = {r.path.resolve(): r for r in runs}
-        told = [_flat(_decisive(run, by_path)) for run in group]
+        told = [flatten(_decisive(run, by_path)) for run in group]
         keys = sorted({k for t in told for k in t if any(o.get(k) != t[k] for o in told)})
         named = [
             replace(run, arm=f"{arm}[{','.join(_told(k, t) for k in keys)}]" if keys else arm)
@@ -265,9 +285,9 @@ def _decisive(run: Run, by_path: dict[Path, Run]) -> dict[str, Any]:
     return {k: v for k, v in config.items() if k not in ASIDE}
 
 
-def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
     """{"ssl": {"temperature": .2}} as {"ssl.temperature": .2}; lists stay whole, as text."""
     if isinstance(tree, dict) and tree:
-        parts = [_flat(v, f"{prefix}.{k}" if prefix else str(k)) for k, v in tree.items()]
+        parts = [flatten(v, f"{prefix}.{k}" if prefix else str(k)) for k, v in tree.items()]
         return {k: v for part in parts for k, v in part.items()}
     return {prefix: tree if isinstance(tree, str | int | float | bool | None) else str(tree)}

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from gssl.config.amounts import amount_key
 from gssl.config.registry import reads_labels
 from gssl.metrics.accuracy import wilson
-from gssl.report.judging import amount_key, probe_for
+from gssl.report.judging import probe_for
 from gssl.report.statistics import paired_difference, t_interval
 
 LEVEL = 0.95

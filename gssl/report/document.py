@@ -1,6 +1,6 @@
 """From runs to the report's document (report.json). Numbers only; the sentences are made in `verdict`.
 
-The document's keys are described in the docstring of `gssl.report`.
+The document's keys are described in report.schema.json.
 """
 
 import math
@@ -13,12 +13,13 @@ import numpy as np
 
 import gssl
 from gssl.config import registry
+from gssl.config.amounts import amount_key
 from gssl.metrics.accuracy import wilson
-from gssl.report import limits, records, statistics, verdict, words
+from gssl.report import generation, limits, records, spent, statistics, verdict, words
 from gssl.report.collect import Run
-from gssl.report.judging import CONTROLS, UNTRAINED, amount_key, base, probe_for, probes_of, shared
+from gssl.report.judging import CONTROLS, PLAIN, UNTRAINED, base, probe_for, probes_of, shared
 
-SCHEMA = "gssl.report/1"
+SCHEMA = "gssl.report/2"
 MOST_PAIRS = 3
 
 Rows = dict[tuple[str, str, str], dict[str, Any]]
@@ -30,8 +31,9 @@ def build(runs: Sequence[Run], plan: dict[str, Any]) -> dict[str, Any]:
     `plan` was fixed before anything was looked at. Its keys, all optional: `probe` and `labels_per_class` (or
     `fraction`) of the primary family, else by the rule of `judging.shared`; its `pairs` ([[a, b], …], at most
     3), `arms` and `seeds` as planned (a list, or n for 0 … n − 1), `command`, `question`, `data` (a name),
-    `titles` ({arm: shown name}), `failed` ([{arm, seed, stage, error}, …] for parts that left no directory),
-    `allow_norm_diff`, `notes` (sentences for the limitations).
+    `titles` ({arm: shown name}), `described` ({arm: {world, stages, note, source, labels}}), `failed` ([{arm, seed,
+    stage, error}, …] for parts that left no directory), `budget`, `searches`, `allow_norm_diff`, `notes` (sentences for
+    the limitations).
     Raises ValueError for more than three pairs, or for a pair with an unknown arm or the reference line.
     """
     if isinstance(plan.get("seeds"), int):
@@ -43,6 +45,8 @@ def build(runs: Sequence[Run], plan: dict[str, Any]) -> dict[str, Any]:
     amounts = _amounts(scores)
     primary = _primary(plan, arms, rows)
     differences = _differences(rows, arms, primary, names)
+    made = generation.rows(runs, names)
+    differences += generation.differences(made, [a["name"] for a in arms if a["role"] == "contestant"])
     report: dict[str, Any] = {
         "schema": SCHEMA,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -58,9 +62,15 @@ def build(runs: Sequence[Run], plan: dict[str, Any]) -> dict[str, Any]:
         "probes": list(dict.fromkeys(probe for _, probe, _ in rows)),
         "table": list(rows.values()),
         "differences": differences,
+        "generation": made,
+        "cost": spent.cost(runs, names),
+        "budget": plan.get("budget"),
+        "progress": spent.progress(runs),
+        "stability": spent.stability(runs, names),
+        "searches": list(plan.get("searches") or []),
         "curves": records.curves(runs),
         "samples": records.samples(runs),
-        "compute": [records.spent(r) for r in runs if r.finished],
+        "compute": [records.spent(r) for r in runs if r.finished and r.result.get("spent")],
         "provenance": records.provenance(runs, plan),
         "failed": records.failed(runs, plan),
         "alarms": records.alarms(runs),
@@ -97,7 +107,9 @@ def _scores(runs: Sequence[Run]) -> dict[tuple[str, str, str], dict[int, list[di
     for run in runs:
         if run.stage != "transfer":
             continue
-        for s in run.result.get("scores") or []:
+        # an arm that has generated images beside the real ones is judged with them
+        mixed = "-with-" in str((run.part.get("about") or {}).get("written"))
+        for s in run.result.get("generated_scores" if mixed else "scores") or []:
             if s.get("accuracy") is not None:
                 key = (run.arm, str(s["probe"]), amount_key(s.get("labels_per_class"), s.get("fraction")))
                 out[key][run.seed or 0].append(s)
@@ -109,28 +121,59 @@ def _arms(runs: Sequence[Run], plan: dict[str, Any]) -> list[dict[str, Any]]:
     seen = sorted({r.arm for r in runs} - set(planned))
     rank = {"contestant": 0, "control": 2, "reference": 3}
     arms = []
+    trained = spent.Trained(runs)
     for name in dict.fromkeys(planned + seen):
-        kind = base(name)
-        reads = any(r.arm == name and r.result.get("labels_used") for r in runs) or registry.reads_labels(kind)
+        mine = [r for r in runs if r.arm == name]
+        behind = trained.of_arm(runs, name)
+        told: dict[str, Any] = (plan.get("described") or {}).get(name) or {}
+        told = told or next((r.part["about"] for r in mine if r.part.get("about")), {})
+        kind = base(str(told.get("source") or name))
+        reads = registry.reads_labels(kind) or bool(told.get("labels"))
+        for r in [*mine, *behind]:
+            reads |= bool(r.result.get("labels_used"))
         role = "control" if kind in CONTROLS else "reference" if reads else "contestant"
-        done = {r.seed for r in runs if r.arm == name and r.stage == "transfer" and r.finished}
-        lost = {r.seed for r in runs if r.arm == name and not r.finished}
+        done = {r.seed for r in mine if r.stage == "transfer" and r.finished}
+        lost = {r.seed for r in mine if not r.finished and r.stage in ("pretrain", "transfer")}
         lost |= {f.get("seed") for f in plan.get("failed") or [] if f.get("arm") == name}
-        pretrained = [r for r in runs if r.arm == name and r.stage == "pretrain" and r.finished]
-        backbone = next((r.result.get("backbone") for r in pretrained if r.result.get("backbone")), None)
+        backbones = [r.result["backbone"] for r in reversed(behind) if r.finished and r.result.get("backbone")]
         arms.append(
             {
                 "name": name,
                 "title": words.title(name, plan.get("titles")),
                 "role": role,
+                "world": told.get("world") or _world(kind, behind),
+                "stages": told.get("stages") or _stages(behind),
+                "note": told.get("note") or "",
                 "pretrained": kind not in (*UNTRAINED, *CONTROLS),
                 "seeds": sorted(s for s in done if s is not None),
                 "failed_seeds": sorted(s for s in lost - done if s is not None),
-                "backbone": backbone,
+                "backbone": next(iter(backbones), None),
             }
         )
     # Contestants that were pretrained, then the others, the controls and the line; inside as planned.
     return sorted(arms, key=lambda a: rank[a["role"]] + (a["role"] == "contestant" and not a["pretrained"]))
+
+
+def _world(kind: str, behind: Sequence[Run]) -> str:
+    """gan | ssl | plain | file | none, where no plan says so."""
+    if kind in (*UNTRAINED, *CONTROLS):
+        return "none"
+    if kind in PLAIN:
+        return "plain"
+    methods = [str(r.result.get("method") or r.arm) for r in behind]
+    if methods or kind in registry.SSL or kind in registry.GAN:
+        return "gan" if registry.GAN.keys() & {*methods[:1], kind} else "ssl"
+    return "file"
+
+
+def _stages(behind: Sequence[Run]) -> list[dict[str, Any]]:
+    """What was trained, the first stage first, each method once."""
+    found = {}
+    for run in reversed(behind):
+        method = str(run.result.get("method") or run.arm)
+        command = "train-gan" if method in registry.GAN else "pretrain-ssl"
+        found[method] = {"method": method, "command": command, "share": 1.0}
+    return [stage | {"share": 1 / len(found)} for stage in found.values()]
 
 
 def _amounts(scores: dict[Any, Any]) -> list[dict[str, Any]]:
@@ -214,8 +257,9 @@ def _primary(plan: dict[str, Any], arms: list[dict[str, Any]], rows: Rows) -> di
     others = [n for n in contestants if n not in pretrained]
     pairs = plan.get("pairs")
     if pairs is None:
+        worlds = {a["name"]: a["world"] for a in arms}
         controls = [c for c in CONTROLS if c in names and probes_of(c, [probe])]
-        pairs = statistics.default_pairs(pretrained, others, controls[:1], MOST_PAIRS)
+        pairs = statistics.default_pairs({n: worlds[n] for n in pretrained}, others, controls[:1], MOST_PAIRS)
     if len(pairs) > MOST_PAIRS:
         raise ValueError(f"a primary family has at most {MOST_PAIRS} pairs, not {len(pairs)}")
     unknown = [name for pair in pairs for name in pair if name not in names]
@@ -228,7 +272,7 @@ def _primary(plan: dict[str, Any], arms: list[dict[str, Any]], rows: Rows) -> di
         "probe": probe,
         "amount": amount,
         "pairs": [list(pair) for pair in pairs],
-        "fixed_by": "plan" if given and plan.get("probe") and plan.get("pairs") is not None else "rule",
+        "fixed_by": "plan" if plan.get("pairs") is not None else "rule",
     }
 
 
@@ -248,6 +292,8 @@ def _differences(
             for b in names[i + 1 :]:
                 same = (a, b, probe, amount) in listed or (b, a, probe, amount) in listed
                 ranked = role[a] == "contestant" and role[b] != "reference"
+                # generated images have read all labels: fair against what has them all too
+                ranked |= amount == "all" and base(a) == b or base(b) == a and amount == "all"
                 if same or not ranked:
                     continue
                 found = difference(rows, a, b, probe, amount)
@@ -262,7 +308,7 @@ def difference(rows: Rows, a: str, b: str, probe: str, amount: str) -> dict[str,
     two = rows.get((b, probe_for(b, probe), amount))
     out = compare_rows(one, two) if one and two else dict(EMPTY)
     probes = [probe_for(a, probe), probe_for(b, probe)]
-    return {"a": a, "b": b, "probe": probe, "probes": probes, "amount": amount, **out}
+    return {"a": a, "b": b, "metric": "accuracy", "probe": probe, "probes": probes, "amount": amount, **out}
 
 
 EMPTY: dict[str, Any] = {

@@ -3,15 +3,17 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from gssl.config.plain import NAMES as PLAIN
 from gssl.config.registry import PROBE
 
 CONTROLS = ("random", "pixels")
+NO_NETWORK = ("pixels", *PLAIN)  # features of the images themselves; PLAIN ones learn them and are contestants
 UNTRAINED = ("scratch",)  # contestants that bring no pretraining; judged by fine-tuning
 
 
 def base(arm: str) -> str:
-    """`simclr[ssl.temperature=0.2]` is a `simclr`."""
-    return arm.split("[", 1)[0]
+    """`simclr[ssl.temperature=0.2]` is a `simclr`, `scratch-with-acgan` a `scratch`."""
+    return arm.split("[", 1)[0].split("-with-", 1)[0]
 
 
 def trains(probe: str) -> bool:
@@ -25,27 +27,13 @@ def probe_for(arm: str, probe: str) -> str:
 
 
 def probes_of(arm: str, use: Sequence[str]) -> list[str]:
-    """The probes of `use` that judge an arm: bare pixels have no network, scratch has nothing frozen.
+    """The probes of `use` that judge an arm: pixels, pca and kmeans have no network, scratch has nothing frozen.
 
     What stands beside the frozen probes is scratch fine-tuned, so that is judged whenever there is one of them.
     """
     if base(arm) in UNTRAINED:
         return list(dict.fromkeys(probe_for(arm, probe) for probe in use))
-    return [probe for probe in use if base(arm) != "pixels" or PROBE[probe].sees == "features"]
-
-
-def amount_key(labels_per_class: int | None, fraction: float | None) -> str:
-    """How an amount of labels is written after the @ of a claim: "10", "1%" or "all"."""
-    if labels_per_class is not None:
-        return str(int(labels_per_class))
-    if fraction is None or fraction >= 1:
-        return "all"
-    return f"{100 * fraction:g}%"
-
-
-def amount_keys(labels_per_class: Sequence[int], fractions: Sequence[float]) -> list[str]:
-    """All amounts of a plan as a claim writes them."""
-    return [*(amount_key(n, None) for n in labels_per_class), *(amount_key(None, f) for f in fractions)]
+    return [probe for probe in use if base(arm) not in NO_NETWORK or PROBE[probe].sees == "features"]
 
 
 def shared(rows: Iterable[tuple[str, str, str]], probe: str | None = None) -> tuple[str, str]:

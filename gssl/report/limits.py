@@ -27,32 +27,15 @@ def cautions(report: dict[str, Any]) -> list[str]:
     if readers:
         verb = "reads" if len(readers) == 1 else "read"
         out.append(f"{upper(listed(readers))} {verb} the labels of all training images: a reference, never ranked.")
-    primary, probe = report["primary"]["amount"], report["primary"]["probe"]
-    for a in report["arms"]:
-        if a["role"] != "contestant" or not a["pretrained"]:
-            continue
-        told = [
-            d
-            for d in report["differences"]
-            if (d["a"], d["probe"], d["amount"]) == (a["name"], probe, primary)
-            and d["b"] in ("random", "pixels")
-            and outcome(d) in ("none", "ahead", "beats")
-        ]
-        behind = [
-            f"{names[d['b']]} ({points(d['mean'], sign=True)} points)"
-            for d in told
-            if excludes_zero(d) and d["mean"] < 0
-        ]
-        level = [names[d["b"]] for d in told if outcome(d) == "none" and not (excludes_zero(d) and d["mean"] < 0)]
-        if behind:
-            out.append(f"{upper(a['title'])} is behind {listed(behind)}, which learnt nothing.")
-        if level:
-            out.append(f"{upper(a['title'])} is not shown to be ahead of {listed(level)}, which learnt nothing.")
+    out += _controls(report, names)
     norms = {(a["backbone"] or {}).get("norm") for a in report["arms"] if a["backbone"]}
     if len(norms) > 1:
-        allowed = " (allowed by compare.allow_norm_diff)" if report["allow_norm_diff"] else ""
-        found = ", ".join(sorted(map(str, norms)))
-        out.append(f"The arms' backbones differ in their normalisation: {found}{allowed}.")
+        allowed = " (allow_norm_diff=true)" if report["allow_norm_diff"] else ""
+        found = "; ".join(
+            f"{norm}: {listed([a['title'] for a in report['arms'] if (a['backbone'] or {}).get('norm') == norm])}"
+            for norm in sorted(map(str, norms))
+        )
+        out.append(f"The arms' backbones differ in their normalisation{allowed}. {upper(found)}.")
     shapes = {
         tuple((a["backbone"] or {}).get(k) for k in ("name", "width", "patch", "size"))
         for a in report["arms"]
@@ -67,14 +50,35 @@ def cautions(report: dict[str, Any]) -> list[str]:
     return out
 
 
+def _controls(report: dict[str, Any], names: dict[str, str]) -> list[str]:
+    """Who is not shown to be above what learnt nothing, a sentence per control."""
+    primary = report["primary"]
+    trained = {a["name"] for a in report["arms"] if a["role"] == "contestant" and a["pretrained"]}
+    out = []
+    for control in (a["name"] for a in report["arms"] if a["role"] == "control"):
+        told = [
+            d
+            for d in report["differences"]
+            if (d["b"], d["probe"], d["amount"]) == (control, primary["probe"], primary["amount"])
+            and d["a"] in trained
+            and outcome(d) in ("none", "ahead", "beats")
+        ]
+        behind = [d for d in told if excludes_zero(d) and d["mean"] < 0]
+        level = [names[d["a"]] for d in told if outcome(d) == "none" and d not in behind]
+        if behind:
+            who = listed([f"{names[d['a']]} ({points(d['mean'], sign=True)} points)" for d in behind])
+            out.append(f"Behind {names[control]}, which learnt nothing: {who}.")
+        if level:
+            out.append(f"Not shown to be ahead of {names[control]}, which learnt nothing: {listed(level)}.")
+    return out
+
+
 def _unequal(report: dict[str, Any], names: dict[str, str]) -> list[str]:
     """Contestants that trained with unlike compute, by more than 2%."""
-    trained = {a["name"] for a in report["arms"] if a["role"] == "contestant" and a["pretrained"]}
-    spent: dict[str, list[float]] = {}
-    for c in report["compute"]:
-        if c["arm"] in trained and c["stage"] == "pretrain" and c["flops"]:
-            spent.setdefault(c["arm"], []).append(c["flops"])
-    means = {arm: sum(v) / len(v) for arm, v in spent.items()}
+    trained = {a["name"] for a in report["arms"] if a["role"] == "contestant" and a["stages"]}
+    means = {
+        c["arm"]: c["mean"] for c in report["cost"] if c["metric"] == "flops" and c["arm"] in trained and c["mean"]
+    }
     if len(means) < 2 or max(means.values()) <= 1.02 * min(means.values()):
         return []
     most, least = max(means, key=lambda k: means[k]), min(means, key=lambda k: means[k])
@@ -84,6 +88,7 @@ def _unequal(report: dict[str, Any], names: dict[str, str]) -> list[str]:
 
 def limitations(report: dict[str, Any]) -> list[str]:
     """What a reader must not conclude, from the facts of these runs."""
+    names = {a["name"]: a["title"] for a in report["arms"]}
     out = list(report["verdict"]["cannot"]) or [
         "The intervals vary over seeds (initialisation, order, label draws), on one fixed split of the data."
     ]
@@ -94,6 +99,14 @@ def limitations(report: dict[str, Any]) -> list[str]:
         images = count(min(tests), "test image")
         data += f" with {images}: those alone leave up to ±{half} points on any score"
     out.append(data + ". Nothing here speaks about other images.")
+    out += [f"{upper(a['title'])}: {a['note']}." for a in report["arms"] if a["note"]]
+    if report["searches"]:
+        told = listed([f"{names[s['arm']]} ({s['trials']} trials)" for s in report["searches"]])
+        rest = "; the other arms ran with their recipes as they are"
+        out.append(f"Settings were searched, on validation images and with a seed of their own, for {told}{rest}.")
+    if report["generation"]:
+        judges = listed(sorted({row["judge"] for row in report["generation"]}))
+        out.append(f"Generated images are judged by {judges}; another judge may order the generators otherwise.")
     longest = max((c["seconds"] or 0 for c in report["compute"] if c["stage"] == "pretrain"), default=0)
     if longest:
         took = f"at most {longest:.0f} s" if longest < 180 else f"at most {longest / 60:.0f} min"

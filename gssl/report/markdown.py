@@ -1,82 +1,67 @@
-"""report.md: the verdict and its tables for a pull request."""
+"""report.md: the answer and its tables for a pull request. What it leaves out is in report.html and report.json."""
 
 import re
 from typing import Any
 
-from gssl.report.document import probe_for
-from gssl.report.words import amount_text, count, p_text, points, span
+from gssl.report import tables, units
+from gssl.report.judging import probe_for
+from gssl.report.words import amount_text, count, listed, p_text, points, span, upper
 
 ROLE = {"contestant": "", "control": " (control)", "reference": " (reference, not ranked)"}
+MOST_FAILURES = 20
+Report = dict[str, Any]
 
 
 def render(report: dict[str, Any]) -> str:
     """The report as Markdown (GitHub's dialect); everything that came from a run is escaped."""
-    verdict, primary = report["verdict"], report["primary"]
     names = {a["name"]: escape(a["title"]) for a in report["arms"]}
-    lines = [f"# {escape(report['question'])}", "", f"**{escape(verdict['headline'])}**", ""]
-    lines += [f"> {escape(text)}" for text in verdict["cannot"]] + [""] * bool(verdict["cannot"])
-    lines += [f"- {escape(text)}" for text in verdict["sentences"]]
-    lines += [f"- **Note:** {escape(text)}" for text in verdict["cautions"]]
-    lines += [f"- Exploratory, {amount_text(primary['amount'])}: {escape(t)}" for t in verdict["exploratory"]]
-
-    lines += ["", f"## Test accuracy, % ({escape(primary['probe'])} probe; scratch by fine-tuning)", ""]
-    lines += _table(["arm", *(a["label"] for a in report["amounts"]), "seeds"], _score_rows(report, names))
-    kinds = {r["interval"]["kind"] for r in report["table"] if r["interval"]}
-    if kinds:
-        over = "t over seeds" if "t" in kinds else "Wilson over test images, one seed"
-        lines += ["", f"In brackets: 95% intervals ({over})."]
-
-    found = [d for d in report["differences"] if d["family"] == "primary" and d["mean"] is not None]
-    if found:
-        lines += ["", f"## Paired differences, points ({amount_text(primary['amount'])})", ""]
-        lines += _table(
-            ["pair", "difference", "95% interval", "p", "p, adjusted", "seeds"],
-            [
-                [
-                    f"{names[d['a']]} − {names[d['b']]}",
-                    points(d["mean"], sign=True),
-                    span(d["interval"]),
-                    _p(d["p"]),
-                    _p(d["p_adjusted"]),
-                    str(d["n_seeds"]),
-                ]
-                for d in found
-            ],
-        )
-
-    if report["failed"] or report["missing"]:
-        lines += ["", "## Failed and missing parts", ""]
-        lines += [
-            f"- {escape(f['arm'])}, seed {f['seed']}, {f['stage']}: {f['state']}"
-            + (f" ({escape(f['error'])})" if f["error"] else "")
-            for f in report["failed"]
-        ]
-        lines += [f"- {names[m['arm']]}, seed {m['seed']}: no finished judgement" for m in report["missing"]]
-
+    lines = _answer(report)
+    sections = (_scores, _differences, _generation, _spent, _searches, _stability, _lost)
+    for section in sections:
+        found = section(report, names)
+        lines += ["", *found] if found else []
     lines += ["", "## What this does not show", ""] + [f"- {escape(text)}" for text in report["limitations"]]
-    if report["provenance"]["command"]:
-        fence = "`" * (1 + max((len(run) for run in re.findall(r"`+", report["provenance"]["command"])), default=2))
-        lines += ["", f"{fence}sh", report["provenance"]["command"], fence]
+    lines += _command(report["provenance"]["command"])
     runs = count(len(report["provenance"]["runs"]), "run")
-    lines += [
-        "",
-        f"<sub>gssl {report['gssl']}, {report['created']}, {runs}; all figures in report.json.</sub>",
-        "",
-    ]
-    return "\n".join(lines)
+    told = f"gssl {report['gssl']}, {report['created']}, {runs}; figures in report.html, all numbers in report.json."
+    return "\n".join([*lines, "", f"<sub>{told}</sub>", ""])
 
 
 def escape(text: Any) -> str:
     """Text that Markdown shows as it is: on one line, with no markup, no HTML, no table cell's end."""
     flat = " ".join(str(text).split())
-    return re.sub(r"([\\`*_|\[\]<>#])", r"\\\1", flat)
+    return re.sub(r"([\\`*_|\[\]<>#~])", r"\\\1", flat)
 
 
-def _p(value: float | None) -> str:
-    return p_text(value).removeprefix("= ") if value is not None else "–"
+# ── the answer ───────────────────────────────────────────────────────────────────────────────────
 
 
-def _score_rows(report: dict[str, Any], names: dict[str, str]) -> list[list[str]]:
+def _answer(report: Report) -> list[str]:
+    """Who reads five lines has the question, the answer and what it cannot carry."""
+    verdict = report["verdict"]
+    lines = [f"# {escape(report['question'])}", "", f"**{escape(verdict['headline'])}**", ""]
+    lines += [f"> {escape(text)}" for text in verdict["cannot"]] + [""] * bool(verdict["cannot"])
+    lines += [f"- {escape(text)}" for text in verdict["sentences"]]
+    lines += [f"- **Note:** {escape(text)}" for text in verdict["cautions"]]
+    amount = amount_text(report["primary"]["amount"])
+    lines += [f"- Exploratory, {amount}: {escape(text)}" for text in verdict["exploratory"]]
+    if report["budget"]:
+        lines.append(f"- Budget: {escape(report['budget']['text'])}. {escape(tables.deviation(report))}".rstrip())
+    return lines
+
+
+def _scores(report: Report, names: dict[str, str]) -> list[str]:
+    probe = escape(report["primary"]["probe"])
+    lines = [f"## Test accuracy, % ({probe} probe; scratch by fine-tuning)", ""]
+    lines += _table(["arm", *(a["label"] for a in report["amounts"]), "seeds"], _score_rows(report, names))
+    kinds = {r["interval"]["kind"] for r in report["table"] if r["interval"]}
+    if kinds:
+        over = "t over seeds" if "t" in kinds else "Wilson over test images, one seed"
+        lines += ["", f"In brackets: 95% intervals ({over})."]
+    return lines
+
+
+def _score_rows(report: Report, names: dict[str, str]) -> list[list[str]]:
     rows = {(r["arm"], r["probe"], r["amount"]): r for r in report["table"]}
     out = []
     for arm in report["arms"]:
@@ -87,6 +72,120 @@ def _score_rows(report: dict[str, Any], names: dict[str, str]) -> list[list[str]
             texts = [f"{points(c['mean'])} ({span(c['interval'])})" if c else "–" for c in cells]
             out.append([names[arm["name"]] + ROLE[arm["role"]], *texts, str(max(c["n_seeds"] for c in told))])
     return out
+
+
+def _differences(report: Report, names: dict[str, str]) -> list[str]:
+    found = [d for d in report["differences"] if d["family"] == "primary" and d["mean"] is not None]
+    if not found:
+        return []
+    rows = [
+        [
+            f"{names[d['a']]} − {names[d['b']]}",
+            points(d["mean"], sign=True),
+            span(d["interval"]),
+            _p(d["p"]),
+            _p(d["p_adjusted"]),
+            str(d["n_seeds"]),
+        ]
+        for d in found
+    ]
+    head = ["pair", "difference", "95% interval", "p", "p, adjusted", "seeds"]
+    amount = amount_text(report["primary"]["amount"])
+    return [f"## Paired differences, points ({amount})", "", *_table(head, rows)]
+
+
+def _p(value: float | None) -> str:
+    return p_text(value).removeprefix("= ") if value is not None else "–"
+
+
+# ── beside it ────────────────────────────────────────────────────────────────────────────────────
+
+
+def _generation(report: Report, names: dict[str, str]) -> list[str]:
+    """Generated images by their judge, with what real training images get in their place."""
+    if not report["generation"]:
+        return []
+    found = tables.generation(report)
+    heads = [f"{escape(h['label'])}{', %' if units.is_share(h['metric']) else ''} {h['arrow']}" for h in found["heads"]]
+    rows = _cells(found["rows"], names)
+    floors = [
+        listed(list(dict.fromkeys(units.shown(h["metric"], v) for v in values))) or "–"
+        for h, values in zip(found["heads"], found["floors"], strict=True)
+    ]
+    rows.append(["real training images (floor)", *floors])
+    brackets = "In brackets: 95% intervals. " if any(r["interval"] for r in report["generation"]) else ""
+    note = f"{brackets}{upper(escape(found['settings']))}."
+    return ["## Generated images", "", *_table(["arm", *heads], rows), "", note]
+
+
+def _spent(report: Report, names: dict[str, str]) -> list[str]:
+    """What training took, over all stages of an arm."""
+    if not report["cost"]:
+        return []
+    found = tables.cost(report)
+    heads = [escape(h["label"]) for h in found["heads"]]
+    table = _table(["arm", *heads], _cells(found["rows"], names))
+    return ["## Spent on training, per run", "", *table, "", "Over all stages of an arm, without its judging."]
+
+
+def _cells(rows: list[dict[str, Any]], names: dict[str, str]) -> list[list[str]]:
+    return [[names[row["arm"]], *(_cell(cell) for cell in row["cells"])] for row in rows]
+
+
+def _cell(row: dict[str, Any] | None) -> str:
+    """ "0.031 (0.027 to 0.035)"; without an interval, or with one as wide as a point, the value alone."""
+    if row is None or row["mean"] is None:
+        return "–"
+    text, i = units.shown(row["metric"], row["mean"]), row["interval"]
+    return f"{text} ({units.reach(row['metric'], i)})" if i and i["low"] < i["high"] else text
+
+
+def _searches(report: Report, names: dict[str, str]) -> list[str]:
+    if not report["searches"]:
+        return []
+    rows = []
+    for s in report["searches"]:
+        chosen = ", ".join(escape(text) for text in s["chosen"]) or "as configured"
+        spent = [units.shown(key, s[key]) for key in ("flops", "seconds") if s[key]]
+        rows.append([names.get(s["arm"], escape(s["arm"])), str(s["trials"]), chosen, escape(s["objective"]), *spent])
+    head = ["arm", "trials", "chosen", "by", "FLOPs", "time"]
+    rows = [row + ["–"] * (len(head) - len(row)) for row in rows]
+    return ["## Searches before the comparison", "", *_table(head, rows)]
+
+
+def _stability(report: Report, names: dict[str, str]) -> list[str]:
+    """One sentence, and a table of the arms in which something went wrong."""
+    if not report["stability"]:
+        return []
+    keys = ("runs", "finished", "diverged", "collapsed", "failed", "alarms")
+    lines = ["## Stability", "", escape(tables.stability(report))]
+    bad = [s for s in report["stability"] if any(s[key] for key in keys[2:])]
+    if bad:
+        rows = [[names.get(s["arm"], escape(s["arm"])), *(str(s[key]) for key in keys)] for s in bad]
+        lines += ["", *_table(["arm", *keys], rows)]
+    return lines
+
+
+def _lost(report: Report, names: dict[str, str]) -> list[str]:
+    if not (report["failed"] or report["missing"]):
+        return []
+    lines = [
+        f"- {escape(f['arm'])}, seed {f['seed']}, {f['stage']}: {f['state']}"
+        + (f" ({escape(f['error'])})" if f["error"] else "")
+        for f in report["failed"]
+    ]
+    lines += [f"- {names[m['arm']]}, seed {m['seed']}: no finished judgement" for m in report["missing"]]
+    more = len(lines) - MOST_FAILURES
+    shown = lines[:MOST_FAILURES] + ([f"- and {more} more, in report.json"] if more > 0 else [])
+    return ["## Failed and missing parts", "", *shown]
+
+
+def _command(command: str | None) -> list[str]:
+    """The command in a fence longer than any in it."""
+    if not command:
+        return []
+    fence = "`" * (1 + max((len(run) for run in re.findall(r"`+", command)), default=2))
+    return ["", "## The command", "", f"{fence}sh", command, fence]
 
 
 def _table(head: list[str], rows: list[list[str]]) -> list[str]:

@@ -5,7 +5,7 @@ are shares in [0, 1], but nothing below depends on that. scipy is imported where
 before.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
@@ -190,14 +190,20 @@ def effect_size(differences: Sequence[float]) -> float | None:
 
 
 def default_pairs(
-    pretrained: Sequence[str], others: Sequence[str], controls: Sequence[str], most: int
+    pretrained: Mapping[str, str], others: Sequence[str], controls: Sequence[str], most: int
 ) -> list[list[str]]:
     """The primary family where none is given: a rule that looks at names only, never at results.
 
-    Each pretrained contestant against the `controls`, then the pretrained among each other, then each against
-    the `others` (contestants without pretraining); the first `most` of them.
+    `pretrained`: contestants and their world. The first self-supervised one against the first GAN; then each of the
+    pretrained against what it must pay against, the `others` (scratch) or, where there are none, the `controls`, the
+    two just named first; then the pretrained among each other, then the controls. The first `most` of them.
     """
-    pairs = [[arm, control] for arm in pretrained for control in controls]
-    pairs += [list(two) for two in combinations(pretrained, 2)]
-    pairs += [[arm, other] for arm in pretrained for other in others]
+    ssl = [name for name, world in pretrained.items() if world == "ssl"]
+    gan = [name for name, world in pretrained.items() if world == "gan"]
+    first = [*ssl[:1], *gan[:1]]
+    order = [*first, *(name for name in pretrained if name not in first)]
+    pairs = [first] if len(first) == 2 else []
+    pairs += [[arm, other] for other in others or controls for arm in order]
+    pairs += [list(two) for two in combinations(order, 2) if list(two) not in pairs]
+    pairs += [[arm, control] for arm in order for control in controls if [arm, control] not in pairs]
     return pairs[:most]

@@ -3,9 +3,14 @@
 Matplotlib draws with sentinel colours, which become `currentColor` and CSS variables, so one SVG serves light
 and dark mode and print. Every figure is drawn twice, wide and narrow, because an SVG that merely shrinks on a
 phone cannot be read there. matplotlib is imported when the first figure is drawn, not before.
+
+Over the drawing lie invisible circles with a <title> each: the values that a pointer, a finger or the arrow keys
+bring up (page.js shows them; without a script the browser shows the titles).
 """
 
+import html
 import io
+import math
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -16,6 +21,8 @@ PALETTE = 8  # colours for contestants before they repeat
 VARIABLES = {INK: "currentColor", MUTED: "var(--muted)", GRID: "var(--rule)", PAPER: "var(--paper)"}
 CONTROL, LINE = 8, 9  # series numbers of controls and of the reference line
 WIDE, NARROW = 7.4, 3.7  # inches: the widths of the two versions
+POINTS = 72  # to the inch: SVG's unit
+MOST_MARKS = 400  # in one figure; beyond that nobody can hit one, and the page grows
 DASHES = {"random": (0, (4, 2)), "pixels": (0, (1, 1.6))}
 
 
@@ -31,6 +38,22 @@ class Style(NamedTuple):
         return SERIES[self.series]
 
 
+class Mark(NamedTuple):
+    """A place in a figure, in the data's own coordinates, and what is said of it."""
+
+    ax: Any
+    x: float
+    y: float
+    text: str
+
+
+class Data(NamedTuple):
+    """The numbers behind a figure, as its CSV holds them."""
+
+    columns: list[str]
+    rows: list[list[Any]]
+
+
 class Figure(NamedTuple):
     """One figure: `wide` and `narrow` are SVG markup, `alt` says in words what it shows."""
 
@@ -39,6 +62,7 @@ class Figure(NamedTuple):
     narrow: str
     alt: str
     caption: str
+    data: Data
 
 
 def styles(arms: Sequence[dict[str, Any]]) -> dict[str, Style]:
@@ -55,8 +79,16 @@ def styles(arms: Sequence[dict[str, Any]]) -> dict[str, Style]:
     return out
 
 
-def draw(name: str, paint: Callable[[Any, bool], None], heights: tuple[float, float], alt: str, caption: str) -> Figure:
-    """`paint(figure, narrow)` fills an empty matplotlib figure; `heights` in inches for wide and narrow."""
+def draw(
+    name: str,
+    paint: Callable[[Any, bool], Sequence[Mark]],
+    heights: tuple[float, float],
+    alt: str,
+    caption: str,
+    data: Data,
+) -> Figure:
+    """`paint(figure, narrow)` fills an empty matplotlib figure and returns the places that speak when pointed at;
+    `heights` in inches for wide and narrow."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure as Canvas
@@ -65,11 +97,24 @@ def draw(name: str, paint: Callable[[Any, bool], None], heights: tuple[float, fl
     for narrow, width, height in ((False, WIDE, heights[0]), (True, NARROW, heights[1])):
         settings: Any = _settings(f"{name}-{width}")
         with matplotlib.rc_context(settings):
-            fig = Canvas(figsize=(width, height), layout="constrained")
+            fig = Canvas(figsize=(width, height), dpi=POINTS, layout="constrained")
             FigureCanvasSVG(fig)
-            paint(fig, narrow)
-            out.append(_svg(fig, f"{name}-{'n' if narrow else 'w'}"))
-    return Figure(name, out[0], out[1], alt, caption)
+            marks = paint(fig, narrow)
+            text = _svg(fig, f"{name}-{'n' if narrow else 'w'}")
+            out.append(text.removesuffix("</svg>") + _hits(marks, height * POINTS) + "</svg>")
+    return Figure(name, out[0], out[1], alt, caption, data)
+
+
+def _hits(marks: Sequence[Mark], height: float) -> str:
+    """One circle per mark, where the finished layout put it."""
+    found = []
+    for mark in marks[:MOST_MARKS]:
+        if not all(map(math.isfinite, (mark.x, mark.y))):
+            continue
+        x, y = mark.ax.transData.transform((mark.x, mark.y))
+        text = html.escape(mark.text)
+        found.append(f'<circle class="hit" cx="{x:.1f}" cy="{height - y:.1f}" r="5"><title>{text}</title></circle>')
+    return "".join(found)
 
 
 def _settings(salt: str) -> dict[str, Any]:
@@ -125,7 +170,8 @@ def _svg(fig: Any, prefix: str) -> str:
         text = text.replace(colour, f"var(--s{i})")
     for colour, variable in VARIABLES.items():
         text = text.replace(colour, variable)
-    text = re.sub(r"(\d+\.\d{2})\d+", r"\1", text)  # a hundredth of a point is enough
+    # A hundredth of a point is enough for places; a number in a text stays whole.
+    text = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\d+\.\d{2})\d+", r"\1", tag[0]), text)
     return text.replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1).strip()
 
 

@@ -33,6 +33,8 @@ TITLES = {
     "scratch": "scratch",
     "random": "random features",
     "pixels": "raw pixels",
+    "pca": "principal components",
+    "kmeans": "k-means on patches",
     "supervised": "supervised",
     "torchvision": "ImageNet weights",
 }
@@ -51,6 +53,15 @@ WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight",
 def title(arm: str, titles: dict[str, str] | None = None) -> str:
     """An arm's name as it is shown; a variant keeps what tells it apart."""
     kind, bracket, rest = arm.partition("[")
+    if not bracket and arm not in (titles or {}):
+        if "-with-" in arm:
+            base, _, maker = arm.partition("-with-")
+            return f"{title(base, titles)} with images of {title(maker, titles)}"
+        if "-on-" in arm:
+            base, _, maker = arm.partition("-on-")
+            return f"{title(base, titles)} on images of {title(maker, titles)}"
+        if "+" in arm:
+            return " → ".join(title(stage, titles) for stage in arm.split("+"))
     shown = (titles or {}).get(arm) or (titles or {}).get(kind) or TITLES.get(kind, kind)
     return f"{shown} ({rest[:-1]})" if bracket and arm not in (titles or {}) else shown
 

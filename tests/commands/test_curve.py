@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from gssl.commands import curve, pretrain_ssl, transfer
+from gssl.config.amounts import amount_key
 from gssl.engine.files import read_json
 from gssl.errors import JobError, UsageError
 from gssl.metrics.accuracy import wilson
-from gssl.report.judging import amount_key
 from gssl.report.statistics import newcombe_paired, t_interval
 
 USE = "probe.use=[knn,linear,finetune]"

@@ -9,10 +9,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from gssl.config import probe as schema
-from gssl.config.schema import Backbone
-from gssl.data import Batches, Draws
+from gssl.config.schema import Backbone, Views
+from gssl.data import Batches, Draws, RandomViews
 from gssl.errors import JobError, UsageError
 from gssl.nets import build_backbone
+from gssl.nets.norms import recompute_batch_norm
 from gssl.probe import training
 from gssl.probe.finetune import Finetune, predict_proba, train_last
 from gssl.probe.setting import Setting
@@ -54,7 +55,9 @@ def views(image, step, view=0, extent=None):
 
 
 def config(**changes) -> schema.Finetune:
-    values = dict(train="all", stages=1, rank=2, layer_decay=1.0, steps=40, batch_size=16, draws=1, points=0)
+    values = dict(
+        train="all", stages=1, rank=2, layer_decay=1.0, steps=40, batch_size=16, draws=1, points=0, colour=True
+    )
     return schema.Finetune(**(values | dict(lrs=[0.01], weight_decays=[0.01]) | changes))
 
 
@@ -127,7 +130,26 @@ def test_it_is_plain_adamw_on_all_weights_bit_by_bit(quarters):
             optimizer.zero_grad()
             F.cross_entropy(network(batch["image"].float() / 255), batch["label"]).backward()
             optimizer.step()
+        whole = images.fetch(np.arange(len(images)))["image"].float() / 255
+        recompute_batch_norm(network.backbone, [whole])  # it will see whole images, not crops
         assert same(fitted.network, network)
+
+
+def test_views_leave_colours_alone_unless_they_are_asked_for(quarters):
+    """Two policies that differ in colours only train one network where colour is false, and two where it is true."""
+    images = quarters(2)
+    fitted = {}
+    for colour in (False, True):
+        for jitter in (0.0, 1.0):
+            policy = Views(
+                crop_scale=[0.5, 1.0], crop_ratio=[0.9, 1.1], rotate=5.0, flip=0.5, jitter=jitter, brightness=0.4,
+                contrast=0.4, saturation=0.4, hue=0.1, grayscale=jitter / 2, blur=0.0, blur_sigma=[0.1, 1.0],
+                solarize=0.0, cutout=0.0, cutout_size=0.3, second_blur=None, second_solarize=None,
+            )  # fmt: skip
+            given = replace(setting(), views=RandomViews(policy, 8, Draws(0)), views_cfg=policy)
+            fitted[colour, jitter] = Finetune(config(steps=4, colour=colour)).fit(images, given).network
+    assert same(fitted[False, 0.0], fitted[False, 1.0])
+    assert not same(fitted[True, 0.0], fitted[True, 1.0])
 
 
 def test_chooses_the_point_that_learns_and_trains_each_once(quarters, monkeypatch):

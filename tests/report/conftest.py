@@ -12,15 +12,20 @@ from gssl.report.collect import read_runs
 from gssl.report.document import build
 
 
-@pytest.fixture(scope="session")
-def fake() -> ModuleType:
-    """The module fake_runs beside this file (imported by path: tests are no packages)."""
-    spec = importlib.util.spec_from_file_location("fake_runs", Path(__file__).with_name("fake_runs.py"))
+def _beside(name: str) -> ModuleType:
+    """A module beside this file, imported by path: tests are no packages."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def fake() -> ModuleType:
+    """The module fake_runs beside this file."""
+    return _beside("fake_runs")
 
 
 @pytest.fixture(scope="session")
@@ -37,3 +42,16 @@ def report_of(fake: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Cal
         return known[key]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def chromium() -> ModuleType:
+    """The module chromium beside this file."""
+    return _beside("chromium")
+
+
+@pytest.fixture(scope="session")
+def full_report(fake: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Three seeds with every section of the page filled, one run diverged; do not change it."""
+    complete = _beside("complete")
+    return build(read_runs(complete.make(fake, tmp_path_factory.mktemp("full"))), complete.plan(fake))

@@ -24,7 +24,7 @@ MEANS = {
     "pixels": (0.38, 0.71, 0.87, 0.90),
     "supervised": (0.89, 0.95, 0.96, 0.97),
 }
-TRAINED = {"simclr": "pretrain-ssl", "dcgan": "train-gan", "supervised": "pretrain-ssl"}
+TRAINED = {"simclr": "pretrain-ssl", "dcgan": "train-gan", "sngan": "train-gan", "supervised": "pretrain-ssl"}
 N_TEST = 1000
 
 
@@ -126,12 +126,12 @@ def pretrain(root: Path, arm: str, seed: int, state: str = "finished", parts: bo
         shown = f"gssl {command} {family}={arm} seed={seed} budget.seconds=60"
         part(path, arm, seed, "pretrain", shown)
     rng = np.random.default_rng(seed)
-    steps = np.arange(0, 264, 4) if arm != "dcgan" else np.arange(0, 1380, 20)
+    steps = np.arange(0, 264, 4) if command != "train-gan" else np.arange(0, 1380, 20)
     with (path / "metrics.jsonl").open("w", encoding="utf-8") as file:
         for i, step in enumerate(steps):
             t = i / len(steps)
             row: dict[str, Any] = {"step": int(step), "images": int(step) * 256, "seconds": 60 * t, "lr": 0.1}
-            if arm == "dcgan":
+            if command == "train-gan":
                 row |= {
                     "loss_d": 1.2 - 0.3 * t + 0.1 * rng.normal(),
                     "loss_g": 0.8 + t + 0.2 * rng.normal(),
@@ -144,7 +144,7 @@ def pretrain(root: Path, arm: str, seed: int, state: str = "finished", parts: bo
                 row["val_knn"] = top - 0.3 * np.exp(-4 * t) + 0.01 * rng.normal()
             file.write(json.dumps(row) + "\n")
         file.write('{"step": 1380, "lo')  # what a kill leaves
-    if arm == "dcgan":
+    if command == "train-gan":
         (path / "samples").mkdir()
         (path / "samples" / "step-00000690.png").write_bytes(png(seed, side=2))
         (path / "samples" / "step-00001380.png").write_bytes(png(seed))

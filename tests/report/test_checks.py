@@ -1,15 +1,19 @@
 """Claims: what they may look like, when they hold, what their errors say."""
 
+import copy
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from gssl.cli import _readable_claims, app
 from gssl.errors import UsageError
+from gssl.report import statistics, terms
 from gssl.report.checks import check, parse
 from gssl.report.collect import read_runs
 from gssl.report.document import build
@@ -23,6 +27,7 @@ Reports = Callable[..., dict[str, Any]]
     [
         ("simclr.linear@10 > random.linear@10 + 5", True),
         ("simclr.linear@10 > random.linear@10 + 60", False),
+        ("simclr.linear@10>random.linear@10+5", True),
         ("simclr.linear@10>=60", True),
         ("simclr.linear@10 < 60", False),
         ("random.linear@10 <= simclr.linear@10 - 20", True),
@@ -31,6 +36,8 @@ Reports = Callable[..., dict[str, Any]]
         ("simclr.linear@10 > scratch.finetune@10", True),
         ("simclr.knn@100 > dcgan.knn@100 + 10", True),
         ("simclr.linear@all > simclr.linear@1 + 40", True),
+        ("simclr.linear@10 > random.linear@10 * 1.5", True),
+        ("simclr.linear@10 > random.linear@10 × 1.8", False),
     ],
 )
 def test_truth(report_of: Reports, claim: str, holds: bool) -> None:
@@ -38,36 +45,149 @@ def test_truth(report_of: Reports, claim: str, holds: bool) -> None:
     assert found is holds
     assert line.startswith("holds: " if holds else "does not hold: ")
     assert claim in line
-    assert "95% interval" in line
+    assert re.search(r"95% interval [+−\d.]+ to [+−\d.]+ over 3 seeds", line)
     assert "\n" not in line
 
 
-def test_equality_is_not_decided_by_rounding(report_of: Reports) -> None:
-    import copy
+def row(arm: str, metric: str, values: list[float], interval: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A row of `generation` or `cost` over seeds 0, 1, …, as the document has it."""
+    over = statistics.t_interval(values)
+    if over:
+        interval = {"kind": "t", "over": "seeds", "n": len(values), "level": 0.95, "low": over.low, "high": over.high}
+    per_seed = {str(i): v for i, v in enumerate(values)}
+    mean = float(np.mean(values))
+    return {
+        "arm": arm,
+        "metric": metric,
+        "mean": mean,
+        "interval": interval,
+        "per_seed": per_seed,
+        "n_seeds": len(values),
+    }
 
+
+def test_an_interval_decides_never_the_mean() -> None:
+    """Random values and bounds: a claim holds exactly where both ends of the t interval fulfil it."""
+    rng = np.random.default_rng(0)
+    seen = set()
+    for _ in range(200):
+        n = int(rng.integers(2, 7))
+        a, b = rng.normal(0.05, 0.01, (2, n))
+        report = bare(generation=[row("a", "kid", list(a)), row("b", "kid", list(b))])
+        bound, factor = rng.normal(0.05, 0.005), rng.uniform(0.5, 1.5)
+        for text, values, limit in (
+            (f"a.kid < {bound:.17f}", a, bound),
+            (f"a.kid < b.kid * {factor:.17f}", a - factor * b, 0.0),
+            (f"a.kid < b.kid + {bound / 9:.17f}", a - b, bound / 9),
+        ):
+            over = statistics.t_interval(values)
+            assert over
+            holds, line = check(text, report)
+            assert holds is (over.high < limit), line
+            by_mean = float(values.mean()) < limit
+            assert ("the mean fulfils it" in line) is (by_mean and not holds)
+            seen.add((holds, by_mean))
+    assert seen == {(True, True), (False, True), (False, False)}
+
+
+def bare(**more: Any) -> dict[str, Any]:
+    arms = [{"name": name, "stages": []} for name in "ab"]
+    return {"arms": arms, "table": [], "compute": [], "failed": [], "missing": [], "generation": [], "cost": []} | more
+
+
+def test_pairs_are_those_of_the_report(report_of: Reports) -> None:
+    for report in (report_of(3), report_of(1)):
+        told = [d for d in report["differences"] if d["mean"] is not None and d["probe"]]
+        assert len(told) > 40
+        for d in told:
+            two = [terms.row(report, terms.Term(d[s], p, d["amount"])) for s, p in zip("ab", d["probes"], strict=True)]
+            assert two[0] and two[1]
+            found = terms.paired(two[0], two[1], 1.0, shares=True)
+            assert found
+            assert found["mean"] == pytest.approx(d["mean"], abs=1e-12)
+            ends = (found["interval"]["low"], found["interval"]["high"])
+            assert ends == pytest.approx((d["interval"]["low"], d["interval"]["high"]), abs=1e-12)
+            assert found["interval"]["kind"] == d["interval"]["kind"]
+
+
+def test_equality_is_not_decided_by_rounding(report_of: Reports) -> None:
     report = copy.deepcopy(report_of(3))
-    row = next(r for r in report["table"] if (r["arm"], r["probe"], r["amount"]) == ("simclr", "linear", "10"))
-    row["mean"] = 0.1 + 0.2 + 0.3  # 0.6000000000000001
+    found = next(r for r in report["table"] if (r["arm"], r["probe"], r["amount"]) == ("simclr", "linear", "10"))
+    found["mean"] = found["interval"]["low"] = found["interval"]["high"] = 0.1 + 0.2 + 0.3  # 0.6000000000000001
     assert check("simclr.linear@10 >= 60", report)[0]
     assert not check("simclr.linear@10 > 60", report)[0]
 
 
-def test_the_line_says_when_only_the_mean_holds(report_of: Reports) -> None:
-    report = report_of(2)
-    d = next(d for d in report["differences"] if (d["a"], d["b"], d["amount"]) == ("dcgan", "random", "10"))
-    assert d["interval"]["low"] < 0 < d["mean"]
-    claim = "dcgan.linear@10 > random.linear@10"
-    holds, line = check(claim, report)
+def test_one_seed_of_an_accuracy_has_the_images(report_of: Reports) -> None:
+    holds, line = check("simclr.linear@10 > random.linear@10", report_of(1))
     assert holds
-    assert "on the mean alone" in line
-    assert not check(claim, report, strict=True)[0]
-    holds, line = check("simclr.linear@10 > random.linear@10 + 5", report, strict=True)
-    assert holds
-    assert "the interval holds too" in line
+    assert "over 1,000 test images, one seed" in line
+    assert check("simclr.linear@10 > 70", report_of(1))[0]
 
 
-def test_one_seed_uses_the_images(report_of: Reports) -> None:
-    assert "test images, one seed" in check("simclr.linear@10 > random.linear@10", report_of(1))[1]
+def test_one_seed_of_what_is_sampled_never_holds_and_of_what_is_counted_does() -> None:
+    report = bare(
+        generation=[row("a", "kid", [0.01]), row("b", "kid", [0.2])],
+        cost=[row(arm, key, [v]) for arm in "ab" for key, v in (("flops", 1e12), ("seconds", 60.0), ("memory", 1e9))],
+    )
+    for claim in ("a.kid < 0.05", "a.kid < b.kid", "a.seconds < 1e4", "a.minutes < b.minutes * 9", "a.memory < 2e9"):
+        holds, line = check(claim, report)
+        assert not holds
+        assert "no interval" in line and "more seeds would" in line
+    for claim, holds in {"a.flops <= 1e12": True, "a.flops < 1e12": False, "a.flops <= b.flops * 1.02": True}.items():
+        found, line = check(claim, report)
+        assert found is holds
+        assert "counted, not sampled" in line
+
+
+def test_counted_values_that_are_equal_over_seeds_have_an_interval_without_width() -> None:
+    report = bare(cost=[row("a", "flops", [3e12] * 3)])
+    holds, line = check("a.flops <= 3e12", report)
+    assert holds
+    assert "95% interval 3 TFLOPs to 3 TFLOPs over 3 seeds" in line
+
+
+def test_a_figure_with_an_interval_over_images_holds_with_one_seed() -> None:
+    def over(low: float, high: float) -> dict[str, Any]:
+        return {"kind": "bootstrap", "over": "test images", "n": 500, "level": 0.95, "low": low, "high": high}
+
+    report = bare(generation=[row("a", "kid", [0.01], over(0.0, 0.02)), row("b", "kid", [0.1], over(0.07, 0.12))])
+    assert check("a.kid < 0.03", report)[0]
+    assert not check("a.kid < 0.015", report)[0]
+    holds, line = check("a.kid < b.kid - 0.05", report)
+    # square-and-add: -0.09 + hypot(0.01, 0.03)
+    assert holds and "−0.05838" in line
+    assert not check("a.kid < b.kid - 0.06", report)[0]
+
+
+def test_units_are_those_that_people_write() -> None:
+    cost = [row("a", "seconds", [120.0, 120.0]), row("b", "seconds", [60.0, 60.0])]
+    generation = [row("a", "gan_train", [0.58, 0.58]), row("a", "coverage", [0.9, 0.9])]
+    report = bare(cost=cost, generation=generation)
+    for claim in (
+        "a.minutes <= 2",
+        "a.seconds >= 120",
+        "a.hours < 0.034",
+        "a.minutes >= b.minutes + 1",
+        "a.seconds <= b.minutes * 2",  # the same quantity, whichever unit it is called by
+        "a.gan_train > 57.9",
+        "a.coverage > 0.89",
+    ):
+        holds, line = check(claim, report)
+        assert holds, line
+    assert not check("a.minutes > 2.01", report)[0]
+    assert "2 min" in check("a.minutes <= 2", report)[1]
+    assert "58.0%" in check("a.gan_train > 57.9", report)[1]
+
+
+def test_steps_are_summed_over_stages() -> None:
+    def spent(arm: str, seed: int, steps: int) -> dict[str, Any]:
+        return {"arm": arm, "seed": seed, "stage": "pretrain", "steps": steps}
+
+    report = bare(compute=[spent("a", 0, 5), spent("a", 0, 6), spent("b", 0, 7)])
+    report["arms"] = [{"name": "a", "stages": [{}, {}]}, {"name": "b", "stages": [{}, {}]}]
+    assert check("a.steps >= 11", report)[0]
+    assert "no finished run has b.steps" in check("b.steps < 99", report)[1]  # a stage of it stands elsewhere
 
 
 @pytest.mark.parametrize(
@@ -75,11 +195,17 @@ def test_one_seed_uses_the_images(report_of: Reports) -> None:
     [
         ("simclr.linear@10", ["expected one of > >= < <="]),
         ("simclr.linear@10 > 5 > 3", ["expected one of"]),
-        ("simclr.linear > 5", ["cannot read 'simclr.linear'", "arm.probe@labels"]),
+        ("simclr.linear > 5", ["cannot read 'simclr.linear'", "as in simclr.linear@10", "arm.probe@labels"]),
         ("simclr@10 > 5", ["cannot read 'simclr@10'"]),
         ("simclr.linear@ten > 5", ["cannot read"]),
-        ("simclr.linear@10 > random.linear@10 + five", ["on the right"]),
+        ("simclr.linear@10 > random.linear@10 + five", ["cannot read 'random.linear@10 + five'"]),
         ("simclr.linear@0% > 5", ["no share of the labels"]),
+        ("simclr.linear@10 > 101", ["percent, 0 to 100"]),
+        ("dcgan.kidd < 5", ["unknown measure 'kidd'; did you mean 'kid'?"]),
+        ("dcgan.kid@10 < 5", ["kid takes no labels; write dcgan.kid"]),
+        ("dcgan.coverage > 80", ["a share, 0 to 1", "write 0.8"]),
+        ("dcgan.kid < sngan.fd", ["only the like can be compared"]),
+        ("dcgan.seconds < simclr.flops", ["only the like can be compared"]),
     ],
 )
 def test_what_cannot_be_read_is_a_usage_error_with_the_way_out(
@@ -89,6 +215,7 @@ def test_what_cannot_be_read_is_a_usage_error_with_the_way_out(
         check(claim, report_of(3))
     assert repr(claim) in str(error.value)
     assert all(word in str(error.value) for word in words), str(error.value)
+    assert "\n" not in str(error.value)
 
 
 def test_a_missing_score_does_not_hold(report_of: Reports) -> None:
@@ -103,6 +230,7 @@ def test_names_that_the_report_does_not_know_do_not_hold(report_of: Reports) -> 
         "simlcr.linear@10 > 5": ["unknown arm 'simlcr'", "did you mean 'simclr'?"],
         "simclr.linear@10 > randm.linear@10": ["unknown arm 'randm'", "'random'"],
         "simclr.liner@10 > 5": ["no finished run has simclr.liner@10", "simclr has knn@1"],
+        "simclr.kid < 5": ["no finished run has simclr.kid", "simclr has flops"],
     }.items():
         holds, line = check(claim, report_of(3))
         assert not holds
@@ -133,6 +261,14 @@ ACCEPTED = [
     "simclr.linear@5 >= 10",
     "pixels.linear@1% > 1",
     "random.finetune@all > simclr.linear@100%",
+    "dcgan.kid < 0.05",
+    "acgan.gan_train > 30",
+    "dcgan.coverage >= acgan.coverage",
+    "dcgan.seconds < simclr.seconds * 1.5",
+    "simclr+dcgan.kid < dcgan.kid",
+    "simclr-on-dcgan.flops <= simclr.flops * 1.02",
+    "scratch-with-acgan.finetune@5 > scratch.finetune@5 + 1",
+    "mine@x.linear@5 > 1",
 ]
 REFUSED = {
     "scratch.linear@5 > 1": "scratch.linear@5 will not be judged; scratch is judged by finetune @ 5, 1%, all",
@@ -142,14 +278,25 @@ REFUSED = {
     "simclr.liner@5 > 1": "did you mean 'linear'?",
     "simclr.linear@10% > 1": "@ 5, 1%, all",
     "simlcr.linear@5 > 1": "unknown arm 'simlcr'; did you mean 'simclr'? known: simclr, scratch, random, pixels",
+    "simclr.kid < 1": "simclr.kid will not be measured: simclr has no generator",
+    "dcgan.gan_train > 1": "dcgan has no generator that is told a class",
+    "random.seconds < 5": "random.seconds will not be measured: nothing of random is trained",
+    "simclr-on-dcgan.kid < 1": "simclr-on-dcgan has no generator",
+    "simclr.flops < scratch.flops": "nothing of scratch is trained",
 }
+ARMS = ["simclr", "scratch", "random", "pixels", "dcgan", "acgan", "simclr+dcgan", "simclr-on-dcgan"]
 
 
-def config(claim: str, runs: str | None = None, use: tuple[str, ...] = ("linear", "finetune")) -> Any:
-    arms = ["simclr", "scratch", "random", "pixels"]
-    probe = SimpleNamespace(use=list(use))
+def config(claim: str, runs: str | None = None, use: tuple[str, ...] = ("linear", "finetune"), images: int = 9) -> Any:
+    arms = [*ARMS, "scratch-with-acgan", "runs/mine@x"]
     return SimpleNamespace(
-        check=[claim], runs=runs, arms=arms, probe=probe, labels_per_class=[5], fractions=[0.01, 1.0]
+        check=[claim],
+        runs=runs,
+        arms=arms,
+        probe=SimpleNamespace(use=list(use)),
+        generation=SimpleNamespace(images=images),
+        labels_per_class=[5],
+        fractions=[0.01, 1.0],
     )
 
 
@@ -166,8 +313,10 @@ def test_claims_are_held_against_what_will_be_judged() -> None:
     with pytest.raises(UsageError, match="cannot read"):
         _readable_claims(config("simclr@5 > 1", runs="runs/*"))
     _readable_claims(config("simclr.linear@5 > scratch.finetune@5 - 100", use=("linear",)))
-    with pytest.raises(UsageError, match="pixels.finetune@5 will not be judged; nothing judges it"):
+    with pytest.raises(UsageError, match=r"pixels\.finetune@5 will not be judged; nothing judges it"):
         _readable_claims(config("pixels.finetune@5 > 1", use=("finetune",)))
+    with pytest.raises(UsageError, match=r"generation\.images=0"):
+        _readable_claims(config("dcgan.kid < 1", images=0))
 
 
 def test_a_claim_about_nothing_judged_is_exit_2_before_anything_runs(tmp_path: Path) -> None:
@@ -178,6 +327,13 @@ def test_a_claim_about_nothing_judged_is_exit_2_before_anything_runs(tmp_path: P
     assert not (tmp_path / "run").exists()
 
 
+def test_claims_are_written_one_way(tmp_path: Path) -> None:
+    words = ["compare", "--check", "simclr.linear@10 > 1", "check=['simclr.linear@10 > 2']"]
+    done = CliRunner().invoke(app, [*words, f"hydra.run.dir={tmp_path / 'run'}"])
+    assert done.exit_code == 2
+    assert "--check and check= exclude each other" in done.stderr
+
+
 def test_parse_normalises_amounts_and_knows_variants() -> None:
     assert parse("a.linear@100% > 1").left.amount == "all"
     assert parse("a.linear@1.0% > 1").left.amount == "1%"
@@ -186,4 +342,9 @@ def test_parse_normalises_amounts_and_knows_variants() -> None:
     assert variant.left.arm == "simclr[ssl.temperature=0.2]"
     assert variant.right
     assert variant.right.arm == "simclr[ssl.temperature=0.5]"
-    assert variant.offset == pytest.approx(0.015)
+    assert variant.offset == 1.5
+    for arm in ("simclr+dcgan", "simclr-on-dcgan", "name@runs/x.y", "model.safetensors", "torchvision:resnet18"):
+        claim = parse(f"{arm}.linear@10 > {arm}.knn@1% - 2")
+        assert (claim.left.arm, claim.right and claim.right.arm, claim.offset) == (arm, arm, -2)
+        claim = parse(f"{arm}.kid<{arm}.kid*1.5e-1")
+        assert (claim.left.arm, claim.right and claim.right.arm, claim.factor) == (arm, arm, 0.15)

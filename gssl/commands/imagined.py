@@ -1,0 +1,61 @@
+"""Self-supervision on images that a GAN made: what does the method get out of them that it gets out of real ones?"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from gssl.config import schema
+from gssl.data import Images
+from gssl.data.memory import in_memory
+from gssl.engine.files import read_json
+from gssl.engine.generated import Sampler, load_generator
+from gssl.errors import JobError, UsageError
+
+
+def find(cfg: schema.Imagined, device: torch.device) -> Sampler | None:
+    """The generator of `generated.run`; None where it names none. Raises UsageError where it is no use."""
+    if cfg.run is None:
+        return None
+    run = Path(cfg.run).expanduser()
+    if not run.is_dir():
+        raise UsageError(f"generated.run={cfg.run}: no such directory; expected a finished train-gan run")
+    try:
+        return load_generator(run, device)
+    except UsageError as error:
+        raise UsageError(f"generated.run: {error}") from error
+
+
+def images(sampler: Sampler, cfg: schema.Imagined, real: Images, size: int, seed: int) -> Images:
+    """As many images as `real` has, or `cfg.images`, uint8 in memory, without labels; of all classes in turn.
+
+    Raises UsageError where the generator makes images of another kind, JobError where they are not finite.
+    """
+    shape = sampler.generator.shape
+    if (shape.size, shape.channels) != (size, real.channels):
+        kinds = {1: "grey", 3: "colour"}
+        raise UsageError(
+            f"generated.run={cfg.run}: its generator makes {kinds[shape.channels]} images of {shape.size} px, the data"
+            f" are {kinds[real.channels]} at data.size={size}; train it on the data that is used here"
+        )
+    count = cfg.images or len(real)
+    parts = []
+    for batch in sampler.batches(sampler.labels(count), seed, "imagined", cfg.truncation):
+        if not bool(torch.isfinite(batch).all()):
+            raise JobError(f"generated.run={cfg.run}: its generator makes NaN or infinite values")
+        pixels = (batch[:, : real.channels].float() * 255).round().to(torch.uint8)
+        parts.append(pixels.permute(0, 2, 3, 1).cpu().numpy())
+    return in_memory(np.ascontiguousarray(np.concatenate(parts)), np.full(count, -1), [])
+
+
+def record(sampler: Sampler, made: Images) -> dict[str, Any]:
+    """For result.json."""
+    result = read_json(sampler.run / "result.json") or {}
+    return {
+        "run": str(sampler.run),
+        "method": sampler.method,
+        "sha256": sampler.sha256,
+        "images": len(made),
+        "labels_used": bool(result.get("labels_used")),
+    }

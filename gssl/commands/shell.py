@@ -1,0 +1,40 @@
+"""The command line that repeats a configuration."""
+
+import re
+import shlex
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+
+def quoted(value: Any) -> str:
+    """A value as Hydra's grammar takes it."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return "[" + ",".join(quoted(item) for item in value) + "]"
+    text = str(value)
+    # Hydra's own quotes, where its grammar would stumble
+    return text if re.fullmatch(r"[\w./:%-]+", text) else "'" + text.replace("'", "\\'") + "'"
+
+
+def as_command(command: str, cfg: Any, default: Any, choices: list[str], given: dict[str, str]) -> str:
+    """The shortest command line that composes `cfg`: the groups chosen, what was given, and the keys that differ.
+
+    `default`: what `choices` alone compose.
+    """
+
+    def differences(now: Any, before: Any, prefix: str) -> list[str]:
+        found = []
+        for field in fields(now):
+            a, b, key = getattr(now, field.name), getattr(before, field.name), f"{prefix}{field.name}"
+            if is_dataclass(a):
+                found += differences(a, b, f"{key}.")
+            elif a != b and key not in ("engine.resume", "engine.progress", "experiment", *given):
+                found.append(f"{key}={quoted(a)}")
+        return found
+
+    first = [f"{key}={quoted(value)}" for key, value in given.items()]
+    chosen = [text for text in choices if text.partition("=")[0] not in given]
+    return shlex.join(["gssl", command, *chosen, *first, *differences(cfg, default, "")])

@@ -1,0 +1,17 @@
+"""How amounts of labels are written: after the @ of a claim, in `primary.labels`, in reports."""
+
+from collections.abc import Sequence
+
+
+def amount_key(labels_per_class: int | None, fraction: float | None) -> str:
+    """ "10" (per class), "1%" or "all"."""
+    if labels_per_class is not None:
+        return str(int(labels_per_class))
+    if fraction is None or fraction >= 1:
+        return "all"
+    return f"{100 * fraction:g}%"
+
+
+def amount_keys(labels_per_class: Sequence[int], fractions: Sequence[float]) -> list[str]:
+    """All amounts of a plan."""
+    return [*(amount_key(n, None) for n in labels_per_class), *(amount_key(None, f) for f in fractions)]

@@ -1,0 +1,160 @@
+"""What takes part in a comparison, from how it is written in `arms`. No torch here.
+
+simclr, dcgan, supervised          a method by name
+scratch, random, pixels            what every table needs beside them
+pca, kmeans                        plain unsupervised learning, without a network
+torchvision:resnet18, timm:NAME    published weights
+runs/pretrain_ssl/RUN              a run directory, or a file of weights; a pattern's i-th match is seed i
+simclr+dcgan                       a chain: the weights of one are where the next begins
+simclr-on-dcgan                    SimCLR on images that the DCGAN made
+scratch-with-acgan                 its probes get images of a class-conditional GAN beside the labelled ones
+hot@simclr                         any of those that are trained or read, under a name and with overrides of its own
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from glob import glob
+from pathlib import Path
+
+from gssl.config import registry
+from gssl.errors import UsageError
+
+SCRATCH = "scratch"
+CONTROLS = ("scratch", "random", "pixels")  # arms of a comparison that are no method
+PLAIN = ("pca", "kmeans")
+FIXED = (*CONTROLS, *PLAIN)  # what is neither trained by gssl nor read from a file
+PUBLISHED = re.compile(r"torchvision(:\w+)?|timm:\S+")
+NAME = re.compile(r"[\w.+-]+")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One contestant, control or reference.
+
+    stages: methods that are trained one after another, the weights going on; empty where nothing is trained.
+    images: the GAN whose images the stages learn from instead of real ones. generator: the GAN whose images stand
+    beside the labelled ones. source: what is judged where nothing is trained.
+    """
+
+    name: str
+    stages: tuple[str, ...] = ()
+    images: str | None = None
+    generator: str | None = None
+    source: str | None = None
+
+    @property
+    def share(self) -> float:
+        """Of the budget, for each of what is trained: all stages together spend what a single method does."""
+        return 1 / max(1, len(self.trained))
+
+    @property
+    def read(self) -> bool:
+        """Whether it is judged from a file or a directory that is there."""
+        return self.source is not None and self.source not in FIXED and not PUBLISHED.fullmatch(self.source)
+
+    @property
+    def world(self) -> str:
+        """gan | ssl (of the last stage) | plain | file | none."""
+        if self.stages:
+            return "gan" if self.stages[-1] in registry.GAN else "ssl"
+        return "plain" if self.source in PLAIN else "none" if self.source in CONTROLS else "file"
+
+    @property
+    def labels(self) -> bool:
+        """Whether any of it reads the labels of all training images: a reference, never ranked."""
+        return any(registry.reads_labels(name) for name in self.trained)
+
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """Every method that a comparison trains for it, in the order of the training."""
+        makers = tuple(filter(None, (self.images, self.generator)))
+        return (*makers, *self.stages)
+
+    def paths(self) -> list[str]:
+        """The matches of a source that is read, sorted; one for all seeds, or one for each."""
+        assert self.source is not None
+        return sorted(glob(str(Path(self.source).expanduser()))) if self.read else []
+
+
+def parse(text: str) -> Arm:
+    """The arm that `text` writes. Raises UsageError with what there is."""
+    head, at, what = text.partition("@")
+    named = bool(at) and bool(NAME.fullmatch(head))
+    name, what = (head, what) if named else (None, text)
+    if "/" in what or what.startswith(("~", ".")) or PUBLISHED.fullmatch(what):
+        published = bool(PUBLISHED.fullmatch(what))
+        return Arm(name or (what if published else Path(what).name), source=what)
+    if named and what in FIXED:
+        raise UsageError(f"arms: {text}: {what} has one name only; write {what}")
+    base, _, generator = what.partition("-with-")
+    base, _, images = base.partition("-on-")
+    arm = Arm(name or what, images=images or None, generator=generator or None)
+    if base in FIXED:
+        if images:
+            raise UsageError(f"arms: {text}: {base} does not learn from images; write a method before -on-")
+        found = Arm(arm.name, (), None, arm.generator, base)
+    else:
+        stages = tuple(base.split("+"))
+        for stage in stages:
+            if stage not in registry.SSL and stage not in registry.GAN:
+                raise _unknown(stage, text)
+        found = Arm(arm.name, stages, arm.images, arm.generator)
+    _check(found, text)
+    return found
+
+
+def _refuse(text: str, why: str) -> None:
+    raise UsageError(f"arms: {text}: {why}")
+
+
+def _check(arm: Arm, text: str) -> None:
+    for maker in filter(None, (arm.images, arm.generator)):
+        if maker not in registry.GAN:
+            raise _unknown(maker, text, registry.GAN)
+    if arm.images and any(stage in registry.GAN for stage in arm.stages):
+        _refuse(text, "a GAN learns from real images here; write a self-supervised method before -on-")
+    if arm.images and any(registry.reads_labels(stage) for stage in arm.stages):
+        _refuse(text, f"{arm.stages[-1]} reads labels, and images of {arm.images} have none; see -with-")
+    if arm.generator and not registry.reads_labels(arm.generator):
+        told = ", ".join(name for name in registry.GAN if registry.reads_labels(name))
+        _refuse(text, f"images of {arm.generator} have no labels; write a class-conditional GAN after -with-: {told}")
+
+
+def _unknown(name: str, text: str, options: Sequence[str] | dict[str, registry.Entry] | None = None) -> UsageError:
+    from gssl.config.check import unknown
+
+    known = list(options or {*FIXED, *registry.SSL, *registry.GAN})
+    whole = "" if name == text else f" in {text}"
+    return unknown(f"arms: no arm{whole}", name, known)
+
+
+def read(texts: Sequence[str]) -> list[Arm]:
+    """Every arm of a comparison. Raises UsageError, also where two have one name."""
+    arms = [parse(text) for text in texts]
+    seen: set[str] = set()
+    for arm, text in zip(arms, texts, strict=True):
+        if arm.name in seen:
+            what = text.rpartition("@")[2]
+            hint = "" if arm.source in FIXED else f"; give one of them a name, such as other@{what}"
+            raise UsageError(f"arms: {arm.name} stands there twice{hint}")
+        seen.add(arm.name)
+    return arms
+
+
+def names(texts: Sequence[str]) -> list[str]:
+    """The names under which arms stand in claims, overrides and reports."""
+    return [arm.name for arm in read(texts)]
+
+
+def command(method: str) -> str:
+    """The command that trains it."""
+    return "train-gan" if method in registry.GAN else "pretrain-ssl"
+
+
+def owner(override: str) -> str:
+    """The command that an arm's override is for: probes are transfer's, ssl.* pretrain-ssl's, the rest train-gan's."""
+    group = override.lstrip("+~").partition("=")[0].split(".")[0].strip()
+    return {"probe": "transfer", "generated": "transfer", "plain": "transfer", "ssl": "pretrain-ssl"}.get(
+        group, "train-gan"
+    )

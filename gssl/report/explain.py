@@ -1,0 +1,296 @@
+"""`gssl compare --explain KEY`: how a number of a finished report was computed, and from which files.
+
+    KEY   a term (`simclr.linear@10`, `dcgan.kid`, `simclr.seconds`), a pair (`simclr.linear@10 - dcgan.linear@10`),
+          verdict, primary or budget
+
+The document (schema gssl.explain/1): key, report, value and how (sentences with the numbers put in), files (as
+`recompute.sources` gives them), recomputed (from those files as they are now, in the unit written), agrees (null where
+there is nothing to recompute) and warnings.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from gssl.errors import UsageError
+from gssl.report import recompute, statistics, terms, wording
+from gssl.report.terms import Term
+from gssl.report.verdict import outcome
+from gssl.report.words import count, fixed_by, listed
+
+NEWEST = "runs/compare"
+WORDS = ("verdict", "primary", "budget")
+PAIR = re.compile(r"(?P<left>\S+)\s+[−–-]\s+(?P<right>\S+)")
+SCHEMAS = ("gssl.report/1", "gssl.report/2")
+
+
+def find(folder: str | Path | None) -> Path:
+    """The report.json in `folder`, else the newest below runs/compare. Raises UsageError where there is none."""
+    if folder is not None:
+        path = Path(folder) / "report.json"
+        if not path.is_file():
+            raise UsageError(f"hydra.run.dir={folder}: holds no report.json; expected the directory of a comparison")
+        return path
+    found = list(Path(NEWEST).glob("*/report.json"))
+    if not found:
+        raise UsageError(f"no report in {NEWEST}; run gssl compare first, or say where one is by hydra.run.dir=DIR")
+    return max(found, key=lambda path: path.stat().st_mtime)
+
+
+def explain(key: str, path: Path) -> dict[str, Any]:
+    """The explanation of `key` in the report at `path`, as a document. Raises UsageError for a key it does not have."""
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: cannot be read ({error})") from error
+    if not isinstance(report, dict) or report.get("schema") not in SCHEMAS:
+        raise UsageError(f"{path}: is no report of gssl compare; expected schema {' or '.join(SCHEMAS)}")
+    wanted = key.strip()
+    if wanted == "verdict":
+        found = _verdict(report, path.parent)
+    elif wanted == "primary":
+        found = _primary(report)
+    elif wanted == "budget":
+        found = _budget(report, path.parent)
+    else:
+        found = _number(wanted, report, path)
+    return {"schema": "gssl.explain/1", "key": wanted, "report": str(path), **found}
+
+
+def _number(key: str, report: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    pair = PAIR.fullmatch(key)
+    try:
+        left = terms.parse(pair["left"] if pair else key)
+        right = terms.parse(pair["right"]) if pair else None
+    except UsageError:
+        raise _nearest(key, report, path) from None
+    for term in (left, right):
+        if term and not terms.row(report, term):
+            raise _nearest(key, report, path)
+    if right is None:
+        return _single(left, report, path.parent)
+    if left.measure.what != right.measure.what:
+        raise UsageError(f"--explain {key!r}: only the like can be compared, such as {left} - ARM.{left.name}")
+    return _pair(left, right, report, path.parent)
+
+
+def _nearest(key: str, report: Mapping[str, Any], path: Path) -> UsageError:
+    known = [*WORDS, *map(str, terms.every(report))]
+    sides = key.split(" - ") if PAIR.fullmatch(key) else [key]
+    near = list(dict.fromkeys(name for s in sides if s not in known for name in get_close_matches(s, known, 3, 0.5)))
+    meant = f"the nearest: {', '.join(near)}" if near else f"some that it has: {', '.join(known[:6])}"
+    return UsageError(f"--explain {key!r}: {path} has no such number; {meant}")
+
+
+# ── one number ───────────────────────────────────────────────────────────────────────────────────
+
+
+def _single(term: Term, report: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    row = terms.row(report, term)
+    assert row
+    scale = term.measure.scale
+    files = recompute.sources(report, folder, term, row["per_seed"])
+    now = recompute.per_seed(files, term)
+    told = terms.value(row, scale)
+    warnings = [*_unread(files), *_moved(told["per_seed"], now, term)]
+    again, agrees = None, None
+    if now.keys() >= row["per_seed"].keys():
+        again = sum(now.values()) / len(now)
+        agrees = not warnings and recompute.same(again, row["mean"])
+        ends = recompute.interval(now, row)
+        if agrees and ends and row["interval"]:
+            agrees = all(recompute.same(a, row["interval"][k]) for a, k in zip(ends, ("low", "high"), strict=True))
+    elif now:
+        agrees = False
+    return {
+        "kind": term.measure.part if term.amount is None else "accuracy",
+        "value": told["mean"],
+        "shown": terms.figure(told["mean"], term),
+        "how": wording.single(term, row, told),
+        "files": files,
+        "recomputed": None if again is None else again * scale,
+        "agrees": agrees,
+        "warnings": warnings,
+    }
+
+
+def _unread(files: list[dict[str, Any]]) -> list[str]:
+    told = {"gone": "is gone", "unreadable": "cannot be read", "without the key": "no longer holds {key}"}
+    return [f"{f['path']} {told[f['state']].format(key=f['key'])}" for f in files if f["state"] in told]
+
+
+def _moved(told: Mapping[str, float], now: Mapping[str, float], term: Term) -> list[str]:
+    """Seeds whose files say another number than the report, and those for which it names no file."""
+    scale, out = term.measure.scale, []
+    for seed, before in told.items():
+        if seed in now and not recompute.same(now[seed] * scale, before):
+            values = f"{wording.plain(now[seed] * scale, term)}, the report {wording.plain(before, term)}"
+            out.append(f"{term}, seed {seed}: the files say {values}")
+        elif seed not in now:
+            out.append(f"{term}, seed {seed}: cannot be computed again, for its files are not there")
+    return out
+
+
+# ── a pair ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def _pair(left: Term, right: Term, report: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    rows = [terms.row(report, term) for term in (left, right)]
+    assert rows[0] and rows[1]
+    scale, shares = left.measure.scale, left.measure.what == "accuracy"
+    told = terms.paired(rows[0], rows[1], scale, shares=shares)
+    if told is None:
+        raise UsageError(f"--explain '{left} - {right}': the two share no seed, so there is no paired difference")
+    parts = [_single(term, report, folder) for term in (left, right)]
+    files = [entry for part in parts for entry in part["files"]]
+    warnings = [text for part in parts for text in part["warnings"]]
+    both = [recompute.per_seed(part["files"], term) for part, term in zip(parts, (left, right), strict=True)]
+    shared = [seed for seed in told["per_seed"] if seed in both[0] and seed in both[1]]
+    again, agrees = None, None
+    if len(shared) == len(told["per_seed"]):
+        again = scale * sum(both[0][seed] - both[1][seed] for seed in shared) / len(shared)
+        agrees = not warnings and recompute.same(again, told["mean"])
+    elif any(both):
+        agrees = False
+    listed_as = _listed(left, right, report)
+    if listed_as and not _agree(listed_as, told, scale):
+        warnings.append("report.json's `differences` and its `table` disagree about this pair")
+        agrees = False
+    return {
+        "kind": "pair",
+        "value": told["mean"],
+        "shown": terms.figure(told["mean"], left, sign=True),
+        "how": wording.pair(left, right, rows, told, listed_as, report),
+        "files": files,
+        "recomputed": again,
+        "agrees": agrees,
+        "warnings": warnings,
+    }
+
+
+def _agree(listed_as: Mapping[str, Any], told: Mapping[str, Any], scale: float) -> bool:
+    """Whether a listed difference is that of the table's rows: its mean and, of two seeds or more, its p."""
+    if not recompute.same(abs(listed_as["mean"]) * scale, abs(told["mean"])):
+        return False
+    p = listed_as["p"]
+    return p is None or recompute.same(p, statistics.sign_flip(list(told["per_seed"].values())))
+
+
+def _listed(left: Term, right: Term, report: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The pair's row among the report's differences, whichever of the two stands first."""
+    for d in report["differences"]:
+        if (d.get("metric") or "accuracy") != left.measure.metric or d["mean"] is None:
+            continue
+        probes = d.get("probes") or [None, None]
+        sides = [(d["a"], probes[0]), (d["b"], probes[1])]
+        wanted = [(t.arm, t.name if t.amount is not None else None) for t in (left, right)]
+        amounts = {left.amount or "", right.amount or ""}
+        if sides in (wanted, wanted[::-1]) and amounts == {d["amount"] or ""}:
+            return dict(d)
+    return None
+
+
+# ── verdict, primary, budget ─────────────────────────────────────────────────────────────────────
+
+
+def _primary(report: Mapping[str, Any]) -> dict[str, Any]:
+    primary = report["primary"]
+    pairs = [f"{a} − {b}" for a, b in primary["pairs"]]
+    key = f"{primary['probe']}@{primary['amount']}"
+    how = [
+        f"The primary family was fixed by {fixed_by(primary)}: the {primary['probe']} probe at {key.split('@')[1]},"
+        f" {count(len(pairs), 'pair')}{': ' + listed(pairs) if pairs else ''}.",
+        "Only these carry the verdict, and their p-values are adjusted together (max-T); all else is exploratory.",
+    ]
+    how += [wording.line(d) for d in _family(report)]
+    value = f"{key}: {', '.join(pairs) or 'no pair'}"
+    empty: dict[str, Any] = {"files": [], "recomputed": None, "agrees": None, "warnings": []}
+    return {"kind": "primary", "value": value, "shown": value, "how": how, **empty}
+
+
+def _family(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [d for d in report["differences"] if d["family"] == "primary"]
+
+
+def _verdict(report: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Every pair of the primary family, each computed again, and which word its numbers allow."""
+    how, files, warnings, agree = list(wording.RULES), [], [], []
+    for d in _family(report):
+        if d["mean"] is None:
+            how.append(f"{d['a']} − {d['b']}: no seed finished in both arms, so nothing is said")
+            continue
+        two = [Term(d[side], probe, d["amount"]) for side, probe in zip("ab", d["probes"], strict=True)]
+        found = _pair(two[0], two[1], report, folder)
+        how.append(f"{wording.line(d)}: {wording.OUTCOMES[outcome(d)]}")
+        files += [entry for entry in found["files"] if entry not in files]
+        warnings += [text for text in found["warnings"] if text not in warnings]
+        agree.append(found["agrees"])
+    return {
+        "kind": "verdict",
+        "value": report["verdict"]["headline"],
+        "shown": report["verdict"]["headline"],
+        "how": [*how, *report["verdict"]["cannot"]],
+        "files": files,
+        "recomputed": None,
+        "agrees": None if not agree or None in agree else all(agree),
+        "warnings": warnings,
+    }
+
+
+def _budget(report: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """What every arm was given and what its training runs' files say that it spent."""
+    budget = report.get("budget")
+    unit = budget["unit"] if budget and budget["unit"] in terms.COST else "flops"
+    how = [f"Given: {budget['text']}." if budget else "The report names no budget: its runs were only read."]
+    files: list[dict[str, Any]] = []
+    warnings: list[str] = []
+    agree: list[bool | None] = []
+    for arm in report["arms"]:
+        term = Term(arm["name"], unit)
+        row = terms.row(report, term)
+        if not row:
+            continue
+        found = _single(term, report, folder)
+        share = ""
+        if budget and budget["unit"] == unit and budget["value"]:
+            share = f", {row['mean'] / budget['value']:.1%} of the budget"
+        stages = [f"{s['method']} {s['share']:.0%}" for s in arm.get("stages") or []]
+        chain = f" ({', then '.join(stages)})" if len(stages) > 1 else ""
+        seeds = count(len(row["per_seed"]), "seed")
+        how.append(f"{arm['name']}{chain} spent {found['shown']} on average over {seeds}{share}.")
+        files += found["files"]
+        warnings += found["warnings"]
+        agree.append(found["agrees"])
+    value = budget["text"] if budget else "none"
+    agrees = None if not agree or None in agree else all(agree)
+    found = {"files": files, "recomputed": None, "agrees": agrees, "warnings": warnings}
+    return {"kind": "budget", "value": value, "shown": value, "how": how, **found}
+
+
+# ── for people ───────────────────────────────────────────────────────────────────────────────────
+
+
+def text(found: Mapping[str, Any]) -> str:
+    """The document as it is printed."""
+    lines = [f"{found['key']}: {found['shown']}", f"report: {found['report']}", "", "how"]
+    lines += [f"  {sentence}" for sentence in found["how"]]
+    if found["files"]:
+        lines += ["", "files"]
+    for entry in found["files"]:
+        values = ", ".join(f"{v:.6g}" for v in entry["values"] or [])
+        shown = values if entry["state"] == "read" else f"({entry['state']})"
+        lines.append(f"  {entry['arm']} seed {entry['seed']}  {entry['path']}  {entry['key']}  {shown}")
+    lines += [""] + [f"warning: {warning}" for warning in found["warnings"]]
+    lines.append(_agreement(found))
+    return "\n".join(lines)
+
+
+def _agreement(found: Mapping[str, Any]) -> str:
+    if found["agrees"] is None:
+        return "recomputed: nothing to compute again" if not found["files"] else "recomputed: the files are not there"
+    again = "" if found["recomputed"] is None else f" {found['recomputed']:.6g}"
+    told = "agrees with the report" if found["agrees"] else "does NOT agree with the report"
+    return f"recomputed from these files{':' + again + ',' if again else ':'} {told}"

@@ -1,0 +1,185 @@
+"""The page's tables beside the scores: generation, spending, searches, pictures, where everything came from."""
+
+import json
+from typing import Any
+
+from gssl.report.units import duration, number, shown
+from gssl.report.words import count, listed
+
+MOST_PICTURES = 5_000_000  # characters of inlined pictures; what is beyond is named, so that the page opens
+BUDGETED = ("flops", "images", "seconds")  # units of a budget that are measures of cost, too
+OWN = ("run", "random", "pixels", "checkpoint")  # sources of weights that this tool made or that hold nothing
+
+
+ARROWS = {"low": "↓", "high": "↑", "one": "→ 1"}
+COST_HEADS = {
+    "flops": "FLOPs",
+    "images": "images",
+    "seconds": "wall time",
+    "cpu_seconds": "CPU time",
+    "memory": "peak memory",
+}
+
+
+def generation(report: dict[str, Any]) -> dict[str, Any]:
+    """Arms against metrics, with the floors; and in a sentence the judge, the split and the numbers of images."""
+    rows = report["generation"]
+    heads = list({r["metric"]: r for r in rows}.values())
+    at = {(r["arm"], r["metric"]): r for r in rows}
+    floors = {m: sorted({r["floor"] for r in rows if r["metric"] == m and r["floor"] is not None}) for _, m in at}
+    kinds = dict.fromkeys((r["judge"], r["split"], r["n"]) for r in rows)
+    said = [f"judge {judge}, {count(n, 'generated image')} against the {split} split" for judge, split, n in kinds]
+    over = dict.fromkeys((r["interval"]["kind"], r["interval"]["over"]) for r in rows if r["interval"])
+    return {
+        "heads": [h | {"arrow": ARROWS[h["better"]]} for h in heads],
+        "intervals": listed([f"{kind} over {what}" for kind, what in over]) or "none",
+        "rows": [
+            {"arm": a["name"], "cells": [at.get((a["name"], h["metric"])) for h in heads]}
+            for a in report["arms"]
+            if any((a["name"], h["metric"]) in at for h in heads)
+        ],
+        "floors": [floors[h["metric"]] for h in heads],
+        "settings": "; ".join(said) if len(said) < 4 else f"{len(said)} settings, see every row",
+    }
+
+
+# ── compute ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def cost(report: dict[str, Any]) -> dict[str, Any]:
+    """What each arm's training spent over all its stages, and its search beside it."""
+    heads = [{"metric": m, "label": COST_HEADS.get(m, m)} for m in dict.fromkeys(r["metric"] for r in report["cost"])]
+    at = {(r["arm"], r["metric"]): r for r in report["cost"]}
+    search = {s["arm"]: s for s in report["searches"]}
+    rows = []
+    for a in report["arms"]:
+        if any((a["name"], h["metric"]) in at for h in heads):
+            cells = [at.get((a["name"], h["metric"])) for h in heads]
+            rows.append({"arm": a["name"], "cells": cells, "stages": _stages(a), "search": search.get(a["name"])})
+    return {"heads": heads, "rows": rows, "searched": bool(search), "deviation": deviation(report)}
+
+
+def _stages(arm: dict[str, Any]) -> str:
+    """ "simclr 50% (30.1 s) → dcgan 50%"; one stage alone is all of it."""
+    told = []
+    for s in arm["stages"]:
+        took = f" ({duration(s['seconds'])})" if "seconds" in s and s["seconds"] is not None else ""
+        share = f" {100 * s['share']:.3g}%" if s["share"] is not None and len(arm["stages"]) > 1 else ""
+        told.append(f"{s['method'] or s['command']}{share}{took}")
+    return " → ".join(told)
+
+
+def deviation(report: dict[str, Any]) -> str:
+    """How far the trained arms are from equal spending, in a sentence."""
+    budget = report["budget"]
+    metric = budget["unit"] if budget and budget["unit"] in BUDGETED else "flops"
+    titles = {a["name"]: a["title"] for a in report["arms"] if a["stages"]}
+    spent = {r["arm"]: r for r in report["cost"] if r["metric"] == metric and r["arm"] in titles and r["mean"]}
+    if not spent:
+        return ""
+    if budget and budget["unit"] == metric and budget["value"]:
+        off = {a: max(abs(v / budget["value"] - 1) for v in r["per_seed"].values()) for a, r in spent.items()}
+        worst = max(off, key=lambda a: off[a])
+        return f"The largest deviation of a run from the budget is {100 * off[worst]:.2g}% ({titles[worst]})."
+    if len(spent) < 2:
+        return ""
+    most, least = (pick(spent, key=lambda a: spent[a]["mean"]) for pick in (max, min))
+    gap = 100 * (spent[most]["mean"] / spent[least]["mean"] - 1)
+    what = "FLOPs" if metric == "flops" else metric
+    if gap < 0.005:
+        return f"All trained arms spent equal {what} (largest deviation below 0.01%)."
+    return (
+        f"The largest deviation between trained arms: {titles[most]} spent {gap:.2g}% more {what} than {titles[least]}."
+    )
+
+
+def compute(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """What each arm spent per stage, judging too: means over its runs, as texts with their numbers."""
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for c in report["compute"]:
+        groups.setdefault((c["arm"], c["stage"]), []).append(c)
+    order = {a["name"]: i for i, a in enumerate(report["arms"])}
+    out = []
+    for (arm, stage), runs in sorted(groups.items(), key=lambda g: (order.get(g[0][0], 99), g[0][1])):
+        cells = []
+        for key in STAGE_COLUMNS:
+            known = [c[key] for c in runs if c[key] is not None]
+            mean = sum(known) / len(known) if known else None
+            cells.append({"value": number(key, mean), "text": shown(key, mean)})
+        out.append({"arm": arm, "stage": stage, "runs": len(runs), "cells": cells})
+    return out
+
+
+STAGE_COLUMNS = {
+    "seconds": "wall time",
+    "flops": "FLOPs",
+    "images": "images",
+    "steps": "steps",
+    "peak_memory_bytes": "peak memory",
+    "images_per_second": "images per s",
+}
+
+
+# ── runs ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def stability(report: dict[str, Any]) -> str:
+    """All training runs in one sentence."""
+    rows = report["stability"]
+    if not rows:
+        return "No training run was seen: nothing could diverge."
+    total = {k: sum(r[k] for r in rows) for k in ("runs", "finished", "diverged", "collapsed", "failed")}
+    bad = [f"{total[k]} {k}" for k in ("diverged", "collapsed", "failed")]
+    runs = count(total["runs"], "training run")
+    return f"Of {runs} {total['finished']} finished, {listed(bad)}. None is dropped; a collapsed run finished."
+
+
+def trials(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """Trials per arm: those of its search, else one."""
+    search = {s["arm"]: s for s in report["searches"]}
+    return [{"arm": a["name"], "search": search.get(a["name"])} for a in report["arms"]]
+
+
+def pictures(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """Pictures with the words below them; beyond MOST_PICTURES characters a picture is only named."""
+    titles = {a["name"]: a["title"] for a in report["arms"]}
+    out, left = [], MOST_PICTURES
+    for s in report["samples"]:
+        step = f", step {s['step']:,}" if s["step"] is not None else ""
+        who = f"{titles.get(s['arm'], s['arm'])}, seed {s['seed']}{step}"
+        png = s["png"] if s["png"] and len(s["png"]) <= left else None
+        left -= len(png or "")
+        out.append(s | {"who": who, "png": png, "alt": s["alt"] or f"{s['kind'].capitalize()}: {who}"})
+    return out
+
+
+# ── provenance ───────────────────────────────────────────────────────────────────────────────────
+
+
+def flat(tree: Any, prefix: str = "") -> list[tuple[str, str]]:
+    """A nested record as (dotted name, text) pairs; what is empty is left out."""
+    if isinstance(tree, dict):
+        return [pair for k, v in tree.items() for pair in flat(v, f"{prefix}.{k}" if prefix else str(k))]
+    if tree is None or tree == "" or tree == []:
+        return []
+    if isinstance(tree, list):
+        short = [str(v) for v in tree[:12]]
+        return [(prefix, ", ".join(short) + (f" … ({len(tree)})" if len(tree) > 12 else ""))]
+    return [(prefix, str(tree))]
+
+
+def loads(report: dict[str, Any]) -> dict[str, int]:
+    """Runs that were filled from weights, and how many of them had keys missing or unexpected."""
+    told = [r["load_report"] for r in report["provenance"]["runs"] if (r["load_report"] or {}).get("loaded")]
+    return {"runs": len(told), "partial": sum(bool(t.get("missing") or t.get("unexpected")) for t in told)}
+
+
+def foreign(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """Weights that came from elsewhere, each with the number of runs that judged or began from them."""
+    found: dict[str, dict[str, Any]] = {}
+    for r in report["provenance"]["runs"]:
+        source = r["source"] or {}
+        if source.get("kind", "run") not in OWN:
+            items = flat(source)
+            found.setdefault(json.dumps(items), {"arm": r["arm"], "items": items, "runs": 0})["runs"] += 1
+    return list(found.values())

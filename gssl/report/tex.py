@@ -1,0 +1,147 @@
+"""report.tex: the main table for a paper, as a LaTeX `table` with booktabs' rules. Text that comes from runs is
+escaped, so that it compiles whatever the arms are called.
+
+    \\usepackage{booktabs}
+    …
+    \\input{report.tex}
+"""
+
+import unicodedata
+from typing import Any
+
+from gssl.report.judging import probe_for
+from gssl.report.words import PROBES, amount_text, count, p_text, points
+
+ESCAPED = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "_": r"\_",
+    "%": r"\%",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "`": r"\textasciigrave{}",
+    '"': "''",  # \\textquotedbl would need the T1 encoding
+    "[": "{[}",  # after the end of a row these two would be its options
+    "*": "{*}",
+    "−": "$-$",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "–": "--",
+    "—": "---",
+    "…": r"\ldots{}",
+    "’": "'",
+    "“": "``",
+    "”": "''",
+}
+LATIN = 0x17F  # the last character that LaTeX typesets without further packages
+KINDS = {
+    "t": r"After $\pm$ or in brackets: 95\% $t$ intervals over seeds.",
+    "wilson": r"In brackets: 95\% Wilson intervals over test images, one seed.",
+}
+
+
+def escape(text: Any) -> str:
+    """Text that LaTeX prints as it is, on one line; letters that need packages of their own become question marks."""
+    out = []
+    for letter in " ".join(str(text).split()):
+        if letter in ESCAPED:
+            out.append(ESCAPED[letter])
+        elif unicodedata.category(letter).startswith("C") or ord(letter) > LATIN:
+            out.append("?")
+        else:
+            out.append(letter)
+    return "".join(out)
+
+
+def render(report: dict[str, Any]) -> str:
+    """The table of `report`: arms by amounts of labels at the primary probe, and the primary differences below."""
+    primary = report["primary"]
+    amounts = [a["key"] for a in report["amounts"]]
+    groups = [_rows(report, role, amounts) for role in ("contestant", "control", "reference")]
+    body = "\n    \\midrule\n".join("\n".join(f"    {row} \\\\" for row in rows) for rows in groups if rows)
+    head = " & ".join(["arm", *(_head(key) for key in amounts), "seeds"])
+    on = f" on {escape(report['data'])}" if report["data"] else ""
+    probe = escape(PROBES.get(primary["probe"], primary["probe"]))
+    lines = [
+        f"% gssl {report['gssl']}, {report['created']}; needs \\usepackage{{booktabs}}",
+        r"\begin{table}[tb]",
+        r"  \centering",
+        f"  \\caption{{Test accuracy (\\%){on}: {probe}; networks without pretraining by fine-tuning.}}",
+        r"  \label{tab:gssl}",
+        f"  \\begin{{tabular}}{{l{'r' * len(amounts)}r}}",
+        r"    \toprule",
+        f"    {head} \\\\",
+        r"    \midrule",
+        *([body] if body else []),
+        r"    \bottomrule",
+        r"  \end{tabular}",
+        r"  \par\smallskip",
+        f"  {{\\footnotesize {' '.join(_notes(report))}\\par}}",
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _head(amount: str) -> str:
+    return escape(amount) if amount == "all" or amount.endswith("%") else f"{escape(amount)}/class"
+
+
+def _rows(report: dict[str, Any], role: str, amounts: list[str]) -> list[str]:
+    rows = {(r["arm"], r["probe"], r["amount"]): r for r in report["table"]}
+    out = []
+    for arm in report["arms"]:
+        own = probe_for(arm["name"], report["primary"]["probe"])
+        found = [rows.get((arm["name"], own, key)) for key in amounts]
+        seeds = [r["n_seeds"] for r in found if r]
+        if arm["role"] == role and seeds:
+            out.append(" & ".join([escape(arm["title"]), *map(_cell, found), str(max(seeds))]))
+    return out
+
+
+def _cell(row: dict[str, Any] | None) -> str:
+    """ "$83.1 \\pm 0.4$", "83.1 (80.6--85.3)" where the interval is not symmetric, "83.1" without one."""
+    if row is None:
+        return "--"
+    mean, interval = points(row["mean"]), row["interval"]
+    if interval is None:
+        return mean
+    up, down = interval["high"] - row["mean"], row["mean"] - interval["low"]
+    if abs(up - down) < 1e-9:
+        return f"${mean} \\pm {points(up)}$"
+    return f"{mean} ({points(interval['low'])}--{points(interval['high'])})"
+
+
+def _notes(report: dict[str, Any]) -> list[str]:
+    """What the brackets are, what the last rows are, and the primary family's differences."""
+    kinds = {r["interval"]["kind"] for r in report["table"] if r["interval"]}
+    out = [text for kind, text in KINDS.items() if kind in kinds]
+    roles = {a["role"] for a in report["arms"]}
+    if "reference" in roles:
+        out.append("Last: reference lines, which read all labels and are not ranked.")
+    names = {a["name"]: escape(a["title"]) for a in report["arms"]}
+    found = [d for d in report["differences"] if d["family"] == "primary" and d["mean"] is not None]
+    if found:
+        amount = escape(amount_text(report["primary"]["amount"]))
+        told = "; ".join(_difference(d, names) for d in found)
+        out.append(f"Paired differences with {amount}, in points: {told}.")
+    return out
+
+
+def _difference(d: dict[str, Any], names: dict[str, str]) -> str:
+    i, n = d["interval"], count(d["n_seeds"], "seed")
+    ends = f"95\\% interval {_signed(i['low'])} to {_signed(i['high'])}, " if i else ""
+    p = d["p_adjusted"] if d["p_adjusted"] is not None else d["p"]
+    adjusted = " adjusted" if d["p_adjusted"] is not None else ""
+    test = f"{adjusted} $p {p_text(p)}$,".lstrip() + " " if p is not None else ""
+    return f"{names[d['a']]} $-$ {names[d['b']]} {_signed(d['mean'])} ({ends}{test}{n})"
+
+
+def _signed(share: float) -> str:
+    return "$" + points(share, sign=True).replace("−", "-") + "$"

@@ -1,0 +1,162 @@
+"""Formulas in words with the numbers put in: for `compare --explain`."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from gssl.report import statistics, terms
+from gssl.report.terms import Term
+from gssl.report.verdict import ALPHA, outcome
+from gssl.report.words import count, p_text, points, word
+
+NEED = statistics.seeds_needed(ALPHA)
+RULES = (
+    f'"beats": {word(NEED)} seeds or more, the paired 95% t interval excludes 0, and the adjusted sign-flip p is at'
+    f" most {p_text(ALPHA)[2:]}.",
+    f'"is ahead": two to {word(NEED - 1)} seeds and the interval excludes 0. "No difference is shown": the rest.'
+    " One seed: scores are only put side by side.",
+)
+OUTCOMES = {
+    "beats": "beats",
+    "ahead": "is ahead, which no test establishes",
+    "none": "no difference is shown",
+    "single": "one seed, nothing is concluded",
+    "absent": "nothing is said",
+}
+
+
+def plain(value: float, term: Term) -> str:
+    """A value in its written unit, with the digits to follow a computation by."""
+    return f"{value:.2f}" if term.measure.what == "accuracy" else f"{value:.6g}"
+
+
+def _mean(told: Mapping[str, Any], term: Term) -> str:
+    values = list(told["per_seed"].values())
+    if len(values) == 1:
+        return f"the one seed's value, {plain(values[0], term)}"
+    parts = " + ".join(plain(v, term) if v >= 0 else f"({plain(v, term)})" for v in values)
+    return f"({parts}) / {len(values)} = {plain(told['mean'], term)}"
+
+
+def _spread(told: Mapping[str, Any], term: Term) -> str:
+    """x̄ ± t·s/√n with its numbers; there are two seeds or more."""
+    values, n = list(told["per_seed"].values()), len(told["per_seed"])
+    s, t = float(np.std(values, ddof=1)), statistics.t_quantile(0.975, n - 1)
+    half = t * s / n**0.5
+    ends = f"{plain(told['mean'] - half, term)} to {plain(told['mean'] + half, term)}"
+    return (
+        f"mean ± t·s/√n with s = {plain(s, term)} over {n} seeds, t(.975, {n - 1}) = {t:.3f}:"
+        f" ± {plain(half, term)}, 95% interval {ends}"
+    )
+
+
+def single(term: Term, row: Mapping[str, Any], told: Mapping[str, Any]) -> list[str]:
+    """How a score, a figure of a generator or a cost came about."""
+    unit = "percent of the test images" if term.amount is not None else _unit(term)
+    how = [f"Per seed ({unit}): " + ", ".join(f"seed {s}: {plain(v, term)}" for s, v in told["per_seed"].items())]
+    if term.amount is not None:
+        draws = count(row["draws"], "draw")
+        over = f"{row['n_test']:,} test images"
+        how.append(f"A seed's score is the mean over at most {draws} of the labelled images, judged on {over}.")
+    elif term.measure.part == "cost":
+        what = "the largest of" if term.measure.metric == "memory" else "the sum over"
+        how.append(f"A seed's cost is {what} its training stages; what judging took is not in it.")
+    elif row.get("judge"):
+        floor = f"; real training images get {row['floor']:.4g}" if row.get("floor") is not None else ""
+        n = f" on {row['n']:,} {row['split']} images" if row.get("n") else ""
+        how.append(f"Judged by {row['judge']}{n}{floor}.")
+    how.append(f"Mean over {count(told['n_seeds'], 'seed')}: {_mean(told, term)}")
+    return [*how, _own(term, row, told)]
+
+
+def _unit(term: Term) -> str:
+    units = {"accuracy": "percent", "time": term.name, "memory": "bytes", "flops": "FLOPs"}
+    return units.get(term.measure.what, term.measure.metric)
+
+
+def _own(term: Term, row: Mapping[str, Any], told: Mapping[str, Any]) -> str:
+    i = told["interval"]
+    if told["n_seeds"] > 1:
+        cut = ", cut to 0 to 100" if term.amount is not None else ""
+        return f"Interval: {_spread(told, term)}{cut}"
+    if i is None:
+        return "Interval: none, for one seed does not show how far another would be"
+    if i["kind"] == "wilson":
+        right = round(row["mean"] * i["n"])
+        ends = f"{plain(i['low'], term)} to {plain(i['high'], term)}"
+        return f"Interval: Wilson's for {right} of {i['n']} test images, 95%: {ends}; nothing about other seeds"
+    return f"Interval ({i['kind']}): {plain(i['low'], term)} to {plain(i['high'], term)} {terms.over_text(i)}"
+
+
+def pair(
+    left: Term,
+    right: Term,
+    rows: Sequence[Mapping[str, Any] | None],
+    told: Mapping[str, Any],
+    listed_as: Mapping[str, Any] | None,
+    report: Mapping[str, Any],
+) -> list[str]:
+    """How a paired difference, its interval and its p came about."""
+    assert rows[0] and rows[1]
+    scale, n = left.measure.scale, told["n_seeds"]
+    how = [f"{left} − {right}, seed by seed:"]
+    for seed, d in told["per_seed"].items():
+        a, b = (row["per_seed"][seed] * scale for row in (rows[0], rows[1]))
+        how.append(f"  seed {seed}: {plain(a, left)} − {plain(b, left)} = {'+' if d > 0 else ''}{plain(d, left)}")
+    left_out = sorted(set(rows[0]["per_seed"]) ^ set(rows[1]["per_seed"]))
+    if left_out:
+        how.append(f"Left out, for only one of the two has it: seed {', '.join(left_out)}")
+    how.append(f"Mean over {count(n, 'shared seed')}: {_mean(told, left)}")
+    if n == 1:
+        i = told["interval"]
+        ends = f"{plain(i['low'], left)} to {plain(i['high'], left)}" if i else ""
+        own = f"the two sides' own intervals over images, squared and added (Newcombe): {ends}" if i else "none"
+        return [*how, f"Interval: {own}; one seed says nothing about others, and there is no test"]
+    how.append(f"Interval: {_spread(told, left)}")
+    return [*how, *_tests(told, listed_as, report)]
+
+
+def _tests(told: Mapping[str, Any], listed_as: Mapping[str, Any] | None, report: Mapping[str, Any]) -> list[str]:
+    values = list(told["per_seed"].values())
+    n = len(values)
+    p = statistics.sign_flip(values)
+    how = [
+        f"Sign-flip test: {_vectors(p, n)} give a mean at least as far from 0: p {p_text(p)}"
+        + (f"; {word(n)} seeds cannot reach .05, {word(NEED)} can" if n < NEED else "")
+    ]
+    size = statistics.effect_size(values)
+    if size is not None:
+        how.append(f"Effect size d_z = mean / s = {size:.2f}")
+    if not listed_as:
+        return [*how, "The report does not list this pair: exploratory, not adjusted."]
+    if listed_as["family"] != "primary":
+        return [*how, "Family: exploratory, so p is not adjusted for the many pairs that could have been picked."]
+    family = [d for d in report["differences"] if d["family"] == "primary"]
+    flipped = len({seed for d in family for seed in d["per_seed"]})
+    adjusted = listed_as["p_adjusted"]
+    if adjusted is not None:
+        how.append(
+            f"Adjusted over the {count(len(family), 'primary pair')} (Westfall and Young's max-T, step-down: one sign"
+            f" vector flips all): {_vectors(adjusted, flipped)} give a largest statistic at least as large: p"
+            f" {p_text(adjusted)}"
+        )
+    return [*how, f"In the verdict: {OUTCOMES[outcome(dict(listed_as))]}."]
+
+
+def _vectors(p: float, n: int) -> str:
+    """ "2 of 2^6 = 64 sign vectors"; above 16 seeds they are drawn."""
+    if n > statistics.EXACT_SEEDS:
+        return f"{round(p * statistics.DRAWN_SIGNS):,} of {statistics.DRAWN_SIGNS:,} drawn sign vectors"
+    return f"{round(p * 2**n):,} of 2^{n} = {2**n:,} sign vectors"
+
+
+def line(d: Mapping[str, Any]) -> str:
+    """A difference of the report in one line."""
+    if d["mean"] is None:
+        return f"{d['a']} − {d['b']}: no shared seed"
+    i, p = d["interval"], d["p_adjusted"] if d.get("p_adjusted") is not None else d["p"]
+    ends = f"95% interval {points(i['low'], True)} to {points(i['high'], True)}" if i else "no interval"
+    test = f", p {p_text(p)}" if p is not None else ""
+    mean = f"{points(d['mean'], sign=True)} points"
+    return f"{d['a']} − {d['b']} = {mean} ({ends}{test}, {count(d['n_seeds'], 'seed')})"
