@@ -10,9 +10,9 @@ from typing import Any
 
 from gssl.commands import planning
 from gssl.commands.execute import execute
-from gssl.commands.parts import Part, Planner, described
+from gssl.commands.parts import Part, Planner
 from gssl.config import arms, schema
-from gssl.config.check import pair
+from gssl.config.comparing import pair
 from gssl.data import load_data
 from gssl.engine.device import cores, prepare
 from gssl.engine.files import read_json
@@ -164,8 +164,8 @@ def facts(cfg: schema.Compare, planner: Planner | None, done: Done) -> dict[str,
         if p.name in done.failed
     ]
     return known | {
-        "arms": arms.names(cfg.arms),
-        "described": {arm.name: described(arm) for arm in arms.read(cfg.arms)},
+        "arms": [arm.name for arm in planner.arms()],
+        "described": {arm.name: arms.described(arm) for arm in planner.arms()},
         "seeds": cfg.seeds,
         "data": data_name(cfg.data),
         "failed": lost,

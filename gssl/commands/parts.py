@@ -17,8 +17,10 @@ import gssl
 from gssl.commands.judge import from_scratch
 from gssl.commands.shell import as_command, quoted
 from gssl.config import arms, registry, schema
+from gssl.config.amounts import amount_keys
 from gssl.config.arms import Arm
 from gssl.config.check import determining
+from gssl.config.comparing import choices
 from gssl.config.composing import METHOD, compose
 from gssl.engine import source
 from gssl.engine.files import read_json
@@ -102,15 +104,22 @@ class Planner:
         self.chosen = dict(chosen or {})
         parts: dict[Path, Part] = {}
         for seed in range(self.cfg.seeds):
-            for arm in arms.read(self.cfg.arms):
+            for arm in self.arms():
                 for part in self._arm(arm, seed):
                     parts.setdefault(part.path, part)
         return list(parts.values())
 
+    def arms(self) -> list[Arm]:
+        """Those of the configuration; where one has a network of its own, an untrained one of that kind beside it."""
+        found = arms.read(self.cfg.arms)
+        norms = {self._backbone(method, arms.command(method)).norm for arm in found for method in arm.trained}
+        if any(arm.source == "random" for arm in found):
+            others = sorted(norms - {self.cfg.backbone.norm})
+            found += [Arm(f"random[norm={norm}]", source="random", norm=norm) for norm in others]
+        return found
+
     def trials(self, arm: Arm) -> list[tuple[list[str], list[Part]]]:
         """A search's (overrides, parts) for one arm: trained with another seed, judged on validation images."""
-        from gssl.config.check import choices
-
         found = []
         for overrides in spread(choices(self.cfg.search.space[arm.name]), self.cfg.search.trials):
             own = [*self.cfg.overrides.get(arm.name, []), *overrides]
@@ -180,7 +189,7 @@ class Planner:
             weights=given.get("weights", composed.weights),
             seed=seed,
             data=cfg.data,
-            backbone=self._backbone(arm, method, command),
+            backbone=self._backbone(method, command),
             budget=scaled(cfg.budget, share),
             engine=self._engine(),
             eval=replace(cfg.eval, milestones=milestones),
@@ -188,7 +197,7 @@ class Planner:
         depends = {"weights": weights, "generated": images}
         return self._part(arm, seed, "pretrain", command, typed, choices, given, depends, method, link, share)
 
-    def _backbone(self, arm: Arm, method: str, command: str) -> schema.Backbone:
+    def _backbone(self, method: str, command: str) -> schema.Backbone:
         """One for all; with `allow_norm_diff` a recipe that is made for a network without norm layers gets that."""
         cfg = self.cfg
         own = self._compose(command, [f"{METHOD[command]}={method}"]).backbone.norm if command == "train-gan" else None
@@ -229,8 +238,8 @@ class Planner:
             seed=seed,
             weights=weights,
             data=cfg.data,
-            backbone=cfg.backbone,
-            probe=replace(from_scratch(probes) if scratch else probes, use=probes_of(kind(arm), cfg.probe.use)),
+            backbone=replace(cfg.backbone, norm=arm.norm) if arm.norm else cfg.backbone,
+            probe=replace(from_scratch(probes) if scratch else probes, use=probes_of(arms.kind(arm), cfg.probe.use)),
             engine=self._engine(),
             diagnose=schema.Diagnose(pictures=False, map=False, corruptions=False),  # the report has its own
             **same,
@@ -288,7 +297,7 @@ class Planner:
         if path not in self.made:
             needed = tuple(dict.fromkeys(part.path for part in [*depends.values(), *also] if part))
             shell = self._shell(command, typed, choices, given)
-            place = (method, link, share, described(arm))
+            place = (method, link, share, arms.described(arm))
             self.made[path] = Part(arm.name, seed, stage, command, typed, path, digest, needed, shell, *place)
         return self.made[path]
 
@@ -334,32 +343,7 @@ class Planner:
         return run if (run / "weights" / "generator.json").is_file() else None
 
 
-def kind(arm: Arm) -> str:
-    """The name by which `gssl.report.judging` knows what may judge an arm."""
-    return arm.source if arm.source in arms.FIXED else arm.name
-
-
-def written(arm: Arm) -> str:
-    """The arm as `arms` would write it without its name."""
-    base = arm.source or "+".join(arm.stages)
-    return base + (f"-on-{arm.images}" if arm.images else "") + (f"-with-{arm.generator}" if arm.generator else "")
-
-
-def described(arm: Arm) -> dict[str, Any]:
-    """For the report: what an arm is made of."""
-    note = ""
-    if arm.read:
-        one = len(arm.paths()) < 2
-        note = "one network for all seeds: they vary the draws of labels only" if one else "one network per seed"
-    stages = [{"method": m, "command": arms.command(m), "share": arm.share} for m in arm.trained]
-    return {"world": arm.world, "stages": stages, "note": note, "source": arm.source, "labels": arm.labels} | {
-        "written": written(arm)
-    }
-
-
 def arms_amounts(cfg: schema.Compare) -> list[str]:
-    from gssl.config.amounts import amount_keys
-
     return amount_keys(cfg.labels_per_class, cfg.fractions)
 
 

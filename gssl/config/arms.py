@@ -16,8 +16,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from glob import glob
 from pathlib import Path
+from typing import Any
 
 from gssl.config import registry
+from gssl.config.names import unknown
 from gssl.errors import UsageError
 
 SCRATCH = "scratch"
@@ -34,7 +36,8 @@ class Arm:
 
     stages: methods that are trained one after another, the weights going on; empty where nothing is trained.
     images: the GAN whose images the stages learn from instead of real ones. generator: the GAN whose images stand
-    beside the labelled ones. source: what is judged where nothing is trained.
+    beside the labelled ones. source: what is judged where nothing is trained. norm: of its network, where that is not
+    the comparison's.
     """
 
     name: str
@@ -42,6 +45,7 @@ class Arm:
     images: str | None = None
     generator: str | None = None
     source: str | None = None
+    norm: str | None = None
 
     @property
     def share(self) -> float:
@@ -85,12 +89,12 @@ def parse(text: str) -> Arm:
     if "/" in what or what.startswith(("~", ".")) or PUBLISHED.fullmatch(what):
         published = bool(PUBLISHED.fullmatch(what))
         return Arm(name or (what if published else Path(what).name), source=what)
-    if named and what in FIXED:
-        raise UsageError(f"arms: {text}: {what} has one name only; write {what}")
     base, _, generator = what.partition("-with-")
     base, _, images = base.partition("-on-")
     arm = Arm(name or what, images=images or None, generator=generator or None)
     if base in FIXED:
+        if named:  # reports know them by their names
+            _refuse(text, f"{base} has one name only; write {what}")
         if images:
             raise UsageError(f"arms: {text}: {base} does not learn from images; write a method before -on-")
         found = Arm(arm.name, (), None, arm.generator, base)
@@ -122,8 +126,6 @@ def _check(arm: Arm, text: str) -> None:
 
 
 def _unknown(name: str, text: str, options: Sequence[str] | dict[str, registry.Entry] | None = None) -> UsageError:
-    from gssl.config.check import unknown
-
     known = list(options or {*FIXED, *registry.SSL, *registry.GAN})
     whole = "" if name == text else f" in {text}"
     return unknown(f"arms: no arm{whole}", name, known)
@@ -158,3 +160,33 @@ def owner(override: str) -> str:
     return {"probe": "transfer", "generated": "transfer", "plain": "transfer", "ssl": "pretrain-ssl"}.get(
         group, "train-gan"
     )
+
+
+def fits(method: str, backbone: str) -> None:
+    """Raises UsageError where a method needs another kind of network."""
+    family = "gan" if method in registry.GAN else "ssl"
+    if registry.FAMILIES[family][method].vit and not backbone.startswith("vit"):
+        raise UsageError(f"{family}={method} works on patches: set backbone=vit_micro or vit_tiny, not {backbone}")
+
+
+def kind(arm: Arm) -> str:
+    """The name by which `gssl.report.judging` knows what may judge an arm."""
+    return arm.source if arm.source in FIXED else arm.name
+
+
+def written(arm: Arm) -> str:
+    """The arm as `arms` would write it without its name."""
+    base = arm.source or "+".join(arm.stages)
+    return base + (f"-on-{arm.images}" if arm.images else "") + (f"-with-{arm.generator}" if arm.generator else "")
+
+
+def described(arm: Arm) -> dict[str, Any]:
+    """For the report: what an arm is made of."""
+    note = ""
+    if arm.read:
+        one = len(arm.paths()) < 2
+        note = "one network for all seeds: they vary the draws of labels only" if one else "one network per seed"
+    stages = [{"method": m, "command": command(m), "share": arm.share} for m in arm.trained]
+    return {"world": arm.world, "stages": stages, "note": note, "source": arm.source, "labels": arm.labels} | {
+        "written": written(arm)
+    }

@@ -3,7 +3,6 @@
 Neither Hydra nor torch is imported here, so that compare's workers and a config error stay quick.
 """
 
-import difflib
 import hashlib
 import json
 import math
@@ -11,15 +10,14 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from functools import cache
-from itertools import product
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from gssl.config import arms, plain, registry, schema
-from gssl.config.amounts import amount_keys
+from gssl.config import arms, comparing, plain, registry, schema
+from gssl.config.names import nearest, no_key, unique, unknown
 from gssl.errors import UsageError
 
 # What changes neither the weights nor the numbers: it may differ when a run goes on. Where images lie is among it:
@@ -46,7 +44,6 @@ SHORT = {
     "resume": "engine.resume",
     "on_collapse": "engine.on_collapse",
 }
-MOST_PAIRS = 3  # of the primary family of a comparison
 # What to give where a value is required and the type says too little.
 HINTS = {
     "weights": "random, pixels, pca, kmeans, torchvision[:NAME], timm:NAME, a run, a checkpoint in one or a file",
@@ -146,44 +143,6 @@ def leaves(root: Any, methods: Mapping[str, type | None] | None = None, prefix: 
 @cache
 def _hints(root: type) -> dict[str, Any]:
     return get_type_hints(root)
-
-
-def nearest(name: str, options: Iterable[str]) -> str | None:
-    """The option that was probably meant: the same last part, else the most similar spelling."""
-    options = list(options)
-    last = name.rsplit(".", 1)[-1]
-    same = [o for o in options if o.rsplit(".", 1)[-1] == last and o != name]
-    if same:
-        return difflib.get_close_matches(name, same, 1, 0.0)[0]
-    if close := difflib.get_close_matches(name, options, 1, 0.6):
-        return close[0]
-    ends = {o.rsplit(".", 1)[-1]: o for o in reversed(options)}
-    close = difflib.get_close_matches(last, ends, 1, 0.7)
-    return ends[close[0]] if close else None
-
-
-def unknown(what: str, name: str, options: Iterable[str], several: bool = True) -> UsageError:
-    """The error for a name that is none of `options`; `several` lists them where nothing is near."""
-    options = sorted(options)
-    near = nearest(name, options)
-    tail = f"; did you mean '{near}'?" if near else ""
-    if several and options:
-        tail += f" ({', '.join(options)})" if near else f"; there is: {', '.join(options)}"
-    return UsageError(f"{what} '{name}'{tail}")
-
-
-def no_key(key: str, known: Iterable[str]) -> UsageError:
-    """The error for a key that does not exist: the nearest one, else what there is beside it."""
-    known = list(known)
-    if near := nearest(key, known):
-        return UsageError(f"no key '{key}'; did you mean '{near}'?")
-    section = key
-    while "." in section:
-        section = section.rpartition(".")[0]
-        names = sorted({k[len(section) + 1 :].split(".")[0] for k in known if k.startswith(f"{section}.")})
-        if names:
-            return UsageError(f"no key '{key}'; {section} has {', '.join(names)}")
-    return UsageError(f"no key '{key}'; there is: {', '.join(sorted({k.split('.')[0] for k in known}))}")
 
 
 def dotted(tree: Any, prefix: str = "") -> list[str]:
@@ -301,23 +260,18 @@ def _cross(command: str, cfg: Any) -> None:
         size, patch = cfg.data.size, cfg.backbone.patch
         raise UsageError(f"backbone.patch: {patch} does not divide data.size {size}; choose one that does")
     for family in families(type(cfg)):
-        _fits(family, getattr(cfg, family).name, cfg.backbone.name)
+        arms.fits(getattr(cfg, family).name, cfg.backbone.name)
     judging = command in ("transfer", "curve", "compare")
     if not (command == "compare" and cfg.runs) and not (judging and getattr(cfg, "to", [])):
         _source(command, cfg.data)
     if judging:
         _judging(cfg)
     if command == "curve":
-        _unique("sources", cfg.sources)
+        unique("sources", cfg.sources)
         if not cfg.sources:
             raise UsageError(f"sources is empty; expected {HINTS['sources']}")
     if command == "compare":
-        _arms(cfg)
-
-
-def _fits(family: str, method: str, backbone: str) -> None:
-    if registry.FAMILIES[family][method].vit and not backbone.startswith("vit"):
-        raise UsageError(f"{family}={method} works on patches: set backbone=vit_micro or vit_tiny, not {backbone}")
+        comparing.check(cfg)
 
 
 def _source(command: str, data: schema.Data) -> None:
@@ -335,106 +289,17 @@ def _judging(cfg: Any) -> None:
     for name in cfg.probe.use:
         if name not in registry.PROBE:
             raise unknown("probe.use: no probe", name, registry.PROBE)
-    _unique("probe.use", cfg.probe.use)
-    _unique("labels_per_class", cfg.labels_per_class)
-    _unique("fractions", cfg.fractions)
-    _unique("probe.fewshot.shots", cfg.probe.fewshot.shots)
-    _unique("to", getattr(cfg, "to", []))
+    unique("probe.use", cfg.probe.use)
+    unique("labels_per_class", cfg.labels_per_class)
+    unique("fractions", cfg.fractions)
+    unique("probe.fewshot.shots", cfg.probe.fewshot.shots)
+    unique("to", getattr(cfg, "to", []))
     if not cfg.probe.use:
         raise UsageError(f"probe.use is empty; expected some of {', '.join(registry.PROBE)}")
     if not cfg.labels_per_class and not cfg.fractions:
         raise UsageError("labels_per_class and fractions are both empty; give at least one amount of labels")
     if cfg.probe.linear.l2_low > cfg.probe.linear.l2_high:
         raise UsageError("probe.linear.l2_low is above probe.linear.l2_high; exchange them")
-
-
-def _arms(cfg: schema.Compare) -> None:
-    if not cfg.arms and not cfg.runs:
-        raise UsageError("arms is empty; expected some such as [simclr,dcgan,scratch,random]")
-    found = arms.read(cfg.arms)
-    for arm in found:
-        for method in arm.trained:
-            _fits("gan" if method in registry.GAN else "ssl", method, cfg.backbone.name)
-        if arm.read and not cfg.runs:
-            matches = arm.paths()
-            if not matches:
-                raise UsageError(f"arms: {arm.source}: no such run directory or file of weights")
-            if 1 < len(matches) < cfg.seeds:
-                raise UsageError(f"arms: {arm.source}: {len(matches)} matches for seeds={cfg.seeds}; one, or one each")
-    names = [arm.name for arm in found]
-    known = {*names, *arms.FIXED, *registry.SSL, *registry.GAN}
-    for key, given in (("overrides", cfg.overrides), ("search.space", cfg.search.space)):
-        for name in given:
-            if name not in known:  # a known arm that does not take part is fine: presets bring overrides for several
-                raise unknown(f"{key}: no arm", name, known)
-    _search(cfg, found)
-    if not cfg.runs:
-        _primary(cfg, found)
-
-
-def _search(cfg: schema.Compare, found: list[arms.Arm]) -> None:
-    trials = {name: choices(cfg.search.space[name]) for name in cfg.search.space}
-    for arm in found:
-        if arm.name in trials and not arm.stages:
-            raise UsageError(f"search.space.{arm.name}: nothing of {arm.name} is trained, so nothing can be searched")
-        if arm.name in trials and len(trials[arm.name]) < cfg.search.trials:
-            raise UsageError(
-                f"search.space.{arm.name}: {len(trials[arm.name])} combinations for search.trials={cfg.search.trials};"
-                " every arm that is searched gets the same number, so give it more values or lower search.trials"
-            )
-    if cfg.search.trials and not trials:
-        raise UsageError(
-            "search.trials is given and search.space is empty; give values, such as"
-            " \"search.space={simclr: ['ssl.temperature=0.1,0.2,0.5']}\""
-        )
-    if trials and not cfg.search.trials:
-        raise UsageError("search.space is given and search.trials is 0; say how many trials each arm gets")
-
-
-def choices(space: list[str]) -> list[list[str]]:
-    """Every combination of a search space: ['a=1,2', 'b=3'] → [['a=1', 'b=3'], ['a=2', 'b=3']]."""
-    parts = []
-    for text in space:
-        key, equals, values = text.partition("=")
-        if not equals or not values:
-            raise UsageError(f"search.space: cannot read '{text}'; expected key=value,value")
-        parts.append([f"{key}={value.strip()}" for value in re.split(r",(?![^\[]*\])", values)])
-    return [list(combination) for combination in product(*parts)]
-
-
-def _primary(cfg: schema.Compare, found: list[arms.Arm]) -> None:
-    own = cfg.primary
-    if own.probe is not None and own.probe not in cfg.probe.use:
-        raise UsageError(f"primary.probe={own.probe}: is not judged; expected one of probe.use={cfg.probe.use}")
-    amounts = amount_keys(cfg.labels_per_class, cfg.fractions)
-    if own.labels is not None and own.labels not in amounts:
-        raise UsageError(f"primary.labels={own.labels}: is not judged; expected one of {', '.join(amounts)}")
-    if own.pairs is not None and len(own.pairs) > MOST_PAIRS:
-        raise UsageError(
-            f"primary.pairs: {len(own.pairs)} pairs; at most {MOST_PAIRS} can be tested with a handful of seeds, and"
-            " everything else is reported as exploratory"
-        )
-    names = {arm.name: arm for arm in found}
-    for text in own.pairs or []:
-        for name in pair(text):
-            if name not in names:
-                raise unknown("primary.pairs: no arm", name, names)
-            if names[name].labels:
-                raise UsageError(f"primary.pairs: {name} reads all labels: a reference line, which is never ranked")
-
-
-def pair(text: str) -> tuple[str, str]:
-    """'simclr vs dcgan' → its two names. Raises UsageError."""
-    sides = [side.strip() for side in re.split(r"\s+vs\.?\s+", text.strip())]
-    if len(sides) != 2 or sides[0] == sides[1] or not all(sides):
-        raise UsageError(f"primary.pairs: cannot read '{text}'; expected two arms, such as 'simclr vs dcgan'")
-    return sides[0], sides[1]
-
-
-def _unique(key: str, values: list[Any]) -> None:
-    twice = sorted({v for v in values if values.count(v) > 1})
-    if twice:
-        raise UsageError(f"{key}: {twice[0]} stands there twice")
 
 
 def determining(cfg: Any) -> dict[str, Any]:

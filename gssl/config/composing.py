@@ -26,7 +26,8 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from gssl.config import arms, check, registry
+from gssl.config import arms, check, comparing, registry
+from gssl.config.names import no_key, unknown
 from gssl.config.paths import conf_dir, config_name
 from gssl.errors import UsageError
 
@@ -123,7 +124,7 @@ def _rewritten(command: str, overrides: Sequence[str]) -> list[str]:
             bad = [n for n in names if n not in ("null", "") and not _exists("experiment", n)]
             if bad and not re.search(r"[()\[\]{}]", value):
                 known = {*own, *_options("experiment")}
-                raise check.unknown(f"experiment: {command} has no preset", bad[0], known)
+                raise unknown(f"experiment: {command} has no preset", bad[0], known)
             value = ",".join(names)
         out.append(f"{key}{equals}{value}")
     return _with_recipe(command, out)
@@ -149,7 +150,7 @@ def _with_recipe(command: str, texts: list[str]) -> list[str]:
     if wanted[-1] == "short":  # what the YAML itself holds
         return rest
     if wanted[-1] not in recipes:
-        raise check.unknown(f"recipe: {node.name} has no", wanted[-1], ["short", *map(str, recipes)])
+        raise unknown(f"recipe: {node.name} has no", wanted[-1], ["short", *map(str, recipes)])
     own = {text.partition("=")[0] for text in rest}
     if any(key.startswith("budget.") for key in own):  # a recipe's thousand epochs beside the user's ten minutes
         own |= {"budget.epochs"}
@@ -196,7 +197,7 @@ def _check_arms(cfg: Any) -> None:
     for name, texts in cfg.overrides.items():
         _check_overrides(f"overrides.{name}", known.get(name) or arms.parse(name), texts)
     for name, space in cfg.search.space.items():
-        combinations = check.choices(space)
+        combinations = comparing.choices(space)
         for text in {text for combination in combinations for text in combination}:
             _check_overrides(f"search.space.{name}", known.get(name) or arms.parse(name), [text])
 
@@ -318,19 +319,19 @@ def _explained(command: str, texts: list[str], error: Exception) -> UsageError:
             value = groups[key]
             for name in value if isinstance(value, list) else [value]:
                 if name is not None and not _exists(key, str(name)):
-                    return check.unknown(f"{key}: no choice", str(name), _options(key))
+                    return unknown(f"{key}: no choice", str(name), _options(key))
             if "/" not in key and key not in _groups_of(command):
-                return check.unknown(f"{command} has no group", key, _groups_of(command))
+                return unknown(f"{command} has no group", key, _groups_of(command))
             continue
         if key.startswith("hydra."):
             inside = OmegaConf.to_container(hydra_compose(config_name(command), return_hydra_config=True).hydra)
             names = check.dotted(inside, "hydra.")
             if key not in names:
-                return check.unknown("no key", key, names, several=False)
+                return unknown("no key", key, names, several=False)
             continue
         known = _keys(command, groups)
         if not any(k == key or k.startswith(f"{key}.") or _inside(key, k, known[k]) for k in known):
-            return check.no_key(key, [*known, *_groups_of(command)])
+            return no_key(key, [*known, *_groups_of(command)])
         if o.is_add():
             return UsageError(f"'{o.input_line}': the key is there already; leave out the '+'")
     return UsageError(check.first_line(error))

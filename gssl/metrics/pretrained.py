@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from gssl.config.check import nearest
+from gssl.config.names import nearest
 from gssl.errors import UsageError
 from gssl.metrics.judge import Judge, weights_hash
 from gssl.nets import inputs

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gssl.config.check import nearest
+from gssl.config.names import nearest
 from gssl.errors import UsageError
 from gssl.nets.inputs import IMAGENET, Inputs, resized
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from gssl.config import check, registry, schema, ssl
+from gssl.config import check, names, registry, schema, ssl
 from gssl.config.composing import compose
 from gssl.errors import UsageError
 
@@ -183,7 +183,7 @@ def test_compare_that_only_reads_needs_no_arms():
     ],
 )
 def test_nearest(name, options, near):
-    assert check.nearest(name, options) == near
+    assert names.nearest(name, options) == near
 
 
 def test_leaves_carry_type_and_bounds():

@@ -69,7 +69,7 @@ class Browser:
             message["sessionId"] = self._session
         os.write(self.out, json.dumps(message).encode() + b"\0")
         while True:
-            found = self._receive(60)
+            found = self._receive(90)
             if found.get("id") == self._last:
                 assert "error" not in found, f"{method}: {found['error']}"
                 return found["result"]
@@ -86,7 +86,7 @@ class Browser:
         head, _, self._buffer = self._buffer.partition(b"\0")
         return json.loads(head)
 
-    def until(self, met: Callable[[], Any], seconds: float = 20) -> Any:
+    def until(self, met: Callable[[], Any], seconds: float = 90) -> Any:
         """Ask `met` until it is true, and return its answer."""
         end = time.monotonic() + seconds
         while not (found := met()):
@@ -137,9 +137,11 @@ if __name__ == "__main__":  # python tests/report/chromium.py report.html OUT: p
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as home:
         browser = Browser(binary, Path(home))
-        for width in (400, 1400):
-            for dark in (False, True):
-                browser.look(width, dark)
-                browser.open(page)
-                browser.picture(folder / f"report-{width}-{'dark' if dark else 'light'}.png")
-        browser.close()
+        try:
+            for width in (400, 1400):
+                for dark in (False, True):
+                    browser.look(width, dark)
+                    browser.open(page)
+                    browser.picture(folder / f"report-{width}-{'dark' if dark else 'light'}.png")
+        finally:
+            browser.close()

@@ -1,0 +1,52 @@
+"""Names that do not exist: what was probably meant, and the error that says so."""
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+from gssl.errors import UsageError
+
+
+def nearest(name: str, options: Iterable[str]) -> str | None:
+    """The option that was probably meant: the same last part, else the most similar spelling."""
+    options = list(options)
+    last = name.rsplit(".", 1)[-1]
+    same = [o for o in options if o.rsplit(".", 1)[-1] == last and o != name]
+    if same:
+        return difflib.get_close_matches(name, same, 1, 0.0)[0]
+    if close := difflib.get_close_matches(name, options, 1, 0.6):
+        return close[0]
+    ends = {o.rsplit(".", 1)[-1]: o for o in reversed(options)}
+    close = difflib.get_close_matches(last, ends, 1, 0.7)
+    return ends[close[0]] if close else None
+
+
+def unknown(what: str, name: str, options: Iterable[str], several: bool = True) -> UsageError:
+    """The error for a name that is none of `options`; `several` lists them where nothing is near."""
+    options = sorted(options)
+    near = nearest(name, options)
+    tail = f"; did you mean '{near}'?" if near else ""
+    if several and options:
+        tail += f" ({', '.join(options)})" if near else f"; there is: {', '.join(options)}"
+    return UsageError(f"{what} '{name}'{tail}")
+
+
+def no_key(key: str, known: Iterable[str]) -> UsageError:
+    """The error for a key that does not exist: the nearest one, else what there is beside it."""
+    known = list(known)
+    if near := nearest(key, known):
+        return UsageError(f"no key '{key}'; did you mean '{near}'?")
+    section = key
+    while "." in section:
+        section = section.rpartition(".")[0]
+        names = sorted({k[len(section) + 1 :].split(".")[0] for k in known if k.startswith(f"{section}.")})
+        if names:
+            return UsageError(f"no key '{key}'; {section} has {', '.join(names)}")
+    return UsageError(f"no key '{key}'; there is: {', '.join(sorted({k.split('.')[0] for k in known}))}")
+
+
+def unique(key: str, values: list[Any]) -> None:
+    """Raises UsageError where a value stands in a list twice."""
+    twice = sorted({v for v in values if values.count(v) > 1})
+    if twice:
+        raise UsageError(f"{key}: {twice[0]} stands there twice")
