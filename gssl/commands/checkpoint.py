@@ -16,6 +16,7 @@ from gssl.config.check import first_line
 from gssl.data import Draws, Splits
 from gssl.engine import source
 from gssl.engine.device import Precision
+from gssl.engine.files import read_json
 from gssl.engine.optim import Optimizer
 from gssl.engine.source import Source
 from gssl.errors import UsageError
@@ -24,19 +25,19 @@ from gssl.nets.norms import recompute_batch_norm
 from gssl.nets.weights import State, plain
 
 
-def resolve(origin: Source, device: torch.device) -> Source:
+def resolve(origin: Source, device: torch.device, splits: Splits | None = None) -> Source:
     """`origin` with its weights at hand where it is a checkpoint, so that `source.build` reads nothing more.
 
     The run's method is built again from its config.yaml and filled; batch-norm statistics are recomputed on the run's
     own training images as its export does. Any other source comes back as it is. Raises UsageError where the run's
-    images or its configuration are not what they were.
+    images or its configuration are not what they were. `splits`: the run's own images, where they are at hand.
     """
     if origin.kind != "checkpoint":
         return origin
-    return replace(origin, kept={"state": weights_of(origin, device)})
+    return replace(origin, kept={"state": weights_of(origin, device, splits)})
 
 
-def weights_of(origin: Source, device: torch.device) -> State:
+def weights_of(origin: Source, device: torch.device, splits: Splits | None = None) -> State:
     """The exported network's tensors, as they would stand in the run's weights/backbone.safetensors."""
     assert origin.path is not None and origin.backbone is not None
     run = origin.path.absolute().parent.parent
@@ -49,7 +50,9 @@ def weights_of(origin: Source, device: torch.device) -> State:
         cfg: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(entry.schema), written[family]))
     except OmegaConfBaseException as error:
         raise _other_version(origin, first_line(error)) from error
-    splits, _ = splits_of(run)
+    known = ((read_json(run / "status.json") or {}).get("inputs") or {}).get("images")
+    if splits is None or splits.hash != known:
+        splits, _ = splits_of(run)
     draws = Draws(written["seed"])
     with torch.random.fork_rng(devices=[]):  # first weights, which are overwritten
         method, labels = _method(entry, cfg, origin, splits, written["data"]["size"], draws, device)

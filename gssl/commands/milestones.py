@@ -41,7 +41,7 @@ def main(cfg: schema.Transfer, run_dir: Path, *, dry_run: bool = False) -> float
         points: list[dict[str, Any]] = []
         for place in places:
             weights = training if place["checkpoint"] is None else training / place["checkpoint"]
-            origin = checkpoint.resolve(source.find(str(weights)), device)
+            origin = checkpoint.resolve(source.find(str(weights)), device, splits)
             judge = Judge(cfg, origin, splits.train, splits.classes, device, unlabelled(splits))
             fitted = list(judge.fit())
             answers = judge.predict(fitted, splits.val)

@@ -144,13 +144,17 @@ def test_newcombe_covers() -> None:
 
 
 def test_default_pairs_look_at_names_only_and_stop_at_three() -> None:
-    assert ours.default_pairs(["a", "b"], ["scratch"], ["random"], 3) == [
-        ["a", "random"],
-        ["b", "random"],
-        ["a", "b"],
-    ]
-    assert len(ours.default_pairs(list("abcd"), [], ["random"], 3)) == 3
-    assert ours.default_pairs(["a"], ["scratch"], [], 3) == [["a", "scratch"]]
+    def pairs(worlds: dict[str, str], others: list[str], controls: list[str], most: int = 3) -> list[list[str]]:
+        return ours.default_pairs(worlds, others, controls, most)
+
+    both = {"a": "ssl", "b": "ssl", "g": "gan"}
+    assert pairs(both, ["scratch"], ["random"]) == [["a", "g"], ["a", "scratch"], ["g", "scratch"]]
+    assert pairs({"g": "gan", "a": "ssl"}, [], ["random"]) == [["a", "g"], ["a", "random"], ["g", "random"]]
+    assert pairs({"a": "ssl"}, ["scratch"], []) == [["a", "scratch"]]
+    assert pairs({"a": "ssl", "b": "ssl"}, [], ["random"]) == [["a", "random"], ["b", "random"], ["a", "b"]]
+    every = pairs(both, ["scratch"], ["random"], 99)
+    assert len(every) == len({frozenset(pair) for pair in every}) == 3 + 3 + 3  # each pair once
+    assert pairs({}, ["scratch"], ["random"]) == []
 
 
 def test_newcombe_paired_gives_the_papers_figures() -> None:

@@ -13,6 +13,7 @@ import pytest
 from gssl.report import judging, markdown, page, verdict, words
 from gssl.report.collect import read_runs
 from gssl.report.document import build
+from gssl.report.words import points
 
 Reports = Callable[..., dict[str, Any]]
 
@@ -41,7 +42,7 @@ def test_few_seeds_establish_nothing(report_of: Reports, seeds: int, word: str, 
     assert f"is {p}, and six seeds are the fewest" in cannot
     assert "beats" not in said(report)
     first = report["verdict"]["sentences"][0]
-    assert "SimCLR is ahead of random features by" in first
+    assert "SimCLR is ahead of DCGAN by" in first
     assert f"sign-flip p = {p}: {word.lower()} seeds cannot reach .05, six can" in first
     assert "own 95% t intervals are separate" in first
     assert cannot in report["limitations"]
@@ -51,24 +52,27 @@ def test_six_seeds_may_name_a_winner(report_of: Reports) -> None:
     report = report_of(6)
     assert report["verdict"]["cannot"] == []
     first = report["verdict"]["sentences"][0]
-    assert first.startswith("SimCLR beats random features by")
+    assert first.startswith("SimCLR beats DCGAN by")
     assert "6 seeds; sign-flip p = .031, adjusted over three comparisons" in first
     primary = [d for d in report["differences"] if d["family"] == "primary"]
-    assert [[d["a"], d["b"]] for d in primary] == [
-        ["simclr", "random"],
-        ["dcgan", "random"],
-        ["simclr", "dcgan"],
-    ]
+    pairs = [[d["a"], d["b"]] for d in primary]
+    assert pairs == [["simclr", "dcgan"], ["simclr", "scratch"], ["dcgan", "scratch"]]
+    # the reader in a hurry finds by how much, how sure and over how many
+    headline, d = report["verdict"]["headline"], primary[0]
+    low, high = points(d["interval"]["low"]), points(d["interval"]["high"])
+    found = f"SimCLR beats DCGAN by {points(d['mean'])} points (95% interval {low} to {high}, p = .031)"
+    assert headline.startswith("With 10 labels per class and six seeds, ") and found in headline
 
 
 @pytest.mark.parametrize("seeds", [3, 6])
 def test_no_difference_is_called_that(report_of: Reports, seeds: int) -> None:
     shift = {"simclr": -0.35}  # down to where random features are
     report = report_of(seeds, shift=shift, plan={"pairs": [["simclr", "random"]]})
-    assert "no difference is shown between SimCLR and random features" in report["verdict"]["headline"]
+    assert "between SimCLR and random features no difference is shown" in report["verdict"]["headline"]
     assert report["verdict"]["sentences"][0].startswith("Between SimCLR and random features no difference is shown")
     assert report["primary"]["fixed_by"] == "plan"
-    assert any("SimCLR is not shown to be ahead of random features" in c for c in report["verdict"]["cautions"])
+    told = [c for c in report["verdict"]["cautions"] if c.startswith("Not shown to be ahead of random features")]
+    assert len(told) == 1 and "SimCLR" in told[0]
 
 
 def test_the_loser_may_stand_first_in_the_pair(report_of: Reports) -> None:
@@ -119,7 +123,8 @@ def test_failed_runs_are_counted_and_said(report_of: Reports) -> None:
 
 
 def test_a_failed_arm_does_not_take_the_test_from_the_others(report_of: Reports) -> None:
-    report = report_of(6, fail=[("dcgan", 5)])
+    pairs = [["simclr", "random"], ["dcgan", "random"], ["simclr", "dcgan"]]
+    report = report_of(6, fail=[("dcgan", 5)], plan={"pairs": pairs})
     first, second = report["differences"][0], report["differences"][1]
     assert (first["n_seeds"], second["n_seeds"]) == (6, 5)
     assert first["p_adjusted"] <= 0.05 < second["p_adjusted"]
@@ -142,7 +147,8 @@ def test_reference_and_controls_are_never_ranked(report_of: Reports) -> None:
 
 
 def test_scratch_is_judged_by_fine_tuning(report_of: Reports) -> None:
-    found = next(d for d in report_of(3)["differences"] if (d["a"], d["b"]) == ("simclr", "scratch"))
+    report = report_of(3, plan={"pairs": [["simclr", "dcgan"]]})
+    found = next(d for d in report["differences"] if (d["a"], d["b"]) == ("simclr", "scratch"))
     assert found["probes"] == ["linear", "finetune"]
     assert found["family"] == "exploratory"
     assert found["p_adjusted"] is None
@@ -160,10 +166,11 @@ def test_unequal_compute_norm_and_data_are_said(fake: ModuleType, tmp_path: Path
         (path / "result.json").write_text(json.dumps(result))
     cautions = " ".join(build(read_runs(paths), {})["verdict"]["cautions"])
     assert "DCGAN spent 3 times the FLOPs of SimCLR" in cautions
-    assert "differ in their normalisation: batch, none." in cautions
+    assert "differ in their normalisation. Batch: SimCLR; none: DCGAN." in cautions
     assert "data hashes differ" in cautions
-    allowed = build(read_runs(paths), {"allow_norm_diff": True})["verdict"]["cautions"]
-    assert any("allowed by compare.allow_norm_diff" in text for text in allowed)
+    allowed = build(read_runs(paths), {"allow_norm_diff": True})["verdict"]
+    assert any("(allow_norm_diff=true)" in text for text in allowed["cautions"])
+    assert "not one network for all" in allowed["headline"]
 
 
 def test_a_planned_seed_that_never_ran_is_missing(fake: ModuleType, tmp_path: Path) -> None:
