@@ -123,3 +123,42 @@ def killed(monkeypatch) -> Callable[..., None]:
                 main(cfg, folder)
 
     return run
+
+
+class Inline:
+    """A comparison's worker without a process of its own, whose start takes seconds; a failure is an answer too."""
+
+    def __init__(self, threads: int) -> None:
+        self.answer: tuple[str, str] | None = None
+
+    def start(self, job) -> None:
+        import traceback
+
+        from gssl.config.registry import load
+        from gssl.engine.worker import FAILED, OK
+
+        job.run_dir.mkdir(parents=True, exist_ok=True)
+        try:
+            load(job.where)(job.cfg, job.run_dir)
+            self.answer = (OK, "")
+        except Exception as error:
+            (job.run_dir / "log.txt").write_text(traceback.format_exc())
+            self.answer = (FAILED, f"{type(error).__name__}: {error}")
+
+    def poll(self, timeout: float) -> tuple[str, str] | None:
+        return self.answer
+
+    def interrupt(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@pytest.fixture(scope="session")
+def inline_worker() -> type:
+    """Parts of a comparison run in this process. That workers work is held by the tests of workers and of `compare`."""
+    return Inline
+
+
+@pytest.fixture
+def inline(monkeypatch, inline_worker):
+    monkeypatch.setattr("gssl.commands.execute.Worker", inline_worker)

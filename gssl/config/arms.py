@@ -20,11 +20,11 @@ from typing import Any
 
 from gssl.config import registry
 from gssl.config.names import unknown
+from gssl.config.plain import NAMES as PLAIN
 from gssl.errors import UsageError
 
 SCRATCH = "scratch"
 CONTROLS = ("scratch", "random", "pixels")  # arms of a comparison that are no method
-PLAIN = ("pca", "kmeans")
 FIXED = (*CONTROLS, *PLAIN)  # what is neither trained by gssl nor read from a file
 PUBLISHED = re.compile(r"torchvision(:\w+)?|timm:\S+")
 NAME = re.compile(r"[\w.+-]+")

@@ -61,7 +61,7 @@ def environment() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "determinism": "the same seed and threads give the same bytes on a CPU; a GPU's kernels may differ in last digits",
+        "determinism": "same seed and threads, same bytes on a CPU; a GPU's kernels may differ in last digits",
         "command": command_line(),
     }
 

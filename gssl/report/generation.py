@@ -122,6 +122,7 @@ def differences(found: Sequence[Mapping[str, Any]], ranked: Sequence[str]) -> li
                         **over_seeds(values),
                         "p": sign_flip(listed) if len(listed) > 1 else None,
                         "p_adjusted": None,
+                        "simultaneous": None,
                         "effect_size": effect_size(listed),
                         "family": "exploratory",
                     }

@@ -135,6 +135,12 @@ def limitations(report: dict[str, Any]) -> list[str]:
     opened = [r for r in report["provenance"]["runs"] if (r["test_openings"] or 0) > 1]
     if opened:
         out.append(f"{count(len(opened), 'run')} opened the test images more than once.")
+    if any(d["family"] == "primary" and d["n_seeds"] > 1 for d in report["differences"]):
+        out.append(
+            "The intervals take scores to scatter about normally over seeds, and the paired test takes differences to"
+            " scatter as much upwards as downwards: where one arm is lopsided over seeds (a few runs that fail badly),"
+            " both are too sure (simulated in docs/statistics.md)."
+        )
     out += _mismatched(report)
     if len(report["provenance"]["environments"]) > 1:
         out.append("The runs were made in more than one environment (see Provenance).")

@@ -12,6 +12,7 @@ import numpy as np
 
 from gssl.config.amounts import amount_key
 from gssl.report.collect import Run, flatten
+from gssl.report.words import title
 
 CURVE_POINTS = 200  # of each curve kept in the document
 MOST_SAMPLES = {"samples": 12, "neighbours": 6, "reconstructions": 6, "map": 8}  # of each kind
@@ -113,7 +114,7 @@ def _picture(run: Run, path: Path, kind: str) -> dict[str, Any] | None:
         "height": int.from_bytes(raw[20:24], "big"),
         "png": base64.b64encode(raw).decode() if len(raw) <= LARGEST_SAMPLE else None,
         "caption": CAPTIONS[kind],
-        "alt": f"{ALTS[kind]} {run.arm}, seed {run.seed}",
+        "alt": f"{ALTS[kind]} {title(run.arm)}, seed {run.seed}",
     }
 
 

@@ -28,7 +28,8 @@ def outcome(d: dict[str, Any]) -> str:
     if not excludes_zero(d):
         return "none"
     if d["n_seeds"] < seeds_needed(ALPHA):
-        return "ahead"
+        widened = d.get("simultaneous")
+        return "ahead" if widened is None or excludes_zero({"interval": widened}) else "none"
     return "beats" if _p(d) <= ALPHA else "none"
 
 
@@ -218,8 +219,8 @@ def _cannot(primary: list[dict[str, Any]], names: dict[str, str]) -> list[str]:
     return [
         f"{seeds} seeds{which} cannot establish a difference between methods: the smallest p that the paired "
         f"sign-flip test can give with {word(n)} is {p_text(smallest_p(n))[2:]}, and {fewest}. The t "
-        "intervals describe the spread of these runs, assuming it is normal; they are not adjusted for the "
-        "number of comparisons."
+        "intervals describe the spread of these runs, assuming it is normal; who is called ahead has an interval, "
+        "widened for the number of comparisons, that excludes zero."
     ]
 
 

@@ -14,7 +14,8 @@ NEED = statistics.seeds_needed(ALPHA)
 RULES = (
     f'"beats": {word(NEED)} seeds or more, the paired 95% t interval excludes 0, and the adjusted sign-flip p is at'
     f" most {p_text(ALPHA)[2:]}.",
-    f'"is ahead": two to {word(NEED - 1)} seeds and the interval excludes 0. "No difference is shown": the rest.'
+    f'"is ahead": two to {word(NEED - 1)} seeds and an interval at 1 − {p_text(ALPHA)[2:]} ÷ pairs excludes 0: the'
+    ' family\'s hold together. "No difference is shown": the rest.'
     " One seed: scores are only put side by side.",
 )
 OUTCOMES = {

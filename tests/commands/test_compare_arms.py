@@ -5,6 +5,8 @@ import pytest
 from gssl.commands import compare, parts
 from gssl.engine.files import read_json
 
+pytestmark = pytest.mark.usefixtures("inline")
+
 # ── arms that are more than a method ─────────────────────────────────────────────────────────────
 
 

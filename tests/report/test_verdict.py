@@ -41,11 +41,15 @@ def test_few_seeds_establish_nothing(report_of: Reports, seeds: int, word: str, 
     assert cannot.startswith(f"{word} seeds cannot establish")
     assert f"is {p}, and six seeds are the fewest" in cannot
     assert "beats" not in said(report)
+    assert cannot in report["limitations"]
     first = report["verdict"]["sentences"][0]
+    if seeds == 2:  # an interval for three pairs at once, over two seeds, excludes next to nothing
+        assert report["differences"][0]["interval"]["low"] > 0 > report["differences"][0]["simultaneous"]["low"]
+        assert first.startswith("Between SimCLR and DCGAN no difference is shown")
+        return
     assert "SimCLR is ahead of DCGAN by" in first
     assert f"sign-flip p = {p}: {word.lower()} seeds cannot reach .05, six can" in first
     assert "own 95% t intervals are separate" in first
-    assert cannot in report["limitations"]
 
 
 def test_six_seeds_may_name_a_winner(report_of: Reports) -> None:
