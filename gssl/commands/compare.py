@@ -34,7 +34,9 @@ def main(
     written, where a part failed or a claim in `cfg.check` does not hold.
     """
     if cfg.runs is not None:
-        planner, paths = None, finished_runs(cfg.runs)
+        planner = None
+        runs = read_runs(finished_runs(cfg.runs))
+        build(runs, facts(cfg, None, Done([], {}, [])))  # what cannot be compared is said before a directory is made
     else:
         prepare(cfg.engine)
         splits = load_data(cfg.data, progress=cfg.engine.progress)
@@ -50,7 +52,7 @@ def main(
                 print(f"{'done   ' if part.finished else 'missing'}  {part.name:32}  {part.shell}")
             return None
     if plan or dry_run:
-        print(f"{len(paths)} runs are read, nothing is trained")
+        print(f"{len(runs)} runs are read, nothing is trained")
         return None
     with Run(run_dir, "compare", cfg) as run:
         for warning in run.begin():
@@ -59,7 +61,7 @@ def main(
         done = carry_out(cfg, planner) if planner else Done([], {}, [])
         # the primary family is known before the first part runs; only what failed and what was searched is added
         known = facts(cfg, planner, done)
-        report = build(read_runs([part.path for part in done.parts] if planner else paths), known)
+        report = build(read_runs([part.path for part in done.parts]) if planner else runs, known)
         page = write(report, run_dir)
         claims = [check(claim, report) for claim in cfg.check]
         for _, line in claims:
@@ -150,14 +152,14 @@ def search(cfg: schema.Compare, planner: Planner) -> list[dict[str, Any]]:
 def facts(cfg: schema.Compare, planner: Planner | None, done: Done) -> dict[str, Any]:
     """What the report has to know and the runs do not say; the primary family is fixed here, before any run."""
     known: dict[str, Any] = {"command": command_line()}
+    if cfg.primary.pairs is not None:
+        known |= {"pairs": [list(pair(text)) for text in cfg.primary.pairs]}
     if planner is None:
         known |= {"probe": cfg.primary.probe} if cfg.primary.probe else {}
-        known |= _amount(cfg.primary.labels) if cfg.primary.labels else {}
-        return known | ({"pairs": [list(pair(text)) for text in cfg.primary.pairs]} if cfg.primary.pairs else {})
+        return known | (_amount(cfg.primary.labels) if cfg.primary.labels else {})
     probe, amount = planner.primary()
-    known |= {"probe": probe, **_amount(amount)}
-    if cfg.primary.pairs is not None:
-        known["pairs"] = [list(pair(text)) for text in cfg.primary.pairs]
+    known |= {"probe": probe, **_amount(amount), "pairs": planner.pairs()}
+    known |= {"fixed_by": "rule" if cfg.primary.pairs is None else "plan"}
     lost = [
         {"arm": p.arm, "seed": p.seed, "stage": p.stage, "error": done.failed[p.name], "path": str(p.path)}
         for p in done.parts
@@ -165,7 +167,7 @@ def facts(cfg: schema.Compare, planner: Planner | None, done: Done) -> dict[str,
     ]
     return known | {
         "arms": [arm.name for arm in planner.arms()],
-        "described": {arm.name: arms.described(arm) for arm in planner.arms()},
+        "described": {arm.name: arms.described(arm, planner.overrides(arm)) for arm in planner.arms()},
         "seeds": cfg.seeds,
         "data": data_name(cfg.data),
         "failed": lost,
@@ -188,7 +190,7 @@ def _amount(key: str) -> dict[str, Any]:
 
 
 def budget(cfg: schema.Budget) -> dict[str, Any] | None:
-    """The primary limit of every trained arm, as the report words it."""
+    """The limits of every trained arm, as the report words them; `unit` is the first of them."""
     units: Mapping[str, str] = {
         "flops": "{:.3g} FLOPs",
         "seconds": "{:g} s",
@@ -196,9 +198,9 @@ def budget(cfg: schema.Budget) -> dict[str, Any] | None:
         "steps": "{:,} steps",
         "epochs": "{:g} epochs",
     }
-    for unit, text in units.items():
-        value = getattr(cfg, unit)
-        if value is not None:
-            return {"unit": unit, "value": value, "text": f"{text.format(value)} of training per run"}
-    text = units["epochs"].format(cfg.default_epochs)
-    return {"unit": "epochs", "value": cfg.default_epochs, "text": f"{text} of training per run"}
+    given = {unit: value for unit in units if (value := getattr(cfg, unit)) is not None}
+    given = given or {"epochs": cfg.default_epochs}
+    first = next(iter(given))
+    text = " or ".join(units[unit].format(value) for unit, value in given.items())
+    first_of = ", whichever comes first" if len(given) > 1 else ""
+    return {"unit": first, "value": given[first], "text": f"{text} of training per run{first_of}"}

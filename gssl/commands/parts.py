@@ -20,12 +20,13 @@ from gssl.config import arms, registry, schema
 from gssl.config.amounts import amount_keys
 from gssl.config.arms import Arm
 from gssl.config.check import determining
-from gssl.config.comparing import choices
+from gssl.config.comparing import MOST_PAIRS, choices, has_read, pair
 from gssl.config.composing import METHOD, compose
 from gssl.engine import source
 from gssl.engine.files import read_json
 from gssl.errors import UsageError
-from gssl.report.judging import probes_of
+from gssl.report.judging import CONTROLS, probes_of
+from gssl.report.statistics import default_pairs
 
 SAME = ("labels_per_class", "fractions", "draws", "draws_one_shot", "plain")  # for every arm
 PATHS = ("root", "pretrain", "train", "test", "labels")  # where the images lie
@@ -75,6 +76,7 @@ class Part:
             "arm": self.arm,
             "about": dict(self.about or {}),
             "seed": self.seed,
+            **({"trial": True} if self.seed == SEARCHED else {}),
             "stage": self.stage,
             "method": self.method,
             "link": self.link,
@@ -118,6 +120,11 @@ class Planner:
             found += [Arm(f"random[norm={norm}]", source="random", norm=norm) for norm in others]
         return found
 
+    def overrides(self, arm: Arm) -> list[str]:
+        """What was set for it by hand, its methods' first."""
+        names = dict.fromkeys([*arm.trained, arm.name])
+        return [text for name in names for text in self.cfg.overrides.get(name, [])]
+
     def trials(self, arm: Arm) -> list[tuple[list[str], list[Part]]]:
         """A search's (overrides, parts) for one arm: trained with another seed, judged on validation images."""
         found = []
@@ -131,8 +138,20 @@ class Planner:
         """Probe and amount that carry the verdict."""
         cfg, own = self.cfg, self.cfg.primary
         probe = own.probe or ("linear" if "linear" in cfg.probe.use else cfg.probe.use[0])
-        amounts = arms_amounts(cfg)
+        amounts = amount_keys(sorted(cfg.labels_per_class), sorted(cfg.fractions))
         return probe, own.labels or ("10" if "10" in amounts else amounts[0])
+
+    def pairs(self) -> list[list[str]]:
+        """The primary family: as given, else by a rule over names. Known before anything runs."""
+        if self.cfg.primary.pairs is not None:
+            return [list(pair(text)) for text in self.cfg.primary.pairs]
+        found = [arm for arm in self.arms() if not (arm.labels or has_read(arm))]
+        trained = {arm.name: arm.world for arm in found if arm.source not in arms.CONTROLS}
+        others = [arm.name for arm in found if arm.source == arms.SCRATCH]
+        probe, _ = self.primary()
+        names = [arm.name for arm in found]
+        controls = [c for c in CONTROLS if c in names and probes_of(c, [probe])][:1]
+        return default_pairs(trained, others, controls, MOST_PAIRS)
 
     # ── one arm ──────────────────────────────────────────────────────────────────────────────────
 
@@ -143,7 +162,7 @@ class Planner:
         made = list(parts)
         judged = parts[-1] if arm.stages else None
         parts.append(self._transfer(arm, seed, judged, made, extra))
-        if judged and cfg.eval.milestones:
+        if judged and cfg.eval.milestones and not arm.generator:  # which its probes would have to see, too
             parts.append(self._milestones(arm, seed, made, extra))
         generator = judged.path if judged and arm.world == "gan" else self._generator_of(arm, seed)
         if generator and cfg.generation.images:
@@ -180,6 +199,8 @@ class Planner:
             # who is compared is judged as it ended: to choose by a judge that knows labels would be an advantage
             choices.append("export=last")
         given = {"weights": str(weights.path)} if weights else {}
+        if method != arm.name:  # what is set for a method holds wherever it is trained; the arm's own has the last word
+            extra = [*cfg.overrides.get(method, []), *extra]
         composed = self._compose(command, [*choices, *(text for text in extra if arms.owner(text) == command)])
         if images:
             given["generated.run"] = str(images.path)
@@ -297,7 +318,7 @@ class Planner:
         if path not in self.made:
             needed = tuple(dict.fromkeys(part.path for part in [*depends.values(), *also] if part))
             shell = self._shell(command, typed, choices, given)
-            place = (method, link, share, arms.described(arm))
+            place = (method, link, share, arms.described(arm, self.overrides(arm)))
             self.made[path] = Part(arm.name, seed, stage, command, typed, path, digest, needed, shell, *place)
         return self.made[path]
 
@@ -341,10 +362,6 @@ class Planner:
             return None
         run = Path(self._source(arm, seed))
         return run if (run / "weights" / "generator.json").is_file() else None
-
-
-def arms_amounts(cfg: schema.Compare) -> list[str]:
-    return amount_keys(cfg.labels_per_class, cfg.fractions)
 
 
 def spread(combinations: list[list[str]], count: int) -> list[list[str]]:

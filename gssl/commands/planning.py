@@ -20,6 +20,7 @@ from gssl.commands.output import table
 from gssl.commands.parts import Part, Planner
 from gssl.commands.transfer import unlabelled
 from gssl.config import registry, schema
+from gssl.config.amounts import amount_keys
 from gssl.data import Splits
 from gssl.engine import source
 from gssl.engine.device import pick_device
@@ -62,20 +63,30 @@ def show(cfg: schema.Compare, planner: Planner, parts: Sequence[Part], splits: S
         for part in parts
     ]
     left: float = sum(float(row["seconds"] or 0) for row in rows if row["state"] == "missing")
-    trials = cfg.search.trials * len(cfg.search.space)
+    searched = [arm.name for arm in planner.arms() if arm.name in cfg.search.space]
+    trials = cfg.search.trials * len(searched)
+    pairs, amounts = planner.pairs(), amount_keys(cfg.labels_per_class, cfg.fractions)
     text = {
         "schema": "gssl.plan/1",
-        "primary": {"probe": probe, "labels": amount, "pairs": cfg.primary.pairs},
+        "primary": {"probe": probe, "labels": amount, "pairs": pairs},
+        "seeds": cfg.seeds,
+        "probes": list(cfg.probe.use),
+        "labels": amounts,
         "jobs": cfg.jobs,
         "parts": rows,
-        "searches": {"trials": cfg.search.trials, "arms": list(cfg.search.space), "budget": cfg.search.budget},
+        "searches": {"trials": cfg.search.trials, "arms": searched, "budget": cfg.search.budget},
         "seconds_left": left / cfg.jobs,
     }
+    told = ", ".join(" vs ".join(two) for two in pairs) or "none"
+    rule = "as given" if cfg.primary.pairs is not None else "by the rule over names"
+    print(f"{cfg.seeds} seeds; probes: {', '.join(cfg.probe.use)}; labels per class or share: {', '.join(amounts)}")
+    print(f"the verdict: {probe} probe at {amount}, {told} ({rule})")
     lines = [_line(rows, arm, stage, method) for arm, stage, method in _groups(rows)]
     table(["arm", "stage", "done", "missing", "FLOPs each", "steps each", "minutes each", "minutes left"], lines)
     done = len([row for row in rows if row["state"] == "done"])
     unknown = len([row for row in rows if row["seconds"] is None and row["state"] == "missing"])
-    print(f"{done} of {len(rows)} parts are done; about {left / cfg.jobs / 60:.0f} min left with jobs={cfg.jobs}")
+    about = "at least" if unknown else "about"
+    print(f"{done} of {len(rows)} parts are done; {about} {left / cfg.jobs / 60:.0f} min left with jobs={cfg.jobs}")
     if unknown:
         print(f"not counted: {unknown} parts whose time is only known when one of them is done")
     if trials:

@@ -76,9 +76,10 @@ class Arm:
         return (*makers, *self.stages)
 
     def paths(self) -> list[str]:
-        """The matches of a source that is read, sorted; one for all seeds, or one for each."""
+        """The matches of a source that is read, numbers in their order; one for all seeds, or one for each."""
         assert self.source is not None
-        return sorted(glob(str(Path(self.source).expanduser()))) if self.read else []
+        found = glob(str(Path(self.source).expanduser())) if self.read else []
+        return sorted(found, key=lambda path: [int(n) if n.isdigit() else n for n in re.split(r"(\d+)", path)])
 
 
 def parse(text: str) -> Arm:
@@ -88,9 +89,13 @@ def parse(text: str) -> Arm:
     name, what = (head, what) if named else (None, text)
     if "/" in what or what.startswith(("~", ".")) or PUBLISHED.fullmatch(what):
         published = bool(PUBLISHED.fullmatch(what))
-        return Arm(name or (what if published else Path(what).name), source=what)
-    base, _, generator = what.partition("-with-")
-    base, _, images = base.partition("-on-")
+        found = Arm(name or (what if published else Path(what).name), source=what)
+        _own_name(found, text)
+        return found
+    base, beside, generator = what.partition("-with-")
+    base, learns, images = base.partition("-on-")
+    if (beside and not generator) or (learns and not images):
+        _refuse(text, "a GAN must stand after -on- and -with-, such as simclr-on-dcgan")
     arm = Arm(name or what, images=images or None, generator=generator or None)
     if base in FIXED:
         if named:  # reports know them by their names
@@ -101,8 +106,11 @@ def parse(text: str) -> Arm:
     else:
         stages = tuple(base.split("+"))
         for stage in stages:
+            if stage in FIXED:
+                _refuse(text, f"{stage} cannot stand in a chain: nothing of it is trained")
             if stage not in registry.SSL and stage not in registry.GAN:
-                raise _unknown(stage, text)
+                known = {**registry.SSL, **registry.GAN}
+                raise _unknown(stage, text, known if len(stages) > 1 else None)
         found = Arm(arm.name, stages, arm.images, arm.generator)
     _check(found, text)
     return found
@@ -112,7 +120,18 @@ def _refuse(text: str, why: str) -> None:
     raise UsageError(f"arms: {text}: {why}")
 
 
+def _own_name(arm: Arm, text: str) -> None:
+    """Reports know methods and controls by their names: nothing else may bear one."""
+    if arm.name in {*FIXED, *registry.SSL, *registry.GAN} and arm.stages != (arm.name,) and arm.source != arm.name:
+        _refuse(
+            text, f"{arm.name} is the name of something else; write another one before the @, such as my_{arm.name}"
+        )
+
+
 def _check(arm: Arm, text: str) -> None:
+    _own_name(arm, text)
+    if arm.images and (arm.generator or len(arm.stages) > 1):
+        _refuse(text, "one method learns from a GAN's images, and -on- and -with- do not go together")
     for maker in filter(None, (arm.images, arm.generator)):
         if maker not in registry.GAN:
             raise _unknown(maker, text, registry.GAN)
@@ -180,9 +199,9 @@ def written(arm: Arm) -> str:
     return base + (f"-on-{arm.images}" if arm.images else "") + (f"-with-{arm.generator}" if arm.generator else "")
 
 
-def described(arm: Arm) -> dict[str, Any]:
+def described(arm: Arm, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """For the report: what an arm is made of."""
-    note = ""
+    note = f"set by hand: {', '.join(overrides)}" if overrides else ""
     if arm.read:
         one = len(arm.paths()) < 2
         note = "one network for all seeds: they vary the draws of labels only" if one else "one network per seed"

@@ -1,7 +1,9 @@
 """What a comparison's configuration must fulfil beyond types: arms, search, primary family. No torch."""
 
+import json
 import re
 from itertools import product
+from pathlib import Path
 
 from gssl.config import arms, registry, schema
 from gssl.config.amounts import amount_keys
@@ -41,6 +43,8 @@ def _search(cfg: schema.Compare, found: list[arms.Arm]) -> None:
     for arm in found:
         if arm.name in trials and not arm.stages:
             raise UsageError(f"search.space.{arm.name}: nothing of {arm.name} is trained, so nothing can be searched")
+        if arm.name in trials and arm.generator:
+            raise UsageError(f"search.space.{arm.name}: searched on real images only; search the arm without -with-")
         if arm.name in trials and len(trials[arm.name]) < cfg.search.trials:
             raise UsageError(
                 f"search.space.{arm.name}: {len(trials[arm.name])} combinations for search.trials={cfg.search.trials};"
@@ -79,12 +83,27 @@ def _primary(cfg: schema.Compare, found: list[arms.Arm]) -> None:
             " everything else is reported as exploratory"
         )
     names = {arm.name: arm for arm in found}
+    seen = [frozenset(pair(text)) for text in own.pairs or []]
+    if twice := next((text for i, text in enumerate(own.pairs or []) if seen[i] in seen[:i]), None):
+        raise UsageError(f"primary.pairs: '{twice}' stands there twice")
     for text in own.pairs or []:
         for name in pair(text):
             if name not in names:
                 raise unknown("primary.pairs: no arm", name, names)
-            if names[name].labels:
+            if names[name].labels or has_read(names[name]):
                 raise UsageError(f"primary.pairs: {name} reads all labels: a reference line, which is never ranked")
+
+
+def has_read(arm: arms.Arm) -> bool:
+    """Whether a run that is there has read the labels of its training images."""
+    for path in arm.paths() if arm.read else []:
+        try:
+            result = json.loads((Path(path) / "result.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if result.get("labels_used"):
+            return True
+    return False
 
 
 def pair(text: str) -> tuple[str, str]:

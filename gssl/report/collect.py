@@ -72,7 +72,7 @@ def read_runs(paths: Iterable[str | Path]) -> list[Run]:
         if (path / "curve.json").is_file():  # several sources or data sets, with tables of its own
             continue
         run = _read(path)
-        if run.stage not in STAGES.values():  # a comparison, an export: nothing that an arm did
+        if run.stage not in STAGES.values() or run.part.get("trial"):  # a comparison, an export, a search's trial
             continue
         found[key] = run
         queue += run.depends
@@ -237,7 +237,7 @@ def _distinct(runs: list[Run]) -> list[Run]:
     """Rename arms that would otherwise give one seed two scores for the same thing."""
     names: dict[Path, str] = {}
     for arm in dict.fromkeys(r.arm for r in runs):
-        group = [r for r in runs if r.arm == arm and r.stage == "transfer" and not r.part and r.finished]
+        group = [r for r in runs if r.arm == arm and r.stage == "transfer" and r.finished]
         if not _collide(group):
             continue
         by_path = {r.path.resolve(): r for r in runs}
@@ -253,11 +253,14 @@ def _distinct(runs: list[Run]) -> list[Run]:
             names[run.path.resolve()] = name
             for parent in run.depends:
                 names.setdefault(parent.resolve(), name)
+    for run in runs:  # what else was asked of a network that has a name of its own now
+        if run.stage in ("milestones", "evaluate"):
+            for parent in run.depends:
+                if parent.resolve() in names:
+                    names.setdefault(run.path.resolve(), names[parent.resolve()])
     # `random` and `scratch` may share a directory: only the arm that collided is renamed.
     return [
-        replace(r, arm=names[r.path.resolve()])
-        if names.get(r.path.resolve(), "").startswith(r.arm + "[") and not r.part
-        else r
+        replace(r, arm=names[r.path.resolve()]) if names.get(r.path.resolve(), "").startswith(r.arm + "[") else r
         for r in runs
     ]
 

@@ -14,6 +14,7 @@ import numpy as np
 import gssl
 from gssl.config import registry
 from gssl.config.amounts import amount_key
+from gssl.errors import UsageError
 from gssl.metrics.accuracy import wilson
 from gssl.report import generation, limits, records, spent, statistics, verdict, words
 from gssl.report.collect import Run
@@ -34,7 +35,7 @@ def build(runs: Sequence[Run], plan: dict[str, Any]) -> dict[str, Any]:
     `titles` ({arm: shown name}), `described` ({arm: {world, stages, note, source, labels}}), `failed` ([{arm, seed,
     stage, error}, …] for parts that left no directory), `budget`, `searches`, `allow_norm_diff`, `notes` (sentences for
     the limitations).
-    Raises ValueError for more than three pairs, or for a pair with an unknown arm or the reference line.
+    Raises UsageError for more than three pairs, or for a pair with an unknown arm or the reference line.
     """
     if isinstance(plan.get("seeds"), int):
         plan = plan | {"seeds": list(range(plan["seeds"]))}
@@ -226,7 +227,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 def _interval(values: list[float], n_test: int) -> dict[str, Any] | None:
     """Over seeds (t) where there are two, else over test images (Wilson); cut to [0, 1]."""
     over_seeds = statistics.t_interval(values)
-    if over_seeds:
+    if over_seeds and statistics.varies(values):
         return {
             "kind": "t",
             "over": "seeds",
@@ -261,18 +262,18 @@ def _primary(plan: dict[str, Any], arms: list[dict[str, Any]], rows: Rows) -> di
         controls = [c for c in CONTROLS if c in names and probes_of(c, [probe])]
         pairs = statistics.default_pairs({n: worlds[n] for n in pretrained}, others, controls[:1], MOST_PAIRS)
     if len(pairs) > MOST_PAIRS:
-        raise ValueError(f"a primary family has at most {MOST_PAIRS} pairs, not {len(pairs)}")
+        raise UsageError(f"primary.pairs: a primary family has at most {MOST_PAIRS} pairs, not {len(pairs)}")
     unknown = [name for pair in pairs for name in pair if name not in names]
     if unknown:
-        raise ValueError(f"pair with an unknown arm {unknown[0]!r}; the arms are {', '.join(names)}")
+        raise UsageError(f"primary.pairs: unknown arm {unknown[0]!r}; the arms are {', '.join(names)}")
     lines = [a["name"] for a in arms if a["role"] == "reference" and any(a["name"] in pair for pair in pairs)]
     if lines:
-        raise ValueError(f"{lines[0]!r} is a reference line and is never ranked: leave it out of the pairs")
+        raise UsageError(f"primary.pairs: {lines[0]!r} is a reference line and is never ranked: leave it out")
     return {
         "probe": probe,
         "amount": amount,
         "pairs": [list(pair) for pair in pairs],
-        "fixed_by": "plan" if plan.get("pairs") is not None else "rule",
+        "fixed_by": plan.get("fixed_by") or ("plan" if plan.get("pairs") is not None else "rule"),
     }
 
 
@@ -330,7 +331,8 @@ def compare_rows(one: dict[str, Any], two: dict[str, Any]) -> dict[str, Any]:
         return dict(EMPTY)
     over_seeds = statistics.t_interval(values)
     interval: dict[str, Any] | None = None
-    if over_seeds:
+    varies = statistics.varies(values)
+    if over_seeds and varies:
         interval = {
             "kind": "t",
             "over": "seeds",
@@ -354,7 +356,7 @@ def compare_rows(one: dict[str, Any], two: dict[str, Any]) -> dict[str, Any]:
     return {
         "mean": float(np.mean(values)),
         "interval": interval,
-        "p": statistics.sign_flip(values) if len(values) > 1 else None,
+        "p": statistics.sign_flip(values) if varies else None,
         "effect_size": statistics.effect_size(values),
         "n_seeds": len(seeds),
         "per_seed": dict(zip(seeds, values, strict=True)),
@@ -369,7 +371,7 @@ def _simultaneous(found: dict[str, Any], pairs: int) -> dict[str, Any] | None:
     """
     level = 1 - verdict.ALPHA / max(1, pairs)
     over_seeds = statistics.t_interval(list(found["per_seed"].values()), level)
-    if over_seeds is None:
+    if over_seeds is None or found["p"] is None:
         return None
     ends = {"low": max(-1.0, over_seeds.low), "high": min(1.0, over_seeds.high)}
     return {"kind": "t", "over": "seeds", "n": found["n_seeds"], "level": level, **ends}
@@ -380,7 +382,7 @@ def _adjusted(family: list[dict[str, Any]]) -> list[float | None]:
     burden the others: those are adjusted among each other, and the former over the whole family."""
     seeds = sorted({s for d in family for s in d["per_seed"]})
     rows = [[d["per_seed"].get(s, np.nan) for s in seeds] for d in family]
-    testable = [i for i, d in enumerate(family) if d["n_seeds"] > 1]
+    testable = [i for i, d in enumerate(family) if d["p"] is not None]
     enough = [i for i in testable if family[i]["n_seeds"] >= statistics.seeds_needed(verdict.ALPHA)]
     out: list[float | None] = [None] * len(family)
     for group in (testable, enough):

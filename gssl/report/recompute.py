@@ -79,7 +79,8 @@ def _source(path: Path, seed: str, term: Term) -> dict[str, Any]:
     document = _read(path)
     if not document:
         return entry | {"key": _key(term), "values": None, "state": "gone" if document is None else "unreadable"}
-    key, values = _values(document, term)
+    about = (_read(path.with_name("part.json")) or {}).get("about") or {}
+    key, values = _values(document, term, mixed="-with-" in str(about.get("written")))
     return entry | {"key": key, "values": values or None, "state": "read" if values else "without the key"}
 
 
@@ -110,11 +111,14 @@ def _places(document: Mapping[str, Any], term: Term) -> list[str]:
     return [inside + place.format(term.measure.metric) for place in FIGURES]
 
 
-def _values(document: Mapping[str, Any], term: Term) -> tuple[str, list[float]]:
+def _values(document: Mapping[str, Any], term: Term, mixed: bool = False) -> tuple[str, list[float]]:
     """What of a result.json or an evaluation is the term, and its values: one per draw of labels, else one."""
     key = _key(term)
     if term.amount is not None:
-        found = [s for s in document.get("scores") or [] if s.get("probe") == term.name]
+        # an arm that has generated images beside the real ones is judged with them
+        field = "generated_scores" if mixed else "scores"
+        key = key.replace("scores[", f"{field}[")
+        found = [s for s in document.get(field) or [] if s.get("probe") == term.name]
         found = [s for s in found if amount_key(s.get("labels_per_class"), s.get("fraction")) == term.amount]
         return key, [float(s["accuracy"]) for s in found if s.get("accuracy") is not None]
     for place in _places(document, term):

@@ -12,10 +12,11 @@ from gssl.report.collect import Run
 # metric: its key in a run's `spent`, how stages of a chain are put together, what it is called
 COSTS: dict[str, tuple[str, Any, str]] = {
     "flops": ("flops", sum, "FLOPs of training"),
-    "images": ("images", sum, "real images seen"),
+    "images": ("images", sum, "images seen"),
     "seconds": ("seconds", sum, "wall time of training, s"),
     "cpu_seconds": ("cpu_seconds", sum, "processor time of training, s"),
     "memory": ("peak_memory_bytes", max, "peak memory, bytes"),
+    "steps": ("steps", sum, "steps of training"),
 }
 
 

@@ -105,6 +105,15 @@ def paired_difference(
     return newcombe_paired(*counts, level), "newcombe_paired over test images"
 
 
+def varies(values: Sequence[float]) -> bool:
+    """Whether several values differ at all.
+
+    Where they do not, nothing that was asked depends on the seed (plain features and all labels): an interval over
+    seeds would claim to be certain, and a sign-flip test to have found something.
+    """
+    return len(values) > 1 and float(np.ptp(np.asarray(values, dtype=float))) >= 1e-12
+
+
 def smallest_p(n: int) -> float:
     """The smallest two-sided p-value that a sign-flip test over `n` seeds can give: 2 / 2ⁿ."""
     return min(1.0, 2.0 / 2.0**n)

@@ -15,6 +15,7 @@ ARROWS = {"low": "↓", "high": "↑", "one": "→ 1"}
 COST_HEADS = {
     "flops": "FLOPs",
     "images": "images",
+    "steps": "steps",
     "seconds": "wall time",
     "cpu_seconds": "CPU time",
     "memory": "peak memory",

@@ -120,28 +120,10 @@ def row(report: Mapping[str, Any], term: Term) -> dict[str, Any] | None:
     else:
         rows = report.get(term.measure.part) or []
         key = (term.arm, term.measure.metric)
-        found = next((r for r in rows if (r["arm"], r["metric"]) == key), None) or _steps(report, term)
+        found = next((r for r in rows if (r["arm"], r["metric"]) == key), None)
     if not found or found["mean"] is None:
         return None
     return found | {"per_seed": {str(k): v for k, v in found["per_seed"].items() if v is not None}}
-
-
-def _steps(report: Mapping[str, Any], term: Term) -> dict[str, Any] | None:
-    """Steps stand with what each run spent: the sum over an arm's training stages, of seeds with all of them."""
-    if term.name != "steps":
-        return None
-    stages = next((len(a.get("stages") or [0]) for a in report["arms"] if a["name"] == term.arm), 1)
-    runs: dict[str, list[float]] = {}
-    for spent in report["compute"]:
-        if spent["arm"] == term.arm and spent["stage"] == "pretrain" and spent["steps"] is not None:
-            runs.setdefault(str(spent["seed"]), []).append(spent["steps"])
-    per_seed = {seed: sum(steps) for seed, steps in runs.items() if len(steps) == stages}
-    values = list(per_seed.values())
-    if not values:
-        return None
-    over = statistics.t_interval(values)
-    interval = None if over is None else _interval("t", "seeds", len(values), over.low, over.high)
-    return {"mean": sum(values) / len(values), "interval": interval, "per_seed": per_seed, "n_seeds": len(values)}
 
 
 def value(found: Mapping[str, Any], scale: float) -> dict[str, Any]:

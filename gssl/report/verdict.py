@@ -23,7 +23,8 @@ def outcome(d: dict[str, Any]) -> str:
     """A comparison's name: "beats", "ahead", "none" (no difference shown), "single" or "absent"."""
     if d["mean"] is None:
         return "absent"
-    if d["n_seeds"] < 2:
+    alike = d["p"] is None and d.get("metric", "accuracy") == "accuracy"  # seeds that vary nothing
+    if d["n_seeds"] < 2 or alike:
         return "single"
     if not excludes_zero(d):
         return "none"
@@ -109,13 +110,14 @@ def _single(d: dict[str, Any], report: dict[str, Any], a: str, b: str) -> str:
     shown = []
     for row in (one, two):
         per_seed = {str(k): v for k, v in row["per_seed"].items()}
-        own = row["interval"] if row["n_seeds"] == 1 else None
+        own = row["interval"] if row["interval"] and row["interval"]["kind"] == "wilson" else None
         shown.append(f"{points(per_seed[seed])}%" + (f" ({span(own)})" if own else ""))
     over = d["interval"]
     images = f" over {count(over['n'], 'test image')}" if over else ""
     both = f"; their difference is {points(d['mean'], sign=True)} points ({span(over)}){images}" if over else ""
+    seeds = "One seed" if d["n_seeds"] == 1 else f"{upper(word(d['n_seeds']))} seeds that are all alike"
     return (
-        f"One seed, {amount_text(d['amount'])}, {_judged(d)}: {a} scored {shown[0]}, {b} {shown[1]}{both}. "
+        f"{seeds}, {amount_text(d['amount'])}, {_judged(d)}: {a} scored {shown[0]}, {b} {shown[1]}{both}. "
         "Those are 95% Wilson intervals over test images; about other seeds nothing can be said."
     )
 
@@ -158,11 +160,16 @@ def _headline(primary: list[dict[str, Any]], report: dict[str, Any]) -> str:
         probes = {d[k]: p for d in told for k, p in zip("ab", d["probes"], strict=True)}
         rows = [_row(report, arm, probes[arm], report["primary"]["amount"]) for arm in arms]
         scores = [f"{names[r['arm']]} {points(r['mean'])}%" for r in rows if r]
+        if told[0]["n_seeds"] > 1:
+            return f"With {amount} and seeds that are all alike: {listed(scores)}. They cannot tell a method from luck."
         return f"With {amount} and one seed: {listed(scores)}. One seed cannot tell a method from luck."
     parts = [_told(d, names) for d in told if outcome(d) in ("beats", "ahead")]
     level = [f"{names[d['a']]} and {names[d['b']]}" for d in told if outcome(d) == "none"]
     if level:
         parts.append("between " + listed([", between ".join(level)]) + " no difference is shown")
+    lone = [f"{names[d['a']]} and {names[d['b']]}" for d in told if outcome(d) == "single"]
+    if lone:
+        parts.append("of " + listed(lone) + " nothing is said, for nothing shows how seeds scatter")
     n = sorted({d["n_seeds"] for d in told})
     seeds = f"{word(n[0])} seed{'' if n[0] == 1 else 's'}" if len(n) == 1 else f"{word(n[0])} to {word(n[-1])} seeds"
     return f"With {amount} and {seeds}, {'; '.join(parts)}{_unlike(report)}."

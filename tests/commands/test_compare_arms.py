@@ -80,6 +80,8 @@ def test_every_kind_of_arm_goes_the_whole_way(small, tmp_path):
     runs = [r for r in report["compute"] if r["stage"] == "pretrain" and r["arm"] == "simclr+dcgan"]
     assert len(runs) == 2 and flops["simclr+dcgan"] == pytest.approx(sum(r["flops"] for r in runs))
     assert flops["scratch-with-acgan"] > 0 and "scratch" not in flops and "pca" not in flops
+    steps = {row["arm"]: row["mean"] for row in report["cost"] if row["metric"] == "steps"}
+    assert steps["simclr+dcgan"] == 4 and steps["simclr-on-dcgan"] == 4  # two of two each, shared or not
     assert {row["arm"] for row in report["generation"] if row["metric"] == "kid"} == {"simclr+dcgan"}
     # the gain by generated images is told, where both sides have all labels
     assert [(d["a"], d["b"]) for d in report["differences"] if "with" in d["a"] + d["b"]]

@@ -52,6 +52,15 @@ def test_who_reads_labels_is_no_contestant():
         ("scratch-with-dcgan", "images of dcgan have no labels; write a class-conditional GAN"),
         ("random-on-dcgan", "random does not learn from images"),
         ("mine@scratch", "scratch has one name only"),
+        ("mine@scratch-with-acgan", "scratch has one name only"),
+        ("random@simclr", "random is the name of something else"),
+        ("dcgan@simclr", "dcgan is the name of something else"),
+        ("runs/pretrain_ssl/random", "random is the name of something else"),
+        ("simclr-on-dcgan-with-acgan", "do not go together"),
+        ("simclr+byol-on-dcgan", "one method learns from a GAN's images"),
+        ("simclr-on-", "a GAN must stand after -on-"),
+        ("simclr-with-", "a GAN must stand after -on- and -with-"),
+        ("random+simclr", "random cannot stand in a chain"),
     ],
 )
 def test_what_makes_no_sense_is_refused(text, said):
@@ -79,6 +88,7 @@ BASE = ("data=mnist5k", "arms=[simclr,dcgan,scratch]")
     [
         ("arms=[runs/nowhere/X]", "arms: runs/nowhere/X: no such run directory or file of weights"),
         ("primary.pairs=['simclr vs dcgan','simclr vs scratch','dcgan vs scratch','scratch vs simclr']", "at most 3"),
+        ("primary.pairs=['simclr vs dcgan','dcgan vs simclr']", "'dcgan vs simclr' stands there twice"),
         ("primary.pairs=['simclr dcgan']", "cannot read 'simclr dcgan'; expected two arms, such as 'simclr vs dcgan'"),
         ("primary.pairs=['simclr vs dcgn']", "did you mean 'dcgan'"),
         ("primary.labels='7'", "primary.labels=7: is not judged; expected one of 1, 10, 100, all"),

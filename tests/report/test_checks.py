@@ -180,16 +180,6 @@ def test_units_are_those_that_people_write() -> None:
     assert "58.0%" in check("a.gan_train > 57.9", report)[1]
 
 
-def test_steps_are_summed_over_stages() -> None:
-    def spent(arm: str, seed: int, steps: int) -> dict[str, Any]:
-        return {"arm": arm, "seed": seed, "stage": "pretrain", "steps": steps}
-
-    report = bare(compute=[spent("a", 0, 5), spent("a", 0, 6), spent("b", 0, 7)])
-    report["arms"] = [{"name": "a", "stages": [{}, {}]}, {"name": "b", "stages": [{}, {}]}]
-    assert check("a.steps >= 11", report)[0]
-    assert "no finished run has b.steps" in check("b.steps < 99", report)[1]  # a stage of it stands elsewhere
-
-
 @pytest.mark.parametrize(
     ("claim", "words"),
     [

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gssl.errors import UsageError
 from gssl.report import judging, markdown, page, verdict, words
 from gssl.report.collect import read_runs
 from gssl.report.document import build
@@ -142,11 +143,11 @@ def test_reference_and_controls_are_never_ranked(report_of: Reports) -> None:
     assert roles["supervised"] == "reference"
     assert roles["random"] == roles["pixels"] == "control"
     assert all("supervised" not in (d["a"], d["b"]) for d in report["differences"])
-    with pytest.raises(ValueError, match="never ranked"):
+    with pytest.raises(UsageError, match="never ranked"):
         report_of(3, plan={"pairs": [["simclr", "supervised"]]})
-    with pytest.raises(ValueError, match="at most 3"):
+    with pytest.raises(UsageError, match="at most 3"):
         report_of(3, plan={"pairs": [["simclr", "random"]] * 4})
-    with pytest.raises(ValueError, match="unknown arm"):
+    with pytest.raises(UsageError, match="unknown arm"):
         report_of(3, plan={"pairs": [["simclr", "byol"]]})
 
 
@@ -326,3 +327,41 @@ def test_numbers_and_names() -> None:
     assert words.title("byol") == "BYOL" and words.title("my_own") == "my_own"
     assert words.amount_text("1") == "1 label per class"
     assert words.listed(["a", "b", "c"]) == "a, b and c"
+
+
+def test_seeds_that_vary_nothing_establish_nothing(fake: ModuleType, tmp_path: Path) -> None:
+    """pca against pixels with all labels: six equal numbers are one number, five images of a thousand no victory."""
+    paths = fake.make(tmp_path, seeds=6, arms=("random", "pixels"))
+    for path in paths:
+        file = path / "result.json"
+        result = json.loads(file.read_text())
+        for score in result["scores"]:
+            score["accuracy"] = 0.505 if "random" in path.name else 0.5
+        file.write_text(json.dumps(result))
+    report = build(read_runs(paths), {"pairs": [["random", "pixels"]]})
+    (d,) = [d for d in report["differences"] if d["family"] == "primary"]
+    assert d["p"] is None and d["p_adjusted"] is None and d["interval"]["kind"] == "newcombe"
+    assert d["interval"]["low"] < 0 < d["interval"]["high"]
+    assert {row["interval"]["kind"] for row in report["table"]} == {"wilson"}
+    assert "beats" not in said(report) and "seeds that are all alike" in report["verdict"]["headline"]
+
+
+def test_two_comparisons_in_one_folder_are_not_averaged(fake: ModuleType, tmp_path: Path) -> None:
+    """The same arm and seed under two budgets: two arms, each named by what tells it apart."""
+    one = fake.make(tmp_path / "one", seeds=2, arms=("simclr", "random"))
+    two = fake.make(tmp_path / "two", seeds=2, arms=("simclr",))
+    for path in (tmp_path / "two").glob("simclr-*"):
+        config = (path / "config.yaml").read_text()
+        (path / "config.yaml").write_text(config + "budget: {steps: 9}\n")
+    arms = {a["name"] for a in build(read_runs([*one, *two]), {})["arms"]}
+    assert len([name for name in arms if name.startswith("simclr[")]) == 2 and "random" in arms
+
+
+def test_a_searchs_trials_are_no_seeds(fake: ModuleType, tmp_path: Path) -> None:
+    paths = fake.make(tmp_path, seeds=1, arms=("simclr", "random"))
+    trial = fake.pretrain(tmp_path / "trials", "simclr", 1_000_000)
+    part = json.loads((trial / "part.json").read_text())
+    (trial / "part.json").write_text(json.dumps(part | {"trial": True}))
+    report = build(read_runs([*paths, trial]), {})
+    assert report["seeds"] == [0]
+    assert [row["runs"] for row in report["stability"] if row["arm"] == "simclr"] == [1]
