@@ -146,13 +146,18 @@ def tally(condition: Condition, made: dict[str, Any]) -> np.ndarray:
         won and (same or d["mean"] * gap < 0) for won, same, d, gap in zip(winners, null, family, gaps, strict=True)
     ]
     enough = condition.seeds >= seeds_needed(ALPHA)
-    rejected = any(same and d["p_adjusted"] <= ALPHA for d, same in zip(family, null, strict=True))
+    rejected = any(same and _at_most(d["p_adjusted"]) for d, same in zip(family, null, strict=True))
     power = winners[0] and family[0]["mean"] > 0 and (outcome(family[0]) == "beats" or not enough)
-    return np.array([*covered, *arms, family[0]["p"] <= ALPHA, rejected, any(wrong), power], dtype=float)
+    return np.array([*covered, *arms, _at_most(family[0]["p"]), rejected, any(wrong), power], dtype=float)
+
+
+def _at_most(p: float | None) -> bool:
+    return p is not None and p <= ALPHA
 
 
 def _holds(interval: dict[str, Any], truth: float) -> bool:
-    assert interval["kind"] == "t"
+    # two seeds may agree to the image: then the interval is over test images
+    assert interval["kind"] in ("t", "wilson", "newcombe")
     # scores are whole images: half of one either way is no miss
     return bool(interval["low"] - 0.5 / N_TEST <= truth <= interval["high"] + 0.5 / N_TEST)
 

@@ -238,7 +238,7 @@ class Planner:
         if maker:
             given["generated.run"] = str(maker.path)
             typed = replace(typed, generated=replace(typed.generated, run=str(maker.path)))
-        if seed == 0 and arm.source not in ("pixels", *arms.PLAIN):  # one map of each network is enough
+        if seed == 0 and arm.source not in ("pixels", arms.SCRATCH, *arms.PLAIN):  # one map of each network is enough
             typed = replace(typed, diagnose=replace(typed.diagnose, map=True))
         depends = {"weights": judged, "generated": maker}
         return self._part(arm, seed, "transfer", "transfer", typed, choices, given, depends, also=made)
