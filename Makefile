@@ -22,7 +22,7 @@ $(STAMP): pyproject.toml
 
 install: $(STAMP)  ## Virtual environment in .venv with gssl and its development tools
 
-demo: $(STAMP)  ## The main job on the embedded digits: GAN against SSL, three seeds, one report (minutes)
+demo: $(STAMP)  ## The main job on the embedded digits: GAN against SSL, six seeds, one report (minutes)
 	$(BIN)/gssl compare experiment=demo
 
 test: $(STAMP)  ## The default tests (under five minutes on two cores, no network)
