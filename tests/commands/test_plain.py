@@ -44,7 +44,7 @@ def test_probes_that_need_a_network_are_refused_in_one_line(tiny, tmp_path, name
 
 
 def test_too_large_patches_are_refused_before_the_run_begins(tiny, tmp_path):
-    with pytest.raises(UsageError, match=r"plain\.kmeans\.patch=16: .* data\.size=16 .* at most 15"):
+    with pytest.raises(UsageError, match=r"plain\.kmeans\.patch=16: .* data\.size=16 .* at most 14"):
         transfer.main(tiny("transfer", "weights=kmeans", "plain.kmeans.patch=16"), tmp_path / "run", dry_run=True)
 
 
