@@ -15,17 +15,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gssl.commands.judge import Judge, amounts
+from gssl.commands.judge import Judge, amounts, find
 from gssl.commands.output import table
 from gssl.commands.parts import Part, Planner
 from gssl.commands.transfer import unlabelled
 from gssl.config import registry, schema
 from gssl.config.amounts import amount_keys
 from gssl.data import Splits
-from gssl.engine import source
 from gssl.engine.device import pick_device
 from gssl.engine.files import read_json
 from gssl.engine.progress import say
+from gssl.report.judging import NO_NETWORK
 
 STEPS = 10  # of training: more than a period of every recipe here
 FEW = 3  # of fine-tuning
@@ -65,13 +65,13 @@ def show(cfg: schema.Compare, planner: Planner, parts: Sequence[Part], splits: S
     left: float = sum(float(row["seconds"] or 0) for row in rows if row["state"] == "missing")
     searched = [arm.name for arm in planner.arms() if arm.name in cfg.search.space]
     trials = cfg.search.trials * len(searched)
-    pairs, amounts = planner.pairs(), amount_keys(cfg.labels_per_class, cfg.fractions)
+    pairs, labels = planner.pairs(), amount_keys(cfg.labels_per_class, cfg.fractions)
     text = {
         "schema": "gssl.plan/1",
         "primary": {"probe": probe, "labels": amount, "pairs": pairs},
         "seeds": cfg.seeds,
         "probes": list(cfg.probe.use),
-        "labels": amounts,
+        "labels": labels,
         "jobs": cfg.jobs,
         "parts": rows,
         "searches": {"trials": cfg.search.trials, "arms": searched, "budget": cfg.search.budget},
@@ -79,7 +79,7 @@ def show(cfg: schema.Compare, planner: Planner, parts: Sequence[Part], splits: S
     }
     told = ", ".join(" vs ".join(two) for two in pairs) or "none"
     rule = "as given" if cfg.primary.pairs is not None else "by the rule over names"
-    print(f"{cfg.seeds} seeds; probes: {', '.join(cfg.probe.use)}; labels per class or share: {', '.join(amounts)}")
+    print(f"{cfg.seeds} seeds; probes: {', '.join(cfg.probe.use)}; labels per class or share: {', '.join(labels)}")
     print(f"the verdict: {probe} probe at {amount}, {told} ({rule})")
     lines = [_line(rows, arm, stage, method) for arm, stage, method in _groups(rows)]
     table(["arm", "stage", "done", "missing", "FLOPs each", "steps each", "minutes each", "minutes left"], lines)
@@ -136,7 +136,7 @@ def _kind(part: Part) -> Any:
     """Parts with equal kinds cost the same."""
     if part.stage == "transfer":
         cfg = part.cfg
-        plain = cfg.weights if cfg.weights in ("pixels", "pca", "kmeans") else "network"
+        plain = cfg.weights if cfg.weights in NO_NETWORK else "network"
         return part.stage, plain, tuple(cfg.probe.use), repr(cfg.probe), cfg.generated.run is not None
     return part.arm, part.stage, part.method, part.link
 
@@ -203,17 +203,20 @@ def _steps(budget: schema.Budget, flops: float, seconds: float, images: float, e
 def judging(cfg: schema.Transfer, splits: Splits) -> float:
     """Seconds of the probes of one transfer run: one draw of each amount is fitted, fine-tuning for a few steps."""
     device = pick_device(cfg.engine.device)
-    plain = cfg.weights in ("pixels", "pca", "kmeans")
-    weights = cfg.weights if plain or cfg.weights.partition(":")[0] in ("torchvision", "timm") else "random"
+    weights = (
+        cfg.weights
+        if cfg.weights in NO_NETWORK or cfg.weights.partition(":")[0] in ("torchvision", "timm")
+        else "random"
+    )
     probes = replace(
         cfg.probe,
         finetune=replace(cfg.probe.finetune, steps=FEW, points=0),
         fixmatch=replace(cfg.probe.fixmatch, steps=FEW),
     )
     small = replace(cfg, weights=weights, draws=1, draws_one_shot=1, probe=probes)
-    origin = source.Source(weights) if plain else source.find(weights)
     with contextlib.redirect_stderr(io.StringIO()):
-        judge = Judge(small, origin, splits.labelled, splits.classes, device, unlabelled(splits))
+        rest = (splits.labelled, splits.classes, device, unlabelled(splits))
+        judge = Judge(small, find(weights), *rest, pretrain=splits.pretrain)
         start = time.perf_counter()
         frozen = any(registry.PROBE[name].sees != "network" for name in cfg.probe.use)
         if frozen:

@@ -104,7 +104,7 @@ def test_milestones_never_see_the_test_images(small, tmp_path):
 
 
 def test_the_plan_measures_and_does_nothing(small, tmp_path, capsys):
-    cfg = small("arms=[simclr,dcgan,scratch]", "budget.steps=null", "budget.flops=2e9", "seeds=2")
+    cfg = small("arms=[simclr,dcgan,scratch,pca]", "budget.steps=null", "budget.flops=2e9", "seeds=2")
     plan = compare.main(cfg, tmp_path / "run", plan=True)
     said = capsys.readouterr().out
     assert not (tmp_path / "run").exists() and not (tmp_path / "parts").exists()
