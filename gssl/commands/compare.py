@@ -36,7 +36,8 @@ def main(
     if cfg.runs is not None:
         planner = None
         runs = read_runs(finished_runs(cfg.runs))
-        build(runs, facts(cfg, None, Done([], {}, [])))  # what cannot be compared is said before a directory is made
+        # what cannot be compared is said before a directory is made
+        report = build(runs, facts(cfg, None, Done([], {}, [])))
     else:
         prepare(cfg.engine)
         splits = load_data(cfg.data, progress=cfg.engine.progress)
@@ -53,15 +54,16 @@ def main(
             return None
     if plan or dry_run:
         print(f"{len(runs)} runs are read, nothing is trained")
-        return None
+        return {"schema": "gssl.plan/1", "runs": [str(run.path) for run in runs]} if plan else None
     with Run(run_dir, "compare", cfg) as run:
         for warning in run.begin():
             say(f"warning: {warning}")
         start = time.perf_counter()
-        done = carry_out(cfg, planner) if planner else Done([], {}, [])
-        # the primary family is known before the first part runs; only what failed and what was searched is added
-        known = facts(cfg, planner, done)
-        report = build(read_runs([part.path for part in done.parts]) if planner else runs, known)
+        done = Done([], {}, [])
+        if planner:
+            done = carry_out(cfg, planner)
+            # the primary family was known before the first part ran; what failed and was searched is added
+            report = build(read_runs([part.path for part in done.parts]), facts(cfg, planner, done))
         page = write(report, run_dir)
         claims = [check(claim, report) for claim in cfg.check]
         for _, line in claims:

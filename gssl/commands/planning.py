@@ -163,9 +163,8 @@ def training(part: Part) -> Cost:
     with tempfile.TemporaryDirectory(prefix="gssl-plan-") as folder:
         few = replace(
             cfg,
-            weights="random"
-            if part.depends
-            else cfg.weights,  # what a chain begins with is not there yet, and no dearer
+            # what a chain begins with is not there yet, and no dearer
+            weights="random" if part.depends else cfg.weights,
             budget=replace(cfg.budget, steps=STEPS, epochs=None, images=None, seconds=None, flops=None),
             engine=replace(cfg.engine, log_every=1, checkpoint_every=10**9, resume="no", progress=False),
             eval=replace(cfg.eval, every=None, images=min(cfg.eval.images, 64), milestones=0),
@@ -203,11 +202,8 @@ def _steps(budget: schema.Budget, flops: float, seconds: float, images: float, e
 def judging(cfg: schema.Transfer, splits: Splits) -> float:
     """Seconds of the probes of one transfer run: one draw of each amount is fitted, fine-tuning for a few steps."""
     device = pick_device(cfg.engine.device)
-    weights = (
-        cfg.weights
-        if cfg.weights in NO_NETWORK or cfg.weights.partition(":")[0] in ("torchvision", "timm")
-        else "random"
-    )
+    published = cfg.weights.partition(":")[0] in ("torchvision", "timm")
+    weights = cfg.weights if published or cfg.weights in NO_NETWORK else "random"
     probes = replace(
         cfg.probe,
         finetune=replace(cfg.probe.finetune, steps=FEW, points=0),
