@@ -8,7 +8,6 @@ result; the record says so.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,8 +17,8 @@ from gssl.config import schema
 from gssl.data import Images, Splits
 from gssl.data.memory import in_memory
 from gssl.engine.files import read_json
-from gssl.engine.generated import Sampler, load_generator
-from gssl.errors import JobError, UsageError
+from gssl.engine.generated import Sampler, find_generator
+from gssl.errors import UsageError
 from gssl.report.statistics import paired_difference
 
 LEVEL = 0.95
@@ -75,13 +74,8 @@ class Fakes:
         tells them from real ones. Raises JobError where the generator gives values that are not finite.
         """
         labels = labels_like(real.labels, len(real.classes), self.cfg.per_real)
-        parts = []
-        for batch in self.sampler.batches(labels, seed, f"transfer/{draw}", self.cfg.truncation):
-            if not bool(torch.isfinite(batch).all()):
-                raise JobError(f"generated.run={self.cfg.run}: its generator makes NaN or infinite values")
-            pixels = (batch[:, : real.channels].float().clamp(0, 1) * 255).round().to(torch.uint8)
-            parts.append(pixels.permute(0, 2, 3, 1).cpu().numpy())
-        return in_memory(np.ascontiguousarray(np.concatenate(parts)), labels, real.classes)
+        pixels = self.sampler.stored(labels, seed, f"transfer/{draw}", self.cfg.truncation, real.channels)
+        return in_memory(pixels, labels, real.classes)
 
     def record(self, splits: Splits) -> dict[str, Any]:
         """For result.json."""
@@ -106,25 +100,13 @@ def find(cfg: schema.Generated, device: torch.device) -> Fakes | None:
     """The generator that `generated.run` names, None where it names none. Raises UsageError where it is no use."""
     if cfg.run is None:
         return None
-    run = Path(cfg.run).expanduser()
-    if not run.is_dir():
-        raise UsageError(f"generated.run={cfg.run}: no such directory; expected a finished train-gan run")
-    status = read_json(run / "status.json") or {}
-    if status and status.get("state") != "finished":
-        raise UsageError(
-            f"generated.run={cfg.run}: this {status.get('command')} run is {status.get('state')};"
-            " finish it with engine.resume=auto first"
-        )
-    try:
-        sampler = load_generator(run, device)
-    except UsageError as error:
-        raise UsageError(f"generated.run: {error}") from error
+    sampler = find_generator(cfg.run, device)
     if not sampler.classes:
         raise UsageError(
             f"generated.run={cfg.run}: the generator of this {sampler.method} run is not told a class, so its images"
             " have no labels; expected a class-conditional run, such as gan=acgan or gan=projection"
         )
-    return Fakes(cfg, sampler, read_json(run / "result.json") or {})
+    return Fakes(cfg, sampler, read_json(sampler.run / "result.json") or {})
 
 
 def labels_like(labels: np.ndarray, n_classes: int, per_real: float) -> np.ndarray:

@@ -12,6 +12,7 @@ from gssl.commands import planning
 from gssl.commands.execute import execute
 from gssl.commands.parts import Part, Planner
 from gssl.config import arms, schema
+from gssl.config.amounts import amount_of
 from gssl.config.comparing import pair
 from gssl.data import load_data
 from gssl.engine.device import cores, prepare
@@ -186,9 +187,7 @@ def data_name(data: schema.Data) -> str:
 
 
 def _amount(key: str) -> dict[str, Any]:
-    if key.isdigit():
-        return {"labels_per_class": int(key)}
-    return {"fraction": 1.0 if key == "all" else float(key[:-1]) / 100}
+    return dict(zip(("labels_per_class", "fraction"), amount_of(key), strict=True))
 
 
 def budget(cfg: schema.Budget) -> dict[str, Any] | None:

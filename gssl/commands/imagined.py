@@ -1,6 +1,5 @@
 """Self-supervision on images that a GAN made: what does the method get out of them that it gets out of real ones?"""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,21 +9,13 @@ from gssl.config import schema
 from gssl.data import Images
 from gssl.data.memory import in_memory
 from gssl.engine.files import read_json
-from gssl.engine.generated import Sampler, load_generator
-from gssl.errors import JobError, UsageError
+from gssl.engine.generated import Sampler, find_generator
+from gssl.errors import UsageError
 
 
 def find(cfg: schema.Imagined, device: torch.device) -> Sampler | None:
     """The generator of `generated.run`; None where it names none. Raises UsageError where it is no use."""
-    if cfg.run is None:
-        return None
-    run = Path(cfg.run).expanduser()
-    if not run.is_dir():
-        raise UsageError(f"generated.run={cfg.run}: no such directory; expected a finished train-gan run")
-    try:
-        return load_generator(run, device)
-    except UsageError as error:
-        raise UsageError(f"generated.run: {error}") from error
+    return None if cfg.run is None else find_generator(cfg.run, device)
 
 
 def images(sampler: Sampler, cfg: schema.Imagined, real: Images, size: int, seed: int) -> Images:
@@ -40,13 +31,8 @@ def images(sampler: Sampler, cfg: schema.Imagined, real: Images, size: int, seed
             f" are {kinds[real.channels]} at data.size={size}; train it on the data that is used here"
         )
     count = cfg.images or len(real)
-    parts = []
-    for batch in sampler.batches(sampler.labels(count), seed, "imagined", cfg.truncation):
-        if not bool(torch.isfinite(batch).all()):
-            raise JobError(f"generated.run={cfg.run}: its generator makes NaN or infinite values")
-        pixels = (batch[:, : real.channels].float() * 255).round().to(torch.uint8)
-        parts.append(pixels.permute(0, 2, 3, 1).cpu().numpy())
-    return in_memory(np.ascontiguousarray(np.concatenate(parts)), np.full(count, -1), [])
+    pixels = sampler.stored(sampler.labels(count), seed, "imagined", cfg.truncation, real.channels)
+    return in_memory(pixels, np.full(count, -1), [])
 
 
 def record(sampler: Sampler, made: Images) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import gssl
 from gssl.commands.judge import from_scratch
 from gssl.commands.shell import as_command, quoted
 from gssl.config import arms, registry, schema
-from gssl.config.amounts import amount_keys
+from gssl.config.amounts import amount_keys, amount_of
 from gssl.config.arms import Arm
 from gssl.config.check import determining
 from gssl.config.comparing import MOST_PAIRS, choices, has_read, pair
@@ -272,9 +272,9 @@ class Planner:
         judged = made[-1]
         typed, choices, given = self._judging(arm, seed, str(judged.path), extra)
         probe, amount = self.primary()
-        few = [int(amount)] if amount.isdigit() else []
-        share = [1.0 if amount == "all" else float(amount[:-1]) / 100] if not few else []
-        typed = replace(typed, probe=replace(typed.probe, use=[probe]), labels_per_class=few, fractions=share)
+        per_class, share = amount_of(amount)
+        few, some = [per_class] if per_class else [], [share] if share else []
+        typed = replace(typed, probe=replace(typed.probe, use=[probe]), labels_per_class=few, fractions=some)
         return self._part(arm, seed, "milestones", "milestones", typed, choices, given, {"weights": judged})
 
     def _evaluate(self, arm: Arm, seed: int, run: Path, judged: Part | None) -> Part:

@@ -15,3 +15,10 @@ def amount_key(labels_per_class: int | None, fraction: float | None) -> str:
 def amount_keys(labels_per_class: Sequence[int], fractions: Sequence[float]) -> list[str]:
     """All amounts of a plan."""
     return [*(amount_key(n, None) for n in labels_per_class), *(amount_key(None, f) for f in fractions)]
+
+
+def amount_of(key: str) -> tuple[int | None, float | None]:
+    """Labels per class or share of the labels, from how it is written: the inverse of `amount_key`."""
+    if key.isdigit():
+        return int(key), None
+    return None, 1.0 if key == "all" else float(key.removesuffix("%")) / 100

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from gssl.config import schema
 from gssl.data import Draws
 from gssl.engine.files import read_json, sha256, write_json
-from gssl.errors import UsageError
+from gssl.errors import JobError, UsageError
 from gssl.nets.backbone import build_backbone
 from gssl.nets.discriminator import Discriminator, Heads
 from gssl.nets.generator import Generator, Shape
@@ -111,6 +111,18 @@ class Sampler:
         for start in range(0, len(labels), batch_size):
             yield self.make(z[start : start + batch_size], labels[start : start + batch_size])
 
+    def stored(
+        self, labels: np.ndarray, seed: int, purpose: str, truncation: float | None, channels: int
+    ) -> np.ndarray:
+        """The same as uint8 (n, S, S, channels), as on a disk. Raises JobError where they are not finite."""
+        parts = []
+        for batch in self.batches(labels, seed, purpose, truncation):
+            if not bool(torch.isfinite(batch).all()):
+                raise JobError(f"generated.run={self.run}: its generator makes NaN or infinite values")
+            pixels = (batch[:, :channels].float().clamp(0, 1) * 255).round().to(torch.uint8)
+            parts.append(pixels.permute(0, 2, 3, 1).cpu().numpy())
+        return np.ascontiguousarray(np.concatenate(parts))
+
 
 def _file(run: Path, name: str, version: str) -> tuple[Path, dict[str, Any]]:
     status = read_json(run / "status.json")
@@ -138,6 +150,23 @@ def load_generator(run: Path, device: torch.device) -> Sampler:
     about = text["method"]
     classes = about["classes"] if generator.classes else []
     return Sampler(run, generator, device, text["sha256"], about["name"], classes, about["truncation"])
+
+
+def find_generator(given: str, device: torch.device) -> Sampler:
+    """The generator of the run that `generated.run` names. Raises UsageError where there is none that is finished."""
+    run = Path(given).expanduser()
+    if not run.is_dir():
+        raise UsageError(f"generated.run={given}: no such directory; expected a finished train-gan run")
+    status = read_json(run / "status.json") or {}
+    if status and status.get("state") != "finished":
+        raise UsageError(
+            f"generated.run={given}: this {status.get('command')} run is {status.get('state')};"
+            " finish it with engine.resume=auto first"
+        )
+    try:
+        return load_generator(run, device)
+    except UsageError as error:
+        raise UsageError(f"generated.run: {error}") from error
 
 
 def load_discriminator(run: Path, device: torch.device) -> Discriminator | None:
