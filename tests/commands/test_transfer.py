@@ -45,6 +45,23 @@ def test_every_probe_amount_and_draw_has_a_score(tiny, tmp_path, pretrained):
     assert result["load_report"]["missing"] == [] == result["load_report"]["unexpected"]
 
 
+def test_what_else_is_judged_changes_no_score(tiny, tmp_path, pretrained, monkeypatch):
+    """With few labels only the images that their draws ask for go through the network: with the same scores."""
+    from gssl.commands.judge import Judge
+
+    seen = []
+    before = Judge.features
+    monkeypatch.setattr(
+        Judge, "features", lambda self, images, *a: seen.append(len(images)) or before(self, images, *a)
+    )
+    words = (f"weights={pretrained}", "probe.use=[linear]", "labels_per_class=[2,3]", "diagnose.pictures=false")
+    few = judge(tiny, tmp_path / "few", *words, "fractions=[]")[1]["scores"]
+    assert 0 < min(seen) < 60  # of 120 training images
+    every = judge(tiny, tmp_path / "every", *words, "fractions=[1.0]")[1]["scores"]
+    keys = ("labels_per_class", "draw", "subset", "correct", "val_accuracy")
+    assert [[s[k] for k in keys] for s in few] == [[s[k] for k in keys] for s in every if s["fraction"] is None]
+
+
 def test_the_pictures_can_be_learnt(tiny, tmp_path):
     _, result = judge(tiny, tmp_path / "t", "weights=pixels", "labels_per_class=[]")
     assert {s["probe"]: s["accuracy"] for s in result["scores"]}["linear"] > 0.9

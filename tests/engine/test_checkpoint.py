@@ -10,9 +10,9 @@ from gssl.engine import checkpoint
 CPU = torch.device("cpu")
 
 
-def write(folder, step, keep=2):
+def write(folder, step, keep=2, **state):
     tensors = {"b": torch.arange(4.0), "a": torch.full((2, 2), float(step))}
-    return checkpoint.write(folder, step, tensors, {"0/0.exp_avg": torch.ones(3)}, {"seconds": 1.5}, keep)
+    return checkpoint.write(folder, step, tensors, {"0/0.exp_avg": torch.ones(3)}, {"seconds": 1.5, **state}, keep)
 
 
 def test_round_trip_and_pruning(tmp_path):
@@ -25,6 +25,16 @@ def test_round_trip_and_pruning(tmp_path):
     assert torch.equal(model["a"], torch.full((2, 2), 3.0))
     assert torch.equal(optim["0/0.exp_avg"], torch.ones(3))
     assert state["step"] == 3 and state["seconds"] == 1.5
+
+
+def test_milestones_stay_whatever_comes_after(tmp_path):
+    folder = tmp_path / "checkpoints"
+    write(folder, 1, milestone=True)
+    for step in (2, 3, 4):
+        write(folder, step, keep=1)
+    assert sorted(p.name for p in folder.iterdir()) == ["step-00000001", "step-00000004"]
+    assert checkpoint.milestones(folder) == [{"step": 1, "seconds": 1.5, "checkpoint": "checkpoints/step-00000001"}]
+    assert checkpoint.newest(folder)[0].name == "step-00000004"  # a resumed run goes on from the last one
 
 
 @pytest.mark.parametrize("harm", ["flip", "cut", "no manifest"])
