@@ -16,6 +16,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 # what the tests replace: names that stand for something of the reader's
 RUN = "runs/pretrain_ssl/20260101-120000-000000"
 TOLD = "runs/train_gan/20260101-120000-000000"  # of a generator that is told the class
+READ = "runs/compare/20260101-120000-000000"  # the report that --explain asks about
 
 
 def commands() -> list[str]:
@@ -46,7 +47,9 @@ def house(tmp_path_factory, pictures, inline_worker):
         invoke(["transfer", "experiment=smoke", "probe.use=[finetune]", "hydra.run.dir=runs/transfer/tuned"])
         for name in ("random", "pixels"):
             invoke(["transfer", "experiment=smoke", f"weights={name}", f"hydra.run.dir=runs/transfer/{name}"])
-        invoke(["compare", "experiment=smoke", "arms=[simclr,random]", "labels_per_class=[10]"])
+        invoke(
+            ["compare", "experiment=smoke", "arms=[simclr,random]", "labels_per_class=[10]", f"hydra.run.dir={READ}"]
+        )
         shutil.copytree(pictures, root / "photos")
         shutil.copytree(pictures / "train" / "a", root / "unlabelled")
         rows = [f"train/{c}/{i:03}.png,{c}" for c in "abc" for i in range(40)]
@@ -87,6 +90,8 @@ def test_the_lists_are_not_empty():
 def test_every_command_runs(line, house, monkeypatch):
     monkeypatch.chdir(house)
     words = small(line)
+    if "--explain" in words:  # the newest report is that of another line, else
+        Path(READ, "report.json").touch()
     claim = "--check" in words
     if claim:  # whether the claim holds after six steps is another matter: it is read, computed and answered
         result = CliRunner().invoke(app, words)

@@ -249,7 +249,8 @@ class Planner:
         """The configuration of a transfer run, what its command line chooses, and what it is given."""
         cfg = self.cfg
         choices = ["weights=random", *self._shared()]
-        mine = [text for text in extra if arms.owner(text) == "transfer"]
+        theirs = [text for name in arm.trained if name != arm.name for text in cfg.overrides.get(name, [])]
+        mine = [text for text in [*theirs, *extra] if arms.owner(text) == "transfer"]
         composed = self._compose("transfer", [*choices, *mine])
         probes = _changed(cfg.probe, self._compose("transfer", choices).probe, composed.probe)
         same = {key: getattr(cfg, key) for key in SAME}

@@ -26,6 +26,12 @@ def probe_for(arm: str, probe: str) -> str:
     return "finetune" if base(arm) in UNTRAINED and not trains(probe) else probe
 
 
+def beside(report: dict[str, Any], probe: str) -> str:
+    """ "; scratch by fine-tuning" where an arm of the report is judged by another probe than `probe`, else ""."""
+    other = any(probe_for(arm["name"], probe) != probe for arm in report["arms"])
+    return "; scratch by fine-tuning" if other else ""
+
+
 def probes_of(arm: str, use: Sequence[str]) -> list[str]:
     """The probes of `use` that judge an arm: pixels, pca and kmeans have no network, scratch has nothing frozen.
 

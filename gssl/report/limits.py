@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from gssl.report.judging import beside
 from gssl.report.verdict import excludes_zero, outcome
 from gssl.report.words import amount_text, count, fixed_by, judge, listed, points, upper
 
@@ -123,8 +124,8 @@ def limitations(report: dict[str, Any]) -> list[str]:
         "the many that could have been picked."
     )
     out.append(
-        f"The judge is {judge(primary['probe'])} (scratch: fine-tuning), settings chosen by folds of the labels "
-        "a probe was given; another judge may order the arms otherwise."
+        f"The judge is {judge(primary['probe'])}{beside(report, primary['probe'])}; its settings are chosen by folds "
+        "of the labels a probe was given; another judge may order the arms otherwise."
     )
     draws = [r for r in report["table"] if r["draw_sd"]]
     if draws:

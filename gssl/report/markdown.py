@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from gssl.report import tables, units
-from gssl.report.judging import probe_for
+from gssl.report.judging import beside, probe_for
 from gssl.report.words import amount_text, count, listed, p_text, points, span, upper
 
 ROLE = {"contestant": "", "control": " (control)", "reference": " (reference, not ranked)"}
@@ -52,7 +52,7 @@ def _answer(report: Report) -> list[str]:
 
 def _scores(report: Report, names: dict[str, str]) -> list[str]:
     probe = escape(report["primary"]["probe"])
-    lines = [f"## Test accuracy, % ({probe} probe; scratch by fine-tuning)", ""]
+    lines = [f"## Test accuracy, % ({probe} probe{beside(report, report['primary']['probe'])})", ""]
     lines += _table(["arm", *(a["label"] for a in report["amounts"]), "seeds"], _score_rows(report, names))
     kinds = {r["interval"]["kind"] for r in report["table"] if r["interval"]}
     if kinds:
@@ -146,10 +146,9 @@ def _searches(report: Report, names: dict[str, str]) -> list[str]:
     rows = []
     for s in report["searches"]:
         chosen = ", ".join(escape(text) for text in s["chosen"]) or "as configured"
-        spent = [units.shown(key, s[key]) for key in ("flops", "seconds") if s[key]]
+        spent = [units.shown(key, s[key]) if s[key] else "–" for key in ("flops", "seconds")]
         rows.append([names.get(s["arm"], escape(s["arm"])), str(s["trials"]), chosen, escape(s["objective"]), *spent])
     head = ["arm", "trials", "chosen", "by", "FLOPs", "time"]
-    rows = [row + ["–"] * (len(head) - len(row)) for row in rows]
     return ["## Searches before the comparison", "", *_table(head, rows)]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gssl.report import markdown, tables, tex, units
-from gssl.report.judging import probe_for
+from gssl.report.judging import beside, probe_for
 from gssl.report.plots import figures
 from gssl.report.svg import Style, styles
 from gssl.report.words import amount_text, count, fixed_by, p_text, points
@@ -85,6 +85,7 @@ def view(report: dict[str, Any]) -> dict[str, Any]:
         "figures": figures(report),
         "interval_note": _interval_note(report),
         "seed_note": _seed_note(report),
+        "beside": beside(report, report["primary"]["probe"]),
         "pairs": [d for d in scored if d["family"] == "primary"],
         "explored": [d for d in scored if d["family"] == "exploratory"],
         "generated": [d for d in report["differences"] if d["metric"] != "accuracy"],

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from gssl.report.judging import probe_for
+from gssl.report.judging import beside, probe_for
 from gssl.report.svg import GRID, INK, MUTED, Data, Figure, Mark, draw, styles
 from gssl.report.units import is_share, reach, shown
 from gssl.report.words import amount_text, count, points, shortened
@@ -134,7 +134,7 @@ def primary(report: dict[str, Any]) -> Figure | None:
         paint,
         (height, height),
         f"Test accuracy in percent with {amount_text(amount)}, {probe} probe: {said}.",
-        f"{dots}Line: mean. Bar: {spread}. Judged by the {probe} probe; scratch by fine-tuning.",
+        f"{dots}Line: mean. Bar: {spread}. Judged by the {probe} probe{beside(report, probe)}.",
         _data(["arm"], [([a["title"]], line) for (a, _), line in zip(arms, lines, strict=True)], "%"),
     )
 

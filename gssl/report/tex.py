@@ -9,7 +9,7 @@ escaped, so that it compiles whatever the arms are called.
 import unicodedata
 from typing import Any
 
-from gssl.report.judging import probe_for
+from gssl.report.judging import beside, probe_for
 from gssl.report.words import PROBES, amount_text, count, p_text, points
 
 ESCAPED = {
@@ -73,7 +73,7 @@ def render(report: dict[str, Any]) -> str:
         f"% gssl {report['gssl']}, {report['created']}; needs \\usepackage{{booktabs}}",
         r"\begin{table}[tb]",
         r"  \centering",
-        f"  \\caption{{Test accuracy (\\%){on}: {probe}; networks without pretraining by fine-tuning.}}",
+        f"  \\caption{{Test accuracy (\\%){on}: {probe}{beside(report, primary['probe'])}.}}",
         r"  \label{tab:gssl}",
         f"  \\begin{{tabular}}{{l{'r' * len(amounts)}r}}",
         r"    \toprule",

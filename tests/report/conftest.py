@@ -54,4 +54,8 @@ def chromium() -> ModuleType:
 def full_report(fake: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Three seeds with every section of the page filled, one run diverged; do not change it."""
     complete = _beside("complete")
-    return build(read_runs(complete.make(fake, tmp_path_factory.mktemp("full"))), complete.plan(fake))
+    home = (
+        tmp_path_factory.mktemp("full") / "a_folder_whose_name_has_no_place_to_break_a_line_and_is_wider_than_a_phone"
+    )
+    home.mkdir()
+    return build(read_runs(complete.make(fake, home)), complete.plan(fake))
