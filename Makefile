@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.installed
 TEST   := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all lint format bench clean
+.PHONY: help install demo test test-long test-all lint format bench clean
 
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,7 +28,10 @@ demo: $(STAMP)  ## The main job on the embedded digits: GAN against SSL, six see
 test: $(STAMP)  ## The default tests (under five minutes on two cores, no network)
 	$(TEST)
 
-test-all: $(STAMP)  ## Every test, the longer batteries too
+test-long: $(STAMP)  ## Whole commands and killed processes, each command of the README (CI runs this, too)
+	$(TEST) -m long
+
+test-all: $(STAMP)  ## Every test, the longest battery too
 	$(TEST) -m ''
 
 lint: $(STAMP)  ## ruff and mypy

@@ -1,5 +1,6 @@
 """Shared fixtures: a cache of our own and a small folder of pictures that can be learnt from."""
 
+import gc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,13 @@ import pytest
 from PIL import Image
 
 from gssl.data import Images, cache
+
+
+@pytest.fixture(scope="module", autouse=True)
+def what_is_imported_stays():
+    """Half the time of composing a configuration is Python's collector, which walks through all of torch."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -25,6 +25,7 @@ def runs(tmp_path_factory):
     return folder
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not shutil.which("bash"), reason="no bash here")
 @pytest.mark.parametrize(("claims", "code"), [(HOLDS, 0), (FAILS, 1), ("simclr.liner > 3", 2), ("\n", 2)])
 def test_the_gate(runs, tmp_path, claims, code):

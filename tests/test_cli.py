@@ -115,6 +115,7 @@ def test_exit_codes(tmp_path, mode, code):
     assert len([line for line in err.splitlines() if line.startswith("error: ")]) == (code != 0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
 def test_signals(tmp_path, number, code):
     process = start("train-gan", "hydra.run.dir=out", cwd=tmp_path, code=STUB, STUB="begun-sleep")
@@ -128,6 +129,7 @@ def test_signals(tmp_path, number, code):
     assert json.loads((tmp_path / "out" / "status.json").read_text())["state"] == "interrupted"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
 def test_a_signal_before_the_run_began_leaves_nothing(tmp_path, number, code):
     process = start("train-gan", "hydra.run.dir=deep/out", cwd=tmp_path, code=STUB, STUB="sleep")
@@ -167,6 +169,7 @@ def test_a_package_with_its_conf_inside_works_from_anywhere(tmp_path):
     assert str(site / "gssl" / "conf") in out
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not shutil.which("bash"), reason="no bash here")
 def test_completion_in_bash(tmp_path):
     program = tmp_path / "gssl"

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gssl.cli import app
+from gssl.config.composing import compose
 from gssl.engine.files import read_json
 
 ROOT = Path(__file__).parent.parent
@@ -40,13 +41,15 @@ def house(tmp_path_factory, pictures, inline_worker):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         patch.setattr("gssl.commands.execute.Worker", inline_worker)
+        patch.setattr("gssl.commands.diagrams.ROUNDS", 250)  # of t-SNE: a map per network takes a second
         patch.setattr("gssl.metrics.classifier.STEPS", 4)  # the small classifier need not be good here
         invoke(["pretrain-ssl", "experiment=smoke", f"hydra.run.dir={RUN}"])
         invoke(["train-gan", "experiment=smoke", "hydra.run.dir=runs/gan"])
         invoke(["train-gan", "gan=acgan", "experiment=smoke", f"hydra.run.dir={TOLD}"])
-        invoke(["transfer", "experiment=smoke", "probe.use=[finetune]", "hydra.run.dir=runs/transfer/tuned"])
+        judged = ["transfer", "experiment=smoke", "diagnose.pictures=false"]
+        invoke([*judged, "probe.use=[finetune]", "hydra.run.dir=runs/transfer/tuned"])
         for name in ("random", "pixels"):
-            invoke(["transfer", "experiment=smoke", f"weights={name}", f"hydra.run.dir=runs/transfer/{name}"])
+            invoke([*judged, f"weights={name}", f"hydra.run.dir=runs/transfer/{name}"])
         invoke(
             ["compare", "experiment=smoke", "arms=[simclr,random]", "labels_per_class=[10]", f"hydra.run.dir={READ}"]
         )
@@ -86,6 +89,19 @@ def test_the_lists_are_not_empty():
     assert all("  " not in line for line in commands())
 
 
+@pytest.mark.parametrize("line", commands())
+def test_every_key_is_there(line, monkeypatch, tmp_path):
+    """Quick: configurations compose and commands know their options. `test_every_command_runs` is the long one."""
+    monkeypatch.chdir(tmp_path)
+    words = shlex.split(line.replace("compare … ", "compare "))[1:]
+    keys = [word for word in words[1:] if "=" in word and not word.startswith("-") and " " not in word]
+    if words[0] in ("train-gan", "pretrain-ssl", "transfer", "curve", "compare"):
+        compose(words[0], [key for key in keys if "," not in re.sub(r"\[.*?\]", "", key)])  # a sweep's are several
+    else:
+        invoke([*words[: 2 if words[0] == "runs" else 1], "--help"])
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("line", commands())
 def test_every_command_runs(line, house, monkeypatch):
     monkeypatch.chdir(house)

@@ -26,6 +26,7 @@ NUMBERS, NAMES = 12, 100  # up to so many classes a cell has its number, a row i
 NAMED = 20  # up to so many classes the map's points are coloured and named
 NEAR = 15  # points around one, of which those of its own class are counted
 LETTERS = 18  # of a class's name
+ROUNDS = 1000  # of t-SNE
 
 
 def confusion(matrix: np.ndarray, classes: list[str], title: str, path: Path) -> None:
@@ -193,7 +194,9 @@ def embedded(points: np.ndarray) -> np.ndarray:
     start = "pca" if min(unit.shape) >= 2 else "random"
     # one thread: the same sums on every machine, and on a busy one no waiting for each other a thousand times
     with threadpool_limits(1):
-        place: np.ndarray = TSNE(2, perplexity=perplexity, init=start, random_state=0).fit_transform(unit)
+        place: np.ndarray = TSNE(2, perplexity=perplexity, init=start, random_state=0, max_iter=ROUNDS).fit_transform(
+            unit
+        )
     return place
 
 

@@ -6,7 +6,9 @@ from gssl.config.composing import compose
 
 
 @pytest.fixture
-def small(pictures, tmp_path):
+def small(pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr("gssl.commands.diagrams.ROUNDS", 250)  # t-SNE's fewest: a map per network takes a second
+
     def make(*overrides: str):
         words = ["data=imagefolder", f"data.root={pictures}", "data.size=16", "backbone.width=8"]
         words += ["engine.progress=false", "engine.device=cpu", "engine.threads=1", f"parts={tmp_path / 'parts'}"]

@@ -65,7 +65,7 @@ def test_the_whole_way_and_again(small, tmp_path):
     assert len(added) == 2 and all(re.match(r"(random|pixels)-s1-transfer-", name) for name in added)
 
 
-def test_reading_finished_runs_needs_no_training(small, tmp_path, monkeypatch):
+def test_reading_finished_runs_needs_no_training(small, tmp_path, monkeypatch, inline):
     compare.main(small("arms=[random,pixels]"), tmp_path / "one")
     monkeypatch.setattr(execute, "Worker", None)
     compare.main(small(f"runs={tmp_path}/parts/*"), tmp_path / "two")
@@ -74,7 +74,7 @@ def test_reading_finished_runs_needs_no_training(small, tmp_path, monkeypatch):
     assert rows[0] == rows[1] and rows[0]
 
 
-def test_a_claim_that_does_not_hold_fails_after_the_report(small, tmp_path, capsys):
+def test_a_claim_that_does_not_hold_fails_after_the_report(small, tmp_path, capsys, inline):
     cfg = small(
         "arms=[random,pixels]",
         "check=['pixels.linear@5 > random.linear@5 - 100','pixels.linear@5 > 100']",
@@ -86,7 +86,7 @@ def test_a_claim_that_does_not_hold_fails_after_the_report(small, tmp_path, caps
     assert [c["holds"] for c in read_json(tmp_path / "run" / "result.json")["checks"]] == [True, False]
 
 
-def test_a_failed_part_costs_only_itself(small, tmp_path):
+def test_a_failed_part_costs_only_itself(small, tmp_path, inline):
     cfg = small(
         "arms=[simclr,random,pixels]",
         "+overrides.simclr=['ssl.optim.lr=1e30','ssl.optim.warmup=0','ssl.batch_size=16']",
@@ -120,6 +120,7 @@ def test_the_name_of_a_part_follows_what_determines_it(small):
     assert draws["simclr", "transfer"] != base["simclr", "transfer"]
 
 
+@pytest.mark.long
 def test_the_printed_command_composes_the_same_configuration(small):
     chains = "arms=[simclr,supervised,dcgan,simclr+dcgan,simclr-on-dcgan,scratch-with-acgan,pca,random]"
     made = parts.plan(small(chains), "d", 1)
@@ -160,6 +161,7 @@ def test_an_arms_overrides_add_to_the_comparisons_settings(small):
     assert made["random", "transfer"].probe.knn.k == 5 != made["simclr", "transfer"].probe.knn.k
 
 
+@pytest.mark.long
 def test_a_part_that_another_comparison_makes_is_waited_for(small, tmp_path, monkeypatch):
     """The lock is held for a while and then the part is there, made by the other one."""
     import threading
@@ -186,6 +188,7 @@ def test_a_part_that_another_comparison_makes_is_waited_for(small, tmp_path, mon
     assert not read_json(tmp_path / "two" / "report.json")["failed"]
 
 
+@pytest.mark.long
 def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(pictures, tmp_path):
     """A real process: what is running saves, what is finished stays, and nothing is done twice."""
     words = [

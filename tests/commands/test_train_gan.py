@@ -100,6 +100,7 @@ def test_on_collapse_stop_ends_the_run(digits, faking, tmp_path):
     assert read_json(tmp_path / "status.json")["state"] == "failed"
 
 
+@pytest.mark.long
 def test_the_best_is_kept_beside_the_last_and_which_is_exported_is_told(digits, faking, tmp_path, monkeypatch):
     """Samples are good at step 2 and bad afterwards."""
     good, bad = digits[1], torch.rand(200, 3, 28, 28, generator=torch.Generator().manual_seed(0))
@@ -160,6 +161,7 @@ def test_a_run_that_diverges_at_once_has_a_finite_checkpoint_too(tmp_path, monke
     assert checkpoint.newest(tmp_path / "checkpoints")[0].name == "step-00000000"
 
 
+@pytest.mark.long
 def test_figures_do_not_depend_on_how_a_run_is_cut(tmp_path):
     """The same z, the same images: the untrained generator's figures are equal in two runs of different budgets."""
     first = []
@@ -176,6 +178,7 @@ def test_above_is_the_share_of_pairs():
     assert train_gan._above(torch.tensor(real), torch.tensor(fake)) == pytest.approx(pairs)
 
 
+@pytest.mark.long
 def test_a_best_of_a_step_that_was_lost_to_a_kill_stays_the_best(tmp_path, faking, digits, monkeypatch):
     """The checkpoint is of step 2, the best of step 3: who goes on from 2 and ends there keeps it."""
     run = tmp_path / "run"

@@ -62,6 +62,7 @@ def test_json_is_exactly_one_document(stubbed):
     assert document["schema"] == "gssl.result/1" and document["run"] == "out"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("args", [("-m", "seed=1"), ("seed=1", "-m"), ("-m", "--json", "seed=1", SWEEP)])
 def test_flags_stand_before_and_after_overrides(stubbed, args):
     assert gssl("train-gan", *args).exit_code == 0
@@ -227,6 +228,7 @@ def test_interrupted_before_the_run_began(stubbed, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 def test_a_sweep_does_not_report_another_calls_results(stubbed):
     assert gssl("train-gan", "-m", "seed=0,1", SWEEP).exit_code == 0
     stubbed.MODES[None] = "usage"  # as the engine says of a directory with another configuration
@@ -256,12 +258,14 @@ def test_a_sweep_runs_all_and_says_which_failed(stubbed, tmp_path):
     assert (tmp_path / "sweep" / "1" / "log.txt").is_file()
 
 
+@pytest.mark.long
 def test_a_sweep_for_people(stubbed):
     done = gssl("pretrain-ssl", "-m", "seed=0,1", "ssl.temperature=0.2,0.5", SWEEP)
     assert done.exit_code == 0 and len(stubbed.CALLS) == 4
     assert "seed=1 ssl.temperature=0.5" in done.stdout and "val_knn 1" in done.stdout
 
 
+@pytest.mark.long
 def test_jobs_of_a_sweep_go_on_where_they_stopped(stubbed):
     stubbed.MODES[1] = "fail"
     assert gssl("pretrain-ssl", "-m", "seed=0,1", SWEEP).exit_code == 1
@@ -332,6 +336,7 @@ def test_info(stubbed, tmp_path, args):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 def test_the_process_is_as_before(stubbed):
     argv, handlers, full = sys.argv[:], logging.getLogger().handlers[:], os.environ.get("HYDRA_FULL_ERROR")
     for mode in ("ok", "fail", "usage", "interrupted"):

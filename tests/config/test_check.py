@@ -36,6 +36,7 @@ def test_the_smoke_preset_composes_and_is_tiny(command):
     assert command in ("transfer", "curve") or cfg.budget.steps <= 20
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("family", sorted(registry.FAMILIES))
 def test_every_method_composes_with_its_own_schema(family):
     command = {"ssl": "pretrain-ssl", "gan": "train-gan"}[family]

@@ -109,12 +109,14 @@ def test_a_sweep_is_checked_choice_by_choice(overrides, expected):
     assert expected in refused("pretrain-ssl", *overrides, multirun=True)
 
 
+@pytest.mark.long
 def test_a_right_sweep_passes():
     typed, _, texts = check_all("pretrain-ssl", ["ssl=glob(*)", "seed=range(2,5)", "experiment=smoke"], True)
     assert typed.ssl.name in registry.SSL and typed.seed == 2
     assert texts[2] == "experiment=pretrain_ssl/smoke"
 
 
+@pytest.mark.long
 def test_of_a_long_sweep_the_last_value_is_checked_too():
     values = ",".join(str(i) for i in [*range(100), -1])
     assert "seed: expected an integer, at least 0; got -1" in refused("pretrain-ssl", f"seed={values}", multirun=True)

@@ -154,6 +154,7 @@ def test_divergence_stops_the_run_and_keeps_the_last_finite_checkpoint(tiny, tmp
     assert not (tmp_path / "result.json").exists()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", ["pretrain-ssl", "train-gan"])
 def test_sigkill_at_a_random_instant(pictures, tmp_path, command):
     """The real thing: a process that is killed from outside, and the command line that goes on with it."""

@@ -32,6 +32,7 @@ def wait(made: Worker) -> tuple[str, str]:
     pytest.fail("no answer")
 
 
+@pytest.mark.long
 def test_jobs_share_a_process_and_a_death_costs_one_job(tmp_path, monkeypatch):
     # workers find functions by name; this file stands in for a command
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
@@ -57,6 +58,7 @@ def test_jobs_share_a_process_and_a_death_costs_one_job(tmp_path, monkeypatch):
     assert str(os.getpid()) not in pids
 
 
+@pytest.mark.long
 def test_close_ends_the_process(tmp_path):
     made = Worker(threads=1)
     made.start(Job("os:getcwd", None, tmp_path))  # refuses its arguments: a failed job
@@ -66,6 +68,7 @@ def test_close_ends_the_process(tmp_path):
     assert not process.is_alive()
 
 
+@pytest.mark.long
 def test_a_held_directory_is_busy_not_failed(tmp_path, tiny):
     from gssl.engine.run import Run
 
@@ -93,6 +96,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.long
 def test_a_worker_ends_with_its_parent(tmp_path):
     script = tmp_path / "parent.py"
     script.write_text(PARENT)

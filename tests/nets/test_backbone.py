@@ -151,6 +151,7 @@ def test_tiny_images_are_refused_by_convnet() -> None:
         build("convnet", 4)
 
 
+@pytest.mark.long
 def test_torchvision_is_imported_only_by_who_uses_it() -> None:
     code = (
         "import sys; from gssl.nets import build_backbone; from gssl.config.schema import Backbone;"

@@ -11,6 +11,7 @@ BASE = ["data.limit=300", "data.size=16", "backbone.width=8", "ssl.batch_size=64
 BASE += ["engine.progress=false", "engine.device=cpu", "engine.log_every=10", "eval.images=50", "on_collapse=stop"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("method", "injected", "most", "word"),
     [("simsiam", "ssl.stop_gradient=false", 200, "on a line"), ("vicreg", "ssl.variance=0", 250, "alike")],
