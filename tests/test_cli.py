@@ -155,6 +155,7 @@ def test_python_m(tmp_path):
     assert done.stdout == f"gssl {gssl.__version__}\n"
 
 
+@pytest.mark.long
 def test_a_package_with_its_conf_inside_works_from_anywhere(tmp_path):
     """As a wheel lays it out: conf/ inside the package, no checkout around it."""
     site = tmp_path / "site"

@@ -6,7 +6,6 @@ Every mistake is found before Hydra makes a directory and before torch is import
 import contextlib
 import io
 import logging
-import os
 import shutil
 import signal
 import sys
@@ -20,15 +19,16 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from hydra import main as hydra_main
+from hydra._internal.hydra import Hydra
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from gssl.config import check, job, registry
-from gssl.config.composing import VERSION_BASE, check_all, hydra_values, in_quotes
-from gssl.config.paths import conf_dir, config_name, held
+from gssl.config.composing import check_all, hydra_values, in_quotes, session
+from gssl.config.paths import config_name, held
 from gssl.errors import Interrupted, JobError, UsageError
 
 Also = Callable[[Any], None]
@@ -58,11 +58,12 @@ def run(
     optimises = multirun and "BasicSweeper" not in str(OmegaConf.select(whole, "hydra.sweeper._target_"))
     if optimises and OmegaConf.select(whole, "hydra.sweeper.max_failure_rate") == 0.0:
         texts.append("hydra.sweeper.max_failure_rate=1.0")  # a failed trial must not stop the others
-    flags = ["--multirun"] if multirun else []
     task = job.Task(command, call, optimises)
     try:
-        with _sigterm(), _logging_restored():
-            _call_hydra(command, task, flags, texts, config_dir)
+        with _sigterm(), _logging_restored(), _hydra(command, texts, config_dir) as hydra:
+            mode = RunMode.MULTIRUN if multirun else RunMode.RUN
+            start = hydra.multirun if multirun else hydra.run
+            start(config_name=config_name(command), task_function=task, overrides=[*texts, f"hydra.mode={mode.name}"])
         error: Exception | None = None
     except job.Stop as e:
         if not multirun and e.record.state in (job.USAGE, job.INTERRUPTED):
@@ -131,21 +132,18 @@ def _remove(missing: list[Path]) -> None:
                 path.rmdir()
 
 
-def _call_hydra(command: str, task: Any, flags: list[str], texts: list[str], config_dir: str | None) -> None:
-    argv = [f"gssl {command}", *flags]
-    if config_dir is not None:
-        argv += ["--config-dir", str(Path(config_dir).absolute())]
-    old_argv, old_full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
-    sys.argv = [*argv, "--", *texts]
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises instead of printing and calling exit
+@contextlib.contextmanager
+def _hydra(command: str, texts: list[str], config_dir: str | None) -> Iterator[Hydra]:
+    """What `hydra.main` makes, without its composing everything once more to read `hydra.mode`, which is known here."""
+    argv = sys.argv
+    sys.argv = [f"gssl {command}", *texts]  # for what puts the command on record
     try:
-        hydra_main(str(conf_dir()), config_name(command), VERSION_BASE)(task)()
+        with session(config_dir):
+            made = GlobalHydra.instance().hydra
+            assert made
+            yield made
     finally:
-        sys.argv = old_argv
-        if old_full is None:
-            os.environ.pop("HYDRA_FULL_ERROR", None)
-        else:
-            os.environ["HYDRA_FULL_ERROR"] = old_full
+        sys.argv = argv
 
 
 @contextlib.contextmanager
@@ -252,12 +250,13 @@ def show(
     _, whole, texts = check_all(command, overrides, False, config_dir)
     if package and package != "_global_" and OmegaConf.select(whole, package) is None:
         raise UsageError(f"--package: no package '{package}' in the configuration")
-    flags = ["--cfg", kind] if kind else ["--info", info or "all"]
-    flags += ["--resolve"] if resolve else []
-    flags += ["--package", package] if package else []
+    name = config_name(command)
     try:
-        with _logging_restored():
-            _call_hydra(command, job.Task(command), flags, texts, config_dir)
+        with _logging_restored(), _hydra(command, texts, config_dir) as hydra:
+            if kind:
+                hydra.show_cfg(config_name=name, overrides=texts, cfg_type=kind, package=package, resolve=resolve)
+            else:
+                hydra.show_info(info or "all", config_name=name, overrides=texts)
     except (HydraException, OmegaConfBaseException, ValueError) as e:
         raise UsageError(check.first_line(e)) from e
 

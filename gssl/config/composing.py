@@ -43,7 +43,7 @@ MOST = 40  # choices of one sweep override that are checked beforehand
 
 def compose(command: str, overrides: Sequence[str] = (), config_dir: str | None = None) -> Any:
     """The typed config of `command`; works inside a running job too. Raises UsageError."""
-    with _session(config_dir):
+    with session(config_dir):
         return _validated(command, _remembered(command, tuple(_rewritten(command, overrides)), _place()))
 
 
@@ -59,7 +59,7 @@ def check_all(
     `also` is called with each typed config and may raise UsageError too. Returns the first combination,
     typed and as Hydra composed it (`hydra` included), and the rewritten overrides.
     """
-    with _session(config_dir):
+    with session(config_dir):
         texts = _rewritten(command, overrides)
         choices = [_choices(o, multirun) for o in _parsed(texts)]
         first = [c[0] for c in choices]
@@ -77,7 +77,7 @@ def check_all(
 
 
 @contextlib.contextmanager
-def _session(config_dir: str | None) -> Iterator[None]:
+def session(config_dir: str | None) -> Iterator[None]:
     """Hydra's global state as `initialize_config_dir` makes it, with --config-dir as in `hydra.main`."""
     if GlobalHydra.instance().is_initialized():  # inside a running job: compose as that job did
         yield

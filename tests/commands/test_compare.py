@@ -44,6 +44,7 @@ def test_who_is_compared_is_judged_as_it_ended(small):
     assert first.cfg.export == "last" and "export=last" in first.shell
 
 
+@pytest.mark.long
 def test_the_whole_way_and_again(small, tmp_path):
     cfg = small()
     compare.main(cfg, tmp_path / "one")

@@ -60,6 +60,7 @@ def alarms(run: Path) -> str:
     return " ".join(entry["alarm"] for entry in lines(run) if "alarm" in entry)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("kind", "says", "poor"),
     [
@@ -85,6 +86,7 @@ def test_a_useless_generator_is_caught(kind, says, poor, digits, faking, tmp_pat
         assert last["val_kid_low"] > result["kid_floor"]["train_real"]["kid_high"]
 
 
+@pytest.mark.long
 def test_alarms_are_silent_where_samples_are_as_good_as_images_can_be(digits, faking, tmp_path):
     faking(digits[1])
     train_gan.main(config(), tmp_path)

@@ -286,7 +286,7 @@ def test_a_signal_ends_the_whole_sweep(stubbed):
 
 def test_optimising_sweepers_get_value_and_failure(stubbed, tmp_path, monkeypatch):
     """They read the task's return value, or its exception, from Hydra's JobReturn."""
-    with composing._session(None):
+    with composing.session(None):
         whole = composing._composed("pretrain-ssl", ["seed=4", f"hydra.sweep.dir={tmp_path}"])
     config = whole.copy()
     with open_dict(whole), open_dict(config):

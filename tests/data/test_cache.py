@@ -115,6 +115,7 @@ def _build_slowly(log: str) -> None:
     assert len(cache.entry("k", lambda: 1, build)) == 3
 
 
+@pytest.mark.long
 def test_two_processes_build_once(tmp_path: Path) -> None:
     log = str(tmp_path / "log")
     # by the file's path: an installed package may be called `tests` too, and then ours has no name

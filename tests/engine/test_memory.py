@@ -20,6 +20,7 @@ print(before, with_block, peak_memory(cpu))
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the peak can be reset on Linux only")
 def test_a_peak_is_seen_and_forgotten():
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)

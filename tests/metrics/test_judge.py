@@ -14,6 +14,7 @@ from gssl.metrics.kid import kid
 CPU = torch.device("cpu")
 
 
+@pytest.mark.long
 def test_random_judge_is_the_same_everywhere():
     """Pinned: distances that were printed with this hash must stay comparable."""
     here = RandomJudge(16)

@@ -234,7 +234,7 @@ def test_what_a_probe_chose_and_how_long_training_took(fake: ModuleType, tmp_pat
         (path / "result.json").write_text(json.dumps(result))
     said = " ".join(build(read_runs(paths), fake.plan(1, ("simclr", "random")))["limitations"])
     assert "Pretraining took less than a second per run" in said
-    assert "settings chosen by folds of the labels a probe was given" in said
+    assert "settings are chosen by folds of the labels a probe was given" in said
     assert "validation images" not in said
 
 
@@ -286,7 +286,7 @@ def test_a_plan_by_knn_reads_right(fake: ModuleType, tmp_path: Path) -> None:
     assert "SimCLR is ahead of random features" in report["verdict"]["headline"]
     told = [said(report), markdown.render(report), page.render(report), *report["limitations"]]
     assert not any("linear" in text.replace("linear-gradient", "") for text in told if not text.startswith("<!"))
-    assert "The judge is kNN on frozen features (scratch: fine-tuning)" in " ".join(report["limitations"])
+    assert "The judge is kNN on frozen features; scratch by fine-tuning; its" in " ".join(report["limitations"])
     assert "fixed by the plan before any score was read" in told[2]
 
 

@@ -50,6 +50,7 @@ def test_the_predictors_learning_rate_does_not_fall(build, batch):
     assert len(rest) == 1 and rest.pop() == pytest.approx(0.05)
 
 
+@pytest.mark.long
 def test_without_the_stop_the_projections_collapse(build):
     """Views that have nothing in common, so that only a collapse lowers the loss."""
     loss, cosine = {}, {}
