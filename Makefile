@@ -29,7 +29,7 @@ test: $(STAMP)  ## The default tests (under five minutes on two cores, no networ
 	$(TEST)
 
 test-long: $(STAMP)  ## Whole commands and killed processes, each command of the README (CI runs this, too)
-	$(TEST) -m long
+	$(TEST) -m 'long and not slow'
 
 test-all: $(STAMP)  ## Every test, the longest battery too
 	$(TEST) -m ''

@@ -17,6 +17,8 @@ from gssl.engine.files import read_json, sha256, write_json
 from gssl.errors import UsageError
 from gssl.nets import save_weights
 
+pytestmark = pytest.mark.long
+
 CPU = torch.device("cpu")
 
 

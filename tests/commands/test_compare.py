@@ -102,6 +102,7 @@ def test_a_failed_part_costs_only_itself(small, tmp_path, inline):
     assert "Traceback" in log
 
 
+@pytest.mark.long
 def test_the_name_of_a_part_follows_what_determines_it(small):
     def names(*overrides, data_hash="d", threads=1):
         cfg = small("arms=[simclr,random]", *overrides)

@@ -5,7 +5,7 @@ import pytest
 from gssl.commands import compare, parts
 from gssl.engine.files import read_json
 
-pytestmark = pytest.mark.usefixtures("inline")
+pytestmark = [pytest.mark.usefixtures("inline"), pytest.mark.long]
 
 # ── arms that are more than a method ─────────────────────────────────────────────────────────────
 
@@ -57,7 +57,6 @@ def test_a_run_that_is_there_is_an_arm_under_any_name(small, tmp_path):
     assert flops[0]["mean"] == spent["flops"]
 
 
-@pytest.mark.long
 def test_every_kind_of_arm_goes_the_whole_way(small, tmp_path):
     """Chains, generated images to learn from and beside labels: judged, counted, and with the other game's figures."""
     batch = "'gan.batch_size=16','judge=random'"
@@ -104,7 +103,6 @@ def test_milestones_never_see_the_test_images(small, tmp_path):
 # ── the plan and the search ──────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.long
 def test_the_plan_measures_and_does_nothing(small, tmp_path, capsys):
     cfg = small("arms=[simclr,dcgan,scratch,pca]", "budget.steps=null", "budget.flops=2e9", "seeds=2")
     plan = compare.main(cfg, tmp_path / "run", plan=True)
@@ -135,7 +133,6 @@ def test_the_plan_measures_and_does_nothing(small, tmp_path, capsys):
             assert (row["flops"], row["steps"]) == (real[row["arm"], 0]["flops"], real[row["arm"], 0]["steps"])
 
 
-@pytest.mark.long
 def test_a_search_gives_every_arm_the_same_trials_and_its_best(small, tmp_path):
     cfg = small(
         "arms=[simclr,random]", "search.trials=2", "budget.steps=4",

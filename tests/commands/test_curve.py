@@ -14,6 +14,8 @@ from gssl.errors import JobError, UsageError
 from gssl.metrics.accuracy import wilson
 from gssl.report.statistics import newcombe_paired, t_interval
 
+pytestmark = pytest.mark.long
+
 USE = "probe.use=[knn,linear,finetune]"
 
 
@@ -184,7 +186,6 @@ def test_a_failed_part_does_not_lose_the_others(tiny, tmp_path, monkeypatch):
     assert {c["source"] for c in read_json(tmp_path / "run" / "curve.json")["cells"]} == {"pixels", "scratch"}
 
 
-@pytest.mark.long
 def test_transfer_to_other_data_sets(tiny, tmp_path, pretrained, pictures):
     """One row of the matrix: another folder of images, each cell beside scratch, and how alike the data sets are."""
     other = tmp_path / "inverted"
@@ -237,7 +238,6 @@ def test_scratch_is_trained_whole_and_beside_every_frozen_probe(tiny, tmp_path):
     assert "train: all" in written and "layer_decay: 1.0" in written
 
 
-@pytest.mark.long
 def test_two_folders_of_one_name_are_two_targets(tiny, tmp_path, pictures):
     for place in "xy":
         shutil.copytree(pictures, tmp_path / place / "photos")

@@ -16,6 +16,8 @@ from gssl.data.splits import Splits
 from gssl.engine.files import read_json
 from gssl.probe.saliency import NotPooled
 
+pytestmark = pytest.mark.long
+
 NAMES = ("confusion", "mistakes", "saliency", "reliability", "map", "cka", "corruptions")
 PROBES = ["knn", "linear", "linear_multilayer", "fewshot", "cluster", "finetune"]
 

@@ -25,6 +25,8 @@ from gssl.nets.inputs import Inputs
 from gssl.nets.weights import save_weights
 from gssl.probe.finetune import Classifier
 
+pytestmark = pytest.mark.long
+
 KINDS = {
     "convnet": (Backbone("convnet", "batch", 8, 1), 16),
     "resnet": (Backbone("resnet18", "batch", 64, 1), 16),

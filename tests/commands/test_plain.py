@@ -11,6 +11,8 @@ from gssl.errors import UsageError
 from gssl.probe import plain
 from gssl.report.judging import NO_NETWORK, probes_of
 
+pytestmark = pytest.mark.long
+
 SMALL = ("plain.kmeans.centres=12", "plain.kmeans.patches=500", "plain.pca.dim=20")
 
 

@@ -14,6 +14,8 @@ from gssl.commands.sheet import Sheet
 from gssl.config.composing import compose
 from gssl.data.splits import Splits
 
+pytestmark = pytest.mark.long
+
 PANELS = {  # what is special about each recipe's sheet
     "dcgan": ["Samples", "Between two latent vectors", "Main directions"],
     "sagan": ["Where self-attention looks"],

@@ -19,6 +19,8 @@ from gssl.nets.generator import Generator, Shape
 from gssl.nets.weights import save_weights
 from gssl.probe import knn, linear, training
 
+pytestmark = pytest.mark.long
+
 
 def fake_run(path: Path, classes: tuple[str, ...] = ("a", "b", "c"), state: str = "finished", **shape) -> Path:
     """The files of a train-gan run with an untrained generator."""
@@ -65,7 +67,6 @@ def judge(tiny, path, *overrides):
     return read_json(path / "result.json")
 
 
-@pytest.mark.long
 def test_images_of_the_class_do_no_harm_and_images_of_another_class_do(tiny, tmp_path, run, real_images):
     words = ["weights=pixels", "labels_per_class=[5]", f"generated.run={run}", "generated.per_real=3"]
     real_images()
@@ -132,7 +133,6 @@ def test_folds_hold_real_images_only(tiny, tmp_path, run, monkeypatch):
         assert np.array_equal(np.unique(first, return_inverse=True)[1], np.unique(second, return_inverse=True)[1])
 
 
-@pytest.mark.long
 def test_a_seed_decides_and_draws_differ(tiny, tmp_path, run):
     words = ["weights=random", "probe.use=[knn,finetune]", "probe.finetune.draws=2", f"generated.run={run}"]
     a = judge(tiny, tmp_path / "a", *words)

@@ -105,6 +105,7 @@ def test_mistakes_are_one_line_that_names_the_key(override, said):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.long
 def test_every_searched_arm_gets_as_many_trials():
     space = ["search.space.simclr=['ssl.temperature=0.1,0.2']", "search.space.dcgan=['gan.ema=0.9,0.95,0.98']"]
     compose("compare", [*BASE, "search.trials=2", *space])

@@ -126,6 +126,7 @@ def test_a_usage_error_found_late_leaves_nothing(stubbed, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 def test_a_usage_error_after_the_run_began_removes_nothing(stubbed, tmp_path):
     stubbed.MODES[None] = "begun-usage"
     done = gssl("transfer", "weights=nowhere", RUN)
@@ -284,6 +285,7 @@ def test_a_signal_ends_the_whole_sweep(stubbed):
     assert len(stubbed.CALLS) == 1
 
 
+@pytest.mark.long
 def test_optimising_sweepers_get_value_and_failure(stubbed, tmp_path, monkeypatch):
     """They read the task's return value, or its exception, from Hydra's JobReturn."""
     with composing.session(None):

@@ -188,6 +188,7 @@ def test_sigkill_at_a_random_instant(pictures, tmp_path, command):
     assert weights(tmp_path / "killed") == weights(tmp_path / "whole") != {}
 
 
+@pytest.mark.long
 def test_other_images_or_weights_are_refused(tiny, tmp_path, pictures, monkeypatch):
     import shutil
 

@@ -60,6 +60,7 @@ def test_orders_noise_and_its_seed_fixes_it():
     assert kid(x, y, 3, 100, seed=1).mean != kid(x, y, 3, 100, seed=2).mean
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("shift", [0.0, 0.5])
 def test_interval_holds_the_truth(shift):
     d, rng = 6, np.random.default_rng(1)

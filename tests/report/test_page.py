@@ -130,6 +130,7 @@ def test_samples_are_inline_with_alt_texts(html: str) -> None:
     assert 'aria-label="Test accuracy in percent' in html
 
 
+@pytest.mark.long
 def test_hostile_names_stay_text(report_of: Reports) -> None:
     report = copy.deepcopy(report_of(3, fail=[("dcgan", 2)]))
     quoted = json.dumps(HOSTILE)
@@ -214,6 +215,7 @@ def test_one_amount_no_curves_no_controls_still_renders(fake: ModuleType, tmp_pa
     assert "No training curves" in out
 
 
+@pytest.mark.long
 def test_forty_runs_stay_small(fake: ModuleType, tmp_path: Path) -> None:
     """Per run, so that hundreds of them stay below 10 MB (measured by scripts/bench/report_size.py)."""
     arms = ("simclr", "dcgan", "random")
