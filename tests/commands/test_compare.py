@@ -22,6 +22,7 @@ def mtimes(root):
     return {p: p.stat().st_mtime_ns for p in root.rglob("*") if p.is_file() and p.name not in ("part.json", ".lock")}
 
 
+@pytest.mark.long
 def test_a_recipe_without_norm_layers_is_not_trained_with_them(small, tmp_path):
     """R3GAN with batch norm is not R3GAN: said before anything is trained."""
     with pytest.raises(UsageError, match="r3gan is made for a backbone without norm layers.*backbone=convnet_plain"):
@@ -149,6 +150,7 @@ def test_scratch_and_supervised_are_what_the_design_says(small):
     assert len(backbones) == 1  # one network for all
 
 
+@pytest.mark.long
 def test_dry_run_prints_the_plan_and_writes_nothing(small, tmp_path, capsys):
     compare.main(small(), tmp_path / "run", dry_run=True)
     said = capsys.readouterr().out

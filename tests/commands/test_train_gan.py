@@ -95,6 +95,7 @@ def test_alarms_are_silent_where_samples_are_as_good_as_images_can_be(digits, fa
     assert last["copied"] < 0.15 and last["coverage"] > 0.8 and 0.9 < last["pairwise"] < 1.1
 
 
+@pytest.mark.long
 def test_on_collapse_stop_ends_the_run(digits, faking, tmp_path):
     faking(digits[0][:1])
     with pytest.raises(JobError, match="samples are alike"):

@@ -103,6 +103,7 @@ def test_test_images_change_no_choice(tiny, tmp_path, monkeypatch):
     assert [s["correct"] for s in before["scores"]] != [s["correct"] for s in after["scores"]]
 
 
+@pytest.mark.long
 def test_a_seed_decides_everything(tiny, tmp_path):
     use = "probe.use=[knn,linear,finetune]"
     _, a = judge(tiny, tmp_path / "a", "weights=random", use)

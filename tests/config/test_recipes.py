@@ -20,6 +20,7 @@ def test_there_are_some():
     assert ("ssl", "byol", "cifar") in RECIPES
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("family", "name", "recipe"), RECIPES)
 def test_every_recipe_composes(family, name, recipe):
     command = {"ssl": "pretrain-ssl", "gan": "train-gan"}[family]

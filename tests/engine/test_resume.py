@@ -44,7 +44,7 @@ def die_at(monkeypatch, step: int, error: type[BaseException] = Killed):
     monkeypatch.setattr(Trainer, "fit", fit)
 
 
-@pytest.mark.parametrize("step", [1, 4, 5])
+@pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.long), pytest.param(4, marks=pytest.mark.long), 5])
 @pytest.mark.parametrize("command", ["pretrain-ssl", "train-gan"])
 def test_a_resumed_run_is_bit_identical(tiny, tmp_path, monkeypatch, command, step):
     main = {"pretrain-ssl": pretrain_ssl.main, "train-gan": train_gan.main}[command]

@@ -30,6 +30,7 @@ def logged(run) -> list[dict]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", RECIPES)
 def test_its_name_alone_runs_on_grey_digits_of_28_pixels(name, tmp_path):
     train_gan.main(small(name, "data.limit=200", "data.size=28", "budget.steps=2"), tmp_path)
@@ -59,8 +60,13 @@ def test_its_name_alone_runs_on_grey_digits_of_28_pixels(name, tmp_path):
 ADAPTIVE = ["gan.augment=diffaugment", "gan.augment_p=0.2", "gan.augment_target=0.1", "gan.augment_ramp=160"]
 RESUMED = [
     *(pytest.param(name, [], marks=[] if name == "sngan" else pytest.mark.slow, id=name) for name in RECIPES),
-    pytest.param("dcgan", ADAPTIVE, id="dcgan-adaptive"),
-    pytest.param("lsgan", ["gan.lecam=0.3", "gan.penalty=r1", "gan.penalty_every=3", "gan.n_dis=2"], id="lecam-lazy"),
+    pytest.param("dcgan", ADAPTIVE, id="dcgan-adaptive", marks=pytest.mark.long),
+    pytest.param(
+        "lsgan",
+        ["gan.lecam=0.3", "gan.penalty=r1", "gan.penalty_every=3", "gan.n_dis=2"],
+        id="lecam-lazy",
+        marks=pytest.mark.long,
+    ),
 ]
 
 

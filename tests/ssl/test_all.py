@@ -25,6 +25,7 @@ def small(name: str, *extra: str):
     return compose("pretrain-ssl", [*base, *extra])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", METHODS)
 def test_its_name_alone_runs_on_grey_digits_of_28_pixels(name, tmp_path):
     cfg = small(name, "data.limit=200", "data.size=28", "budget.steps=2")
@@ -39,14 +40,17 @@ def test_its_name_alone_runs_on_grey_digits_of_28_pixels(name, tmp_path):
     assert math.isfinite(result["objective"]["value"])
 
 
-# one of each kind of state: queues, targets, a centre, prototypes, frequencies, a second optimiser; others are slow
+# one of each kind of state: queues, targets, a centre, prototypes, frequencies, a second optimiser; others are slow,
+# and most of these are long
 STATES = ("moco", "byol", "dino", "ijepa", "colorization", "simclr")
 OPTIONS = [("swav", "ssl.queue=32"), ("moco", "ssl.version=v3"), ("inpainting", "ssl.adversarial=0.1")]
+QUICK = ("moco", "colorization")
 
 
 RESUMED = [
-    *(pytest.param(name, "seed=0", marks=[] if name in STATES else pytest.mark.slow) for name in METHODS),
-    *OPTIONS,
+    *(pytest.param(name, "seed=0", marks=pytest.mark.slow) for name in METHODS if name not in STATES),
+    *(pytest.param(name, "seed=0", marks=[] if name in QUICK else pytest.mark.long) for name in STATES),
+    *(pytest.param(*case, marks=pytest.mark.long) for case in OPTIONS),
 ]
 
 

@@ -59,6 +59,7 @@ def test_noise_is_another_one_at_each_step_and_image(build, batch):
     assert not torch.equal(seen[0][0], seen[0][1])
 
 
+@pytest.mark.long
 def test_it_learns_to_reconstruct_and_a_heavy_divergence_forgets_the_image(build, batch):
     method = build("vae", "ssl.beta=0", "ssl.optim.lr=0.01")
     data = batch(method, 8)
