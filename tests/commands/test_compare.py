@@ -138,6 +138,7 @@ def test_the_printed_command_composes_the_same_configuration(small):
         assert parts.determining(again) == expected, part.shell
 
 
+@pytest.mark.long
 def test_scratch_and_supervised_are_what_the_design_says(small):
     made = {(p.arm, p.stage): p.cfg for p in parts.plan(small("probe.use=[knn,linear,finetune]"), "d", 1)}
     assert made["scratch", "transfer"].weights == "random"

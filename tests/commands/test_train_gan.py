@@ -157,6 +157,7 @@ def test_nan_stops_within_a_step_and_keeps_what_was_finite(who, tmp_path, monkey
     assert all(bool(torch.isfinite(value).all()) for value in model.values() if value.is_floating_point())
 
 
+@pytest.mark.long
 def test_a_run_that_diverges_at_once_has_a_finite_checkpoint_too(tmp_path, monkeypatch):
     monkeypatch.setattr(GAN, "update", lambda self, batch, step: {"loss": torch.tensor(float("nan"))})
     with pytest.raises(JobError, match="diverged at step 1"):

@@ -45,6 +45,7 @@ def test_every_probe_amount_and_draw_has_a_score(tiny, tmp_path, pretrained):
     assert result["load_report"]["missing"] == [] == result["load_report"]["unexpected"]
 
 
+@pytest.mark.long
 def test_what_else_is_judged_changes_no_score(tiny, tmp_path, pretrained, monkeypatch):
     """With few labels only the images that their draws ask for go through the network: with the same scores."""
     from gssl.commands.judge import Judge

@@ -47,6 +47,7 @@ def test_the_directory_is_named_by_command_and_time(stubbed, tmp_path):
     assert run_dir == stubbed.CALLS[0][1]
 
 
+@pytest.mark.long
 def test_directories_with_odd_names(stubbed, tmp_path):
     assert gssl("train-gan", "hydra.run.dir='it''s'").exit_code == 2  # two strings, no value
     done = gssl("train-gan", "hydra.run.dir='a b, c=[d]'")
@@ -106,6 +107,7 @@ def test_an_interrupt_before_the_run_began_is_not_noted(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 def test_a_failed_claim_exits_1_with_its_result(stubbed):
     stubbed.MODES[None] = "claim"
     done = gssl("compare", RUN, "--json")
@@ -169,6 +171,7 @@ def test_a_directory_that_cannot_be_written_is_one_line(stubbed, tmp_path, monke
     assert lines(done.stderr) == ["error: out: cannot write this directory; choose another hydra.run.dir"]
 
 
+@pytest.mark.long
 def test_a_wrong_second_call_changes_nothing(stubbed, tmp_path):
     assert gssl("transfer", "weights=random", RUN).exit_code == 0
     before = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in (tmp_path / "out").rglob("*")}
@@ -243,6 +246,7 @@ def test_a_sweep_does_not_report_another_calls_results(stubbed):
     ]
 
 
+@pytest.mark.long
 def test_a_sweep_runs_all_and_says_which_failed(stubbed, tmp_path):
     stubbed.MODES[1] = "fail"
     stubbed.MODES[2] = "usage"
@@ -278,6 +282,7 @@ def test_jobs_of_a_sweep_go_on_where_they_stopped(stubbed):
     assert {c.engine.resume for c, _, _ in stubbed.CALLS} == {"auto"}
 
 
+@pytest.mark.long
 def test_a_signal_ends_the_whole_sweep(stubbed):
     stubbed.MODES[0] = "interrupted"
     done = gssl("pretrain-ssl", "-m", "seed=0,1", SWEEP)
@@ -359,6 +364,7 @@ def test_logging_goes_to_the_runs_log(stubbed, tmp_path, monkeypatch):
     assert "hello" not in done.stdout + done.stderr
 
 
+@pytest.mark.long
 def test_composing_inside_a_job_sees_its_own_configs(stubbed, tmp_path, monkeypatch):
     """compare composes its parts' configs while Hydra runs it."""
     (tmp_path / "mine" / "ssl").mkdir(parents=True)

@@ -72,6 +72,7 @@ def test_a_torchvision_file_needs_no_other_word_and_gives_torchvisions_features(
     torch.testing.assert_close(features(net, x), features(theirs, (x - mean) / std), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.long
 def test_a_resnets_stem_goes_with_its_weights_not_with_the_images(tmp_path, theirs) -> None:
     torch.save(theirs.state_dict(), tmp_path / "large.pth")
     theirs.conv1, theirs.maxpool = nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.Identity()

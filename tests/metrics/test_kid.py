@@ -41,6 +41,7 @@ def test_subset_is_cut_to_the_smaller_side():
     assert (whole.mean, whole.std, whole.subsets) == (whole.mmd2, 0, 1)
 
 
+@pytest.mark.long
 def test_unbiased():
     """Over many pairs of samples of one distribution the mean is 0 within its error; a biased one is not."""
     rng = np.random.default_rng(0)

@@ -67,6 +67,7 @@ def test_what_is_frozen_stays_and_what_changes_has_low_rank(quarters, name):
             assert torch.linalg.matrix_rank(change, rtol=1e-3) == 2
 
 
+@pytest.mark.long
 def test_it_learns(quarters):
     fitted, unseen = tune("convnet", quarters(10)), quarters(20, 1)
     assert (fitted.predict(unseen) == unseen.labels).mean() > 0.9

@@ -49,6 +49,7 @@ def test_the_network_sees_the_spoilt_image_and_is_asked_for_the_whole_one(build,
     assert not torch.equal(seen[0], method.spoilt(data["real"], 3))
 
 
+@pytest.mark.long
 def test_it_learns_to_clean(build, batch):
     method = build("denoising", "ssl.optim.lr=0.01")
     losses = [float(method.update(batch(method, 8), step)["loss"]) for step in range(40)]

@@ -92,6 +92,7 @@ def test_an_update_moves_both_and_leaves_the_discriminator_ready(build, batch):
     torch.testing.assert_close(out["loss"], 0.9 * out["error"] + 0.1 * out["fooled"])
 
 
+@pytest.mark.long
 def test_the_discriminator_learns_to_tell_a_block_that_stands_still(build, batch):
     method = build("inpainting", "ssl.adversarial=1", "ssl.width_d=4")
     data = batch(method) | {"mask": method.mask(8, 0, torch.device("cpu"))}

@@ -75,6 +75,7 @@ def test_the_head_reads_the_tiles_in_the_order_in_which_they_were_shown(build, b
     torch.testing.assert_close(logits, by_hand)
 
 
+@pytest.mark.long
 def test_learns_where_light_comes_from_and_nothing_from_noise(build):
     g = torch.Generator().manual_seed(0)
     light = torch.arange(9).view(3, 3).repeat_interleave(5, 0).repeat_interleave(5, 1) / 12
