@@ -164,6 +164,12 @@ def test_an_arms_overrides_add_to_the_comparisons_settings(small):
     made = {(p.arm, p.stage): p.cfg for p in parts.plan(cfg, "d", 1)}
     assert made["random", "transfer"].probe.linear.l2_count == 4 == made["simclr", "transfer"].probe.linear.l2_count
     assert made["random", "transfer"].probe.knn.k == 5 != made["simclr", "transfer"].probe.knn.k
+    # a method's hold wherever it is trained, a chain's own have the last word
+    method = "acgan: ['gan.batch_size=16','judge=random','probe.knn.k=5','probe.linear.l2_count=3']"
+    mine = f"overrides={{{method}, simclr+acgan: ['probe.linear.l2_count=4']}}"
+    planned = parts.plan(small("arms=[simclr+acgan,random]", mine), "d", 1)
+    chain = next(p.cfg for p in planned if (p.arm, p.stage) == ("simclr+acgan", "transfer"))
+    assert (chain.probe.knn.k, chain.probe.linear.l2_count) == (5, 4)
 
 
 @pytest.mark.long

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
-from gssl.report import markdown, units
+from gssl.report import markdown, page, tex, units
 from gssl.report import tables as page_tables
 from gssl.report.markdown import escape
 from gssl.report.words import points
@@ -28,6 +28,13 @@ def tables(text: str) -> dict[str, list[list[str]]]:
         table = next((block for block in lines if block.strip().startswith("|")), "")
         out[heading] = [[c.strip() for c in line.strip("|").split(" | ")] for line in table.strip().splitlines()]
     return out
+
+
+def test_scratch_is_named_only_where_it_stands_beside_frozen_probes(report_of: Reports) -> None:
+    for arms, there in ((("simclr", "scratch", "random"), True), (("simclr", "random"), False)):
+        report = report_of(1, arms=arms)
+        for text in (markdown.render(report), page.render(report), tex.render(report), str(report["limitations"])):
+            assert ("scratch by fine-tuning" in text) is there
 
 
 def test_the_first_five_lines_hold_the_answer(report_of: Reports, full_report: dict[str, Any]) -> None:
