@@ -157,12 +157,14 @@ def facts(cfg: schema.Compare, planner: Planner | None, done: Done) -> dict[str,
     known: dict[str, Any] = {"command": command_line()}
     if cfg.primary.pairs is not None:
         known |= {"pairs": [list(pair(text)) for text in cfg.primary.pairs]}
+    by_hand = cfg.primary.pairs is not None or bool(cfg.primary.probe or cfg.primary.labels)
     if planner is None:
+        known |= {"fixed_by": "reader" if by_hand else "rule"}
         known |= {"probe": cfg.primary.probe} if cfg.primary.probe else {}
         return known | (_amount(cfg.primary.labels) if cfg.primary.labels else {})
     probe, amount = planner.primary()
     known |= {"probe": probe, **_amount(amount), "pairs": planner.pairs()}
-    known |= {"fixed_by": "rule" if cfg.primary.pairs is None else "plan"}
+    known |= {"fixed_by": "plan" if by_hand else "rule"}
     lost = [
         {"arm": p.arm, "seed": p.seed, "stage": p.stage, "error": done.failed[p.name], "path": str(p.path)}
         for p in done.parts

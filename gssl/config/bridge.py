@@ -60,7 +60,7 @@ def run(
         texts.append("hydra.sweeper.max_failure_rate=1.0")  # a failed trial must not stop the others
     task = job.Task(command, call, optimises)
     try:
-        with _sigterm(), _logging_restored(), _hydra(command, texts, config_dir) as hydra:
+        with _sigterm(), _logging_restored(), _hydra(command, texts, config_dir, multirun) as hydra:
             mode = RunMode.MULTIRUN if multirun else RunMode.RUN
             start = hydra.multirun if multirun else hydra.run
             start(config_name=config_name(command), task_function=task, overrides=[*texts, f"hydra.mode={mode.name}"])
@@ -133,10 +133,11 @@ def _remove(missing: list[Path]) -> None:
 
 
 @contextlib.contextmanager
-def _hydra(command: str, texts: list[str], config_dir: str | None) -> Iterator[Hydra]:
+def _hydra(command: str, texts: list[str], config_dir: str | None, multirun: bool = False) -> Iterator[Hydra]:
     """What `hydra.main` makes, without its composing everything once more to read `hydra.mode`, which is known here."""
     argv = sys.argv
-    sys.argv = [f"gssl {command}", *texts]  # for what puts the command on record
+    place = ["--config-dir", str(Path(config_dir).absolute())] if config_dir else []
+    sys.argv = [f"gssl {command}", *(["--multirun"] if multirun else []), *place, *texts]  # to be put on record
     try:
         with session(config_dir):
             made = GlobalHydra.instance().hydra

@@ -163,13 +163,11 @@ def check(claim: str, report: dict[str, Any]) -> tuple[bool, str]:
         if term and not found:
             return False, f"does not hold: {claim} ({terms.absent(term, report)})"
     assert left
-    scale = parsed.left.measure.scale
     if right is None:
-        got: dict[str, Any] | None = terms.value(left, scale)
+        got: dict[str, Any] | None = terms.value(left, parsed.left.measure.scale)
         what = title(parsed.left.arm)
     else:
-        shares = parsed.left.measure.what == "accuracy"
-        got = terms.paired(left, right, scale, parsed.factor, shares)
+        got = terms.paired(left, right, parsed.left.measure, parsed.factor)
         what = "difference" if parsed.factor == 1 else f"left − {parsed.factor:g} × right ="
     if got is None:
         return False, f"does not hold: {claim} (the two share no seed)"
@@ -189,7 +187,7 @@ def _decided(got: dict[str, Any], claim: Claim) -> tuple[bool, str]:
         return False, f"no interval: {side}, and nothing shows how far another would be; more seeds would (seeds=6)"
     holds = all(_holds(i[end], claim) for end in ("low", "high"))
     ends = " to ".join(_bare(i[end], term, claim.right is not None) for end in ("low", "high"))
-    text = f"95% interval {ends} {terms.over_text(i)}"
+    text = f"95% interval {ends} {terms.over_text(i, n)}"
     if by_mean and not holds:
         text += "; the mean fulfils it, the interval does not lie beyond the bound: more seeds narrow it"
     return holds, text

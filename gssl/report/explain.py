@@ -140,8 +140,8 @@ def _moved(told: Mapping[str, float], now: Mapping[str, float], term: Term) -> l
 def _pair(left: Term, right: Term, report: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     rows = [terms.row(report, term) for term in (left, right)]
     assert rows[0] and rows[1]
-    scale, shares = left.measure.scale, left.measure.what == "accuracy"
-    told = terms.paired(rows[0], rows[1], scale, shares=shares)
+    scale = left.measure.scale
+    told = terms.paired(rows[0], rows[1], left.measure)
     if told is None:
         raise UsageError(f"--explain '{left} - {right}': the two share no seed, so there is no paired difference")
     parts = [_single(term, report, folder) for term in (left, right)]

@@ -3,7 +3,7 @@
 from typing import Any
 
 from gssl.report.judging import beside
-from gssl.report.verdict import excludes_zero, outcome
+from gssl.report.verdict import against, outcome
 from gssl.report.words import amount_text, count, fixed_by, judge, listed, points, upper
 
 
@@ -29,6 +29,11 @@ def cautions(report: dict[str, Any]) -> list[str]:
         verb = "reads" if len(readers) == 1 else "read"
         out.append(f"{upper(listed(readers))} {verb} the labels of all training images: a reference, never ranked.")
     out += _controls(report, names)
+    if not any(a["role"] == "control" for a in report["arms"]):
+        out.append("No control takes part: nothing shows what features that learnt nothing are worth here.")
+    if report["primary"]["fixed_by"] == "reader":
+        out.append(f"What carries the verdict was chosen by {fixed_by(report['primary'])}.")
+    out += [f"{upper(a['title'])}: {a['note']}." for a in report["arms"] if a["note"].startswith("one network for all")]
     norms = {(a["backbone"] or {}).get("norm") for a in report["arms"] if a["backbone"]}
     if len(norms) > 1:
         allowed = " (allow_norm_diff=true)" if report["allow_norm_diff"] else ""
@@ -58,17 +63,19 @@ def _controls(report: dict[str, Any], names: dict[str, str]) -> list[str]:
     out = []
     for control in (a["name"] for a in report["arms"] if a["role"] == "control"):
         told = [
-            d
-            for d in report["differences"]
-            if (d["b"], d["probe"], d["amount"]) == (control, primary["probe"], primary["amount"])
-            and d["a"] in trained
-            and outcome(d) in ("none", "ahead", "beats")
+            (arm, mean, d)
+            for arm, mean, d in against(report, control, primary["probe"], primary["amount"])
+            if arm in trained and outcome(d) in ("none", "ahead", "beats")
         ]
-        behind = [d for d in told if excludes_zero(d) and d["mean"] < 0]
-        level = [names[d["a"]] for d in told if outcome(d) == "none" and d not in behind]
+        # by the rule that names a winner, or the cautions would say what the verdict does not
+        lost = [(arm, mean, d) for arm, mean, d in told if outcome(d) != "none" and mean < 0]
+        behind = [
+            f"{names[arm]} ({points(mean, sign=True)} points{'' if d['family'] == 'primary' else ', not adjusted'})"
+            for arm, mean, d in lost
+        ]
+        level = [names[arm] for arm, _, d in told if outcome(d) == "none"]
         if behind:
-            who = listed([f"{names[d['a']]} ({points(d['mean'], sign=True)} points)" for d in behind])
-            out.append(f"Behind {names[control]}, which learnt nothing: {who}.")
+            out.append(f"Behind {names[control]}, which learnt nothing: {listed(behind)}.")
         if level:
             out.append(f"Not shown to be ahead of {names[control]}, which learnt nothing: {listed(level)}.")
     return out

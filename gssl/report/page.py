@@ -14,6 +14,7 @@ from gssl.report import markdown, tables, tex, units
 from gssl.report.judging import beside, probe_for
 from gssl.report.plots import figures
 from gssl.report.svg import Style, styles
+from gssl.report.verdict import against
 from gssl.report.words import amount_text, count, fixed_by, p_text, points
 
 SUFFIX = {"contestant": "", "control": "control", "reference": "reference, not ranked"}
@@ -178,7 +179,12 @@ def _controls(report: dict[str, Any]) -> list[dict[str, Any]]:
     for a in report["arms"]:
         if a["role"] == "contestant":
             continue
-        here = [d for d in report["differences"] if (d["b"], d["probe"], d["amount"]) == (a["name"], *primary)]
+        here = []
+        for arm, mean, d in against(report, a["name"], *primary):
+            i = d["interval"]
+            if i and d["a"] == a["name"]:  # written the other way round
+                i = i | {"low": -i["high"], "high": -i["low"]}
+            here.append({"a": arm, "mean": mean, "interval": i})
         text = SAID.get(a["name"], LABELS if a["role"] == "reference" else a["note"])
         out.append({"arm": a["name"], "text": text, "row": rows.get((a["name"], *primary)), "differences": here})
     return out

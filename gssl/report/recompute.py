@@ -147,7 +147,7 @@ def per_seed(files: Iterable[Mapping[str, Any]], term: Term) -> dict[str, float]
 def interval(values: Mapping[str, float], row: Mapping[str, Any]) -> tuple[float, float] | None:
     """The interval of a row once more from per-seed values; None where it is over something that no file holds."""
     over, own = statistics.t_interval(list(values.values())), row["interval"]
-    if over is not None:
+    if over is not None and own and own["kind"] == "t":
         shares = row.get("probe") is not None
         return (max(0.0, over.low), min(1.0, over.high)) if shares else (over.low, over.high)
     if own and own["kind"] == "wilson" and row.get("probe") is not None and values:

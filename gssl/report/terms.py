@@ -15,7 +15,7 @@ from typing import Any
 from gssl.errors import UsageError
 from gssl.metrics.accuracy import wilson
 from gssl.report import statistics
-from gssl.report.words import points, shortened
+from gssl.report.words import count, points, shortened
 
 NUMBER = r"(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?"
 SCORE = re.compile(r"(?P<arm>\S+)\.(?P<name>\w+)@(?P<amount>all|\d+(?:\.\d+)?%|\d+)")
@@ -136,14 +136,16 @@ def value(found: Mapping[str, Any], scale: float) -> dict[str, Any]:
 
 
 def paired(
-    left: Mapping[str, Any], right: Mapping[str, Any], scale: float, factor: float = 1.0, shares: bool = False
+    left: Mapping[str, Any], right: Mapping[str, Any], measure: Measure, factor: float = 1.0
 ) -> dict[str, Any] | None:
-    """left − factor · right over the seeds that both rows have, times `scale`; None where they share none.
+    """left − factor · right over the seeds that both rows have, as `measure` is written; None where they share none.
 
-    The interval: t over the paired differences. With one shared seed each side's own interval over images, squared and
-    added (Newcombe's method 10; for what is no share Zou & Donner 2008, "Construction of confidence limits about
-    effect measures"), where both have one. `shares`: both lie in [0, 1], and so the interval is cut to what can be.
+    The interval: t over the paired differences. With one shared seed, or several that are all alike (which show
+    nothing about others, unless the measure is counted), each side's own interval over images, squared and added
+    (Newcombe's method 10; for what is no share Zou & Donner 2008, "Construction of confidence limits about effect
+    measures"), where both have one. Of accuracies the interval is cut to what can be.
     """
+    shares = measure.what == "accuracy"
     one, two = left["per_seed"], right["per_seed"]
     seeds = [seed for seed in one if seed in two]
     if not seeds:
@@ -152,7 +154,7 @@ def paired(
     mean = sum(differences.values()) / len(seeds)
     over = statistics.t_interval(list(differences.values()))
     interval = None
-    if over is not None:
+    if over is not None and (measure.counted or statistics.varies(list(differences.values()))):
         low, high = (max(-factor, over.low), min(1.0, over.high)) if shares else (over.low, over.high)
         interval = _interval("t", "seeds", len(seeds), low, high)
     else:
@@ -163,7 +165,7 @@ def paired(
             counts = [n for n in (n_a, n_b) if n]
             interval = _interval("newcombe", "test images", min(counts, default=None), moved.low, moved.high)
     found = {"mean": mean, "interval": interval, "n_seeds": len(seeds), "per_seed": differences}
-    return value(found, scale)
+    return value(found, measure.scale)
 
 
 def _interval(kind: str, over: str, n: int | None, low: float, high: float) -> dict[str, Any]:
@@ -206,10 +208,11 @@ def figure(number: float, term: Term, sign: bool = False) -> str:
     return plus + text.replace("-", "−", 1)
 
 
-def over_text(interval: Mapping[str, Any]) -> str:
+def over_text(interval: Mapping[str, Any], n_seeds: int) -> str:
     """ "over 3 seeds", "over 1,000 test images, one seed"."""
     n = f"{interval['n']:,} " if interval.get("n") else ""
-    return f"over {n}{interval['over']}" + ("" if interval["kind"] == "t" else ", one seed")
+    alone = "one seed" if n_seeds == 1 else f"{count(n_seeds, 'seed')} that are all alike"
+    return f"over {n}{interval['over']}" + ("" if interval["kind"] == "t" else f", {alone}")
 
 
 def absent(term: Term, report: Mapping[str, Any]) -> str:

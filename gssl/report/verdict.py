@@ -19,6 +19,13 @@ def excludes_zero(d: dict[str, Any]) -> bool:
     return bool(i) and (i["low"] > 0 or i["high"] < 0)
 
 
+def against(report: dict[str, Any], arm: str, probe: str, amount: str) -> list[tuple[str, float, dict[str, Any]]]:
+    """Who was compared with `arm` there, by how much it scored above `arm`, and the difference as it is written."""
+    here = [d for d in report["differences"] if (d["probe"], d["amount"]) == (probe, amount) and d["mean"] is not None]
+    turned = [(d["b"], -d["mean"], d) for d in here if d["a"] == arm]
+    return [(d["a"], d["mean"], d) for d in here if d["b"] == arm] + turned
+
+
 def outcome(d: dict[str, Any]) -> str:
     """A comparison's name: "beats", "ahead", "none" (no difference shown), "single" or "absent"."""
     if d["mean"] is None:
@@ -55,6 +62,8 @@ def sentence(d: dict[str, Any], report: dict[str, Any]) -> str:
     i = d["interval"]
     low, high = (-i["high"], -i["low"]) if turn else (i["low"], i["high"])
     spread = f"paired 95% t interval {points(low)} to {points(high)}, {count(n, 'seed')}"
+    if kind == "none" and n < seeds_needed(ALPHA) and excludes_zero(d):  # the widened one has decided
+        spread += f"; as one of {word(len(report['primary']['pairs']))} pairs {span(d['simultaneous'])}"
     p = _p(d)
     adjusted = (
         f", adjusted over {word(len(report['primary']['pairs']))} comparisons"

@@ -16,13 +16,13 @@ RULES = (
     f" most {p_text(ALPHA)[2:]}.",
     f'"is ahead": two to {word(NEED - 1)} seeds and an interval at 1 − {p_text(ALPHA)[2:]} ÷ pairs excludes 0: the'
     ' family\'s hold together. "No difference is shown": the rest.'
-    " One seed: scores are only put side by side.",
+    " One seed, or seeds that are all alike: scores are only put side by side.",
 )
 OUTCOMES = {
     "beats": "beats",
     "ahead": "is ahead, which no test establishes",
     "none": "no difference is shown",
-    "single": "one seed, nothing is concluded",
+    "single": "one seed, or seeds that are all alike: nothing is concluded",
     "absent": "nothing is said",
 }
 
@@ -78,16 +78,23 @@ def _unit(term: Term) -> str:
 
 def _own(term: Term, row: Mapping[str, Any], told: Mapping[str, Any]) -> str:
     i = told["interval"]
-    if told["n_seeds"] > 1:
+    if i and i["kind"] == "t":
         cut = ", cut to 0 to 100" if term.amount is not None else ""
         return f"Interval: {_spread(told, term)}{cut}"
     if i is None:
-        return "Interval: none, for one seed does not show how far another would be"
+        return f"Interval: none, for {_alone(told)} not show how far another would be"
     if i["kind"] == "wilson":
         right = round(row["mean"] * i["n"])
         ends = f"{plain(i['low'], term)} to {plain(i['high'], term)}"
         return f"Interval: Wilson's for {right} of {i['n']} test images, 95%: {ends}; nothing about other seeds"
-    return f"Interval ({i['kind']}): {plain(i['low'], term)} to {plain(i['high'], term)} {terms.over_text(i)}"
+    ends = f"{plain(i['low'], term)} to {plain(i['high'], term)}"
+    return f"Interval ({i['kind']}): {ends} {terms.over_text(i, told['n_seeds'])}"
+
+
+def _alone(told: Mapping[str, Any]) -> str:
+    """ "one seed does", "six seeds that are all alike do"."""
+    n = told["n_seeds"]
+    return "one seed does" if n == 1 else f"{word(n)} seeds that are all alike do"
 
 
 def pair(
@@ -109,11 +116,11 @@ def pair(
     if left_out:
         how.append(f"Left out, for only one of the two has it: seed {', '.join(left_out)}")
     how.append(f"Mean over {count(n, 'shared seed')}: {_mean(told, left)}")
-    if n == 1:
-        i = told["interval"]
+    i = told["interval"]
+    if not i or i["kind"] != "t":
         ends = f"{plain(i['low'], left)} to {plain(i['high'], left)}" if i else ""
         own = f"the two sides' own intervals over images, squared and added (Newcombe): {ends}" if i else "none"
-        return [*how, f"Interval: {own}; one seed says nothing about others, and there is no test"]
+        return [*how, f"Interval: {own}; {_alone(told)} not say how others would be, and there is no test"]
     how.append(f"Interval: {_spread(told, left)}")
     return [*how, *_tests(told, listed_as, report)]
 

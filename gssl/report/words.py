@@ -95,6 +95,8 @@ def fixed_by(primary: dict[str, Any]) -> str:
     """What chose the primary family."""
     if primary["fixed_by"] == "plan":
         return "the plan before any score was read"
+    if primary["fixed_by"] == "reader":
+        return "who asked for this report of finished runs, and nothing shows that their scores had not been seen"
     return "a rule over the names of arms, probes and amounts of labels, which looks at no score"
 
 

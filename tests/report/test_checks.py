@@ -102,11 +102,11 @@ def test_pairs_are_those_of_the_report(report_of: Reports) -> None:
         for d in told:
             two = [terms.row(report, terms.Term(d[s], p, d["amount"])) for s, p in zip("ab", d["probes"], strict=True)]
             assert two[0] and two[1]
-            found = terms.paired(two[0], two[1], 1.0, shares=True)
+            found = terms.paired(two[0], two[1], terms.ACCURACY)
             assert found
-            assert found["mean"] == pytest.approx(d["mean"], abs=1e-12)
+            assert found["mean"] == pytest.approx(100 * d["mean"], abs=1e-10)
             ends = (found["interval"]["low"], found["interval"]["high"])
-            assert ends == pytest.approx((d["interval"]["low"], d["interval"]["high"]), abs=1e-12)
+            assert ends == pytest.approx((100 * d["interval"]["low"], 100 * d["interval"]["high"]), abs=1e-10)
             assert found["interval"]["kind"] == d["interval"]["kind"]
 
 
@@ -161,15 +161,15 @@ def test_a_figure_with_an_interval_over_images_holds_with_one_seed() -> None:
 
 
 def test_units_are_those_that_people_write() -> None:
-    cost = [row("a", "seconds", [120.0, 120.0]), row("b", "seconds", [60.0, 60.0])]
+    cost = [row("a", "seconds", [120.0, 120.0]), row("b", "seconds", [60.0, 60.5])]
     generation = [row("a", "gan_train", [0.58, 0.58]), row("a", "coverage", [0.9, 0.9])]
     report = bare(cost=cost, generation=generation)
     for claim in (
         "a.minutes <= 2",
         "a.seconds >= 120",
         "a.hours < 0.034",
-        "a.minutes >= b.minutes + 1",
-        "a.seconds <= b.minutes * 2",  # the same quantity, whichever unit it is called by
+        "a.minutes >= b.minutes + 0.9",
+        "a.seconds <= b.minutes * 3",  # the same quantity, whichever unit it is called by
         "a.gan_train > 57.9",
         "a.coverage > 0.89",
     ):

@@ -58,7 +58,7 @@ def test_every_run_failed_and_diverged_ones_too(full_report: dict[str, Any], bod
 def test_trials_per_arm_and_the_selection_rule(body: str, shown: dict[str, str], full_report: dict[str, Any]) -> None:
     trials = {line[0]: line[1:4] for line in rows(body, "trials")[1:]}
     assert trials["SimCLR"] == ["4", "val_knn", "ssl.temperature=0.2"]
-    assert trials["DCGAN"] == ["1", "no search", "its recipe"]
+    assert trials["DCGAN"] == ["1", "no search", "as configured"]
     assert set(trials) == {a["title"] for a in full_report["arms"]}
     assert len(rows(body, "trials-1")) == 5
     assert "chosen by its score on validation images" in shown["searches"]
