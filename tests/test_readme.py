@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from gssl.cli import app
@@ -90,19 +91,21 @@ def test_the_lists_are_not_empty():
 
 
 @pytest.mark.parametrize("line", commands())
-def test_every_key_is_there(line, monkeypatch, tmp_path):
-    """Quick: configurations compose and commands know their options. `test_every_command_runs` is the long one."""
+def test_every_key_and_option_is_there(line, monkeypatch, tmp_path):
+    """Quick: what is typed composes, and commands have the options. `test_every_command_runs` is the long one."""
     monkeypatch.chdir(tmp_path)
     Path(RUN).mkdir(parents=True)
-    words = shlex.split(line.replace("compare … ", "compare "))[1:]
-    needed = {"transfer": ["weights=random"], "curve": ["sources=[random]"]}.get(words[0], [])
-    keys = [word for word in words[1:] if "=" in word and not word.startswith("-") and " " not in word]
-    if words[0] in ("train-gan", "pretrain-ssl", "transfer", "curve", "compare"):
-        compose(
-            words[0], needed + [key for key in keys if "," not in re.sub(r"\[.*?\]", "", key)]
-        )  # a sweep's are several
-    else:
-        invoke([*words[: 2 if words[0] == "runs" else 1], "--help"])
+    words = shlex.split(line)[1:]
+    command, name = get_command(app), words[0]
+    while hasattr(command, "commands") and not words[0].startswith("-"):
+        command = command.commands[words.pop(0)]
+    options = {text for parameter in command.params for text in (*parameter.opts, *parameter.secondary_opts)} | {"--help"}
+    assert {word for word in words if word.startswith("-")} <= options
+    if name in ("train-gan", "pretrain-ssl", "transfer", "curve", "compare"):
+        sweep = re.compile(r"[^\[]*,")  # `-m key=1,2`: several compositions
+        keys = [word for word in words if re.match(r"[\w.]+=", word) and not ("-m" in words and sweep.match(word))]
+        needed = {"transfer": ["weights=random"], "curve": ["sources=[random]"]}.get(name, [])
+        assert compose(name, [*needed, *keys])
 
 
 @pytest.mark.long

@@ -343,6 +343,20 @@ def test_info(stubbed, tmp_path, args):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_command_on_record_is_whole(stubbed, tmp_path, monkeypatch):
+    """Workers have no other place to read it from."""
+    told = []
+
+    def main(cfg, run_dir, *, dry_run=False):
+        told.append(sys.argv[:])
+
+    monkeypatch.setattr(stubbed, "main", main)
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    gssl("train-gan", "-m", "--config-dir", str(mine), "seed=0", SWEEP)
+    assert told and told[0][:4] == ["gssl train-gan", "--multirun", "--config-dir", str(mine)] and "seed=0" in told[0]
+
+
 @pytest.mark.long
 def test_the_process_is_as_before(stubbed):
     argv, handlers = sys.argv[:], logging.getLogger().handlers[:]
