@@ -99,8 +99,8 @@ def test_every_key_and_option_is_there(line, monkeypatch, tmp_path):
     command, name = get_command(app), words[0]
     while hasattr(command, "commands") and not words[0].startswith("-"):
         command = command.commands[words.pop(0)]
-    options = {text for parameter in command.params for text in (*parameter.opts, *parameter.secondary_opts)} | {"--help"}
-    assert {word for word in words if word.startswith("-")} <= options
+    options = {text for parameter in command.params for text in (*parameter.opts, *parameter.secondary_opts)}
+    assert {word for word in words if word.startswith("-")} <= options | {"--help"}
     if name in ("train-gan", "pretrain-ssl", "transfer", "curve", "compare"):
         sweep = re.compile(r"[^\[]*,")  # `-m key=1,2`: several compositions
         keys = [word for word in words if re.match(r"[\w.]+=", word) and not ("-m" in words and sweep.match(word))]
