@@ -32,6 +32,7 @@ RESNETS = [("torchvision", "resnet18", 32), ("torchvision", "resnet18", 72)]
 RESNETS += [("timm", "resnet18", 32), ("timm", "resnet50", 72)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("library", "name", "size"), RESNETS)
 def test_resnets(library, name, size):
     cfg = Backbone(name, "batch", 64, 1)

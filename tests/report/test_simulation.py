@@ -32,11 +32,13 @@ def test_without_a_difference_intervals_cover_and_seldom_is_a_winner_named():
     assert found.power <= found.named  # SimCLR against random features is one of the pairs
 
 
+@pytest.mark.long
 def test_a_difference_of_three_deviations_is_named_with_six_seeds_and_a_small_one_seldom():
     assert simulate(Condition("normal", 0.0, 6, 3), FEW // 2).power >= 0.75
     assert 0.02 < simulate(Condition("normal", 0.0, 6, 1), FEW // 2).power < 0.6
 
 
+@pytest.mark.long
 def test_three_seeds_establish_nothing_and_their_intervals_cover_all_the_same():
     found = simulate(Condition("normal", 0.0, 3), FEW)
     assert found.single == found.adjusted == 0
@@ -46,6 +48,7 @@ def test_three_seeds_establish_nothing_and_their_intervals_cover_all_the_same():
     assert " is ahead of " in made["verdict"]["headline"] and " beats " not in made["verdict"]["headline"]
 
 
+@pytest.mark.long
 def test_an_interval_that_is_too_narrow_would_be_found_out(monkeypatch):
     def normal(values, level=0.95):
         half = 1.96 * np.std(values, ddof=1) / len(values) ** 0.5
@@ -55,6 +58,7 @@ def test_an_interval_that_is_too_narrow_would_be_found_out(monkeypatch):
     assert simulate(Condition("normal", 0.0, 3), FEW // 2).covered < 0.87
 
 
+@pytest.mark.long
 def test_a_family_that_is_not_adjusted_would_be_found_out(monkeypatch):
     monkeypatch.setattr(statistics, "max_t", lambda rows: [_plain(row) for row in rows])
     assert simulate(Condition("normal", 0.0, 10), FEW).named > 0.05 + error(0.05)
