@@ -39,6 +39,7 @@ def test_a_recipe_without_norm_layers_is_not_trained_with_them(small, tmp_path):
     assert untrained == {"random": "batch", "random[norm=none]": "none"}
 
 
+@pytest.mark.long
 def test_who_is_compared_is_judged_as_it_ended(small):
     """Choosing by a judge that has learnt from labels would be an advantage."""
     (first, *_) = parts.plan(small("arms=[dcgan,random]"), "x", 1)

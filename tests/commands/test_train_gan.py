@@ -138,6 +138,7 @@ def test_the_best_is_kept_beside_the_last_and_which_is_exported_is_told(digits, 
         assert same == (export == "best")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("who", ["generator", "discriminator"])
 def test_nan_stops_within_a_step_and_keeps_what_was_finite(who, tmp_path, monkeypatch):
     original = GAN.update

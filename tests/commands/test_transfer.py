@@ -113,6 +113,7 @@ def test_a_seed_decides_everything(tiny, tmp_path):
     assert a["scores"] == b["scores"] != c["scores"]
 
 
+@pytest.mark.long
 def test_weights_from_a_file_equal_the_run_they_came_from(tiny, tmp_path, pretrained):
     file = tmp_path / "alone.safetensors"
     save_file(load_file(pretrained / "weights" / "backbone.safetensors"), file)

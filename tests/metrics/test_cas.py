@@ -37,6 +37,7 @@ def made_score(right: list[int]) -> Score:
     return Score(labels, 1 - np.asarray(right, dtype=np.int64))
 
 
+@pytest.mark.long
 def test_real_images_as_a_generator_have_ratio_one(quarters):
     train, test = quarters(20), quarters(25, 1)
     generated = gan_train(generator(train), test, 8, 0, CPU)
@@ -58,6 +59,7 @@ def test_images_that_do_not_show_their_class_teach_nothing(quarters):
     assert np.bincount(right.labels).tolist() == [50] * 4
 
 
+@pytest.mark.long
 def test_one_image_per_class_passes_gan_test_but_not_gan_train(quarters):
     train, test = quarters(20), quarters(25, 1)
     one = generator(train.subset(np.array([0, 20, 40, 60])))

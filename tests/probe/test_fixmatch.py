@@ -101,6 +101,7 @@ def faint(stored):
     return make
 
 
+@pytest.mark.long
 def test_unlabelled_images_help_where_labels_are_few(digits, faint):
     """The same training with and without the unlabelled loss, one label per class."""
     unlabelled, unseen = faint(60, 20), faint(60, 30)

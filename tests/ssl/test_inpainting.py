@@ -102,6 +102,7 @@ def test_the_discriminator_learns_to_tell_a_block_that_stands_still(build, batch
     assert fooled > 1  # and its verdict reaches the network that makes the block
 
 
+@pytest.mark.long
 def test_it_learns_to_complete(build, batch):
     method = build("inpainting", "ssl.optim.lr=0.01")
     losses = [float(method.update(batch(method), step)["loss"]) for step in range(40)]
