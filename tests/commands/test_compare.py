@@ -75,6 +75,10 @@ def test_reading_finished_runs_needs_no_training(small, tmp_path, monkeypatch, i
     one, two = (read_json(tmp_path / name / "report.json") for name in ("one", "two"))
     rows = [sorted((r["arm"], r["probe"], r["mean"]) for r in report["table"]) for report in (one, two)]
     assert rows[0] == rows[1] and rows[0]
+    assert two["primary"]["fixed_by"] == "rule"
+    # what is chosen beside scores that are there was not fixed before them
+    compare.main(small(f"runs={tmp_path}/parts/*", "primary.pairs=['random vs pixels']"), tmp_path / "three")
+    assert read_json(tmp_path / "three" / "report.json")["primary"]["fixed_by"] == "reader"
 
 
 def test_a_claim_that_does_not_hold_fails_after_the_report(small, tmp_path, capsys, inline):
