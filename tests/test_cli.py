@@ -48,10 +48,21 @@ for name, entry in registry.COMMAND.items():
 """
 
 
-def gssl_process(*args, cwd, code="", **env):
-    process = start(*args, cwd=cwd, code=code, **env)
-    out, err = process.communicate(timeout=60)
+def ended(process, number=None):
+    """Exit code, stdout and stderr of a process, after a signal once the stub sleeps (`number`)."""
+    with process:
+        try:
+            if number is not None:
+                assert any("asleep" in line for line in process.stderr)
+                process.send_signal(number)
+            out, err = process.communicate(timeout=90)
+        finally:
+            process.kill()  # nothing where it has ended; else it would outlive its test
     return process.returncode, out, err
+
+
+def gssl_process(*args, cwd, code="", **env):
+    return ended(start(*args, cwd=cwd, code=code, **env))
 
 
 # ── help and the like ────────────────────────────────────────────────────────────────────────────
@@ -119,12 +130,8 @@ def test_exit_codes(tmp_path, mode, code):
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
 def test_signals(tmp_path, number, code):
     process = start("train-gan", "hydra.run.dir=out", cwd=tmp_path, code=STUB, STUB="begun-sleep")
-    for line in process.stderr:
-        if "asleep" in line:
-            break
-    process.send_signal(number)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == code
+    done, _, err = ended(process, number)
+    assert done == code
     assert err == "interrupted: out; call it again with resume=auto hydra.run.dir=out to go on\n"
     assert json.loads((tmp_path / "out" / "status.json").read_text())["state"] == "interrupted"
 
@@ -133,12 +140,8 @@ def test_signals(tmp_path, number, code):
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
 def test_a_signal_before_the_run_began_leaves_nothing(tmp_path, number, code):
     process = start("train-gan", "hydra.run.dir=deep/out", cwd=tmp_path, code=STUB, STUB="sleep")
-    for line in process.stderr:
-        if "asleep" in line:
-            break
-    process.send_signal(number)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == code
+    done, _, err = ended(process, number)
+    assert done == code
     assert err == "interrupted before the run began; nothing was kept\n"
     assert list(tmp_path.iterdir()) == []
 

@@ -129,7 +129,7 @@ def search(cfg: schema.Compare, planner: Planner) -> list[dict[str, Any]]:
         for overrides, needed in found:
             result = read_json(needed[-1].path / "result.json") or {}
             value = (result.get("objective") or {}).get("value")
-            spent = [(read_json(part.path / "result.json") or {}).get("spent") or {} for part in needed[:-1]]
+            spent = [trained(part) for part in needed[:-1]]
             state = "finished" if value is not None else "failed"
             rows.append({"overrides": overrides, "value": value, "state": state, "spent": spent})
         told = [row for row in rows if row["value"] is not None]
@@ -137,7 +137,9 @@ def search(cfg: schema.Compare, planner: Planner) -> list[dict[str, Any]]:
         if best is None:
             say(f"warning: every trial of {name} failed; it takes part with its recipe as it is")
         probe, amount = planner.primary()
-        flops, seconds = (sum(s.get(key, 0.0) for row in rows for s in row["spent"]) for key in ("flops", "seconds"))
+        flops, seconds = (
+            sum((s or {}).get(key, 0.0) for row in rows for s in row["spent"]) for key in ("flops", "seconds")
+        )
         out.append(
             {
                 "arm": name,
@@ -146,10 +148,20 @@ def search(cfg: schema.Compare, planner: Planner) -> list[dict[str, Any]]:
                 "objective": f"accuracy of the {probe} probe on validation images ({amount})",
                 "flops": flops,
                 "seconds": seconds,
+                "uncounted": sum(None in row["spent"] for row in rows),
                 "rows": [{key: row[key] for key in ("overrides", "value", "state")} for row in rows],
             }
         )
     return out
+
+
+def trained(part: Part) -> dict[str, Any] | None:
+    """What a part's training spent, a failed one's too; {} where it never began, None where it died without a word."""
+    found: dict[str, Any] | None
+    for name in ("result.json", "status.json"):
+        if found := (read_json(part.path / name) or {}).get("spent"):
+            return found
+    return None if (part.path / "status.json").is_file() else {}
 
 
 def facts(cfg: schema.Compare, planner: Planner | None, done: Done) -> dict[str, Any]:

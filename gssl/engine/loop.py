@@ -206,6 +206,22 @@ class Trainer:
         shares = [2.0**-k for k in range(1, milestones + 1)]
         timer = Timer(seconds)
         rate_step, rate_seconds = step, seconds
+
+        def spent() -> dict[str, Any]:
+            per_step = flops / max(min(step, period), 1)
+            return {
+                "steps": step,
+                "images": step * feed.size,
+                "epochs": step * feed.size / images,
+                "seconds": round(timer.seconds, 3),
+                "cpu_seconds": round(timer.cpu, 3),
+                "flops": per_step * step,
+                "flops_per_step": per_step,
+                "peak_memory_bytes": peak_memory(self.device),
+                "images_per_second": round(step * feed.size / max(timer.seconds, 1e-9), 1),
+            }
+
+        self.run.spending = spent  # a run that stops on the way says what it cost, too
         with Signals() as signals, Meter(title, self.cfg.progress) as meter:
             while clock.progress(step, timer.seconds) < 1:
                 progress = clock.progress(step, timer.seconds)
@@ -262,21 +278,10 @@ class Trainer:
             board.close()
         if alarms and self.cfg.on_collapse == "stop":  # found by the last evaluation
             raise JobError(self._stopped(alarms[0]))
-        per_step = flops / min(step, period)
-        self.spent = {
-            "steps": step,
-            "images": step * feed.size,
-            "epochs": step * feed.size / images,
-            "seconds": round(timer.seconds, 3),
-            "cpu_seconds": round(timer.cpu, 3),
-            "flops": per_step * step,
-            "flops_per_step": per_step,
-            "peak_memory_bytes": peak_memory(self.device),
-            "images_per_second": round(step * feed.size / max(timer.seconds, 1e-9), 1),
-        }
+        self.spent = spent()
         places = checkpoint.milestones(self.run.path / "checkpoints")
         for place in places:
-            place |= {"images": place["step"] * feed.size, "flops": per_step * place["step"]}
+            place |= {"images": place["step"] * feed.size, "flops": self.spent["flops_per_step"] * place["step"]}
         return {"spent": self.spent, "final": final, "alarms": alarms, "milestones": places}
 
     @staticmethod

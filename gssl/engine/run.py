@@ -3,6 +3,7 @@
 status.json · config.yaml · environment.json · metrics.jsonl · checkpoints/ · samples/ · weights/ · result.json
 """
 
+import contextlib
 import fcntl
 import json
 import os
@@ -11,6 +12,7 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -89,7 +91,7 @@ class Run:
             run.begin()                  # from here on it is on record
             run.log({...}); run.finish(result)
 
-    Leaving the block with an exception writes the state `failed` or `interrupted`.
+    Leaving the block with an exception writes the state `failed` or `interrupted`, and what `spending` says.
     Raises UsageError where the directory holds another run, or the same one without `engine.resume=auto`.
     """
 
@@ -97,6 +99,7 @@ class Run:
         self.path, self.command, self.cfg = path, command, cfg
         self.hash = config_hash(cfg)
         self.finished = False
+        self.spending: Callable[[], dict[str, Any]] | None = None  # what was spent so far, once there is training
         self._begun = False
         self._metrics: Any = None
         self._lock: Any = None
@@ -249,6 +252,9 @@ class Run:
             stopped = isinstance(error, Interrupted | KeyboardInterrupt)
             text = None if stopped else f"{type(error).__name__}: {error}"
             self._status |= {"state": "interrupted" if stopped else "failed", "ended": now(), "error": text}
+            if self.spending:
+                with contextlib.suppress(RuntimeError):  # a GPU that failed answers nothing, not even about its memory
+                    self._status["spent"] = self.spending()
             self._write_status()
         self._lock.close()
         if not self._begun and not self.finished:

@@ -112,7 +112,9 @@ def limitations(report: dict[str, Any]) -> list[str]:
         told = listed([f"{names[s['arm']]} ({s['trials']} trials)" for s in report["searches"]])
         lost = sum(row["state"] != "finished" for s in report["searches"] for row in s["rows"])
         if lost:
-            out.append(f"{count(lost, 'trial')} of the searches failed; what they spent is not in the searches' cost.")
+            dark = sum(s["uncounted"] for s in report["searches"])
+            left = f"; what {count(dark, 'trial')} spent before dying is not in the searches' cost" if dark else ""
+            out.append(f"{count(lost, 'trial')} of the searches failed{left}.")
         rest = "; the other arms ran with their recipes as they are"
         out.append(f"Settings were searched, on validation images and with a seed of their own, for {told}{rest}.")
     if report["generation"]:

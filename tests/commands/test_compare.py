@@ -214,17 +214,18 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(pictures, tmp_path):
         "labels_per_class=[5]", "fractions=[]", "draws=2", "eval.images=50", "probe.linear.l2_count=2",
         "engine.log_every=1",
     ]  # fmt: skip
-    process = subprocess.Popen([*words, f"hydra.run.dir={tmp_path / 'one'}"], stderr=subprocess.PIPE, text=True)
-    try:
-        for _ in range(600):
-            log = next((tmp_path / "parts").glob("simclr-s0-pretrain-*/metrics.jsonl"), None)
-            if log and len(log.read_text().splitlines()) > 5:
-                break
-            time.sleep(0.1)
-        process.send_signal(signal.SIGINT)
-        said = process.communicate(timeout=90)[1]
-    finally:
-        process.kill()
+    with subprocess.Popen([*words, f"hydra.run.dir={tmp_path / 'one'}"], stderr=subprocess.PIPE, text=True) as process:
+        try:
+            end = time.monotonic() + 180
+            while time.monotonic() < end and process.poll() is None:
+                log = next((tmp_path / "parts").glob("simclr-s0-pretrain-*/metrics.jsonl"), None)
+                if log and len(log.read_text().splitlines()) > 5:
+                    break
+                time.sleep(0.1)
+            process.send_signal(signal.SIGINT)
+            said = process.communicate(timeout=120)[1]
+        finally:
+            process.kill()
     assert process.returncode == 130, said
     assert "Traceback" not in said
     states = {p.parent.name.split("-")[0]: read_json(p)["state"] for p in (tmp_path / "parts").glob("*/status.json")}

@@ -144,7 +144,15 @@ def test_a_search_gives_every_arm_the_same_trials_and_its_best(small, tmp_path):
     states = {tuple(row["overrides"]): row["state"] for row in found[0]["rows"]}
     assert states["ssl.optim.lr=0.05", "ssl.optim.warmup=0"] == "finished"
     assert states["ssl.optim.lr=1e30", "ssl.optim.warmup=0"] == "failed"  # counted all the same
-    assert found[0]["chosen"] == ["ssl.optim.lr=0.05", "ssl.optim.warmup=0"] and found[0]["flops"] > 0
+    assert found[0]["chosen"] == ["ssl.optim.lr=0.05", "ssl.optim.warmup=0"]
+    tried = list((tmp_path / "parts").glob(f"simclr-s{parts.SEARCHED}-pretrain-*"))
+    (failed,) = (status for p in tried if (status := read_json(p / "status.json"))["state"] == "failed")
+    (whole,) = (result for p in tried if (result := read_json(p / "result.json")))
+    assert 0 < failed["spent"]["steps"] <= whole["spent"]["steps"]
+    assert found[0]["flops"] == failed["spent"]["flops"] + whole["spent"]["flops"] > whole["spent"]["flops"]
+    assert found[0]["uncounted"] == 0
+    text = " ".join(read_json(tmp_path / "run" / "report.json")["limitations"])
+    assert "1 trial of the searches failed." in text
     trained = list((tmp_path / "parts").glob("simclr-s0-pretrain-*"))
     assert len(trained) == 1 and "lr: 0.05" in (trained[0] / "config.yaml").read_text()
     trials = list((tmp_path / "parts").glob(f"simclr-s{parts.SEARCHED}-milestones-*/status.json"))

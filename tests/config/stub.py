@@ -36,7 +36,8 @@ def main(cfg: Any, run_dir: Path, *, dry_run: bool = False) -> float | str | Non
         raise Interrupted(75)
     if mode == "sleep":
         print("asleep", flush=True)
-        time.sleep(60)
+        for _ in range(1200):  # in slices: a signal just before the system call would be seen only after the sleep
+            time.sleep(0.1)
     finish(cfg, run_dir, seed)
     if mode == "claim":
         raise JobError("does not hold: a > b")

@@ -21,6 +21,7 @@ SEARCH = {
     "objective": "val_knn",
     "flops": 1.28e13,
     "seconds": 240.0,
+    "uncounted": 0,
     "rows": [
         {"overrides": [f"ssl.temperature={t}"], "value": 0.7 - (t - 0.2) ** 2, "state": "finished"}
         for t in (0.1, 0.2, 0.5, 1.0)
