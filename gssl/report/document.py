@@ -284,7 +284,7 @@ def _differences(
     role = {a["name"]: a["role"] for a in arms}
     family = [difference(rows, a, b, primary["probe"], primary["amount"]) for a, b in primary["pairs"]]
     for found, p in zip(family, _adjusted(family), strict=True):
-        found |= {"family": "primary", "p_adjusted": p, "simultaneous": _simultaneous(found, len(family))}
+        found |= {"family": "primary", "p_adjusted": p, "simultaneous": _simultaneous(found, family)}
     out = list(family)
     listed = {(a, b, primary["probe"], primary["amount"]) for a, b in primary["pairs"]}
     games = dict.fromkeys((p, k) for _, p, k in rows)
@@ -363,13 +363,19 @@ def compare_rows(one: dict[str, Any], two: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _simultaneous(found: dict[str, Any], pairs: int) -> dict[str, Any] | None:
-    """The t interval of one of so many pairs, widened (Bonferroni) so that all of them hold together at 95%.
+def _simultaneous(found: dict[str, Any], family: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The t interval of one of a family's pairs, widened (Bonferroni) so that all of them hold together at 95%.
 
     Below six seeds, where nothing can be tested, it decides who is said to be ahead: by the plain intervals of three
-    pairs one of three equal arms would be in every eighth comparison.
+    pairs one of three equal arms would be in every eighth comparison. Where failed runs leave such pairs beside pairs
+    that are tested, the former share what those tests leave of the 5%: the family errs no more often for being split.
     """
-    level = 1 - verdict.ALPHA / max(1, pairs)
+    need = statistics.seeds_needed(verdict.ALPHA)
+    tested = [statistics.attainable(d["n_seeds"], verdict.ALPHA) for d in family if d["n_seeds"] >= need]
+    if found["n_seeds"] < need:
+        level = 1 - (verdict.ALPHA - max(tested, default=0.0)) / (len(family) - len(tested))
+    else:
+        level = 1 - verdict.ALPHA / len(family)
     over_seeds = statistics.t_interval(list(found["per_seed"].values()), level)
     if over_seeds is None or found["p"] is None:
         return None

@@ -119,6 +119,12 @@ def smallest_p(n: int) -> float:
     return min(1.0, 2.0 / 2.0**n)
 
 
+def attainable(n: int, alpha: float = 0.05) -> float:
+    """The largest p-value up to `alpha` that a sign-flip test over `n` seeds can give: how often it errs. Else 0."""
+    unit = smallest_p(n)
+    return unit * int(alpha / unit + 1e-9)
+
+
 def seeds_needed(alpha: float = 0.05) -> int:
     """The fewest seeds with which a sign-flip test can reach `alpha`: six for .05."""
     n = 1

@@ -48,6 +48,22 @@ def test_three_seeds_establish_nothing_and_their_intervals_cover_all_the_same():
     assert " is ahead of " in made["verdict"]["headline"] and " beats " not in made["verdict"]["headline"]
 
 
+def test_pairs_that_lost_seeds_share_what_the_test_of_the_others_leaves():
+    """At 1 − .05/3 each they would name a winner that is none more often than in 5%, with the pair that is tested."""
+    made = report(Condition("normal", 0.0, 6, lost=2), np.random.default_rng(0))
+    levels = {(d["a"], d["b"]): d["simultaneous"]["level"] for d in made["differences"] if d["family"] == "primary"}
+    assert statistics.attainable(6) == 1 / 32
+    assert levels["simclr", "random"] == pytest.approx(1 - 0.05 / 3)  # tested
+    assert levels["dcgan", "random"] == levels["simclr", "dcgan"] == pytest.approx(1 - (0.05 - 1 / 32) / 2)
+    alike = report(Condition("normal", 0.0, 4), np.random.default_rng(0))
+    shared = [d["simultaneous"]["level"] for d in alike["differences"] if d["family"] == "primary"]
+    assert shared == pytest.approx([1 - 0.05 / 3] * 3)
+    for n in (2, 5, 6, 7, 10, 16):  # the largest p up to .05 that there is
+        patterns = {sign_flip(np.r_[np.ones(n - k), -np.ones(k) * 0.5] * np.arange(1, n + 1)) for k in range(n)}
+        assert all(p <= statistics.attainable(n) or p > 0.05 for p in patterns)
+        assert statistics.attainable(n) <= 0.05
+
+
 @pytest.mark.long
 def test_an_interval_that_is_too_narrow_would_be_found_out(monkeypatch):
     def normal(values, level=0.95):
@@ -97,6 +113,6 @@ def test_the_sign_flip_test_on_simulated_scores_is_scipys(n):
 
 def test_the_document_has_every_condition():
     assert "@@" not in DOCUMENT
-    rows = re.findall(r"^\| (\w+) \| ([\d.]+) \| (\d+) \|", DOCUMENT, re.M)
-    told = {(noise, float(rho), int(seeds)) for noise, rho, seeds in rows}
-    assert told == {(c.noise, c.rho, c.seeds) for c in conditions() if c.delta == 0}
+    rows = re.findall(r"^\| (\w+) \| ([\d.]+) \| (\d+)(?:, DCGAN (\d))? \|", DOCUMENT, re.M)
+    told = {(noise, float(rho), int(seeds), int(left or seeds)) for noise, rho, seeds, left in rows}
+    assert told == {(c.noise, c.rho, c.seeds, c.seeds - c.lost) for c in conditions() if c.delta == 0}
