@@ -1,22 +1,28 @@
 """k-means on frozen features, with as many clusters as classes and without any label.
 
 Clusters have no names; `gssl.metrics.clustering` finds the best ones, when the answers are compared with labels.
+scikit-learn is imported where it fits: that takes over a second, and most processes never do.
 """
 
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from gssl.config import probe as schema
 from gssl.data import Draws
 from gssl.errors import JobError
 
+if TYPE_CHECKING:
+    from sklearn.cluster import KMeans
+
 BLOCK = 1 << 22  # numbers per temporary array
+
+
+class TooAlike(Exception):
+    """Fewer different rows than means were asked for."""
 
 
 @dataclass
@@ -50,7 +56,7 @@ class Cluster:
         start = int(Draws(seed).generator("cluster").integers(2**31))
         try:
             means = kmeans(_unit(x, np.float32), n_classes, self.n_init, self.max_iter, start)
-        except ConvergenceWarning:
+        except TooAlike:
             raise JobError(
                 f"probe.cluster: {n_classes} classes need as many different features, and there are fewer: the"
                 " backbone has collapsed; leave the probe out"
@@ -59,16 +65,22 @@ class Cluster:
         return FittedCluster(means.cluster_centers_.astype(np.float64), chosen)
 
 
-def kmeans(rows: np.ndarray, count: int, n_init: int, max_iter: int, start: int) -> KMeans:
+def kmeans(rows: np.ndarray, count: int, n_init: int, max_iter: int, start: int) -> "KMeans":
     """`count` means of `rows` (n, d), which it may change: the best of `n_init` starts, a function of `start`.
 
-    Raises ConvergenceWarning where fewer rows than `count` are different.
+    Raises TooAlike where fewer rows than `count` are different.
     """
+    from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
+
     means = KMeans(count, n_init=n_init, max_iter=max_iter, random_state=start, copy_x=False)
     # One thread: more of them would add up the centres in an order that changes from run to run.
     with warnings.catch_warnings(), threadpool_limits(1):
         warnings.simplefilter("error", ConvergenceWarning)
-        return means.fit(rows)
+        try:
+            return means.fit(rows)
+        except ConvergenceWarning as e:
+            raise TooAlike from e
 
 
 def _unit(x: np.ndarray, dtype: type) -> np.ndarray:

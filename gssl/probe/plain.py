@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 from gssl.config import plain as schema
 from gssl.data import Draws, Images, centre, sequential
 from gssl.errors import JobError, UsageError
-from gssl.probe.cluster import kmeans
+from gssl.probe.cluster import TooAlike, kmeans
 from gssl.probe.features import pixel_batches
 
 BLOCK = 1 << 21  # numbers per temporary array
@@ -137,7 +136,7 @@ class Kmeans:
         start = int(draws.generator("plain/kmeans").integers(2**31))
         try:
             found = kmeans(white, cfg.centres, 1, cfg.iterations, start)
-        except ConvergenceWarning:
+        except TooAlike:
             raise JobError(
                 f"plain.kmeans.centres={cfg.centres}: there are fewer different patches; give fewer centres, or more"
                 " of plain.kmeans.patches"

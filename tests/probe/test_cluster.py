@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import warnings
 from types import SimpleNamespace
 
@@ -84,3 +86,11 @@ def test_a_feature_of_zeros_is_no_error():
     x, _ = clouds(30, 3)
     x[0] = 0
     assert np.isfinite(Cluster(CFG).fit(x, 3, seed=0).centres).all()
+
+
+@pytest.mark.long
+def test_a_comparison_starts_without_scikit_learn():
+    """It takes over a second to import, in every worker too; only who clusters pays."""
+    code = "import sys, gssl.commands.compare; print({'sklearn', 'pandas', 'matplotlib'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
