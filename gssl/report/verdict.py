@@ -5,6 +5,7 @@ arm "is ahead", which the interval describes and no test establishes; with one s
 by side.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from gssl.report.statistics import seeds_needed, smallest_p
@@ -45,6 +46,13 @@ def _p(d: dict[str, Any]) -> float:
     return float(d["p_adjusted"] if d.get("p_adjusted") is not None else d["p"])
 
 
+def adjusted_with(d: Mapping[str, Any], report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The pairs of the primary family over which the p of `d`, one of them, was adjusted: `document._adjusted`."""
+    family = [other for other in report["differences"] if other["family"] == "primary" and other["p"] is not None]
+    need = seeds_needed(ALPHA)
+    return family if d["n_seeds"] < need else [other for other in family if other["n_seeds"] >= need]
+
+
 def sentence(d: dict[str, Any], report: dict[str, Any]) -> str:
     """One comparison of the primary family in one or two sentences."""
     names = {a["name"]: a["title"] for a in report["arms"]}
@@ -63,13 +71,11 @@ def sentence(d: dict[str, Any], report: dict[str, Any]) -> str:
     low, high = (-i["high"], -i["low"]) if turn else (i["low"], i["high"])
     spread = f"paired 95% t interval {points(low)} to {points(high)}, {count(n, 'seed')}"
     if kind == "none" and n < seeds_needed(ALPHA) and excludes_zero(d):  # the widened one has decided
-        spread += f"; as one of {word(len(report['primary']['pairs']))} pairs {span(d['simultaneous'])}"
+        level = f"{100 * d['simultaneous']['level']:.3g}%"
+        spread += f"; as one of {word(len(report['primary']['pairs']))} pairs ({level}) {span(d['simultaneous'])}"
     p = _p(d)
-    adjusted = (
-        f", adjusted over {word(len(report['primary']['pairs']))} comparisons"
-        if (d.get("p_adjusted") is not None and len(report["primary"]["pairs"]) > 1)
-        else ""
-    )
+    together = len(adjusted_with(d, report)) if d.get("p_adjusted") is not None else 1
+    adjusted = f", adjusted over {word(together)} comparisons" if together > 1 else ""
     # Below six seeds nothing is tested, and the plain p shows how far the seeds could take it.
     test = f"sign-flip p {p_text(p if n >= seeds_needed(ALPHA) else d['p'])}"
     gap = points(abs(d["mean"]))

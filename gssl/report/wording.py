@@ -7,15 +7,17 @@ import numpy as np
 
 from gssl.report import statistics, terms
 from gssl.report.terms import Term
-from gssl.report.verdict import ALPHA, outcome
+from gssl.report.verdict import ALPHA, adjusted_with, outcome
 from gssl.report.words import count, p_text, points, word
 
 NEED = statistics.seeds_needed(ALPHA)
 RULES = (
     f'"beats": {word(NEED)} seeds or more, the paired 95% t interval excludes 0, and the adjusted sign-flip p is at'
     f" most {p_text(ALPHA)[2:]}.",
-    f'"is ahead": two to {word(NEED - 1)} seeds and an interval at 1 − {p_text(ALPHA)[2:]} ÷ pairs excludes 0: the'
-    ' family\'s hold together. "No difference is shown": the rest.'
+    f'"is ahead": two to {word(NEED - 1)} seeds and an interval at 1 − {p_text(ALPHA)[2:]} ÷ pairs excludes 0, so that'
+    f" the family's hold together; beside pairs that are tested, such pairs share what the test leaves of"
+    f" {p_text(ALPHA)[2:]}."
+    ' "No difference is shown": the rest.'
     " One seed, or seeds that are all alike: scores are only put side by side.",
 )
 OUTCOMES = {
@@ -140,10 +142,10 @@ def _tests(told: Mapping[str, Any], listed_as: Mapping[str, Any] | None, report:
         return [*how, "The report does not list this pair: exploratory, not adjusted."]
     if listed_as["family"] != "primary":
         return [*how, "Family: exploratory, so p is not adjusted for the many pairs that could have been picked."]
-    family = [d for d in report["differences"] if d["family"] == "primary"]
+    family = adjusted_with(listed_as, report)
     flipped = len({seed for d in family for seed in d["per_seed"]})
     adjusted = listed_as["p_adjusted"]
-    if adjusted is not None:
+    if adjusted is not None and len(family) > 1:
         how.append(
             f"Adjusted over the {count(len(family), 'primary pair')} (Westfall and Young's max-T, step-down: one sign"
             f" vector flips all): {_vectors(adjusted, flipped)} give a largest statistic at least as large: p"

@@ -70,6 +70,21 @@ def test_six_seeds_may_name_a_winner(report_of: Reports) -> None:
     assert headline.startswith("With 10 labels per class and six seeds, ") and found in headline
 
 
+def test_a_family_that_failures_split_is_told_as_it_was_computed(report_of: Reports) -> None:
+    report = report_of(6, fail=(("dcgan", 0), ("dcgan", 1)))
+    primary = {(d["a"], d["b"]): d for d in report["differences"] if d["family"] == "primary"}
+    told = dict(zip(primary, report["verdict"]["sentences"], strict=False))
+    alone = primary["simclr", "scratch"]  # the one pair with six seeds: adjusted over nothing but itself
+    assert alone["p_adjusted"] == alone["p"] and "adjusted over" not in told["simclr", "scratch"]
+    assert [other["a"] for other in verdict.adjusted_with(alone, report)] == ["simclr"]
+    few = primary["simclr", "dcgan"]
+    assert len(verdict.adjusted_with(few, report)) == 3
+    assert few["simultaneous"]["level"] == pytest.approx(1 - (0.05 - 1 / 32) / 2)
+    wide = few | {"interval": few["interval"] | {"low": 0.001}, "simultaneous": few["simultaneous"] | {"low": -0.02}}
+    said = verdict.sentence(wide, report)
+    assert "as one of three pairs (99.1%) −2.0 to" in said and "adjusted" not in said
+
+
 @pytest.mark.parametrize("seeds", [3, 6])
 def test_no_difference_is_called_that(report_of: Reports, seeds: int) -> None:
     shift = {"simclr": -0.35}  # down to where random features are
