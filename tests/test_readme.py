@@ -1,4 +1,7 @@
-"""The README is a promise: every command in it is run here, small, and every file it names is there."""
+"""The README is a promise: every command in it is run here, small, and every file it names is there.
+
+The long run behind its figures (a block of `sh`) is composed only.
+"""
 
 import re
 import shlex
@@ -27,6 +30,14 @@ def commands() -> list[str]:
     lines = [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
     inline = re.findall(r"`(gssl [^`]+)`", README)
     return list(dict.fromkeys(line for line in [*lines, *inline] if line.startswith("gssl ")))
+
+
+def test_the_long_command_composes():
+    (block,) = re.findall(r"```sh\n(.*?)```", README, re.S)
+    words = shlex.split(block.replace("\\\n", " "))
+    assert words[:2] == ["gssl", "compare"]
+    cfg = compose("compare", words[2:])
+    assert cfg.jobs == 2 and cfg.budget.flops == 5e12 and len(cfg.primary.pairs) == 3
 
 
 def invoke(words: list[str]):

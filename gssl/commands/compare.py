@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from glob import glob
 from pathlib import Path
@@ -10,17 +10,19 @@ from typing import Any
 
 from gssl.commands import planning
 from gssl.commands.execute import execute
+from gssl.commands.family import fixed_before
 from gssl.commands.parts import Part, Planner
+from gssl.commands.search import search
 from gssl.config import arms, schema
-from gssl.config.amounts import amount_of
+from gssl.config.amounts import amount_key, amount_of
 from gssl.config.comparing import pair
 from gssl.data import load_data
 from gssl.engine.device import cores, prepare
-from gssl.engine.files import read_json
 from gssl.engine.progress import say
 from gssl.engine.run import Run, command_line
 from gssl.errors import JobError, UsageError
-from gssl.report.checks import check
+from gssl.report.checks import check, in_report
+from gssl.report.collect import Run as Collected
 from gssl.report.collect import read_runs
 from gssl.report.document import build
 from gssl.report.page import write
@@ -38,7 +40,10 @@ def main(
         planner = None
         runs = read_runs(finished_runs(cfg.runs))
         # what cannot be compared is said before a directory is made
+        known_to(cfg, runs)
         report = build(runs, facts(cfg, None, Done([], {}, [])))
+        for claim in cfg.check:
+            in_report(claim, report)
     else:
         prepare(cfg.engine)
         splits = load_data(cfg.data, progress=cfg.engine.progress)
@@ -67,8 +72,10 @@ def main(
             report = build(read_runs([part.path for part in done.parts]), facts(cfg, planner, done))
         page = write(report, run_dir)
         claims = [check(claim, report) for claim in cfg.check]
+        broken = [line for holds, line in claims if not holds]
         for _, line in claims:
-            say(line)
+            if line not in broken[:1]:  # that one ends the command
+                say(line)
         run.finish(
             {
                 "report": str(page),
@@ -79,7 +86,6 @@ def main(
                 "objective": {"name": "none", "value": None, "direction": "max"},
             }
         )
-        broken = [line for holds, line in claims if not holds]
         if done.failed:
             first_name, why = next(iter(done.failed.items()))
             count = f"{len(done.failed)} of {len(done.parts)} parts failed"
@@ -101,67 +107,34 @@ def finished_runs(pattern: str) -> list[Path]:
 
 @dataclass
 class Done:
-    """What was run: the comparison's parts, {part's name: why} of the failed ones, and the searches before it."""
+    """What was run: the comparison's parts, {part's name: why} of the failed ones, and the searches before it.
+
+    `fixed`: the primary family was on record before any of its parts was judged.
+    """
 
     parts: list[Part]
     failed: dict[str, str]
     searches: list[dict[str, Any]]
+    fixed: bool = True
 
 
 def carry_out(cfg: schema.Compare, planner: Planner) -> Done:
     """Search where that is asked for, then run every part."""
+    fixed = fixed_before(cfg, planner, planner.plan())
     searches = search(cfg, planner)
     parts = planner.plan({found["arm"]: found["chosen"] for found in searches})
-    return Done(parts, execute(parts, cfg.jobs, cfg.engine), searches)
+    fixed = fixed and fixed_before(cfg, planner, parts)  # what a search has found makes other parts
+    return Done(parts, execute(parts, cfg.jobs, cfg.engine), searches, fixed)
 
 
-def search(cfg: schema.Compare, planner: Planner) -> list[dict[str, Any]]:
-    """Per searched arm: every trial with what it scored on validation images, and the overrides of the best."""
-    if not cfg.search.trials:
-        return []
-    searched = [arm for arm in arms.read(cfg.arms) if arm.name in cfg.search.space]
-    trials = {arm.name: planner.trials(arm) for arm in searched}
-    parts = {part.path: part for found in trials.values() for _, needed in found for part in needed}
-    execute(list(parts.values()), cfg.jobs, cfg.engine)
-    out = []
-    for name, found in trials.items():
-        rows: list[dict[str, Any]] = []
-        for overrides, needed in found:
-            result = read_json(needed[-1].path / "result.json") or {}
-            value = (result.get("objective") or {}).get("value")
-            spent = [trained(part) for part in needed[:-1]]
-            state = "finished" if value is not None else "failed"
-            rows.append({"overrides": overrides, "value": value, "state": state, "spent": spent})
-        told = [row for row in rows if row["value"] is not None]
-        best = max(told, key=lambda row: row["value"], default=None)
-        if best is None:
-            say(f"warning: every trial of {name} failed; it takes part with its recipe as it is")
-        probe, amount = planner.primary()
-        flops, seconds = (
-            sum((s or {}).get(key, 0.0) for row in rows for s in row["spent"]) for key in ("flops", "seconds")
-        )
-        out.append(
-            {
-                "arm": name,
-                "trials": len(rows),
-                "chosen": best["overrides"] if best else [],
-                "objective": f"accuracy of the {probe} probe on validation images ({amount})",
-                "flops": flops,
-                "seconds": seconds,
-                "uncounted": sum(None in row["spent"] for row in rows),
-                "rows": [{key: row[key] for key in ("overrides", "value", "state")} for row in rows],
-            }
-        )
-    return out
-
-
-def trained(part: Part) -> dict[str, Any] | None:
-    """What a part's training spent, a failed one's too; {} where it never began, None where it died without a word."""
-    found: dict[str, Any] | None
-    for name in ("result.json", "status.json"):
-        if found := (read_json(part.path / name) or {}).get("spent"):
-            return found
-    return None if (part.path / "status.json").is_file() else {}
+def known_to(cfg: schema.Compare, runs: Sequence[Collected]) -> None:
+    """Raises UsageError where `primary` names a probe or an amount of labels that none of the runs has."""
+    scores = [score for run in runs for score in run.result.get("scores") or []]
+    probes = list(dict.fromkeys(score["probe"] for score in scores))
+    amounts = list(dict.fromkeys(amount_key(s.get("labels_per_class"), s.get("fraction")) for s in scores))
+    for key, value, there in (("probe", cfg.primary.probe, probes), ("labels", cfg.primary.labels, amounts)):
+        if value is not None and value not in there:
+            raise UsageError(f"primary.{key}={value}: none of the runs has it; expected one of {', '.join(there)}")
 
 
 def facts(cfg: schema.Compare, planner: Planner | None, done: Done) -> dict[str, Any]:
@@ -176,7 +149,7 @@ def facts(cfg: schema.Compare, planner: Planner | None, done: Done) -> dict[str,
         return known | (_amount(cfg.primary.labels) if cfg.primary.labels else {})
     probe, amount = planner.primary()
     known |= {"probe": probe, **_amount(amount), "pairs": planner.pairs()}
-    known |= {"fixed_by": "plan" if by_hand else "rule"}
+    known |= {"fixed_by": ("plan" if done.fixed else "reader") if by_hand else "rule"}
     lost = [
         {"arm": p.arm, "seed": p.seed, "stage": p.stage, "error": done.failed[p.name], "path": str(p.path)}
         for p in done.parts

@@ -232,8 +232,7 @@ class Planner:
         return replace(cfg.backbone, norm="none")
 
     def _transfer(self, arm: Arm, seed: int, judged: Part | None, made: list[Part], extra: list[str]) -> Part:
-        weights = str(judged.path) if judged else self._source(arm, seed)
-        typed, choices, given = self._judging(arm, seed, weights, extra)
+        typed, choices, given = self._judging(arm, seed, judged, extra)
         maker = next((part for part in made if part.method == arm.generator), None) if arm.generator else None
         if maker:
             given["generated.run"] = str(maker.path)
@@ -244,10 +243,11 @@ class Planner:
         return self._part(arm, seed, "transfer", "transfer", typed, choices, given, depends, also=made)
 
     def _judging(
-        self, arm: Arm, seed: int, weights: str, extra: list[str]
+        self, arm: Arm, seed: int, judged: Part | None, extra: list[str]
     ) -> tuple[schema.Transfer, list[str], dict[str, str]]:
         """The configuration of a transfer run, what its command line chooses, and what it is given."""
-        cfg = self.cfg
+        cfg, weights = self.cfg, str(judged.path) if judged else self._source(arm, seed)
+        own = replace(cfg.backbone, norm=arm.norm) if arm.norm else cfg.backbone
         choices = ["weights=random", *self._shared()]
         theirs = [text for name in arm.trained if name != arm.name for text in cfg.overrides.get(name, [])]
         mine = [text for text in [*theirs, *extra] if arms.owner(text) == "transfer"]
@@ -260,7 +260,7 @@ class Planner:
             seed=seed,
             weights=weights,
             data=cfg.data,
-            backbone=replace(cfg.backbone, norm=arm.norm) if arm.norm else cfg.backbone,
+            backbone=judged.cfg.backbone if judged else own,
             probe=replace(from_scratch(probes) if scratch else probes, use=probes_of(arms.kind(arm), cfg.probe.use)),
             engine=self._engine(),
             diagnose=schema.Diagnose(pictures=False, map=False, corruptions=False),  # the report has its own
@@ -271,7 +271,7 @@ class Planner:
     def _milestones(self, arm: Arm, seed: int, made: list[Part], extra: list[str]) -> Part:
         """The last run's checkpoints and its end, by the primary probe, on validation images."""
         judged = made[-1]
-        typed, choices, given = self._judging(arm, seed, str(judged.path), extra)
+        typed, choices, given = self._judging(arm, seed, judged, extra)
         probe, amount = self.primary()
         per_class, share = amount_of(amount)
         few, some = [per_class] if per_class else [], [share] if share else []

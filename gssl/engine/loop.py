@@ -178,6 +178,24 @@ class Trainer:
             say(f"warning: {warning}")
         clock = Clock.of(self.budget, feed.size, images)
         period = getattr(method, "period", 1)  # steps until the same work comes again (n_dis, lazy penalties)
+        timer = Timer(seconds)
+        timer.stop()  # until the first step
+
+        def spent() -> dict[str, Any]:
+            per_step = flops / max(min(step, period), 1)
+            return {
+                "steps": step,
+                "images": step * feed.size,
+                "epochs": step * feed.size / images,
+                "seconds": round(timer.seconds, 3),
+                "cpu_seconds": round(timer.cpu, 3),
+                "flops": per_step * step,
+                "flops_per_step": per_step,
+                "peak_memory_bytes": peak_memory(self.device),
+                "images_per_second": round(step * feed.size / max(timer.seconds, 1e-9), 1),
+            }
+
+        self.run.spending = spent  # a run that stops on the way says what it cost, too
         if step >= period:
             clock.count(flops / period)
         board = self._tensorboard()
@@ -204,24 +222,8 @@ class Trainer:
             self._save(method, 0, 0.0, 0.0)  # a run that diverges at once has a finite checkpoint too
             log({"step": 0, "images": 0, "seconds": 0.0, **evaluate(0)})
         shares = [2.0**-k for k in range(1, milestones + 1)]
-        timer = Timer(seconds)
+        timer.start()
         rate_step, rate_seconds = step, seconds
-
-        def spent() -> dict[str, Any]:
-            per_step = flops / max(min(step, period), 1)
-            return {
-                "steps": step,
-                "images": step * feed.size,
-                "epochs": step * feed.size / images,
-                "seconds": round(timer.seconds, 3),
-                "cpu_seconds": round(timer.cpu, 3),
-                "flops": per_step * step,
-                "flops_per_step": per_step,
-                "peak_memory_bytes": peak_memory(self.device),
-                "images_per_second": round(step * feed.size / max(timer.seconds, 1e-9), 1),
-            }
-
-        self.run.spending = spent  # a run that stops on the way says what it cost, too
         with Signals() as signals, Meter(title, self.cfg.progress) as meter:
             while clock.progress(step, timer.seconds) < 1:
                 progress = clock.progress(step, timer.seconds)

@@ -150,6 +150,18 @@ def _not_judged(term: Term, judged: Judged, amounts: Sequence[str], measured: Ju
 # ── whether it holds ─────────────────────────────────────────────────────────────────────────────
 
 
+def in_report(claim: str, report: dict[str, Any]) -> None:
+    """Raises UsageError where the report has no value for a term of `claim`, though no run of that arm failed.
+
+    What a failed run may have taken along is no typing error: such a claim does not hold.
+    """
+    parsed = parse(claim)
+    lost = {part["arm"] for part in (*report["failed"], *report["missing"])}
+    for term in (parsed.left, parsed.right):
+        if term and term.arm not in lost and not terms.row(report, term):
+            raise UsageError(f"check {claim!r}: {terms.absent(term, report)}")
+
+
 def check(claim: str, report: dict[str, Any]) -> tuple[bool, str]:
     """Whether `claim` holds in `report`, and one line that says so with the figures.
 

@@ -113,7 +113,8 @@ def _read(path: Path) -> Run:
         stage=stage,
         state=state,
         error=error,
-        command=_shown_command(part, environment, result, status),
+        # what only a comparison runs has no command of its own, and its environment tells the comparison's
+        command="" if part.get("command") == "" else _shown_command(part, environment, result, status),
         result=result if state == "finished" else {},
         environment=environment,
         config=config,

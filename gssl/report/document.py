@@ -144,7 +144,7 @@ def _arms(runs: Sequence[Run], plan: dict[str, Any]) -> list[dict[str, Any]]:
                 "role": role,
                 "world": told.get("world") or _world(kind, behind),
                 "stages": told.get("stages") or _stages(behind),
-                "note": told.get("note") or "",
+                "note": records.note(told, mine),
                 "pretrained": kind not in (*UNTRAINED, *CONTROLS),
                 "seeds": sorted(s for s in done if s is not None),
                 "failed_seeds": sorted(s for s in lost - done if s is not None),

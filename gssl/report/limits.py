@@ -4,7 +4,7 @@ from typing import Any
 
 from gssl.report.judging import beside
 from gssl.report.verdict import against, outcome
-from gssl.report.words import amount_text, count, fixed_by, judge, listed, points, upper
+from gssl.report.words import ONE_SETTING, amount_text, count, fixed_by, judge, listed, points, upper
 
 
 def cautions(report: dict[str, Any]) -> list[str]:
@@ -33,7 +33,10 @@ def cautions(report: dict[str, Any]) -> list[str]:
         out.append("No control takes part: nothing shows what features that learnt nothing are worth here.")
     if report["primary"]["fixed_by"] == "reader":
         out.append(f"What carries the verdict was chosen by {fixed_by(report['primary'])}.")
-    out += [f"{upper(a['title'])}: {a['note']}." for a in report["arms"] if a["note"].startswith("one network for all")]
+    paired = {name for pair in report["primary"]["pairs"] for name in pair}
+    for a in report["arms"]:
+        if a["note"].startswith("one network for all") or (a["name"] in paired and ONE_SETTING in a["note"]):
+            out.append(f"{upper(a['title'])}: {a['note']}.")
     norms = {(a["backbone"] or {}).get("norm") for a in report["arms"] if a["backbone"]}
     if len(norms) > 1:
         allowed = " (allow_norm_diff=true)" if report["allow_norm_diff"] else ""
@@ -141,8 +144,8 @@ def limitations(report: dict[str, Any]) -> list[str]:
         widest = max(draws, key=lambda r: r["draw_sd"])
         most = count(max(r["draws"] for r in draws), "draw")
         out.append(
-            f"Each score is a mean over up to {most} of the labelled images, the same draws for all arms; "
-            f"single draws scatter by up to ±{points(widest['draw_sd'])} points (s.d., "
+            f"Each score is a mean over up to {most} of the labelled images, the same draws for all arms"
+            f"{_fewer(report['table'])}; single draws scatter by up to ±{points(widest['draw_sd'])} points (s.d., "
             f"{amount_text(widest['amount'])})."
         )
     opened = [r for r in report["provenance"]["runs"] if (r["test_openings"] or 0) > 1]
@@ -155,6 +158,10 @@ def limitations(report: dict[str, Any]) -> list[str]:
             " both are too sure (simulated in docs/statistics.md)."
         )
     out += _mismatched(report)
+    if not report["planned_seeds"]:
+        out.append("Read from finished runs: whether an arm's settings were searched before is not on record here.")
+    if any(str(e["values"].get("revision")).endswith("-dirty") for e in report["provenance"]["environments"]):
+        out.append("Some runs were made by code with changes that no revision holds (-dirty in Provenance).")
     if len(report["provenance"]["environments"]) > 1:
         out.append("The runs were made in more than one environment (see Provenance).")
     arms = [a for a in report["arms"] if report["planned_seeds"]]
@@ -164,6 +171,16 @@ def limitations(report: dict[str, Any]) -> list[str]:
     if gaps:
         out.append(f"Planned and not there: {listed(gaps[:12])}{' and more' if len(gaps) > 12 else ''}.")
     return out + report["notes"]
+
+
+def _fewer(table: list[dict[str, Any]]) -> str:
+    """Probes that are fitted on the first draws only, for they take long."""
+    most: dict[str, int] = {}
+    for row in table:
+        most[row["amount"]] = max(most.get(row["amount"], 0), row["draws"])
+    short = {r["probe"]: r["draws"] for r in table if 0 < r["draws"] < most[r["amount"]]}
+    told = [f"{name} only {'on the first' if n == 1 else f'on the first {n}'}" for name, n in short.items()]
+    return f" ({listed(told)})" if told else ""
 
 
 def _mismatched(report: dict[str, Any]) -> list[str]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from gssl.config.amounts import amount_key
 from gssl.report.collect import Run, flatten
-from gssl.report.words import title
+from gssl.report.words import ONE_SETTING, title
 
 CURVE_POINTS = 200  # of each curve kept in the document
 MOST_SAMPLES = {"samples": 12, "neighbours": 6, "reconstructions": 6, "map": 8}  # of each kind
@@ -138,6 +138,20 @@ def _data_hash(run: Run) -> str | None:
 def data_name(runs: Sequence[Run], plan: dict[str, Any]) -> str:
     names = {str((r.config.get("data") or {}).get("name")) for r in runs if isinstance(r.config.get("data"), dict)}
     return str(plan.get("data") or (names.pop() if len(names) == 1 else "") or "")
+
+
+def note(told: dict[str, Any], runs: Sequence[Run]) -> str:
+    """What a reader must know of an arm: what its plan says (`told`), and a grid of one setting for fine-tuning."""
+    notes = [told["note"]] if told.get("note") else []
+    for run in runs:
+        grid = ((run.config.get("probe") or {}).get("finetune") or {}) if run.stage == "transfer" else {}
+        lrs, decays = grid.get("lrs") or [], grid.get("weight_decays") or []
+        tuned = any(score["probe"] == "finetune" for score in run.result.get("scores") or [])
+        if tuned and len(lrs) * len(decays) == 1:
+            values = f"learning rate {lrs[0]:g}, weight decay {decays[0]:g}"
+            notes.append(f"{ONE_SETTING} ({values}): no other was tried for it")
+            break
+    return "; ".join(notes)
 
 
 def provenance(runs: Sequence[Run], plan: dict[str, Any]) -> dict[str, Any]:

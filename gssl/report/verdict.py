@@ -247,22 +247,22 @@ def _cannot(primary: list[dict[str, Any]], names: dict[str, str]) -> list[str]:
 
 
 def _beside(report: dict[str, Any]) -> list[str]:
-    """Each pretrained contestant against what the primary family leaves out, at the same labels."""
+    """Each pretrained contestant against what the primary family leaves out, at the same labels: against what is not
+    pretrained, and the one with the highest mean against the others, too, for a reader sees it in the table."""
     names = {a["name"]: a["title"] for a in report["arms"]}
     trained = [a["name"] for a in report["arms"] if a["role"] == "contestant" and a["pretrained"]]
-    here = [
-        d
-        for d in report["differences"]
-        if d["family"] == "exploratory"
-        and (d["probe"], d["amount"]) == (report["primary"]["probe"], report["primary"]["amount"])
-    ]
+    game = report["primary"]["probe"], report["primary"]["amount"]
+    means = {r["arm"]: r["mean"] for r in report["table"] if (r["probe"], r["amount"]) == game}
+    first = max((arm for arm in trained if means.get(arm) is not None), key=lambda arm: means[arm], default=None)
     out = []
     for arm in trained:
-        told = [
-            f"{points(d['mean'], sign=True)} points against {names[d['b']]} ({span(d['interval'])})"
-            for d in here
-            if d["a"] == arm and d["b"] not in trained
-        ]
+        told = []
+        for other, above, d in against(report, arm, *game):
+            if d["family"] == "exploratory" and (other not in trained or arm == first):
+                i = d["interval"]
+                if i and d["b"] == arm:  # written the other way round
+                    i = i | {"low": -i["high"], "high": -i["low"]}
+                told.append(f"{points(-above, sign=True)} points against {names[other]} ({span(i)})")
         if told:
             out.append(f"{upper(names[arm])}: {listed(told)}.")
     return out

@@ -91,12 +91,15 @@ def judge(probe: str) -> str:
     return f"{f'the {name}' if name.startswith('linear') else name} on frozen features"
 
 
+ONE_SETTING = "fine-tuned with one setting"  # how an arm's note about a grid of one begins
+
+
 def fixed_by(primary: dict[str, Any]) -> str:
     """What chose the primary family."""
     if primary["fixed_by"] == "plan":
         return "the plan before any score was read"
     if primary["fixed_by"] == "reader":
-        return "who asked for this report of finished runs, and nothing shows that their scores had not been seen"
+        return "who asked for this report when runs were finished, with nothing to show that no score had been seen"
     return "a rule over the names of arms, probes and amounts of labels, which looks at no score"
 
 

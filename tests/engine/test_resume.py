@@ -164,28 +164,33 @@ def test_sigkill_at_a_random_instant(pictures, tmp_path, command):
     words += (
         ["ssl.batch_size=32"] if command == "pretrain-ssl" else ["gan.batch_size=32", "gan.width=4", "judge=random"]
     )
-    words += ["budget.steps=60"]
+    words += ["budget.steps=120"]
 
     def start(folder: str) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            [*words, f"hydra.run.dir={tmp_path / folder}"], cwd=tmp_path, stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        )  # fmt: skip
+        with (tmp_path / f"{folder}.err").open("ab") as err:
+            return subprocess.Popen(
+                [*words, f"hydra.run.dir={tmp_path / folder}"], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=err
+            )
 
-    whole, killed = start("whole"), start("killed")
-    deadline = time.monotonic() + 240
-    # any but that of step 0, after which nothing has happened yet
-    while not list((tmp_path / "killed").glob("checkpoints/step-*[1-9]*")) and time.monotonic() < deadline:
-        assert killed.poll() is None, killed.stderr.read().decode()
-        time.sleep(0.01)
-    time.sleep(random.random() * 0.4)
-    killed.kill()
-    killed.wait()
-    assert whole.wait() == 0, whole.stderr.read().decode()
-    again = start("killed")
-    assert again.wait() == 0, again.stderr.read().decode()
-    for process in (whole, killed, again):
-        process.stderr.close()
+    def said(folder: str) -> str:
+        return (tmp_path / f"{folder}.err").read_text()
+
+    with start("whole") as whole, start("killed") as killed:
+        try:
+            deadline = time.monotonic() + 240
+            # any but that of step 0, after which nothing has happened yet
+            while not list((tmp_path / "killed").glob("checkpoints/step-*[1-9]*")):
+                assert killed.poll() is None and time.monotonic() < deadline, said("killed")
+                time.sleep(0.01)
+            time.sleep(random.random() * 0.4)
+            killed.kill()
+            killed.wait()
+            assert whole.wait(240) == 0, said("whole")
+        finally:
+            whole.kill()
+            killed.kill()
+    with start("killed") as again:
+        assert again.wait() == 0, said("killed")
     assert weights(tmp_path / "killed") == weights(tmp_path / "whole") != {}
 
 

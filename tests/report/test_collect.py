@@ -105,6 +105,13 @@ def test_the_command_of_the_environment_is_shown_where_no_part_is(fake: ModuleTy
     assert run.command == "gssl pretrain-ssl experiment=demo"
 
 
+def test_what_only_a_comparison_runs_does_not_show_the_comparisons_command(fake: ModuleType, tmp_path: Path) -> None:
+    path = fake.pretrain(tmp_path, "simclr", 0)
+    part = json.loads((path / "part.json").read_text())
+    (path / "part.json").write_text(json.dumps(part | {"command": ""}))
+    assert read_runs([path])[0].command == ""
+
+
 def test_a_curve_is_passed_over_it_has_tables_of_its_own(tmp_path):
     (tmp_path / "curve").mkdir()
     for name in ("curve.json", "result.json", "status.json"):
