@@ -34,6 +34,8 @@ def test_a_recipe_without_norm_layers_is_not_trained_with_them(small, tmp_path):
     mixed = parts.plan(small("arms=[r3gan,dcgan,random]", "allow_norm_diff=true"), "x", 1)
     norms = {part.arm: part.cfg.backbone.norm for part in mixed if part.stage == "pretrain"}
     assert norms == {"r3gan": "none", "dcgan": "batch"}
+    told = {part.arm: part.cfg.backbone.norm for part in mixed if part.stage == "transfer"}
+    assert (told["r3gan"], told["dcgan"]) == ("none", "batch")  # the network that is judged is on record
     # with an untrained network of each kind
     untrained = {p.arm: p.cfg.backbone.norm for p in mixed if p.stage == "transfer" and p.cfg.weights == "random"}
     assert untrained == {"random": "batch", "random[norm=none]": "none"}

@@ -123,7 +123,8 @@ def test_on_collapse_stop_ends_the_run_with_its_checkpoint(tiny, tmp_path, colla
     for _ in range(2):  # the second time nothing is trained: the alarm is on record
         with pytest.raises(JobError, match="stopped at step 5: projections .* on_collapse=warn"):
             pretrain_ssl.main(cfg, tmp_path)
-        assert read_json(tmp_path / "status.json")["state"] == "failed"
+        status = read_json(tmp_path / "status.json")
+        assert status["state"] == "failed" and status["spent"]["steps"] == 5 and status["spent"]["flops"] > 0
         assert {p.name for p in (tmp_path / "checkpoints").iterdir()} == {"step-00000000", "step-00000005"}
     pretrain_ssl.main(tiny("pretrain-ssl", *extra, "on_collapse=warn"), tmp_path)
     result = read_json(tmp_path / "result.json")

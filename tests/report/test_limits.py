@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from types import ModuleType
 
+import yaml
+
 from gssl.report import page
 from gssl.report.checks import check
 from gssl.report.collect import read_runs
@@ -61,7 +63,32 @@ def test_a_family_chosen_beside_finished_runs_is_not_called_planned(fake: Module
     report = build(read_runs(fake.make(tmp_path, seeds=2)), {"pairs": [["simclr", "random"]], "fixed_by": "reader"})
     everything = " ".join([*report["verdict"]["cautions"], page.render(report), *report["limitations"]])
     assert "before any score was read" not in everything
-    assert "nothing shows that their scores had not been seen" in report["verdict"]["cautions"][-1]
+    assert "nothing to show that no score had been seen" in report["verdict"]["cautions"][-1]
+    assert "searched before is not on record" in everything  # no plan was read
+
+
+def test_a_grid_of_one_and_fewer_draws_are_told_of_who_is_fine_tuned(fake: ModuleType, tmp_path: Path) -> None:
+    paths = fake.make(tmp_path, seeds=2)
+    for path in paths:
+        if "scratch" in path.name and "transfer" in path.name:
+            config = path / "config.yaml"
+            grid = {"probe": {"finetune": {"lrs": [0.001], "weight_decays": [0.05]}}}
+            config.write_text(yaml.safe_dump(yaml.safe_load(config.read_text()) | grid))
+            result = json.loads((path / "result.json").read_text())
+            result["scores"] = [score for score in result["scores"] if score["draw"] == 0]
+            (path / "result.json").write_text(json.dumps(result))
+    plan = {"pairs": [["simclr", "scratch"]], "seeds": 2}
+    report = build(read_runs(paths), plan)
+    told = "Scratch: fine-tuned with one setting (learning rate 0.001, weight decay 0.05): no other was tried for it."
+    assert told in report["verdict"]["cautions"] and told in report["limitations"]
+    assert "the same draws for all arms (finetune only on the first)" in " ".join(report["limitations"])
+    apart = build(read_runs(paths), plan | {"pairs": [["simclr", "dcgan"]]})
+    assert told not in apart["verdict"]["cautions"] and told in apart["limitations"]
+    for path in paths:  # a grid of several is chosen from
+        if "scratch" in path.name and "transfer" in path.name:
+            text = (path / "config.yaml").read_text().replace("- 0.001", "- 0.001\n    - 0.003")
+            (path / "config.yaml").write_text(text)
+    assert "one setting" not in " ".join(build(read_runs(paths), plan)["limitations"])
 
 
 def test_what_decides_below_six_seeds_is_told(fake: ModuleType, tmp_path: Path) -> None:
@@ -70,8 +97,8 @@ def test_what_decides_below_six_seeds_is_told(fake: ModuleType, tmp_path: Path) 
         "a": "simclr", "b": "random", "metric": "accuracy", "family": "primary", "probe": "linear", "amount": "10",
         "probes": ["linear", "linear"], "mean": 0.04, "p": 0.25, "p_adjusted": 0.25, "n_seeds": 3, "effect_size": 3.0,
         "interval": {"kind": "t", "low": 0.01, "high": 0.07}, "per_seed": {"0": 0.03, "1": 0.04, "2": 0.05},
-        "simultaneous": {"kind": "t", "low": -0.005, "high": 0.085},
+        "simultaneous": {"kind": "t", "level": 1 - 0.05 / 3, "low": -0.005, "high": 0.085},
     }  # fmt: skip
     arms = [{"name": "simclr", "title": "SimCLR"}, {"name": "random", "title": "random features"}]
     text = sentence(d, {"arms": arms, "primary": {"pairs": [["simclr", "random"]] * 3}, "table": []})
-    assert "no difference is shown" in text and "1.0 to 7.0" in text and "three pairs −0.5 to 8.5" in text
+    assert "no difference is shown" in text and "1.0 to 7.0" in text and "three pairs (98.3%) −0.5 to 8.5" in text

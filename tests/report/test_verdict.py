@@ -96,6 +96,18 @@ def test_no_difference_is_called_that(report_of: Reports, seeds: int) -> None:
     assert len(told) == 1 and "SimCLR" in told[0]
 
 
+def test_the_highest_contestant_is_compared_with_those_of_the_family(report_of: Reports) -> None:
+    """DCGAN is on top and the plan has it in no pair: a reader sees it in the table and asks."""
+    report = report_of(6, shift={"simclr": -0.2}, plan={"pairs": [["simclr", "random"]]})
+    (told,) = [text for text in report["verdict"]["exploratory"] if text.startswith("DCGAN")]
+    d = next(d for d in report["differences"] if {d["a"], d["b"]} == {"simclr", "dcgan"} and d["amount"] == "10")
+    assert d["mean"] < 0 and d["probe"] == "linear" and d["a"] == "simclr"  # turned in the sentence
+    ends = f"{points(-d['interval']['high'])} to {points(-d['interval']['low'])}"
+    assert f"+{points(-d['mean'])} points against SimCLR ({ends})" in told
+    (other,) = [text for text in report["verdict"]["exploratory"] if text.startswith("SimCLR")]
+    assert "DCGAN" not in other and "scratch" in other
+
+
 def test_the_loser_may_stand_first_in_the_pair(report_of: Reports) -> None:
     report = report_of(6, plan={"pairs": [["random", "simclr"]]})
     assert report["verdict"]["sentences"][0].startswith("SimCLR beats random features by 34.")
