@@ -133,7 +133,7 @@ def known_to(cfg: schema.Compare, runs: Sequence[Collected]) -> None:
     probes = list(dict.fromkeys(score["probe"] for score in scores))
     amounts = list(dict.fromkeys(amount_key(s.get("labels_per_class"), s.get("fraction")) for s in scores))
     for key, value, there in (("probe", cfg.primary.probe, probes), ("labels", cfg.primary.labels, amounts)):
-        if value is not None and value not in there:
+        if scores and value is not None and value not in there:
             raise UsageError(f"primary.{key}={value}: none of the runs has it; expected one of {', '.join(there)}")
 
 

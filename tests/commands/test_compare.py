@@ -70,6 +70,7 @@ def test_the_whole_way_and_again(small, tmp_path):
     assert len(added) == 2 and all(re.match(r"(random|pixels)-s1-transfer-", name) for name in added)
 
 
+@pytest.mark.long
 def test_reading_finished_runs_needs_no_training(small, tmp_path, monkeypatch, inline):
     compare.main(small("arms=[random,pixels]"), tmp_path / "one")
     monkeypatch.setattr(execute, "Worker", None)
@@ -110,6 +111,7 @@ def test_a_claim_that_does_not_hold_fails_after_the_report(small, tmp_path, caps
     assert [c["holds"] for c in read_json(tmp_path / "run" / "result.json")["checks"]] == [True, False]
 
 
+@pytest.mark.long
 def test_a_failed_part_costs_only_itself(small, tmp_path, inline):
     cfg = small(
         "arms=[simclr,random,pixels]",
@@ -181,6 +183,7 @@ def test_dry_run_prints_the_plan_and_writes_nothing(small, tmp_path, capsys):
     assert not (tmp_path / "run").exists() and not (tmp_path / "parts").exists()
 
 
+@pytest.mark.long
 def test_an_arms_overrides_add_to_the_comparisons_settings(small):
     cfg = small("arms=[simclr,random]", "probe.linear.l2_count=4", "+overrides.random=['probe.knn.k=5']")
     made = {(p.arm, p.stage): p.cfg for p in parts.plan(cfg, "d", 1)}

@@ -100,5 +100,6 @@ def test_what_decides_below_six_seeds_is_told(fake: ModuleType, tmp_path: Path) 
         "simultaneous": {"kind": "t", "level": 1 - 0.05 / 3, "low": -0.005, "high": 0.085},
     }  # fmt: skip
     arms = [{"name": "simclr", "title": "SimCLR"}, {"name": "random", "title": "random features"}]
-    text = sentence(d, {"arms": arms, "primary": {"pairs": [["simclr", "random"]] * 3}, "table": []})
+    report = {"arms": arms, "primary": {"pairs": [["simclr", "random"]] * 3}, "table": [], "differences": [d] * 3}
+    text = sentence(d, report)
     assert "no difference is shown" in text and "1.0 to 7.0" in text and "three pairs (98.3%) −0.5 to 8.5" in text

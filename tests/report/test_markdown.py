@@ -4,6 +4,8 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from gssl.report import markdown, page, tex, units
 from gssl.report import tables as page_tables
 from gssl.report.markdown import escape
@@ -30,6 +32,7 @@ def tables(text: str) -> dict[str, list[list[str]]]:
     return out
 
 
+@pytest.mark.long
 def test_scratch_is_named_only_where_it_stands_beside_frozen_probes(report_of: Reports) -> None:
     for arms, there in ((("simclr", "scratch", "random"), True), (("simclr", "random"), False)):
         report = report_of(1, arms=arms)
