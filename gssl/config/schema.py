@@ -242,9 +242,12 @@ class Evaluate:
 class Primary:
     """What carries the verdict of a comparison, fixed before anything runs; each null: by a rule over names."""
 
-    probe: str | None = MISSING  # one of probe.use; null: linear where it is among them, else the first
+    probe: str | None = MISSING  # one of probe.use; null: adapted where it is among them, else linear, else the first
     labels: str | None = MISSING  # as claims write it: 10 (per class), 1%, all; null: 10 per class where it is judged
-    pairs: list[str] | None = MISSING  # at most three, such as 'simclr vs dcgan'
+    pairs: list[str] | None = MISSING  # at most six, such as 'simclr vs dcgan'
+    # what is compared; null: balanced_accuracy where the largest class is more than twice the smallest, else accuracy
+    metric: str | None = choice("accuracy", "balanced_accuracy")
+    margin: float = number(min=0, max=100)  # smallest difference of interest, in points
 
 
 @dataclass

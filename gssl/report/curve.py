@@ -13,7 +13,7 @@ import numpy as np
 from gssl.config.amounts import amount_key
 from gssl.config.registry import reads_labels
 from gssl.metrics.accuracy import wilson
-from gssl.report.judging import probe_for
+from gssl.report.judging import from_scratch
 from gssl.report.statistics import paired_difference, t_interval
 
 LEVEL = 0.95
@@ -108,7 +108,7 @@ def _gain(one: Judged, other: Judged | None, source: str, scratch: str, probe: s
     none = dict.fromkeys(("gain", "gain_low", "gain_high", "gain_interval", "gain_draws"))
     if other is None or source == scratch or amount == "0":
         return none
-    against = probe_for("scratch", probe)  # whatever it is called here
+    against = from_scratch(probe)  # whatever it is called here
     mine, its = one.fits(probe, amount), other.fits(against, amount)
     shared = sorted(set(mine) & set(its))
     if not shared:

@@ -1,4 +1,4 @@
-"""Which probe speaks for which arm, at which amounts of labels: by names only, never by scores."""
+"""Which probes judge which arm, and which probe and label budget carry a verdict: by names only, never by scores."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -6,9 +6,10 @@ from typing import Any
 from gssl.config.plain import NAMES as PLAIN
 from gssl.config.registry import PROBE
 
-CONTROLS = ("random", "pixels")
-NO_NETWORK = ("pixels", *PLAIN)  # features of the images themselves; PLAIN ones learn them and are contestants
-UNTRAINED = ("scratch",)  # contestants that bring no pretraining; judged by fine-tuning
+CONTROLS = ("random", "pixels", "majority")
+NO_NETWORK = ("pixels", "majority", *PLAIN)  # no network; PLAIN ones learn features of images and are contestants
+UNTRAINED = ("scratch",)  # contestants that bring no pretraining: a network that only the labels train
+ADAPTED = "adapted"  # the better of the ways to adapt an arm, chosen on validation folds
 
 
 def base(arm: str) -> str:
@@ -21,40 +22,46 @@ def trains(probe: str) -> bool:
     return probe in PROBE and PROBE[probe].sees == "network"
 
 
-def probe_for(arm: str, probe: str) -> str:
-    """The probe that speaks for an arm: a network without pretraining is always trained."""
-    return "finetune" if base(arm) in UNTRAINED and not trains(probe) else probe
-
-
-def beside(report: dict[str, Any], probe: str) -> str:
-    """ "; scratch by fine-tuning" where an arm of the report is judged by another probe than `probe`, else ""."""
-    other = any(probe_for(arm["name"], probe) != probe for arm in report["arms"])
-    return "; scratch by fine-tuning" if other else ""
+def from_scratch(probe: str) -> str:
+    """The probe that trains a network without pretraining where `probe` leaves networks as they are: `gssl curve`."""
+    return probe if trains(probe) else "finetune"
 
 
 def probes_of(arm: str, use: Sequence[str]) -> list[str]:
-    """The probes of `use` that judge an arm: pixels, pca and kmeans have no network, scratch has nothing frozen.
+    """The probes of `use` that judge an arm. Every network has the same menu; a control is never trained, and what has
+    no network (pixels, pca) is judged by its features."""
+    name = base(arm)
+    if name in NO_NETWORK:
+        return [probe for probe in use if probe == ADAPTED or PROBE[probe].sees == "features"]
+    if name in CONTROLS:
+        return [probe for probe in use if not trains(probe)]
+    return list(use)
 
-    What stands beside the frozen probes is scratch fine-tuned, so that is judged whenever there is one of them.
-    """
-    if base(arm) in UNTRAINED:
-        return list(dict.fromkeys(probe_for(arm, probe) for probe in use))
-    return [probe for probe in use if base(arm) not in NO_NETWORK or PROBE[probe].sees == "features"]
+
+def kind_of(source: str, world: str) -> str:
+    """What a contestant is in the default family, one of statistics.KINDS; "" of a control."""
+    if source in CONTROLS:
+        return ""
+    return {"plain": "classical", "file": "ready", "none": "scratch"}.get(world, world)
+
+
+def primary_probe(use: Sequence[str]) -> str:
+    """The probe that carries the verdict where no plan says so: adapted, else linear, else the first."""
+    return next((probe for probe in (ADAPTED, "linear") if probe in use), use[0])
 
 
 def shared(rows: Iterable[tuple[str, str, str]], probe: str | None = None) -> tuple[str, str]:
     """The probe and amount at which arms are compared where no plan says so, from their (arm, probe, amount).
 
-    linear where all arms have it, else the first probe that all have (`probe`, where given, is kept); then 10
-    labels per class, else the fewest per class, else the smallest fraction. Where the arms share none, what
-    most of them have.
+    The probe that most arms have, among several adapted, linear, then the first (`probe`, where given, is kept); then
+    10 labels per class, else the fewest per class, else the smallest fraction, of what most of them have.
     """
     rows = list(rows)
     if probe is None:
-        had = [(arm, p) for arm, p, _ in rows if base(arm) not in UNTRAINED] or [(arm, p) for arm, p, _ in rows]
-        first = list(dict.fromkeys(p for _, p in had))
-        probe = _most(had, lambda p: (p != "linear", first.index(p))) or "linear"
-    at = [(arm, amount) for arm, p, amount in rows if p == probe_for(arm, probe)]
+        first = list(dict.fromkeys(p for _, p, _ in rows))
+        order = [*(p for p in (ADAPTED, "linear") if p in first), *first]
+        probe = _most([(arm, p) for arm, p, _ in rows], lambda p: order.index(p)) or "linear"
+    at = [(arm, amount) for arm, p, amount in rows if p == probe]
     return probe, _most(at, _few_first) or "10"
 
 

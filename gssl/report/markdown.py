@@ -4,7 +4,6 @@ import re
 from typing import Any
 
 from gssl.report import tables, units
-from gssl.report.judging import beside, probe_for
 from gssl.report.words import amount_text, count, listed, p_text, points, span, upper
 
 ROLE = {"contestant": "", "control": " (control)", "reference": " (reference, not ranked)"}
@@ -52,7 +51,7 @@ def _answer(report: Report) -> list[str]:
 
 def _scores(report: Report, names: dict[str, str]) -> list[str]:
     probe = escape(report["primary"]["probe"])
-    lines = [f"## Test accuracy, % ({probe} probe{beside(report, report['primary']['probe'])})", ""]
+    lines = [f"## Test accuracy, % ({probe} probe)", ""]
     lines += _table(["arm", *(a["label"] for a in report["amounts"]), "seeds"], _score_rows(report, names))
     kinds = {r["interval"]["kind"] for r in report["table"] if r["interval"]}
     if kinds:
@@ -65,7 +64,7 @@ def _score_rows(report: Report, names: dict[str, str]) -> list[list[str]]:
     rows = {(r["arm"], r["probe"], r["amount"]): r for r in report["table"]}
     out = []
     for arm in report["arms"]:
-        own = probe_for(arm["name"], report["primary"]["probe"])
+        own = report["primary"]["probe"]
         cells = [rows.get((arm["name"], own, a["key"])) for a in report["amounts"]]
         told = [c for c in cells if c]
         if told:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from gssl.report import markdown, tables, tex, units
-from gssl.report.judging import beside, probe_for
 from gssl.report.plots import figures
 from gssl.report.svg import Style, styles
 from gssl.report.verdict import against
@@ -86,7 +85,6 @@ def view(report: dict[str, Any]) -> dict[str, Any]:
         "figures": figures(report),
         "interval_note": _interval_note(report),
         "seed_note": _seed_note(report),
-        "beside": beside(report, report["primary"]["probe"]),
         "pairs": [d for d in scored if d["family"] == "primary"],
         "explored": [d for d in scored if d["family"] == "exploratory"],
         "generated": [d for d in report["differences"] if d["metric"] != "accuracy"],
@@ -117,7 +115,7 @@ def _matrix(report: dict[str, Any], arms: dict[str, Any]) -> list[dict[str, Any]
     rows = {(r["arm"], r["probe"], r["amount"]): r for r in report["table"]}
     out = []
     for a in arms.values():
-        own = probe_for(a["name"], report["primary"]["probe"])
+        own = report["primary"]["probe"]
         cells = [rows.get((a["name"], own, k["key"])) for k in report["amounts"]]
         if any(cells):
             out.append({"arm": a, "probe": own, "cells": cells})

@@ -3,7 +3,6 @@
 import statistics
 from typing import Any
 
-from gssl.report.judging import beside
 from gssl.report.plots_dots import differences, generation, primary, primary_rows
 from gssl.report.plots_training import losses, validation
 from gssl.report.svg import MUTED, PAPER, Data, Figure, Mark, draw, name_lines, styles
@@ -91,7 +90,7 @@ def _label_curve(report: dict[str, Any], probe: str, name: str) -> Figure | None
         paint,
         (3.7, 3.9),
         f"Test accuracy in percent against the number of labels, {probe} probe, one line per arm. {said}.",
-        f"{probe.capitalize()} probe{beside(report, probe)}. Bands: 95% intervals.",
+        f"Judged by {judge(probe)}. Bands: 95% intervals.",
         Data(
             ["arm", "probe", "labels", "labelled images", "mean %", "low %", "high %", "seeds"],
             [

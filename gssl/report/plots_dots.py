@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from gssl.report.judging import beside, probe_for
 from gssl.report.svg import GRID, INK, MUTED, Data, Figure, Mark, draw, styles
 from gssl.report.units import is_share, reach, shown
 from gssl.report.words import amount_text, count, points, shortened
@@ -91,7 +90,7 @@ def primary_rows(report: dict[str, Any], probe: str) -> dict[str, list[dict[str,
     size = {a["key"]: a["n_train"] for a in report["amounts"]}
     out: dict[str, list[dict[str, Any]]] = {}
     for arm in report["arms"]:
-        rows = [r for r in report["table"] if r["arm"] == arm["name"] and r["probe"] == probe_for(arm["name"], probe)]
+        rows = [r for r in report["table"] if r["arm"] == arm["name"] and r["probe"] == probe]
         rows = [r | {"x": size.get(r["amount"])} for r in rows if size.get(r["amount"])]
         if rows:
             out[arm["name"]] = sorted(rows, key=lambda r: r["x"])
@@ -134,7 +133,7 @@ def primary(report: dict[str, Any]) -> Figure | None:
         paint,
         (height, height),
         f"Test accuracy in percent with {amount_text(amount)}, {probe} probe: {said}.",
-        f"{dots}Line: mean. Bar: {spread}. Judged by the {probe} probe{beside(report, probe)}.",
+        f"{dots}Line: mean. Bar: {spread}. Judged by {judge(probe)}.",
         _data(["arm"], [([a["title"]], line) for (a, _), line in zip(arms, lines, strict=True)], "%"),
     )
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from gssl.config.amounts import amount_key
 from gssl.report.collect import Run, flatten
+from gssl.report.generation import deaths
 from gssl.report.words import ONE_SETTING, title
 
 CURVE_POINTS = 200  # of each curve kept in the document
@@ -49,8 +50,13 @@ def curves(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 
 def alarms(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """What the runs' own watches found: collapsed features and the like. Failed runs count too."""
-    return [
+    """What the runs' own watches found: collapsed features and the like; and generators that are dead by their
+    evaluation on test images. Failed runs count too."""
+    dead = [
+        {"arm": run.arm, "seed": run.seed, "step": None, "alarm": f"on test images: {reason}"}
+        for run, reason, _ in deaths(runs)
+    ]
+    return dead + [
         {"arm": run.arm, "seed": run.seed, "step": entry.get("step"), "alarm": entry["alarm"]}
         for run in runs
         for entry in run.metrics
@@ -133,6 +139,15 @@ def _data_hash(run: Run) -> str | None:
     data = run.result.get("data") or {}
     found = data.get("hash") or data.get("hashes")
     return str(found) if found else None
+
+
+def findings(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """What the data room found in the images that judged, each once: copies, conflicts, small classes."""
+    out: list[dict[str, Any]] = []
+    for run in runs:
+        if run.stage == "transfer":
+            out += [f for f in (run.result.get("data") or {}).get("findings") or [] if f not in out]
+    return out
 
 
 def data_name(runs: Sequence[Run], plan: dict[str, Any]) -> str:

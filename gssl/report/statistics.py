@@ -1,8 +1,8 @@
 """Intervals and tests over seeds, with nothing that a reader has to take on trust.
 
-Everything here works on one number per seed (a seed's score is already the mean over its label draws). Scores
-are shares in [0, 1], but nothing below depends on that. scipy is imported where a quantile is needed, not
-before.
+Everything here works on one number per seed (a seed's score is already the mean over its label draws) or on one
+network; intervals over seeds and test items together are in `two_way`. Nothing here knows what an accuracy is. scipy
+is imported where a quantile is needed, not before.
 """
 
 from collections.abc import Mapping, Sequence
@@ -204,21 +204,30 @@ def effect_size(differences: Sequence[float]) -> float | None:
     return float(d.mean()) / s if s > 1e-12 else None
 
 
-def default_pairs(
-    pretrained: Mapping[str, str], others: Sequence[str], controls: Sequence[str], most: int
-) -> list[list[str]]:
-    """The primary family where none is given: a rule that looks at names only, never at results.
+KINDS = ("ssl", "gan", "ready", "classical", "scratch")  # of contestants, in the order of the family's pairs
+MOST_KINDS = 4  # six pairs; of five kinds the classical baseline is left out
+FEWEST_PAIRS = 3  # where the kinds bring fewer, other contestants fill up
 
-    `pretrained`: contestants and their world. The first self-supervised one against the first GAN; then each of the
-    pretrained against what it must pay against, the `others` (scratch) or, where there are none, the `controls`, the
-    two just named first; then the pretrained among each other, then the controls. The first `most` of them.
+
+def default_pairs(kinds: Mapping[str, str], controls: Sequence[str], most: int) -> list[list[str]]:
+    """The primary family where none is given: a rule that looks at names and their order only, never at results.
+
+    `kinds`: contestants and what they are, one of KINDS, in the order of the arms. The first of each kind stands for
+    it, and all of these are compared with each other. Where there is nothing trained from scratch, the first of
+    `controls` stands in its place. Where that makes fewer than three pairs, the other contestants are added, each
+    against what stands for scratch, then among each other. The first `most` of them.
     """
-    ssl = [name for name, world in pretrained.items() if world == "ssl"]
-    gan = [name for name, world in pretrained.items() if world == "gan"]
-    first = [*ssl[:1], *gan[:1]]
-    order = [*first, *(name for name in pretrained if name not in first)]
-    pairs = [first] if len(first) == 2 else []
-    pairs += [[arm, other] for other in others or controls for arm in order]
-    pairs += [list(two) for two in combinations(order, 2) if list(two) not in pairs]
-    pairs += [[arm, control] for arm in order for control in controls if [arm, control] not in pairs]
+    first = {kind: next((name for name, k in kinds.items() if k == kind), None) for kind in KINDS}
+    here = {kind: name for kind, name in first.items() if name is not None}
+    base = here.get("scratch") or next(iter(controls), None)
+    if len(here) > MOST_KINDS:
+        here.pop("classical")
+    stand = [name for kind, name in here.items() if kind != "scratch"]
+    pairs = [list(two) for two in combinations(stand, 2)]
+    pairs += [[name, base] for name in stand if base]
+    others = [name for name in kinds if name not in stand and name != base]
+    more = [[name, base] for name in others if base]
+    more += [list(two) for two in combinations([*stand, *others], 2) if list(two) not in pairs]
+    if len(pairs) < FEWEST_PAIRS:
+        pairs += more[: FEWEST_PAIRS - len(pairs)]
     return pairs[:most]

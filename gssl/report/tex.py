@@ -9,7 +9,6 @@ escaped, so that it compiles whatever the arms are called.
 import unicodedata
 from typing import Any
 
-from gssl.report.judging import beside, probe_for
 from gssl.report.words import PROBES, amount_text, count, p_text, points
 
 ESCAPED = {
@@ -73,7 +72,7 @@ def render(report: dict[str, Any]) -> str:
         f"% gssl {report['gssl']}, {report['created']}; needs \\usepackage{{booktabs}}",
         r"\begin{table}[tb]",
         r"  \centering",
-        f"  \\caption{{Test accuracy (\\%){on}: {probe}{beside(report, primary['probe'])}.}}",
+        f"  \\caption{{Test accuracy (\\%){on}: {probe}.}}",
         r"  \label{tab:gssl}",
         f"  \\begin{{tabular}}{{l{'r' * len(amounts)}r}}",
         r"    \toprule",
@@ -97,7 +96,7 @@ def _rows(report: dict[str, Any], role: str, amounts: list[str]) -> list[str]:
     rows = {(r["arm"], r["probe"], r["amount"]): r for r in report["table"]}
     out = []
     for arm in report["arms"]:
-        own = probe_for(arm["name"], report["primary"]["probe"])
+        own = report["primary"]["probe"]
         found = [rows.get((arm["name"], own, key)) for key in amounts]
         seeds = [r["n_seeds"] for r in found if r]
         if arm["role"] == role and seeds:

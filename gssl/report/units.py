@@ -4,7 +4,7 @@ from typing import Any
 
 from gssl.report.words import points
 
-SHARES = ("accuracy", "gan_train", "gan_test")
+SHARES = ("accuracy", "balanced_accuracy", "gan_train", "gan_test")
 MINUS = "−"
 
 

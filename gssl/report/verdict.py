@@ -1,23 +1,23 @@
 """The report's sentences, generated from its numbers. What the numbers cannot carry is said, never left out.
 
-Verbs are fixed: "beats" needs the paired test and its interval (six seeds or more); with two to five seeds an
-arm "is ahead", which the interval describes and no test establishes; with one seed scores are only put side
-by side.
+Verbs are fixed: "beats" needs the paired test over seeds and the interval over seeds and test images, both for the
+whole family (six seeds or more); with two to five seeds an arm "is ahead", which intervals describe and no test
+establishes; with one seed scores are only put side by side.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
+from gssl.report.differences import ALPHA
 from gssl.report.statistics import seeds_needed, smallest_p
 from gssl.report.words import amount_text, count, listed, p_text, points, span, upper, word
+from gssl.report.words import judge as judged_by
 
-ALPHA = 0.05
 # ── one comparison ───────────────────────────────────────────────────────────────────────────────
 
 
-def excludes_zero(d: dict[str, Any]) -> bool:
-    i = d["interval"]
-    return bool(i) and (i["low"] > 0 or i["high"] < 0)
+def excludes_zero(i: Mapping[str, Any] | None) -> bool:
+    return bool(i) and (i["low"] > 0 or i["high"] < 0)  # type: ignore[index]
 
 
 def against(report: dict[str, Any], arm: str, probe: str, amount: str) -> list[tuple[str, float, dict[str, Any]]]:
@@ -27,181 +27,257 @@ def against(report: dict[str, Any], arm: str, probe: str, amount: str) -> list[t
     return [(d["a"], d["mean"], d) for d in here if d["b"] == arm] + turned
 
 
-def outcome(d: dict[str, Any]) -> str:
-    """A comparison's name: "beats", "ahead", "none" (no difference shown), "single" or "absent"."""
+def decisive(d: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The interval that decides: of a primary pair the one that holds for the whole family."""
+    return d["simultaneous"] or d["interval"]
+
+
+def outcome(d: Mapping[str, Any], alpha: float = ALPHA) -> str:
+    """A comparison's name: "beats", "ahead", "none" (no difference shown), "single" (one seed) or "absent"."""
     if d["mean"] is None:
         return "absent"
-    alike = d["p"] is None and d.get("metric", "accuracy") == "accuracy"  # seeds that vary nothing
-    if d["n_seeds"] < 2 or alike:
+    if d["n_seeds"] < 2:
         return "single"
-    if not excludes_zero(d):
+    if not excludes_zero(decisive(d)):
         return "none"
-    if d["n_seeds"] < seeds_needed(ALPHA):
-        widened = d.get("simultaneous")
-        return "ahead" if widened is None or excludes_zero({"interval": widened}) else "none"
-    return "beats" if _p(d) <= ALPHA else "none"
+    if d.get("fixed"):  # nothing depends on the seed: there are only test items to be unsure about
+        return "beats"
+    if d["n_seeds"] < seeds_needed(alpha):
+        return "ahead" if excludes_zero(d.get("over_seeds")) else "none"
+    return "beats" if d["p"] is not None and p_of(d) <= alpha else "none"
 
 
-def _p(d: dict[str, Any]) -> float:
+def size(d: Mapping[str, Any], margin: float, alpha: float = ALPHA) -> str:
+    """What the interval says about the smallest difference of interest: "at_least" (the difference is larger),
+    "equivalent" (it is smaller, either way) or "undecided"."""
+    i = decisive(d) if d["mean"] is not None and d["n_seeds"] > 1 else None
+    if i is None:
+        return "undecided"
+    if i["low"] >= -margin and i["high"] <= margin:
+        return "equivalent"
+    shown = outcome(d, alpha) in ("beats", "ahead")
+    return "at_least" if shown and max(i["low"], -i["high"]) >= margin else "undecided"
+
+
+def p_of(d: Mapping[str, Any]) -> float:
     return float(d["p_adjusted"] if d.get("p_adjusted") is not None else d["p"])
 
 
 def adjusted_with(d: Mapping[str, Any], report: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The pairs of the primary family over which the p of `d`, one of them, was adjusted: `document._adjusted`."""
+    """The pairs of the primary family over which the p of `d`, one of them, was adjusted: `differences.adjusted`."""
     family = [other for other in report["differences"] if other["family"] == "primary" and other["p"] is not None]
-    need = seeds_needed(ALPHA)
+    need = seeds_needed(_alpha(report))
     return family if d["n_seeds"] < need else [other for other in family if other["n_seeds"] >= need]
+
+
+def _alpha(report: Mapping[str, Any]) -> float:
+    return float(report["primary"].get("alpha") or ALPHA)
+
+
+def _margin(report: Mapping[str, Any]) -> float:
+    return float(report["primary"].get("margin") or 0.0)
+
+
+def turned(d: dict[str, Any]) -> dict[str, Any]:
+    """b − a instead of a − b."""
+
+    def other(i: dict[str, Any] | None) -> dict[str, Any] | None:
+        return i and i | {"low": -i["high"], "high": -i["low"]}
+
+    ends = {key: other(d.get(key)) for key in ("interval", "simultaneous", "over_seeds")}
+    return d | {"a": d["b"], "b": d["a"], "mean": -d["mean"], "probes": d["probes"][::-1], **ends}
 
 
 def sentence(d: dict[str, Any], report: dict[str, Any]) -> str:
     """One comparison of the primary family in one or two sentences."""
     names = {a["name"]: a["title"] for a in report["arms"]}
-    a, b, kind = names[d["a"]], names[d["b"]], outcome(d)
+    kind, alpha = outcome(d, _alpha(report)), _alpha(report)
     with_labels = f"with {amount_text(d['amount'])}"
     if kind == "absent":
-        return f"{upper(a)} against {b}: no seed finished in both arms {with_labels}, so nothing is said."
+        a, b = upper(names[d["a"]]), names[d["b"]]
+        return f"{a} against {b}: no seed finished in both arms {with_labels}, so nothing is said."
     if kind == "single":
-        return _single(d, report, a, b)
-    turn = d["mean"] < 0 and kind != "none"
-    if turn:
-        a, b = b, a
-        d = d | {"a": d["b"], "b": d["a"], "probes": d["probes"][::-1]}
-    n = d["n_seeds"]
-    i = d["interval"]
-    low, high = (-i["high"], -i["low"]) if turn else (i["low"], i["high"])
-    spread = f"paired 95% t interval {points(low)} to {points(high)}, {count(n, 'seed')}"
-    if kind == "none" and n < seeds_needed(ALPHA) and excludes_zero(d):  # the widened one has decided
-        level = f"{100 * d['simultaneous']['level']:.3g}%"
-        spread += f"; as one of {word(len(report['primary']['pairs']))} pairs ({level}) {span(d['simultaneous'])}"
-    p = _p(d)
+        return _single(d, report, names)
+    if kind in ("beats", "ahead") and d["mean"] < 0:
+        d = turned(d)
+    a, b, gap = names[d["a"]], names[d["b"]], points(abs(d["mean"]))
+    spread = _spread(d, report)
+    if kind == "none":
+        alike = size(d, _margin(report), alpha) == "equivalent"
+        what = f"differ by less than {_points(report)} points" if alike else "are not shown to differ"
+        mean = f"mean difference {points(d['mean'], sign=True)} points"
+        return f"{upper(a)} and {b} {what} {with_labels} ({mean}, {judged_by(d['probe'])}, {spread})."
+    least = size(d, _margin(report), alpha) == "at_least"
+    by = f"by at least {_points(report)} points" if least else f"though perhaps by less than {_points(report)} points"
+    verb = "beats" if kind == "beats" else "is ahead of"
+    tail = ""
+    if kind == "ahead":
+        need = seeds_needed(alpha)
+        tail = f" {upper(word(d['n_seeds']))} seeds cannot establish it by a test; {word(need)} can."
+    return f"{upper(a)} {verb} {b} by {gap} points {with_labels}, {by} ({judged_by(d['probe'])}, {spread}).{tail}"
+
+
+def _points(report: Mapping[str, Any]) -> str:
+    """The smallest difference of interest: "0.5"."""
+    return f"{100 * _margin(report):.3g}"
+
+
+def over(i: Mapping[str, Any]) -> str:
+    """ "over 6 seeds and 1,000 test images"."""
+    images = count(i["items"], "test image") if i.get("items") else "test images"
+    return f"over {images}" if i["over"] == "test images" else f"over {count(i['n'], 'seed')} and {images}"
+
+
+def _spread(d: dict[str, Any], report: dict[str, Any]) -> str:
+    """The interval, the family's, and the test, in words."""
+    i, wide = d["interval"], d["simultaneous"]
+    if not i:
+        return f"{count(d['n_seeds'], 'seed')}, no interval"
+    text = f"95% interval {over(i)} {span(i)}"
+    family = len(report["primary"]["pairs"])
+    if wide and family > 1:
+        text += f"; {100 * wide['level']:.3g}%, to hold for {word(family)} pairs together, {span(wide)}"
+    if d["p"] is None:
+        return text + "; nothing here depends on the seed"
+    if d["n_seeds"] < seeds_needed(_alpha(report)):
+        return text
     together = len(adjusted_with(d, report)) if d.get("p_adjusted") is not None else 1
     adjusted = f", adjusted over {word(together)} comparisons" if together > 1 else ""
-    # Below six seeds nothing is tested, and the plain p shows how far the seeds could take it.
-    test = f"sign-flip p {p_text(p if n >= seeds_needed(ALPHA) else d['p'])}"
-    gap = points(abs(d["mean"]))
-    judged = _judged(d)
-    if kind == "beats":
-        return f"{upper(a)} beats {b} by {gap} points {with_labels} ({judged}, {spread}; {test}{adjusted})."
-    if kind == "ahead":
-        need = seeds_needed(ALPHA)
-        own = _own_intervals(d, report)
-        return (
-            f"{upper(a)} is ahead of {b} by {gap} points {with_labels} ({judged}, {spread}; {test}: "
-            f"{word(n)} seeds cannot reach .05, {word(need)} can).{own}"
-        )
-    tail = f"; {test}{adjusted}" if n >= seeds_needed(ALPHA) else ""
-    return (
-        f"Between {a} and {b} no difference is shown {with_labels} "
-        f"(mean difference {points(d['mean'], sign=True)} points, {judged}, {spread}{tail})."
-    )
+    return f"{text}; sign-flip p over seeds {p_text(p_of(d))}{adjusted}"
 
 
-def _judged(d: dict[str, Any]) -> str:
-    one, two = d["probes"]
-    return f"{one} probe" if one == two else f"{one} against {two} probe"
-
-
-def _row(report: dict[str, Any], arm: str, probe: str, amount: str) -> dict[str, Any] | None:
+def row_of(report: Mapping[str, Any], arm: str, probe: str, amount: str) -> dict[str, Any] | None:
     wanted = (arm, probe, amount)
     return next((r for r in report["table"] if (r["arm"], r["probe"], r["amount"]) == wanted), None)
 
 
-def _own_intervals(d: dict[str, Any], report: dict[str, Any]) -> str:
-    """Whether the arms' own intervals overlap: descriptive, and said to be."""
-    rows = [_row(report, d[k], p, d["amount"]) for k, p in zip("ab", d["probes"], strict=True)]
-    ends = [r["interval"] for r in rows if r and r["interval"] and r["interval"]["kind"] == "t"]
-    if len(ends) < 2:
-        return ""
-    apart = ends[0]["low"] > ends[1]["high"] or ends[1]["low"] > ends[0]["high"]
-    shown = " and ".join(span(e) for e in ends)
-    return f" The two arms' own 95% t intervals {'are separate' if apart else 'overlap'} ({shown})."
-
-
-def _single(d: dict[str, Any], report: dict[str, Any], a: str, b: str) -> str:
-    one, two = (_row(report, d[k], p, d["amount"]) for k, p in zip("ab", d["probes"], strict=True))
-    if not one or not two:
-        return f"{upper(a)} against {b}: a score is missing."
-    seed = next(iter(d["per_seed"]))
+def _single(d: dict[str, Any], report: dict[str, Any], names: Mapping[str, str]) -> str:
     shown = []
-    for row in (one, two):
-        per_seed = {str(k): v for k, v in row["per_seed"].items()}
-        own = row["interval"] if row["interval"] and row["interval"]["kind"] == "wilson" else None
-        shown.append(f"{points(per_seed[seed])}%" + (f" ({span(own)})" if own else ""))
-    over = d["interval"]
-    images = f" over {count(over['n'], 'test image')}" if over else ""
-    both = f"; their difference is {points(d['mean'], sign=True)} points ({span(over)}){images}" if over else ""
-    seeds = "One seed" if d["n_seeds"] == 1 else f"{upper(word(d['n_seeds']))} seeds that are all alike"
+    for arm in (d["a"], d["b"]):
+        row = row_of(report, arm, d["probe"], d["amount"])
+        if row:
+            shown.append(f"{names[arm]} {points(row['mean'])}%" + (f" ({span(row['interval'])})" if row else ""))
+    i = d["interval"]
+    both = f"; their difference is {points(d['mean'], sign=True)} points ({span(i)})" if i else ""
     return (
-        f"{seeds}, {amount_text(d['amount'])}, {_judged(d)}: {a} scored {shown[0]}, {b} {shown[1]}{both}. "
-        "Those are 95% Wilson intervals over test images; about other seeds nothing can be said."
+        f"One seed, {amount_text(d['amount'])}, {judged_by(d['probe'])}: {' and '.join(shown)}{both}. The 95% intervals"
+        " are over test images; about other seeds nothing can be said."
     )
+
+
+# ── the answer ───────────────────────────────────────────────────────────────────────────────────
+
+
+def question(report: dict[str, Any]) -> str:
+    """The question the report answers, where the plan brings none."""
+    contestants = [a for a in report["arms"] if a["role"] == "contestant"]
+    trained = [a["title"] for a in contestants if a["kind"] in ("ssl", "gan")]
+    ready = [a["title"] for a in contestants if a["kind"] in ("ready", "classical")]
+    on = f" on {report['data']}" if report["data"] else ""
+    amount = amount_text(report["primary"]["amount"])
+    if not trained and not ready:
+        return f"What do {amount} buy{on}?" if amount != "all labels" else f"What do the labels buy{on}?"
+    who = " or ".join(trained) if len(trained) < 3 else ", ".join(trained[:-1]) + f" or {trained[-1]}"
+    if not trained:
+        return f"{upper(' or '.join(ready))} or training from scratch{on}, with {amount}?"
+    else_ = f", or {' or '.join(ready)}" if ready else ""
+    return f"Does pretraining by {who}{else_} pay{on}, with {amount}?"
+
+
+def base_of(report: Mapping[str, Any]) -> str | None:
+    """What pretraining must pay against: training from scratch, else the first control of the family."""
+    scratch = [a["name"] for a in report["arms"] if a["kind"] == "scratch" and a["role"] == "contestant"]
+    paired = [name for pair in report["primary"]["pairs"] for name in pair]
+    controls = [a["name"] for a in report["arms"] if a["role"] == "control" and a["name"] in paired]
+    return next((name for name in [*scratch, *controls] if name in paired), None)
+
+
+def answer(report: dict[str, Any]) -> dict[str, Any]:
+    """Yes, no or not shown, and for whom. `word`: yes | perhaps | no | not shown | open; `text`: one sentence.
+
+    Yes takes a pretrained arm that beats what it must pay against; no takes every pretrained arm to be beaten by it or
+    to be within the smallest difference of interest of it. `open`: there is nothing to answer from.
+    """
+    alpha, base = _alpha(report), base_of(report)
+    names = {a["name"]: a["title"] for a in report["arms"]}
+    kinds = {a["name"]: a["kind"] for a in report["arms"]}
+    family = [d for d in report["differences"] if d["family"] == "primary" and d["mean"] is not None]
+    amount = amount_text(report["primary"]["amount"])
+    told = [d if d["b"] == base else turned(d) for d in family if base in (d["a"], d["b"])]
+    told = [d for d in told if kinds[d["a"]] in ("ssl", "gan", "ready", "classical")]
+    ours = [d for d in told if kinds[d["a"]] in ("ssl", "gan")] or told
+    if base is None or not ours:
+        return {"word": "open", "text": _only_pairs(family, report, names, amount)}
+    if all(d["n_seeds"] < 2 for d in ours):
+        row = {arm: row_of(report, arm, report["primary"]["probe"], report["primary"]["amount"]) for arm in names}
+        scores = [f"{names[arm]} {points(r['mean'])}%" for d in ours for arm in [d["a"]] if (r := row[arm])]
+        scores += [f"{names[base]} {points(row[base]['mean'])}%"] if row[base] else []  # type: ignore[index]
+        text = f"One run of each cannot say: with {amount} and one seed {listed(scores)}."
+        return {"word": "open", "text": text + " Another seed may order them otherwise."}
+    # above scratch by chance alone is no news: who wins is told first
+    better = [d for d in ours if outcome(d, alpha) in ("beats", "ahead") and d["mean"] > 0]
+    better.sort(key=lambda d: -d["mean"])
+    worse = [d for d in ours if outcome(d, alpha) in ("beats", "ahead") and d["mean"] < 0]
+    alike = [d for d in ours if d not in better + worse and size(d, _margin(report), alpha) == "equivalent"]
+    open_ = [d for d in ours if d not in better + worse + alike]
+    against_ = "training from scratch" if kinds[base] == "scratch" else names[base]
+    parts = [_clause(d, names, against_) for d in better]
+    parts += [f"{against_} beats {names[d['a']]} by {_gap(turned(d))}" for d in worse]
+    if alike:
+        who = listed([names[d["a"]] for d in alike])
+        parts.append(f"{who} and {against_} differ by less than {_points(report)} points")
+    if open_:
+        who = listed([f"{names[d['a']]} ({points(d['mean'], True)} points, {span(d['interval'])})" for d in open_])
+        parts.append(f"no difference from {against_} is shown for {who}")
+    tested = any(outcome(d, alpha) == "beats" for d in better)
+    word_ = ("yes" if tested else "perhaps") if better else "not shown" if open_ else "no"
+    start = {"yes": "Yes", "perhaps": "Perhaps", "no": "No", "not shown": "Not shown"}[word_]
+    return {"word": word_, "text": f"{start}: with {amount}, {'; '.join(parts)}{_unlike(report)}."}
+
+
+def _gap(d: dict[str, Any]) -> str:
+    """ "4.2 points (3.1 to 5.3)"."""
+    return f"{points(d['mean'])} points ({span(d['interval'])})"
+
+
+def _clause(d: dict[str, Any], names: Mapping[str, str], against_: str) -> str:
+    verb = "beats" if outcome(d) == "beats" else "is ahead of"
+    return f"{names[d['a']]} {verb} {against_} by {_gap(d)}"
+
+
+def _only_pairs(family: list[dict[str, Any]], report: dict[str, Any], names: Mapping[str, str], amount: str) -> str:
+    """Where nothing is compared with training from scratch or a control: who beats whom."""
+    if not family:
+        return f"With {amount} there is no finished pair of arms to compare."
+    alpha = _alpha(report)
+    parts = []
+    for d in family:
+        kind = outcome(d, alpha)
+        d = turned(d) if d["mean"] < 0 and kind in ("beats", "ahead") else d
+        a, b = names[d["a"]], names[d["b"]]
+        verb = {"beats": "beats", "ahead": "is ahead of"}.get(kind)
+        if verb:
+            parts.append(f"{a} {verb} {b} by {_gap(d)}")
+        else:
+            parts.append(f"between {a} and {b} no difference is shown ({points(d['mean'], True)}, {span(d['interval'])})")
+    return f"With {amount}: {'; '.join(parts)}{_unlike(report)}."
 
 
 # ── the verdict ──────────────────────────────────────────────────────────────────────────────────
 
 
-def question(report: dict[str, Any]) -> str:
-    """The question the report answers, where the plan brings none."""
-    trained = [a["title"] for a in report["arms"] if a["role"] == "contestant" and a["pretrained"]]
-    on = f" on {report['data']}" if report["data"] else ""
-    amount = amount_text(report["primary"]["amount"])
-    if not trained:
-        return f"What do {amount} buy{on}?" if amount != "all labels" else f"What do the labels buy{on}?"
-    who = " or ".join(trained) if len(trained) < 3 else ", ".join(trained[:-1]) + f" or {trained[-1]}"
-    return f"Does {who} pretraining pay{on}, with {amount}?"
-
-
 def verdict(report: dict[str, Any]) -> dict[str, Any]:
-    """`headline` (one sentence), `cannot` (what these runs cannot show), `sentences` (the primary family) and
-    `exploratory` (beside it). `limits` adds the cautions."""
+    """`answer` (yes | perhaps | no | not shown | open), `headline` (one sentence), `cannot` (what these runs cannot
+    show), `sentences` (the primary family) and `exploratory` (beside it). `limits` adds the cautions."""
     primary = [d for d in report["differences"] if d["family"] == "primary"]
+    found = answer(report)
     return {
-        "headline": _headline(primary, report),
-        "cannot": _cannot(primary, {a["name"]: a["title"] for a in report["arms"]}),
+        "answer": found["word"],
+        "headline": found["text"],
+        "cannot": _cannot(primary, report),
         "sentences": [sentence(d, report) for d in primary],
         "exploratory": _beside(report),
     }
-
-
-def _headline(primary: list[dict[str, Any]], report: dict[str, Any]) -> str:
-    names = {a["name"]: a["title"] for a in report["arms"]}
-    amount = amount_text(report["primary"]["amount"])
-    told = [d for d in primary if d["mean"] is not None]
-    if not told:
-        return f"With {amount} there is no finished pair of arms to compare."
-    if all(outcome(d) == "single" for d in told):
-        paired = {name for d in told for name in (d["a"], d["b"])}
-        arms = [a["name"] for a in report["arms"] if a["name"] in paired]
-        probes = {d[k]: p for d in told for k, p in zip("ab", d["probes"], strict=True)}
-        rows = [_row(report, arm, probes[arm], report["primary"]["amount"]) for arm in arms]
-        scores = [f"{names[r['arm']]} {points(r['mean'])}%" for r in rows if r]
-        if told[0]["n_seeds"] > 1:
-            return f"With {amount} and seeds that are all alike: {listed(scores)}. They cannot tell a method from luck."
-        return f"With {amount} and one seed: {listed(scores)}. One seed cannot tell a method from luck."
-    parts = [_told(d, names) for d in told if outcome(d) in ("beats", "ahead")]
-    level = [f"{names[d['a']]} and {names[d['b']]}" for d in told if outcome(d) == "none"]
-    if level:
-        parts.append("between " + listed([", between ".join(level)]) + " no difference is shown")
-    lone = [f"{names[d['a']]} and {names[d['b']]}" for d in told if outcome(d) == "single"]
-    if lone:
-        parts.append("of " + listed(lone) + " nothing is said, for nothing shows how seeds scatter")
-    n = sorted({d["n_seeds"] for d in told})
-    seeds = f"{word(n[0])} seed{'' if n[0] == 1 else 's'}" if len(n) == 1 else f"{word(n[0])} to {word(n[-1])} seeds"
-    return f"With {amount} and {seeds}, {'; '.join(parts)}{_unlike(report)}."
-
-
-def _told(d: dict[str, Any], names: dict[str, str]) -> str:
-    """ "SimCLR beats DCGAN by 4.2 points (95% interval 3.1 to 5.3, p = .031)"."""
-    a, b, low, high = d["a"], d["b"], d["interval"]["low"], d["interval"]["high"]
-    if d["mean"] < 0:
-        a, b, low, high = b, a, -high, -low
-    found = f"95% interval {points(low)} to {points(high)}"
-    if outcome(d) == "beats":
-        found += f", p {p_text(_p(d))}"
-        verb = "beats"
-    else:  # below six seeds nothing is tested
-        verb = "is ahead of"
-    return f"{names[a]} {verb} {names[b]} by {points(abs(d['mean']))} points ({found})"
 
 
 def _unlike(report: dict[str, Any]) -> str:
@@ -218,19 +294,20 @@ def _unlike(report: dict[str, Any]) -> str:
     return f" (not one network for all: {listed(odd)}, the others with {words.get(usual, usual)})"
 
 
-def _cannot(primary: list[dict[str, Any]], names: dict[str, str]) -> list[str]:
+def _cannot(primary: list[dict[str, Any]], report: dict[str, Any]) -> list[str]:
+    names = {a["name"]: a["title"] for a in report["arms"]}
     told = [d for d in primary if d["n_seeds"]]
     if not told:
         return ["Nothing is shown: no pair of the primary family has a seed that finished in both arms."]
-    need = seeds_needed(ALPHA)
-    few = [d for d in told if d["n_seeds"] < need]
+    need = seeds_needed(_alpha(report))
+    few = [d for d in told if d["n_seeds"] < need and not d.get("fixed")]
     if not few:
         return []
     low, n = min(d["n_seeds"] for d in few), max(d["n_seeds"] for d in few)
     which = ""
     if len(few) < len(told):
         which = f" ({listed([names[d['a']] + ' against ' + names[d['b']] for d in few])})"
-    fewest = f"{word(need)} seeds are the fewest with which it can reach .05"
+    fewest = f"{word(need)} seeds are the fewest with which it can reach {p_text(_alpha(report))[2:]}"
     if n == 1:
         return [
             f"With one seed{which} nothing can be said about seeds: another one may order the arms "
@@ -240,9 +317,9 @@ def _cannot(primary: list[dict[str, Any]], names: dict[str, str]) -> list[str]:
     seeds = upper(word(n)) if low == n else f"{upper(word(low))} to {word(n)}"
     return [
         f"{seeds} seeds{which} cannot establish a difference between methods: the smallest p that the paired "
-        f"sign-flip test can give with {word(n)} is {p_text(smallest_p(n))[2:]}, and {fewest}. The t "
-        "intervals describe the spread of these runs, assuming it is normal; who is called ahead has an interval, "
-        "widened for the number of comparisons, that excludes zero."
+        f"sign-flip test can give with {word(n)} is {p_text(smallest_p(n))[2:]}, and {fewest}. Who is called ahead has"
+        " intervals, over seeds alone and over seeds and test images, widened for the number of comparisons, that"
+        " exclude zero."
     ]
 
 
@@ -251,18 +328,16 @@ def _beside(report: dict[str, Any]) -> list[str]:
     pretrained, and the one with the highest mean against the others, too, for a reader sees it in the table."""
     names = {a["name"]: a["title"] for a in report["arms"]}
     trained = [a["name"] for a in report["arms"] if a["role"] == "contestant" and a["pretrained"]]
-    game = report["primary"]["probe"], report["primary"]["amount"]
-    means = {r["arm"]: r["mean"] for r in report["table"] if (r["probe"], r["amount"]) == game}
+    table = report["primary"]["probe"], report["primary"]["amount"]
+    means = {r["arm"]: r["mean"] for r in report["table"] if (r["probe"], r["amount"]) == table}
     first = max((arm for arm in trained if means.get(arm) is not None), key=lambda arm: means[arm], default=None)
     out = []
     for arm in trained:
         told = []
-        for other, above, d in against(report, arm, *game):
+        for other, above, d in against(report, arm, *table):
             if d["family"] == "exploratory" and (other not in trained or arm == first):
-                i = d["interval"]
-                if i and d["b"] == arm:  # written the other way round
-                    i = i | {"low": -i["high"], "high": -i["low"]}
-                told.append(f"{points(-above, sign=True)} points against {names[other]} ({span(i)})")
+                mine = d if d["a"] == arm else turned(d)
+                told.append(f"{points(-above, sign=True)} points against {names[other]} ({span(mine['interval'])})")
         if told:
             out.append(f"{upper(names[arm])}: {listed(told)}.")
     return out

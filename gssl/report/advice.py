@@ -1,0 +1,202 @@
+"""What to do, by a written rule from the report's numbers alone, and what more data or computing would buy.
+
+The rule: of all arms judged at the primary label budget, keep those that are not shown to be worse than the one with
+the highest mean; of these take the one that cost least to train here. A control may come out of it: then nothing that
+was tried is shown to beat it.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gssl.report import units
+from gssl.report.cells import Cells, gap
+from gssl.report.differences import ALPHA
+from gssl.report.two_way import half_width, needed
+from gssl.report.words import PROBES, amount_text, count, listed, points, span, upper
+
+Arms = Sequence[Mapping[str, Any]]
+MOST_SHOWN = 100_000  # numbers of images or seeds above which "no number in reach" says more
+
+
+def _judged(report: Mapping[str, Any], found: Cells) -> dict[str, float]:
+    """Mean of every arm that may be used, at the primary label budget; references have read other labels."""
+    probe, amount = report["primary"]["probe"], report["primary"]["amount"]
+    usable = {a["name"] for a in report["arms"] if a["role"] != "reference"}
+    rows = [r for r in report["table"] if (r["probe"], r["amount"]) == (probe, amount) and r["arm"] in usable]
+    return {r["arm"]: r["mean"] for r in rows if (r["arm"], probe, amount) in found}
+
+
+def _cost(report: Mapping[str, Any], arm: str) -> tuple[float, float]:
+    """What training an arm took here: FLOPs, then seconds; nothing where nothing was trained."""
+    spent = {r["metric"]: r["mean"] for r in report["cost"] if r["arm"] == arm}
+    return float(spent.get("flops") or 0.0), float(spent.get("seconds") or 0.0)
+
+
+def advice(report: Mapping[str, Any], found: Cells) -> dict[str, Any] | None:
+    """`best` (highest mean), `kept` (not shown to be worse: arm, mean, how far behind, cost), `use` (the cheapest of
+    them), `adapt` (how often each way of adapting was chosen for it) and `sentences`. None where fewer than two arms
+    were judged.
+
+    An arm is shown to be worse where the interval over seeds and test items of its distance from the best excludes 0,
+    at a level that holds for all arms together (Bonferroni; comparisons with the best, Hsu 1981).
+    """
+    means = _judged(report, found)
+    if len(means) < 2 or report["primary"]["probe"] is None:
+        return None
+    probe, amount, metric = (report["primary"][key] for key in ("probe", "amount", "metric"))
+    best = max(means, key=lambda arm: means[arm])
+    level = 1 - report["primary"].get("alpha", ALPHA) / (len(means) - 1)
+    kept = []
+    for arm, mean in means.items():
+        between = gap(found[best, probe, amount], found[arm, probe, amount], metric) if arm != best else None
+        interval = between.interval(level) if between else None
+        if arm == best or interval is None or interval["low"] <= 0:
+            flops, seconds = _cost(report, arm)
+            behind = {"mean": between.mean, "interval": interval} if between else None
+            kept.append({"arm": arm, "mean": mean, "behind": behind, "flops": flops, "seconds": seconds})
+    use = min(kept, key=lambda k: (k["flops"], k["seconds"], -k["mean"]))["arm"]
+    row = next(r for r in report["table"] if (r["arm"], r["probe"], r["amount"]) == (use, probe, amount))
+    out = {"best": best, "kept": kept, "use": use, "adapt": row.get("adapted_by"), "level": level}
+    more = _more_labels(report, found, use)
+    return out | {"more_labels": more, "sentences": _sentences(report, out, more)}
+
+
+def _more_labels(report: Mapping[str, Any], found: Cells, arm: str) -> list[dict[str, Any]]:
+    """What each larger label budget brings the arm over the one before it, from the primary one on: paired by seed."""
+    probe, start, metric = (report["primary"][key] for key in ("probe", "amount", "metric"))
+    keys = [a["key"] for a in report["amounts"]]
+    keys = keys[keys.index(start) :] if start in keys else []
+    out = []
+    for few, many in zip(keys, keys[1:], strict=False):
+        one, two = found.get((arm, probe, many)), found.get((arm, probe, few))
+        between = gap(one, two, metric) if one and two else None
+        if between:
+            out.append({"from": few, "to": many, "mean": between.mean, "interval": between.interval()})
+    return out
+
+
+def _sentences(report: Mapping[str, Any], out: Mapping[str, Any], more: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The advice in words: what to use and why, then what more would buy."""
+    names = {a["name"]: a["title"] for a in report["arms"]}
+    roles = {a["name"]: a["role"] for a in report["arms"]}
+    use, best = names[out["use"]], names[out["best"]]
+    others = [k for k in out["kept"] if k["arm"] != out["use"]]
+    amount = amount_text(report["primary"]["amount"])
+    how = _adapting(out["adapt"])
+    if not others:
+        text = f"Use {use}{how}: with {amount} every other arm is shown to be worse."
+    elif out["use"] == out["best"]:
+        text = f"Use {use}{how}: it has the highest mean and costs least of the {count(len(out['kept']), 'arm')}"
+        text += f" between which the data do not decide ({listed([names[k['arm']] for k in others])})."
+    else:
+        own = next(k for k in out["kept"] if k["arm"] == out["use"])
+        behind = f"{points(own['behind']['mean'])} points, {span(own['behind']['interval'])}"
+        text = f"Use {use}{how}: it is not shown to be worse than {best}, which has the highest mean ({behind})"
+        text += f", and costs {_less(report, out)}."
+    said = [text]
+    if roles[out["use"]] == "control":
+        said.append(f"Nothing here is shown to beat {use}, which learnt nothing from these images.")
+    for step in more[:1]:
+        gain = f"{points(step['mean'], sign=True)} points" + (f" ({span(step['interval'])})" if step["interval"] else "")
+        said.append(f"More labels: from {amount_text(step['from'])} to {amount_text(step['to'])} {use} gains {gain}.")
+    said += _more_training(report, out)
+    return [*said, *_resolution(report)]
+
+
+def _adapting(by: Mapping[str, int] | None) -> str:
+    if not by:
+        return ""
+    words = {"linear": "a linear probe on its frozen features", "finetune": "fine-tuning"}
+    total = sum(by.values())
+    first = max(by, key=lambda name: by[name])
+    told = words.get(first, PROBES.get(first, first))
+    return f" with {told}" + ("" if by[first] == total else f" (chosen in {by[first]} of {total} fits)")
+
+
+def _less(report: Mapping[str, Any], out: Mapping[str, Any]) -> str:
+    (use, use_s), (best, best_s) = (_cost(report, out[key]) for key in ("use", "best"))
+    if use == 0 and best > 0:
+        return f"no training here, where {_name(report, out['best'])} takes {units.duration(best_s)}"
+    if use == best == 0:
+        return "no more"
+    return f"{units.duration(use_s)} of training instead of {units.duration(best_s)}"
+
+
+def _name(report: Mapping[str, Any], arm: str) -> str:
+    return str(next(a["title"] for a in report["arms"] if a["name"] == arm))
+
+
+def _more_training(report: Mapping[str, Any], out: Mapping[str, Any]) -> list[str]:
+    """What the second half of the training brought, on validation images, of the best arm that was trained."""
+    trained = [k["arm"] for k in sorted(out["kept"], key=lambda k: -k["mean"]) if k["flops"] > 0]
+    for arm in trained:
+        gains = []
+        for run in report["progress"]:
+            points_ = sorted(run["points"], key=lambda p: p["step"])
+            if run["arm"] == arm and len(points_) > 1:
+                gains.append(points_[-1]["accuracy"] - points_[-2]["accuracy"])
+        if gains:
+            mean = sum(gains) / len(gains)
+            return [
+                f"More training: the last doubling of {_name(report, arm)}'s brought {points(mean, sign=True)} points on"
+                f" validation images (mean over {count(len(gains), 'seed')})."
+            ]
+    return []
+
+
+# ── what it would take to know more ──────────────────────────────────────────────────────────────
+
+
+def needs(report: Mapping[str, Any], found: Cells) -> list[dict[str, Any]]:
+    """Per pair of the primary family: the share of its uncertainty that comes from the test items, and how many seeds
+    (at these items) or items (at these seeds) bring the family's interval to ± `half`: the margin, or where the
+    difference that was found is larger, that difference."""
+    probe, amount, metric = (report["primary"][key] for key in ("probe", "amount", "metric"))
+    out = []
+    for d in report["differences"]:
+        if d["family"] != "primary" or d["mean"] is None or not d["simultaneous"]:
+            continue
+        one, two = found.get((d["a"], probe, amount)), found.get((d["b"], probe, amount))
+        between = gap(one, two, metric) if one and two else None
+        if between is None or between.spread is None or between.spread.seeds < 2:
+            continue
+        level = d["simultaneous"]["level"]
+        half = max(report["primary"]["margin"], abs(between.mean))
+        now = half_width(between.spread, level)
+        seeds, items = needed(between.spread, half, level) if half > 0 else (None, None)
+        out.append(
+            {
+                "a": d["a"],
+                "b": d["b"],
+                "half": half,
+                "now": now,
+                "item_share": between.spread.item_share,
+                "seeds": seeds,
+                "items": items,
+                "fixed": between.spread.fixed,
+            }
+        )
+    return out
+
+
+def _resolution(report: Mapping[str, Any]) -> list[str]:
+    """Which of seeds and test images leaves more open, and how many would settle the widest open pair."""
+    open_ = [n for n in report["needs"] if n["now"] > n["half"]]
+    if not report["needs"]:
+        return []
+    images = sum(n["item_share"] for n in report["needs"]) / len(report["needs"])
+    larger = "test images" if images > 0.5 else "seeds"
+    part = f"{100 * max(images, 1 - images):.0f}% of the variance of a difference comes from the {larger}"
+    said = f"{upper(larger)} are the larger source of uncertainty here: {part}."
+    if not open_:
+        return [said]
+    worst = max(open_, key=lambda n: n["now"] / n["half"])
+    pair = f"{_name(report, worst['a'])} and {_name(report, worst['b'])}"
+    ways = []
+    if worst["items"] and worst["items"] <= MOST_SHOWN:
+        ways.append(f"about {worst['items']:,} test images with these seeds")
+    if worst["seeds"] and worst["seeds"] <= MOST_SHOWN and not worst["fixed"]:
+        ways.append(f"about {worst['seeds']:,} seeds with these test images")
+    what = f"To tell {pair} apart at ±{points(worst['half'])} points"
+    told = f"{what} takes {' or '.join(ways)}." if ways else f"{what} no number of seeds alone would do: more of both."
+    return [said, told]
