@@ -170,6 +170,27 @@ def entry(key: str, need: Callable[[], int], build: Callable[[Writer], None]) ->
         return Store(folder / key)
 
 
+def remembered(kind: str, key: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+    """The array that `make` gives, computed once for `key` while other processes wait, and read from then on.
+
+    Errors: UsageError where the cache cannot be written; whatever `make` raises.
+    """
+    folder = cache_root() / kind
+    file = folder / f"{key}.npy"
+    found = _read(file)
+    if found is not None:
+        return found
+    with _writable(folder), _lock(folder / f"{key}.lock"):
+        found = _read(file)
+        if found is None:
+            found = make()
+            handle, temporary = tempfile.mkstemp(dir=folder)
+            with open(handle, "wb") as out:
+                np.save(out, found)
+            os.replace(temporary, file)
+        return found
+
+
 def join(root: Path, names: Sequence[str]) -> list[str]:
     """Paths as strings: a Path per file would double the time of a warm start. Absolute names stay."""
     return [name if name.startswith("/") else f"{root}/{name}" for name in names]
@@ -215,6 +236,14 @@ def _open(path: Path) -> Store | None:
     try:
         return Store(path)
     except (OSError, ValueError, KeyError):
+        return None
+
+
+def _read(file: Path) -> np.ndarray | None:
+    try:
+        found: np.ndarray = np.load(file)
+        return found
+    except (OSError, ValueError, EOFError):
         return None
 
 

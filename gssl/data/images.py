@@ -15,6 +15,7 @@ class Images:
 
     labels: int64 (N,), -1 where unknown. classes: their names, [] where there are no labels.
     names: where each image came from (paths) or None, for messages only.
+    groups: what each image belongs to (a patient, a clip), str (N,), or None where the source names no groups.
     hash: hex, of pixels, labels, order and class names.
     """
 
@@ -23,6 +24,7 @@ class Images:
     labels: np.ndarray = field(repr=False)
     classes: list[str]
     names: np.ndarray | None = field(default=None, repr=False)
+    groups: np.ndarray | None = field(default=None, repr=False)
     hash: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -53,12 +55,12 @@ class Images:
     def subset(self, indices: np.ndarray) -> "Images":
         """The images at `indices`, int64 (M,), in that order; nothing is copied but labels."""
         indices = np.asarray(indices, dtype=np.int64)
-        names = None if self.names is None else self.names[indices]
-        return Images(self.store, self.rows[indices], self.labels[indices], self.classes, names)
+        names, groups = (None if kept is None else kept[indices] for kept in (self.names, self.groups))
+        return Images(self.store, self.rows[indices], self.labels[indices], self.classes, names, groups)
 
     def unlabelled(self) -> "Images":
         """The same images with every label forgotten."""
-        return Images(self.store, self.rows, np.full(len(self), -1), [], self.names)
+        return Images(self.store, self.rows, np.full(len(self), -1), [], self.names, self.groups)
 
     def name(self, index: int) -> str:
         """Where image `index` came from, for messages."""
@@ -67,6 +69,14 @@ class Images:
     def image_hashes(self) -> np.ndarray:
         """Content hashes, one 16-byte void (N,): equal pixels, equal hash."""
         return np.ascontiguousarray(self.store.hashes[self.rows]).view(f"V{self.store.hashes.shape[1]}")[:, 0]
+
+    def contents(self) -> np.ndarray:
+        """uint64 (N,): the first half of the content hashes, which sorts and compares quickly."""
+        return np.ascontiguousarray(self.store.hashes[self.rows, :8]).view("<u8")[:, 0]
+
+    def group_codes(self) -> np.ndarray | None:
+        """int32 (N,): 0, 1, … per group, equal where images belong together; None where there are no groups."""
+        return None if self.groups is None else np.unique(self.groups, return_inverse=True)[1].astype(np.int32)
 
     def fetch(self, indices: np.ndarray) -> dict[str, torch.Tensor]:
         """The batch at `indices` (B,) on the CPU.

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from gssl.config import registry, schema
+from gssl.data import findings, near
 from gssl.data.draws import Draws, digest
 from gssl.data.images import Images
 from gssl.data.sources import Source
@@ -21,7 +22,8 @@ class Splits:
 
     pretrain: what GANs and SSL train on, labels may be -1; never validation images of the same source.
     train, val: labelled; every choice is made on val. hash: hex, of all parts including the test part.
-    summary: JSON-able counts, hashes, `warnings` to print and `skipped` files.
+    summary: JSON-able counts (`class_counts` per part and class), hashes, `findings` (see `gssl.data.findings`),
+    `test_groups` (how many groups the test images are of, or None), `warnings` to print and `skipped` files.
     test_openings: calls of `open_test` so far.
     """
 
@@ -30,7 +32,7 @@ class Splits:
     val: Images
     classes: list[str]
     hash: str
-    summary: dict[str, Any]
+    summary: dict[str, Any] = field(repr=False)
     _test: Images = field(repr=False)
     test_openings: int = 0
 
@@ -44,8 +46,9 @@ class Splits:
         if a.store is not b.store:
             return a
         names = None if a.names is None or b.names is None else np.concatenate([a.names, b.names])
+        groups = None if a.groups is None or b.groups is None else np.concatenate([a.groups, b.groups])
         rows, labels = np.concatenate([a.rows, b.rows]), np.concatenate([a.labels, b.labels])
-        return Images(a.store, rows, labels, a.classes, names)
+        return Images(a.store, rows, labels, a.classes, names, groups)
 
     def open_test(self) -> Images:
         """The test images: the only way to them, and counted."""
@@ -63,16 +66,16 @@ def load_data(cfg: schema.Data, progress: bool = False) -> Splits:
         hint = f"; did you mean {near[0]}?" if near else ""
         raise UsageError(f"data.name: {cfg.name} is none of {', '.join(registry.DATA)}{hint}")
     source: Source = registry.load(registry.DATA[cfg.name])(cfg, progress)
-    return make_splits(cfg, source)
+    return make_splits(cfg, source, progress)
 
 
-def make_splits(cfg: schema.Data, source: Source) -> Splits:
+def make_splits(cfg: schema.Data, source: Source, progress: bool = False) -> Splits:
     """Test part (where the source has none), validation part and limits.
 
     The test part is decided for each image (or group) by its own hash alone, so added files move no other
     file; the validation part has exact shares per class.
     """
-    pool, groups, test = source.train, source.groups, source.test
+    pool, groups, test = source.train, source.train.groups, source.test
     warnings = list(source.warnings)
     units = np.array(source.keys) if groups is None else groups
     if test is None:
@@ -91,13 +94,12 @@ def make_splits(cfg: schema.Data, source: Source) -> Splits:
     train, val, test = (_limited(part, cfg) for part in (train, val, test))
     pretrain = train if source.pretrain is None else _limited(source.pretrain, cfg)
     classes = pool.classes
-    for name, part in (("train", train), ("val", val), ("test", test)):
-        missing = sorted(set(range(len(classes))) - set(part.labels.tolist()))
-        if missing:
-            warnings.append(f"{len(missing)} classes have no {name} image, the first is {classes[missing[0]]}")
+    missing = sorted(set(range(len(classes))) - set(val.labels.tolist()))
+    if missing:  # costs choices and no verdict
+        warnings.append(f"{len(missing)} classes have no val image, the first is {classes[missing[0]]}")
     seen = {"train": train, "val": val} | ({} if pretrain is train else {"pretrain": pretrain})
-    for name, part in seen.items():
-        warnings += _duplicates(name, part, test)
+    found = findings.find(seen, test, near.copies(test, list(seen.values()), cfg.workers, progress))
+    warnings += [findings.warning(finding) for finding in found]
     parts = {"pretrain": pretrain, "train": train, "val": val, "test": test}
     summary: dict[str, Any] = {
         "name": cfg.name,
@@ -105,6 +107,13 @@ def make_splits(cfg: schema.Data, source: Source) -> Splits:
         "channels": train.channels,
         "classes": classes,
         "counts": {name: len(part) for name, part in parts.items()},
+        "class_counts": {
+            "train": findings.class_counts(train),
+            "val": findings.class_counts(val),
+            "test": findings.class_counts(test),
+        },
+        "test_groups": None if test.groups is None else len(np.unique(test.groups)),
+        "findings": found,
         "hashes": {name: part.hash for name, part in parts.items()},
         "hash": digest("splits", *(part.hash for part in parts.values())).hex(),
         "warnings": warnings,
@@ -232,13 +241,3 @@ def _check_sides(chosen: np.ndarray, key: str, what: str, groups: np.ndarray | N
         f"{key}: {len(chosen)} images cannot be divided into training and {what} images ({why}); add images"
         " or give the parts yourself (data.train and data.test, or a split column in data.labels)"
     )
-
-
-def _duplicates(name: str, part: Images, test: Images) -> list[str]:
-    """A warning where exactly the same pixels are in `part` and in the test part."""
-    where = {content: i for i, content in enumerate(part.image_hashes().tolist())}
-    same = [(where[content], i) for i, content in enumerate(test.image_hashes().tolist()) if content in where]
-    if not same:
-        return []
-    first = ", ".join(f"{test.name(j)} = {part.name(i)}" for i, j in same[:3])
-    return [f"{len(same)} test images are also in {name}, pixel for pixel: {first}"]

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from gssl.data.images import Images
 
 
@@ -13,7 +11,7 @@ class Source:
 
     keys: one string per training image that decides its side in seeded splits (of files: a content hash, so
     that neither renaming nor adding files moves an image).
-    groups: one string per training image, or None; a group is never torn.
+    Where the training images have `groups`, none of them is torn by those splits.
     skipped: files left out because they are broken, as "path: reason".
     """
 
@@ -22,6 +20,5 @@ class Source:
     keys: list[str]
     pretrain: Images | None = None
     val: Images | None = None
-    groups: np.ndarray | None = None
     skipped: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)

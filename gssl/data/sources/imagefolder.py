@@ -45,7 +45,6 @@ def read(cfg: schema.Data, progress: bool = False) -> Source:
     loaded: dict[str, Images] = {}
     skipped: list[str] = []
     keys: list[str] = []
-    groups: np.ndarray | None = None
     for part, listing in listings.items():
         if part in ("val", "test"):
             _check_classes(part, listing, classes, listings["train"])
@@ -54,9 +53,8 @@ def read(cfg: schema.Data, progress: bool = False) -> Source:
         loaded[part] = images
         if part == "train":
             keys = [hashes[i] for i in kept]
-            groups = None if listing.groups is None else np.array(listing.groups)[kept]
     test, pretrain, val = (loaded.get(part) for part in ("test", "pretrain", "val"))
-    return Source(loaded["train"], test, keys, pretrain, val, groups, skipped, warnings)
+    return Source(loaded["train"], test, keys, pretrain, val, skipped, warnings)
 
 
 def read_folder(folder: Path, size: int) -> Images:
@@ -88,9 +86,6 @@ def _find(cfg: schema.Data, warnings: list[str]) -> dict[str, Listing]:
         base = train or root or csv.parent
         for part, rows in labels_csv.read(csv).items():
             found[part] = Listing("data.labels", base, rows.names, rows.labels, rows.groups or None)
-        torn = set(found["train"].groups or []) & set("test" in found and found["test"].groups or [])
-        if torn:
-            warnings.append(f"data.labels: {len(torn)} groups are in train and in test: {_some(sorted(torn))}")
     elif train is not None:
         found["train"] = _labelled(key, train, [pretrain, test, val], warnings)
         if val is not None:
@@ -210,7 +205,9 @@ def _load(
     kept = store.array("kept")
     number = {name: i for i, name in enumerate(classes)}
     labels = np.array([number.get(label or "", -1) for label in listing.labels], dtype=np.int64)
-    return Images(store, np.arange(len(store)), labels[kept], classes, np.array(paths)[kept]), hashes, kept
+    groups = None if listing.groups is None else np.array(listing.groups)[kept]
+    images = Images(store, np.arange(len(store)), labels[kept], classes, np.array(paths)[kept], groups)
+    return images, hashes, kept
 
 
 def _line(reason: str) -> str:

@@ -1,0 +1,230 @@
+"""What about a data set can make a verdict wrong: facts with their numbers, and a sentence each for the report.
+
+A finding is {"kind", "text", …}. `text` is one sentence; `examples`, where there are some, are for the terminal.
+Kinds: test_in_training, near_duplicates, conflicting_labels, torn_groups, missing_classes, few_test_images,
+few_per_class, imbalance.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from gssl.data.images import Images
+
+FEW = 100  # test images
+FEW_PER_CLASS = 10
+IMBALANCED = 2.0  # the largest class is more than so many times the smallest
+SHOWN = 3  # examples
+
+Finding = dict[str, Any]
+
+# What a part is, and what it means that test images are in it.
+PARTS = {
+    "train": ("the labelled training images", "scores of every arm"),
+    "val": ("the validation images, which probes learn from too", "scores of every arm"),
+    "pretrain": ("the images that pretraining sees", "scores of everything pretrained"),
+}
+
+
+def find(parts: Mapping[str, Images], test: Images, copies: np.ndarray) -> list[Finding]:
+    """All findings. parts: train, val, and pretrain where those are other images than train.
+
+    copies: what `near.copies` says of the test images and these parts.
+    """
+    found = []
+    for number, (name, part) in enumerate(parts.items()):
+        found += _duplicates(name, part, test, copies[copies[:, 1] == number][:, [0, 2, 3]])
+    found += _torn(parts, test)
+    if not test.classes:
+        return found  # nothing is labelled, so nothing is judged
+    labelled = [part for name, part in parts.items() if name != "pretrain"]
+    found += _conflicts(labelled, test)
+    counts = {"train": class_counts(parts["train"]), "test": class_counts(test)}
+    for name, own in counts.items():
+        found += _missing(name, own, test.classes)
+    return found + _few(counts["test"], test.classes) + _imbalance(counts, test.classes)
+
+
+def class_counts(images: Images) -> list[int]:
+    """Images of each class; [] where nothing is labelled."""
+    return np.bincount(images.labels[images.labels >= 0], minlength=len(images.classes)).tolist()
+
+
+def warning(finding: Finding) -> str:
+    """The finding as a line for the terminal."""
+    examples = finding.get("examples")
+    return finding["text"].rstrip(".") + (f" ({', '.join(examples)})" if examples else "")
+
+
+# ── test images that are trained on ──────────────────────────────────────────────────────────────
+
+
+def _duplicates(name: str, part: Images, test: Images, copies: np.ndarray) -> list[Finding]:
+    """Exact copies, and the near ones among the other test images."""
+    content, order = np.unique(part.contents(), return_index=True)
+    own = test.contents()
+    place = np.minimum(np.searchsorted(content, own), max(len(content) - 1, 0))
+    same = content[place] == own
+    found = []
+    if same.any():
+        pairs = [(int(i), int(order[place[i]])) for i in np.flatnonzero(same)]
+        found.append(_leak("test_in_training", name, part, test, pairs, ", pixel for pixel"))
+    near = [row for row in copies.tolist() if not same[row[0]]]
+    if near:
+        mirrored = sum(row[2] for row in near)
+        how = f", {_what(mirrored, len(near))}"
+        finding = _leak("near_duplicates", name, part, test, [(i, j) for i, j, _ in near], how)
+        found.append(finding | {"mirrored": mirrored})
+    return found
+
+
+def _leak(kind: str, name: str, part: Images, test: Images, pairs: list[tuple[int, int]], how: str) -> Finding:
+    what, so = PARTS[name]
+    several, share = len(pairs) > 1, len(pairs) / len(test)
+    if kind == "near_duplicates":
+        verb = "look like copies of images" if several else "looks like a copy of an image"
+        verb += " among"
+    else:
+        verb = "are among" if several else "is among"
+    text = f"{_of(len(pairs), len(test), 'test image')} {verb} {what} (data.{name}){how}: {so} {_high(share)}."
+    examples = [f"{test.name(i)} = {part.name(j)}" for i, j in pairs[:SHOWN]]
+    return {"kind": kind, "text": text, "part": name, "images": len(pairs), "share": share, "examples": examples}
+
+
+def _what(mirrored: int, images: int) -> str:
+    if mirrored == images:
+        return "mirrored"
+    rest = "saved again, resized or a little changed"
+    return f"{rest}, {mirrored:,} of them mirrored" if mirrored else rest
+
+
+def _high(share: float) -> str:
+    """Copies that would all be wrong without their originals are the most that they can be worth."""
+    return "may be too high" + (f", by {100 * share:.2g} points at the most" if share <= 0.2 else "")
+
+
+def _of(some: int, all_: int, what: str) -> str:
+    """ "All 1,000 test images", "3 of 1,000 test images (0.3%)"."""
+    plural = what if all_ == 1 else f"{what}s"
+    if some == all_:
+        return f"All {all_:,} {plural}" if all_ > 1 else f"The only {what}"
+    return f"{some:,} of {all_:,} {plural} ({100 * some / all_:.2g}%)"
+
+
+# ── groups and labels ────────────────────────────────────────────────────────────────────────────
+
+
+def _torn(parts: Mapping[str, Images], test: Images) -> list[Finding]:
+    """Groups with images on both sides, as a CSV's split column or its unlabelled rows may have them."""
+    if test.groups is None:
+        return []
+    trained = [part.groups for part in parts.values() if part.groups is not None]
+    inside = np.isin(test.groups, np.concatenate(trained)) if trained else np.zeros(len(test), bool)
+    if not inside.any():
+        return []
+    names = np.unique(test.groups[inside]).tolist()
+    where = [name for name, part in parts.items() if part.groups is not None and np.isin(part.groups, names).any()]
+    word = "group has" if len(names) == 1 else "groups have"
+    known = f"{_of(int(inside.sum()), len(test), 'test image')} may be known already"
+    text = (
+        f"{len(names):,} {word} images among the test images and among those trained on ({', '.join(where)}), so"
+        f" {known}: scores of every arm {_high(float(inside.mean()))}."
+    )
+    more = {"groups": len(names), "images": int(inside.sum()), "share": float(inside.mean()), "parts": where}
+    return [{"kind": "torn_groups", "text": text, **more, "examples": [str(name) for name in names[:SHOWN]]}]
+
+
+def _conflicts(labelled: list[Images], test: Images) -> list[Finding]:
+    """Equal pixels with different labels, among what is trained on, between that and the test images, among these."""
+    sides = [*labelled, test]
+    content = np.concatenate([part.contents() for part in sides])
+    label = np.concatenate([part.labels for part in sides])
+    tested = np.arange(len(content)) >= len(content) - len(test)
+    _, code = np.unique(content, return_inverse=True)
+    known = label >= 0
+    pairs = np.unique(np.stack([code[known], label[known]], axis=1), axis=0)
+    several = np.flatnonzero(np.bincount(pairs[:, 0]) > 1)
+    if not len(several):
+        return []
+    within, against = 0, 0  # pictures with two labels in training; test images that training calls otherwise
+    order = np.argsort(code, kind="stable")
+    starts = np.searchsorted(code[order], several)
+    ends = np.searchsorted(code[order], several, side="right")
+    for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+        rows = order[start:end]
+        rows = rows[known[rows]]
+        seen = set(label[rows[~tested[rows]]].tolist())
+        within += len(seen) > 1
+        against += sum(bool(seen - {own}) for own in label[rows[tested[rows]]].tolist())
+    first = order[starts[0] : ends[0]]
+    offsets = np.cumsum([0, *(len(part) for part in sides)])
+    owners = (np.searchsorted(offsets, first, side="right") - 1).tolist()
+    names = [sides[s].name(i - int(offsets[s])) for s, i in zip(owners, first.tolist(), strict=True)]
+    word = "picture occurs" if len(several) == 1 else "pictures occur"
+    text = (
+        f"{len(several):,} {word} with more than one label, pixel for pixel ({within:,} among the training images;"
+        f" {_of(against, len(test), 'test image')} have another label than their copy there): no arm can be right on"
+        " all of them."
+    )
+    more = {"pictures": len(several), "within_training": int(within), "test_images": int(against)}
+    return [{"kind": "conflicting_labels", "text": text, **more, "examples": [" = ".join(names[:SHOWN])]}]
+
+
+# ── counts of classes ────────────────────────────────────────────────────────────────────────────
+
+
+def _missing(name: str, counts: list[int], classes: list[str]) -> list[Finding]:
+    gone = [classes[i] for i, n in enumerate(counts) if n == 0]
+    if not gone:
+        return []
+    what = "training" if name == "train" else "test"
+    so = "no arm can be right on them" if name == "train" else "the scores say nothing of them"
+    many = f"{len(gone):,} of {len(classes):,} classes have" if len(gone) > 1 else f"1 of {len(classes):,} classes has"
+    text = f"{many} no {what} image ({_listed(gone)}): {so}."
+    return [{"kind": "missing_classes", "text": text, "part": name, "classes": gone}]
+
+
+def _few(counts: list[int], classes: list[str]) -> list[Finding]:
+    n, found = sum(counts), []
+    if n < FEW:
+        text = f"There are {n} test images only, and one of them is {100 / n:.2g} points of accuracy: differences"
+        found.append({"kind": "few_test_images", "text": f"{text} of a few points cannot be shown.", "images": n})
+    few = [i for i, count in enumerate(counts) if 0 < count < FEW_PER_CLASS]
+    if few:
+        least = min(few, key=lambda i: counts[i])
+        many = f"{len(few):,} of {len(classes):,} classes {'have' if len(few) > 1 else 'has'}"
+        text = (
+            f"{many} fewer than {FEW_PER_CLASS} test images (fewest: {classes[least]}, {counts[least]}): accuracies of"
+            " single classes, and balanced accuracy, are uncertain."
+        )
+        own = {classes[i]: counts[i] for i in few}
+        found.append({"kind": "few_per_class", "text": text, "classes": own})
+    return found
+
+
+def _imbalance(counts: Mapping[str, list[int]], classes: list[str]) -> list[Finding]:
+    """Test images first: those are what a score is of."""
+    parts: dict[str, dict[str, Any]] = {}
+    for name in ("test", "train"):
+        own = [(n, i) for i, n in enumerate(counts[name]) if n]
+        if not own:
+            continue
+        most, least = max(own, key=lambda c: (c[0], -c[1])), min(own)
+        if most[0] > IMBALANCED * least[0]:
+            share = most[0] / sum(counts[name])
+            named = {"largest": classes[most[1]], "smallest": classes[least[1]]}
+            parts[name] = {**named, "ratio": most[0] / least[0], "majority_share": share}
+    if not parts:
+        return []
+    texts = [
+        f"{100 * own['majority_share']:.3g}% of the {'test' if name == 'test' else 'training'} images are of the class"
+        f" {own['largest']}, {own['ratio']:.3g} times as many as of {own['smallest']}"
+        for name, own in parts.items()
+    ]
+    so = "always answering the largest class scores well by accuracy, so balanced accuracy is the fair measure"
+    return [{"kind": "imbalance", "text": f"{'; '.join(texts)}: {so}.", "parts": parts}]
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else "")
