@@ -3,20 +3,21 @@
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from glob import glob
 from pathlib import Path
 from typing import Any
 
 from gssl.commands import planning
 from gssl.commands.execute import execute
-from gssl.commands.family import fixed_before
 from gssl.commands.parts import Part, Planner
+from gssl.commands.preregistration import only_read, register
 from gssl.commands.search import search
 from gssl.config import arms, schema
 from gssl.config.amounts import amount_key, amount_of
 from gssl.config.comparing import pair
 from gssl.data import load_data
+from gssl.engine import ledger
 from gssl.engine.device import cores, prepare
 from gssl.engine.progress import say
 from gssl.engine.run import Run, command_line
@@ -41,7 +42,7 @@ def main(
         runs = read_runs(finished_runs(cfg.runs))
         # what cannot be compared is said before a directory is made
         known_to(cfg, runs)
-        report = build(runs, facts(cfg, None, Done([], {}, [])))
+        report = build(runs, facts(cfg, None, Done([], {}, []), runs))
         for claim in cfg.check:
             in_report(claim, report)
     else:
@@ -67,9 +68,10 @@ def main(
         start = time.perf_counter()
         done = Done([], {}, [])
         if planner:
-            done = carry_out(cfg, planner)
+            done = carry_out(cfg, planner, splits.summary["hashes"]["test"])
             # the primary family was known before the first part ran; what failed and was searched is added
-            report = build(read_runs([part.path for part in done.parts]), facts(cfg, planner, done))
+            runs = read_runs([part.path for part in done.parts])
+            report = build(runs, facts(cfg, planner, done, runs))
         page = write(report, run_dir)
         claims = [check(claim, report) for claim in cfg.check]
         broken = [line for holds, line in claims if not holds]
@@ -109,22 +111,22 @@ def finished_runs(pattern: str) -> list[Path]:
 class Done:
     """What was run: the comparison's parts, {part's name: why} of the failed ones, and the searches before it.
 
-    `fixed`: the primary family was on record before any of its parts was judged.
+    `registered`: what `preregistration.register` says of the plan.
     """
 
     parts: list[Part]
     failed: dict[str, str]
     searches: list[dict[str, Any]]
-    fixed: bool = True
+    registered: dict[str, Any] = field(default_factory=dict)
 
 
-def carry_out(cfg: schema.Compare, planner: Planner) -> Done:
-    """Search where that is asked for, then run every part."""
-    fixed = fixed_before(cfg, planner, planner.plan())
+def carry_out(cfg: schema.Compare, planner: Planner, test: str) -> Done:
+    """Put the plan on record, search where that is asked for, then run every part. test: hash of the test images."""
+    register(cfg, planner, test, None if cfg.search.trials else planner.plan())
     searches = search(cfg, planner)
     parts = planner.plan({found["arm"]: found["chosen"] for found in searches})
-    fixed = fixed and fixed_before(cfg, planner, parts)  # what a search has found makes other parts
-    return Done(parts, execute(parts, cfg.jobs, cfg.engine), searches, fixed)
+    registered = register(cfg, planner, test, parts)  # what a search has found makes other parts
+    return Done(parts, execute(parts, cfg.jobs, cfg.engine), searches, registered)
 
 
 def known_to(cfg: schema.Compare, runs: Sequence[Collected]) -> None:
@@ -137,19 +139,26 @@ def known_to(cfg: schema.Compare, runs: Sequence[Collected]) -> None:
             raise UsageError(f"primary.{key}={value}: none of the runs has it; expected one of {', '.join(there)}")
 
 
-def facts(cfg: schema.Compare, planner: Planner | None, done: Done) -> dict[str, Any]:
-    """What the report has to know and the runs do not say; the primary family is fixed here, before any run."""
-    known: dict[str, Any] = {"command": command_line()}
+FAMILY = {"pairs", "probe", "labels", "metric", "margin"}  # changes of what carries the verdict
+
+
+def facts(cfg: schema.Compare, planner: Planner | None, done: Done, runs: Sequence[Collected]) -> dict[str, Any]:
+    """What the report has to know and the runs do not say."""
+    known: dict[str, Any] = {"command": command_line(), "openings": openings(runs)}
     if cfg.primary.pairs is not None:
         known |= {"pairs": [list(pair(text)) for text in cfg.primary.pairs]}
     by_hand = cfg.primary.pairs is not None or bool(cfg.primary.probe or cfg.primary.labels)
     if planner is None:
         known |= {"fixed_by": "reader" if by_hand else "rule"}
+        known |= {"preregistration": only_read(len({run.seed for run in runs if run.stage == "transfer"}))}
         known |= {"probe": cfg.primary.probe} if cfg.primary.probe else {}
         return known | (_amount(cfg.primary.labels) if cfg.primary.labels else {})
     probe, amount = planner.primary()
     known |= {"probe": probe, **_amount(amount), "pairs": planner.pairs()}
-    known |= {"fixed_by": ("plan" if done.fixed else "reader") if by_hand else "rule"}
+    late = {change["kind"] for change in done.registered["changes"]} & FAMILY
+    fixed = done.registered["state"] != "unknown" and not late
+    known |= {"fixed_by": ("plan" if fixed else "reader") if by_hand else "rule"}
+    known |= {"preregistration": done.registered}
     lost = [
         {"arm": p.arm, "seed": p.seed, "stage": p.stage, "error": done.failed[p.name], "path": str(p.path)}
         for p in done.parts
@@ -165,6 +174,18 @@ def facts(cfg: schema.Compare, planner: Planner | None, done: Done) -> dict[str,
         "allow_norm_diff": cfg.allow_norm_diff,
         "searches": done.searches,
     }
+
+
+def openings(runs: Sequence[Collected]) -> dict[str, Any] | None:
+    """The ledger's figures for the test images of these runs and its sentence; None where they are not the same ones
+    or not on record."""
+    judged = [run.result.get("data") or {} for run in runs if run.stage == "transfer" and run.finished]
+    hashes = {(data.get("hashes") or {}).get("test") for data in judged}
+    images = next(iter(hashes), None)
+    if len(hashes) != 1 or images is None:
+        return None
+    found = ledger.summary(images)
+    return found | {"text": ledger.sentence(found)} if found["runs"] else None
 
 
 def data_name(data: schema.Data) -> str:

@@ -15,6 +15,7 @@ from torch import Tensor
 from gssl.commands.output import say, table
 from gssl.config import schema
 from gssl.data import Draws, Images, Splits, centre, load_data, sequential
+from gssl.engine import ledger
 from gssl.engine.device import pick_device
 from gssl.engine.files import read_json, write_json
 from gssl.engine.generated import Sampler, latents, load_generator
@@ -97,6 +98,8 @@ def evaluate(
         raise UsageError(f"{run}: the {split} split has {count} images, at least {LEAST} are needed to judge by")
     if split == "test":
         _count(run)
+        settings = ledger.settings_of_run(run, judge=judge, images=images, truncation=truncation)
+        say(f"note: {ledger.opening(splits.summary['hashes']['test'], run, 'evaluate', settings, seed)}")
     real = _some(splits.open_test() if split == "test" else splits.val, images or MOST, draws, "real")
     if images and images > len(real):
         say(f"note: the {split} split has {len(real):,} images: n is {len(real):,}, not {images:,}")

@@ -12,6 +12,7 @@ from gssl.commands.augmented import Pair
 from gssl.commands.judge import BATCH, Answers, Fitted, Judge, amounts, find, named, score
 from gssl.config import registry, schema
 from gssl.data import Splits, load_data
+from gssl.engine import ledger
 from gssl.engine.device import prepare
 from gssl.engine.files import write_json
 from gssl.engine.loop import peak_memory, reset_peak_memory
@@ -64,6 +65,8 @@ def main(cfg: schema.Transfer, run_dir: Path, *, dry_run: bool = False) -> float
         fitted = list(judge.fit())
         # on record before it happens: a run that is killed and resumed has opened the test set twice
         openings = run.opened()
+        tested = splits.summary["hashes"]["test"]
+        say(f"note: {ledger.opening(tested, run_dir, 'transfer', ledger.settings_of(cfg), cfg.seed)}")
         test = splits.open_test()  # the only line that can reach the test images; nothing is chosen after it
         raw = judge.predict(fitted, test)
         count = len(splits.classes)

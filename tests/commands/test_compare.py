@@ -20,7 +20,7 @@ JUDGED = ("pretrain", "transfer")
 
 def mtimes(root):
     """Of the files of runs; what comparisons note beside them changes with every comparison."""
-    notes = ("part.json", ".lock", "families.jsonl")
+    notes = ("part.json", ".lock", "preregistration.jsonl")
     return {p: p.stat().st_mtime_ns for p in root.rglob("*") if p.is_file() and p.name not in notes}
 
 
