@@ -30,6 +30,7 @@ from gssl.errors import Interrupted
 from gssl.metrics import calibration
 from gssl.metrics.accuracy import confusion
 from gssl.metrics.cka import cka_matrix
+from gssl.probe import majority
 from gssl.probe.features import extract
 from gssl.probe.multilayer import PooledStages
 from gssl.report.words import PROBES, title, upper
@@ -99,6 +100,8 @@ def diagnose(told: Told, cfg: schema.Diagnose, run_dir: Path) -> dict[str, Any]:
     log.txt and its entry is missing.
     """
     result = answers(told)
+    if told.judge.origin.kind == majority.NAME:  # nothing to look at
+        return result
     more: dict[str, Callable[[], Any]] = {"cka": lambda: stages(told)}
     if cfg.corruptions:
         more["corruptions"] = lambda: corruptions(told)

@@ -18,7 +18,7 @@ LISTS: dict[str, dict[str, Any]] = {
 }
 WORDS: dict[str, tuple[str, ...]] = {
     "engine.device": ("auto", "cpu", "cuda", "mps"),
-    "weights": ("random", "pixels", *plain.NAMES, "torchvision", "timm:"),
+    "weights": ("random", "pixels", "majority", *plain.NAMES, "torchvision", "timm:"),
 }
 
 

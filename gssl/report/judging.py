@@ -32,7 +32,8 @@ def probes_of(arm: str, use: Sequence[str]) -> list[str]:
     no network (pixels, pca) is judged by its features."""
     name = base(arm)
     if name in NO_NETWORK:
-        return [probe for probe in use if probe == ADAPTED or PROBE[probe].sees == "features"]
+        fit = [probe for probe in use if probe == ADAPTED or PROBE[probe].sees == "features"]
+        return [probe for probe in fit if name != "majority" or PROBE[probe].labels]
     if name in CONTROLS:
         return [probe for probe in use if not trains(probe)]
     return list(use)

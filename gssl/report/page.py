@@ -165,6 +165,7 @@ LABELS = "Reads the labels of all training images: a reference line. Never ranke
 SAID = {
     "random": "The same network, frozen at its random initialisation: what no training earned.",
     "pixels": "No network: the images themselves, small, as features.",
+    "majority": "No image is looked at: always the most frequent class.",
     "supervised": "The same network trained on all labels: how far there is to go. Never ranked.",
 }
 

@@ -23,7 +23,7 @@ CONTROL, LINE = 8, 9  # series numbers of controls and of the reference line
 WIDE, NARROW = 7.4, 3.7  # inches: the widths of the two versions
 POINTS = 72  # to the inch: SVG's unit
 MOST_MARKS = 400  # in one figure; beyond that nobody can hit one, and the page grows
-DASHES = {"random": (0, (4, 2)), "pixels": (0, (1, 1.6))}
+DASHES = {"random": (0, (4, 2)), "pixels": (0, (1, 1.6)), "majority": (0, (1, 3))}
 
 
 class Style(NamedTuple):

@@ -8,7 +8,7 @@ from gssl.report.words import count, listed
 
 MOST_PICTURES = 5_000_000  # characters of inlined pictures; what is beyond is named, so that the page opens
 BUDGETED = ("flops", "images", "seconds")  # units of a budget that are measures of cost, too
-OWN = ("run", "random", "pixels", "checkpoint")  # sources of weights that this tool made or that hold nothing
+OWN = ("run", "random", "pixels", "majority", "checkpoint")  # sources that this tool made or without weights
 
 
 ARROWS = {"low": "↓", "high": "↑", "one": "→ 1"}

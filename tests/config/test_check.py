@@ -103,7 +103,7 @@ def test_a_wrong_value_is_one_line(override, expected):
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
-        ([], "weights must be given: random, pixels, pca, kmeans, torchvision[:NAME], timm:NAME, a run"),
+        ([], "weights must be given: random, pixels, majority, pca, kmeans, torchvision[:NAME], timm:NAME, a run"),
         (["weights=random", "probe.use=[linaer]"], "probe.use: no probe 'linaer'; did you mean 'linear'?"),
         (["weights=random", "probe.use=[knn,knn]"], "probe.use: knn stands there twice"),
         (["weights=random", "probe.use=[]"], "probe.use is empty"),
