@@ -25,7 +25,9 @@ from gssl.gan.explain import neighbours
 from gssl.metrics import cas
 from gssl.metrics.classifier import cached_classifier
 from gssl.metrics.generation import Reference, floor
+from gssl.metrics.instability import lifeless
 from gssl.metrics.judge import Judge, judge_features, judge_outputs, make_judge
+from gssl.metrics.replicates import REAL, weights, written
 
 BATCH = 256
 MOST = 10_000  # real images and as many generated ones
@@ -75,7 +77,7 @@ def evaluate(
     device: str = "auto",
     picture: Path | None = None,
 ) -> dict[str, Any]:
-    """Judge the generator that `run` exported; writes and returns `gssl.evaluation/1`.
+    """Judge the generator that `run` exported; writes and returns `gssl.evaluation/2`.
 
     `picture`: where to draw some samples beside their nearest training images.
 
@@ -100,21 +102,27 @@ def evaluate(
         _count(run)
         settings = ledger.settings_of_run(run, judge=judge, images=images, truncation=truncation)
         say(f"note: {ledger.opening(splits.summary['hashes']['test'], run, 'evaluate', settings, seed)}")
-    real = _some(splits.open_test() if split == "test" else splits.val, images or MOST, draws, "real")
+    whole = splits.open_test() if split == "test" else splits.val
+    places = _chosen(whole, images or MOST, draws, "real")
+    real = whole.subset(places)
     if images and images > len(real):
         say(f"note: the {split} split has {len(real):,} images: n is {len(real):,}, not {images:,}")
     # what the generator was trained on: labelled images alone, where it or its opponent reads labels
-    read = (read_json(run / "result.json") or {}).get("labels_used")
-    seen = _some(splits.train if read else splits.pretrain, TRAIN, draws, "train")
+    result = read_json(run / "result.json") or {}
+    read = result.get("reads_labels", result.get("labels_used"))  # by itself: what it began with saw its own images
+    trained = splits.train if read else splits.pretrain
+    seen = trained.subset(_chosen(trained, TRAIN, draws, "train"))
     say(f"{len(real):,} {split} images and as many generated ones, by {looks.name}")
     on_real, on_seen = (judge_features(looks, part, BATCH, target) for part in (real, seen))
     labels = real.labels if sampler.classes else sampler.labels(len(real))
     if sampler.classes and bool(np.any(labels < 0)):
         raise UsageError(f"{run}: its generator is told the class, and {split} images have none; use --split test")
     made = sampler.batches(labels, seed, "evaluate", truncation)
-    figures = Reference(on_real, on_seen, seed=seed).measure(*judge_outputs(looks, made, BATCH, target))
+    on_fake, probabilities = judge_outputs(looks, made, BATCH, target)
+    figures, replicates = Reference(on_real, on_seen, seed=seed).replicated(on_fake, places, probabilities)
+    baseline = floor(on_seen, on_real, seed)
     text = {
-        "schema": "gssl.evaluation/1",
+        "schema": "gssl.evaluation/2",
         "run": str(run),
         "method": sampler.method,
         "generator": sampler.sha256,
@@ -126,13 +134,17 @@ def evaluate(
         "truncation": sampler.truncation if truncation is None else truncation,
         "images": splits.hash,
         "figures": figures,
-        "floor": floor(on_seen, on_real, seed),
+        "replicates": replicates,
+        "floor": baseline,
+        "alarm": lifeless(figures, baseline["train_real"]),
         "test_openings": (read_json(run / "status.json") or {}).get("test_openings", 0),
         "notes": [looks.note] if looks.note else [],
     }
     if sampler.classes:
         say("GAN-train: a classifier learns from generated images alone")
-        text["conditional"] = _conditional(sampler, splits, real, seed, truncation, target)
+        text["conditional"], right = _conditional(sampler, splits, real, seed, truncation, target)
+        shares = weights(REAL, places) @ right
+        replicates |= written({"gan_train": shares})
     if picture:
         draw_neighbours(sampler, looks, seen, on_seen, seed, picture)
     cut = "" if truncation is None else f"-{truncation:g}"
@@ -161,8 +173,10 @@ def draw_neighbours(sampler: Sampler, judge: Judge, seen: Images, on_seen: np.nd
     save_grid(torch.stack(tiles), path, columns=2 * near + 3)
 
 
-def _some(part: Images, count: int, draws: Draws, name: str) -> Images:
-    return part.subset(np.sort(draws.permutation(f"evaluate/{name}", 0, len(part))[:count]))
+def _chosen(part: Images, count: int, draws: Draws, name: str) -> np.ndarray:
+    """int64, ascending: places of at most `count` images of a split."""
+    places: np.ndarray = np.sort(draws.permutation(f"evaluate/{name}", 0, len(part))[:count])
+    return places
 
 
 def _count(run: Path) -> None:
@@ -173,8 +187,8 @@ def _count(run: Path) -> None:
 
 def _conditional(
     sampler: Sampler, splits: Splits, real: Images, seed: int, truncation: float | None, device: torch.device
-) -> dict[str, Any]:
-    """GAN-train, its share of what real images teach, and GAN-test."""
+) -> tuple[dict[str, Any], np.ndarray]:
+    """GAN-train, its share of what real images teach, and GAN-test; and bool (n,): what GAN-train got right."""
     draws, classes = Draws(seed), list(real.classes)
     limit = sampler.truncation if truncation is None else truncation
 
@@ -189,12 +203,13 @@ def _conditional(
     learned = cas.gan_train(make("cas/train"), real, size, seed, device, cas.class_frequencies(splits.train))
     reference = cas.real_reference(splits.train, real, size, seed, device)
     network = cached_classifier(splits.train, size, 0, device)
-    return {
+    found = {
         "gan_train": learned.record(classes),
         "real": reference.record(classes),
         "ratio": cas.ratio(learned, reference)._asdict(),
         "gan_test": cas.gan_test(network, make("cas/test"), PER_CLASS, device).record(classes),
     }
+    return found, learned.right
 
 
 # ── for people ───────────────────────────────────────────────────────────────────────────────────
@@ -209,6 +224,8 @@ def show(text: dict[str, Any]) -> None:
     print(f"judge: {judge['name']}@{judge['hash'][:8]}, d = {judge['dim']}{held}; seed {text['seed']}")
     for note in text["notes"]:
         print(f"note: {note}")
+    if text["alarm"]:
+        print(f"alarm: {text['alarm']}")
     halves, other = text["floor"]["train_train"], text["floor"]["train_real"]
     rows = []
     for key, name, meaning in SHOWN:

@@ -85,6 +85,7 @@ def main(cfg: schema.TrainGAN, run_dir: Path, *, dry_run: bool = False) -> float
             figures = reference.measure(*judge_outputs(judge, samples, BATCH, device))
             found = {f"val_{key}": figures[key] for key in ("kid", "kid_low", "kid_high")}
             found |= {key: figures[key] for key in FIGURES}
+            found["progress"] = method.optimizer_g.progress  # of the budget, before the last step
             kinds = [None] * len(samples) if labels is None else labels.split(BATCH)
             starts = z.split(BATCH)
             fakes = torch.cat(
@@ -110,6 +111,9 @@ def main(cfg: schema.TrainGAN, run_dir: Path, *, dry_run: bool = False) -> float
             return found
 
         return evaluate
+
+    def watch(splits: Splits) -> Watch:
+        return Watch(record["kid_floor"]["train_real"])
 
     def choose(method: Any, run: Run) -> None:
         """Put the best weights into the method where they are to be exported."""
@@ -138,7 +142,7 @@ def main(cfg: schema.TrainGAN, run_dir: Path, *, dry_run: bool = False) -> float
         }
         return result | generated.write(method, run.path, record["classes"])
 
-    return train("train-gan", cfg, "gan", run_dir, evaluator, lambda splits: Watch(), finish, dry_run, choose)
+    return train("train-gan", cfg, "gan", run_dir, evaluator, watch, finish, dry_run, choose)
 
 
 def _above(real: Tensor, fake: Tensor) -> float:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from gssl.errors import UsageError
-from gssl.metrics import frechet, kid, manifold, memorisation, pairs, scores
+from gssl.metrics import frechet, kid, manifold, memorisation, pairs, replicates, scores
 from gssl.metrics.pairs import Features
 
 
@@ -84,6 +84,21 @@ class Reference:
 
     def measure(self, fake: np.ndarray, probabilities: np.ndarray | None = None) -> dict[str, Any]:
         """All figures of features `fake` (m, d); `probabilities` (m, C): a classifier's, of the same fakes."""
+        return self._measured(fake, probabilities, None)[0]
+
+    def replicated(
+        self, fake: np.ndarray, places: np.ndarray, probabilities: np.ndarray | None = None
+    ) -> tuple[dict[str, Any], dict[str, list[float]]]:
+        """The figures, and bootstrap replicates of kid, precision, recall, density, coverage and copied over images.
+
+        `places` int64 (n,): which images of their split the real ones are, so that replicates are of the same images
+        for all generators that are judged on it (`gssl.metrics.replicates`).
+        """
+        return self._measured(fake, probabilities, np.asarray(places))
+
+    def _measured(
+        self, fake: np.ndarray, probabilities: np.ndarray | None, places: np.ndarray | None
+    ) -> tuple[dict[str, Any], dict[str, list[float]]]:
         real, made = self.real, Features(fake, "fake")
         _same_dim(real, made)
         if probabilities is not None and len(probabilities) != len(made):
@@ -97,7 +112,7 @@ class Reference:
         refused = frechet.refusal(len(real), len(made), real.dim)
         fd = None if refused else frechet.frechet_from_moments(*self.moments, *frechet.moments(made))
         diversity = manifold.diversity(real, made, own_real, own_fake, self.seed)
-        copied, train_nearest = self._memorised(made, found.near_y)
+        copied, train_nearest, near_train = self._memorised(made, found.near_y)
         score = None if probabilities is None else scores.inception_score(probabilities)
         figures = Figures(
             n_real=len(real),
@@ -122,16 +137,35 @@ class Reference:
             inception_low=score and score.low,
             inception_high=score and score.high,
         )
-        return asdict(figures)
+        if places is None:
+            return asdict(figures), {}
+        reals = replicates.weights(replicates.REAL, places)
+        fakes = replicates.weights(replicates.FAKE, np.arange(len(made)))
+        held = found.held * len(real) / (len(made) * k_coverage)
+        # a real image that is missing takes along the fakes that lie in its ball alone
+        alone = found.alone * len(real) / len(made)
+        density = replicates.moved(figures.density, (reals, held), (fakes, found.balls / k_coverage))
+        others = {
+            "kid": replicates.moved(value, (reals, by_real), (fakes, by_fake)),
+            "precision": np.clip(replicates.moved(figures.precision, (reals, alone), (fakes, found.y_inside)), 0, 1),
+            "recall": reals @ found.x_inside,
+            "density": np.maximum(density, 0.0),
+            "coverage": reals @ manifold.covered(found, own_real.near, k_coverage),
+        }
+        if near_train is not None:
+            others["copied"] = replicates.below(fakes, near_train, reals, self.held, memorisation.LEVEL)
+        return asdict(figures), replicates.written(others)
 
-    def _memorised(self, made: Features, near_real: np.ndarray) -> tuple[memorisation.Copied | None, float | None]:
+    def _memorised(
+        self, made: Features, near_real: np.ndarray
+    ) -> tuple[memorisation.Copied | None, float | None, np.ndarray | None]:
         if self.train is None:
-            return None, None
+            return None, None, None
         near, near_equal = memorisation.nearest_train(made, *self.drawn)
         if len(self.train) < len(self.real):
             few, _ = memorisation.equal(self.real, len(self.train), self.seed)
             near_real = pairs.nearest(made, few)
-        return memorisation.copied(near, self.held), memorisation.train_share(near_equal, near_real)
+        return memorisation.copied(near, self.held), memorisation.train_share(near_equal, near_real), near
 
 
 def measure(

@@ -4,6 +4,7 @@ Losses say little (a healthy Wasserstein loss is in the hundreds, a dying one ma
 at samples and at held-out images.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 WORSE = 3.0  # times the best distance so far, both by the ends of their intervals that are kind to the run
@@ -17,6 +18,35 @@ OVERFIT = 0.25  # by how much surer the discriminator is of training images than
 PATIENCE = 2  # evaluations in a row: one may be an accident
 RISING = 1.1  # times the most so far: what grows by so much is young, not collapsed
 PLAIN = 4  # times below a limit on distances: no accident, and some runs are looked at only once
+DEAD = 0.05  # share of real images' coverage: below, samples cover nothing
+FAR = 10.0  # times the high end of real images' distance
+LATE = 0.9  # share of the budget: a generator that is nothing by then is not young
+
+
+def lifeless(figures: Mapping[str, Any], real: Mapping[str, Any]) -> str | None:
+    """Why a generator is dead by one evaluation alone, in words with figures, or None.
+
+    `figures` and `real`, what real training images get in the place of samples: as `gssl.metrics.generation.Figures`.
+    Dead: hardly a real image has a sample near it **and** the distance is far from real images' by the end of its
+    interval that is kind to the generator; or samples are all alike, or few that repeat. Where a figure is absent the
+    rule is not looked at.
+    """
+    told = [f"{key} {figures[key]:.3g}" for key in ("precision", "recall") if figures.get(key) is not None]
+    coverage, low = figures.get("coverage"), figures.get("kid_low")
+    known = coverage is not None and low is not None and real.get("coverage") and real.get("kid_high") is not None
+    if known and coverage < DEAD * real["coverage"] and low > FAR * max(real["kid_high"], 0.0):
+        told += [f"coverage {coverage:.3g} (real images: {real['coverage']:.3g})"]
+        told += [f"KID {figures['kid']:.3g} (real images: {real['kid']:.3g})"]
+        return f"the generator is dead: samples are near no real image ({', '.join(told)})"
+    for key, limit, says in (("pairwise", PAIRWISE, "are all alike"), ("nearest", NEAREST, "repeat")):
+        value = figures.get(key)
+        if value is not None and value < limit / PLAIN:
+            told += [f"{DISTANCES[key]} {value:.3g} of real images'"]
+            return f"the generator is dead: samples {says} ({', '.join(told)})"
+    return None
+
+
+DISTANCES = {"pairwise": "mean distance", "nearest": "distance to the nearest other sample"}
 
 
 class Watch:
@@ -26,9 +56,15 @@ class Watch:
     `d_val`, `d_train`: the chance that the discriminator puts a held-out or a training image above a sample. What
     cannot be measured is absent from the entry and not looked at. The untrained generator is never judged, and samples
     whose distances are small but grow are left to grow.
+
+    `real`: the figures of real images in the place of samples. With them a generator is dead by `lifeless` at a single
+    evaluation once `progress`, the share of the budget that is spent, is LATE. Before that it may be young: it is dead
+    only where its distance has not fallen below its best for PATIENCE evaluations in a row.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, real: Mapping[str, Any] | None = None) -> None:
+        self.real = real
+        self.lowest: float | None = None  # distance so far, of the untrained generator too
         self.kid: float | None = None  # the high end of the best distance's interval
         self.coverage = 0.0
         self.most: dict[str, float] = {}  # of the distances
@@ -39,6 +75,7 @@ class Watch:
         if "val_kid" not in entry:
             return []
         rules = self._rules(entry)
+        self.lowest = entry["val_kid"] if self.lowest is None else min(self.lowest, entry["val_kid"])
         for key in ("pairwise", "nearest"):
             self.most[key] = max(self.most.get(key, 0.0), entry.get(key) or 0.0)
         if entry["step"] == 0:
@@ -89,6 +126,9 @@ class Watch:
                 f"samples are copies of training images ({entry['copied']:.0%} are nearer to one than 95% of held-out"
                 " images are)",
             )
+        dead = self._dead(entry)
+        if dead:
+            rules["dead"] = dead
         held, seen = entry.get("d_val"), entry.get("d_train")
         if held is not None:
             rules["wins"] = (
@@ -102,6 +142,16 @@ class Watch:
                 f" of held-out images {held:.0%})",
             )
         return rules
+
+    def _dead(self, entry: dict[str, Any]) -> tuple[int, str] | None:
+        figures = entry | {f"kid{end}": entry.get(f"val_kid{end}") for end in ("", "_low", "_high")}
+        # distances between samples have rules of their own, which let young ones grow
+        reason = lifeless(figures | dict.fromkeys(DISTANCES), self.real) if self.real else None
+        if reason is None:
+            return None
+        late = entry.get("progress", 1.0) >= LATE
+        improved = self.lowest is None or entry["val_kid"] < self.lowest
+        return (PATIENCE if late else int(not improved)), reason
 
     def _small(self, key: str, value: float, limit: float) -> int:
         if value >= limit or value > RISING * self.most.get(key, value):

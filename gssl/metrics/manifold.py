@@ -67,8 +67,14 @@ def manifold(found: pairs.Between, near_real: np.ndarray, k_coverage: int) -> Ma
         float(found.y_inside.mean()),
         float(found.x_inside.mean()),
         float(found.balls.mean() / k_coverage),
-        float((found.near_x < near_real[:, k_coverage - 1] * (1 - pairs.TIE)).mean()),
+        float(covered(found, near_real, k_coverage).mean()),
     )
+
+
+def covered(found: pairs.Between, near_real: np.ndarray, k_coverage: int) -> np.ndarray:
+    """bool (n,): which real balls hold a fake."""
+    inside: np.ndarray = found.near_x < near_real[:, k_coverage - 1] * (1 - pairs.TIE)
+    return inside
 
 
 def diversity(

@@ -70,6 +70,8 @@ class Between(NamedTuple):
     y_inside: np.ndarray  # (m,) bool: in or on the rim of at least one wide ball of x
     x_inside: np.ndarray  # (n,) bool: the same with the balls of y
     balls: np.ndarray  # (m,) number of narrow balls of x that hold y
+    held: np.ndarray  # (n,) number of y in x's narrow ball
+    alone: np.ndarray  # (n,) number of y in x's wide ball and in no other one
 
 
 def blocks(n: int, side: int | None = None) -> list[slice]:
@@ -118,7 +120,9 @@ def between(x: Features, y: Features, wide_x: np.ndarray, narrow_x: np.ndarray, 
     Wide balls include their rim (<=), narrow ones do not (<).
     """
     n, m = len(x), len(y)
-    kernel_x, kernel_y, balls = (torch.zeros(size, dtype=torch.float64) for size in (n, m, m))
+    kernel_x, kernel_y, balls, held = (torch.zeros(size, dtype=torch.float64) for size in (n, m, m, n))
+    wide, owner = (torch.zeros(m, dtype=torch.float64) for _ in range(2))  # wide balls around y; sum of their indices
+    index = torch.arange(n, dtype=torch.float64)
     # distance to the nearest and depth in the deepest ball; the depth is at most 0 inside
     near_x, near_y, depth_x, depth_y = (torch.full((size,), torch.inf, dtype=torch.float64) for size in (n, m, n, m))
     around_x, around_y = rim(wide_x, x.square, 1), rim(wide_y, y.square, 1)
@@ -129,13 +133,19 @@ def between(x: Features, y: Features, wide_x: np.ndarray, narrow_x: np.ndarray, 
         kernel_y[columns] += kernel.sum(dim=0)
         near_x[rows] = torch.minimum(near_x[rows], square.amin(dim=1))
         near_y[columns] = torch.minimum(near_y[columns], square.amin(dim=0))
-        balls[columns] += (square < within_x[rows, None]).to(torch.float64).sum(dim=0)
+        inner = (square < within_x[rows, None]).to(torch.float64)
+        balls[columns] += inner.sum(dim=0)
+        held[rows] += inner.sum(dim=1)
         depth = torch.sub(square, around_x[rows, None], out=kernel)
         depth_y[columns] = torch.minimum(depth_y[columns], depth.amin(dim=0))
+        inner = (depth <= 0).to(torch.float64)
+        wide[columns] += inner.sum(dim=0)
+        owner[columns] += index[rows] @ inner
         depth = torch.sub(square, around_y[columns], out=kernel)
         depth_x[rows] = torch.minimum(depth_x[rows], depth.amin(dim=1))
     inside = (depth_y <= 0, depth_x <= 0)
-    return Between(*(value.numpy() for value in (kernel_x, kernel_y, near_x, near_y, *inside, balls)))
+    alone = torch.bincount(owner[wide == 1].long(), minlength=n).double()
+    return Between(*(value.numpy() for value in (kernel_x, kernel_y, near_x, near_y, *inside, balls, held, alone)))
 
 
 def nearest(x: Features, y: Features) -> np.ndarray:

@@ -8,6 +8,7 @@ import numpy as np
 
 from gssl.report import statistics
 from gssl.report.collect import Run
+from gssl.report.generation import deaths
 
 # metric: its key in a run's `spent`, how stages of a chain are put together, what it is called
 COSTS: dict[str, tuple[str, Any, str]] = {
@@ -106,14 +107,18 @@ AXES = ("flops", "images", "seconds")
 
 
 def stability(runs: Sequence[Run], arms: Sequence[str]) -> list[dict[str, Any]]:
-    """Per arm that was trained: how many runs finished, diverged, collapsed, failed otherwise. None is dropped."""
+    """Per arm that was trained: how many runs finished, diverged, collapsed, failed otherwise. None is dropped.
+
+    Collapsed: finished, with an alarm of its own or a generator that is dead by its evaluation on test images.
+    """
     trained = Trained(runs)
+    dead = {path for _, _, path in deaths(runs)}
     rows = []
     for arm in arms:
         mine = trained.of_arm(runs, arm)
         if not mine:
             continue
-        alarmed = [run for run in mine if any(entry.get("alarm") for entry in run.metrics)]
+        alarmed = [run for run in mine if run.path.resolve() in dead or any(e.get("alarm") for e in run.metrics)]
         diverged = [run for run in mine if not run.finished and "diverged" in (run.error or "")]
         failed = [run for run in mine if run.state == "failed" and run not in diverged]
         rows.append(

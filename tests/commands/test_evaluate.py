@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from gssl.cli import app
 from gssl.commands import train_gan
-from gssl.commands.evaluate import evaluate
+from gssl.commands.evaluate import evaluate, show
 from gssl.engine import generated
 from gssl.engine.files import read_json
 from gssl.errors import UsageError
@@ -41,7 +41,7 @@ def quick(monkeypatch):
 def test_figures_stand_beside_their_floors_and_say_whose_they_are(runs):
     found = evaluate(runs / "dcgan", judge="random", seed=3)
     stored = read_json(Path(found["file"]))
-    assert stored["schema"] == "gssl.evaluation/1" and stored["figures"] == json.loads(json.dumps(found["figures"]))
+    assert stored["schema"] == "gssl.evaluation/2" and stored["figures"] == json.loads(json.dumps(found["figures"]))
     assert Path(found["file"]).name == f"val-random-conv-{found['judge']['hash'][:8]}-{found['n']}-3.json"
     assert found["judge"]["dim"] == found["figures"]["d"] == 504 and not found["judge"]["fid"]
     assert found["figures"]["fd"] is None and "504" in found["figures"]["fd_refused"]
@@ -49,6 +49,9 @@ def test_figures_stand_beside_their_floors_and_say_whose_they_are(runs):
     # six steps make nothing like a picture, and two halves of the training images are alike
     assert found["figures"]["kid"] > 5 * abs(found["floor"]["train_train"]["kid"])
     assert "conditional" not in found and found["test_openings"] == 0
+    assert set(found["replicates"]) == {"kid", "precision", "recall", "density", "coverage", "copied"}
+    assert {len(values) for values in found["replicates"].values()} == {200}
+    assert found["alarm"] is None  # twelve images are too few to say so
 
 
 def test_the_same_seed_gives_the_same_figures_whatever_the_batches(runs, monkeypatch):
@@ -70,10 +73,23 @@ def test_openings_of_the_test_images_are_counted(runs, tmp_path):
 
 
 def test_conditional_generators_are_asked_what_can_be_learnt_from_them(runs):
-    found = evaluate(runs / "acgan", split="test")["conditional"]
+    told = evaluate(runs / "acgan", split="test")
+    found = told["conditional"]
     assert set(found["gan_train"]["per_class"]) == {"a", "b", "c"}
+    assert len(told["replicates"]["gan_train"]) == 200
     assert found["gan_train"]["n"] == 60 and found["gan_test"]["n"] == 600
     assert found["ratio"]["low"] <= found["ratio"]["value"] <= found["ratio"]["high"]
+
+
+def test_a_generator_that_makes_nothing_is_called_dead(runs, tmp_path, monkeypatch, capsys):
+    """Its weights are lost: every image is one and the same."""
+    run = tmp_path / "run"
+    shutil.copytree(runs / "dcgan", run)
+    monkeypatch.setattr(generated.Sampler, "make", lambda self, z, labels=None: torch.full((len(z), 3, 16, 16), 0.5))
+    found = evaluate(run, judge="random", split="test")
+    assert found["figures"]["recall"] == 0 and "the generator is dead" in found["alarm"]
+    show(found)
+    assert f"alarm: {found['alarm']}" in capsys.readouterr().out
 
 
 def test_what_a_person_reads(runs):
@@ -83,7 +99,7 @@ def test_what_a_person_reads(runs):
         assert word in done.stdout, word
     assert "FID" not in done.stdout and "GAN-train ÷ real" in done.stdout
     done = CliRunner().invoke(app, ["evaluate", str(runs / "dcgan"), "--judge", "random", "--json"])
-    assert json.loads(done.stdout)["schema"] == "gssl.evaluation/1"
+    assert json.loads(done.stdout)["schema"] == "gssl.evaluation/2"
 
 
 @pytest.mark.parametrize(

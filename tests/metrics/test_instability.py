@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gssl.metrics.instability import Watch
+from gssl.metrics.instability import Watch, lifeless
 
 
 def entry(step: int, kid: float = 0.1, **more: Any) -> dict[str, Any]:
@@ -16,8 +16,8 @@ def entry(step: int, kid: float = 0.1, **more: Any) -> dict[str, Any]:
     return {"step": step} | healthy | more
 
 
-def fired(series: list[dict[str, Any]]) -> list[tuple[int, str]]:
-    watch = Watch()
+def fired(series: list[dict[str, Any]], real: dict[str, Any] | None = None) -> list[tuple[int, str]]:
+    watch = Watch(real)
     return [(e["step"], reason) for e in series for reason in watch(e)]
 
 
@@ -106,3 +106,47 @@ def test_it_remembers_across_a_resume():
 def test_pale_noise_is_near_everything_and_copies_nothing():
     series = [entry(0), *(entry(i, copied=0.5, copied_low=0.4, precision=0.2) for i in range(1, 6))]
     assert not fired(series)
+
+
+# ── dead at a single evaluation ──────────────────────────────────────────────────────────────────
+
+REAL = {"kid": -0.006, "kid_low": -0.01, "kid_high": 0.004, "coverage": 0.95, "precision": 0.87}
+NOTHING = dict(coverage=0.0, precision=0.0, recall=0.0, pairwise=0.6, nearest=0.5, copied=0.0, copied_low=0.0)
+
+
+def nothing(step: int, kid: float, progress: float) -> dict[str, Any]:
+    """An evaluation of a generator that makes nothing like an image."""
+    return entry(step, kid, **NOTHING, progress=progress)
+
+
+def test_one_evaluation_at_the_end_is_enough_for_a_dead_generator():
+    ((step, reason),) = fired([nothing(0, 7.3, 0.0), nothing(186, 6.2, 0.995)], REAL)
+    assert step == 186 and "dead" in reason
+    for figure in ("precision 0", "recall 0", "coverage 0 (real images: 0.95)", "KID 6.2 (real images: -0.006)"):
+        assert figure in reason
+    assert not fired([nothing(0, 7.3, 0.0), entry(186, 0.1, coverage=0.09, progress=0.995)], REAL)
+
+
+def test_a_young_generator_that_gets_better_is_not_dead():
+    kids = [7.3, 7.1, 5.0, 2.1, 1.0]
+    young = [nothing(i, kid, 0.1 * i) for i, kid in enumerate(kids)]
+    assert not fired([*young, entry(5, 0.2, progress=0.95)], REAL)
+    # one step back is an accident, two are not
+    assert not fired([*young[:3], nothing(3, 5.5, 0.3), nothing(4, 4.0, 0.4)], REAL)
+    found = fired([*young[:3], nothing(3, 5.5, 0.3), nothing(4, 5.6, 0.4)], REAL)
+    assert [step for step, _ in found] == [4] and "dead" in found[0][1]
+
+
+def test_neither_few_covered_images_nor_a_distance_alone_make_a_generator_dead():
+    figures = {"kid": 6.2, "kid_low": 6.0, "coverage": 0.0, "precision": 0.0, "recall": 0.0}
+    assert "near no real image" in str(lifeless(figures, REAL))
+    assert lifeless(figures | {"kid_low": 0.01}, REAL) is None
+    assert lifeless(figures | {"coverage": 0.06}, REAL) is None
+    assert lifeless({"kid": 6.2}, REAL) is None and lifeless(figures, {}) is None
+
+
+def test_samples_that_are_one_or_few_are_dead_however_real_they_look():
+    figures = {"kid": 3.0, "kid_low": 2.9, "coverage": 0.2, "precision": 1.0, "pairwise": 0.0, "nearest": 0.0}
+    assert "all alike" in str(lifeless(figures, REAL))
+    assert "repeat" in str(lifeless(figures | {"pairwise": 1.0}, REAL))
+    assert lifeless(figures | {"pairwise": 0.7, "nearest": 1.2}, REAL) is None
