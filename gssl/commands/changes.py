@@ -8,6 +8,7 @@ from gssl.report.statistics import attainable, seeds_needed
 Row = dict[str, Any]
 
 AFTER = "after scores were there"
+NONE_LEFT = 1e-6  # a level that is as good as none, with which quantiles stay finite
 
 
 def level_of_look(seeds_at_look: Sequence[int], alpha: float = 0.05) -> float:
@@ -20,21 +21,21 @@ def level_of_look(seeds_at_look: Sequence[int], alpha: float = 0.05) -> float:
     DeMets, 1983, for a test that is exact and coarse). By pairs that are adjusted together the same holds for them all.
 
     Seeds 6, then 10: six use up 2/64 = .03125 of .05; ten are tested at .0094, where p up to 8/1024 = .0078 can be
-    attained. Seeds 10 first: they use up .0488, and no second look at 16 or fewer can find more than p = .0006. Looks
+    attained. Seeds 10 first: they use up .0488, and a second look is tested at .0006. Looks
     at fewer than six seeds can reject nothing and use up nothing of this; at fewer than six the intervals decide who is
-    ahead, at the level given here, and for that the first look alone counts: a second one has the level 0.
+    ahead, at the level given here, and for that the first look alone counts: a second one has as good as none (1e-6).
 
-    Args: seeds_at_look: numbers of seeds, at least one each, in the order of the looks. Returns a level in [0, alpha];
-    `alpha` where there was no look.
+    Args: seeds_at_look: numbers of seeds, at least one each, in the order of the looks. Returns a level above 0, at
+    most `alpha`; that where there was no look.
     """
     need, used, level = seeds_needed(alpha), 0.0, alpha
     for look, n in enumerate(seeds_at_look):
         level = alpha if used == 0.0 else (alpha - used) / 2
         if n < need and look:
-            level = 0.0
+            level = NONE_LEFT
         elif n >= need:
             used += attainable(n, level)
-    return max(level, 0.0)
+    return level
 
 
 def changes(rows: Sequence[Row], row: Row) -> list[dict[str, str]]:

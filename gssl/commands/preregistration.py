@@ -44,8 +44,9 @@ def register(cfg: schema.Compare, planner: Planner, test: str, parts: Sequence[P
 
     test: hash of the test images. parts: all of the comparison's; None before a search, which decides on them.
     Returns state ("planned" | "changed" | "unknown"), text (of the state), changes ([{kind, text}]), looks,
-    seeds_at_look, level and attainable (of the test at this look), exploratory (no p can reach the level), first (time
-    of the plan that counts), recorded (of this one), when_judged (time of the first score, or None), record (path),
+    seeds_at_look, alpha (level of the test at this look), attainable (the largest p up to it), exploratory (no p can
+    reach it), first (time of the plan that counts), recorded (of this one), when_judged (time of the first score, or
+    None), record (path),
     hash (of the line). Raises UsageError where the record cannot be written.
     """
     path = Path(cfg.parts) / RECORD
@@ -245,7 +246,7 @@ def _told(state: str, text: str, found: list[dict[str, str]], seeds: list[int]) 
         "changes": found,
         "looks": len(seeds),
         "seeds_at_look": seeds,
-        "level": level,
+        "alpha": level,
         "attainable": reach,
         "exploratory": len(seeds) > 1 and not reach,
     }

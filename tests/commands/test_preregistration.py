@@ -148,11 +148,11 @@ def test_added_seeds_are_a_further_look_with_what_is_left_of_the_level(started):
     started("seeds=6", judged=True)
     second = started("seeds=10", judged=True)
     assert (second["looks"], second["seeds_at_look"], kinds(second)) == (2, [6, 10], ["seeds_added"])
-    assert second["level"] == pytest.approx(0.009375) and second["attainable"] == 8 / 1024
+    assert second["alpha"] == pytest.approx(0.009375) and second["attainable"] == 8 / 1024
     third = started("seeds=12")
-    assert third["seeds_at_look"] == [6, 10, 12] and third["level"] < second["level"]
+    assert third["seeds_at_look"] == [6, 10, 12] and third["alpha"] < second["alpha"]
     back = started("seeds=6")
-    assert (back["seeds_at_look"], back["level"]) == ([6], 0.05)
+    assert (back["seeds_at_look"], back["alpha"]) == ([6], 0.05)
 
 
 def test_fewer_seeds_than_were_judged_are_a_further_look_too(started):
