@@ -90,6 +90,7 @@ class Context:
     channels: int  # of the stored images: 1 (grey) or 3
     classes: int  # number of classes; 0 where there are no labels
     optimizer: "MakeOptimizer"
+    colour: tuple[float, ...] = (0.5, 0.5, 0.5)  # median red, green, blue in [0, 1] of training images; GANs only
 
 
 class Method(Protocol):

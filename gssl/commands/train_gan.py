@@ -85,7 +85,8 @@ def main(cfg: schema.TrainGAN, run_dir: Path, *, dry_run: bool = False) -> float
             figures = reference.measure(*judge_outputs(judge, samples, BATCH, device))
             found = {f"val_{key}": figures[key] for key in ("kid", "kid_low", "kid_high")}
             found |= {key: figures[key] for key in FIGURES}
-            found["progress"] = method.optimizer_g.progress  # of the budget, before the last step
+            if hasattr(method, "optimizer_g"):
+                found["progress"] = method.optimizer_g.progress  # share of the budget, before the last step
             kinds = [None] * len(samples) if labels is None else labels.split(BATCH)
             starts = z.split(BATCH)
             fakes = torch.cat(

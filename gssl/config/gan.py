@@ -17,6 +17,7 @@ class GAN:
     generator: str = choice("dcgan", "resnet")
     latent: int = number(min=1)  # dimension of z
     width: int = number(min=1)  # channels of the generator's last block (resnet: of all)
+    start: str = choice("grey", "median")  # colour of the first samples; median: that of the training images' pixels
     norm_g: str = choice("batch", "none")
     attention: str = choice("none", "g", "d", "both")
     spectral_norm: str = choice("none", "g", "d", "both")

@@ -287,6 +287,12 @@ def centred(images: Images, draws: Draws, size: int, device: torch.device) -> It
         yield centre(batch["image"], size, batch.get("extent"))
 
 
+def colour(images: Images, draws: Draws, size: int, device: torch.device) -> tuple[float, ...]:
+    """Median red, green and blue in [0, 1] of the pixels of some hundred training images, centre-cropped."""
+    some = next(iter(centred(images, draws, size, device)))
+    return tuple(some.transpose(0, 1).flatten(1).median(dim=1).values.tolist())
+
+
 def export(
     method: Any, batches: Any, path: Path, name: str, backbone: schema.Backbone, size: int, seed: int
 ) -> dict[str, Any]:

@@ -77,6 +77,10 @@ class GAN(nn.Module):
         )
         self.to_z = None if trunk is None else nn.Linear(backbone.dim, cfg.latent)
         self.generator = Generator(shape)
+        if cfg.start == "median":
+            # batch norm takes brightness and contrast out of a batch of samples before they are judged: who starts from
+            # grey may stay there, whatever the images look like
+            self.generator.begin(context.colour)
         self.discriminator = Discriminator(backbone if trunk is None else trunk, heads, context.size)
         if cfg.spectral_norm in ("d", "both"):
             spectral_norm(self.discriminator)

@@ -106,7 +106,9 @@ class Reference:
         k_precision, k_coverage = (min(k, len(real) - 1, len(made) - 1) for k in self.k)
 
         own_real, own_fake = self.own, pairs.within(made, max(k_precision, k_coverage))
-        found = manifold.between(real, made, own_real.near, own_fake.near, k_precision, k_coverage)
+        reals = None if places is None else replicates.weights(replicates.REAL, places)
+        present = None if reals is None else reals > 0
+        found = manifold.between(real, made, own_real.near, own_fake.near, k_precision, k_coverage, present)
         value, by_real, by_fake = kid.estimate(own_real.kernel, own_fake.kernel, found.kernel_x, found.kernel_y)
         low, high = kid.interval(value, by_real, by_fake, np.random.Generator(np.random.Philox(self.seed)))
         refused = frechet.refusal(len(real), len(made), real.dim)
@@ -137,17 +139,15 @@ class Reference:
             inception_low=score and score.low,
             inception_high=score and score.high,
         )
-        if places is None:
+        if reals is None:
             return asdict(figures), {}
-        reals = replicates.weights(replicates.REAL, places)
         fakes = replicates.weights(replicates.FAKE, np.arange(len(made)))
         held = found.held * len(real) / (len(made) * k_coverage)
-        # a real image that is missing takes along the fakes that lie in its ball alone
-        alone = found.alone * len(real) / len(made)
+        left = found.left.mean(axis=1)  # precision with the balls of those real images that are there
         density = replicates.moved(figures.density, (reals, held), (fakes, found.balls / k_coverage))
         others = {
             "kid": replicates.moved(value, (reals, by_real), (fakes, by_fake)),
-            "precision": np.clip(replicates.moved(figures.precision, (reals, alone), (fakes, found.y_inside)), 0, 1),
+            "precision": np.clip(fakes @ found.y_inside + left - left.mean(), 0, 1),
             "recall": reals @ found.x_inside,
             "density": np.maximum(density, 0.0),
             "coverage": reals @ manifold.covered(found, own_real.near, k_coverage),

@@ -54,11 +54,17 @@ def _measured(real: np.ndarray, fake: np.ndarray, k: int) -> Manifold:
 
 
 def between(
-    real: Features, fake: Features, near_real: np.ndarray, near_fake: np.ndarray, k_precision: int, k_coverage: int
+    real: Features,
+    fake: Features,
+    near_real: np.ndarray,
+    near_fake: np.ndarray,
+    k_precision: int,
+    k_coverage: int,
+    present: np.ndarray | None = None,
 ) -> pairs.Between:
     """The pass over real × fake with the balls of both; `near_*`: neighbours from `pairs.within`."""
     wide, narrow = near_real[:, k_precision - 1], near_real[:, k_coverage - 1]
-    return pairs.between(real, fake, wide, narrow, near_fake[:, k_precision - 1])
+    return pairs.between(real, fake, wide, narrow, near_fake[:, k_precision - 1], present)
 
 
 def manifold(found: pairs.Between, near_real: np.ndarray, k_coverage: int) -> Manifold:

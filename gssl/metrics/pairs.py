@@ -71,7 +71,7 @@ class Between(NamedTuple):
     x_inside: np.ndarray  # (n,) bool: the same with the balls of y
     balls: np.ndarray  # (m,) number of narrow balls of x that hold y
     held: np.ndarray  # (n,) number of y in x's narrow ball
-    alone: np.ndarray  # (n,) number of y in x's wide ball and in no other one
+    left: np.ndarray  # (draws, m) bool: y in a wide ball of the x that are `present`
 
 
 def blocks(n: int, side: int | None = None) -> list[slice]:
@@ -114,15 +114,24 @@ def within(x: Features, k: int) -> Within:
     return Within(sums.numpy(), total / (n * (n - 1)), near.numpy())
 
 
-def between(x: Features, y: Features, wide_x: np.ndarray, narrow_x: np.ndarray, wide_y: np.ndarray) -> Between:
+def between(
+    x: Features,
+    y: Features,
+    wide_x: np.ndarray,
+    narrow_x: np.ndarray,
+    wide_y: np.ndarray,
+    present: np.ndarray | None = None,
+) -> Between:
     """Everything about x against y; balls by squared radii: `wide_x` and `narrow_x` (n,), `wide_y` (m,).
+
+    `present` bool (draws, n): which x are there in each of some draws.
 
     Wide balls include their rim (<=), narrow ones do not (<).
     """
     n, m = len(x), len(y)
     kernel_x, kernel_y, balls, held = (torch.zeros(size, dtype=torch.float64) for size in (n, m, m, n))
-    wide, owner = (torch.zeros(m, dtype=torch.float64) for _ in range(2))  # wide balls around y; sum of their indices
-    index = torch.arange(n, dtype=torch.float64)
+    there = torch.zeros(0, n) if present is None else torch.from_numpy(present).float()
+    left = torch.zeros(len(there), m)
     # distance to the nearest and depth in the deepest ball; the depth is at most 0 inside
     near_x, near_y, depth_x, depth_y = (torch.full((size,), torch.inf, dtype=torch.float64) for size in (n, m, n, m))
     around_x, around_y = rim(wide_x, x.square, 1), rim(wide_y, y.square, 1)
@@ -138,14 +147,12 @@ def between(x: Features, y: Features, wide_x: np.ndarray, narrow_x: np.ndarray, 
         held[rows] += inner.sum(dim=1)
         depth = torch.sub(square, around_x[rows, None], out=kernel)
         depth_y[columns] = torch.minimum(depth_y[columns], depth.amin(dim=0))
-        inner = (depth <= 0).to(torch.float64)
-        wide[columns] += inner.sum(dim=0)
-        owner[columns] += index[rows] @ inner
+        if len(there):
+            left[:, columns] += there[:, rows] @ (depth <= 0).float()
         depth = torch.sub(square, around_y[columns], out=kernel)
         depth_x[rows] = torch.minimum(depth_x[rows], depth.amin(dim=1))
     inside = (depth_y <= 0, depth_x <= 0)
-    alone = torch.bincount(owner[wide == 1].long(), minlength=n).double()
-    return Between(*(value.numpy() for value in (kernel_x, kernel_y, near_x, near_y, *inside, balls, held, alone)))
+    return Between(*(value.numpy() for value in (kernel_x, kernel_y, near_x, near_y, *inside, balls, held, left > 0)))
 
 
 def nearest(x: Features, y: Features) -> np.ndarray:

@@ -6,10 +6,12 @@ Owen 2007, arXiv:0712.1111, resamples rows and columns to the same end). So repl
 images wherever a generator is judged on that split, and differences and means over seeds are taken replicate by
 replicate: what they share cancels or stays as it should.
 
-No figure is computed again: what each image adds to it is weighted, while the radii of balls and training images stay.
+What each image adds to a figure is weighted, while the radii of balls and training images stay; of precision it is
+asked which fakes are still inside where only the balls of the real images with a weight are there.
 Recall and coverage scatter in replicates by the real images alone: what other fakes would change is seen where another
-seed draws them. Measured against fresh images, standard deviations are .8 to 1.4 times what they should be
-(`tests/metrics/test_replicates.py`). The Fréchet distance has no replicates, for it is no mean over images.
+seed draws them. Against fresh images (nine times 400 digits, a DCGAN's fakes) the standard deviations from replicates
+were .9 (KID, recall), 1.0 (precision, density) and 1.2 (coverage) times those that were found. The Fréchet distance has
+no replicates, for it is no mean over images.
 """
 
 from collections.abc import Mapping

@@ -19,6 +19,7 @@ from gssl.nets.norms import norm2d
 
 # of scales and offsets between classes at the start: equal ones would have to part at the pace of the learning rate
 SPREAD = 0.3
+DARKEST = 0.02  # of the colour to begin with: a sigmoid that is nearer to its end has no gradients
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,13 @@ class Generator(nn.Module):
             for block in self.blocks:
                 if isinstance(block, Residual):  # both branches add up: 2010.12859
                     block.conv2.weight.mul_(len(self.blocks) ** -0.5)
+
+    @torch.no_grad()
+    def begin(self, colour: tuple[float, ...]) -> None:
+        """Let the first images have about this `colour` (red, green, blue in [0, 1]) rather than grey."""
+        assert self.to_image.bias is not None
+        start = torch.tensor(colour).clamp(DARKEST, 1 - DARKEST).logit().to(self.to_image.bias)
+        self.to_image.bias.add_(start if len(start) == len(self.to_image.bias) else start.mean())
 
     def maps(self, z: Tensor, label: Tensor | None = None) -> list[Tensor]:
         """The maps after each block, before attention: (B, C, h, w), coarsest first."""

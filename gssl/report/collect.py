@@ -22,6 +22,7 @@ STAGES = {
     "milestones": "milestones",
     "evaluate": "evaluate",
 }
+EVALUATIONS = ("gssl.evaluation/1", "gssl.evaluation/2")  # /1 has no replicates
 # Keys of a configuration that cannot tell two arms apart.
 ASIDE = ("seed", "weights", "engine", "experiment", "eval")
 
@@ -131,7 +132,7 @@ def _evaluations(path: Path) -> tuple[dict[str, Any], ...]:
     """What `gssl evaluate RUN --split test` has left in a run, the oldest first."""
     files = sorted((path / "evaluations").glob("test-*.json"), key=lambda file: file.stat().st_mtime_ns)
     found = [_json(file, []) for file in files]
-    return tuple(text for text in found if text.get("schema") == "gssl.evaluation/1" and text.get("figures"))
+    return tuple(text for text in found if text.get("schema") in EVALUATIONS and text.get("figures"))
 
 
 def _command(result: dict[str, Any], status: dict[str, Any]) -> str:

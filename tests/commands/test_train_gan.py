@@ -86,6 +86,26 @@ def test_a_useless_generator_is_caught(kind, says, poor, digits, faking, tmp_pat
         assert last["val_kid_low"] > result["kid_floor"]["train_real"]["kid_high"]
 
 
+def test_a_dead_generator_is_said_so_by_the_only_evaluation(faking, tmp_path):
+    faking(torch.rand(200, 3, 28, 28, generator=torch.Generator().manual_seed(0)))
+    train_gan.main(config("budget.steps=12", "eval.every=null", "data.limit=600"), tmp_path)
+    measured = [entry for entry in lines(tmp_path) if "val_kid" in entry]
+    assert [entry["step"] for entry in measured] == [0, 12] and measured[-1]["progress"] >= 0.9
+    assert "the generator is dead" in alarms(tmp_path) and "coverage 0" in alarms(tmp_path)
+
+
+def test_the_first_samples_have_the_colour_of_the_images(tmp_path):
+    """Digits are white on black."""
+    from PIL import Image
+
+    light = {}
+    for start in ("median", "grey"):
+        train_gan.main(config("budget.steps=1", "data.limit=200", f"gan.start={start}"), tmp_path / start)
+        with Image.open(tmp_path / start / "samples" / "step-00000000.png") as grid:
+            light[start] = np.asarray(grid.convert("L"))[:28, :28].mean() / 255
+    assert light["median"] < 0.1 and 0.3 < light["grey"] < 0.7
+
+
 @pytest.mark.long
 def test_alarms_are_silent_where_samples_are_as_good_as_images_can_be(digits, faking, tmp_path):
     faking(digits[1])
