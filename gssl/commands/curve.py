@@ -15,7 +15,7 @@ from typing import Any
 
 from gssl.commands import likeness, transfer
 from gssl.commands.checkpoint import resolve
-from gssl.commands.judge import find, from_scratch
+from gssl.commands.judge import find, of_source
 from gssl.config import schema
 from gssl.config.composing import compose, in_quotes
 from gssl.engine import source
@@ -193,7 +193,7 @@ def _jobs(
             if not use:
                 say(f"note: {named.name} is judged by none of probe.use; left out")
                 continue
-            probes = replace(from_scratch(cfg.probe) if named.weights == SCRATCH else cfg.probe, use=use)
+            probes = replace(of_source(cfg.probe, named.weights), use=use)
             mine = shared | {"to": [], "data": data, "engine": engine, "probe": probes}
             child = replace(base, **mine, weights=named.kind)
             yield named, name, child, run_dir / "parts" / f"{_file(named.name)}-{_file(name)}"

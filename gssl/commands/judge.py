@@ -4,7 +4,7 @@
 `predict` alone, when everything is fitted.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,12 +24,12 @@ from gssl.metrics.clustering import assignment, nmi
 from gssl.metrics.judge import weights_hash
 from gssl.nets.backbone import Backbone
 from gssl.nets.norms import recompute_batch_norm
-from gssl.probe import plain
+from gssl.probe import majority, plain
 from gssl.probe.features import extract, pixels
-from gssl.probe.folds import Labelled
+from gssl.probe.folds import Labelled, choice_folds
 from gssl.probe.multilayer import PooledStages
 from gssl.probe.setting import Setting
-from gssl.report.judging import NO_NETWORK, PLAIN
+from gssl.report.judging import CONTROLS, NO_NETWORK, PLAIN, UNTRAINED
 
 BATCH = 256
 
@@ -63,8 +63,18 @@ class Fitted:
     subset: str = ""  # hash of the real images
 
     @property
+    def member(self) -> str:
+        """The probe that answers: of a menu the one that was chosen."""
+        return self.model.member if registry.PROBE[self.probe].sees == "menu" else self.probe
+
+    @property
+    def answering(self) -> Any:
+        """The fit that answers."""
+        return self.model.model if registry.PROBE[self.probe].sees == "menu" else self.model
+
+    @property
     def sees(self) -> str:
-        return registry.PROBE[self.probe].sees
+        return registry.PROBE[self.member].sees
 
 
 @dataclass(frozen=True)
@@ -85,10 +95,11 @@ def amounts(cfg: schema.Judging, probe: str) -> list[Amount]:
     few = [Amount(k, None, cfg.draws_one_shot if k == 1 else cfg.draws) for k in cfg.labels_per_class]
     share = [Amount(None, f, 1 if f == 1 else cfg.draws) for f in cfg.fractions]
     found = few + share
-    if registry.PROBE[probe].sees == "network":  # slow: with draws of its own
-        most = getattr(cfg.probe, probe).draws
-        found = [Amount(a.per_class, a.fraction, min(a.draws, most), a.key) for a in found]
-    return found
+    # What trains the network is slow and has draws of its own. A menu has those of fine-tuning, even where a source has
+    # no network: all sources are compared on the same draws.
+    members = [probe] if registry.PROBE[probe].sees != "menu" else [*cfg.probe.adapted.menu, "finetune"]
+    most = [getattr(cfg.probe, name).draws for name in members if registry.PROBE[name].sees == "network"]
+    return [Amount(a.per_class, a.fraction, min([a.draws, *most]), a.key) for a in found]
 
 
 def find(weights: str) -> source.Source:
@@ -96,9 +107,15 @@ def find(weights: str) -> source.Source:
     return source.Source(weights) if weights in NO_NETWORK else source.find(weights)
 
 
-def from_scratch(probes: Probes) -> Probes:
-    """Of a network without pretraining all is trained, whatever is frozen of the others: that is what it is called."""
-    return replace(probes, finetune=replace(probes.finetune, train="all", layer_decay=1.0))
+def of_source(probes: Probes, source: str | None) -> Probes:
+    """The probes as they judge a source. Of `scratch` all is trained, whatever is frozen of the others: that is what it
+    is called. A control is never trained: its menu has what stays frozen."""
+    if source in UNTRAINED:
+        return replace(probes, finetune=replace(probes.finetune, train="all", layer_decay=1.0))
+    if source in CONTROLS:
+        frozen = [name for name in probes.adapted.menu if registry.PROBE[name].sees != "network"]
+        return replace(probes, adapted=replace(probes.adapted, menu=frozen))
+    return probes
 
 
 def network_of(
@@ -142,6 +159,9 @@ class Judge:
         self.network: Backbone | None = None
         self.pretrain = pretrain
         self.plain: plain.Learnt | None = None
+        self.probes: dict[str, Any] = {}
+        self.known: dict[str, np.ndarray] = {}  # features of the labelled images, by what a probe sees
+        self.generated: dict[tuple[str, Amount, int], Labelled] = {}  # features of generated images
         self.check()
         if origin.kind not in NO_NETWORK:
             self.network = self.build(report=True)
@@ -149,7 +169,8 @@ class Judge:
             if origin.kind in ("torchvision", "timm"):  # no file of ours: what was published is told by its content
                 self.report["tensors"] = weights_hash(self.network)
             stages, wanted = len(self.network.dims), cfg.probe.finetune
-            if "finetune" in cfg.probe.use and wanted.train == "last" and wanted.stages > stages:
+            tuned = "finetune" in {member for name in cfg.probe.use for member in self.members(name)}
+            if tuned and wanted.train == "last" and wanted.stages > stages:
                 raise UsageError(
                     f"probe.finetune.stages={wanted.stages}: the network has {stages}; use at most {stages}"
                 )
@@ -160,10 +181,10 @@ class Judge:
         """Raises UsageError for what cannot be judged, before anything is computed."""
         plain.check(self.origin.kind, self.cfg.plain, self.cfg.data.size)
         for name in self.cfg.probe.use:
-            if self.origin.kind in NO_NETWORK and registry.PROBE[name].sees != "features":
+            if not self.members(name):
+                needs = "features" if registry.PROBE[name].sees == "features" else "a network"
                 raise UsageError(
-                    f"probe.use: {name} needs a network, weights={self.origin.kind} has none;"
-                    " use probe.use=[knn,linear]"
+                    f"probe.use: {name} needs {needs}, weights={self.origin.kind} has none; use probe.use=[knn,linear]"
                 )
             for amount in amounts(self.cfg, name):
                 self.labels(amount, 0)
@@ -172,6 +193,13 @@ class Judge:
                     f"probe.use: {name} looks for {len(self.classes)} clusters among {len(self.images)} images; leave"
                     " it out, or give more images"
                 )
+
+    def members(self, name: str) -> list[str]:
+        """Probes that are fitted for `name`: itself, or what its menu has for this source; [] where nothing is."""
+        names = self.cfg.probe.adapted.menu if registry.PROBE[name].sees == "menu" else [name]
+        bare = self.origin.kind in NO_NETWORK
+        names = [member for member in names if not bare or registry.PROBE[member].sees == "features"]
+        return [member for member in names if self.origin.kind != majority.NAME or registry.PROBE[member].labels]
 
     def build(self, report: bool = False) -> Backbone:
         """A fresh copy of the source's network on the device."""
@@ -184,6 +212,8 @@ class Judge:
         """(n, d) float32 of centre-cropped images: of the last stage, or of all `stages` side by side."""
         if self.origin.kind in PLAIN:
             return self.learn().features(images)
+        if self.origin.kind == majority.NAME:
+            return np.zeros((len(images), 1), dtype=np.float32)
         if self.network is None:
             return pixels(images, self.cfg.data.size)
         network = PooledStages(self.network) if sees == "stages" else self.network
@@ -207,57 +237,93 @@ class Judge:
         """Every probe at every amount and draw, all choices made on the labels it was given.
 
         With a generator each of them twice: on the real images, then on the same ones and generated images (but
-        where no labels are read).
+        where no labels are read). What a menu shares with another probe is fitted once.
         """
         cfg = self.cfg
-        known: dict[str, np.ndarray] = {}
-        made: dict[tuple[str, Amount, int], Labelled] = {}
+        shared = {m for name in cfg.probe.use if registry.PROBE[name].sees == "menu" for m in self.members(name)}
+        kept: dict[tuple[str, Amount, int], list[Fitted]] = {}
+
+        def fits(name: str, amount: Amount, draw: int) -> list[Fitted]:
+            key = (name, replace(amount, draws=1), draw)
+            made = kept.get(key) or self._fits(name, amount, draw)
+            if name in shared & set(cfg.probe.use):
+                kept[key] = made
+            return [replace(f, amount=amount) for f in made]
+
         for name in cfg.probe.use:
-            entry = registry.PROBE[name]
-            probe = registry.load(entry.where)(getattr(cfg.probe, name), *self._also(name))
-            if entry.sees != "network" and entry.sees not in known:
-                known[entry.sees] = self._known(entry.sees)
-            if hasattr(probe, "see"):  # all training images, without their labels
-                probe.see(known[entry.sees])
             for amount in amounts(cfg, name):
                 for draw in range(amount.draws):
-                    index = self.labels(amount, draw)
-                    if not entry.labels:
-                        model = probe.fit(known[entry.sees], len(self.classes), cfg.seed)
-                        yield Fitted(name, amount, draw, 0, 0, model)
-                        continue
-                    real = self.images.subset(index)
-                    subset = real.hash[:12]
-                    if entry.sees == "network":
-                        model = probe.fit(real, self._setting(draw))
-                        yield Fitted(name, amount, draw, len(index), 0, model, subset)
-                        if self.fakes:
-                            fakes = self.fakes.images(real, cfg.seed, draw)
-                            model = probe.fit(real, self._setting(draw), fakes)
-                            yield Fitted(name, amount, draw, len(index), len(fakes), model, subset)
-                        continue
-                    rest = (known[entry.sees][index], real.labels, len(self.classes), cfg.seed)
-                    yield Fitted(name, amount, draw, len(index), 0, probe.fit(*rest), subset)
-                    if self.fakes:
-                        key = (entry.sees, Amount(amount.per_class, amount.fraction, 1), draw)
-                        if key not in made:  # the frozen probes share them
-                            fakes = self.fakes.images(real, cfg.seed, draw)
-                            made[key] = Labelled(self.features(fakes, entry.sees), fakes.labels)
-                        model = probe.fit(*rest, made[key])
-                        yield Fitted(name, amount, draw, len(index), len(made[key].y), model, subset)
+                    if registry.PROBE[name].sees == "menu":
+                        yield from self._choose(name, amount, draw, fits)
+                    else:
+                        yield from fits(name, amount, draw)
+
+    def _choose(
+        self, name: str, amount: Amount, draw: int, fits: Callable[[str, Amount, int], list[Fitted]]
+    ) -> Iterator[Fitted]:
+        """The better of a menu, without and with generated images."""
+        probe = registry.load(registry.PROBE[name].where)(getattr(self.cfg.probe, name))
+        comparable = bool(choice_folds(self.images.labels[self.labels(amount, draw)], self.cfg.seed))
+        members = [fits(member, amount, draw) for member in probe.needed(self.members(name), comparable)]
+        for made in zip(*members, strict=True):
+            model = probe.fit({f.probe: f.model for f in made})
+            yield replace(made[0], probe=name, amount=amount, model=model)
+
+    def _fits(self, name: str, amount: Amount, draw: int) -> list[Fitted]:
+        """One probe on one draw of labels; a second time with generated images where there is a generator."""
+        cfg, entry, count = self.cfg, registry.PROBE[name], len(self.classes)
+        probe = self._probe(name)
+        if not entry.labels:
+            return [Fitted(name, amount, draw, 0, 0, probe.fit(self._known(entry.sees), count, cfg.seed))]
+        index = self.labels(amount, draw)
+        real = self.images.subset(index)
+        subset = real.hash[:12]
+        if entry.sees == "network":
+            found = [Fitted(name, amount, draw, len(index), 0, probe.fit(real, self._setting(draw)), subset)]
+            if self.fakes:
+                fakes = self.fakes.images(real, cfg.seed, draw)
+                model = probe.fit(real, self._setting(draw), fakes)
+                found.append(Fitted(name, amount, draw, len(index), len(fakes), model, subset))
+            return found
+        rest = (self._known(entry.sees)[index], real.labels, count, cfg.seed)
+        found = [Fitted(name, amount, draw, len(index), 0, probe.fit(*rest), subset)]
+        if self.fakes:
+            key = (entry.sees, Amount(amount.per_class, amount.fraction, 1), draw)
+            if key not in self.generated:  # the frozen probes share them
+                fakes = self.fakes.images(real, cfg.seed, draw)
+                self.generated[key] = Labelled(self.features(fakes, entry.sees), fakes.labels)
+            model = probe.fit(*rest, self.generated[key])
+            found.append(Fitted(name, amount, draw, len(index), len(self.generated[key].y), model, subset))
+        return found
+
+    def _probe(self, name: str) -> Any:
+        """The probe, once for all draws: it may have to see all training images, without their labels."""
+        if self.origin.kind == majority.NAME:
+            return majority.Majority(self.images.labels)
+        if name not in self.probes:
+            entry = registry.PROBE[name]
+            self.probes[name] = registry.load(entry.where)(getattr(self.cfg.probe, name), *self._also(name))
+            if hasattr(self.probes[name], "see"):
+                self.probes[name].see(self._known(entry.sees))
+        return self.probes[name]
 
     def _known(self, sees: str) -> np.ndarray:
         """(n, d) features of the labelled images; where few of them are asked for, zeros in the place of the others."""
+        if sees not in self.known:
+            self.known[sees] = self._asked(sees)
+        return self.known[sees]
+
+    def _asked(self, sees: str) -> np.ndarray:
         asked: set[int] = set()
         for name in self.cfg.probe.use:
-            entry = registry.PROBE[name]
-            if entry.sees != sees:
-                continue
-            if not entry.labels or hasattr(registry.load(entry.where), "see"):
-                return self.features(self.images, sees)
-            for amount in amounts(self.cfg, name):
-                for draw in range(amount.draws):
-                    asked |= set(self.labels(amount, draw).tolist())
+            for entry in (registry.PROBE[member] for member in self.members(name)):
+                if entry.sees != sees:
+                    continue
+                if not entry.labels or hasattr(registry.load(entry.where), "see"):
+                    return self.features(self.images, sees)
+                for amount in amounts(self.cfg, name):
+                    for draw in range(amount.draws):
+                        asked |= set(self.labels(amount, draw).tolist())
         if 2 * len(asked) > len(self.images):
             return self.features(self.images, sees)
         index = np.array(sorted(asked))
@@ -280,7 +346,11 @@ class Judge:
     def predict(self, fitted: list[Fitted], test: Images) -> list[Answers]:
         """What every fitted probe says of the test images. No choice is made here."""
         known = {sees: self.features(test, sees) for sees in {f.sees for f in fitted} - {"network"}}
-        return [answers(f, test if f.sees == "network" else known[f.sees]) for f in fitted]
+        made: dict[int, Answers] = {}  # a fit that a menu has chosen answers once
+        for f in fitted:
+            if id(f.answering) not in made:
+                made[id(f.answering)] = answers(f, test if f.sees == "network" else known[f.sees])
+        return [made[id(f.answering)] for f in fitted]
 
 
 def answers(f: Fitted, seen: Any) -> Answers:
@@ -317,6 +387,8 @@ def score(f: Fitted, found: Answers, labels: np.ndarray, clusters: np.ndarray | 
         "val_accuracy": f.model.val_accuracy,
         "chosen": f.model.chosen,
     }
+    if registry.PROBE[f.probe].sees == "menu":
+        entry |= {"validated": f.model.validated, "n_val": f.model.n_val}
     if found.confidence is not None:
         entry["ece"] = ece(found.confidence, found.guess == labels)
     if clusters is not None:

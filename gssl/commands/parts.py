@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import gssl
-from gssl.commands.judge import from_scratch
+from gssl.commands.judge import of_source
 from gssl.commands.shell import as_command, quoted
 from gssl.config import arms, registry, schema
 from gssl.config.amounts import amount_keys, amount_of
@@ -254,14 +254,13 @@ class Planner:
         composed = self._compose("transfer", [*choices, *mine])
         probes = _changed(cfg.probe, self._compose("transfer", choices).probe, composed.probe)
         same = {key: getattr(cfg, key) for key in SAME}
-        scratch = arm.source == arms.SCRATCH
         typed = replace(
             composed,
             seed=seed,
             weights=weights,
             data=cfg.data,
             backbone=judged.cfg.backbone if judged else own,
-            probe=replace(from_scratch(probes) if scratch else probes, use=probes_of(arms.kind(arm), cfg.probe.use)),
+            probe=replace(of_source(probes, arm.source), use=probes_of(arms.kind(arm), cfg.probe.use)),
             engine=self._engine(),
             diagnose=schema.Diagnose(pictures=False, map=False, corruptions=False),  # the report has its own
             **same,

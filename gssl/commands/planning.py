@@ -222,8 +222,11 @@ def judging(cfg: schema.Transfer, splits: Splits) -> float:
         total, last = 0.0, time.perf_counter()
         for fitted in judge.fit():
             now = time.perf_counter()
-            own = getattr(cfg.probe, fitted.probe)
-            times = own.steps / FEW if registry.PROBE[fitted.probe].sees == "network" else 1.0
+            sees = registry.PROBE[fitted.probe].sees
+            own = cfg.probe.finetune if sees == "menu" else getattr(cfg.probe, fitted.probe)
+            # A menu costs what it fits and no other probe has fitted before.
+            trains = sees == "network" or (sees == "menu" and "finetune" not in cfg.probe.use)
+            times = own.steps / FEW if trains else 1.0
             took, last = now - last, now
             if frozen and total == 0.0:
                 took = max(took - extracting, 0.0)  # which comes once, whatever the draws

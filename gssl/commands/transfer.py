@@ -78,7 +78,7 @@ def main(cfg: schema.Transfer, run_dir: Path, *, dry_run: bool = False) -> float
             run.log({"step": index, **{k: v for k, v in entry.items() if k != "chosen"}})
         alone = [i for i, f in enumerate(fitted) if not f.generated]
         mixed = [i for i, f in enumerate(fitted) if f.generated]
-        save_predictions(run_dir / PREDICTIONS, [found[i] for i in alone + mixed], test.labels)
+        save_predictions(run_dir / PREDICTIONS, [found[i] for i in alone + mixed], test.labels, test.group_codes())
         result: dict[str, Any] = {
             "seed": cfg.seed,
             "source": origin.record(),
@@ -121,18 +121,21 @@ def unlabelled(splits: Splits) -> Any:
     return (splits.pretrain if own else splits.labelled).unlabelled()
 
 
-def save_predictions(path: Path, found: Sequence[Answers], labels: np.ndarray) -> None:
+def save_predictions(
+    path: Path, found: Sequence[Answers], labels: np.ndarray, groups: np.ndarray | None = None
+) -> None:
     """Per fit (a row per entry of scores, then of generated_scores) and test image: the class and the confidence in it
     (NaN: none), so that every figure can be computed again. labels int16 (n,), guess int16 and confidence float16
-    (fits, n)."""
+    (fits, n), groups int32 (n,) where some images belong together."""
     none = np.full(len(labels), np.nan)
-    sure = [none if a.confidence is None else a.confidence for a in found]
-    np.savez_compressed(
-        path,
-        labels=labels.astype(np.int16),
-        guess=np.array([a.guess for a in found], dtype=np.int16),
-        confidence=np.array(sure, dtype=np.float16),
-    )
+    arrays = {
+        "labels": labels.astype(np.int16),
+        "guess": np.array([a.guess for a in found], dtype=np.int16),
+        "confidence": np.array([none if a.confidence is None else a.confidence for a in found], dtype=np.float16),
+    }
+    if groups is not None:
+        arrays["groups"] = groups
+    np.savez_compressed(path, allow_pickle=False, **arrays)
 
 
 def learning_curves(fitted: list[Fitted]) -> list[dict[str, Any]]:
@@ -153,16 +156,16 @@ def learning_curves(fitted: list[Fitted]) -> list[dict[str, Any]]:
 
 def save_finetuned(judge: Judge, fitted: list[Fitted], run_dir: Path) -> dict[str, Any] | None:
     """Write the network that was trained on the most labels, for `gssl predict` and `gssl export`."""
-    tuned = [f for f in fitted if registry.PROBE[f.probe].sees == "network"]
+    tuned = [f for f in fitted if f.sees == "network"]
     if not tuned:
         return None
     best = max(tuned, key=lambda f: f.n_train)
     file = run_dir / "weights" / "finetuned.safetensors"
     file.parent.mkdir(exist_ok=True)
-    digest = save_weights(best.model.network, file)
+    digest = save_weights(best.answering.network, file)
     text: dict[str, Any] = {"schema": "gssl.finetuned/1", "sha256": digest, "classes": judge.classes}
     text |= {"backbone": judge.described, "image_size": judge.cfg.data.size, "n_train": best.n_train}
-    text |= {"probe": best.probe, "input": best.model.network.backbone.inputs.record()}
+    text |= {"probe": best.member, "input": best.answering.network.backbone.inputs.record()}
     write_json(file.with_suffix(".json"), text)
     return {"finetuned": {"file": "weights/finetuned.safetensors", "sha256": digest}}
 

@@ -36,7 +36,7 @@ FREE = {
     "data": ("root", "pretrain", "train", "test", "labels", "workers"),
     "diagnose": ("pictures", "map"),
 }
-NAMED_WEIGHTS = re.compile(rf"random|pixels|{'|'.join(plain.NAMES)}|torchvision|(torchvision|timm):.+")  # others: paths
+NAMED_WEIGHTS = re.compile(rf"random|pixels|majority|{'|'.join(plain.NAMES)}|torchvision|(torchvision|timm):.+")  # others: paths
 # What may be written without its group on the command line.
 SHORT = {
     "device": "engine.device",
@@ -46,7 +46,7 @@ SHORT = {
 }
 # What to give where a value is required and the type says too little.
 HINTS = {
-    "weights": "random, pixels, pca, kmeans, torchvision[:NAME], timm:NAME, a run, a checkpoint in one or a file",
+    "weights": "random, pixels, majority, pca, kmeans, torchvision[:NAME], timm:NAME, a run, a checkpoint in one or a file",
     "sources": "a list such as [runs/pretrain_ssl/RUN, scratch, random]",
     "data.root": "the folder of your images",
 }
@@ -294,6 +294,19 @@ def _judging(cfg: Any) -> None:
     unique("fractions", cfg.fractions)
     unique("probe.fewshot.shots", cfg.probe.fewshot.shots)
     unique("to", getattr(cfg, "to", []))
+    offers = [name for name, entry in registry.PROBE.items() if entry.chooses]
+    for key, names in (("menu", cfg.probe.adapted.menu), ("one_shot", [cfg.probe.adapted.one_shot])):
+        for name in names:
+            if name not in offers:
+                raise unknown(f"probe.adapted.{key}: no probe that chooses on folds", name, offers)
+    unique("probe.adapted.menu", cfg.probe.adapted.menu)
+    if not any(registry.PROBE[name].sees == "features" for name in cfg.probe.adapted.menu):
+        raise UsageError("probe.adapted.menu: nothing for sources without a network; add linear")
+    if cfg.probe.adapted.one_shot not in cfg.probe.adapted.menu:
+        raise UsageError(
+            f"probe.adapted.one_shot={cfg.probe.adapted.one_shot}: is not in the menu; expected one of"
+            f" probe.adapted.menu={cfg.probe.adapted.menu}"
+        )
     if not cfg.probe.use:
         raise UsageError(f"probe.use is empty; expected some of {', '.join(registry.PROBE)}")
     if not cfg.labels_per_class and not cfg.fractions:

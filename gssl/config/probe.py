@@ -58,11 +58,13 @@ class Finetune:
     stages: int = number(min=1)  # train=last: how many
     rank: int = number(min=1)  # train=lora: of the adapters
     layer_decay: float = number(above=0, max=1)  # factor of the learning rate per stage towards the input; 1: none
+    head_l2: float | None = number(above=0)  # λ of the linear probe that the head starts from; null: from near 0
     steps: int = number(min=1)
     colour: bool = MISSING  # views change colours too, as data.views says; false: crops, turns and flips only
     batch_size: int = number(min=2)
     lrs: list[float] = numbers(above=0, least=1)  # grid, with weight_decays; chosen on validation
     weight_decays: list[float] = numbers(min=0, least=1)
+    folds: int = number(min=1)  # of the labels, at most, that the chosen point is validated on; the first chooses it
     draws: int = number(min=1)  # label subsets per amount that are fine-tuned
     points: int = number(min=0)  # places of the learning curve on validation images; 0: none
 
@@ -84,6 +86,14 @@ class FixMatch:
 
 
 @dataclass
+class Adapted:
+    """The better of several probes, chosen by validation on folds of the probes' own labels."""
+
+    menu: list[str] = MISSING  # probes that choose on folds; equally good ones: the first
+    one_shot: str = MISSING  # which, where one label per class leaves nothing to choose on
+
+
+@dataclass
 class Probes:
     """What a backbone is judged by; `use` names the ones that run."""
 
@@ -95,3 +105,4 @@ class Probes:
     cluster: Cluster = MISSING
     finetune: Finetune = MISSING
     fixmatch: FixMatch = MISSING
+    adapted: Adapted = MISSING

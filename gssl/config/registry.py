@@ -19,14 +19,16 @@ class Entry(NamedTuple):
 
 
 class Probe(NamedTuple):
-    """Where a probe's class is, what it looks at, and whether it reads labels.
+    """Where a probe's class is, what it looks at, whether it reads labels, and whether it chooses on folds of them.
 
-    sees: features (of the last stage) | stages (features of all of them) | network (which it trains).
+    sees: features (of the last stage) | stages (features of all of them) | network (which it trains) | menu (what the
+    one of other probes sees that it chooses).
     """
 
     where: str
     sees: str
     labels: bool = True
+    chooses: bool = False
 
 
 SSL: dict[str, Entry] = {
@@ -89,12 +91,13 @@ DATA: dict[str, str] = {
 
 PROBE: dict[str, Probe] = {
     "knn": Probe("gssl.probe.knn:Knn", "features"),
-    "linear": Probe("gssl.probe.linear:Linear", "features"),
-    "linear_multilayer": Probe("gssl.probe.multilayer:LinearMultilayer", "stages"),
+    "linear": Probe("gssl.probe.linear:Linear", "features", chooses=True),
+    "linear_multilayer": Probe("gssl.probe.multilayer:LinearMultilayer", "stages", chooses=True),
     "fewshot": Probe("gssl.probe.fewshot:FewShot", "features"),
     "cluster": Probe("gssl.probe.cluster:Cluster", "features", labels=False),
-    "finetune": Probe("gssl.probe.finetune:Finetune", "network"),
-    "fixmatch": Probe("gssl.probe.fixmatch:FixMatch", "network"),
+    "finetune": Probe("gssl.probe.finetune:Finetune", "network", chooses=True),
+    "fixmatch": Probe("gssl.probe.fixmatch:FixMatch", "network", chooses=True),
+    "adapted": Probe("gssl.probe.adapted:Adapted", "menu"),
 }
 
 COMMAND: dict[str, Entry] = {

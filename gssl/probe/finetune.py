@@ -1,4 +1,12 @@
-"""Fine-tuning: network and linear head trained on the labels; one recipe and budget for every source."""
+"""Fine-tuning: network and linear head trained on the labels; one recipe and budget for every source.
+
+The head starts from the linear probe's solution (LP-FT, Kumar et al. 2022, arXiv:2202.10054) where `head_l2` gives a λ.
+Measured on mnist5k (convnet of width 16, lr .003, 3 draws, accuracy on 1,950 and 1,500 labelled images that were not
+drawn, never test images): from random weights with 10 and 100 labels per class, 150 steps of 64 images give .872 and
+.907 from a head near 0; 100 steps of 32 images give .789 and .801 so, and .883 and .932 from the solution with λ = .1.
+λ = 1 is worse (2 draws: .867 and .919, beside .881 and .930), for a pretrained network (SimCLR), too (.869 and .895,
+beside .879 and .912).
+"""
 
 from dataclasses import replace
 
@@ -24,6 +32,7 @@ from gssl.probe.training import (
     fit_best,
     optimise,
     predict_proba,
+    start_head,
     streams,
 )
 
@@ -41,7 +50,8 @@ class Finetune:
         """Fine-tune a fresh network on labelled `images` (at least two).
 
         Every pair of learning rate and weight decay is tried on the first of `choice_folds(labels, seed)` and the
-        best by validation accuracy (ties: by cross-entropy) is used on all images. One-shot takes the first of each.
+        best by validation accuracy (ties: by cross-entropy) is used on all images, and validated on up to `folds`
+        folds. One-shot takes the first of each.
         The result is a function of (`setting`, images, extra); torch's global generator is left as it was.
         `extra` images take their share of every batch, whose size and number stay the same; none is chosen on.
         Raises JobError where no learning rate gives a finite network, and UsageError where the network has fewer
@@ -52,13 +62,15 @@ class Finetune:
         def train(point: Point, images: Images, watch: Watch | None) -> tuple[Classifier, dict[str, float]]:
             return self._train(point, images, setting, extra, watch), {}
 
-        return fit_best("finetune", train, grid, images, setting, self.cfg.steps, self.cfg.points)
+        return fit_best("finetune", train, grid, images, setting, self.cfg.steps, self.cfg.points, self.cfg.folds)
 
     def _train(
         self, point: Point, images: Images, setting: Setting, extra: Images | None, watch: Watch | None
     ) -> Classifier:
         cfg = self.cfg
         network = classifier(setting)
+        if cfg.head_l2 is not None:
+            start_head(network, images, setting, cfg.head_l2)
         if cfg.train == "last":
             train_last(network, cfg.stages)
         elif cfg.train == "lora":

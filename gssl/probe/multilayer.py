@@ -74,6 +74,10 @@ class FittedMultilayer:
     def val_accuracy(self) -> float | None:
         return self.linear.val_accuracy
 
+    @property
+    def unselected(self) -> list[np.ndarray]:
+        return self.linear.unselected
+
     def predict(self, x: np.ndarray) -> np.ndarray:
         """(n, Σ dims) features to (n,) int64 classes."""
         return self.linear.predict(self.axes(x))

@@ -12,11 +12,15 @@ from torch import Tensor, nn
 
 from gssl.data import Batches, Draws, Images, centre, sequential
 from gssl.errors import JobError
-from gssl.probe.folds import choice_folds
+from gssl.probe.features import extract
+from gssl.probe.folds import Trial, best_point, choice_folds, unselected
+from gssl.probe.linear import fixed
 from gssl.probe.setting import Setting
 
 WARMUP = 0.1  # share of the steps with a linearly rising learning rate
 EVAL_BATCH = 256
+HEAD = 2048  # images that the head's first weights are fitted on, at most
+ABSENT = -10.0  # first logit of a class without an image
 GLANCE = 1000  # validation images that a place of the learning curve is measured on
 Point = dict[str, float]  # of the grid
 
@@ -52,8 +56,9 @@ class FittedFinetune:
     size: int
     device: torch.device
     chosen: dict[str, float]
-    val_accuracy: float | None  # of the chosen grid point, on the part of the labelled images where it was chosen
-    # The learning curve of the training that gave `val_accuracy`: step (1, 2, …), seconds of training up to there
+    val_accuracy: float | None  # of the chosen grid point, on the folds that it was validated on
+    unselected: list[np.ndarray]  # of those folds, see `folds.unselected`
+    # The learning curve of the training on the first fold: step (1, 2, …), seconds of training up to there
     # (looking not counted), val_accuracy. Empty where none was asked for or nothing was chosen.
     curve: list[dict[str, float]] = field(default_factory=list)
 
@@ -77,7 +82,7 @@ class Watch:
         self.images, self.setting, self.at = images, setting, at
         self.few = images.subset(np.arange(0, len(images), -(-len(images) // GLANCE)))
         self.curve: list[dict[str, float]] = []
-        self.score = (0.0, -math.inf)  # the last look's
+        self.trial = Trial(np.zeros((1, 0), dtype=bool), np.zeros((1, 0)))  # the last look's
         self._seconds = self._since = 0.0
 
     def start(self) -> None:
@@ -93,10 +98,10 @@ class Watch:
         modes = {module: module.training for module in network.modules()}
         network.eval()
         seen = self.images if step == max(self.at) else self.few
-        self.score = _score(network, seen, self.setting.size, self.setting.device)
+        self.trial = _score(network, seen, self.setting.size, self.setting.device)
         for module, mode in modes.items():
             module.training = mode
-        accuracy, n = self.score[0], len(seen)
+        accuracy, n = float(self.trial.right.mean()), len(seen)
         self.curve.append({"step": step, "seconds": round(self._seconds, 4), "val_accuracy": accuracy, "n": n})
         self.start()
 
@@ -106,31 +111,63 @@ Train = Callable[[Point, Images, Watch | None], tuple[Classifier, dict[str, floa
 
 
 def fit_best(
-    name: str, train: Train, grid: list[Point], images: Images, setting: Setting, steps: int, points: int = 0
+    name: str,
+    train: Train,
+    grid: list[Point],
+    images: Images,
+    setting: Setting,
+    steps: int,
+    points: int = 0,
+    most_folds: int = 1,
 ) -> FittedFinetune:
     """Try every point of `grid` on the first of `choice_folds` and train the best on all `images`.
 
-    Best is by validation accuracy, ties by cross-entropy, then by place; without folds it is the first. `points`:
-    of the learning curve. torch's global generator is left as it was. Raises JobError, naming probe.`name`.lrs, where
-    the network that was trained last is not finite.
+    Best is by validation accuracy, ties by cross-entropy, then by place; without folds it is the first. The best is
+    trained on up to `most_folds` - 1 further folds, for a steadier `val_accuracy`: it is chosen on the first alone.
+    `points`: of the learning curve. torch's global generator is left as it was. Raises JobError, naming
+    probe.`name`.lrs, where the network that was trained last is not finite.
     """
     cuda = [setting.device] if setting.device.type == "cuda" else []
+    best, curve, right, checked = 0, [], [], []  # type: int, list[dict[str, float]], list[np.ndarray], list[np.ndarray]
     with torch.random.fork_rng(devices=cuda):
-        best, tried = grid[0], None
-        folds = choice_folds(images.labels, setting.seed)
-        if folds:
-            fit, val = (images.subset(part) for part in folds[0])
-            for point in grid:
-                watch = Watch(val, setting, places(points, steps) | {steps})
-                train(point, fit, watch)
-                if tried is None or watch.score > tried.score:
-                    best, tried = point, watch
-        network, facts = train(best, images, None)
+        folds = choice_folds(images.labels, setting.seed)[:most_folds]
+        for fold, (fit, val) in enumerate(folds):
+            fitted, validated = images.subset(fit), images.subset(val)
+            at = (places(points, steps) if fold == 0 else set()) | {steps}
+            watches = [Watch(validated, setting, at) for _ in (grid if fold == 0 else [best])]
+            for point, watch in zip(grid if fold == 0 else [grid[best]], watches, strict=True):
+                train(point, fitted, watch)
+            trial = Trial(*(np.concatenate(rows) for rows in zip(*(watch.trial for watch in watches), strict=True)))
+            place = best_point([trial])
+            right.append(trial.right[place])
+            checked += unselected([trial], [validated.labels])
+            if fold == 0:
+                best, curve = place, watches[place].curve if points else []
+        network, facts = train(grid[best], images, None)
     if not all(p.isfinite().all() for p in network.parameters()):
-        raise JobError(f"probe.{name}: training diverged with lr {best['lr']}; add smaller values to probe.{name}.lrs")
-    accuracy = tried.score[0] if tried else None
-    curve = tried.curve if tried and points else []
-    return FittedFinetune(network.eval(), setting.size, setting.device, best | facts, accuracy, curve)
+        lr = grid[best]["lr"]
+        raise JobError(f"probe.{name}: training diverged with lr {lr}; add smaller values to probe.{name}.lrs")
+    accuracy = float(np.concatenate(right).mean()) if right else None
+    return FittedFinetune(network.eval(), setting.size, setting.device, grid[best] | facts, accuracy, checked, curve)
+
+
+def start_head(network: Classifier, images: Images, setting: Setting, l2: float) -> None:
+    """Give the head the linear probe's solution on the backbone's features of `images`, with λ = `l2`, in place.
+
+    Linear probing, then fine-tuning (Kumar et al. 2022, arXiv:2202.10054): the first gradients then do not tear at
+    features that are good already, and most steps are saved. A class without an image gets a logit that it can hardly
+    win by. At most `HEAD` images are used, evenly spread over the classes.
+    """
+    order = np.argsort(images.labels, kind="stable")
+    some = images.subset(np.sort(order[:: -(-len(images) // HEAD)]))
+    x = extract(network.backbone, some, setting.size, EVAL_BATCH, setting.device)
+    weight, bias, classes = fixed(x, some.labels, l2)
+    with torch.no_grad():
+        network.head.weight.zero_()
+        network.head.bias.fill_(ABSENT)
+        rows = torch.from_numpy(classes).to(setting.device)
+        network.head.weight[rows] = torch.from_numpy(weight).float().to(setting.device)
+        network.head.bias[rows] = torch.from_numpy(bias).float().to(setting.device)
 
 
 def classifier(setting: Setting) -> Classifier:
@@ -236,10 +273,10 @@ def _log_softmax(logits: np.ndarray) -> np.ndarray:
     return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
 
 
-def _score(network: Classifier, images: Images, size: int, device: torch.device) -> tuple[float, float]:
-    """(accuracy, minus mean cross-entropy); no network scores below a diverged one."""
+def _score(network: Classifier, images: Images, size: int, device: torch.device) -> Trial:
+    """A trial of one row; no network scores below a diverged one."""
     logits = _logits(network, images, size, device)
     if not np.isfinite(logits).all():
-        return 0.0, -math.inf
-    right = _log_softmax(logits)[np.arange(len(logits)), images.labels]
-    return float((logits.argmax(axis=1) == images.labels).mean()), float(right.mean())
+        return Trial(np.zeros((1, len(logits)), dtype=bool), np.full((1, len(logits)), np.inf))
+    entropy = -_log_softmax(logits)[np.arange(len(logits)), images.labels]
+    return Trial((logits.argmax(axis=1) == images.labels)[None], entropy[None])

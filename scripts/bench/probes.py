@@ -6,7 +6,7 @@ Features (n, d) float32 are drawn: 10 classes, correlated, non-negative, of uneq
 70% of 10,000 queries right. Each measurement is a process of its own, ours and theirs in turn:
 
 - knn, linear: our probes with the values of conf/probe/, `fit` and then `predict` of all queries.
-- sklearn: `LogisticRegressionCV` with our single 90/10 split, our grid (C = 1 / (n·λ)), its default tolerance and our
+- sklearn: `LogisticRegressionCV` with our single split, our grid (C = 1 / (n·λ)), its default tolerance and our
   limit of iterations (1,000; its own of 100 ends most fits early), then `predict`. Its features are standardised
   before its clock starts. Float32 like ours, which is its quickest way, and float64, in which it converges better.
 

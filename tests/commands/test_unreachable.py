@@ -90,7 +90,7 @@ def watched(monkeypatch):
     return known
 
 
-ALL = "probe.use=[knn,linear,linear_multilayer,fewshot,cluster,finetune,fixmatch]"
+ALL = "probe.use=[knn,linear,linear_multilayer,fewshot,cluster,finetune,fixmatch,adapted]"
 
 
 def test_nothing_that_chooses_leads_to_the_test_images(tiny, tmp_path, watched):

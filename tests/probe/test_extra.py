@@ -45,7 +45,7 @@ def test_linear_keeps_the_labels_names(cfg):
 def test_it_is_learnt_from_in_the_folds_too(cfg, probe):
     fit = {"knn": Knn(cfg.knn), "linear": Linear(cfg.linear)}[probe].fit
     real, extra = clouds(30, 0), clouds(300, 1)
-    assert fit(*real, 3, 0, extra).val_accuracy > 0.6
+    assert fit(*real, 3, 0, extra).val_accuracy > 0.55
     assert fit(*real, 3, 0, Labelled(extra.x, (extra.y + 1) % 3)).val_accuracy < 0.4
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from gssl.probe.folds import choice_folds
+from gssl.probe.folds import Trial, best_point, choice_folds, unselected
 
 
 def labels_of(counts: list[int]) -> np.ndarray:
@@ -10,7 +10,7 @@ def labels_of(counts: list[int]) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("counts", "folds"),
-    [([50, 60], 1), ([100, 100, 57], 1), ([10, 100], 5), ([9, 40], 5), ([5, 5, 5], 5), ([3, 8], 3), ([2, 2], 2)],
+    [([50, 60], 1), ([400, 600, 2500], 1), ([900, 600], 1), ([10, 100], 3), ([49, 49], 3), ([3, 8], 3), ([2, 2], 2)],
 )
 def test_rarest_class_decides(counts, folds):
     labels = labels_of(counts)
@@ -20,7 +20,7 @@ def test_rarest_class_decides(counts, folds):
         assert np.array_equal(np.sort(np.concatenate([fit, val])), np.arange(len(labels)))
         assert fit.dtype == val.dtype == np.int64
         assert set(labels[fit]) == set(labels)
-        share = 0.1 if folds == 1 else 1 / folds
+        share = min(max(300 / sum(counts), 0.1), 0.3) if folds == 1 else 1 / folds
         for c, count in enumerate(counts):
             assert abs((labels[val] == c).sum() - share * count) < 1
 
@@ -50,3 +50,45 @@ def test_function_of_labels_and_seed():
 
 def test_classes_that_do_not_occur_do_not_count():
     assert len(choice_folds(np.repeat([0, 5], 60), seed=0)) == 1
+
+
+def trial(right: list[list[int]], entropy: float = 1.0) -> Trial:
+    rows = np.array(right, dtype=bool)
+    return Trial(rows, np.full(rows.shape, entropy))
+
+
+def test_the_best_point_is_right_most_often_then_surest_then_first():
+    assert best_point([trial([[1, 0], [1, 1], [1, 1]]), trial([[1, 1], [0, 0], [1, 0]])]) == 0
+    assert best_point([trial([[1, 0], [0, 1]])]) == 0
+    assert best_point([Trial(np.ones((2, 3), dtype=bool), np.array([[2.0] * 3, [1.0] * 3]))]) == 1
+    assert best_point([]) == 0
+
+
+def test_no_fold_counts_for_a_point_that_was_chosen_on_it():
+    """Each fold has a point of its own that is right there and nowhere else: chosen there, it would be always right."""
+    folds = [trial(np.eye(3, dtype=int)[:, [f] * 4].tolist()) for f in range(3)]
+    found = unselected(folds, [np.arange(4)] * 3)
+    assert [f.shape for f in found] == [(4,)] * 3 and not np.concatenate(found).any()
+    best = best_point(folds)
+    assert np.concatenate([f.right[best] for f in folds]).mean() == pytest.approx(1 / 3)
+
+
+def test_one_fold_chooses_by_halves_of_its_classes():
+    """Points that are noise: the best of 200 looks good where it was chosen, and is right half the time elsewhere."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(5), 40)
+    noise = Trial(rng.random((200, 200)) < 0.5, np.ones((200, 200)))
+    (found,) = unselected([noise], [labels])
+    assert noise.right[best_point([noise])].mean() > 0.56
+    assert found.mean() == pytest.approx(0.5, abs=0.08)
+    # a point that is right on every second image of a class only would be chosen by the half where it is
+    halves = np.zeros((2, 200), dtype=bool)
+    halves[0, 0::2], halves[1, 1::2] = True, True
+    assert not unselected([Trial(halves, np.ones((2, 200)))], [labels])[0].any()
+
+
+def test_a_grid_of_one_counts_as_it_is():
+    folds = [trial([[1, 0, 1]]), trial([[0, 0, 1]])]
+    assert [f.tolist() for f in unselected(folds, [])] == [[True, False, True], [False, False, True]]
+    assert [f.tolist() for f in unselected(folds[:1], [np.zeros(3)])] == [[True, False, True]]
+    assert unselected([], []) == []

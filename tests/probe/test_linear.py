@@ -67,7 +67,7 @@ def test_reaches_the_optimum_of_scikit_learn(request, n, d, l2, large):
 
 def test_probabilities_name_all_classes_and_decide_ties():
     weight, classes = np.zeros((3, 2)), np.array([1, 2, 4])
-    fitted = FittedLinear(weight, np.array([0.0, 0.0, 2.0**-54]), classes, 6, {}, None, 0.0, True)
+    fitted = FittedLinear(weight, np.array([0.0, 0.0, 2.0**-54]), classes, 6, {}, None, 0.0, True, [])
     x = np.zeros((3, 2), dtype=np.float32)
     assert fitted.probabilities(x).tolist() == [[0, 1 / 3, 1 / 3, 0, 1 / 3, 0]] * 3
     assert fitted.predict(x).tolist() == [1] * 3
