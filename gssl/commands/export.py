@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from gssl.commands.evaluate import splits_of
 from gssl.commands.output import say
 from gssl.commands.use import backbone_of, described, read_classifier
-from gssl.config import schema
+from gssl.config import label_use, schema
 from gssl.data import Draws, centre
 from gssl.engine import source
 from gssl.engine.files import fsync, read_json, sha256, write_json
@@ -263,6 +263,7 @@ def _describe(subject: Subject, run: Path, to: str, target: Target) -> dict[str,
         "to": to,
         "part": subject.part,
         "run": str(run),
+        "labels_used": subject.part == "classifier" or label_use.of_path(run),
         "backbone": {key: value for key, value in vars(subject.backbone).items() if value != MISSING},
         "architecture": names.architecture(subject.backbone, subject.trunk),
         "size": subject.size,

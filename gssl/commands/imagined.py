@@ -5,10 +5,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from gssl.config import schema
+from gssl.config import label_use, schema
 from gssl.data import Images
 from gssl.data.memory import in_memory
-from gssl.engine.files import read_json
 from gssl.engine.generated import Sampler, find_generator
 from gssl.errors import UsageError
 
@@ -37,11 +36,10 @@ def images(sampler: Sampler, cfg: schema.Imagined, real: Images, size: int, seed
 
 def record(sampler: Sampler, made: Images) -> dict[str, Any]:
     """For result.json."""
-    result = read_json(sampler.run / "result.json") or {}
     return {
         "run": str(sampler.run),
         "method": sampler.method,
         "sha256": sampler.sha256,
         "images": len(made),
-        "labels_used": bool(result.get("labels_used")),
+        "labels_used": label_use.of_path(sampler.run),
     }

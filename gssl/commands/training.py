@@ -8,7 +8,7 @@ import torch
 
 from gssl.commands import checkpoint, imagined
 from gssl.commands.pictures import inputs_of, save_views
-from gssl.config import registry, schema
+from gssl.config import label_use, registry, schema
 from gssl.data import Batches, Draws, Splits, load_data
 from gssl.engine import source
 from gssl.engine.device import prepare
@@ -72,7 +72,6 @@ def train(
             channels=splits.pretrain.channels,
             classes=len(splits.classes),
             optimizer=trainer.optimizer,
-            **({"colour": source.colour(splits.pretrain, draws, cfg.data.size, device)} if family == "gan" else {}),
         )
         cls = registry.load(entry.where)
         if not isinstance(getattr(cls, "needs", None), tuple):
@@ -100,6 +99,8 @@ def train(
         method.train()
         if "label" in needs:
             say(f"note: {family}={method_cfg.name} reads the labels of all training images: a reference, no contestant")
+        elif origin.labels_used:
+            say(f"note: weights={cfg.weights} has read labels, so what is trained on from it has: no contestant")
         if hasattr(method, "check"):
             method.check(feed(0))
         evaluate = make_evaluator(method, splits, draws, run, device)
@@ -127,13 +128,15 @@ def train(
         plain = source.centred(real, draws, cfg.data.size, device)
         learned = imagined.record(sampler, images) if sampler else None
         kind, size = origin.network(cfg.backbone, cfg.data.size)
-        weights = source.export(method, plain, run_dir, method_cfg.name, kind, size, cfg.seed)
+        read = label_use.worst("label" in needs, learned["labels_used"] if learned else False, origin.labels_used)
+        weights = source.export(method, plain, run_dir, method_cfg.name, kind, size, cfg.seed, read)
         result: dict[str, Any] = {
             "method": method_cfg.name,
             "seed": cfg.seed,
             "source": origin.record(),
             "load_report": load_report,
-            "labels_used": "label" in needs or bool(learned and learned["labels_used"]),
+            "labels_used": read,
+            "reads_labels": "label" in needs,
             **({"generated": learned} if learned else {}),
             "spent": done["spent"],
             "alarms": done["alarms"],

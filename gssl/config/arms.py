@@ -1,7 +1,7 @@
 """What takes part in a comparison, from how it is written in `arms`. No torch here.
 
 simclr, dcgan, supervised          a method by name
-scratch, random, pixels            what every table needs beside them
+scratch, random, pixels, majority  what every table needs beside them
 pca, kmeans                        plain unsupervised learning, without a network
 torchvision:resnet18, timm:NAME    published weights
 runs/pretrain_ssl/RUN              a run directory, or a file of weights; a pattern's i-th match is seed i
@@ -24,7 +24,7 @@ from gssl.config.plain import NAMES as PLAIN
 from gssl.errors import UsageError
 
 SCRATCH = "scratch"
-CONTROLS = ("scratch", "random", "pixels")  # arms of a comparison that are no method
+CONTROLS = ("scratch", "random", "pixels", "majority")  # arms of a comparison that are no method
 FIXED = (*CONTROLS, *PLAIN)  # what is neither trained by gssl nor read from a file
 PUBLISHED = re.compile(r"torchvision(:\w+)?|timm:\S+")
 NAME = re.compile(r"[\w.+-]+")
@@ -199,13 +199,18 @@ def written(arm: Arm) -> str:
     return base + (f"-on-{arm.images}" if arm.images else "") + (f"-with-{arm.generator}" if arm.generator else "")
 
 
-def described(arm: Arm, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """For the report: what an arm is made of."""
-    note = f"set by hand: {', '.join(overrides)}" if overrides else ""
+def described(arm: Arm, overrides: Sequence[str], labels: bool | None) -> dict[str, Any]:
+    """For the report: what an arm is made of. labels: whether it has read them, None where that is not on record."""
+    notes = [f"set by hand: {', '.join(overrides)}"] if overrides else []
     if arm.read:
         one = len(arm.paths()) < 2
-        note = "one network for all seeds: they vary the draws of labels only" if one else "one network per seed"
+        notes = ["one network for all seeds: they vary the draws of labels only" if one else "one network per seed"]
+    if labels is None:
+        notes.append("whether it read labels is not on record")
+    elif labels and not arm.labels:
+        notes.append("what it comes from has read the labels of all training images")
+    elif arm.source and PUBLISHED.fullmatch(arm.source):
+        notes.append("published weights, made with other images and mostly with labels of theirs, none of this data's")
     stages = [{"method": m, "command": command(m), "share": arm.share} for m in arm.trained]
-    return {"world": arm.world, "stages": stages, "note": note, "source": arm.source, "labels": arm.labels} | {
-        "written": written(arm)
-    }
+    told = {"world": arm.world, "stages": stages, "note": "; ".join(notes), "source": arm.source, "labels": labels}
+    return told | {"written": written(arm)}

@@ -1,16 +1,15 @@
 """What a comparison's configuration must fulfil beyond types: arms, search, primary family. No torch."""
 
-import json
 import re
 from itertools import product
 from pathlib import Path
 
-from gssl.config import arms, registry, schema
+from gssl.config import arms, label_use, registry, schema
 from gssl.config.amounts import amount_keys
 from gssl.config.names import unknown
 from gssl.errors import UsageError
 
-MOST_PAIRS = 3  # of the primary family
+MOST_PAIRS = 6  # of the primary family
 
 
 def check(cfg: schema.Compare) -> None:
@@ -27,6 +26,7 @@ def check(cfg: schema.Compare) -> None:
                 raise UsageError(f"arms: {arm.source}: no such run directory or file of weights")
             if 1 < len(matches) < cfg.seeds:
                 raise UsageError(f"arms: {arm.source}: {len(matches)} matches for seeds={cfg.seeds}; one, or one each")
+            _copies(arm, matches)
     names = [arm.name for arm in found]
     known = {*names, *arms.FIXED, *registry.SSL, *registry.GAN}
     for key, given in (("overrides", cfg.overrides), ("search.space", cfg.search.space)):
@@ -91,19 +91,21 @@ def _primary(cfg: schema.Compare, found: list[arms.Arm]) -> None:
             if name not in names:
                 raise unknown("primary.pairs: no arm", name, names)
             if names[name].labels or has_read(names[name]):
-                raise UsageError(f"primary.pairs: {name} reads all labels: a reference line, which is never ranked")
+                raise UsageError(f"primary.pairs: {name} reads all labels: a reference, which is never ranked")
 
 
 def has_read(arm: arms.Arm) -> bool:
-    """Whether a run that is there has read the labels of its training images."""
-    for path in arm.paths() if arm.read else []:
-        try:
-            result = json.loads((Path(path) / "result.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        if result.get("labels_used"):
-            return True
-    return False
+    """Whether the weights that an arm takes from the disk have read the labels of training images."""
+    return bool(label_use.of_files(arm))
+
+
+def _copies(arm: arms.Arm, matches: list[str]) -> None:
+    """Raises UsageError where two matches of a pattern, which would count as two seeds, are the same weights."""
+    first: dict[str, str] = {}
+    for path in matches:
+        digest = label_use.recorded_hash(Path(path))
+        if digest is not None and first.setdefault(digest, path) != path:
+            raise UsageError(f"arms: {arm.source}: {path} and {first[digest]} hold the same weights: no two seeds")
 
 
 def pair(text: str) -> tuple[str, str]:

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 from yaml import YAMLError
 
-from gssl.config import schema
+from gssl.config import label_use, schema
 from gssl.data import Draws, Images, centre, sequential
 from gssl.engine import checkpoint
 from gssl.engine.files import read_json, sha256, write_json
@@ -39,7 +39,8 @@ class Source:
     """Where a backbone's weights come from. `backbone`, `size` and `input` are set where the source says what it is.
 
     size: side of the images that it learned from. stem: side of a ResNet's first kernels, where its weights tell.
-    input: mean and std as in `gssl.nets.inputs`. step: of a checkpoint.
+    input: mean and std as in `gssl.nets.inputs`. step: of a checkpoint. labels_used: whether the labels of all training
+    images were read on the way to these weights; None where that is not on record.
     """
 
     kind: str  # random | pixels | torchvision | timm | run | checkpoint | file
@@ -52,6 +53,7 @@ class Source:
     step: int | None = None
     stem: int | None = None
     input: dict[str, list[float]] | None = None
+    labels_used: bool | None = False
     # what was read or built already: a fine-tuning grid builds the same network dozens of times
     kept: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
@@ -61,6 +63,7 @@ class Source:
         found: dict[str, Any] = {"kind": self.kind, "path": path, "method": self.method, "sha256": self.sha256}
         if self.kind in ("torchvision", "timm") and self.backbone is not None:
             found["name"] = self.backbone.name
+        found["labels_used"] = self.labels_used
         return found if self.step is None else found | {"step": self.step}
 
     def network(self, default: schema.Backbone, size: int) -> tuple[schema.Backbone, int]:
@@ -88,6 +91,11 @@ class Source:
 
 def find(weights: str) -> Source:
     """Look a `weights=` value up; reads descriptions, and files that have none. Raises UsageError."""
+    found = _found(weights)
+    return found if found.path is None else replace(found, labels_used=label_use.of_path(found.path))
+
+
+def _found(weights: str) -> Source:
     if weights in ("random", "torchvision"):
         return Source(weights, stem=7 if weights == "torchvision" else None)
     kind, _, name = weights.partition(":")
@@ -294,12 +302,20 @@ def colour(images: Images, draws: Draws, size: int, device: torch.device) -> tup
 
 
 def export(
-    method: Any, batches: Any, path: Path, name: str, backbone: schema.Backbone, size: int, seed: int
+    method: Any,
+    batches: Any,
+    path: Path,
+    name: str,
+    backbone: schema.Backbone,
+    size: int,
+    seed: int,
+    labels_used: bool | None = None,
 ) -> dict[str, Any]:
     """Write `weights/backbone.safetensors` and its description below `path`; returns the entry for result.json.
 
     Batch-norm statistics are recomputed on `batches` (centre-cropped training images) first, for every method: a
-    discriminator's own mix real and fake. The network is the method's `exported()` where it has one.
+    discriminator's own mix real and fake. The network is the method's `exported()` where it has one. labels_used: by
+    the method and all that it began with; None where that is not on record.
     """
     network = exported(method)
     recompute_batch_norm(network, batches)
@@ -314,6 +330,7 @@ def export(
         "backbone": _values(backbone),
         "size": size,
         "input": network.inputs.record(),
+        "labels_used": labels_used,
     }
     write_json(file.with_suffix(".json"), description)
     return {"file": "weights/backbone.safetensors", "sha256": digest}

@@ -85,7 +85,7 @@ def cells(runs: Runs, scratch: str) -> list[dict[str, Any]]:
 def _reads(result: Mapping[str, Any]) -> bool:
     """Whether the source has learnt from the labels of the very data set that it is judged on."""
     origin = result["source"]
-    if not reads_labels(origin["method"]) or not origin["path"]:
+    if not origin.get("labels_used", reads_labels(origin["method"])) or not origin["path"]:
         return False
     path = Path(origin["path"])
     run = path.parents[1] if origin["kind"] == "checkpoint" else path

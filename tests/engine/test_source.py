@@ -44,7 +44,7 @@ def theirs() -> nn.Module:
     return net
 
 
-def run_with(path: Path, inputs: Inputs | None = None) -> nn.Module:
+def run_with(path: Path, inputs: Inputs | None = None, labels_used: bool | None = False) -> nn.Module:
     """A finished run as far as `find` looks, and the network that it exported."""
     torch.manual_seed(5)
     net = build_backbone(SMALL, 16)
@@ -52,7 +52,7 @@ def run_with(path: Path, inputs: Inputs | None = None) -> nn.Module:
         net.inputs = inputs
     path.mkdir(exist_ok=True)
     write_json(path / "status.json", {"command": "pretrain-ssl", "state": "finished"})
-    source.export(SimpleNamespace(backbone=net), iter([images(), images()]), path, "simclr", SMALL, 16, 7)
+    source.export(SimpleNamespace(backbone=net), iter([images(), images()]), path, "simclr", SMALL, 16, 7, labels_used)
     return net
 
 
@@ -97,6 +97,18 @@ def test_normalisation_travels_from_run_to_run_and_file(tmp_path) -> None:
         made, report = source.build(source.find(str(word)), RESNET, 16, 0)
         assert report["input"] == other.record()
         assert torch.equal(features(made, images()), features(net, images()))
+
+
+def test_label_use_travels_from_run_to_run_and_file(tmp_path) -> None:
+    for name, used in (("sup", True), ("own", False), ("unsure", None)):
+        run_with(tmp_path / name, labels_used=used)
+        write_json(tmp_path / name / "result.json", {"method": "simclr", "labels_used": used})
+        file = tmp_path / name / "weights" / "backbone.safetensors"
+        assert read_json(file.with_suffix(".json"))["labels_used"] is used
+        assert source.find(str(file)).record()["labels_used"] is used
+        assert source.find(str(tmp_path / name)).labels_used is used
+    assert source.find("random").record()["labels_used"] is False
+    assert source.find("torchvision:resnet18").record()["labels_used"] is False
 
 
 def test_an_old_description_without_it_keeps_the_networks_own(tmp_path) -> None:
@@ -186,7 +198,7 @@ def test_timm_by_name_and_from_a_file(tmp_path, monkeypatch) -> None:
     assert report["input"] == {"mean": SIGNED[0], "std": SIGNED[1]}  # as timm says of this one
     assert origin.described(SMALL, 32) == {"name": "timm:test_resnet", "size": 32}
     named = {"kind": "timm", "path": None, "method": None, "sha256": None, "name": "timm:test_resnet"}
-    assert origin.record() == named
+    assert origin.record() == named | {"labels_used": False}
     with_head = create("test_resnet", False)
     with_head.reset_classifier(7)
     save_file(with_head.state_dict(), tmp_path / "w.safetensors")
