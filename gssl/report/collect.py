@@ -11,7 +11,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from gssl.config import label_use, registry
 from gssl.errors import UsageError
+from gssl.report import copies
+from gssl.report.answers import Answers
 from gssl.report.judging import trains
 
 MARKS = ("result.json", "status.json", "part.json")  # a directory with none of them is no run
@@ -47,6 +50,8 @@ class Run:
     metrics: list[dict[str, Any]] = field(default_factory=list, repr=False)
     samples: tuple[Path, ...] = ()
     evaluations: tuple[dict[str, Any], ...] = field(default=(), repr=False)  # of a generator on test images, in order
+    answers: Answers | None = field(default=None, repr=False, compare=False)  # None: in predictions.npz, if at all
+    copies: tuple[tuple[str, str], ...] = ()  # what was left out for it: (copy | repeat, path) or (name, arm)
 
     @property
     def finished(self) -> bool:
@@ -58,9 +63,9 @@ def read_runs(paths: Iterable[str | Path]) -> list[Run]:
 
     Unfinished and failed runs are returned too, with their error. A transfer run without part.json is named
     after its source (`simclr`, `random`, `pixels`, a file's stem); the fine-tuning scores of a random network
-    become the arm `scratch`. Where two such runs would give one arm and seed two scores, the arms take the
-    configuration keys that tell them apart into their names: `simclr[ssl.temperature=0.2]`.
-    Raises UsageError where not one of the paths is a run directory.
+    become the arm `scratch`. A run that is there twice is left out (`copies.kept`). Where two such runs would
+    give one arm and seed two scores, the arms take the configuration keys that tell them apart into their names:
+    `simclr[ssl.temperature=0.2]`. Raises UsageError where not one of the paths is a run directory.
     """
     given = [Path(p) for p in paths]
     found: dict[Path, Run] = {}
@@ -83,7 +88,9 @@ def read_runs(paths: Iterable[str | Path]) -> list[Run]:
             f"no run directory among {len(given)} path(s) ({shown} …): expected directories that hold "
             "result.json, status.json or part.json; quote the pattern, e.g. runs='runs/transfer/*'"
         )
-    return _distinct(_scratch(list(found.values())))
+    runs = list(found.values())
+    by_path = {run.path.resolve(): run for run in runs}
+    return _distinct(_scratch(copies.kept(runs, lambda run: _lineage(run, by_path))))
 
 
 def _read(path: Path) -> Run:
@@ -92,8 +99,14 @@ def _read(path: Path) -> Run:
         _json(path / name, problems) for name in ("result.json", "status.json", "environment.json", "part.json")
     )
     config = _yaml(path / "config.yaml", problems)
+    for row, score in enumerate([*(result.get("scores") or []), *(result.get("generated_scores") or [])]):
+        score["row"] = row  # of predictions.npz, whoever takes some of the scores away
     source = result.get("source") or {}
     command = _command(result, status)
+    if result and command == "transfer":  # a judgement's network has read what its weights had read
+        result["labels_used"] = label_use.of_source(source, path)
+    elif result and "labels_used" not in result and command in registry.COMMAND:  # of an older version
+        result["labels_used"] = label_use.of_path(path)
     stage = part.get("stage") or STAGES.get(command, command or "pretrain")
     depends = [Path(p) for p in part.get("depends") or []]
     if source.get("kind") == "run" and source.get("path"):
@@ -143,7 +156,7 @@ def _arm(result: dict[str, Any], status: dict[str, Any], config: dict[str, Any])
     """An arm's name where no part.json gives one."""
     source = result.get("source") or {}
     kind = source.get("kind")
-    if kind in ("random", "pixels", "torchvision"):
+    if kind in ("random", "pixels", "majority", "torchvision"):
         return str(kind)
     if source.get("method") or result.get("method"):
         step = f"[step={source['step']}]" if source.get("step") is not None else ""
@@ -288,6 +301,26 @@ def _decisive(run: Run, by_path: dict[Path, Run]) -> dict[str, Any]:
     parents = [by_path[p.resolve()] for p in run.depends if p.resolve() in by_path]
     config = (parents[0] if parents else run).config
     return {k: v for k, v in config.items() if k not in ASIDE}
+
+
+def _lineage(run: Run, by_path: dict[Path, Run]) -> copies.Settings:
+    """The configurations of a run and of all that it rests on, without seeds and places, and the seeds of the latter;
+    of what is not among the runs its name."""
+    configs: list[Any] = [{k: v for k, v in run.config.items() if k not in ASIDE}]
+    seeds: list[int | None] = []
+    queue, done = list(run.depends), set[Path]()
+    while queue:
+        key = queue.pop(0).resolve()
+        if key in done:
+            continue
+        done.add(key)
+        if (other := by_path.get(key)) is None:
+            configs.append(str(key))
+            continue
+        configs.append({k: v for k, v in other.config.items() if k not in ASIDE})
+        seeds.append(other.seed)
+        queue += other.depends
+    return configs, seeds
 
 
 def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:

@@ -1,0 +1,180 @@
+"""Runs that are there twice, under another path, seed or name: told by hashes of weights and answers."""
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gssl.errors import UsageError
+from gssl.report.answers import PREDICTIONS
+
+if TYPE_CHECKING:
+    from gssl.report.collect import Run
+
+SCORE = ("probe", "labels_per_class", "fraction", "draw", "subset", "n_test", "correct", "accuracy")
+# of a transfer run: the configurations that made it what it is, without seeds and paths; and its ancestors' seeds
+Settings = tuple[Any, Any]
+
+
+def kept(runs: Sequence["Run"], settings: Callable[["Run"], Settings]) -> list["Run"]:
+    """`runs` without those that are there twice, which would count as several seeds or as an arm of their own; the one
+    that stays has them in `copies`.
+
+    A copy has the same weights and gave the same answers, under the same seed or, under another, on the same draws of
+    labels, which no two seeds have. A repeat has the same seed and settings and other answers: another machine.
+    """
+    first: list[Run] = []
+    gone: dict[Path, Run] = {}
+    judged = [run for run in runs if run.stage == "transfer" and run.finished and run.result.get("scores")]
+    told = {run.path: settings(run) for run in judged}
+    copies: dict[Path, list[tuple[str, str]]] = defaultdict(list)
+    for run in sorted(judged, key=_age):
+        for other in first:
+            if other.arm != run.arm or told[other.path][0] != told[run.path][0]:
+                continue
+            if kind := _again(other, run, told[other.path][1] == told[run.path][1]):
+                gone[run.path] = run
+                copies[other.path].append((kind, str(run.path)))
+                break
+        else:
+            first.append(run)
+    out = [run for run in runs if run.path not in gone and not _only_for(run, runs, gone)]
+    return [replace(run, copies=tuple(copies[run.path])) if run.path in copies else run for run in out]
+
+
+def _age(run: "Run") -> tuple[str, int, str]:
+    """The oldest first; of copies that keep the time, the one with the lowest seed."""
+    return str(run.status.get("ended") or ""), run.seed or 0, str(run.path)
+
+
+def _again(first: "Run", run: "Run", trained_alike: bool) -> str | None:
+    """What `run` is to a run of the same arm and settings: copy | repeat, or None."""
+    if data_hash(first) != data_hash(run):
+        return None
+    if same_answers(first, run) and (first.seed == run.seed or _drawn(run)):
+        return "copy"
+    mine, other = ({tuple(s.get(key) for key in SCORE[:4]) for s in r.result["scores"]} for r in (run, first))
+    return "repeat" if trained_alike and first.seed == run.seed and mine & other else None
+
+
+def _only_for(run: "Run", runs: Sequence["Run"], gone: Mapping[Path, "Run"]) -> bool:
+    """Whether a run is there for dropped ones alone: their training, or what else was asked of their weights."""
+    key = run.path.resolve()
+    users = [other for other in runs if key in {p.resolve() for p in other.depends} and other.stage == "transfer"]
+    if run.stage == "pretrain":
+        later = [o for o in runs if key in {p.resolve() for p in o.depends} and o.stage == "pretrain"]
+        return (
+            bool(users or later) and all(u.path in gone for u in users) and all(_only_for(o, runs, gone) for o in later)
+        )
+    if run.stage in ("milestones", "evaluate") and run.depends:
+        parents = [o for o in runs if o.path.resolve() in {p.resolve() for p in run.depends}]
+        return bool(parents) and all(_only_for(o, runs, gone) for o in parents)
+    return False
+
+
+def _drawn(run: "Run") -> bool:
+    """Whether labels were drawn by the seed: then no other seed has the same."""
+    data = run.result.get("data") or {}
+    whole = (data.get("counts") or data).get("train") or 0
+    few = [s for s in run.result["scores"] if s.get("subset") and s.get("fraction") != 1]
+    subsets: dict[Any, set[str]] = defaultdict(set)
+    for s in few:
+        subsets[s.get("labels_per_class"), s.get("fraction")].add(s["subset"])
+    return any(len(found) > 1 for found in subsets.values()) or any(2 * s["n_train"] < whole for s in few)
+
+
+def same_answers(one: "Run", two: "Run") -> bool:
+    """Whether two transfer runs judged the same weights and gave the same answers to every test image."""
+    if not one.result.get("scores") or _weights(one) != _weights(two) or _scores(one) != _scores(two):
+        return False
+    answers = [_answers(run) for run in (one, two)]
+    return None in answers or answers[0] == answers[1]
+
+
+def _weights(run: "Run") -> tuple[Any, ...]:
+    source = run.result.get("source") or {}
+    return (source["sha256"],) if source.get("sha256") else (source.get("kind"), source.get("name"))
+
+
+def _scores(run: "Run") -> str:
+    return json.dumps([[s.get(key) for key in SCORE] for s in run.result["scores"]])
+
+
+def _answers(run: "Run") -> str | None:
+    """A hash of what predictions.npz holds, which its bytes may write otherwise; None where there is none."""
+    digest = hashlib.sha256()
+    try:
+        with np.load(run.path / PREDICTIONS) as found:
+            for key in ("labels", "guess"):
+                digest.update(np.ascontiguousarray(found[key]).tobytes())
+    except Exception:  # whatever a damaged archive raises
+        return None
+    return digest.hexdigest()
+
+
+def second_names(runs: Sequence["Run"]) -> dict[str, str]:
+    """{arm: the arm before it that is the very same}: wherever both have a seed, the same weights and answers."""
+    by_arm: dict[str, dict[int | None, Run]] = defaultdict(dict)
+    for run in runs:
+        if run.stage == "transfer" and run.finished:
+            by_arm[run.arm].setdefault(run.seed, run)
+    names = list(by_arm)
+    found: dict[str, str] = {}
+    for i, name in enumerate(names):
+        for other in names[:i]:
+            shared = [seed for seed in by_arm[name] if seed in by_arm[other]]
+            same = all(same_answers(by_arm[other][seed], by_arm[name][seed]) for seed in shared)
+            if shared and same and other not in found:
+                found[name] = other
+                break
+    return found
+
+
+def one_name_each(runs: Sequence["Run"], pairs: Iterable[Sequence[str]] = ()) -> list["Run"]:
+    """`runs` without arms that are another one under a second name; those that stay have them in `copies`.
+
+    `pairs`: the primary family, where it is given. Raises UsageError where one of them names such an arm.
+    """
+    again = second_names(runs)
+    if wrong := next((name for two in pairs for name in two if name in again), None):
+        raise UsageError(
+            f"primary.pairs: {wrong} and {again[wrong]} are one and the same run under two names; keep {again[wrong]}"
+        )
+    needed = _behind(runs, [run for run in runs if run.arm not in again])
+    out, told = [], set[str]()
+    for run in runs:
+        if run.arm in again:
+            if run.path.resolve() in needed:  # the training that both share goes by the name that stays
+                out.append(replace(run, arm=again[run.arm]))
+            continue
+        mine = [name for name, first in again.items() if first == run.arm and name not in told]
+        if mine and run.stage == "transfer":
+            told |= {*mine}
+            run = replace(run, copies=(*run.copies, *(("name", name) for name in mine)))
+        out.append(run)
+    return out
+
+
+def _behind(runs: Sequence["Run"], some: Sequence["Run"]) -> set[Path]:
+    """The paths of all that `some` of the runs rest on."""
+    by_path = {run.path.resolve(): run for run in runs}
+    found: set[Path] = set()
+    queue = [path.resolve() for run in some for path in run.depends]
+    while queue:
+        path = queue.pop()
+        if path in by_path and path not in found:
+            found.add(path)
+            queue += [other.resolve() for other in by_path[path].depends]
+    return found
+
+
+def data_hash(run: "Run") -> str | None:
+    """Of the images that a run saw; None where it is not on record."""
+    data = run.result.get("data") or {}
+    found = data.get("hash") or data.get("hashes")
+    return str(found) if found else None
