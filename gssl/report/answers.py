@@ -8,6 +8,7 @@ torch here.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -39,7 +40,7 @@ def read(run: Path) -> Answers | None:
             labels = found["labels"]
             groups = found["groups"] if "groups" in found.files else None
             return Answers(labels, found["guess"] == labels, groups)
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         return None
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from gssl.errors import UsageError
-from gssl.report import recompute, statistics, terms, wording
+from gssl.report import cells, recompute, statistics, terms, wording
 from gssl.report.terms import Term
 from gssl.report.verdict import outcome
 from gssl.report.words import count, fixed_by, listed
@@ -24,7 +24,7 @@ from gssl.report.words import count, fixed_by, listed
 NEWEST = "runs/compare"
 WORDS = ("verdict", "primary", "budget")
 PAIR = re.compile(r"(?P<left>\S+)\s+[−–-]\s+(?P<right>\S+)")
-SCHEMAS = ("gssl.report/1", "gssl.report/2")
+SCHEMAS = ("gssl.report/1", "gssl.report/2", "gssl.report/3")
 
 
 def find(folder: str | Path | None) -> Path:
@@ -92,29 +92,56 @@ def _single(term: Term, report: Mapping[str, Any], folder: Path) -> dict[str, An
     row = terms.row(report, term)
     assert row
     scale = term.measure.scale
+    metric = recompute.metric_of(report)
     files = recompute.sources(report, folder, term, row["per_seed"])
     now = recompute.per_seed(files, term)
     told = terms.value(row, scale)
-    warnings = [*_unread(files), *_moved(told["per_seed"], now, term)]
+    warnings = [*_unread(files), *_conflicts(files), *_moved(told["per_seed"], now, term), *_beside(row, files, term)]
+    how = [*wording.single(term, row, told), *recompute.unvouched(files)]
     again, agrees = None, None
     if now.keys() >= row["per_seed"].keys():
         again = sum(now.values()) / len(now)
         agrees = not warnings and recompute.same(again, row["mean"])
-        ends = recompute.interval(now, row)
-        if agrees and ends and row["interval"]:
-            agrees = all(recompute.same(a, row["interval"][k]) for a, k in zip(ends, ("low", "high"), strict=True))
+        ends = recompute.interval(now, row, recompute.cell(files, term, metric), metric)
+        if agrees and ends and row["interval"] and not _alike(ends, row["interval"]):
+            if recompute.unvouched(files):
+                how.append("Its interval rests on single answers that are not there any more: not computed again")
+            else:
+                agrees = False
     elif now:
         agrees = False
     return {
         "kind": term.measure.part if term.amount is None else "accuracy",
         "value": told["mean"],
         "shown": terms.figure(told["mean"], term),
-        "how": wording.single(term, row, told),
+        "how": how,
         "files": files,
         "recomputed": None if again is None else again * scale,
         "agrees": agrees,
         "warnings": warnings,
     }
+
+
+def _alike(ends: tuple[float, float], own: Mapping[str, Any]) -> bool:
+    return all(recompute.same(end, own[key]) for end, key in zip(ends, ("low", "high"), strict=True))
+
+
+def _conflicts(files: list[dict[str, Any]]) -> list[str]:
+    """What a run's own files say otherwise of the same score."""
+    return [text for entry in files for text in entry.get("conflicts") or []]
+
+
+def _beside(row: Mapping[str, Any], files: list[dict[str, Any]], term: Term) -> list[str]:
+    """What a row says of the other metrics and the answers do not."""
+    if term.amount is None:
+        return []
+    told = {"accuracy": "accuracy", "balanced_accuracy": "balanced"}  # metric: its column
+    now = recompute.means(files, term)
+    return [
+        f"{term}: report.json's table has {key} {row[key]:.6g}, predictions.npz gives {now[metric]:.6g}"
+        for metric, key in told.items()
+        if row.get(key) is not None and metric in now and not recompute.same(row[key], now[metric])
+    ]
 
 
 def _unread(files: list[dict[str, Any]]) -> list[str]:
@@ -128,7 +155,9 @@ def _moved(told: Mapping[str, float], now: Mapping[str, float], term: Term) -> l
     for seed, before in told.items():
         if seed in now and not recompute.same(now[seed] * scale, before):
             values = f"{wording.plain(now[seed] * scale, term)}, the report {wording.plain(before, term)}"
-            out.append(f"{term}, seed {seed}: the files say {values}")
+            out.append(
+                f"{term}, seed {seed}: the files say {values} (report.json, per_seed of its {term.measure.part})"
+            )
         elif seed not in now:
             out.append(f"{term}, seed {seed}: cannot be computed again, for its files are not there")
     return out
@@ -156,19 +185,44 @@ def _pair(left: Term, right: Term, report: Mapping[str, Any], folder: Path) -> d
     elif any(both):
         agrees = False
     listed_as = _listed(left, right, report)
+    exact = _exact(left, right, parts, recompute.metric_of(report))
+    own = _turned(listed_as, left) if listed_as else exact
+    if own:  # the table's rows alone cannot know how the two go together image by image
+        told["interval"] = own | {end: own[end] * scale for end in ("low", "high")}
     if listed_as and not _agree(listed_as, told, scale):
         warnings.append("report.json's `differences` and its `table` disagree about this pair")
+        agrees = False
+    if agrees and listed_as and exact and own and not _alike((exact["low"], exact["high"]), own):
+        warnings.append(f"{left} − {right}: the files give another interval than report.json's `differences`")
         agrees = False
     return {
         "kind": "pair",
         "value": told["mean"],
         "shown": terms.figure(told["mean"], left, sign=True),
-        "how": wording.pair(left, right, rows, told, listed_as, report),
+        "how": [*wording.pair(left, right, rows, told, listed_as, report), *recompute.unvouched(files)],
         "files": files,
         "recomputed": again,
         "agrees": agrees,
         "warnings": warnings,
     }
+
+
+def _exact(left: Term, right: Term, parts: list[dict[str, Any]], metric: str) -> dict[str, Any] | None:
+    """The pair's interval from single answers; None where these are not all there."""
+    if any(recompute.unvouched(part["files"]) for part in parts):
+        return None
+    one, two = (recompute.cell(part["files"], term, metric) for part, term in zip(parts, (left, right), strict=True))
+    between = cells.gap(one, two, metric) if one and two else None
+    return between.interval() if between else None
+
+
+def _turned(listed_as: Mapping[str, Any], left: Term) -> dict[str, Any] | None:
+    """The interval of a listed difference, seen from `left`."""
+    own = listed_as["interval"]
+    probe = (listed_as.get("probes") or [None])[0]
+    if not own or (listed_as["a"], probe) == (left.arm, left.name if left.amount is not None else None):
+        return dict(own) if own else None
+    return dict(own) | {"low": -own["high"], "high": -own["low"]}
 
 
 def _agree(listed_as: Mapping[str, Any], told: Mapping[str, Any], scale: float) -> bool:
@@ -181,8 +235,9 @@ def _agree(listed_as: Mapping[str, Any], told: Mapping[str, Any], scale: float) 
 
 def _listed(left: Term, right: Term, report: Mapping[str, Any]) -> dict[str, Any] | None:
     """The pair's row among the report's differences, whichever of the two stands first."""
+    wanted_metric = left.measure.metric if left.amount is None else recompute.metric_of(report)
     for d in report["differences"]:
-        if (d.get("metric") or "accuracy") != left.measure.metric or d["mean"] is None:
+        if (d.get("metric") or "accuracy") != wanted_metric or d["mean"] is None:
             continue
         probes = d.get("probes") or [None, None]
         sides = [(d["a"], probes[0]), (d["b"], probes[1])]
@@ -232,7 +287,7 @@ def _verdict(report: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         "kind": "verdict",
         "value": report["verdict"]["headline"],
         "shown": report["verdict"]["headline"],
-        "how": [*how, *report["verdict"]["cannot"]],
+        "how": [*how, *report["verdict"]["cannot"], *recompute.unvouched(files)],
         "files": files,
         "recomputed": None,
         "agrees": None if not agree or None in agree else all(agree),

@@ -1,15 +1,24 @@
-"""A report's numbers once more from the run directories' files as they are now: for `compare --explain`. No torch."""
+"""A report's numbers once more from the run directories' files as they are now: for `compare --explain`. No torch.
+
+A score is counted again in predictions.npz, which holds every answer to every test image; result.json says what was
+counted then, and where the two disagree the file and the key are named.
+"""
 
 import json
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import numpy as np
+
 from gssl.config.amounts import amount_key
 from gssl.metrics.accuracy import wilson
-from gssl.report import statistics
+from gssl.report import answers, cells, statistics
+from gssl.report.answers import METRICS, Answers
+from gssl.report.cells import Cell
 from gssl.report.terms import Term
 
 RESULT = "result.json"
@@ -21,8 +30,13 @@ FIGURES = ("figures.{}", "conditional.{}.accuracy")  # of an evaluation
 
 def sources(report: Mapping[str, Any], folder: Path, term: Term, seeds: Iterable[str]) -> list[dict[str, Any]]:
     """The files that hold `term`, one entry per run: path, arm, seed, key (what of the file), values (as they stand
-    there now; None where not) and state: read | gone | unreadable | without the key."""
+    there now; None where not) and state: read | gone | unreadable | without the key.
+
+    Of a score also predictions (the file in which it was counted again, None where there is none) and conflicts: a
+    sentence for every key of result.json that says otherwise. Its values are the counted ones where there are some.
+    """
     out = []
+    metric = metric_of(report)
     for seed in seeds:
         own = [r for r in report["provenance"]["runs"] if r["arm"] == term.arm and str(r["seed"]) == seed]
         at = {stage: [located(r["path"], folder) for r in own if r["stage"] == stage] for stage in STAGES}
@@ -33,8 +47,13 @@ def sources(report: Mapping[str, Any], folder: Path, term: Term, seeds: Iterable
             files = [run / RESULT for run in trained.values()]
         else:
             files = [run / RESULT for run in at["evaluate"]] or _evaluations(at["pretrain"])
-        out += [_source(file, seed, term) for file in files]
+        out += [_source(file, seed, term, metric) for file in files]
     return out
+
+
+def metric_of(report: Mapping[str, Any]) -> str:
+    """What the scores of a report are: accuracy, in older ones always."""
+    return str(report["primary"].get("metric") or "accuracy")
 
 
 def _trained(run: Path, folder: Path) -> list[Path]:
@@ -74,14 +93,133 @@ def _read(path: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else {}
 
 
-def _source(path: Path, seed: str, term: Term) -> dict[str, Any]:
-    entry = {"path": str(path), "arm": term.arm, "seed": seed}
+def _source(path: Path, seed: str, term: Term, metric: str) -> dict[str, Any]:
+    entry: dict[str, Any] = {"path": str(path), "arm": term.arm, "seed": seed}
     document = _read(path)
     if not document:
-        return entry | {"key": _key(term), "values": None, "state": "gone" if document is None else "unreadable"}
-    about = (_read(path.with_name("part.json")) or {}).get("about") or {}
-    key, values = _values(document, term, mixed="-with-" in str(about.get("written")))
+        return entry | {
+            "key": _key(term, metric),
+            "values": None,
+            "state": "gone" if document is None else "unreadable",
+        }
+    if term.amount is not None:
+        found = _scored(path.parent, document, term)
+        key, values = found.key(term, metric), found.values(metric)
+        entry |= {"predictions": found.file, "conflicts": found.conflicts}
+    else:
+        key, values = _values(document, term)
     return entry | {"key": key, "values": values or None, "state": "read" if values else "without the key"}
+
+
+# ── scores ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a transfer run says of a term: its entries of result.json, and of each the right answers (n,) bool in
+    predictions.npz, where `file` is that; conflicts: sentences about what does not agree."""
+
+    field: str  # scores | generated_scores
+    entries: list[dict[str, Any]]
+    right: list[np.ndarray]
+    items: Answers | None
+    file: str | None
+    conflicts: list[str]
+
+    def key(self, term: Term, metric: str) -> str:
+        return _key(term, metric).replace("scores[", f"{self.field}[")
+
+    def values(self, metric: str) -> list[float]:
+        """The metric per draw, in [0, 1]: counted, else as result.json has it."""
+        if self.items is not None:
+            return [counted(row, self.items)[metric] for row in self.right]
+        return [float(entry[metric]) for entry in self.entries if entry.get(metric) is not None]
+
+
+def _scored(run: Path, document: Mapping[str, Any], term: Term) -> Scored:
+    about = (_read(run / "part.json") or {}).get("about") or {}
+    alone = document.get("scores") or []
+    # an arm that has generated images beside the real ones is judged with them
+    mixed = "-with-" in str(about.get("written"))
+    field, listed = ("generated_scores", document.get("generated_scores") or []) if mixed else ("scores", alone)
+    places = [
+        i
+        for i, s in enumerate(listed)
+        if s.get("probe") == term.name and amount_key(s.get("labels_per_class"), s.get("fraction")) == term.amount
+    ]
+    entries = [listed[i] for i in places]
+    file, found = run / answers.PREDICTIONS, answers.read(run)
+    conflicts = []
+    if found is None and file.exists():
+        conflicts.append(f"{file} cannot be read")
+    rows = [i + (len(alone) if mixed else 0) for i in places]
+    if found is not None and rows and rows[-1] >= len(found.right):
+        conflicts.append(f"{file} holds {len(found.right)} rows, {run / RESULT} more {field}")
+        found = None
+    right = [found.right[row] for row in rows] if found is not None else []
+    for i, place in enumerate(places):
+        known = counted(right[i], found) if found is not None else _consistent(entries[i])
+        said = answers.PREDICTIONS if found is not None else "its correct / n_test"
+        for name, value in known.items():
+            if entries[i].get(name) is not None and not same(float(entries[i][name]), value):
+                told = f"{run / RESULT} {field}[{place}].{name} is {entries[i][name]:.6g}"
+                conflicts.append(f"{told}, {said} gives {value:.6g}")
+    return Scored(field, entries, right, found, str(file) if found is not None else None, conflicts)
+
+
+def counted(right: np.ndarray, items: Answers) -> dict[str, float]:
+    """The keys of a score that its right answers (n,) decide."""
+    balanced = float(right @ answers.weights(items.labels, "balanced_accuracy"))
+    whole = {"correct": float(right.sum()), "n_test": float(len(right))}
+    return {"accuracy": float(right.mean()), "balanced_accuracy": balanced} | whole
+
+
+def _consistent(entry: Mapping[str, Any]) -> dict[str, float]:
+    """Without the answers: what the number of right ones says of the accuracy."""
+    if entry.get("correct") is None or not entry.get("n_test"):
+        return {}
+    return {"accuracy": entry["correct"] / entry["n_test"]}
+
+
+def cell(files: Iterable[Mapping[str, Any]], term: Term, metric: str) -> Cell | None:
+    """The term's cell once more, of all its files; None of what is no score, and where a file is not there."""
+    if term.amount is None:
+        return None
+    out = Cell()
+    for entry in files:
+        if entry["state"] != "read":
+            return None
+        run, seed = Path(entry["path"]).parent, int(entry["seed"])
+        found = _scored(run, _read(run / RESULT) or {}, term)
+        values = found.values(metric)
+        out.scores[seed] += [s | {metric: v} for s, v in zip(found.entries, values, strict=False)]
+        if found.items is not None:
+            out.items = out.items or found.items
+            if out.items.same_items(found.items):
+                out.right[seed] = answers.mean_over_draws(np.stack(found.right))
+    return out
+
+
+def means(files: Iterable[Mapping[str, Any]], term: Term) -> dict[str, float]:
+    """{metric: mean over all draws of all seeds} where the answers of all runs are there, else {}."""
+    found: dict[str, list[float]] = {metric: [] for metric in METRICS}
+    for entry in files:
+        run = Path(entry["path"]).parent
+        scored = _scored(run, _read(run / RESULT) or {}, term)
+        if scored.items is None:
+            return {}
+        for metric in METRICS:
+            found[metric] += scored.values(metric)
+    return {metric: fmean(values) for metric, values in found.items() if values}
+
+
+def unvouched(files: Iterable[Mapping[str, Any]]) -> list[str]:
+    """A sentence where scores have no single answers beside them, else none."""
+    bare = [f for f in files if f["state"] == "read" and "predictions" in f and f["predictions"] is None]
+    if not bare:
+        return []
+    who = ", ".join(dict.fromkeys(f"{f['arm']} seed {f['seed']}" for f in bare))
+    return [f"Nothing but result.json vouches for the scores of {who}: there is no readable {answers.PREDICTIONS}"]
 
 
 def located(path: str, folder: Path) -> Path:
@@ -93,14 +231,14 @@ def located(path: str, folder: Path) -> Path:
     return next((parent / found for parent in folder.absolute().parents if (parent / found).exists()), found)
 
 
-def _key(term: Term) -> str:
+def _key(term: Term, metric: str = "accuracy") -> str:
     if term.amount is not None:
         if term.amount == "all" or term.amount.endswith("%"):
             share = 1.0 if term.amount == "all" else float(term.amount[:-1]) / 100
-            return f"scores[probe={term.name}, fraction={share:g}].accuracy"
-        return f"scores[probe={term.name}, labels_per_class={term.amount}].accuracy"
-    metric = term.measure.metric
-    return f"spent.{SPENT.get(metric, metric)}" if term.measure.part == "cost" else FIGURES[0].format(metric)
+            return f"scores[probe={term.name}, fraction={share:g}].{metric}"
+        return f"scores[probe={term.name}, labels_per_class={term.amount}].{metric}"
+    name = term.measure.metric
+    return f"spent.{SPENT.get(name, name)}" if term.measure.part == "cost" else FIGURES[0].format(name)
 
 
 def _places(document: Mapping[str, Any], term: Term) -> list[str]:
@@ -111,23 +249,15 @@ def _places(document: Mapping[str, Any], term: Term) -> list[str]:
     return [inside + place.format(term.measure.metric) for place in FIGURES]
 
 
-def _values(document: Mapping[str, Any], term: Term, mixed: bool = False) -> tuple[str, list[float]]:
-    """What of a result.json or an evaluation is the term, and its values: one per draw of labels, else one."""
-    key = _key(term)
-    if term.amount is not None:
-        # an arm that has generated images beside the real ones is judged with them
-        field = "generated_scores" if mixed else "scores"
-        key = key.replace("scores[", f"{field}[")
-        found = [s for s in document.get(field) or [] if s.get("probe") == term.name]
-        found = [s for s in found if amount_key(s.get("labels_per_class"), s.get("fraction")) == term.amount]
-        return key, [float(s["accuracy"]) for s in found if s.get("accuracy") is not None]
+def _values(document: Mapping[str, Any], term: Term) -> tuple[str, list[float]]:
+    """What of a result.json or an evaluation is the term, which is no score, and its value."""
     for place in _places(document, term):
         value: Any = document
         for name in place.split("."):
             value = value.get(name) if isinstance(value, dict) else None
         if isinstance(value, int | float):
             return place, [float(value)]
-    return key, []
+    return _key(term), []
 
 
 def per_seed(files: Iterable[Mapping[str, Any]], term: Term) -> dict[str, float]:
@@ -144,8 +274,14 @@ def per_seed(files: Iterable[Mapping[str, Any]], term: Term) -> dict[str, float]
     return out
 
 
-def interval(values: Mapping[str, float], row: Mapping[str, Any]) -> tuple[float, float] | None:
-    """The interval of a row once more from per-seed values; None where it is over something that no file holds."""
+def interval(
+    values: Mapping[str, float], row: Mapping[str, Any], judged: Cell | None = None, metric: str = "accuracy"
+) -> tuple[float, float] | None:
+    """The interval of a row once more from per-seed values, of a score from its cell; None where it is over something
+    that no file holds."""
+    if row["interval"] and row["interval"]["kind"] == "two_way":
+        found = cells.of_arm(judged, metric, row["interval"]["level"]) if judged else None
+        return (found["low"], found["high"]) if found else None
     over, own = statistics.t_interval(list(values.values())), row["interval"]
     if over is not None and own and own["kind"] == "t":
         shares = row.get("probe") is not None

@@ -35,6 +35,9 @@ def made(fake: ModuleType, root: Path, seeds: int, **plan: Any) -> Path:
     return root / "report.json"
 
 
+TWO = ("simclr", "dcgan")
+
+
 def figures(sentence: str) -> list[float]:
     return [float(n.replace("−", "-")) for n in re.findall(r"[+−-]?\d+\.\d+", sentence)]
 
@@ -64,25 +67,23 @@ def test_a_score_is_its_seeds_mean_and_their_interval(six: Path) -> None:
     report = json.loads(six.read_text())
     row = terms.row(report, terms.parse("simclr.linear@10"))
     assert row
-    s, t, half, low, high = figures(line_of(found, "Interval").split("with s")[1].replace("t(.975, 5)", ""))
+    low, high = figures(line_of(found, "Interval"))
     assert (low, high) == pytest.approx((100 * row["interval"]["low"], 100 * row["interval"]["high"]), abs=0.006)
-    assert t == pytest.approx(2.571, abs=0.001)
-    assert half == pytest.approx(t * s / 6**0.5, abs=0.01)
+    assert "6 seeds and 1,000 test images" in line_of(found, "Interval")
     assert figures(line_of(found, "Mean"))[-1] == pytest.approx(100 * row["mean"], abs=0.006)
     for entry in found["files"]:
         scores = json.loads(Path(entry["path"]).read_text())["scores"]
         own = [s["accuracy"] for s in scores if (s["probe"], s["labels_per_class"]) == ("linear", 10)]
         assert entry["values"] == own and len(own) == 3
         assert entry["key"] == "scores[probe=linear, labels_per_class=10].accuracy"
-    assert "Wilson's for" not in text(found)
+    assert "Wilson's for 8" not in text(found)
 
 
-def test_one_seed_is_told_with_wilsons_interval(fake: ModuleType, tmp_path: Path) -> None:
+def test_one_seed_is_told_with_an_interval_over_images(fake: ModuleType, tmp_path: Path) -> None:
     found = explain("simclr.linear@10", made(fake, tmp_path, 1))
-    assert "Wilson's for 839 of 1000 test images" in line_of(found, "Interval")
-    assert found["agrees"] is True
+    assert "1,000 test images, one seed" in line_of(found, "Interval") and found["agrees"] is True
     pair = explain("simclr.linear@10 - random.linear@10", tmp_path / "report.json")
-    assert "there is no test" in line_of(pair, "Interval")
+    assert "one seed" in line_of(pair, "Interval") and pair["agrees"] is True
     assert not any("Sign-flip" in sentence for sentence in pair["how"])
 
 
@@ -133,7 +134,8 @@ def test_files_that_changed_are_said(fake: ModuleType, tmp_path: Path) -> None:
     changed = Path(explain("random.linear@10", path)["files"][0]["path"])
     result = json.loads(changed.read_text())
     for score in result["scores"]:
-        score["accuracy"] = 0.9
+        score |= {"accuracy": 0.9, "correct": 900}
+    changed.with_name("predictions.npz").unlink()  # which is believed where it is there
     changed.write_text(json.dumps(result))
 
     lost = explain("simclr.linear@10", path)
@@ -149,6 +151,54 @@ def test_files_that_changed_are_said(fake: ModuleType, tmp_path: Path) -> None:
     assert explain("dcgan.linear@10", path)["agrees"] is True
     changed.write_text("{")
     assert f"{changed} cannot be read" in explain("random.linear@10", path)["warnings"]
+
+
+def test_scores_are_counted_again_in_the_predictions(fake: ModuleType, tmp_path: Path) -> None:
+    """What a run's own files contradict is told with the file and the key, whatever the report made of it."""
+    paths = {path.name: path for path in fake.make(tmp_path / "runs", seeds=2, arms=TWO)}
+    run = paths["transfer-simclr-0-0"]
+    result = json.loads((run / "result.json").read_text())
+    place = next(i for i, s in enumerate(result["scores"]) if (s["probe"], s["labels_per_class"]) == ("linear", 10))
+    true = result["scores"][place]["accuracy"]
+
+    def report_with(**wrong: Any) -> Path:
+        text = json.loads(json.dumps(result))
+        text["scores"][place] |= wrong
+        (run / "result.json").write_text(json.dumps(text))
+        fake.write(tmp_path / "report.json", build(read_runs(paths.values()), fake.plan(2, TWO)))
+        return tmp_path / "report.json"
+
+    assert explain("simclr.linear@10", report_with())["agrees"] is True
+    for key, value in (("accuracy", true + 0.1), ("correct", 1), ("balanced_accuracy", 0.0), ("n_test", 10)):
+        report = report_with(**{key: value})
+        for wanted in ("simclr.linear@10", "simclr.linear@10 - dcgan.linear@10", "verdict"):
+            found = explain(wanted, report)
+            assert found["agrees"] is False
+            assert any(f"scores[{place}].{key} is {value:.6g}, predictions.npz" in text for text in found["warnings"])
+    found = explain("simclr.linear@10", report_with(accuracy=true + 0.1))
+    entry = found["files"][0]
+    assert entry["values"][0] == pytest.approx(true) and entry["predictions"] == str(run / "predictions.npz")
+    assert any("seed 0: the files say" in text and "report.json" in text for text in found["warnings"])
+    assert explain("dcgan.linear@10", tmp_path / "report.json")["agrees"] is True
+
+
+def test_without_predictions_only_result_json_vouches(fake: ModuleType, tmp_path: Path) -> None:
+    report = made(fake, tmp_path, 2)
+    (run,) = (tmp_path / "runs").glob("transfer-simclr-1-*")
+    assert "vouches" not in text(explain("verdict", report))
+    (run / "predictions.npz").unlink()
+    for key in ("simclr.linear@10", "simclr.linear@10 - dcgan.linear@10", "verdict"):
+        found = explain(key, report)
+        assert "Nothing but result.json vouches for the scores of simclr seed 1" in text(found)
+        assert found["agrees"] is True and not found["warnings"]
+    result = json.loads((run / "result.json").read_text())
+    for score in result["scores"]:
+        score["correct"] = 1
+    (run / "result.json").write_text(json.dumps(result))
+    found = explain("simclr.linear@10", report)
+    assert found["agrees"] is False and "its correct / n_test gives 0.001" in found["warnings"][0]
+    (run / "predictions.npz").write_bytes(b"PK")
+    assert any("predictions.npz cannot be read" in text for text in explain("simclr.linear@10", report)["warnings"])
 
 
 def test_recorded_paths_are_found_from_elsewhere(
