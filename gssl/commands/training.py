@@ -72,6 +72,7 @@ def train(
             channels=splits.pretrain.channels,
             classes=len(splits.classes),
             optimizer=trainer.optimizer,
+            **({"colour": source.colour(splits.pretrain, draws, cfg.data.size, device)} if family == "gan" else {}),
         )
         cls = registry.load(entry.where)
         if not isinstance(getattr(cls, "needs", None), tuple):
