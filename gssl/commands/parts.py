@@ -14,19 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import gssl
+from gssl.commands import contestants
 from gssl.commands.judge import of_source
 from gssl.commands.shell import as_command, quoted
 from gssl.config import arms, registry, schema
 from gssl.config.amounts import amount_keys, amount_of
 from gssl.config.arms import Arm
 from gssl.config.check import determining
-from gssl.config.comparing import MOST_PAIRS, choices, has_read, pair
+from gssl.config.comparing import choices
 from gssl.config.composing import METHOD, compose
 from gssl.engine import source
 from gssl.engine.files import read_json
 from gssl.errors import UsageError
-from gssl.report.judging import CONTROLS, probes_of
-from gssl.report.statistics import default_pairs
+from gssl.report.judging import ADAPTED, primary_probe, probes_of
 
 SAME = ("labels_per_class", "fractions", "draws", "draws_one_shot", "plain")  # for every arm
 PATHS = ("root", "pretrain", "train", "test", "labels")  # where the images lie
@@ -103,11 +103,12 @@ class Planner:
 
         `chosen`: what a search has found, per arm.
         """
+        self.pairs()  # a pair that cannot be ranked is refused before anything is trained
         self.chosen = dict(chosen or {})
         parts: dict[Path, Part] = {}
         for seed in range(self.cfg.seeds):
             for arm in self.arms():
-                for part in self._arm(arm, seed):
+                for part in self.parts_of(arm, seed):
                     parts.setdefault(part.path, part)
         return list(parts.values())
 
@@ -119,6 +120,10 @@ class Planner:
             others = sorted(norms - {self.cfg.backbone.norm})
             found += [Arm(f"random[norm={norm}]", source="random", norm=norm) for norm in others]
         return found
+
+    def described(self, arm: Arm) -> dict[str, Any]:
+        """For the report."""
+        return contestants.described(self, arm)
 
     def overrides(self, arm: Arm) -> list[str]:
         """What was set for it by hand, its methods' first."""
@@ -137,25 +142,17 @@ class Planner:
     def primary(self) -> tuple[str, str]:
         """Probe and amount that carry the verdict."""
         cfg, own = self.cfg, self.cfg.primary
-        probe = own.probe or ("linear" if "linear" in cfg.probe.use else cfg.probe.use[0])
+        probe = own.probe or primary_probe(cfg.probe.use)
         amounts = amount_keys(sorted(cfg.labels_per_class), sorted(cfg.fractions))
         return probe, own.labels or ("10" if "10" in amounts else amounts[0])
 
     def pairs(self) -> list[list[str]]:
-        """The primary family: as given, else by a rule over names. Known before anything runs."""
-        if self.cfg.primary.pairs is not None:
-            return [list(pair(text)) for text in self.cfg.primary.pairs]
-        found = [arm for arm in self.arms() if not (arm.labels or has_read(arm))]
-        trained = {arm.name: arm.world for arm in found if arm.source not in arms.CONTROLS}
-        others = [arm.name for arm in found if arm.source == arms.SCRATCH]
-        probe, _ = self.primary()
-        names = [arm.name for arm in found]
-        controls = [c for c in CONTROLS if c in names and probes_of(c, [probe])][:1]
-        return default_pairs(trained, others, controls, MOST_PAIRS)
+        """The primary family: as given, else by a rule over names. Known before anything runs. Raises UsageError."""
+        return contestants.pairs(self)
 
     # ── one arm ──────────────────────────────────────────────────────────────────────────────────
 
-    def _arm(self, arm: Arm, seed: int) -> list[Part]:
+    def parts_of(self, arm: Arm, seed: int) -> list[Part]:
         cfg = self.cfg
         extra = [*cfg.overrides.get(arm.name, []), *self.chosen.get(arm.name, [])]
         parts = self._trained(arm, seed, extra, 1.0, cfg.eval.milestones)
@@ -201,7 +198,7 @@ class Planner:
         given = {"weights": str(weights.path)} if weights else {}
         if method != arm.name:  # what is set for a method holds wherever it is trained; the arm's own has the last word
             extra = [*cfg.overrides.get(method, []), *extra]
-        composed = self._compose(command, [*choices, *(text for text in extra if arms.owner(text) == command)])
+        composed = self.compose(command, [*choices, *(text for text in extra if arms.owner(text) == command)])
         if images:
             given["generated.run"] = str(images.path)
             composed = replace(composed, generated=replace(composed.generated, run=str(images.path)))
@@ -221,7 +218,7 @@ class Planner:
     def _backbone(self, method: str, command: str) -> schema.Backbone:
         """One for all; with `allow_norm_diff` a recipe that is made for a network without norm layers gets that."""
         cfg = self.cfg
-        own = self._compose(command, [f"{METHOD[command]}={method}"]).backbone.norm if command == "train-gan" else None
+        own = self.compose(command, [f"{METHOD[command]}={method}"]).backbone.norm if command == "train-gan" else None
         if own != "none" or cfg.backbone.norm != "batch":
             return cfg.backbone
         if not cfg.allow_norm_diff:
@@ -237,7 +234,8 @@ class Planner:
         if maker:
             given["generated.run"] = str(maker.path)
             typed = replace(typed, generated=replace(typed.generated, run=str(maker.path)))
-        if seed == 0 and arm.source not in ("pixels", arms.SCRATCH, *arms.PLAIN):  # one map of each network is enough
+        no_map = ("pixels", "majority", arms.SCRATCH, *arms.PLAIN)
+        if seed == 0 and arm.source not in no_map:  # one map of each network is enough
             typed = replace(typed, diagnose=replace(typed.diagnose, map=True))
         depends = {"weights": judged, "generated": maker}
         return self._part(arm, seed, "transfer", "transfer", typed, choices, given, depends, also=made)
@@ -251,8 +249,8 @@ class Planner:
         choices = ["weights=random", *self._shared()]
         theirs = [text for name in arm.trained if name != arm.name for text in cfg.overrides.get(name, [])]
         mine = [text for text in [*theirs, *extra] if arms.owner(text) == "transfer"]
-        composed = self._compose("transfer", [*choices, *mine])
-        probes = _changed(cfg.probe, self._compose("transfer", choices).probe, composed.probe)
+        composed = self.compose("transfer", [*choices, *mine])
+        probes = _changed(cfg.probe, self.compose("transfer", choices).probe, composed.probe)
         same = {key: getattr(cfg, key) for key in SAME}
         typed = replace(
             composed,
@@ -272,6 +270,7 @@ class Planner:
         judged = made[-1]
         typed, choices, given = self._judging(arm, seed, judged, extra)
         probe, amount = self.primary()
+        probe = "linear" if probe == ADAPTED else probe  # on the way only frozen features are looked at
         per_class, share = amount_of(amount)
         few, some = [per_class] if per_class else [], [share] if share else []
         typed = replace(typed, probe=replace(typed.probe, use=[probe]), labels_per_class=few, fractions=some)
@@ -318,11 +317,11 @@ class Planner:
         if path not in self.made:
             needed = tuple(dict.fromkeys(part.path for part in [*depends.values(), *also] if part))
             shell = self._shell(command, typed, choices, given)
-            place = (method, link, share, arms.described(arm, self.overrides(arm)))
+            place = (method, link, share, self.described(arm))
             self.made[path] = Part(arm.name, seed, stage, command, typed, path, digest, needed, shell, *place)
         return self.made[path]
 
-    def _compose(self, command: str, texts: list[str]) -> Any:
+    def compose(self, command: str, texts: list[str]) -> Any:
         """Hydra takes a tenth of a second, and seeds differ in nothing that it sees."""
         key = (command, *texts)
         if key not in self.composed:
@@ -335,7 +334,7 @@ class Planner:
             return shlex.join([*words, "--images", str(typed.images), "--seed", str(typed.seed)])
         if command in INNER:  # of a comparison only
             return ""
-        return as_command(command, typed, self._compose(command, choices), choices, given)
+        return as_command(command, typed, self.compose(command, choices), choices, given)
 
     def _engine(self) -> schema.Engine:
         return replace(self.cfg.engine, resume="auto", progress=False, threads=self.threads)

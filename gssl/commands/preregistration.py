@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import gssl
+from gssl.commands import contestants
 from gssl.commands.changes import changes, level_of_look
 from gssl.commands.parts import Part, Planner
 from gssl.config import arms, schema
 from gssl.config.arms import Arm
 from gssl.config.check import determining
-from gssl.config.comparing import has_read
 from gssl.engine import source
 from gssl.engine.files import read_json
 from gssl.engine.lines import growing, parsed
@@ -126,7 +126,7 @@ def _arm(arm: Arm, planner: Planner, parts: Sequence[Part], probe: str) -> dict[
         "search": planner.cfg.search.space.get(arm.name, []),
         "weights": [source.find(path).sha256 for path in arm.paths()] if arm.read else [],
     }
-    ranked = arm.source not in CONTROLS and not arm.labels and not has_read(arm)
+    ranked = arm.source not in CONTROLS and not contestants.reads_labels(planner, arm)
     settings = {key: value for key, value in text.items() if key != "name"} | {"trees": trees}
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:16]
     return text | {"control": arm.source in CONTROLS, "ranked": ranked, "settings": digest}

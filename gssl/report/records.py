@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from gssl.config.amounts import amount_key
+from gssl.report import identity
 from gssl.report.collect import Run, flatten
 from gssl.report.generation import deaths
 from gssl.report.words import ONE_SETTING, title
@@ -142,12 +143,13 @@ def _data_hash(run: Run) -> str | None:
 
 
 def findings(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """What the data room found in the images that judged, each once: copies, conflicts, small classes."""
+    """What the data room found in the images that judged, each once (copies, conflicts, small classes), and in what the
+    runs are not alike (`identity.notes`)."""
     out: list[dict[str, Any]] = []
     for run in runs:
         if run.stage == "transfer":
             out += [f for f in (run.result.get("data") or {}).get("findings") or [] if f not in out]
-    return out
+    return out + identity.notes(runs)
 
 
 def data_name(runs: Sequence[Run], plan: dict[str, Any]) -> str:
