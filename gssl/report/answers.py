@@ -36,7 +36,7 @@ class Answers:
 def read(run: Path) -> Answers | None:
     """The answers in a run directory; None where there are none or the file cannot be read."""
     try:
-        with np.load(run / PREDICTIONS) as found:
+        with (run / PREDICTIONS).open("rb") as file, np.load(file) as found:  # NumPy leaves a torn archive open
             labels = found["labels"]
             groups = found["groups"] if "groups" in found.files else None
             return Answers(labels, found["guess"] == labels, groups)

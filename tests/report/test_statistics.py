@@ -143,18 +143,30 @@ def test_newcombe_covers() -> None:
     assert hits / 1500 == pytest.approx(0.95, abs=0.02)
 
 
-def test_default_pairs_look_at_names_only_and_stop_at_three() -> None:
-    def pairs(worlds: dict[str, str], others: list[str], controls: list[str], most: int = 3) -> list[list[str]]:
-        return ours.default_pairs(worlds, others, controls, most)
+def test_default_pairs_compare_the_first_of_each_kind_and_look_at_names_only() -> None:
+    def pairs(kinds: dict[str, str], controls: tuple[str, ...] = (), most: int = 6) -> list[list[str]]:
+        return ours.default_pairs(kinds, controls, most)
 
-    both = {"a": "ssl", "b": "ssl", "g": "gan"}
-    assert pairs(both, ["scratch"], ["random"]) == [["a", "g"], ["a", "scratch"], ["g", "scratch"]]
-    assert pairs({"g": "gan", "a": "ssl"}, [], ["random"]) == [["a", "g"], ["a", "random"], ["g", "random"]]
-    assert pairs({"a": "ssl"}, ["scratch"], []) == [["a", "scratch"]]
-    assert pairs({"a": "ssl", "b": "ssl"}, [], ["random"]) == [["a", "random"], ["b", "random"], ["a", "b"]]
-    every = pairs(both, ["scratch"], ["random"], 99)
-    assert len(every) == len({frozenset(pair) for pair in every}) == 3 + 3 + 3  # each pair once
-    assert pairs({}, ["scratch"], ["random"]) == []
+    both = {"a": "ssl", "b": "ssl", "g": "gan", "scratch": "scratch"}
+    assert pairs(both) == pairs(both, ("random",)) == [["a", "g"], ["a", "scratch"], ["g", "scratch"]]
+    assert pairs({"g": "gan", "a": "ssl"}, ("random",)) == [["a", "g"], ["a", "random"], ["g", "random"]]
+    ready = {**both, "r": "ready"}
+    assert pairs(ready) == [["a", "g"], ["a", "r"], ["g", "r"], ["a", "scratch"], ["g", "scratch"], ["r", "scratch"]]
+    assert pairs({**ready, "pca": "classical"}) == pairs(ready)  # of five kinds the classical baseline is left out
+    assert ["a", "pca"] in pairs({**both, "pca": "classical"})
+    assert pairs(ready, most=3) == pairs(ready)[:3]
+
+
+def test_default_pairs_fill_up_with_other_contestants() -> None:
+    assert ours.default_pairs({"a": "ssl", "scratch": "scratch"}, (), 6) == [["a", "scratch"]]
+    three = ours.default_pairs({"a": "ssl", "b": "ssl"}, ("random",), 6)
+    assert three == [["a", "random"], ["b", "random"], ["a", "b"]]
+    many = {**dict.fromkeys("abcd", "ssl"), "scratch": "scratch"}
+    found = ours.default_pairs(many, (), 6)
+    assert found == [["a", "scratch"], ["b", "scratch"], ["c", "scratch"]]
+    assert ours.default_pairs({"scratch": "scratch"}, ("random",), 6) == []
+    turned = ours.default_pairs(dict(reversed(many.items())), (), 6)
+    assert turned[0] == ["d", "scratch"]  # the order of the arms decides
 
 
 def test_newcombe_paired_gives_the_papers_figures() -> None:
