@@ -13,7 +13,7 @@ from gssl.commands.execute import execute
 from gssl.commands.parts import Part, Planner
 from gssl.commands.preregistration import only_read, register
 from gssl.commands.search import search
-from gssl.config import arms, schema
+from gssl.config import schema
 from gssl.config.amounts import amount_key, amount_of
 from gssl.config.comparing import pair
 from gssl.data import load_data
@@ -22,9 +22,11 @@ from gssl.engine.device import cores, prepare
 from gssl.engine.progress import say
 from gssl.engine.run import Run, command_line
 from gssl.errors import JobError, UsageError
+from gssl.report.cells import cells
 from gssl.report.checks import check, in_report
 from gssl.report.collect import Run as Collected
 from gssl.report.collect import read_runs
+from gssl.report.copies import one_name_each
 from gssl.report.document import build
 from gssl.report.page import write
 
@@ -39,10 +41,11 @@ def main(
     """
     if cfg.runs is not None:
         planner = None
-        runs = read_runs(finished_runs(cfg.runs))
+        runs = one_name_each(read_runs(finished_runs(cfg.runs)), [pair(text) for text in cfg.primary.pairs or []])
         # what cannot be compared is said before a directory is made
         known_to(cfg, runs)
-        report = build(runs, facts(cfg, None, Done([], {}, []), runs))
+        found = cells(runs)
+        report = build(runs, facts(cfg, None, Done([], {}, []), runs), found)
         for claim in cfg.check:
             in_report(claim, report)
     else:
@@ -71,9 +74,10 @@ def main(
             done = carry_out(cfg, planner, splits.summary["hashes"]["test"])
             # the primary family was known before the first part ran; what failed and was searched is added
             runs = read_runs([part.path for part in done.parts])
-            report = build(runs, facts(cfg, planner, done, runs))
+            found = cells(runs)
+            report = build(runs, facts(cfg, planner, done, runs), found)
         page = write(report, run_dir)
-        claims = [check(claim, report) for claim in cfg.check]
+        claims = [check(claim, report, found) for claim in cfg.check]
         broken = [line for holds, line in claims if not holds]
         for _, line in claims:
             if line not in broken[:1]:  # that one ends the command
@@ -145,6 +149,7 @@ FAMILY = {"pairs", "probe", "labels", "metric", "margin"}  # changes of what car
 def facts(cfg: schema.Compare, planner: Planner | None, done: Done, runs: Sequence[Collected]) -> dict[str, Any]:
     """What the report has to know and the runs do not say."""
     known: dict[str, Any] = {"command": command_line(), "openings": openings(runs)}
+    known |= {"metric": cfg.primary.metric, "margin": cfg.primary.margin / 100}
     if cfg.primary.pairs is not None:
         known |= {"pairs": [list(pair(text)) for text in cfg.primary.pairs]}
     by_hand = cfg.primary.pairs is not None or bool(cfg.primary.probe or cfg.primary.labels)
@@ -166,7 +171,7 @@ def facts(cfg: schema.Compare, planner: Planner | None, done: Done, runs: Sequen
     ]
     return known | {
         "arms": [arm.name for arm in planner.arms()],
-        "described": {arm.name: arms.described(arm, planner.overrides(arm)) for arm in planner.arms()},
+        "described": {arm.name: planner.described(arm) for arm in planner.arms()},
         "seeds": cfg.seeds,
         "data": data_name(cfg.data),
         "failed": lost,

@@ -25,7 +25,11 @@ from gssl.data import Splits
 from gssl.engine.device import pick_device
 from gssl.engine.files import read_json
 from gssl.engine.progress import say
+from gssl.report.cells import cells, gap
+from gssl.report.collect import read_runs
+from gssl.report.differences import ALPHA
 from gssl.report.judging import NO_NETWORK
+from gssl.report.two_way import half_width, needed
 
 STEPS = 10  # of training: more than a period of every recipe here
 FEW = 3  # of fine-tuning
@@ -76,6 +80,7 @@ def show(cfg: schema.Compare, planner: Planner, parts: Sequence[Part], splits: S
         "parts": rows,
         "searches": {"trials": cfg.search.trials, "arms": searched, "budget": cfg.search.budget},
         "seconds_left": left / cfg.jobs,
+        "resolution": (found := resolution(cfg, planner, parts)),
     }
     told = ", ".join(" vs ".join(two) for two in pairs) or "none"
     rule = "as given" if cfg.primary.pairs is not None else "by the rule over names"
@@ -89,9 +94,36 @@ def show(cfg: schema.Compare, planner: Planner, parts: Sequence[Part], splits: S
     print(f"{done} of {len(rows)} parts are done; {about} {left / cfg.jobs / 60:.0f} min left with jobs={cfg.jobs}")
     if unknown:
         print(f"not counted: {unknown} parts whose time is only known when one of them is done")
+    for line in found:
+        print(line["text"])
     if trials:
         print(f"before them: a search of {trials} trials, each with {cfg.search.budget:g} of the budget; not counted")
     return text
+
+
+def resolution(cfg: schema.Compare, planner: Planner, parts: Sequence[Part]) -> list[dict[str, Any]]:
+    """How finely finished parts tell each primary pair apart, and how many seeds or test images bring the family's
+    interval to ± the margin: from variance components alone, no score is looked at. Empty below two finished seeds."""
+    done = [part.path for part in parts if part.stage == "transfer" and part.finished]
+    if not done:
+        return []
+    found = cells(read_runs(done))
+    probe, amount = planner.primary()
+    pairs, margin, out = planner.pairs(), cfg.primary.margin / 100, []
+    metric = cfg.primary.metric or "accuracy"
+    for a, b in pairs:
+        one, two = found.get((a, probe, amount)), found.get((b, probe, amount))
+        between = gap(one, two, metric) if one and two else None
+        if between is None or between.spread is None or between.spread.seeds < 2 or margin <= 0:
+            continue
+        level = 1 - ALPHA / len(pairs)
+        now = half_width(between.spread, level)
+        seeds, items = needed(between.spread, margin, level)
+        ways = [f"{seeds:,} seeds" if seeds else "", f"{items:,} test images" if items else ""]
+        takes = " or ".join(filter(None, ways)) or "more of both"
+        told = f"{a} vs {b}: known to ±{100 * now:.1f} points now; ±{100 * margin:g} takes {takes}"
+        out.append({"a": a, "b": b, "now": now, "margin": margin, "seeds": seeds, "items": items, "text": told})
+    return out
 
 
 def _groups(rows: Iterable[dict[str, Any]]) -> list[tuple[str, str, str | None]]:

@@ -12,7 +12,7 @@ from gssl.report import units
 from gssl.report.cells import Cells, gap
 from gssl.report.differences import ALPHA
 from gssl.report.two_way import half_width, needed
-from gssl.report.words import PROBES, amount_text, count, listed, points, span, upper
+from gssl.report.words import PROBES, amount_text, count, listed, points, span
 
 Arms = Sequence[Mapping[str, Any]]
 MOST_SHOWN = 100_000  # numbers of images or seeds above which "no number in reach" says more
@@ -46,7 +46,7 @@ def advice(report: Mapping[str, Any], found: Cells) -> dict[str, Any] | None:
     probe, amount, metric = (report["primary"][key] for key in ("probe", "amount", "metric"))
     best = max(means, key=lambda arm: means[arm])
     level = 1 - report["primary"].get("alpha", ALPHA) / (len(means) - 1)
-    kept = []
+    kept: list[dict[str, Any]] = []
     for arm, mean in means.items():
         between = gap(found[best, probe, amount], found[arm, probe, amount], metric) if arm != best else None
         interval = between.interval(level) if between else None
@@ -54,7 +54,7 @@ def advice(report: Mapping[str, Any], found: Cells) -> dict[str, Any] | None:
             flops, seconds = _cost(report, arm)
             behind = {"mean": between.mean, "interval": interval} if between else None
             kept.append({"arm": arm, "mean": mean, "behind": behind, "flops": flops, "seconds": seconds})
-    use = min(kept, key=lambda k: (k["flops"], k["seconds"], -k["mean"]))["arm"]
+    use: str = min(kept, key=lambda k: (k["flops"], k["seconds"], -k["mean"]))["arm"]
     row = next(r for r in report["table"] if (r["arm"], r["probe"], r["amount"]) == (use, probe, amount))
     out = {"best": best, "kept": kept, "use": use, "adapt": row.get("adapted_by"), "level": level}
     more = _more_labels(report, found, use)
@@ -83,24 +83,57 @@ def _sentences(report: Mapping[str, Any], out: Mapping[str, Any], more: Sequence
     others = [k for k in out["kept"] if k["arm"] != out["use"]]
     amount = amount_text(report["primary"]["amount"])
     how = _adapting(out["adapt"])
-    if not others:
-        text = f"Use {use}{how}: with {amount} every other arm is shown to be worse."
+    if row_seeds(report, out["best"]) < 2:
+        text = f"For now {use}{how}, by one run of each arm: {_one_run(names, out)}. Another seed may say otherwise."
+    elif not others:
+        text = (
+            f"Use {use}{how}: with {amount} everything else compared here scores lower, by more than chance explains."
+        )
     elif out["use"] == out["best"]:
-        text = f"Use {use}{how}: it has the highest mean and costs least of the {count(len(out['kept']), 'arm')}"
-        text += f" between which the data do not decide ({listed([names[k['arm']] for k in others])})."
+        text = f"Use {use}{how}: it has the highest score and costs least of the {count(len(out['kept']), 'arm')} that"
+        rest = listed([names[k["arm"]] for k in others])
+        text += f" these runs cannot tell apart (the other{'s' * (len(others) > 1)}: {rest})."
     else:
         own = next(k for k in out["kept"] if k["arm"] == out["use"])
-        behind = f"{points(own['behind']['mean'])} points, {span(own['behind']['interval'])}"
-        text = f"Use {use}{how}: it is not shown to be worse than {best}, which has the highest mean ({behind})"
-        text += f", and costs {_less(report, out)}."
-    said = [text]
+        behind = f"{points(own['behind']['mean'])} points ahead, {span(own['behind']['interval'])}"
+        text = f"Use {use}{how}: it costs {_less(report, out)}, and {best}, which has the highest score ({behind}), is"
+        text += " not shown to be better."
+    cost = _cost(report, out["use"])[1]
+    said = [text + (f" Training it took {units.duration(cost)} a run." if cost and out["use"] == out["best"] else "")]
     if roles[out["use"]] == "control":
         said.append(f"Nothing here is shown to beat {use}, which learnt nothing from these images.")
     for step in more[:1]:
-        gain = f"{points(step['mean'], sign=True)} points" + (f" ({span(step['interval'])})" if step["interval"] else "")
-        said.append(f"More labels: from {amount_text(step['from'])} to {amount_text(step['to'])} {use} gains {gain}.")
+        gain = f"{points(step['mean'], sign=True)} points ({span(step['interval'])})"
+        said.append(f"More labels: {_steps(report, step)} brings {use} {gain}{_beyond(report, step)}.")
     said += _more_training(report, out)
     return [*said, *_resolution(report)]
+
+
+def row_seeds(report: Mapping[str, Any], arm: str) -> int:
+    """Seeds of an arm at the primary label budget."""
+    probe, amount = report["primary"]["probe"], report["primary"]["amount"]
+    return max(r["n_seeds"] for r in report["table"] if (r["arm"], r["probe"], r["amount"]) == (arm, probe, amount))
+
+
+def _one_run(names: Mapping[str, str], out: Mapping[str, Any]) -> str:
+    if out["use"] == out["best"]:
+        return "it has the highest score"
+    return f"it costs least of what these test images cannot tell from {names[out['best']]}"
+
+
+def _steps(report: Mapping[str, Any], step: Mapping[str, Any]) -> str:
+    """ "going from 10 labels per class to 100 labels per class (100 to 1,000 images)"."""
+    sizes = {a["key"]: a["n_train"] for a in report["amounts"]}
+    few, many = sizes.get(step["from"]), sizes.get(step["to"])
+    images = f" ({few:,.0f} to {many:,.0f} labelled images)" if few and many else ""
+    return f"going from {amount_text(step['from'])} to {amount_text(step['to'])}{images}"
+
+
+def _beyond(report: Mapping[str, Any], step: Mapping[str, Any]) -> str:
+    """Where labels buy more than any choice between the arms of the verdict does, that is the news."""
+    gaps = [abs(d["mean"]) for d in report["differences"] if d["family"] == "primary" and d["mean"] is not None]
+    low = step["interval"]["low"] if step["interval"] else 0.0
+    return ", more than any difference between the arms compared above" if gaps and low > max(gaps) else ""
 
 
 def _adapting(by: Mapping[str, int] | None) -> str:
@@ -138,8 +171,8 @@ def _more_training(report: Mapping[str, Any], out: Mapping[str, Any]) -> list[st
         if gains:
             mean = sum(gains) / len(gains)
             return [
-                f"More training: the last doubling of {_name(report, arm)}'s brought {points(mean, sign=True)} points on"
-                f" validation images (mean over {count(len(gains), 'seed')})."
+                f"More training: the last doubling of the training of {_name(report, arm)} brought"
+                f" {points(mean, sign=True)} points on validation images (mean over {count(len(gains), 'seed')})."
             ]
     return []
 
@@ -186,8 +219,8 @@ def _resolution(report: Mapping[str, Any]) -> list[str]:
         return []
     images = sum(n["item_share"] for n in report["needs"]) / len(report["needs"])
     larger = "test images" if images > 0.5 else "seeds"
-    part = f"{100 * max(images, 1 - images):.0f}% of the variance of a difference comes from the {larger}"
-    said = f"{upper(larger)} are the larger source of uncertainty here: {part}."
+    part = f"{100 * max(images, 1 - images):.0f}% of the uncertainty of a difference (its variance) comes from them"
+    said = f"To be surer, add {larger} first: {part}."
     if not open_:
         return [said]
     worst = max(open_, key=lambda n: n["now"] / n["half"])
@@ -197,6 +230,8 @@ def _resolution(report: Mapping[str, Any]) -> list[str]:
         ways.append(f"about {worst['items']:,} test images with these seeds")
     if worst["seeds"] and worst["seeds"] <= MOST_SHOWN and not worst["fixed"]:
         ways.append(f"about {worst['seeds']:,} seeds with these test images")
-    what = f"To tell {pair} apart at ±{points(worst['half'])} points"
-    told = f"{what} takes {' or '.join(ways)}." if ways else f"{what} no number of seeds alone would do: more of both."
+    gap = f"a difference of {points(worst['half'])} points"
+    told = f"To show {gap} between {pair} takes {' or '.join(ways)}."
+    if not ways:
+        told = f"To show {gap} between {pair} takes more of both: no number of seeds or of test images alone is enough."
     return [said, told]

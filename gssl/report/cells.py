@@ -2,7 +2,7 @@
 which test items were right. Rows of the table and paired differences are made of them."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -161,3 +161,14 @@ def gap(one: Cell, two: Cell, metric: str, factor: float = 1.0) -> Gap | None:
         sides = [(1.0, [first[s] for s in seeds], one.n_test), (factor, [second[s] for s in seeds], two.n_test)]
         spread = _independent(sides, list(per_seed.values()))
     return Gap(per_seed, spread, factor)
+
+
+def without_answers(one: Mapping[str, Any], two: Mapping[str, Any], factor: float = 1.0) -> Gap | None:
+    """The paired difference of two table rows alone, their items taken as independent; None without a shared seed."""
+    first, second = ({str(k): v for k, v in row["per_seed"].items()} for row in (one, two))
+    seeds = [seed for seed in first if seed in second]
+    if not seeds:
+        return None
+    per_seed = {int(seed): first[seed] - factor * second[seed] for seed in seeds}
+    sides = [(1.0, [first[s] for s in seeds], one["n_test"]), (factor, [second[s] for s in seeds], two["n_test"])]
+    return Gap(per_seed, _independent(sides, list(per_seed.values())), factor)

@@ -5,9 +5,9 @@
     OP     = >  >=  <  <=
 
 Accuracies are percent, differences between them points; every other measure stands in its own unit. A claim holds
-only where its 95% interval does: of one term over its seeds, of two over the seeds that both have (paired; t, with one
-seed over test images). Where there is no interval nothing holds, but what is counted and not sampled (FLOPs, images,
-steps): there one run's value decides.
+only where its 95% interval does, for scores over seeds and test images: of one term, or of two over the seeds and
+images that both have (paired). Where there is no interval nothing holds, but what is counted and not sampled (FLOPs,
+images, steps): there one run's value decides.
 """
 
 import math
@@ -22,6 +22,7 @@ from gssl.config.arms import Arm
 from gssl.config.registry import reads_labels
 from gssl.errors import UsageError
 from gssl.report import terms
+from gssl.report.cells import Cells
 from gssl.report.terms import CONDITIONAL, COST, GENERATION, NUMBER, Term
 from gssl.report.words import count, points, title
 
@@ -162,8 +163,9 @@ def in_report(claim: str, report: dict[str, Any]) -> None:
             raise UsageError(f"check {claim!r}: {terms.absent(term, report)}")
 
 
-def check(claim: str, report: dict[str, Any]) -> tuple[bool, str]:
-    """Whether `claim` holds in `report`, and one line that says so with the figures.
+def check(claim: str, report: dict[str, Any], cells: Cells | None = None) -> tuple[bool, str]:
+    """Whether `claim` holds in `report`, and one line that says so with the figures. cells: of its runs, for intervals
+    over seeds and test images as the verdict has them.
 
     A term that no finished run brought makes the claim fail, with a line that says why it is not there.
     Raises UsageError for nothing but the form, which `parse` has checked before the first run.
@@ -179,7 +181,9 @@ def check(claim: str, report: dict[str, Any]) -> tuple[bool, str]:
         got: dict[str, Any] | None = terms.value(left, parsed.left.measure.scale)
         what = title(parsed.left.arm)
     else:
-        got = terms.paired(left, right, parsed.left.measure, parsed.factor)
+        assert parsed.right
+        exact = terms.between(cells, parsed.left, parsed.right, report["primary"]["metric"], parsed.factor)
+        got = terms.paired(left, right, parsed.left.measure, parsed.factor, exact)
         what = "difference" if parsed.factor == 1 else f"left − {parsed.factor:g} × right ="
     if got is None:
         return False, f"does not hold: {claim} (the two share no seed)"

@@ -35,17 +35,18 @@ def difference(found: Cells, a: str, b: str, probe: str, amount: str, metric: st
 
 
 def numbers(between: Gap) -> dict[str, Any]:
-    """Mean, interval over seeds and test items, and the sign-flip test's p; p is None where nothing varies by seed."""
+    """Mean, interval over seeds and test items, and the sign-flip test's p: None where nothing depends on the seed."""
     values = list(between.per_seed.values())
     spread = between.spread
+    fixed = spread.fixed if spread else not statistics.varies(values)
     return {
         "mean": between.mean,
         "interval": between.interval(),
-        "p": statistics.sign_flip(values) if statistics.varies(values) else None,
+        "p": None if fixed or len(values) < 2 else statistics.sign_flip(values),
         "effect_size": statistics.effect_size(values),
         "n_seeds": len(values),
         "per_seed": {str(seed): value for seed, value in between.per_seed.items()},
-        "fixed": spread is not None and spread.fixed,
+        "fixed": fixed and len(values) > 1,
         "item_share": spread.item_share if spread else None,
     }
 

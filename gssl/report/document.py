@@ -34,8 +34,8 @@ def build(runs: Sequence[Run], plan: dict[str, Any], found: Cells | None = None)
 
     `plan` was fixed before anything was looked at. Its keys, all optional: `probe` and `labels_per_class` (or
     `fraction`) of the primary family, else by the rule of `judging.shared`; its `pairs` ([[a, b], …], at most
-    six), `metric` (accuracy | balanced_accuracy, else by the class sizes), `margin` (smallest difference of interest, in
-    [0, 1]), `arms` and `seeds` as planned (a list, or n for 0 … n − 1), `command`, `question`, `data` (a name),
+    six), `metric` (accuracy | balanced_accuracy, else by the class sizes), `margin` (smallest difference of interest,
+    in [0, 1]), `arms` and `seeds` as planned (a list, or n for 0 … n − 1), `command`, `question`, `data` (a name),
     `titles` ({arm: shown name}), `described` ({arm: {world, stages, note, source, labels}}), `failed` ([{arm, seed,
     stage, error}, …] for parts that left no directory), `budget`, `searches`, `allow_norm_diff`, `notes` (sentences for
     the limitations), `cautions` (sentences that weaken the verdict), `preregistration`, `openings`.
@@ -213,7 +213,7 @@ def _table(found: Cells, arms: list[dict[str, Any]], metric: str) -> Rows:
             continue
         flat = [s for draws in cell.scores.values() for s in draws]
         scatter = [float(np.std([s[metric] for s in d], ddof=1)) for d in cell.scores.values() if len(d) > 1]
-        taken = [s.get("chosen") for s in flat if s.get("chosen")]
+        taken = [s["chosen"] for s in flat if s.get("chosen")]
         rows[arm, probe, amount] = {
             "arm": arm,
             "role": role[arm],

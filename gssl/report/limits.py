@@ -2,27 +2,40 @@
 
 from typing import Any
 
-from gssl.report.judging import beside
 from gssl.report.verdict import against, outcome
-from gssl.report.words import ONE_SETTING, amount_text, count, fixed_by, judge, listed, points, upper
+from gssl.report.words import (
+    ONE_SETTING,
+    amount_text,
+    count,
+    fixed_by,
+    judge,
+    listed,
+    points,
+    upper,
+    word,
+)
+
+FEW = 100  # test images below which one of them is worth more than a point
+FEW_PER_CLASS = 10
 
 
 def cautions(report: dict[str, Any]) -> list[str]:
     """Facts that weaken the comparison itself; empty where there are none."""
     names = {a["name"]: a["title"] for a in report["arms"]}
-    out = []
+    out = _dead(report, names) + _data(report) + _plan(report)
     lost = [a for a in report["arms"] if a["failed_seeds"]]
     for a in lost:
         n = len(a["failed_seeds"])
         left = f"its figures are over the {count(len(a['seeds']), 'seed')} that did, which may flatter it"
         out.append(f"{count(n, 'run')} of {a['title']} did not finish; {left if a['seeds'] else 'it has no figures'}.")
-    for name in dict.fromkeys(found["arm"] for found in report["alarms"]):
-        mine = [found for found in report["alarms"] if found["arm"] == name]
+    in_training = [found for found in report["alarms"] if found["step"] is not None]
+    for name in dict.fromkeys(found["arm"] for found in in_training):
+        mine = [found for found in in_training if found["arm"] == name]
         seeds = len({found["seed"] for found in mine})
         first = mine[0]
         out.append(
-            f"{upper(names[name])} raised an alarm in {count(seeds, 'run')}, first at step {first['step']:,}:"
-            f" {first['alarm']}."
+            f"{upper(names.get(name, name))} raised an alarm in {count(seeds, 'run')}, first at step"
+            f" {first['step']:,}: {first['alarm']}."
         )
     readers = [a["title"] for a in report["arms"] if a["role"] == "reference"]
     if readers:
@@ -52,11 +65,89 @@ def cautions(report: dict[str, Any]) -> list[str]:
     }
     if len(shapes) > 1:
         out.append("The arms' backbones are not the same network; differences mix method and architecture.")
-    hashes = {r["data_hash"] for r in report["provenance"]["runs"] if r["stage"] == "transfer" and r["data_hash"]}
-    if len(hashes) > 1:
-        out.append("The arms were not judged on the same data: their data hashes differ.")
-    out += _unequal(report, names)
     return out
+
+
+def dead(report: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """arm → the alarms of its generators that are dead by their evaluation on test images."""
+    out: dict[str, list[dict[str, Any]]] = {}
+    for found in report["alarms"]:
+        if found["step"] is None:
+            out.setdefault(found["arm"], []).append(found)
+    return out
+
+
+def _dead(report: dict[str, Any], names: dict[str, str]) -> list[str]:
+    """A GAN whose training failed says nothing about GANs: that stands before everything else."""
+    return [
+        f"The generator of {names.get(arm, arm)} is dead in {count(len(mine), 'run')} (seed"
+        f"{'s' * (len(mine) > 1)} {listed([str(found['seed']) for found in mine])}): its scores are those of a training"
+        f" that failed. Seed {mine[0]['seed']}, {mine[0]['alarm']}."
+        for arm, mine in dead(report).items()
+    ]
+
+
+def _data(report: dict[str, Any]) -> list[str]:
+    """What the data room found; numbers of test images and the metric also where nothing was looked for."""
+    findings = report.get("findings") or []
+    kinds = {found["kind"] for found in findings}
+    out = [found["text"] for found in findings]
+    tests = [r["n_test"] for r in report["table"] if r["n_test"]]
+    if tests and min(tests) < FEW and "few_test_images" not in kinds:
+        n = min(tests)
+        out.append(
+            f"There are {count(n, 'test image')} only, and one of them is {100 / n:.2g} points: differences of a few"
+            " points cannot be shown."
+        )
+    summaries = [found["summary"] or {} for found in report["provenance"]["data"]]
+    sizes = [(s.get("class_counts") or {}).get("test") or [] for s in summaries]
+    fewest = min((n for counts in sizes for n in counts if n), default=FEW_PER_CLASS)
+    if fewest < FEW_PER_CLASS and "few_per_class" not in kinds:
+        out.append(f"The smallest class has {count(fewest, 'test image')}: what is said of it rests on those.")
+    if report["primary"]["metric"] == "balanced_accuracy":
+        why = "" if "imbalance" in kinds else " The classes are of very unequal size."
+        out.append(
+            f"Scores are balanced accuracy: every class counts alike, however many images it has.{why} Always saying"
+            " the largest class is worth no more than chance."
+        )
+    elif "imbalance" in kinds:
+        out.append("Scores are plain accuracy all the same, in which large classes count most.")
+    return out
+
+
+def _plan(report: dict[str, Any]) -> list[str]:
+    """What was changed after scores could be seen, further looks at the scores, other uses of the test images."""
+    plan, out = report.get("preregistration") or {}, []
+    changes = [found["text"] for found in plan.get("changes") or []]
+    if plan.get("state") == "changed":
+        out += changes or [plan["text"]]
+    elif plan.get("state") == "unknown":
+        out += [plan["text"], *changes]
+    if (plan.get("looks") or 1) > 1:
+        seeds = listed([str(n) for n in plan["seeds_at_look"]])
+        held = "no result can pass the test any more, so that everything here is exploratory"
+        if not plan.get("exploratory"):
+            held = "a difference now needs stronger evidence than at the first look"
+        out.append(f"Seeds were added after scores were there (looks at {seeds} seeds): {held}.")
+    if others(report):
+        opened = report["openings"]
+        n = opened["runs"]
+        out.append(
+            f"{opened['text']} {upper(word(own_openings(report)))} of the {n:,} are of this comparison: who chooses by"
+            " what the others scored chooses by these test images."
+        )
+    return out
+
+
+def own_openings(report: dict[str, Any]) -> int:
+    """Runs of this report that opened the test images."""
+    return sum(bool(run["test_openings"]) for run in report["provenance"]["runs"])
+
+
+def others(report: dict[str, Any]) -> int:
+    """Runs of other comparisons that have opened the same test images, as far as they are on record."""
+    opened = report.get("openings") or {}
+    return max(0, int(opened.get("runs") or 0) - own_openings(report))
 
 
 def _controls(report: dict[str, Any], names: dict[str, str]) -> list[str]:
@@ -84,32 +175,11 @@ def _controls(report: dict[str, Any], names: dict[str, str]) -> list[str]:
     return out
 
 
-def _unequal(report: dict[str, Any], names: dict[str, str]) -> list[str]:
-    """Contestants that trained with unlike compute, by more than 2%."""
-    trained = {a["name"] for a in report["arms"] if a["role"] == "contestant" and a["stages"]}
-    means = {
-        c["arm"]: c["mean"] for c in report["cost"] if c["metric"] == "flops" and c["arm"] in trained and c["mean"]
-    }
-    if len(means) < 2 or max(means.values()) <= 1.02 * min(means.values()):
-        return []
-    most, least = max(means, key=lambda k: means[k]), min(means, key=lambda k: means[k])
-    ratio = means[most] / means[least]
-    return [f"Training compute is not equal: {names[most]} spent {ratio:.2g} times the FLOPs of {names[least]}."]
-
-
 def limitations(report: dict[str, Any]) -> list[str]:
     """What a reader must not conclude, from the facts of these runs."""
     names = {a["name"]: a["title"] for a in report["arms"]}
-    out = list(report["verdict"]["cannot"]) or [
-        "The intervals vary over seeds (initialisation, order, label draws), on one fixed split of the data."
-    ]
-    data = f"One data set{' (' + report['data'] + ')' if report['data'] else ''}"
-    tests = [r["n_test"] for r in report["table"] if r["n_test"]]
-    if tests:
-        half = points(0.98 / min(tests) ** 0.5)
-        images = count(min(tests), "test image")
-        data += f" with {images}: those alone leave up to ±{half} points on any score"
-    out.append(data + ". Nothing here speaks about other images.")
+    out = list(report["verdict"]["cannot"])
+    out += _covered(report)
     out += [f"{upper(a['title'])}: {a['note']}." for a in report["arms"] if a["note"]]
     if report["searches"]:
         told = listed([f"{names[s['arm']]} ({s['trials']} trials)" for s in report["searches"]])
@@ -122,7 +192,9 @@ def limitations(report: dict[str, Any]) -> list[str]:
         out.append(f"Settings were searched, on validation images and with a seed of their own, for {told}{rest}.")
     if report["generation"]:
         judges = listed(sorted({row["judge"] for row in report["generation"]}))
-        out.append(f"Generated images are judged by {judges}; another judge may order the generators otherwise.")
+        out.append(
+            f"Generated images are evaluated with {judges}; another evaluator may order the generators otherwise."
+        )
     longest = max((c["seconds"] or 0 for c in report["compute"] if c["stage"] == "pretrain"), default=0)
     if longest:
         took = f"at most {longest:.0f} s" if longest < 180 else f"at most {longest / 60:.0f} min"
@@ -131,13 +203,13 @@ def limitations(report: dict[str, Any]) -> list[str]:
     primary = report["primary"]
     family = count(len(primary["pairs"]), "comparison")
     out.append(
-        f"Only {family} ({primary['probe']} probe, {amount_text(primary['amount'])}), fixed by "
-        f"{fixed_by(primary)}, can carry the verdict; every other number is exploratory and not adjusted for "
-        "the many that could have been picked."
+        f"Only {family} ({judge(primary['probe'])}, {amount_text(primary['amount'])}),"
+        f" fixed by {fixed_by(primary)}, can carry the verdict; every other number is exploratory and not adjusted"
+        " for the many that could have been picked."
     )
     out.append(
-        f"The judge is {judge(primary['probe'])}{beside(report, primary['probe'])}; its settings are chosen by folds "
-        "of the labels a probe was given; another judge may order the arms otherwise."
+        f"Arms are judged by {judge(primary['probe'])}; settings are chosen by folds of the labels a probe was given;"
+        " another probe may order the arms otherwise."
     )
     draws = [r for r in report["table"] if r["draw_sd"]]
     if draws:
@@ -153,9 +225,9 @@ def limitations(report: dict[str, Any]) -> list[str]:
         out.append(f"{count(len(opened), 'run')} opened the test images more than once.")
     if any(d["family"] == "primary" and d["n_seeds"] > 1 for d in report["differences"]):
         out.append(
-            "The intervals take scores to scatter about normally over seeds, and the paired test takes differences to"
-            " scatter as much upwards as downwards: where one arm is lopsided over seeds (a few runs that fail badly),"
-            " both are too sure (simulated in docs/statistics.md)."
+            "The intervals take scores to scatter about normally over seeds and test images, and the paired test takes"
+            " differences to scatter as much upwards as downwards over seeds: where one arm is lopsided over seeds (a"
+            " few runs that fail badly), both are too sure (simulated in docs/statistics.md)."
         )
     out += _mismatched(report)
     if not report["planned_seeds"]:
@@ -171,6 +243,24 @@ def limitations(report: dict[str, Any]) -> list[str]:
     if gaps:
         out.append(f"Planned and not there: {listed(gaps[:12])}{' and more' if len(gaps) > 12 else ''}.")
     return out + report["notes"]
+
+
+def _covered(report: dict[str, Any]) -> list[str]:
+    """What the intervals take in, and what they do not."""
+    over = {r["interval"]["over"] for r in report["table"] if r["interval"]}
+    what = []
+    if "seeds and test images" in over:
+        what.append("other seeds (first weights, order of the images, which images are labelled)")
+    if over:
+        groups = any((found["summary"] or {}).get("test_groups") for found in report["provenance"]["data"])
+        what.append("other test images of the same kind" + " (by groups that belong together)" * groups)
+    name = f" ({report['data']})" if report["data"] else ""
+    if not what:
+        return [f"One data set{name}: nothing here speaks about other data."]
+    return [
+        f"The intervals cover {listed(what)}. They do not cover another choice of the images for training and"
+        f" validation, nor another data set: there is one{name}."
+    ]
 
 
 def _fewer(table: list[dict[str, Any]]) -> str:

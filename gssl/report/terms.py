@@ -15,6 +15,7 @@ from typing import Any
 from gssl.errors import UsageError
 from gssl.metrics.accuracy import wilson
 from gssl.report import statistics
+from gssl.report.cells import Cells, Gap, gap, without_answers
 from gssl.report.words import count, points, shortened
 
 NUMBER = r"(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?"
@@ -135,16 +136,33 @@ def value(found: Mapping[str, Any], scale: float) -> dict[str, Any]:
     return {"mean": found["mean"] * scale, "interval": interval, "n_seeds": len(per_seed), "per_seed": per_seed}
 
 
+def between(found: Cells | None, left: Term, right: Term, metric: str, factor: float = 1.0) -> Gap | None:
+    """left − factor · right from the runs' single answers; None of what is no score, and where a cell is not there."""
+    if found is None or left.amount is None or right.amount is None:
+        return None
+    one, two = (found.get((t.arm, t.name, str(t.amount))) for t in (left, right))
+    return gap(one, two, metric, factor) if one and two else None
+
+
 def paired(
-    left: Mapping[str, Any], right: Mapping[str, Any], measure: Measure, factor: float = 1.0
+    left: Mapping[str, Any], right: Mapping[str, Any], measure: Measure, factor: float = 1.0, exact: Gap | None = None
 ) -> dict[str, Any] | None:
     """left − factor · right over the seeds that both rows have, as `measure` is written; None where they share none.
 
-    The interval: t over the paired differences. With one shared seed, or several that are all alike (which show
-    nothing about others, unless the measure is counted), each side's own interval over images, squared and added
-    (Newcombe's method 10; for what is no share Zou & Donner 2008, "Construction of confidence limits about effect
-    measures"), where both have one. Of accuracies the interval is cut to what can be.
+    exact: the same from single answers (`between`), with an interval over seeds and test items. Scores without it get
+    one that takes both sides' items as independent, which is rather wide. Other measures: t over the paired
+    differences; with one shared seed, or several that are all alike (which show nothing about others, unless the
+    measure is counted), each side's own interval over images, squared and added (Newcombe's method 10; for what is no
+    share Zou & Donner 2008, "Construction of confidence limits about effect measures"), where both have one. Of
+    accuracies the interval is cut to what can be.
     """
+    if measure.part == "table":
+        exact = exact or without_answers(left, right, factor)
+        if exact is None:
+            return None
+        per_seed = {str(seed): d for seed, d in exact.per_seed.items()}
+        told = {"mean": exact.mean, "interval": exact.interval(), "n_seeds": len(per_seed), "per_seed": per_seed}
+        return value(told, measure.scale)
     shares = measure.what == "accuracy"
     one, two = left["per_seed"], right["per_seed"]
     seeds = [seed for seed in one if seed in two]
@@ -209,7 +227,15 @@ def figure(number: float, term: Term, sign: bool = False) -> str:
 
 
 def over_text(interval: Mapping[str, Any], n_seeds: int) -> str:
-    """ "over 3 seeds", "over 1,000 test images, one seed"."""
+    """ "over 3 seeds", "over 6 seeds and 1,000 test images", "over 1,000 test images, one seed"."""
+    if interval["kind"] == "two_way":
+        images = count(interval["items"], "test image")
+        alone = "one seed" if n_seeds == 1 else "nothing here depends on the seed"
+        return (
+            f"over {count(interval['n'], 'seed')} and {images}"
+            if "seeds" in interval["over"]
+            else f"over {images}, {alone}"
+        )
     n = f"{interval['n']:,} " if interval.get("n") else ""
     alone = "one seed" if n_seeds == 1 else f"{count(n_seeds, 'seed')} that are all alike"
     return f"over {n}{interval['over']}" + ("" if interval["kind"] == "t" else f", {alone}")

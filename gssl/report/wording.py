@@ -12,19 +12,19 @@ from gssl.report.words import count, p_text, points, word
 
 NEED = statistics.seeds_needed(ALPHA)
 RULES = (
-    f'"beats": {word(NEED)} seeds or more, the paired 95% t interval excludes 0, and the adjusted sign-flip p is at'
-    f" most {p_text(ALPHA)[2:]}.",
-    f'"is ahead": two to {word(NEED - 1)} seeds and an interval at 1 − {p_text(ALPHA)[2:]} ÷ pairs excludes 0, so that'
-    f" the family's hold together; beside pairs that are tested, such pairs share what the test leaves of"
-    f" {p_text(ALPHA)[2:]}."
-    ' "No difference is shown": the rest.'
-    " One seed, or seeds that are all alike: scores are only put side by side.",
+    f'"beats": {word(NEED)} seeds or more, the interval over seeds and test images at 1 − {p_text(ALPHA)[2:]} ÷ pairs'
+    f" excludes 0, and the adjusted sign-flip p over seeds is at most {p_text(ALPHA)[2:]}. Where nothing depends on the"
+    " seed the interval alone decides.",
+    f'"is ahead": two to {word(NEED - 1)} seeds; the interval over seeds and test images and the t interval over seeds'
+    f" alone, both at 1 − {p_text(ALPHA)[2:]} ÷ pairs, exclude 0; beside pairs that are tested, such pairs share what"
+    f' the test leaves of {p_text(ALPHA)[2:]}. "No difference is shown": the rest. One seed: scores are only put'
+    " side by side.",
 )
 OUTCOMES = {
     "beats": "beats",
     "ahead": "is ahead, which no test establishes",
     "none": "no difference is shown",
-    "single": "one seed, or seeds that are all alike: nothing is concluded",
+    "single": "one seed: nothing is concluded",
     "absent": "nothing is said",
 }
 
@@ -90,7 +90,8 @@ def _own(term: Term, row: Mapping[str, Any], told: Mapping[str, Any]) -> str:
         ends = f"{plain(i['low'], term)} to {plain(i['high'], term)}"
         return f"Interval: Wilson's for {right} of {i['n']} test images, 95%: {ends}; nothing about other seeds"
     ends = f"{plain(i['low'], term)} to {plain(i['high'], term)}"
-    return f"Interval ({i['kind']}): {ends} {terms.over_text(i, told['n_seeds'])}"
+    how = "crossed analysis of variance, Wilson's form" if i["kind"] == "two_way" else i["kind"]
+    return f"Interval ({how}), 95%: {ends} {terms.over_text(i, told['n_seeds'])}"
 
 
 def _alone(told: Mapping[str, Any]) -> str:
@@ -119,6 +120,14 @@ def pair(
         how.append(f"Left out, for only one of the two has it: seed {', '.join(left_out)}")
     how.append(f"Mean over {count(n, 'shared seed')}: {_mean(told, left)}")
     i = told["interval"]
+    if i and i["kind"] == "two_way":
+        ends = f"{plain(i['low'], left)} to {plain(i['high'], left)}"
+        how.append(f"Interval (crossed analysis of variance), 95%: {ends} {terms.over_text(i, n)}")
+        share = (listed_as or {}).get("item_share")
+        if share is not None:
+            how.append(f"Of its variance {share:.0%} comes from the test images, the rest from the seeds")
+        varies = statistics.varies(list(told["per_seed"].values()))
+        return [*how, *(_tests(told, listed_as, report) if varies else [])]
     if not i or i["kind"] != "t":
         ends = f"{plain(i['low'], left)} to {plain(i['high'], left)}" if i else ""
         own = f"the two sides' own intervals over images, squared and added (Newcombe): {ends}" if i else "none"

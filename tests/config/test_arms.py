@@ -87,7 +87,7 @@ BASE = ("data=mnist5k", "arms=[simclr,dcgan,scratch]")
     "override, said",
     [
         ("arms=[runs/nowhere/X]", "arms: runs/nowhere/X: no such run directory or file of weights"),
-        ("primary.pairs=['simclr vs dcgan','simclr vs scratch','dcgan vs scratch','scratch vs simclr']", "at most 3"),
+        ("primary.pairs=[" + ",".join(f"'simclr vs {arm}'" for arm in "abcdefg") + "]", "at most 6"),
         ("primary.pairs=['simclr vs dcgan','dcgan vs simclr']", "'dcgan vs simclr' stands there twice"),
         ("primary.pairs=['simclr dcgan']", "cannot read 'simclr dcgan'; expected two arms, such as 'simclr vs dcgan'"),
         ("primary.pairs=['simclr vs dcgn']", "did you mean 'dcgan'"),
