@@ -27,6 +27,7 @@ from gssl.errors import JobError, UsageError
 from gssl.report import curve as report
 from gssl.report import curve_page as page
 from gssl.report.judging import NO_NETWORK, probes_of, trains
+from gssl.report.judging import from_scratch as trained
 
 SCRATCH = "scratch"
 NAMED = re.compile(r"([\w.-]+)@(.+)")
@@ -51,7 +52,7 @@ class Named:
     def uses(self, cfg: schema.Judging, others: list["Named"]) -> list[str]:
         """The probes that judge it: scratch is trained, pixels and the like are not, nor is random beside scratch."""
         if self.weights == SCRATCH:
-            return probes_of(SCRATCH, cfg.probe.use)
+            return list(dict.fromkeys(trained(probe) for probe in cfg.probe.use))
         mine = probes_of(self.kind, cfg.probe.use)
         if self.weights == "random" and any(other.weights == SCRATCH for other in others):
             mine = [probe for probe in mine if not trains(probe)]

@@ -53,7 +53,7 @@ def build(runs: Sequence[Run], plan: dict[str, Any], found: Cells | None = None)
     primary |= {"margin": plan.get("margin", MARGIN), "alpha": registered.get("alpha", ALPHA)}
     made = generation.rows(runs, names)
     pairs = differences(found, arms, primary, primary["alpha"])
-    pairs += generation.differences(made, [a["name"] for a in arms if a["role"] == "contestant"])
+    pairs += generation.differences(made, [a["name"] for a in arms if a["role"] == "contestant"], runs)
     report: dict[str, Any] = {
         "schema": SCHEMA,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
