@@ -5,6 +5,7 @@
 """
 
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -164,7 +165,8 @@ class Judge:
         self.generated: dict[tuple[str, Amount, int], Labelled] = {}  # features of generated images
         self.check()
         if origin.kind not in NO_NETWORK:
-            self.network = self.build(report=True)
+            self.build()
+            assert self.network is not None
             self.described = origin.described(cfg.backbone, cfg.data.size)
             if origin.kind in ("torchvision", "timm"):  # no file of ours: what was published is told by its content
                 self.report["tensors"] = weights_hash(self.network)
@@ -201,12 +203,11 @@ class Judge:
         names = [member for member in names if not bare or registry.PROBE[member].sees == "features"]
         return [member for member in names if self.origin.kind != majority.NAME or registry.PROBE[member].labels]
 
-    def build(self, report: bool = False) -> Backbone:
+    def build(self) -> Backbone:
         """A fresh copy of the source's network on the device."""
-        network, loaded = network_of(self.cfg, self.origin, self.images, self.device)
-        if report:
-            self.report = loaded
-        return network
+        if self.network is None:
+            self.network, self.report = network_of(self.cfg, self.origin, self.images, self.device)
+        return deepcopy(self.network)  # reading it costs time, and a random one has batch statistics to compute
 
     def features(self, images: Images, sees: str = "features") -> np.ndarray:
         """(n, d) float32 of centre-cropped images: of the last stage, or of all `stages` side by side."""
