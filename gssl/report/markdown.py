@@ -3,8 +3,8 @@
 import re
 from typing import Any
 
-from gssl.report import tables, units
-from gssl.report.words import amount_text, count, listed, p_text, points, span, upper
+from gssl.report import glossary, screen, tables, units
+from gssl.report.words import amount_text, count, judge, listed, metric_text, p_text, points, span, upper
 
 ROLE = {"contestant": "", "control": " (control)", "reference": " (reference, not ranked)"}
 MOST_FAILURES = 20
@@ -15,12 +15,26 @@ def render(report: dict[str, Any]) -> str:
     """The report as Markdown (GitHub's dialect); everything that came from a run is escaped."""
     names = {a["name"]: escape(a["title"]) for a in report["arms"]}
     lines = _answer(report)
-    sections = (_scores, _differences, _generation, _spent, _searches, _stability, _lost)
+    sections = (
+        _scores,
+        _adapting,
+        _differences,
+        _needed,
+        _generation,
+        _spent,
+        _searches,
+        _stability,
+        _lost,
+        _registered,
+    )
     for section in sections:
         found = section(report, names)
         lines += ["", *found] if found else []
     lines += ["", "## What this does not show", ""] + [f"- {escape(text)}" for text in report["limitations"]]
     lines += _command(report["provenance"]["command"])
+    words = glossary.used("\n".join(lines))
+    if words:
+        lines += ["", "## Words", "", *(f"- **{word}**: {escape(glossary.TERMS[word])}" for word in words)]
     runs = count(len(report["provenance"]["runs"]), "run")
     told = f"gssl {report['gssl']}, {report['created']}, {runs}; figures in report.html, all numbers in report.json."
     return "\n".join([*lines, "", f"<sub>{told}</sub>", ""])
@@ -36,12 +50,19 @@ def escape(text: Any) -> str:
 
 
 def _answer(report: Report) -> list[str]:
-    """Who reads five lines has the question, the answer and what it cannot carry."""
+    """Who reads five lines has the question, the answer and what to do; then what it rests on and what weakens it."""
     verdict = report["verdict"]
+    todo = screen.advice(report)
     lines = [f"# {escape(report['question'])}", "", f"**{escape(verdict['headline'])}**", ""]
+    lines += [f"**What to do:** {escape(todo[0])}", ""] if todo else []
+    if sure := screen.how_sure(report):
+        lines += [f"**How sure:** {escape(sure)}", ""]
+    lines += [f"{'; '.join(f'{what}: {escape(text)}' for what, text in screen.facts(report))}.", ""]
+    lines += [f"- {escape(text)}" for text in todo[1:]]
+    lines += [f"- **Caution:** {escape(text)}" for text in verdict["cautions"]]
+    lines += ["", "## The comparisons behind the answer", ""]
     lines += [f"> {escape(text)}" for text in verdict["cannot"]] + [""] * bool(verdict["cannot"])
     lines += [f"- {escape(text)}" for text in verdict["sentences"]]
-    lines += [f"- **Note:** {escape(text)}" for text in verdict["cautions"]]
     amount = amount_text(report["primary"]["amount"])
     lines += [f"- Exploratory, {amount}: {escape(text)}" for text in verdict["exploratory"]]
     if report["budget"]:
@@ -50,14 +71,24 @@ def _answer(report: Report) -> list[str]:
 
 
 def _scores(report: Report, names: dict[str, str]) -> list[str]:
-    probe = escape(report["primary"]["probe"])
-    lines = [f"## Test accuracy, % ({probe} probe)", ""]
+    metric, probe = metric_text(report["primary"]["metric"]), judge(report["primary"]["probe"])
+    lines = [f"## Test {metric}, % ({escape(probe)})", ""]
     lines += _table(["arm", *(a["label"] for a in report["amounts"]), "seeds"], _score_rows(report, names))
-    kinds = {r["interval"]["kind"] for r in report["table"] if r["interval"]}
-    if kinds:
-        over = "t over seeds" if "t" in kinds else "Wilson over test images, one seed"
-        lines += ["", f"In brackets: 95% intervals ({over})."]
-    return lines
+    return [*lines, "", f"In brackets: {tables.intervals(report)}."]
+
+
+def _adapting(report: Report, names: dict[str, str]) -> list[str]:
+    """Each way of adapting side by side, at the primary label budget."""
+    found = tables.adapting(report)
+    if found is None:
+        return []
+    rows = []
+    for row in found["rows"]:
+        texts = [f"{points(c['mean'])} ({span(c['interval'])})" if c else "–" for c in row["cells"]]
+        rows.append([names[row["arm"]], *texts, *([escape(row["by"])] if found["chosen"] else [])])
+    head = ["arm", *found["ways"], *(["chosen"] if found["chosen"] else [])]
+    amount = amount_text(report["primary"]["amount"])
+    return [f"## What each way of adapting gives, % ({amount})", "", *_table(head, rows)]
 
 
 def _score_rows(report: Report, names: dict[str, str]) -> list[list[str]]:
@@ -82,15 +113,44 @@ def _differences(report: Report, names: dict[str, str]) -> list[str]:
             f"{names[d['a']]} − {names[d['b']]}",
             points(d["mean"], sign=True),
             span(d["interval"]),
+            span(d["wide"]) + (f" ({d['level']})" if d["level"] else ""),
+            escape(d["called"]),
+            escape(d["size"]),
             _p(d["p"]),
             _p(d["p_adjusted"]),
+            d["images"],
             str(d["n_seeds"]),
         ]
-        for d in found
+        for d in (tables.difference(d, report) for d in found)
     ]
-    head = ["pair", "difference", "95% interval", "p", "p, adjusted", "seeds"]
+    against = f"against {100 * (report['primary'].get('margin') or 0):.3g} points"
+    head = ["pair", "difference", "95% interval", "for all together", "outcome", against, "p", "p, adjusted"]
+    head += ["from test images", "seeds"]
     amount = amount_text(report["primary"]["amount"])
     return [f"## Paired differences, points ({amount})", "", *_table(head, rows)]
+
+
+def _needed(report: Report, names: dict[str, str]) -> list[str]:
+    """How sure, and what would make it surer."""
+    rows = [
+        [
+            f"{names[n['a']]} − {names[n['b']]}",
+            points(n["mean"], sign=True),
+            points(n["now"]),
+            points(n["half"]),
+            f"{100 * n['item_share']:.0f}%",
+            n["seeds_text"],
+            n["items_text"],
+        ]
+        for n in tables.needed(report)
+    ]
+    if not rows:
+        return []
+    head = ["pair", "difference", "known to ±", "asked for ±", "from test images", "seeds it takes", "or test images"]
+    note = (
+        "From the variance of these runs. Asked for: the difference that was found, at least the smallest of interest."
+    )
+    return ["## How sure, and what would make it surer", "", *_table(head, rows), "", note]
 
 
 def _p(value: float | None) -> str:
@@ -101,7 +161,7 @@ def _p(value: float | None) -> str:
 
 
 def _generation(report: Report, names: dict[str, str]) -> list[str]:
-    """Generated images by their judge, with what real training images get in their place."""
+    """Generated images by their evaluator, with what real training images get in their place."""
     if not report["generation"]:
         return []
     found = tables.generation(report)
@@ -111,7 +171,7 @@ def _generation(report: Report, names: dict[str, str]) -> list[str]:
         listed(list(dict.fromkeys(units.shown(h["metric"], v) for v in values))) or "–"
         for h, values in zip(found["heads"], found["floors"], strict=True)
     ]
-    rows.append(["real training images (floor)", *floors])
+    rows.append(["real-vs-real baseline", *floors])
     brackets = "In brackets: 95% intervals. " if any(r["interval"] for r in report["generation"]) else ""
     note = f"{brackets}{upper(escape(found['settings']))}."
     return ["## Generated images", "", *_table(["arm", *heads], rows), "", note]
@@ -176,6 +236,12 @@ def _lost(report: Report, names: dict[str, str]) -> list[str]:
     more = len(lines) - MOST_FAILURES
     shown = lines[:MOST_FAILURES] + ([f"- and {more} more, in report.json"] if more > 0 else [])
     return ["## Failed and missing parts", "", *shown]
+
+
+def _registered(report: Report, names: dict[str, str]) -> list[str]:
+    """What was on record when, and what was changed afterwards."""
+    found = tables.registered(report)
+    return ["## Plan on record", "", *(f"- {escape(k)}: {escape(v)}" for k, v in found)] if found else []
 
 
 def _command(command: str | None) -> list[str]:

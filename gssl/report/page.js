@@ -104,6 +104,23 @@ for (const place of document.querySelectorAll(".figure")) {
 }
 addEventListener("scroll", () => { if (on) hide(); }, {passive: true, capture: true});
 
+// ── words: what the glossary says of them, under the pointer, a finger or the focus ──
+for (const word of document.querySelectorAll(".term")) {
+  const entry = document.getElementById(word.dataset.term ?? word.hash.slice(1));
+  if (!entry) continue;
+  const place = word.closest("button") ?? word, mark = {node: word, text: entry.nextElementSibling.textContent};
+  place.setAttribute("aria-description", mark.text);
+  const open = () => show(mark), shut = () => { if (on === word) hide(); };
+  word.addEventListener("pointerenter", open);
+  word.addEventListener("pointerleave", event => { if (event.pointerType === "mouse") shut(); });
+  place.addEventListener("focus", open);
+  place.addEventListener("blur", shut);
+  place.addEventListener("keydown", event => { if (event.key === "Escape") shut(); });
+  let finger = false; // the keyboard and the mouse follow the link, a finger reads the words
+  word.addEventListener("pointerdown", event => { finger = event.pointerType === "touch"; });
+  if (place === word) word.addEventListener("click", event => { if (finger) { event.preventDefault(); open(); } });
+}
+
 // ── commands ──
 for (const button of document.querySelectorAll(".copy")) {
   button.hidden = false;

@@ -10,13 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gssl.report import markdown, tables, tex, units
+from gssl.report import glossary, markdown, screen, tables, tex, units
 from gssl.report.plots import figures
 from gssl.report.svg import Style, styles
 from gssl.report.verdict import against
-from gssl.report.words import amount_text, count, fixed_by, p_text, points
+from gssl.report.words import amount_text, count, fixed_by, judge, metric_text, p_text, points
 
 SUFFIX = {"contestant": "", "control": "control", "reference": "reference, not ranked"}
+GLOSSARY = "<!-- glossary -->"  # where the words of the finished page go
 
 
 def render(report: dict[str, Any]) -> str:
@@ -34,6 +35,7 @@ def render(report: dict[str, Any]) -> str:
         "points": points,
         "signed": lambda v: points(v, sign=True),
         "amount": amount_text,
+        "judged": judge,
         "fixed_by": fixed_by,
         "p": _p,
         "chosen": _chosen,
@@ -47,7 +49,9 @@ def render(report: dict[str, Any]) -> str:
         "reach": lambda interval, metric, sign=False: units.reach(metric, interval, sign),
     }
     env.filters |= filters
-    return env.get_template("page.html.j2").render(r=report, **view(report))
+    whole, words = glossary.mark(env.get_template("page.html.j2").render(r=report, **view(report)))
+    entries = [f'<dt id="{glossary.slug(word)}">{word}</dt><dd>{glossary.TERMS[word]}</dd>' for word in words]
+    return whole.replace(GLOSSARY, f"<dl>{''.join(entries)}</dl>", 1)
 
 
 def write(report: dict[str, Any], out_dir: Path | str) -> Path:
@@ -78,16 +82,27 @@ def view(report: dict[str, Any]) -> dict[str, Any]:
     look = styles(report["arms"])
     arms = {a["name"]: a | {"style": _style(look[a["name"]]), "suffix": SUFFIX[a["role"]]} for a in report["arms"]}
     found = tables.pictures(report)
-    scored = [d for d in report["differences"] if d["metric"] == "accuracy"]
+    scored = [tables.difference(d, report) for d in report["differences"] if d["probe"] is not None]
+    metric = metric_text(report["primary"]["metric"])
     return {
+        "answer": screen.short(report),
+        "headline": screen.sentence(report),
+        "how_sure": screen.how_sure(report),
+        "advice": screen.advice(report),
+        "facts": screen.facts(report),
+        "metric": metric,
+        "margin": f"{100 * (report['primary'].get('margin') or 0):.3g}",
+        "adapting": tables.adapting(report),
+        "needed": tables.needed(report),
+        "registered": tables.registered(report),
         "arms": arms,
         "matrix": _matrix(report, arms),
         "figures": figures(report),
-        "interval_note": _interval_note(report),
+        "interval_note": tables.intervals(report),
         "seed_note": _seed_note(report),
         "pairs": [d for d in scored if d["family"] == "primary"],
         "explored": [d for d in scored if d["family"] == "exploratory"],
-        "generated": [d for d in report["differences"] if d["metric"] != "accuracy"],
+        "generated": [d for d in report["differences"] if d["probe"] is None],
         "generation": tables.generation(report),
         "controls": _controls(report),
         "grids": [s for s in found if s["kind"] in ("samples", "neighbours")],
@@ -111,7 +126,7 @@ def _style(style: Style) -> dict[str, Any]:
 
 
 def _matrix(report: dict[str, Any], arms: dict[str, Any]) -> list[dict[str, Any]]:
-    """Arms against amounts of labels, each arm by the probe that speaks for it."""
+    """Arms against label budgets, by the primary probe."""
     rows = {(r["arm"], r["probe"], r["amount"]): r for r in report["table"]}
     out = []
     for a in arms.values():
@@ -138,25 +153,6 @@ def _seed_note(report: dict[str, Any]) -> str:
     return count(seeds[0], "seed") if len(seeds) == 1 else f"{seeds[0]} to {count(seeds[-1], 'seed')}"
 
 
-def _interval_note(report: dict[str, Any]) -> str:
-    """Each kind of interval in the table: its method, its n and what varies in it."""
-    kinds: dict[str, set[int]] = {}
-    for r in report["table"]:
-        if r["interval"]:
-            kinds.setdefault(r["interval"]["kind"], set()).add(r["interval"]["n"])
-    told = {
-        "t": "95% t intervals over n = {} seeds, cut at 0 and 100 (what varies: initialisation, order of the images"
-        " and the labels drawn; the split of the data does not)",
-        "wilson": "95% Wilson intervals over n = {} test images (what varies: the images; one seed says nothing of"
-        " others)",
-    }
-    return "; ".join(text.format(_span(kinds[kind])) for kind, text in told.items() if kind in kinds) or "no intervals"
-
-
-def _span(n: set[int]) -> str:
-    return f"{min(n):,}" if len(n) == 1 else f"{min(n):,} to {max(n):,}"
-
-
 def _grouped(entries: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:
     return [{"runs": e["runs"], "items": tables.flat(e[key])} for e in entries]
 
@@ -171,7 +167,7 @@ SAID = {
 
 
 def _controls(report: dict[str, Any]) -> list[dict[str, Any]]:
-    """Each control with every contestant's distance from it at the primary amount."""
+    """Each control with every contestant's distance from it at the primary label budget."""
     primary = report["primary"]["probe"], report["primary"]["amount"]
     rows = {(r["arm"], r["probe"], r["amount"]): r for r in report["table"]}
     out = []

@@ -3,11 +3,12 @@
 import statistics
 from typing import Any
 
+from gssl.report import tables
 from gssl.report.plots_dots import differences, generation, primary, primary_rows
 from gssl.report.plots_training import losses, validation
 from gssl.report.svg import MUTED, PAPER, Data, Figure, Mark, draw, name_lines, styles
 from gssl.report.units import big
-from gssl.report.words import amount_text, count, points, shortened
+from gssl.report.words import amount_text, count, judge, metric_text, points, shortened
 
 
 def figures(report: dict[str, Any]) -> dict[str, Figure]:
@@ -33,7 +34,7 @@ def _titles(report: dict[str, Any]) -> dict[str, str]:
 
 
 def _labels(report: dict[str, Any]) -> list[Figure]:
-    """Accuracy against labels, one figure per probe, the primary one first."""
+    """Scores against labels, one figure per probe, the primary one first."""
     first = report["primary"]["probe"]
     others = [p for p in report["probes"] if p != first]
     drawn = [
@@ -50,6 +51,7 @@ def _label_curve(report: dict[str, Any], probe: str, name: str) -> Figure | None
         return None
     look, titles = styles(report["arms"]), _titles(report)
     role = {a["name"]: a["role"] for a in report["arms"]}
+    metric = metric_text(report["primary"]["metric"])
 
     def paint(fig: Any, narrow: bool) -> list[Mark]:
         ax, marks = fig.add_subplot(), []
@@ -81,7 +83,7 @@ def _label_curve(report: dict[str, Any], probe: str, name: str) -> Figure | None
         ax.grid(False, axis="x")
         unit = "labels per class" if any(t.isdigit() for t in ticks.values()) else "labelled images"
         ax.set_xlabel(f"{unit} (log scale)")
-        ax.set_title("test accuracy, %", color=MUTED, loc="left")
+        ax.set_title(f"test {metric}, %", color=MUTED, loc="left")
         return marks
 
     said = "; ".join(_best(rows, key, titles, role) for key in ticks.values())
@@ -89,8 +91,8 @@ def _label_curve(report: dict[str, Any], probe: str, name: str) -> Figure | None
         name,
         paint,
         (3.7, 3.9),
-        f"Test accuracy in percent against the number of labels, {probe} probe, one line per arm. {said}.",
-        f"Judged by {judge(probe)}. Bands: 95% intervals.",
+        f"Test {metric} in percent against the number of labels, {judge(probe)}, one line per arm. {said}.",
+        f"Judged by {judge(probe)}. Bands: {tables.intervals(report, [r for found in rows.values() for r in found])}.",
         Data(
             ["arm", "probe", "labels", "labelled images", "mean %", "low %", "high %", "seeds"],
             [
@@ -189,9 +191,9 @@ def _compute_curve(
         name,
         paint,
         (3.3, 3.7),
-        f"Accuracy on {_split(runs)} images in percent against training compute, {probe} probe with"
+        f"Accuracy on {_split(runs)} images in percent against training compute, {judge(probe)}, with"
         f" {amount_text(amount)}, one line per arm. {said}.",
-        f"{probe.capitalize()} probe with {amount_text(amount)}, from checkpoints; no test image was opened for it."
+        f"Judged by {judge(probe)} with {amount_text(amount)}, from checkpoints; no test image was opened for it."
         f" Line: mean over seeds. Band: lowest to highest seed. Large marker: the end of training.{line}",
         Data(
             ["arm", "step", "FLOP", "images", "mean %", "lowest seed %", "highest seed %", "seeds"],

@@ -5,9 +5,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+from gssl.report import tables
 from gssl.report.svg import GRID, INK, MUTED, Data, Figure, Mark, draw, styles
 from gssl.report.units import is_share, reach, shown
-from gssl.report.words import amount_text, count, points, shortened
+from gssl.report.words import amount_text, count, judge, metric_text, points, shortened
 
 MOST_PAIRS = 14  # lines in the figure of differences; the tables hold them all
 MOST_PANELS = 9
@@ -86,7 +87,7 @@ def _one_decimal(value: float) -> str:
 
 
 def primary_rows(report: dict[str, Any], probe: str) -> dict[str, list[dict[str, Any]]]:
-    """Each arm's rows for a figure of `probe`, by amount of labels; `scratch` speaks by fine-tuning."""
+    """Each arm's rows for a figure of `probe`, by label budget."""
     size = {a["key"]: a["n_train"] for a in report["amounts"]}
     out: dict[str, list[dict[str, Any]]] = {}
     for arm in report["arms"]:
@@ -98,8 +99,9 @@ def primary_rows(report: dict[str, Any], probe: str) -> dict[str, list[dict[str,
 
 
 def primary(report: dict[str, Any]) -> Figure | None:
-    """One line per arm at the primary amount: a dot per seed, the mean, the interval."""
+    """One line per arm at the primary label budget: a dot per seed, the mean, the interval."""
     probe, amount = report["primary"]["probe"], report["primary"]["amount"]
+    metric = metric_text(report["primary"]["metric"])
     rows = {
         a: next((r for r in found if r["amount"] == amount), None) for a, found in primary_rows(report, probe).items()
     }
@@ -120,20 +122,21 @@ def primary(report: dict[str, Any]) -> Figure | None:
                 ax.axhline(len(arms) - i - 0.5, color=GRID, linewidth=0.8)
         low, high = ax.get_xlim()
         ax.set_xlim(max(low, -2), min(high + 0.09 * (high - low), 112))
-        ax.set_xlabel("test accuracy, %" if narrow else f"test accuracy with {amount_text(amount)}, %")
+        ax.set_xlabel(f"test {metric}, %" if narrow else f"test {metric} with {amount_text(amount)}, %")
         return marks
 
     height = 0.75 + 0.34 * len(arms)
     n = max(r["n_seeds"] for _, r in arms)
-    spread = "95% t intervals over seeds" if n > 1 else "95% Wilson intervals over test images"
+    spread = tables.intervals(report, [row for _, row in arms])
     dots = "Dots: seeds. " if n > 1 else ""
     said = ", ".join(f"{a['title']} {points(r['mean'])}" for a, r in arms)
     return draw(
         "primary",
         paint,
         (height, height),
-        f"Test accuracy in percent with {amount_text(amount)}, {probe} probe: {said}.",
-        f"{dots}Line: mean. Bar: {spread}. Judged by {judge(probe)}.",
+        f"Test {metric} in percent with {amount_text(amount)}, {judge(probe)}: {said}.",
+        f"{dots}Line: mean. Bar: {spread}. Judged by {judge(probe)}. Grey: controls, which learnt nothing from these"
+        " images, and reference lines, which read all labels.",
         _data(["arm"], [([a["title"]], line) for (a, _), line in zip(arms, lines, strict=True)], "%"),
     )
 
@@ -155,12 +158,11 @@ def _data(heads: list[str], lines: Sequence[tuple[list[Any], Line]], unit: str) 
 
 
 def differences(report: dict[str, Any]) -> Figure | None:
-    """Paired differences of accuracy at the primary probe and amount: the primary family, then the others."""
+    """Paired differences at the primary probe and label budget: the primary family, then the others."""
     probe, amount = report["primary"]["probe"], report["primary"]["amount"]
+    metric = metric_text(report["primary"]["metric"])
     found = [
-        d
-        for d in report["differences"]
-        if d["metric"] == "accuracy" and d["mean"] is not None and (d["probe"], d["amount"]) == (probe, amount)
+        d for d in report["differences"] if d["mean"] is not None and (d["probe"], d["amount"]) == (probe, amount)
     ][:MOST_PAIRS]
     if not found:
         return None
@@ -178,7 +180,7 @@ def differences(report: dict[str, Any]) -> Figure | None:
         low, high = ax.get_xlim()
         ax.set_xlim(min(low, 0), max(high + 0.1 * (high - low), 0))
         ax.axvline(0, color=INK, linewidth=0.9, zorder=1)
-        ax.set_xlabel("difference in test accuracy, points")
+        ax.set_xlabel(f"difference in test {metric}, points")
         return marks
 
     said = "; ".join(f"{line.name} {points(line.mean / 100, sign=True)}" for line in lines)
@@ -186,8 +188,9 @@ def differences(report: dict[str, Any]) -> Figure | None:
         "differences",
         paint,
         (0.75 + 0.32 * len(lines), 0.75 + 0.42 * len(lines)),
-        f"Paired differences of test accuracy in points with {amount_text(amount)}, {probe} probe: {said}.",
-        "Right of the line the first arm scores higher. Dots: seeds. Bar: 95% interval of the paired difference."
+        f"Paired differences of test {metric} in points with {amount_text(amount)}, {judge(probe)}: {said}.",
+        "Right of the line the first arm scores higher. Dots: seeds. Bar: 95% interval of the paired difference,"
+        " by itself."
         " Dark names: the primary family; grey: exploratory, not adjusted.",
         _data(
             ["a", "b", "family"],

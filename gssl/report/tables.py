@@ -3,8 +3,11 @@
 import json
 from typing import Any
 
+from gssl.report import advice
+from gssl.report.differences import ALPHA
 from gssl.report.units import duration, number, shown
-from gssl.report.words import count, listed
+from gssl.report.verdict import outcome, size
+from gssl.report.words import PROBES, count, listed, p_text
 
 MOST_PICTURES = 5_000_000  # characters of inlined pictures; what is beyond is named, so that the page opens
 BUDGETED = ("flops", "images", "seconds")  # units of a budget that are measures of cost, too
@@ -22,18 +25,130 @@ COST_HEADS = {
 }
 
 
+# ── scores ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def intervals(report: dict[str, Any], rows: list[dict[str, Any]] | None = None) -> str:
+    """ "95% intervals over 6 seeds and 1,000 test images": what varies in the intervals of the table's rows."""
+    kinds: dict[str, list[dict[str, Any]]] = {}
+    for row in report["table"] if rows is None else rows:
+        if row["interval"]:
+            kinds.setdefault(row["interval"]["over"], []).append(row["interval"])
+    told = []
+    for over, found in kinds.items():
+        images = f"{_span({i['items'] for i in found})} test images"
+        told.append(f"{_span({i['n'] for i in found})} seeds and {images}" if over != "test images" else images)
+    return f"95% intervals over {' or '.join(told)}" if told else "no intervals"
+
+
+def _span(n: set[int]) -> str:
+    return f"{min(n):,}" if len(n) == 1 else f"{min(n):,} to {max(n):,}"
+
+
+WAYS = ("adapted", "linear", "finetune")
+
+
+def adapting(report: dict[str, Any]) -> dict[str, Any] | None:
+    """What each way of adapting gives at the primary label budget, arm by arm; None where there was one way only.
+
+    `by`: how often which way was chosen on an arm's own labels, in words.
+    """
+    amount = report["primary"]["amount"]
+    at = {(r["arm"], r["probe"]): r for r in report["table"] if r["amount"] == amount}
+    ways = [way for way in WAYS if any(probe == way for _, probe in at)]
+    if len(ways) < 2:
+        return None
+    rows = []
+    for a in report["arms"]:
+        cells = [at.get((a["name"], way)) for way in ways]
+        by = next((c["adapted_by"] for c in cells if c and c["adapted_by"]), None) or {}
+        told = ", ".join(
+            f"{PROBES.get(way, way)} in {n} of {sum(by.values())}"
+            for way, n in sorted(by.items(), key=lambda way: -way[1])
+        )
+        if any(cells):
+            rows.append({"arm": a["name"], "cells": cells, "by": told or "–"})
+    return {"ways": [PROBES[way] for way in ways], "rows": rows, "chosen": "adapted" in ways}
+
+
+# ── differences ──────────────────────────────────────────────────────────────────────────────────
+
+
+OUTCOMES = {"none": "no difference shown", "single": "one seed", "absent": "nothing"}
+
+
+def difference(d: dict[str, Any], report: dict[str, Any]) -> dict[str, Any]:
+    """A difference with what it is called and how it stands to the smallest difference of interest, in words."""
+    names = {a["name"]: a["title"] for a in report["arms"]}
+    alpha, margin = report["primary"].get("alpha") or ALPHA, report["primary"].get("margin") or 0.0
+    kind, least = outcome(d, alpha), f"{100 * margin:.3g}"
+    if kind in ("beats", "ahead"):
+        winner = names[d["a"] if d["mean"] > 0 else d["b"]]
+        called = f"{winner} {'higher' if kind == 'beats' else 'ahead, not tested'}"
+    else:
+        called = OUTCOMES[kind]
+    sizes = {"at_least": f"at least {least}", "equivalent": f"equivalent: below {least}", "undecided": "undecided"}
+    wide = d["simultaneous"]
+    return d | {
+        "called": called,
+        "size": sizes[size(d, margin, alpha)],
+        "wide": wide,
+        "level": f"{100 * wide['level']:.3g}%" if wide else "",
+        "images": f"{100 * d['item_share']:.0f}%" if d.get("item_share") is not None else "–",
+    }
+
+
+def needed(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """Per primary pair: how wide its interval is now, what was to be seen, and how many seeds or images that takes."""
+    found = {(d["a"], d["b"]): d for d in report["differences"] if d["family"] == "primary"}
+    out = []
+    for n in report["needs"]:
+        most = advice.MOST_SHOWN
+        reached = n["now"] <= n["half"]
+        seeds = "not alone" if not n["seeds"] or n["seeds"] > most or n["fixed"] else f"{n['seeds']:,}"
+        items = "not alone" if not n["items"] or n["items"] > most else f"{n['items']:,}"
+        mean = found[n["a"], n["b"]]["mean"]
+        out.append(n | {"mean": mean, "reached": reached, "seeds_text": seeds, "items_text": items})
+    return out
+
+
+def registered(report: dict[str, Any]) -> list[tuple[str, str]]:
+    """What was on record when, as (what, text)."""
+    plan, opened = report.get("preregistration") or {}, report.get("openings") or {}
+    out = []
+    if plan:
+        out.append(("the plan", plan["text"]))
+        for key, name in (("first", "first on record"), ("when_judged", "first score"), ("recorded", "as it is now")):
+            if plan.get(key):
+                out.append((name, str(plan[key]).replace("T", " ")))
+        out += [(f"changed: {found['kind'].replace('_', ' ')}", found["text"]) for found in plan.get("changes") or []]
+        seeds = [str(n) for n in plan.get("seeds_at_look") or []]
+        if seeds and plan.get("level") is not None:
+            held = f"{count(len(seeds), 'look')}, at {listed(seeds)} seeds; the test of this one is held to a level of"
+            out.append(("looks at the scores", f"{held} {p_text(plan['level'])[2:]}"))
+        if plan.get("record"):
+            out.append(("record", f"{plan['record']}, line {plan['hash']}"))
+    if opened:
+        out.append(("test images", opened["text"]))
+    return out
+
+
+# ── generation ───────────────────────────────────────────────────────────────────────────────────
+
+
 def generation(report: dict[str, Any]) -> dict[str, Any]:
-    """Arms against metrics, with the floors; and in a sentence the judge, the split and the numbers of images."""
+    """Arms against metrics, with the real-vs-real baselines; and in a sentence the evaluator, the split and the numbers
+    of images."""
     rows = report["generation"]
     heads = list({r["metric"]: r for r in rows}.values())
     at = {(r["arm"], r["metric"]): r for r in rows}
     floors = {m: sorted({r["floor"] for r in rows if r["metric"] == m and r["floor"] is not None}) for _, m in at}
     kinds = dict.fromkeys((r["judge"], r["split"], r["n"]) for r in rows)
-    said = [f"judge {judge}, {count(n, 'generated image')} against the {split} split" for judge, split, n in kinds]
-    over = dict.fromkeys((r["interval"]["kind"], r["interval"]["over"]) for r in rows if r["interval"])
+    said = [f"evaluator {judge}, {count(n, 'generated image')} against the {split} split" for judge, split, n in kinds]
+    over = dict.fromkeys(r["interval"]["over"] for r in rows if r["interval"])
     return {
         "heads": [h | {"arrow": ARROWS[h["better"]]} for h in heads],
-        "intervals": listed([f"{kind} over {what}" for kind, what in over]) or "none",
+        "intervals": f"over {' or '.join(over)}" if over else "none",
         "rows": [
             {"arm": a["name"], "cells": [at.get((a["name"], h["metric"])) for h in heads]}
             for a in report["arms"]

@@ -9,7 +9,8 @@ escaped, so that it compiles whatever the arms are called.
 import unicodedata
 from typing import Any
 
-from gssl.report.words import PROBES, amount_text, count, p_text, points
+from gssl.report import screen, tables
+from gssl.report.words import amount_text, count, judge, metric_text, p_text, points
 
 ESCAPED = {
     "\\": r"\textbackslash{}",
@@ -40,10 +41,6 @@ ESCAPED = {
     "”": "''",
 }
 LATIN = 0x17F  # the last character that LaTeX typesets without further packages
-KINDS = {
-    "t": r"After $\pm$ or in brackets: 95\% $t$ intervals over seeds.",
-    "wilson": r"In brackets: 95\% Wilson intervals over test images, one seed.",
-}
 
 
 def escape(text: Any) -> str:
@@ -60,19 +57,20 @@ def escape(text: Any) -> str:
 
 
 def render(report: dict[str, Any]) -> str:
-    """The table of `report`: arms by amounts of labels at the primary probe, and the primary differences below."""
+    """The table of `report`: arms by label budgets at the primary probe, the answer in its caption; below it the
+    primary differences, what to do and the cautions."""
     primary = report["primary"]
     amounts = [a["key"] for a in report["amounts"]]
     groups = [_rows(report, role, amounts) for role in ("contestant", "control", "reference")]
     body = "\n    \\midrule\n".join("\n".join(f"    {row} \\\\" for row in rows) for rows in groups if rows)
     head = " & ".join(["arm", *(_head(key) for key in amounts), "seeds"])
     on = f" on {escape(report['data'])}" if report["data"] else ""
-    probe = escape(PROBES.get(primary["probe"], primary["probe"]))
+    probe, metric = escape(judge(primary["probe"])), metric_text(primary["metric"])
     lines = [
         f"% gssl {report['gssl']}, {report['created']}; needs \\usepackage{{booktabs}}",
         r"\begin{table}[tb]",
         r"  \centering",
-        f"  \\caption{{Test accuracy (\\%){on}: {probe}.}}",
+        f"  \\caption{{Test {metric} (\\%){on}: {probe}. {escape(report['verdict']['headline'])}}}",
         r"  \label{tab:gssl}",
         f"  \\begin{{tabular}}{{l{'r' * len(amounts)}r}}",
         r"    \toprule",
@@ -105,22 +103,19 @@ def _rows(report: dict[str, Any], role: str, amounts: list[str]) -> list[str]:
 
 
 def _cell(row: dict[str, Any] | None) -> str:
-    """ "$83.1 \\pm 0.4$", "83.1 (80.6--85.3)" where the interval is not symmetric, "83.1" without one."""
+    """ "83.1 (80.6--85.3)": intervals within 0 to 100 are not symmetric; "83.1" without one."""
     if row is None:
         return "--"
     mean, interval = points(row["mean"]), row["interval"]
     if interval is None:
         return mean
-    up, down = interval["high"] - row["mean"], row["mean"] - interval["low"]
-    if abs(up - down) < 1e-9:
-        return f"${mean} \\pm {points(up)}$"
     return f"{mean} ({points(interval['low'])}--{points(interval['high'])})"
 
 
 def _notes(report: dict[str, Any]) -> list[str]:
     """What the brackets are, what the last rows are, and the primary family's differences."""
-    kinds = {r["interval"]["kind"] for r in report["table"] if r["interval"]}
-    out = [text for kind, text in KINDS.items() if kind in kinds]
+    intervals = tables.intervals(report)
+    out = [escape(f"In brackets: {intervals}.")] if intervals != "no intervals" else []
     roles = {a["role"] for a in report["arms"]}
     if "reference" in roles:
         out.append("Last: reference lines, which read all labels and are not ranked.")
@@ -130,12 +125,15 @@ def _notes(report: dict[str, Any]) -> list[str]:
         amount = escape(amount_text(report["primary"]["amount"]))
         told = "; ".join(_difference(d, names) for d in found)
         out.append(f"Paired differences with {amount}, in points: {told}.")
+    out += [escape(text) for text in screen.advice(report)[:1]]
+    if report["verdict"]["cautions"]:
+        out.append("Cautions: " + " ".join(escape(text) for text in report["verdict"]["cautions"]))
     return out
 
 
 def _difference(d: dict[str, Any], names: dict[str, str]) -> str:
-    i, n = d["interval"], count(d["n_seeds"], "seed")
-    ends = f"95\\% interval {_signed(i['low'])} to {_signed(i['high'])}, " if i else ""
+    i, n = d["simultaneous"] or d["interval"], count(d["n_seeds"], "seed")
+    ends = f"{100 * i['level']:.3g}\\% interval {_signed(i['low'])} to {_signed(i['high'])}, " if i else ""
     p = d["p_adjusted"] if d["p_adjusted"] is not None else d["p"]
     adjusted = " adjusted" if d["p_adjusted"] is not None else ""
     test = f"{adjusted} $p {p_text(p)}$,".lstrip() + " " if p is not None else ""

@@ -95,7 +95,7 @@ def sentence(d: dict[str, Any], report: dict[str, Any]) -> str:
     with_labels = f"with {amount_text(d['amount'])}"
     if kind == "absent":
         a, b = upper(names[d["a"]]), names[d["b"]]
-        return f"{a} against {b}: no seed finished in both arms {with_labels}, so nothing is said."
+        return f"{a} and {b}: no seed finished in both {with_labels}, so nothing is said about them."
     if kind == "single":
         return _single(d, report, names)
     if kind in ("beats", "ahead") and d["mean"] < 0:
@@ -105,16 +105,16 @@ def sentence(d: dict[str, Any], report: dict[str, Any]) -> str:
     if kind == "none":
         alike = size(d, _margin(report), alpha) == "equivalent"
         what = f"differ by less than {_points(report)} points" if alike else "are not shown to differ"
-        mean = f"mean difference {points(d['mean'], sign=True)} points"
-        return f"{upper(a)} and {b} {what} {with_labels} ({mean}, {judged_by(d['probe'])}, {spread})."
+        mean = f"{a} − {b}: {points(d['mean'], sign=True)} points"
+        return f"{upper(a)} and {b} {what} {with_labels} ({mean}; {judged_by(d['probe'])}; {spread})."
     least = size(d, _margin(report), alpha) == "at_least"
-    by = f"by at least {_points(report)} points" if least else f"though perhaps by less than {_points(report)} points"
+    by = f"which {'is more' if least else 'may be less'} than the smallest difference of interest ({_points(report)})"
     verb = "beats" if kind == "beats" else "is ahead of"
     tail = ""
     if kind == "ahead":
         need = seeds_needed(alpha)
         tail = f" {upper(word(d['n_seeds']))} seeds cannot establish it by a test; {word(need)} can."
-    return f"{upper(a)} {verb} {b} by {gap} points {with_labels}, {by} ({judged_by(d['probe'])}, {spread}).{tail}"
+    return f"{upper(a)} {verb} {b} by {gap} points {with_labels}, {by} ({judged_by(d['probe'])}; {spread}).{tail}"
 
 
 def _points(report: Mapping[str, Any]) -> str:
@@ -212,7 +212,7 @@ def answer(report: dict[str, Any]) -> dict[str, Any]:
         row = {arm: row_of(report, arm, report["primary"]["probe"], report["primary"]["amount"]) for arm in names}
         scores = [f"{names[arm]} {points(r['mean'])}%" for d in ours for arm in [d["a"]] if (r := row[arm])]
         scores += [f"{names[base]} {points(row[base]['mean'])}%"] if row[base] else []  # type: ignore[index]
-        text = f"One run of each cannot say: with {amount} and one seed {listed(scores)}."
+        text = f"One run of each arm cannot say: with {amount} and one seed, {listed(scores)}."
         return {"word": "open", "text": text + " Another seed may order them otherwise."}
     # above scratch by chance alone is no news: who wins is told first
     better = [d for d in ours if outcome(d, alpha) in ("beats", "ahead") and d["mean"] > 0]
@@ -221,13 +221,13 @@ def answer(report: dict[str, Any]) -> dict[str, Any]:
     alike = [d for d in ours if d not in better + worse and size(d, _margin(report), alpha) == "equivalent"]
     open_ = [d for d in ours if d not in better + worse + alike]
     against_ = "training from scratch" if kinds[base] == "scratch" else names[base]
-    parts = [_clause(d, names, against_) for d in better]
-    parts += [f"{against_} beats {names[d['a']]} by {_gap(turned(d))}" for d in worse]
+    parts = [f"{names[d['a']]} {_verb(d, alpha)} {against_} by {_gap(d)}" for d in better]
+    parts += [f"{against_} {_verb(d, alpha)} {names[d['a']]} by {_gap(turned(d))}" for d in worse]
     if alike:
         who = listed([names[d["a"]] for d in alike])
         parts.append(f"{who} and {against_} differ by less than {_points(report)} points")
     if open_:
-        who = listed([f"{names[d['a']]} ({points(d['mean'], True)} points, {span(d['interval'])})" for d in open_])
+        who = listed([f"{names[d['a']]} ({points(d['mean'], True)} points, {span(decisive(d))})" for d in open_])
         parts.append(f"no difference from {against_} is shown for {who}")
     tested = any(outcome(d, alpha) == "beats" for d in better)
     word_ = ("yes" if tested else "perhaps") if better else "not shown" if open_ else "no"
@@ -236,13 +236,12 @@ def answer(report: dict[str, Any]) -> dict[str, Any]:
 
 
 def _gap(d: dict[str, Any]) -> str:
-    """ "4.2 points (3.1 to 5.3)"."""
-    return f"{points(d['mean'])} points ({span(d['interval'])})"
+    """ "4.2 points (3.1 to 5.3)": the interval is the one that decides, or the sentence would contradict itself."""
+    return f"{points(d['mean'])} points ({span(decisive(d))})"
 
 
-def _clause(d: dict[str, Any], names: Mapping[str, str], against_: str) -> str:
-    verb = "beats" if outcome(d) == "beats" else "is ahead of"
-    return f"{names[d['a']]} {verb} {against_} by {_gap(d)}"
+def _verb(d: Mapping[str, Any], alpha: float) -> str:
+    return "beats" if outcome(d, alpha) == "beats" else "is ahead of"
 
 
 def _only_pairs(family: list[dict[str, Any]], report: dict[str, Any], names: Mapping[str, str], amount: str) -> str:
@@ -255,11 +254,11 @@ def _only_pairs(family: list[dict[str, Any]], report: dict[str, Any], names: Map
         kind = outcome(d, alpha)
         d = turned(d) if d["mean"] < 0 and kind in ("beats", "ahead") else d
         a, b = names[d["a"]], names[d["b"]]
-        verb = {"beats": "beats", "ahead": "is ahead of"}.get(kind)
-        if verb:
-            parts.append(f"{a} {verb} {b} by {_gap(d)}")
+        if kind in ("beats", "ahead"):
+            parts.append(f"{a} {_verb(d, alpha)} {b} by {_gap(d)}")
         else:
-            parts.append(f"between {a} and {b} no difference is shown ({points(d['mean'], True)}, {span(d['interval'])})")
+            gap = f"{points(d['mean'], True)} points, {span(decisive(d))}"
+            parts.append(f"between {a} and {b} no difference is shown ({gap})")
     return f"With {amount}: {'; '.join(parts)}{_unlike(report)}."
 
 
@@ -307,19 +306,20 @@ def _cannot(primary: list[dict[str, Any]], report: dict[str, Any]) -> list[str]:
     which = ""
     if len(few) < len(told):
         which = f" ({listed([names[d['a']] + ' against ' + names[d['b']] for d in few])})"
-    fewest = f"{word(need)} seeds are the fewest with which it can reach {p_text(_alpha(report))[2:]}"
+    share = f"{100 * _alpha(report):.3g} in 100"
+    fewest = f"{word(need)} seeds are the fewest with which that chance falls to {share}"
     if n == 1:
         return [
-            f"With one seed{which} nothing can be said about seeds: another one may order the arms "
-            "otherwise. The intervals are over test images only. Two seeds give a first idea of the spread; "
-            f"a paired test needs more, and {fewest}."
+            f"One seed{which} shows nothing about other seeds: another one may order the arms otherwise. The intervals"
+            f" are over test images only. Two seeds give a first idea of the spread; for a test, {word(need)} are the"
+            " fewest."
         ]
     seeds = upper(word(n)) if low == n else f"{upper(word(low))} to {word(n)}"
+    luck = f"luck alone lets one of two equal arms win with all {word(n)} in {100 * smallest_p(n):.3g} of 100 cases"
     return [
-        f"{seeds} seeds{which} cannot establish a difference between methods: the smallest p that the paired "
-        f"sign-flip test can give with {word(n)} is {p_text(smallest_p(n))[2:]}, and {fewest}. Who is called ahead has"
-        " intervals, over seeds alone and over seeds and test images, widened for the number of comparisons, that"
-        " exclude zero."
+        f"{seeds} seeds{which} cannot establish a difference between methods: {luck}, and {fewest}. Where an arm is"
+        " called ahead, its intervals exclude zero, over seeds alone and over seeds and test images, widened for the"
+        " number of comparisons; no test confirms it."
     ]
 
 

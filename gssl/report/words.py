@@ -33,12 +33,14 @@ TITLES = {
     "scratch": "scratch",
     "random": "random features",
     "pixels": "raw pixels",
+    "majority": "most frequent class",
     "pca": "principal components",
     "kmeans": "k-means on patches",
     "supervised": "supervised",
     "torchvision": "ImageNet weights",
 }
 PROBES = {
+    "adapted": "adapted",
     "knn": "kNN",
     "linear": "linear probe",
     "linear_multilayer": "linear probe on all stages",
@@ -85,6 +87,8 @@ def amount_text(key: str) -> str:
 
 def judge(probe: str) -> str:
     """ "linear" → "the linear probe on frozen features", "finetune" → "fine-tuning"."""
+    if probe == "adapted":
+        return "a linear probe or fine-tuning, whichever does better on parts of an arm's own labels held out"
     if probe in ("finetune", "fixmatch"):
         return PROBES[probe]
     name = PROBES.get(probe, f"{probe} probe")
@@ -100,7 +104,12 @@ def fixed_by(primary: dict[str, Any]) -> str:
         return "the plan before any score was read"
     if primary["fixed_by"] == "reader":
         return "who asked for this report when runs were finished, with nothing to show that no score had been seen"
-    return "a rule over the names of arms, probes and amounts of labels, which looks at no score"
+    return "a rule over the names of arms, probes and label budgets, which looks at no score"
+
+
+def metric_text(metric: str) -> str:
+    """ "balanced_accuracy" → "balanced accuracy"."""
+    return metric.replace("_", " ")
 
 
 def count(n: int, noun: str) -> str:

@@ -27,6 +27,38 @@ SEARCH = {
         for t in (0.1, 0.2, 0.5, 1.0)
     ],
 }
+PLAN = {
+    "state": "changed",
+    "text": "The plan was changed after some of its runs were judged.",
+    "changes": [{"kind": "seeds_added", "text": "Seeds were added after scores were there: 2 then, 3 now."}],
+    "looks": 2,
+    "seeds_at_look": [2, 3],
+    "level": 0.009,
+    "attainable": 0.0,
+    "exploratory": True,
+    "first": "2025-01-02T03:00:00",
+    "recorded": "2025-01-03T03:00:00",
+    "when_judged": "2025-01-02T04:00:00",
+    "record": "runs/parts/preregistration.jsonl",
+    "hash": "ab" * 32,
+}
+OPENINGS = {
+    "runs": 41,
+    "settings": 7,
+    "openings": 43,
+    "first": "2025-01-01T00:00:00",
+    "last": "2025-01-03T04:00:00",
+    "text": "These test images have been opened by 41 runs with 7 settings.",
+}
+FINDING = {
+    "kind": "near_duplicates",
+    "text": "3 of 1,000 test images (0.3%) look like copies of images among the labelled training images (data.train).",
+    "part": "train",
+    "images": 3,
+    "share": 0.003,
+    "mirrored": 1,
+    "examples": ["7 = 12"],
+}
 FLOOR = {"kid": 0.0004, "fd": 1.1, "coverage": 0.96, "copied": 0.05}
 
 
@@ -54,7 +86,8 @@ def make(fake: ModuleType, root: Path, seeds: int = 3) -> list[Path]:
 
 def plan(fake: ModuleType, seeds: int = 3) -> dict[str, Any]:
     pairs = [["simclr", "dcgan"], ["simclr", "scratch"], ["dcgan", "random"]]
-    return fake.plan(seeds, ARMS, pairs=pairs, budget=BUDGET, searches=[SEARCH])
+    more = {"budget": BUDGET, "searches": [SEARCH], "preregistration": PLAN, "openings": OPENINGS}
+    return fake.plan(seeds, ARMS, pairs=pairs, **more)
 
 
 def change(path: Path, **values: Any) -> None:
@@ -109,12 +142,21 @@ def elsewhere(fake: ModuleType, root: Path, seed: int) -> Path:
 
 
 def judged(fake: ModuleType, root: Path) -> None:
-    """Hashes of the labelled images beside every score, the same for all arms of a seed; maps of features."""
+    """Hashes of the labelled images beside every score, the same for all arms of a seed; adapted scores with 10 labels
+    per class, which are those of the linear probe; what was found in the images; maps of features."""
     for path in root.glob("transfer-*/result.json"):
-        scores = json.loads(path.read_text("utf-8"))["scores"]
+        result = json.loads(path.read_text("utf-8"))
+        scores = result["scores"]
+        with np.load(path.with_name("predictions.npz")) as found:
+            labels, guess = found["labels"], found["guess"]
+        rows = [i for i, s in enumerate(scores) if (s["probe"], s["labels_per_class"]) == ("linear", 10)]
+        for row in rows:
+            way = "finetune" if scores[row]["draw"] == 2 and "pixels" not in str(path) else "linear"
+            scores.append(scores[row] | {"probe": "adapted", "chosen": {"probe": way, "l2": 0.01}})
+        np.savez_compressed(path.with_name("predictions.npz"), labels=labels, guess=np.vstack([guess, guess[rows]]))
         for s in scores:
             s["subset"] = f"{s['labels_per_class']}-{s['draw']}".encode().hex()[:16]
-        change(path, scores=scores)
+        change(path, scores=scores, data=result["data"] | {"findings": [FINDING]})
     for arm in ("simclr", "dcgan"):
         path = root / f"transfer-{arm}-0-0" / "pictures" / "map.png"
         path.parent.mkdir()

@@ -100,7 +100,7 @@ def test_what_is_missing_stays_below(browser: Any) -> None:
 def test_a_table_downloads_as_csv(browser: Any, full_report: dict[str, Any]) -> None:
     rows = download(browser, "every-score")
     head = rows[0]
-    assert head[:4] == ["arm", "probe", "labels", "test (%)"]
+    assert head[:4] == ["arm", "probe", "labels", "test accuracy (%)"]
     assert {len(row) for row in rows} == {len(head)}
     low, high = head.index("interval low"), head.index("interval high")
     titles = {a["name"]: a["title"] for a in full_report["arms"]}
@@ -161,6 +161,49 @@ def test_figures_tell_their_values_by_pointer_and_by_keys(browser: Any, full_rep
     assert said[0] != said[1]
     browser.call("Input.dispatchKeyEvent", type="keyDown", key="Escape")
     assert browser.run("tip.textContent") == ""
+
+
+def test_a_word_is_explained_under_the_pointer_on_focus_and_by_a_finger(browser: Any) -> None:
+    word = "document.querySelector('#verdict .sure a.term')"
+    entry = browser.run(f"document.getElementById({word}.hash.slice(1)).nextElementSibling.textContent")
+    assert "random choices" in entry  # it is the seed
+    browser.run("scrollTo(0, 0)")
+    at = f"(() => {{ const b = {word}.getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2]; }})()"
+    x, y = browser.run(at)
+    browser.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+    assert browser.until(lambda: browser.run("tip.textContent")) == entry
+    browser.call("Input.dispatchMouseEvent", type="mouseMoved", x=1, y=1)
+    browser.until(lambda: browser.run("tip.textContent") == "")
+    browser.run(f"{word}.focus({{preventScroll: true}})")
+    assert browser.run("tip.textContent") == entry
+    browser.call("Input.dispatchKeyEvent", type="keyDown", key="Escape")
+    assert browser.run("tip.textContent") == ""
+    browser.run(f"{word}.blur()")
+    touch = [{"x": x, "y": y}]
+    browser.call("Input.dispatchTouchEvent", type="touchStart", touchPoints=touch)
+    browser.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+    assert browser.until(lambda: browser.run("tip.textContent")) == entry
+    assert browser.run("location.hash") == ""  # a finger reads and stays
+    browser.run(f"{word}.blur(), hide()")
+
+
+def test_a_head_explains_its_word_too(browser: Any) -> None:
+    head = "document.querySelector('#generation th button:has(.term)')"
+    browser.run(f"{head}.focus({{preventScroll: true}})")
+    told = browser.run("tip.textContent")
+    assert told and told == browser.run(f"{head}.getAttribute('aria-description')")
+    browser.run(f"{head}.blur()")
+    assert browser.run("tip.textContent") == ""
+
+
+def test_the_first_screen_holds_answer_advice_and_facts(browser: Any) -> None:
+    browser.look(1400, height=1000)
+    browser.run("scrollTo(0, 0)")
+    for what in (".answer", "#verdict h1", ".sure", ".todo .first", ".facts"):
+        bottom = browser.run(f"document.querySelector('{what}').getBoundingClientRect().bottom")
+        assert 0 < bottom < 1000, what
+    assert browser.run("document.querySelector('#verdict .figure').getBoundingClientRect().top") < 1000
+    browser.look(1400)
 
 
 def test_a_phone_never_scrolls_sideways(browser: Any) -> None:

@@ -1,12 +1,11 @@
 """report.md: the answer in five lines, every section that has something to say, nothing that breaks a table."""
 
 import copy
+import re
 from collections.abc import Callable
 from typing import Any
 
-import pytest
-
-from gssl.report import markdown, page, tex, units
+from gssl.report import markdown, screen, units
 from gssl.report import tables as page_tables
 from gssl.report.markdown import escape
 from gssl.report.words import points
@@ -32,21 +31,27 @@ def tables(text: str) -> dict[str, list[list[str]]]:
     return out
 
 
-@pytest.mark.long
-def test_scratch_is_named_only_where_it_stands_beside_frozen_probes(report_of: Reports) -> None:
-    for arms, there in ((("simclr", "scratch", "random"), True), (("simclr", "random"), False)):
-        report = report_of(1, arms=arms)
-        for text in (markdown.render(report), page.render(report), tex.render(report), str(report["limitations"])):
-            assert ("scratch by fine-tuning" in text) is there
-
-
 def test_the_first_five_lines_hold_the_answer(report_of: Reports, full_report: dict[str, Any]) -> None:
     for report in (report_of(1), report_of(6), full_report):
         question, _, answer, _, fifth = markdown.render(report).splitlines()[:5]
-        verdict = report["verdict"]
         assert question == f"# {escape(report['question'])}"
-        assert answer == f"**{escape(verdict['headline'])}**"
-        assert escape((verdict["cannot"] or verdict["sentences"])[0]) in fifth
+        assert answer == f"**{escape(report['verdict']['headline'])}**"
+        assert fifth == f"**What to do:** {escape(report['advice']['sentences'][0])}"
+
+
+def test_what_it_rests_on_and_what_weakens_it_come_before_any_table(full_report: dict[str, Any]) -> None:
+    top = markdown.render(full_report).split("\n## ")[0]
+    assert f"**How sure:** {escape(screen.how_sure(full_report))}" in top
+    assert "Test images: 1,000; Labels: 100 (10 per class); Seeds: 3 (everything repeated 3 times" in top
+    assert all(f"- **Caution:** {escape(text)}" in top for text in full_report["verdict"]["cautions"])
+    assert not re.search(r"\bp [=<]", top)
+
+
+def test_the_words_that_are_used_are_explained(report_of: Reports, full_report: dict[str, Any]) -> None:
+    for report, there in ((full_report, True), (report_of(1), False)):
+        words = markdown.render(report).split("## Words")[1]
+        assert "- **seed**: " in words and "- **label budget**: " in words
+        assert ("- **KID**: " in words) is there
 
 
 def test_every_part_that_has_something_to_say_is_there(full_report: dict[str, Any], report_of: Reports) -> None:
@@ -72,13 +77,13 @@ def test_the_tables_hold_the_reports_figures(full_report: dict[str, Any]) -> Non
             column = next(i for i, name in enumerate(head) if name.startswith(heads[row["metric"]]))
             assert cells[titles[row["arm"]]][column].startswith(units.shown(row["metric"], row["mean"]))
     floors = found["Generated images"][-1]
-    assert floors[0].startswith("real training images") and len(floors) == len(found["Generated images"][0])
+    assert floors[0] == "real-vs-real baseline" and len(floors) == len(found["Generated images"][0])
     (search,) = found["Searches before the comparison"][2:]
     assert search[:3] == ["SimCLR", "4", "ssl.temperature=0.2"]
     stability = {row[0]: row for row in found["Stability"][2:]}
     bad = [s for s in full_report["stability"] if s["diverged"] or s["collapsed"] or s["failed"] or s["alarms"]]
     assert set(stability) == {titles[s["arm"]] for s in bad} != set()
-    scores = found[next(h for h in found if h.startswith("Test accuracy"))]
+    scores = found[next(h for h in found if h.startswith("Test accuracy, %"))]
     mean = next(r for r in full_report["table"] if (r["arm"], r["probe"], r["amount"]) == ("simclr", "linear", "10"))
     assert any(cell.startswith(points(mean["mean"])) for cell in next(r for r in scores if r[0] == "SimCLR"))
 

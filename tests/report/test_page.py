@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from gssl.report import markdown, page, plots_dots, plots_training, tables, tex, units
+from gssl.report import markdown, page, plots_dots, plots_training, screen, tables, tex, units
 from gssl.report.collect import read_runs
 from gssl.report.document import build
 
@@ -80,12 +80,17 @@ def html(report_of: Reports) -> str:
 def test_every_section_is_there_and_the_verdict_comes_first(html: str, report_of: Reports) -> None:
     found = re.findall(r'<section id="(\w+)">', html)
     assert found == [
-        "verdict", "scores", "labels", "progress", "generation", "differences", "training", "controls", "compute",
-        "stability", "failed", "searches", "commands", "provenance", "limitations",
+        "verdict", "sure", "scores", "labels", "progress", "generation", "differences", "training", "controls",
+        "compute", "stability", "failed", "searches", "plan", "commands", "provenance", "limitations", "glossary",
     ]  # fmt: skip
     shown = " ".join("".join(read(html[html.index("<main") : html.index("<script>")]).text).split())
-    headline = report_of(3)["verdict"]["headline"]
-    assert shown.index(headline) < 150  # only the question stands above it
+    report = report_of(3)
+    question = report["question"]
+    # the question, the answer in a word, then in a sentence
+    assert shown.startswith(f"{question} {screen.short(report)} {screen.sentence(report)} How sure: ")
+    assert f"{screen.short(report)}: {screen.sentence(report)}".lower() == report["verdict"]["headline"].lower()
+    told = [shown.index(text) for text in ("How sure: ", "What to do", "Test images 1,000", "Dots: seeds", "Cautions")]
+    assert told == sorted(told)
     assert "Produced by gssl" in shown
 
 
@@ -154,7 +159,8 @@ def test_failed_and_missing_parts_are_shown(report_of: Reports, no_figures: None
     report = report_of(3, fail=[("dcgan", 2)], plan={"failed": [
         {"arm": "simclr", "seed": 9, "stage": "pretrain", "error": "worker died"}]})  # fmt: skip
     out = page.render(report)
-    section = out[out.index('<section id="failed">') : out.index('<section id="commands">')]
+    section = out[out.index('<section id="failed">') : out.index('<section id="searches">')]
+    section = re.sub(r"</?a\b[^>]*>", "", section)
     for text in ("loss is nan at step 41", "worker died", "SimCLR, seed 9", "DCGAN, seed 2"):
         assert text in section
     assert "loss is nan at step 41" in markdown.render(report)
@@ -176,7 +182,7 @@ def test_written_files_hold_the_same_report(report_of: Reports, tmp_path: Path, 
     ]  # fmt: skip
     again = json.loads((path.parent / "report.json").read_text())
     assert again == report
-    assert again["schema"] == "gssl.report/2"
+    assert again["schema"] == "gssl.report/3"
     # The page is made from the document alone.
     assert page.render(again) == path.read_text()
     assert (path.parent / "report.md").read_text() == markdown.render(again)
@@ -188,6 +194,7 @@ def test_markdown_says_the_same(report_of: Reports) -> None:
     md = markdown.render(report)
     lines = md.splitlines()
     assert lines[2].strip("*").replace("\\", "") == report["verdict"]["headline"]
+    assert lines[4] == f"**What to do:** {report['advice']['sentences'][0]}"
     assert "> Three seeds cannot establish" in md
     assert "| raw pixels (control) |" in md
     assert "supervised (reference, not ranked)" in md

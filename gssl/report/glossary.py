@@ -1,0 +1,172 @@
+"""The words of the report, each in a sentence or two that need no statistics; and their marks in a page.
+
+A word is explained where it stands first in a section: a link to the glossary at the end of the page, whose text
+page.js shows under a pointer, a finger or the focus. Only words that a report uses are in its glossary.
+"""
+
+import html
+import re
+from functools import cache
+
+TERMS = {
+    "accuracy": "How many of 100 test images are classified correctly, in percent.",
+    "adapted": (
+        "Put to use with the labels at hand in the better of the possible ways, a linear probe or fine-tuning, chosen"
+        " by trying both on parts of those labels. Every arm has the same choice."
+    ),
+    "adjusted": (
+        "Made stricter because several comparisons are looked at together: among many, some look large by chance alone."
+    ),
+    "arm": "One of the things that are compared: a way to pretrain, a ready-made network, scratch, or a control.",
+    "balanced accuracy": (
+        "The accuracy in each class, averaged over the classes: a rare class counts as much as a frequent one."
+    ),
+    "collapsed": "A training that finished without having learnt: features, or generated images, are nearly all alike.",
+    "contestant": "An arm that may win: it learnt without labels, or learns from the few that all arms are given.",
+    "control": (
+        "An arm that learnt nothing from these images, such as a random network or the raw pixels. An arm that does not"
+        " get beyond it has learnt nothing that counts here."
+    ),
+    "coverage": "Of a generator: the share of real images that have a generated image near them. High is good.",
+    "density": "Of a generator: how closely generated images lie around real ones. Real images have 1.",
+    "diverged": "A training whose numbers ran away, so that it had to stop.",
+    "draw": "One choice of the images that are labelled. A score is a mean over several, the same for all arms.",
+    "effect size": "The mean difference divided by how much it varies from seed to seed.",
+    "equivalent": "The difference is shown to be smaller than the smallest difference of interest, either way.",
+    "evaluator": "The network whose features say how near generated images are to real ones.",
+    "exploratory": (
+        "Looked at beside what was fixed in advance. Among many such numbers some are large by luck: a hint, no proof."
+    ),
+    "fine-tuning": "Training the whole network further on the labelled images.",
+    "FLOP": "One arithmetic operation. Their number measures computing independently of the machine.",
+    "Fréchet distance": "How far generated images are from real ones, by means and spreads of features. Low is good.",
+    "frozen features": "What a network computes of an image while it is left as it is.",
+    "GAN": "Two networks trained against each other: one generates images, the other tells them from real ones.",
+    "interval": (
+        "Where the true value lies, as far as can be told: made like this, 95 of 100 intervals hold the value that"
+        " endless seeds and test images of the same kind would give."
+    ),
+    "KID": "How far generated images are from real ones, by a comparison of features. Low is good.",
+    "label budget": "How many labelled images an arm may learn from, for example 10 per class.",
+    "linear probe": "A simple classifier trained on what the network computes, while the network is left as it is.",
+    "near-copies": "The share of generated images that lie nearer to a training image than other real images do.",
+    "point": "One percentage point: one more of 100 test images is classified correctly.",
+    "precision": "Of a generator: the share of generated images that look like some real image. High is good.",
+    "pretraining": "Training a network on images without labels, before the labelled ones are used.",
+    "primary": ("The few comparisons that were fixed before scores were read. They alone carry the answer at the top."),
+    "probe": "A way to find out what a network is worth: a classifier is fitted to a few labels and tested.",
+    "ready-made": "A network that others trained on other images, brought along as a file of weights.",
+    "real-vs-real baseline": "What real images get where generated ones are judged: the best that can be asked for.",
+    "recall": "Of a generator: the share of real images that look like some generated image. High is good.",
+    "reference": "An arm that reads the labels of all training images: it shows how far there is to go, never ranked.",
+    "scratch": "The same network without any pretraining: only the labelled images train it.",
+    "seed": (
+        "The number that starts a run's random choices: first weights, order of the images, which images are labelled."
+        " Repeating everything with other seeds shows how much of a score is luck."
+    ),
+    "sign-flip": (
+        "A test of luck: if two arms were equal, either could be ahead with each seed. p is the share of all such"
+        " possibilities that give a difference at least as large as the one found."
+    ),
+    "smallest difference of interest": "Below this a difference is of no practical use, shown or not.",
+    "SSL": "Self-supervised learning: a network learns from tasks that need no labels.",
+    "test image": "An image that nothing was trained on or chosen by; scores are counted on these alone.",
+    "validation image": "An image set aside for making choices, so that the test images need not be looked at.",
+    "variance": "A measure of how much a result would move with other seeds or other test images.",
+}
+WRITTEN = {  # further ways in which a word is written
+    "label budget": ["labels? per class"],
+    "near-copies": ["near-copy"],
+    "pretraining": ["pretrained", "pretrain"],
+    "real-vs-real baseline": ["real-vs-real"],
+    "ready-made": ["ready"],
+    "frozen features": ["frozen"],
+    "fine-tuning": ["fine-tuned"],
+    "SSL": ["self-supervised"],
+    "smallest difference of interest": ["smallest effect of interest"],
+}
+WHOLE = ("script", "style", "svg")
+ATOMS = re.compile("(" + "|".join(rf"<{tag}\b.*?</{tag}>" for tag in WHOLE) + r"|<[^>]*>)", re.DOTALL)
+SKIPPED = {"a", "summary", "code", "pre", "h1", "h2", "h3", "title", "nav", "dl", "head"}
+PLACES = {"p", "li", "figcaption", "button"}  # no cell of a table: it is full of names of arms
+VOID = {"meta", "link", "img", "br", "input", "hr"}
+
+
+@cache
+def _pattern() -> re.Pattern[str]:
+    """Every way to write a word, the longest first; names of the field keep their capitals."""
+    ways: list[tuple[int, str]] = []
+    for term in TERMS:
+        for way in [re.escape(html.escape(term)), *WRITTEN.get(term, [])]:
+            loose = way if term in ("KID", "FLOP", "GAN", "SSL") and way.isupper() else f"(?i:{way})"
+            ways.append((len(way), f"(?P<{_group(term)}_{len(ways)}>{loose}{'s?' if way[-1] != 's' else ''})"))
+    joined = "|".join(way for _, way in sorted(ways, key=lambda found: -found[0]))
+    return re.compile(rf"(?<![\w.=@\[-])(?:{joined})(?![\w=@\[-]|\.\w)")
+
+
+def _group(term: str) -> str:
+    return f"t{list(TERMS).index(term)}"
+
+
+def _term(found: re.Match[str]) -> str:
+    return list(TERMS)[int(str(found.lastgroup).split("_")[0][1:])]
+
+
+def slug(term: str) -> str:
+    """The id of a word's entry in the glossary."""
+    return "term-" + re.sub(r"\W+", "-", term.lower())
+
+
+def used(text: str) -> list[str]:
+    """The words of TERMS that `text` uses, in the order of the alphabet."""
+    found = {_term(match) for match in _pattern().finditer(text)}
+    return sorted(found, key=str.lower)
+
+
+def mark(page: str) -> tuple[str, list[str]]:
+    """The page with links at the first place of each word in each <section>, and the words that were found.
+
+    Only text is touched: no attribute, script, figure, heading or name of a run. In a column's head the word is marked
+    and no link, for the head is a button.
+    """
+    out: list[str] = []
+    open_: list[str] = []
+    found: set[str] = set()
+    known: set[str] = set()
+    for piece in ATOMS.split(page):
+        if piece.startswith("<"):
+            if piece.startswith("<section"):
+                known = set()
+            _nest(open_, piece)
+            out.append(piece)
+        elif piece.strip() and PLACES & set(open_) and not SKIPPED & set(open_):
+            out.append(_linked(piece, "button" in open_, known, found))
+        else:
+            out.append(piece)
+    return "".join(out), sorted(found, key=str.lower)
+
+
+def _nest(open_: list[str], tag: str) -> None:
+    """Follow which elements are open; what is skipped whole opens nothing."""
+    name = re.match(r"</?([a-zA-Z0-9]*)", tag)
+    kind = name.group(1).lower() if name else ""
+    if tag.startswith("</"):
+        while open_ and open_.pop() != kind:
+            pass
+    elif kind and kind not in (*VOID, *WHOLE) and not tag.endswith("/>"):
+        open_.append(kind)
+
+
+def _linked(text: str, button: bool, known: set[str], found: set[str]) -> str:
+    def link(match: re.Match[str]) -> str:
+        term = _term(match)
+        found.add(term)
+        where = f"{button} {term}"
+        if where in known:
+            return match.group()
+        known.add(where)
+        if button:
+            return f'<span class="term" data-term="{slug(term)}">{match.group()}</span>'
+        return f'<a class="term" href="#{slug(term)}">{match.group()}</a>'
+
+    return _pattern().sub(link, text)

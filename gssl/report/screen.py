@@ -1,0 +1,170 @@
+"""The first screen of the report in words, the same in every form: the answer in a word, how sure it is, the facts of
+the comparison in a line. No p-values; what the words rest on stands below in the report."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from gssl.report import limits
+from gssl.report.differences import ALPHA
+from gssl.report.statistics import seeds_needed
+from gssl.report.units import duration
+from gssl.report.verdict import outcome, size
+from gssl.report.words import amount_text, listed, points, upper, word
+
+Report = dict[str, Any]
+
+ANSWERS = {"yes": "Yes", "perhaps": "Perhaps", "no": "No", "not shown": "Not shown"}
+LEAKS = ("test_in_training", "near_duplicates", "torn_groups")  # findings by which scores may be too high
+
+
+def short(report: Report) -> str:
+    """The answer in a word or two; "" where the question asks for no yes or no."""
+    word_ = str(report["verdict"]["answer"])
+    if word_ == "open":
+        return "Cannot be said yet" if _family(report) and not _tested(report) and _seeds(report) < 2 else ""
+    return ANSWERS[word_]
+
+
+def sentence(report: Report) -> str:
+    """The headline without the word that `short` has said."""
+    text = str(report["verdict"]["headline"])
+    start = f"{short(report)}: "
+    return upper(text.removeprefix(start)) if text.startswith(start) else text
+
+
+def _family(report: Report) -> list[dict[str, Any]]:
+    return [d for d in report["differences"] if d["family"] == "primary" and d["mean"] is not None]
+
+
+def _seeds(report: Report) -> int:
+    return max((d["n_seeds"] for d in _family(report)), default=0)
+
+
+def _tested(report: Report) -> bool:
+    alpha = report["primary"].get("alpha") or ALPHA
+    return any(d["n_seeds"] >= seeds_needed(alpha) or d.get("fixed") for d in _family(report))
+
+
+def how_sure(report: Report) -> str:
+    """How far the answer may be trusted, in one or two sentences."""
+    family, answer = _family(report), report["verdict"]["answer"]
+    if not family:
+        return ""
+    alpha = float(report["primary"].get("alpha") or ALPHA)
+    need = word(seeds_needed(alpha))
+    if _seeds(report) < 2:
+        return f"Not sure at all: with one seed nothing tells a method from luck. {upper(need)} seeds can."
+    kinds = [outcome(d, alpha) for d in family]
+    if "beats" in kinds and answer in ("yes", "no", "open", "not shown"):
+        return _but(report, _named(report, family, alpha))
+    if "ahead" in kinds:
+        few = word(min(d["n_seeds"] for d in family if outcome(d, alpha) == "ahead"))
+        return _but(report, f"Not established: {few} seeds give a hint, and {need} are needed to confirm it.")
+    if answer == "no":
+        return _but(report, "Well supported: the differences are shown to be too small to matter.")
+    reach = max(max(abs(i["low"]), abs(i["high"])) for d in family if (i := d["simultaneous"] or d["interval"]))
+    return _but(
+        report,
+        f"Undecided, which does not mean equal: a true difference of up to {points(reach)} points between two of these"
+        " arms would fit what was seen.",
+    )
+
+
+def _named(report: Report, family: list[dict[str, Any]], alpha: float) -> str:
+    """Where somebody wins: what that rests on, and what stays open beside it."""
+    text = (
+        "Well supported: what beats something here does so with other seeds and other test images of the same kind,"
+        f" too. The risk that {'any of it' if len(family) > 1 else 'this'} is wrong is at most {100 * alpha:.2g}%"
+    )
+    margin = float(report["primary"].get("margin") or 0.0)
+    small = [d for d in family if outcome(d, alpha) == "beats" and size(d, margin, alpha) != "at_least"]
+    if len(small) == sum(outcome(d, alpha) == "beats" for d in family):
+        text += f", though the gain may be below {100 * margin:.3g} points, too small to matter"
+    return text + "."
+
+
+def _but(report: Report, text: str) -> str:
+    """What takes from it is said beside it; the cautions say it in full."""
+    against = []
+    if any(found["kind"] in LEAKS for found in report.get("findings") or []):
+        against.append("test images are known from training")
+    if limits.dead(report):
+        against.append("a generator is dead")
+    plan = report.get("preregistration") or {}
+    if plan.get("state") == "changed":
+        against.append("the plan was changed after scores were there")
+    elif plan.get("state") == "unknown":
+        against.append("nothing shows that the comparisons were chosen before the scores were seen")
+    return f"{text} But {listed(against)}: see the cautions." if against else text
+
+
+# ── facts ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def facts(report: Report) -> list[tuple[str, str]]:
+    """(what, text): the numbers that the answer rests on."""
+    out = []
+    tests = [r["n_test"] for r in report["table"] if r["n_test"]]
+    if tests:
+        few, many = min(tests), max(tests)
+        out.append(("Test images", f"{few:,}" if few == many else f"{few:,} to {many:,}"))
+    amount = report["primary"]["amount"]
+    total = next((a["n_train"] for a in report["amounts"] if a["key"] == amount), None)
+    per = amount_text(amount)
+    if total:
+        plain = amount_text(amount).replace("labels ", "").replace("label ", "")
+        own = per if amount == "all" else plain
+        out.append(("Labels", f"{total:,.0f} ({own})"))
+    else:
+        out.append(("Labels", per))
+    n = max((len(a["seeds"]) for a in report["arms"]), default=0)
+    if n > 1:
+        out.append(("Seeds", f"{n} (everything repeated {n} times with other random numbers)"))
+    elif n:
+        out.append(("Seeds", "1 (nothing was repeated)"))
+    if took := training(report):
+        out.append(("Training", took))
+    if net := network(report):
+        out.append(("Network", net))
+    if report["data"]:
+        out.append(("Data", report["data"]))
+    return out
+
+
+def training(report: Report) -> str:
+    """ "1.1 min per run for SimCLR and DCGAN; 14.0 min in all"; arms that took about as long stand together."""
+    names = {a["name"]: a["title"] for a in report["arms"]}
+    role = {a["name"]: a["role"] for a in report["arms"]}
+    spent = {r["arm"]: r["mean"] for r in report["cost"] if r["metric"] == "seconds" and r["mean"]}
+    groups: list[list[str]] = []
+    for arm in sorted((arm for arm in spent if role.get(arm) != "reference"), key=lambda arm: spent[arm]):
+        if groups and spent[arm] <= 1.1 * spent[groups[-1][0]]:
+            groups[-1].append(arm)
+        else:
+            groups.append([arm])
+    order = list(names)
+    told = [
+        f"{duration(sum(spent[arm] for arm in who) / len(who))} a run for"
+        f" {listed([names[arm] for arm in sorted(who, key=order.index)])}"
+        for who in groups
+    ]
+    everything = sum(c["seconds"] or 0.0 for c in report["compute"])
+    total = [f"{duration(everything)} in all, with judging"] if everything else []
+    return "; ".join([*told, *total])
+
+
+def network(report: Report) -> str:
+    """ "convnet, width 16"; "" where no run says, "several" where they differ."""
+    nets = []
+    for a in report["arms"]:
+        net: Mapping[str, Any] = a["backbone"] or {}
+        if net.get("name"):
+            width = f", width {net['width']}" if net.get("width") else ""
+            nets.append(f"{net['name']}{width}")
+    found = list(dict.fromkeys(nets))
+    return found[0] if len(found) == 1 else f"not the same for all: {listed(found)}" if found else ""
+
+
+def advice(report: Report) -> list[str]:
+    """What to do, the first sentence first; empty where fewer than two arms were judged."""
+    return list((report["advice"] or {}).get("sentences") or [])

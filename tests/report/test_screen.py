@@ -1,0 +1,68 @@
+"""The first screen: the answer in a word, how sure, what to do, the facts; what a reader without statistics needs."""
+
+import copy
+import re
+from collections.abc import Callable
+from typing import Any
+
+from gssl.report import screen, verdict
+
+Reports = Callable[..., dict[str, Any]]
+
+
+def test_no_pays_nothing_and_no_word_is_said_without_a_base(report_of: Reports) -> None:
+    """Scratch above both, then a family that has neither scratch nor a control."""
+    report = report_of(6, shift={"simclr": -0.35})
+    assert report["verdict"]["answer"] == "no"
+    assert "training from scratch beats SimCLR by" in report["verdict"]["headline"]
+    pair = report_of(6, plan={"pairs": [["simclr", "dcgan"]]})
+    assert (pair["verdict"]["answer"], screen.short(pair)) == ("open", "")
+    assert pair["verdict"]["headline"].startswith("With 10 labels per class: SimCLR beats DCGAN by")
+    assert screen.sentence(pair) == pair["verdict"]["headline"]
+
+
+def test_no_p_value_on_the_first_screen(report_of: Reports) -> None:
+    for report in (report_of(1), report_of(3), report_of(6)):
+        first = [screen.short(report), screen.sentence(report), screen.how_sure(report), *screen.advice(report)]
+        first += [text for _, text in screen.facts(report)] + report["verdict"]["cautions"]
+        assert not re.search(r"\bp\b|sign-flip", " ".join(first))
+
+
+def test_the_facts_of_the_comparison(report_of: Reports) -> None:
+    facts = dict(screen.facts(report_of(6)))
+    assert facts["Test images"] == "1,000"
+    assert facts["Labels"] == "100 (10 per class)"
+    assert facts["Seeds"] == "6 (everything repeated 6 times with other random numbers)"
+    assert facts["Training"] == "64.0 s a run for SimCLR and DCGAN; 21.7 min in all, with judging"
+    assert (facts["Network"], facts["Data"]) == ("convnet, width 16", "mnist5k")
+    assert dict(screen.facts(report_of(1)))["Seeds"] == "1 (nothing was repeated)"
+
+
+def test_an_effect_too_small_to_matter_is_called_that(report_of: Reports) -> None:
+    report = copy.deepcopy(report_of(6))
+    report["primary"]["margin"] = 0.5
+    for d in report["differences"]:
+        if d["family"] == "primary":
+            assert verdict.sentence(d, report).count("which may be less than the smallest difference of interest (50)")
+    assert "the gain may be below 50 points, too small to matter" in screen.how_sure(report)
+
+
+def test_what_takes_from_the_answer_is_said_with_it(report_of: Reports) -> None:
+    report = report_of(6)
+    assert "But " not in screen.how_sure(report)
+    for changed, text in (
+        ({"findings": [{"kind": "near_duplicates", "text": "Copies."}]}, "test images are known from training"),
+        ({"preregistration": {"state": "changed"}}, "the plan was changed after scores were there"),
+        ({"preregistration": {"state": "unknown"}}, "nothing shows that the comparisons were chosen before"),
+    ):
+        assert f"But {text}" in screen.how_sure(report | changed)
+    harmless = {"findings": [{"kind": "imbalance", "text": "x"}], "preregistration": {"state": "planned"}}
+    assert "But " not in screen.how_sure(report | harmless)
+
+
+def test_arms_that_took_about_as_long_stand_together(report_of: Reports) -> None:
+    report = copy.deepcopy(report_of(6))
+    for row in report["cost"]:
+        if (row["arm"], row["metric"]) == ("dcgan", "seconds"):
+            row["mean"] *= 3
+    assert screen.training(report).startswith("64.0 s a run for SimCLR; 3.2 min a run for DCGAN; ")
