@@ -11,6 +11,7 @@ from typing import Any
 from gssl.report import units
 from gssl.report.cells import Cells, gap
 from gssl.report.differences import ALPHA
+from gssl.report.statistics import seeds_needed
 from gssl.report.two_way import half_width, needed
 from gssl.report.words import PROBES, amount_text, count, listed, points, span
 
@@ -86,9 +87,9 @@ def _sentences(report: Mapping[str, Any], out: Mapping[str, Any], more: Sequence
     if row_seeds(report, out["best"]) < 2:
         text = f"For now {use}{how}, by one run of each arm: {_one_run(names, out)}. Another seed may say otherwise."
     elif not others:
-        text = (
-            f"Use {use}{how}: with {amount} everything else compared here scores lower, by more than chance explains."
-        )
+        few = row_seeds(report, out["best"]) < seeds_needed(report["primary"].get("alpha") or ALPHA)
+        by = "by more than these few seeds scatter" if few else "by more than chance explains"
+        text = f"Use {use}{how}: with {amount} everything else compared here scores lower, {by}."
     elif out["use"] == out["best"]:
         text = f"Use {use}{how}: it has the highest score and costs least of the {count(len(out['kept']), 'arm')} that"
         rest = listed([names[k["arm"]] for k in others])

@@ -128,7 +128,7 @@ def _plan(report: dict[str, Any]) -> list[str]:
         held = "no result can pass the test any more, so that everything here is exploratory"
         if not plan.get("exploratory"):
             held = "a difference now needs stronger evidence than at the first look"
-        out.append(f"Seeds were added after scores were there (looks at {seeds} seeds): {held}.")
+        out.append(f"Scores were looked at with {seeds} seeds: {held}.")
     if others(report):
         opened = report["openings"]
         n = opened["runs"]

@@ -8,7 +8,7 @@ from gssl.report import limits
 from gssl.report.differences import ALPHA
 from gssl.report.statistics import seeds_needed
 from gssl.report.units import duration
-from gssl.report.verdict import outcome, size
+from gssl.report.verdict import decisive, outcome, size
 from gssl.report.words import amount_text, listed, points, upper, word
 
 Report = dict[str, Any]
@@ -55,19 +55,20 @@ def how_sure(report: Report) -> str:
     if _seeds(report) < 2:
         return f"Not sure at all: with one seed nothing tells a method from luck. {upper(need)} seeds can."
     kinds = [outcome(d, alpha) for d in family]
-    if "beats" in kinds and answer in ("yes", "no", "open", "not shown"):
+    if "beats" in kinds and answer in ("yes", "no", "open"):
         return _but(report, _named(report, family, alpha))
     if "ahead" in kinds:
         few = word(min(d["n_seeds"] for d in family if outcome(d, alpha) == "ahead"))
         return _but(report, f"Not established: {few} seeds give a hint, and {need} are needed to confirm it.")
     if answer == "no":
         return _but(report, "Well supported: the differences are shown to be too small to matter.")
-    reach = max(max(abs(i["low"]), abs(i["high"])) for d in family if (i := d["simultaneous"] or d["interval"]))
-    return _but(
-        report,
-        f"Undecided, which does not mean equal: a true difference of up to {points(reach)} points between two of these"
-        " arms would fit what was seen.",
+    open_ = [d for d, kind in zip(family, kinds, strict=True) if kind == "none"]
+    reach = max((max(abs(i["low"]), abs(i["high"])) for d in open_ if (i := decisive(d))), default=1.0)
+    text = (
+        f"Undecided, which does not mean equal: a true difference of up to {points(reach)} points between two of the"
+        " arms that are not shown to differ would fit what was seen."
     )
+    return _but(report, text + (" What is said to beat something is well supported." if "beats" in kinds else ""))
 
 
 def _named(report: Report, family: list[dict[str, Any]], alpha: float) -> str:
@@ -87,7 +88,7 @@ def _but(report: Report, text: str) -> str:
     """What takes from it is said beside it; the cautions say it in full."""
     against = []
     if any(found["kind"] in LEAKS for found in report.get("findings") or []):
-        against.append("test images are known from training")
+        against.append("some test images are known from training")
     if limits.dead(report):
         against.append("a generator is dead")
     plan = report.get("preregistration") or {}

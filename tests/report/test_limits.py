@@ -182,12 +182,12 @@ def test_what_was_changed_after_scores_were_there_is_said(report_of: Reports, st
 def test_added_seeds_are_said_with_what_they_cost(report_of: Reports) -> None:
     plan = {"state": "planned", "text": "", "changes": [], "looks": 2, "seeds_at_look": [6, 10], "level": 0.0094}
     assert (
-        "looks at 6 and 10 seeds): a difference now needs stronger evidence"
+        "looked at with 6 and 10 seeds: a difference now needs stronger evidence"
         in told(report_of(3), preregistration=plan)[0]
     )
     lost = plan | {"exploratory": True}
     assert "everything here is exploratory" in told(report_of(3), preregistration=lost)[0]
-    assert "Seeds were added" not in str(told(report_of(3), preregistration=plan | {"looks": 1}))
+    assert "looked at" not in str(told(report_of(3), preregistration=plan | {"looks": 1}))
 
 
 def test_other_uses_of_the_test_images_are_said(report_of: Reports) -> None:

@@ -51,13 +51,26 @@ def test_what_takes_from_the_answer_is_said_with_it(report_of: Reports) -> None:
     report = report_of(6)
     assert "But " not in screen.how_sure(report)
     for changed, text in (
-        ({"findings": [{"kind": "near_duplicates", "text": "Copies."}]}, "test images are known from training"),
+        ({"findings": [{"kind": "near_duplicates", "text": "Copies."}]}, "some test images are known from training"),
         ({"preregistration": {"state": "changed"}}, "the plan was changed after scores were there"),
         ({"preregistration": {"state": "unknown"}}, "nothing shows that the comparisons were chosen before"),
     ):
         assert f"But {text}" in screen.how_sure(report | changed)
     harmless = {"findings": [{"kind": "imbalance", "text": "x"}], "preregistration": {"state": "planned"}}
     assert "But " not in screen.how_sure(report | harmless)
+
+
+def test_what_is_undecided_is_not_called_well_supported(report_of: Reports) -> None:
+    """Nothing is shown against scratch, while one of the two beats the other: both are said."""
+    report = copy.deepcopy(report_of(6))
+    ends = report["differences"][1]["simultaneous"] | {"low": -0.02, "high": 0.03}
+    for d in report["differences"][1:3]:
+        d |= {"mean": 0.004, "interval": ends, "simultaneous": ends}
+    report["verdict"] = verdict.verdict(report)
+    assert report["verdict"]["answer"] == "not shown" and verdict.outcome(report["differences"][0]) == "beats"
+    told = screen.how_sure(report)
+    assert told.startswith("Undecided") and "up to 3.0 points" in told
+    assert told.endswith("What is said to beat something is well supported.")
 
 
 def test_arms_that_took_about_as_long_stand_together(report_of: Reports) -> None:
