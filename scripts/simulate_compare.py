@@ -1,232 +1,282 @@
-"""Does the report's verdict keep its word? Comparisons of arms whose true differences are known, many times over.
+"""Does the report's verdict keep its word? Comparisons of arms whose true accuracies are known, many times over.
 
-    python scripts/simulate_compare.py [--comparisons 1000] [--json OUT]
+    python scripts/simulate_compare.py [--comparisons 400] [--json FILE] [--quick]
+    python scripts/simulate_compare.py --population 'runs/compare/*/transfer' --json FILE
 
-Each simulated comparison is a list of `gssl.report.collect.Run` records in memory, as finished transfer runs of three
-arms leave them; `gssl.report.document.build` makes the report of it, with the default rule for the primary family
-(SimCLR against random features, DCGAN against random features, SimCLR against DCGAN), and what is counted is read from
-that report: `differences`, `table` and the verdict's headline. No statistic is computed here.
+What is drawn, answers to single test images by a model or from real predictions, is in `scripts/simulated_answers.py`.
+The answers go through `gssl.report.cells`, `differences` and `verdict`, as the report's do; tests hold that
+`document.build` comes to the same outcome. No statistic is computed here but those of the old rule, which knew seeds
+only: from six seeds on a 95% t interval over seeds and max-T, below that the t interval at 1 − .05/3.
 
-An arm's score of one seed is its true accuracy + .01·(√rho · shared noise of the seed + √(1 − rho) · noise of its own),
-rounded to whole images of 10,000. Noise has mean 0 and variance 1:
-
-- normal: normal everywhere.
-- t3: Student's t with 3 degrees of freedom, heavy tails on both sides.
-- exponential: exponential - 1, skewed, the same for all arms; so the paired differences are heavy-tailed, not skewed.
-- lopsided: SimCLR's noise is exponential - 1, the others' normal with a fifth of its deviation; so the differences that
-  SimCLR takes part in are skewed nearly as an exponential, which is what no test of few seeds is made for.
-
-σ is the true standard deviation over seeds of the paired difference SimCLR - random features, of one seed. A true
-difference of 3 σ is SimCLR 3 σ above the two others, which are equal.
+--json: one line per cell and block of comparisons, with a hash of the code. What is there is not run again.
+--population: an .npz with `labels` (n,) and per arm an array (seeds, n) of answers in [0, 1], or a pattern of run
+directories. Test images are drawn from it with weights under which all arms are equally good (exponential tilting),
+seeds without replacement.
 """
 
 import argparse
+import hashlib
+import inspect
 import json
-import time
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from simulated_answers import (
+    DRAWS,
+    SETTINGS,
+    STOP,
+    Condition,
+    Drawn,
+    Population,
+    conditions,
+    draw,
+    equal_weights,
+    population,
+    subsample,
+)
 
+from gssl.commands.changes import level_of_look
+from gssl.report import answers, cells, differences, statistics, two_way
+from gssl.report.cells import Cell, Cells
 from gssl.report.collect import Run
 from gssl.report.document import build
-from gssl.report.statistics import seeds_needed
-from gssl.report.verdict import ALPHA, outcome
+from gssl.report.verdict import decisive, excludes_zero, outcome, size
 
-ARMS = ("simclr", "dcgan", "random")
-PAIRS = (("simclr", "random"), ("dcgan", "random"), ("simclr", "dcgan"))
-SCALE, MIDDLE, N_TEST = 0.01, 0.5, 10_000
-# noise: values of rho; what arms share cancels in their differences, so that two of them are enough to show it
-NOISES = {"normal": (0.0, 0.5), "exponential": (0.0, 0.5), "t3": (0.0,), "lopsided": (0.0,)}
-SEEDS, POWERS = (2, 3, 6, 10), (1, 2, 3, 5)
-LOST = ((6, 2), (6, 3), (6, 4), (10, 6))  # a family of pairs that are tested and pairs that have too few seeds for that
-QUIET = 0.2  # deviation of the other arms where the noise is lopsided
+PROBE, AMOUNT = "linear", "10"
+ALPHA, MARGIN = 0.05, 0.005
+BLOCK = 100  # comparisons of a line of --json
+
+# ── the rules ────────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True)
-class Condition:
-    """What is simulated: `delta`, the true difference in σ; `lost`, how many of its seeds DCGAN lost to failures."""
-
-    noise: str
-    rho: float
-    seeds: int
-    delta: float = 0.0
-    lost: int = 0
-
-
-@dataclass
-class Found:
-    """Shares of the comparisons; each has the standard error √(p·(1 − p) / comparisons)."""
-
-    comparisons: int
-    covered: float  # paired 95% t intervals that hold the true difference, over the three pairs
-    covered_worst: float  # the same of the pair that is worst off
-    covered_arm: float  # an arm's own 95% t interval over seeds, worst of the three arms
-    single: float  # p ≤ .05 of SimCLR against random features, not adjusted
-    adjusted: float  # p_adjusted ≤ .05 of a pair without a true difference
-    named: float  # the verdict's headline names a winner of a pair without a true difference, or the wrong winner
-    power: float  # the verdict names SimCLR the winner against random features
-
-
-def deviations(noise: str) -> np.ndarray:
-    """True standard deviation of each arm's own noise, before SCALE."""
-    return np.array([1.0, QUIET, QUIET]) if noise == "lopsided" else np.ones(3)
-
-
-def sigma(noise: str, rho: float) -> float:
-    """σ: s.d. over seeds of the paired difference of the first arm and the last; what they share cancels."""
-    own = deviations(noise)
-    return SCALE * float(np.sqrt((1 - rho) * (own[0] ** 2 + own[2] ** 2)))
-
-
-def draw(noise: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    """Mean 0, variance 1."""
-    if noise == "normal":
-        return rng.standard_normal(shape)
-    if noise == "t3":
-        return rng.standard_t(3, shape) / np.sqrt(3)
-    return rng.standard_exponential(shape) - 1
-
-
-def truths(condition: Condition) -> np.ndarray:
-    """True accuracies of the arms."""
-    return MIDDLE + np.array([condition.delta * sigma(condition.noise, condition.rho), 0.0, 0.0])
-
-
-def scores(condition: Condition, rng: np.random.Generator) -> np.ndarray:
-    """Right answers among N_TEST, int (arms, seeds)."""
-    shared = rng.standard_normal(condition.seeds)
-    if condition.noise == "lopsided":
-        own = np.stack([draw("exponential", (condition.seeds,), rng), *rng.standard_normal((2, condition.seeds))])
-        own *= deviations("lopsided")[:, None]
-    else:
-        shared = draw(condition.noise, (condition.seeds,), rng)
-        own = draw(condition.noise, (len(ARMS), condition.seeds), rng)
-    noise = np.sqrt(condition.rho) * shared + np.sqrt(1 - condition.rho) * own
-    shares = np.clip(truths(condition)[:, None] + SCALE * noise, 0, 1)
-    return np.rint(N_TEST * shares).astype(int)
-
-
-def runs(correct: np.ndarray, lost: int = 0) -> list[Run]:
-    """Finished transfer runs as `collect.read_runs` finds them: one linear probe at 10 labels per class."""
-    out = []
-    for arm, row in zip(ARMS, correct, strict=True):
-        for seed, right in enumerate(row.tolist()):
-            if arm == "dcgan" and seed >= len(row) - lost:
-                continue
-            score = {"probe": "linear", "labels_per_class": 10, "fraction": None, "draw": 0, "n_train": 100}
-            score |= {"n_test": N_TEST, "correct": right, "accuracy": right / N_TEST, "val_accuracy": None}
-            result: dict[str, Any] = {"command": "transfer", "seed": seed, "scores": [score]}
-            path = Path(f"{arm}-{seed}")
-            empty: dict[str, Any] = {}
-            out.append(
-                Run(path, arm, seed, "transfer", "finished", None, "gssl transfer", result, empty, empty, empty, empty)
-            )
+def as_cells(d: Drawn) -> Cells:
+    """The cells that `cells.cells` would make of the runs."""
+    weights = {m: answers.weights(d.items.labels, m) for m in answers.METRICS}
+    out: Cells = {}
+    for arm, rows in d.right.items():
+        value = {s: {m: float(row @ w) for m, w in weights.items()} for s, row in rows.items()}
+        scores = {s: [told | {"n_test": len(rows[s])}] for s, told in value.items()}
+        out[arm, PROBE, AMOUNT] = Cell(scores, rows, d.items)
     return out
 
 
-def report(condition: Condition, rng: np.random.Generator) -> dict[str, Any]:
-    """The report of one simulated comparison."""
-    return build(runs(scores(condition, rng), condition.lost), {"arms": list(ARMS), "seeds": condition.seeds})
+def as_runs(d: Drawn) -> list[Run]:
+    """Finished transfer runs, as `collect.read_runs` finds them: one linear probe, 10 labels per class, five draws."""
+    out, turn = [], np.arange(len(d.items.labels))
+    weights = {m: answers.weights(d.items.labels, m) for m in answers.METRICS}
+    for arm, rows in d.right.items():
+        for seed, row in rows.items():
+            right = (np.arange(DRAWS)[:, None] + turn) % DRAWS < np.rint(DRAWS * row)
+            told = {"probe": PROBE, "labels_per_class": 10, "fraction": None, "n_test": len(row), "n_train": 100}
+            scores = [told | {"draw": k} | {m: float(r @ w) for m, w in weights.items()} for k, r in enumerate(right)]
+            result = {"command": "transfer", "seed": seed, "scores": scores}
+            own = replace(d.items, right=right)
+            named = (Path(f"{arm}-{seed}"), arm, seed, "transfer", "finished", None, "gssl")
+            out.append(Run(*named, result, {}, {}, {}, {}, answers=own))
+    return out
 
 
-def tally(condition: Condition, made: dict[str, Any]) -> np.ndarray:
-    """One report: whether each of Found's shares counts it, pairs and arms apart (see `simulate`)."""
-    true = dict(zip(ARMS, truths(condition), strict=True))
-    primary = {(d["a"], d["b"]): d for d in made["differences"] if d["family"] == "primary"}
-    assert set(primary) == set(PAIRS), f"the default rule's family has become {sorted(primary)}"
-    family = [primary[pair] for pair in PAIRS]
-    gaps = [true[d["a"]] - true[d["b"]] for d in family]
-    covered = [_holds(d["interval"], gap) for d, gap in zip(family, gaps, strict=True)]
-    rows = {row["arm"]: row for row in made["table"]}
-    arms = [_holds(rows[arm]["interval"], true[arm]) for arm in ARMS]
-    winners = [outcome(d) in ("beats", "ahead") for d in family]
-    headline = made["verdict"]["headline"]
-    assert any(winners) == (" beats " in headline or " is ahead of " in headline), headline
-    null = [abs(gap) < 1e-12 for gap in gaps]
-    wrong = [
-        won and (same or d["mean"] * gap < 0) for won, same, d, gap in zip(winners, null, family, gaps, strict=True)
-    ]
-    enough = condition.seeds >= seeds_needed(ALPHA)
-    rejected = any(same and _at_most(d["p_adjusted"]) for d, same in zip(family, null, strict=True))
-    power = winners[0] and family[0]["mean"] > 0 and (outcome(family[0]) == "beats" or not enough)
-    return np.array([*covered, *arms, _at_most(family[0]["p"]), rejected, any(wrong), power], dtype=float)
+def family(d: Drawn, alpha: float = ALPHA) -> list[dict[str, Any]]:
+    """The primary family's differences, as in the report."""
+    primary = {"probe": PROBE, "amount": AMOUNT, "metric": d.metric, "pairs": list(combinations(d.right, 2))}
+    return differences.differences(as_cells(d), [{"name": a, "role": "contestant"} for a in d.right], primary, alpha)
 
 
-def _at_most(p: float | None) -> bool:
-    return p is not None and p <= ALPHA
+def reported(d: Drawn) -> list[dict[str, Any]]:
+    """The same through runs and the whole report."""
+    made = build(as_runs(d), {"arms": list(d.right), "seeds": max(map(len, d.right.values()))})
+    return [found for found in made["differences"] if found["family"] == "primary"]
 
 
-def _holds(interval: dict[str, Any], truth: float) -> bool:
-    # two seeds may agree to the image: then the interval is over test images
-    assert interval["kind"] in ("t", "wilson", "newcombe")
-    # scores are whole images: half of one either way is no miss
-    return bool(interval["low"] - 0.5 / N_TEST <= truth <= interval["high"] + 0.5 / N_TEST)
+def winner(d: Mapping[str, Any], alpha: float = ALPHA) -> int:
+    """1: the first arm of the pair, −1: the second, 0: nobody."""
+    return int(np.sign(d["mean"])) if outcome(d, alpha) in ("beats", "ahead") else 0
 
 
-def simulate(condition: Condition, comparisons: int, seed: int = 0) -> Found:
-    """`comparisons` reports; the same arguments give the same figures."""
-    drawn = json.dumps({key: value for key, value in asdict(condition).items() if key != "lost"})
-    rng = np.random.default_rng([seed, *map(ord, drawn)])  # who loses seeds loses them of the same comparisons
-    share = np.mean([tally(condition, report(condition, rng)) for _ in range(comparisons)], axis=0).tolist()
-    single, adjusted, named, power = share[6:]
-    pairs = share[:3]
-    return Found(comparisons, sum(pairs) / 3, min(pairs), min(share[3:6]), single, adjusted, named, power)
+def old_rule(d: Drawn, alpha: float = ALPHA) -> tuple[list[int], list[tuple[float, float]]]:
+    """Winners and 95% t intervals over seeds, of plain accuracy."""
+    scores = {arm: {s: float(row.mean()) for s, row in rows.items()} for arm, rows in d.right.items()}
+    seeds, need = sorted({s for rows in scores.values() for s in rows}), statistics.seeds_needed(alpha)
+    pairs = [[scores[a].get(s, np.nan) - scores[b].get(s, np.nan) for s in seeds] for a, b in combinations(scores, 2)]
+    rows = [[x for x in row if x == x] for row in pairs]
+    enough = [k for k, row in enumerate(rows) if len(row) >= need]
+    p = dict(zip(enough, statistics.max_t([pairs[k] for k in enough]), strict=True)) if enough else {}
+    left = alpha - max((statistics.attainable(len(rows[k]), alpha) for k in enough), default=0.0)
+    winners, ends = [], []
+    for k, row in enumerate(rows):
+        plain = statistics.t_interval(row)
+        wide = plain if k in p else statistics.t_interval(row, 1 - left / (len(rows) - len(p)))
+        assert plain and wide
+        shown = statistics.varies(row) and (wide.low > 0 or wide.high < 0) and p.get(k, 0.0) <= alpha
+        winners.append(int(np.sign(plain.mean)) if shown else 0)
+        ends.append((plain.low, plain.high))
+    return winners, ends
 
 
-def conditions() -> Iterator[Condition]:
-    """All that docs/statistics.md tells: without a difference at every number of seeds, with one at the fewest."""
-    for noise, rhos in NOISES.items():
-        for rho in rhos:
-            yield from (Condition(noise, rho, n) for n in SEEDS)
-    yield from (Condition("normal", 0.0, n, lost=lost) for n, lost in LOST)
-    for noise, rhos in NOISES.items():
-        for rho in rhos:
-            yield from (Condition(noise, rho, seeds_needed(ALPHA), delta) for delta in POWERS)
+# ── what is counted ──────────────────────────────────────────────────────────────────────────────
+
+Counted = dict[str, float]  # of one comparison: shares of its pairs or arms, or 0 and 1
 
 
-def percent(share: float, comparisons: int) -> str:
-    """ "4.9 ± 0.3", the standard error behind it."""
-    return f"{100 * share:.1f} ± {100 * (share * (1 - share) / comparisons) ** 0.5:.1f}"
+def _false(winners: Sequence[int], gaps: Sequence[float]) -> float:
+    """Whether a pair without a true difference has a winner, or the wrong arm is one."""
+    return float(any(w and (abs(gap) < 1e-9 or w * gap < 0) for w, gap in zip(winners, gaps, strict=True)))
 
 
-def tables(found: Iterable[tuple[Condition, Found]]) -> str:
-    """Markdown: without a difference, then power."""
-    found = list(found)
-    none = [
-        "| noise | rho | seeds | difference covered | worst pair | arm covered | one pair p ≤ .05 | adjusted p ≤ .05 |"
-        " a winner is named |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    some = ["| noise | rho | " + " | ".join(f"{d} σ" for d in POWERS) + " |", "|---|---|" + "---|" * len(POWERS)]
-    for c, f in found:
-        if c.delta == 0:
-            told = (f.covered, f.covered_worst, f.covered_arm, f.single, f.adjusted, f.named)
-            cells = [percent(share, f.comparisons) for share in told]
-            seeds = f"{c.seeds}, DCGAN {c.seeds - c.lost}" if c.lost else str(c.seeds)
-            none.append(f"| {c.noise} | {c.rho:g} | {seeds} | {' | '.join(cells)} |")
-    for noise, rhos in NOISES.items():
-        for rho in rhos:
-            cells = [percent(f.power, f.comparisons) for c, f in found if (c.noise, c.rho) == (noise, rho) and c.delta]
-            if cells:
-                some.append(f"| {noise} | {rho:g} | {' | '.join(cells)} |")
-    return "\n".join([*none, "", *some])
+def _holds(ends: Sequence[tuple[float, float]], truths: Sequence[float]) -> float:
+    return float(np.mean([low <= t <= high for (low, high), t in zip(ends, truths, strict=True)]))
+
+
+def _gaps(d: Drawn) -> list[float]:
+    return [d.truth[a] - d.truth[b] for a, b in combinations(d.right, 2)]
+
+
+def counted(d: Drawn) -> Counted:
+    """False winners, coverage of the pairs' population differences and of the arms' population values, by both rules;
+    `alike`: pairs that the new rule calls equivalent."""
+    gaps, new, (old, old_ends) = _gaps(d), family(d), old_rule(d)
+    arms = [cells.of_arm(cell, d.metric) for cell in as_cells(d).values()]
+    seeds = [statistics.t_interval([float(row.mean()) for row in rows.values()]) for rows in d.right.values()]
+    return {
+        "false": _false([winner(x) for x in new], gaps),
+        "false_old": _false(old, gaps),
+        "covered": _holds([(x["interval"]["low"], x["interval"]["high"]) for x in new], gaps),
+        "covered_old": _holds(old_ends, gaps),
+        "arm": _holds([(i["low"], i["high"]) for i in arms if i], list(d.truth.values())),
+        "arm_old": _holds([(i.low, i.high) for i in seeds if i], list(d.truth.values())),
+        "alike": float(np.mean([size(x, MARGIN) == "equivalent" for x in new])),
+    }
+
+
+def counted_looks(d: Drawn, start: int) -> Counted:
+    """Seeds are added until there is a winner: .05 at every look, or the level that `level_of_look` leaves."""
+    gaps, looks = _gaps(d), range(start, STOP + 1)
+    new = old = 0.0
+    for n in looks:
+        seen, alpha = d.first(n), level_of_look(range(start, n + 1))
+        new = new or _false([winner(x, alpha) for x in family(seen, alpha)], gaps)
+        old = old or _false(old_rule(seen)[0], gaps)
+    return {"false": new, "false_old": old}
+
+
+def comparison(c: Condition, rng: np.random.Generator) -> Counted:
+    """All figures of one comparison of a condition."""
+    equal, other = draw(c, rng)
+    if c.setting == "stopping":
+        return counted_looks(equal, c.seeds)
+    if SETTINGS[c.setting].majority:
+        return counted(equal)
+    # pairs: the first arm and the third differ by LARGE, the second and the third by SMALL
+    _, large, small = family(other)
+    better = np.sign(_gaps(other)[1])
+    power = {"power": float(winner(large) == better), "power_old": float(old_rule(other)[0][1] == better)}
+    return counted(equal) | power | {"same": float(size(small, MARGIN) == "equivalent")}
+
+
+# ── the run ──────────────────────────────────────────────────────────────────────────────────────
+
+
+Figures = dict[str, tuple[float, float]]  # mean and standard error
+
+
+def simulate(c: Condition, comparisons: int, of: Population | None = None, first: int = 0) -> Figures:
+    """Of comparisons first, first + 1, …; each is the same whenever it is drawn."""
+    weights = equal_weights(of) if of else None
+    found = []
+    for k in range(first, first + comparisons):
+        rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([k, *map(ord, json.dumps(asdict(c)))])))
+        if of is None or weights is None:
+            found.append(comparison(c, rng))
+        else:
+            found.append(counted(subsample(of, weights, c, rng)))
+    return {key: _mean([row[key] for row in found]) for key in found[0]}
+
+
+def _mean(x: Sequence[float]) -> tuple[float, float]:
+    return float(np.mean(x)), float(np.std(x) / len(x) ** 0.5)
+
+
+def pooled(blocks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Lines of one cell as one line."""
+    n = np.array([line["comparisons"] for line in blocks])
+    figures = {}
+    for key in blocks[0]["figures"]:
+        mean, error = np.array([line["figures"][key] for line in blocks]).T
+        whole = float(n @ mean / n.sum())
+        variance = float(n @ (n * error**2 + mean**2) / n.sum()) - whole**2
+        figures[key] = (whole, max(variance, 0.0) ** 0.5 / float(n.sum()) ** 0.5)
+    return {"condition": blocks[0]["condition"], "comparisons": int(n.sum()), "figures": figures}
+
+
+def code(of: Population | None = None) -> str:
+    """What the figures rest on; a figure of other code is no figure."""
+    parts: list[Any] = [two_way, statistics, differences, answers.weights, answers.units, cells.Cell, cells.gap]
+    parts += [cells.Gap, cells.of_arm, outcome, size, decisive, excludes_zero, level_of_look, draw, subsample]
+    parts += [as_cells, family, winner, old_rule, counted, counted_looks, comparison, _false, _holds]
+    text = "".join(map(inspect.getsource, parts)) + repr(SETTINGS)
+    data = [of.labels, *of.right.values()] if of else []
+    return hashlib.sha256(text.encode() + b"".join(array.tobytes() for array in data)).hexdigest()[:12]
+
+
+SHOWN = {
+    "false_old": "false winner: old rule",
+    "false": "new",
+    "covered_old": "difference covered: old",
+    "covered": "new",
+    "arm_old": "arm covered: old",
+    "arm": "new",
+    "power_old": "5 points found: old",
+    "power": "new",
+    "same": "1 point called equivalent",
+    "alike": "equal called equivalent",
+}
+
+
+def table(lines: Sequence[Mapping[str, Any]]) -> str:
+    """Markdown, percentages ± standard error."""
+    out = ["| setting | n_test | seeds | comparisons | " + " | ".join(SHOWN.values()) + " |"]
+    out.append("|---" * (4 + len(SHOWN)) + "|")
+    for line in lines:
+        c, f = line["condition"], line["figures"]
+        told = [f"{100 * f[key][0]:.1f} ± {100 * f[key][1]:.1f}" if key in f else "–" for key in SHOWN]
+        seeds = f"{c['seeds']}, one arm {c['seeds'] - c['lost']}" if c["lost"] else str(c["seeds"])
+        out.append(f"| {c['setting']} | {c['n_test']:,} | {seeds} | {line['comparisons']} | {' | '.join(told)} |")
+    return "\n".join(out)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--comparisons", type=int, default=1000, help="per condition")
-    parser.add_argument("--json", type=Path, help="where to write all figures")
+    parser.add_argument("--comparisons", type=int, default=400, help="per cell; a quarter of it at 10,000 test images")
+    parser.add_argument("--json", type=Path, help="figures, a line per cell and block; what is there is not run again")
+    parser.add_argument("--quick", action="store_true", help="20 comparisons per cell")
+    parser.add_argument("--population", help="an .npz of answers, or a pattern of run directories")
+    parser.add_argument("--arms", nargs="+", help="of the population; else its first three")
     given = parser.parse_args()
-    start, found = time.perf_counter(), []
-    for condition in conditions():
-        found.append((condition, simulate(condition, given.comparisons)))
-        print(f"{time.perf_counter() - start:6.0f} s  {condition}  {found[-1][1]}", flush=True)
-    print(tables(found))
-    if given.json:
-        given.json.write_text(json.dumps([asdict(c) | asdict(f) for c, f in found], indent=1) + "\n", encoding="utf-8")
+    of, todo = None, list(conditions())
+    if given.population:
+        of = population(given.population, given.arms)
+        most = min(map(len, of.right.values()))
+        todo = [Condition(given.population, n, s) for n in (100, 300, 1_000) for s in (3, 6, 10) if s <= most]
+    there = given.json.read_text(encoding="utf-8").splitlines() if given.json and given.json.exists() else []
+    now, block = code(of), 20 if given.quick else BLOCK
+    done = [line for line in map(json.loads, there) if line["code"] == now]
+    for first in range(0, 20 if given.quick else given.comparisons, block):
+        for c in todo:
+            few = block // (4 if c.n_test >= 10_000 else 1)
+            told = {"condition": asdict(c), "code": now, "first": first, "comparisons": few}
+            if any(line | told == line for line in done):
+                continue
+            done.append(told | {"figures": simulate(c, few, of, first)})
+            if given.json:
+                with given.json.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(done[-1]) + "\n")
+            print(table([done[-1]]).splitlines()[-1], flush=True)
+    cells_ = [[line for line in done if line["condition"] == asdict(c)] for c in todo]
+    print("\n" + table([pooled(lines) for lines in cells_]))
 
 
 if __name__ == "__main__":
