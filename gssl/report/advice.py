@@ -78,7 +78,8 @@ def _more_labels(report: Mapping[str, Any], found: Cells, arm: str) -> list[dict
 
 def _sentences(report: Mapping[str, Any], out: Mapping[str, Any], more: Sequence[Mapping[str, Any]]) -> list[str]:
     """The advice in words: what to use and why, then what more would buy."""
-    names = {a["name"]: a["title"] for a in report["arms"]}
+    scratch = "training from scratch"
+    names = {a["name"]: scratch if a["kind"] == "scratch" else a["title"] for a in report["arms"]}
     roles = {a["name"]: a["role"] for a in report["arms"]}
     use, best = names[out["use"]], names[out["best"]]
     others = [k for k in out["kept"] if k["arm"] != out["use"]]

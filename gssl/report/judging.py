@@ -24,7 +24,7 @@ def trains(probe: str) -> bool:
 
 def from_scratch(probe: str) -> str:
     """The probe that trains a network without pretraining where `probe` leaves networks as they are: `gssl curve`."""
-    return probe if trains(probe) else "finetune"
+    return probe if trains(probe) or probe == ADAPTED else "finetune"
 
 
 def probes_of(arm: str, use: Sequence[str]) -> list[str]:

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from gssl.cli import _readable_claims, app
 from gssl.errors import UsageError
 from gssl.report import statistics, terms
+from gssl.report.cells import cells
 from gssl.report.checks import check, parse
 from gssl.report.collect import read_runs
 from gssl.report.document import build
@@ -33,7 +34,7 @@ Reports = Callable[..., dict[str, Any]]
         ("random.linear@10 <= simclr.linear@10 - 20", True),
         ("random.linear@1 < 0.5", False),  # points, not shares
         ("simclr.linear@100% > pixels.linear@all + 1", True),
-        ("simclr.linear@10 > scratch.finetune@10", True),
+        ("simclr.linear@10 > scratch.linear@10", True),
         ("simclr.knn@100 > dcgan.knn@100 + 10", True),
         ("simclr.linear@all > simclr.linear@1 + 40", True),
         ("simclr.linear@10 > random.linear@10 * 1.5", True),
@@ -45,7 +46,7 @@ def test_truth(report_of: Reports, claim: str, holds: bool) -> None:
     assert found is holds
     assert line.startswith("holds: " if holds else "does not hold: ")
     assert claim in line
-    assert re.search(r"95% interval [+−\d.]+ to [+−\d.]+ over 3 seeds", line)
+    assert re.search(r"95% interval [+−\d.]+ to [+−\d.]+ over 3 seeds and 1,000 test images", line)
     assert "\n" not in line
 
 
@@ -92,22 +93,30 @@ def test_an_interval_decides_never_the_mean() -> None:
 
 def bare(**more: Any) -> dict[str, Any]:
     arms = [{"name": name, "stages": []} for name in "ab"]
-    return {"arms": arms, "table": [], "compute": [], "failed": [], "missing": [], "generation": [], "cost": []} | more
+    empty: dict[str, Any] = {key: [] for key in ("table", "compute", "failed", "missing", "generation", "cost")}
+    return {"arms": arms, "primary": {"metric": "accuracy"}, **empty} | more
 
 
-def test_pairs_are_those_of_the_report(report_of: Reports) -> None:
-    for report in (report_of(3), report_of(1)):
-        told = [d for d in report["differences"] if d["mean"] is not None and d["probe"]]
-        assert len(told) > 40
-        for d in told:
-            two = [terms.row(report, terms.Term(d[s], p, d["amount"])) for s, p in zip("ab", d["probes"], strict=True)]
-            assert two[0] and two[1]
-            found = terms.paired(two[0], two[1], terms.ACCURACY)
-            assert found
-            assert found["mean"] == pytest.approx(100 * d["mean"], abs=1e-10)
-            ends = (found["interval"]["low"], found["interval"]["high"])
-            assert ends == pytest.approx((100 * d["interval"]["low"], 100 * d["interval"]["high"]), abs=1e-10)
-            assert found["interval"]["kind"] == d["interval"]["kind"]
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_pairs_are_those_of_the_report(fake: ModuleType, tmp_path: Path, seeds: int) -> None:
+    """A claim about two arms is decided by the interval that the verdict has; from the table alone by a wider one."""
+    runs = read_runs(fake.make(tmp_path, seeds=seeds, arms=("simclr", "dcgan", "scratch", "random")))
+    found = cells(runs)
+    report = build(runs, fake.plan(seeds, ("simclr", "dcgan", "scratch", "random")), found)
+    told = [d for d in report["differences"] if d["mean"] is not None and d["probe"]]
+    assert len(told) > 20
+    for d in told:
+        left, right = (terms.Term(d[s], p, d["amount"]) for s, p in zip("ab", d["probes"], strict=True))
+        rows = [terms.row(report, term) for term in (left, right)]
+        assert rows[0] and rows[1]
+        exact = terms.paired(rows[0], rows[1], terms.ACCURACY, 1.0, terms.between(found, left, right, "accuracy"))
+        alone = terms.paired(rows[0], rows[1], terms.ACCURACY)
+        assert exact and alone
+        assert exact["mean"] == pytest.approx(100 * d["mean"], abs=1e-10)
+        ends = (exact["interval"]["low"], exact["interval"]["high"])
+        assert ends == pytest.approx((100 * d["interval"]["low"], 100 * d["interval"]["high"]), abs=1e-10)
+        assert exact["interval"]["kind"] == d["interval"]["kind"] == "two_way"
+        assert alone["mean"] == pytest.approx(exact["mean"]) and alone["interval"]["kind"] == "two_way"
 
 
 def test_equality_is_not_decided_by_rounding(report_of: Reports) -> None:
@@ -234,12 +243,12 @@ def test_after_all_of_an_arm_failed_its_claim_does_not_hold(fake: ModuleType, tm
     parse(claim, {arm: probes_of(arm, ["linear"]) for arm in arms}, ["10"])
     paths = fake.make(tmp_path, seeds=1, arms=arms, fail=[("dcgan", 0)])
     report = build(read_runs(paths), fake.plan(1, arms))
-    assert "linear" not in report["probes"]
+    assert not any(row["arm"] == "dcgan" for row in report["table"])
     holds, line = check(claim, report)
     assert not holds
     assert "no finished run has dcgan.linear@10; seed 0 pretrain: failed, FloatingPointError: loss is nan" in line
     assert "\n" not in line
-    assert "no finished run has dcgan" in check("scratch.finetune@10 > dcgan.linear@10", report)[1]
+    assert "no finished run has dcgan" in check("scratch.linear@10 > dcgan.linear@10", report)[1]
     (tmp_path / "part").mkdir()
     fake.part(tmp_path / "part", "random", 0, "transfer", "gssl transfer")
     nothing = build(read_runs([tmp_path / "part"]), fake.plan(1, ("random",)))
@@ -250,7 +259,8 @@ ACCEPTED = [
     "simclr.linear@5 > scratch.finetune@5 - 100",
     "simclr.linear@5 >= 10",
     "pixels.linear@1% > 1",
-    "random.finetune@all > simclr.linear@100%",
+    "scratch.finetune@all > simclr.linear@100%",
+    "scratch.linear@5 > 1",
     "dcgan.kid < 0.05",
     "acgan.gan_train > 30",
     "dcgan.coverage >= acgan.coverage",
@@ -261,7 +271,7 @@ ACCEPTED = [
     "mine@x.linear@5 > 1",
 ]
 REFUSED = {
-    "scratch.linear@5 > 1": "scratch.linear@5 will not be judged; scratch is judged by finetune @ 5, 1%, all",
+    "random.finetune@5 > 1": "random.finetune@5 will not be judged; random is judged by linear @ 5, 1%, all",
     "simclr.linear@7 > 1": "simclr.linear@7 will not be judged; simclr is judged by linear, finetune @ 5, 1%, all",
     "pixels.finetune@5 > 1": "pixels is judged by linear @ 5",
     "simclr.linear@5 > pixels.knn@5": "pixels.knn@5 will not be judged",
@@ -302,7 +312,7 @@ def test_claims_are_held_against_what_will_be_judged() -> None:
         _readable_claims(config(claim, runs="runs/*"))  # only the form is known before these are read
     with pytest.raises(UsageError, match="cannot read"):
         _readable_claims(config("simclr@5 > 1", runs="runs/*"))
-    _readable_claims(config("simclr.linear@5 > scratch.finetune@5 - 100", use=("linear",)))
+    _readable_claims(config("simclr.linear@5 > scratch.linear@5 - 100", use=("linear",)))
     with pytest.raises(UsageError, match=r"pixels\.finetune@5 will not be judged; nothing judges it"):
         _readable_claims(config("pixels.finetune@5 > 1", use=("finetune",)))
     with pytest.raises(UsageError, match=r"generation\.images=0"):
@@ -310,10 +320,10 @@ def test_claims_are_held_against_what_will_be_judged() -> None:
 
 
 def test_a_claim_about_nothing_judged_is_exit_2_before_anything_runs(tmp_path: Path) -> None:
-    words = ["compare", "--check", "scratch.linear@5 > 1", "labels_per_class=[5]", "probe.use=[linear]"]
+    words = ["compare", "--check", "scratch.knn@5 > 1", "labels_per_class=[5]", "probe.use=[linear]"]
     done = CliRunner().invoke(app, [*words, f"hydra.run.dir={tmp_path / 'run'}"])
     assert done.exit_code == 2
-    assert "scratch is judged by finetune @ 5" in done.output
+    assert "scratch is judged by linear @ 5" in done.output
     assert not (tmp_path / "run").exists()
 
 
