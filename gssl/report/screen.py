@@ -13,7 +13,13 @@ from gssl.report.words import amount_text, listed, points, upper, word
 
 Report = dict[str, Any]
 
-ANSWERS = {"yes": "Yes", "perhaps": "Perhaps", "no": "No", "not shown": "Not shown"}
+ANSWERS = {
+    "yes": "Yes",
+    "perhaps": "Perhaps",
+    "perhaps not": "Perhaps not",
+    "no": "No",
+    "not shown": "Not shown",
+}
 LEAKS = ("test_in_training", "near_duplicates", "torn_groups")  # findings by which scores may be too high
 
 

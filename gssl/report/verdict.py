@@ -193,10 +193,11 @@ def base_of(report: Mapping[str, Any]) -> str | None:
 
 
 def answer(report: dict[str, Any]) -> dict[str, Any]:
-    """Yes, no or not shown, and for whom. `word`: yes | perhaps | no | not shown | open; `text`: one sentence.
+    """Yes, no or not shown, and for whom. `word`: yes | perhaps | perhaps not | no | not shown | open; `text`: one
+    sentence, in which ready-made networks and classical baselines stand, too.
 
-    Yes takes a pretrained arm that beats what it must pay against; no takes every pretrained arm to be beaten by it or
-    to be within the smallest difference of interest of it. `open`: there is nothing to answer from.
+    Yes takes an arm that was pretrained here and beats what it must pay against; no takes every such arm to be beaten
+    by it or to be within the smallest difference of interest of it. `open`: there is nothing to answer from.
     """
     alpha, base = _alpha(report), base_of(report)
     names = {a["name"]: a["title"] for a in report["arms"]}
@@ -214,13 +215,8 @@ def answer(report: dict[str, Any]) -> dict[str, Any]:
         scores += [f"{names[base]} {points(row[base]['mean'])}%"] if row[base] else []  # type: ignore[index]
         text = f"One run of each arm cannot say: with {amount} and one seed, {listed(scores)}."
         return {"word": "open", "text": text + " Another seed may order them otherwise."}
-    # above scratch by chance alone is no news: who wins is told first
-    better = [d for d in ours if outcome(d, alpha) in ("beats", "ahead") and d["mean"] > 0]
-    better.sort(key=lambda d: -d["mean"])
-    worse = [d for d in ours if outcome(d, alpha) in ("beats", "ahead") and d["mean"] < 0]
-    alike = [d for d in ours if d not in better + worse and size(d, _margin(report), alpha) == "equivalent"]
-    open_ = [d for d in ours if d not in better + worse + alike]
     against_ = "training from scratch" if kinds[base] == "scratch" else names[base]
+    better, worse, alike, open_ = _sorted(told, report)
     parts = [f"{names[d['a']]} {_verb(d, alpha)} {against_} by {_gap(d)}" for d in better]
     parts += [f"{against_} {_verb(d, alpha)} {names[d['a']]} by {_gap(turned(d))}" for d in worse]
     if alike:
@@ -229,10 +225,31 @@ def answer(report: dict[str, Any]) -> dict[str, Any]:
     if open_:
         who = listed([f"{names[d['a']]} ({points(d['mean'], True)} points, {span(decisive(d))})" for d in open_])
         parts.append(f"no difference from {against_} is shown for {who}")
-    tested = any(outcome(d, alpha) == "beats" for d in better)
-    word_ = ("yes" if tested else "perhaps") if better else "not shown" if open_ else "no"
-    start = {"yes": "Yes", "perhaps": "Perhaps", "no": "No", "not shown": "Not shown"}[word_]
+    word_ = _word(*_sorted(ours, report), alpha)
+    start = word_[:1].upper() + word_[1:]
     return {"word": word_, "text": f"{start}: with {amount}, {'; '.join(parts)}{_unlike(report)}."}
+
+
+Told = list[dict[str, Any]]
+
+
+def _sorted(told: Told, report: dict[str, Any]) -> tuple[Told, Told, Told, Told]:
+    """Arms against what they must pay against: above it, below it, equivalent, undecided; the largest gain first."""
+    alpha = _alpha(report)
+    shown = [d for d in told if outcome(d, alpha) in ("beats", "ahead")]
+    better = sorted((d for d in shown if d["mean"] > 0), key=lambda d: -d["mean"])
+    worse = [d for d in shown if d["mean"] < 0]
+    alike = [d for d in told if d not in shown and size(d, _margin(report), alpha) == "equivalent"]
+    return better, worse, alike, [d for d in told if d not in shown + alike]
+
+
+def _word(better: Told, worse: Told, alike: Told, open_: Told, alpha: float) -> str:
+    """The answer of the arms that were pretrained here: "perhaps" and "perhaps not" where no test has decided it."""
+    if better:
+        return "yes" if any(outcome(d, alpha) == "beats" for d in better) else "perhaps"
+    if open_:
+        return "not shown"
+    return "no" if all(outcome(d, alpha) == "beats" for d in worse) else "perhaps not"
 
 
 def _gap(d: dict[str, Any]) -> str:
@@ -266,8 +283,8 @@ def _only_pairs(family: list[dict[str, Any]], report: dict[str, Any], names: Map
 
 
 def verdict(report: dict[str, Any]) -> dict[str, Any]:
-    """`answer` (yes | perhaps | no | not shown | open), `headline` (one sentence), `cannot` (what these runs cannot
-    show), `sentences` (the primary family) and `exploratory` (beside it). `limits` adds the cautions."""
+    """`answer` (yes | perhaps | perhaps not | no | not shown | open), `headline` (one sentence), `cannot` (what these
+    runs cannot show), `sentences` (the primary family) and `exploratory` (beside it). `limits` adds the cautions."""
     primary = [d for d in report["differences"] if d["family"] == "primary"]
     found = answer(report)
     return {

@@ -47,7 +47,7 @@ def test_the_ready_made_network_is_in_the_family_and_in_the_answer():
     assert len(pairs) == len(set(pairs)) == 6  # every two of the four kinds
     assert all(frozenset((a, b)) in pairs for a in kinds for b in kinds if a != b)
     assert report["advice"]["use"] == "ready" and "ready" in report["advice"]["sentences"][0]
-    assert report["advice"]["best"] == "ready"
+    assert report["advice"]["best"] == "ready" and "ready beats training from scratch" in report["verdict"]["headline"]
 
 
 def test_seeds_that_are_equal_by_chance_make_a_sentence_like_any_other():
@@ -142,3 +142,9 @@ def test_needs_say_how_many_images_or_seeds_would_tell_a_pair_apart():
     assert need["now"] > need["half"] >= 0.005
     assert need["items"] is None or need["items"] > len(LABELS)
     assert need["seeds"] is None or need["seeds"] > 6
+
+
+def test_a_no_of_few_seeds_is_no_more_than_perhaps_not():
+    for seeds, answer in ((3, "perhaps not"), (6, "no")):
+        report = build(runs({"simclr": 0.5, "scratch": 0.8}, seeds), {"arms": ["simclr", "scratch"], "seeds": seeds})
+        assert report["verdict"]["answer"] == answer
