@@ -36,7 +36,8 @@ FREE = {
     "data": ("root", "pretrain", "train", "test", "labels", "workers"),
     "diagnose": ("pictures", "map"),
 }
-NAMED_WEIGHTS = re.compile(rf"random|pixels|majority|{'|'.join(plain.NAMES)}|torchvision|(torchvision|timm):.+")  # others: paths
+# Other weights are paths.
+NAMED_WEIGHTS = re.compile(rf"random|pixels|majority|{'|'.join(plain.NAMES)}|torchvision|(torchvision|timm):.+")
 # What may be written without its group on the command line.
 SHORT = {
     "device": "engine.device",
@@ -46,7 +47,7 @@ SHORT = {
 }
 # What to give where a value is required and the type says too little.
 HINTS = {
-    "weights": "random, pixels, majority, pca, kmeans, torchvision[:NAME], timm:NAME, a run, a checkpoint in one or a file",
+    "weights": "random, pixels, majority, pca, kmeans, torchvision[:NAME], timm:NAME, a run, a checkpoint in one, a file",
     "sources": "a list such as [runs/pretrain_ssl/RUN, scratch, random]",
     "data.root": "the folder of your images",
 }

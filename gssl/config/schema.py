@@ -215,7 +215,8 @@ class Judging:
 class Transfer(Judging):
     """Configuration of `gssl transfer`."""
 
-    weights: str = MISSING  # random | pixels | majority | pca | kmeans | torchvision | timm:NAME | a run, checkpoint or file
+    # random | pixels | majority | pca | kmeans | torchvision | timm:NAME | a run, checkpoint or file
+    weights: str = MISSING
     generated: Generated = MISSING
 
 

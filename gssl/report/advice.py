@@ -85,20 +85,22 @@ def _sentences(report: Mapping[str, Any], out: Mapping[str, Any], more: Sequence
     others = [k for k in out["kept"] if k["arm"] != out["use"]]
     amount = amount_text(report["primary"]["amount"])
     how = _adapting(out["adapt"])
+    kind = next(a["kind"] for a in report["arms"] if a["name"] == out["use"])
+    do = "Train from scratch, on the labels alone" if kind == "scratch" else f"Use {use}{how}"
     if row_seeds(report, out["best"]) < 2:
         text = f"For now {use}{how}, by one run of each arm: {_one_run(names, out)}. Another seed may say otherwise."
     elif not others:
         few = row_seeds(report, out["best"]) < seeds_needed(report["primary"].get("alpha") or ALPHA)
         by = "by more than these few seeds scatter" if few else "by more than chance explains"
-        text = f"Use {use}{how}: with {amount} everything else compared here scores lower, {by}."
+        text = f"{do}: with {amount} everything else compared here scores lower, {by}."
     elif out["use"] == out["best"]:
-        text = f"Use {use}{how}: it has the highest score and costs least of the {count(len(out['kept']), 'arm')} that"
+        text = f"{do}: it has the highest score and costs least of the {count(len(out['kept']), 'arm')} that"
         rest = listed([names[k["arm"]] for k in others])
         text += f" these runs cannot tell apart (the other{'s' * (len(others) > 1)}: {rest})."
     else:
         own = next(k for k in out["kept"] if k["arm"] == out["use"])
         behind = f"{points(own['behind']['mean'])} points ahead, {span(own['behind']['interval'])}"
-        text = f"Use {use}{how}: it costs {_less(report, out)}, and {best}, which has the highest score ({behind}), is"
+        text = f"{do}: it costs {_less(report, out)}, and {best}, which has the highest score ({behind}), is"
         text += " not shown to be better."
     cost = _cost(report, out["use"])[1]
     said = [text + (f" Training it took {units.duration(cost)} a run." if cost and out["use"] == out["best"] else "")]
