@@ -47,7 +47,7 @@ SHORT = {
 }
 # What to give where a value is required and the type says too little.
 HINTS = {
-    "weights": "random, pixels, majority, pca, kmeans, torchvision[:NAME], timm:NAME, a run, a checkpoint in one, a file",
+    "weights": "random, pixels, majority, pca, kmeans, torchvision[:NAME], timm:NAME, a run, a checkpoint, a file",
     "sources": "a list such as [runs/pretrain_ssl/RUN, scratch, random]",
     "data.root": "the folder of your images",
 }
