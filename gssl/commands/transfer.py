@@ -43,13 +43,14 @@ def main(cfg: schema.Transfer, run_dir: Path, *, dry_run: bool = False) -> float
             return run.objective
         splits = load_data(cfg.data, progress=cfg.engine.progress)
         run.bind(images=splits.hash)
-        for warning in splits.summary["warnings"] + (fakes.check(splits, cfg.data.size) if fakes else []):
-            say(f"warning: {warning}")
+        warnings = splits.summary["warnings"] + (fakes.check(splits, cfg.data.size) if fakes else [])
         if origin.backbone not in (None, cfg.backbone):
             say(f"note: the network is {origin.backbone.name}, as weights={cfg.weights} says; backbone= is not used")
         origin = checkpoint.resolve(origin, device)
         seen = (unlabelled(splits), fakes, splits.pretrain.unlabelled())
         judge = Judge(cfg, origin, splits.labelled, splits.classes, device, *seen)
+        for warning in warnings:  # after what cannot be judged at all is said
+            say(f"warning: {warning}")
         if "tensors" in judge.report:
             run.bind(tensors=judge.report["tensors"])
         if dry_run:
