@@ -13,7 +13,7 @@ from gssl.report.cells import Cells, gap
 from gssl.report.differences import ALPHA
 from gssl.report.statistics import seeds_needed
 from gssl.report.two_way import half_width, needed
-from gssl.report.words import PROBES, amount_text, count, listed, points, span
+from gssl.report.words import PROBES, amount_text, count, listed, points, span, upper
 
 Arms = Sequence[Mapping[str, Any]]
 MOST_SHOWN = 100_000  # numbers of images or seeds above which "no number in reach" says more
@@ -35,7 +35,8 @@ def _cost(report: Mapping[str, Any], arm: str) -> tuple[float, float]:
 
 def advice(report: Mapping[str, Any], found: Cells) -> dict[str, Any] | None:
     """`best` (highest mean), `kept` (not shown to be worse: arm, mean, how far behind, cost), `use` (the cheapest of
-    them), `adapt` (how often each way of adapting was chosen for it) and `sentences`. None where fewer than two arms
+    them), `adapt` (how often each way of adapting was chosen for it), `sentences`, and `groups`, what more would buy of
+    these sentences, by what it is for. None where fewer than two arms
     were judged.
 
     An arm is shown to be worse where the interval over seeds and test items of its distance from the best excludes 0,
@@ -59,7 +60,10 @@ def advice(report: Mapping[str, Any], found: Cells) -> dict[str, Any] | None:
     row = next(r for r in report["table"] if (r["arm"], r["probe"], r["amount"]) == (use, probe, amount))
     out = {"best": best, "kept": kept, "use": use, "adapt": row.get("adapted_by"), "level": level}
     more = _more_labels(report, found, use)
-    return out | {"more_labels": more, "sentences": _sentences(report, out, more)}
+    first, higher, surer = _first(report, out), _higher(report, out, more), _resolution(report)
+    titled = (("To score higher", higher), ("To be surer", surer))
+    groups = [{"title": title, "sentences": told} for title, told in titled if told]
+    return out | {"more_labels": more, "sentences": [*first, *higher, *surer], "groups": groups}
 
 
 def _more_labels(report: Mapping[str, Any], found: Cells, arm: str) -> list[dict[str, Any]]:
@@ -76,41 +80,81 @@ def _more_labels(report: Mapping[str, Any], found: Cells, arm: str) -> list[dict
     return out
 
 
-def _sentences(report: Mapping[str, Any], out: Mapping[str, Any], more: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The advice in words: what to use and why, then what more would buy."""
-    scratch = "training from scratch"
-    names = {a["name"]: scratch if a["kind"] == "scratch" else a["title"] for a in report["arms"]}
-    roles = {a["name"]: a["role"] for a in report["arms"]}
-    use, best = names[out["use"]], names[out["best"]]
+def _shown_names(report: Mapping[str, Any]) -> dict[str, str]:
+    return {a["name"]: "training from scratch" if a["kind"] == "scratch" else a["title"] for a in report["arms"]}
+
+
+def _first(report: Mapping[str, Any], out: Mapping[str, Any]) -> list[str]:
+    """What to use and why; and where that is a control, that nothing is shown to beat it."""
+    names = _shown_names(report)
+    arm = next(a for a in report["arms"] if a["name"] == out["use"])
+    use = names[out["use"]]
     others = [k for k in out["kept"] if k["arm"] != out["use"]]
     amount = amount_text(report["primary"]["amount"])
     how = _adapting(out["adapt"])
-    kind = next(a["kind"] for a in report["arms"] if a["name"] == out["use"])
-    do = "Train from scratch, on the labels alone" if kind == "scratch" else f"Use {use}{how}"
+    do = _skip(report, out) if arm["kind"] == "scratch" else f"Use {use}{how}"
+    then = ". " if arm["kind"] == "scratch" else ": "
     if row_seeds(report, out["best"]) < 2:
-        text = f"For now {use}{how}, by one run of each arm: {_one_run(names, out)}. Another seed may say otherwise."
+        text = f"For now {use}{how}, by one run of each method: {_one_run(names, out)}. Another seed may say otherwise."
     elif not others:
         few = row_seeds(report, out["best"]) < seeds_needed(report["primary"].get("alpha") or ALPHA)
         by = "by more than these few seeds scatter" if few else "by more than chance explains"
-        text = f"{do}: with {amount} everything else compared here scores lower, {by}."
+        why = f"with {amount} everything else compared here scores lower, {by}."
+        text = do + then + (upper(why) if then == ". " else why)
     elif out["use"] == out["best"]:
-        text = f"{do}: it has the highest score and costs least of the {count(len(out['kept']), 'arm')} that"
+        why = f"{'Training from scratch' if then == '. ' else 'it'} has the highest score and costs least of the"
         rest = listed([names[k["arm"]] for k in others])
-        text += f" these runs cannot tell apart (the other{'s' * (len(others) > 1)}: {rest})."
+        text = f"{do}{then}{why} {count(len(out['kept']), 'method')} that these runs cannot tell apart"
+        text += f" (the other{'s' * (len(others) > 1)}: {rest})."
     else:
-        own = next(k for k in out["kept"] if k["arm"] == out["use"])
-        behind = f"{points(own['behind']['mean'])} points ahead, {span(own['behind']['interval'])}"
-        text = f"{do}: it costs {_less(report, out)}, and {best}, which has the highest score ({behind}), is"
-        text += " not shown to be better."
+        text = f"{do}. {_saved(report, out)}. {upper(use)} is the cheapest of what these runs cannot tell apart."
     cost = _cost(report, out["use"])[1]
-    said = [text + (f" Training it took {units.duration(cost)} a run." if cost and out["use"] == out["best"] else "")]
-    if roles[out["use"]] == "control":
+    said = [text + (f" Training it took {_time(cost)} a run." if cost and out["use"] == out["best"] else "")]
+    if arm["role"] == "control":
         said.append(f"Nothing here is shown to beat {use}, which learnt nothing from these images.")
+    return said
+
+
+def _skip(report: Mapping[str, Any], out: Mapping[str, Any]) -> str:
+    """ "Skip pretraining: train the whole network directly on your labels", where that is what was judged."""
+    by = out["adapt"] or {}
+    whole = report["primary"]["probe"] in ("finetune", "fixmatch") or (
+        by and max(by, key=lambda way: by[way]) == "finetune"
+    )
+    how = "the whole network directly on your labels" if whole else f"on your labels alone{_adapting(by)}"
+    return f"Skip pretraining: train {how}"
+
+
+def _saved(report: Mapping[str, Any], out: Mapping[str, Any]) -> str:
+    """What the cheaper arm saves, and that the one with the highest score is not shown to be better."""
+    (use, use_s), (best, best_s) = (_cost(report, out[key]) for key in ("use", "best"))
+    name, kind = next((a["title"], a["kind"]) for a in report["arms"] if a["name"] == out["best"])
+    lead = next(k["behind"]["mean"] for k in out["kept"] if k["arm"] == out["use"])
+    gain = f"scored {points(lead)} points higher but is not shown to be better"
+    if points(lead) == "0.0":
+        gain = "scored practically the same"
+    what = f"{name} pretraining" if kind in ("ssl", "gan") else f"training {name}"
+    if use == best == 0:
+        return f"It costs no more than {name}, which {gain}"
+    if use == 0:
+        return f"This saves the {_time(best_s)} of {what}, which {gain}"
+    return f"Its training takes {_time(use_s)} a run instead of the {_time(best_s)} of {what}, which {gain}"
+
+
+def _time(seconds: float) -> str:
+    """ "27 s", "0.4 s", "3.2 min"."""
+    return f"{seconds:.0f} s" if 9.5 <= seconds < 100 else units.duration(seconds)
+
+
+def _higher(report: Mapping[str, Any], out: Mapping[str, Any], more: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What more labels and more training would buy."""
+    said = []
     for step in more[:1]:
-        gain = f"{points(step['mean'], sign=True)} points ({span(step['interval'])})"
+        sure = f" (plausibly {span(step['interval'])})" if step["interval"] else ""
+        gain = f"{points(step['mean'])} points{sure}"
+        use = _shown_names(report)[out["use"]]
         said.append(f"More labels: {_steps(report, step)} brings {use} {gain}{_beyond(report, step)}.")
-    said += _more_training(report, out)
-    return [*said, *_resolution(report)]
+    return said + _more_training(report, out)
 
 
 def row_seeds(report: Mapping[str, Any], arm: str) -> int:
@@ -126,18 +170,21 @@ def _one_run(names: Mapping[str, str], out: Mapping[str, Any]) -> str:
 
 
 def _steps(report: Mapping[str, Any], step: Mapping[str, Any]) -> str:
-    """ "going from 10 labels per class to 100 labels per class (100 to 1,000 images)"."""
+    """ "going from 10 to 100 labels per class (100 to 1,000 labelled images)"."""
     sizes = {a["key"]: a["n_train"] for a in report["amounts"]}
     few, many = sizes.get(step["from"]), sizes.get(step["to"])
     images = f" ({few:,.0f} to {many:,.0f} labelled images)" if few and many else ""
-    return f"going from {amount_text(step['from'])} to {amount_text(step['to'])}{images}"
+    start, end = amount_text(step["from"]), amount_text(step["to"])
+    if end.endswith(" labels per class"):
+        start = start.removesuffix(" labels per class").removesuffix(" label per class")
+    return f"going from {start} to {end}{images}"
 
 
 def _beyond(report: Mapping[str, Any], step: Mapping[str, Any]) -> str:
     """Where labels buy more than any choice between the arms of the verdict does, that is the news."""
     gaps = [abs(d["mean"]) for d in report["differences"] if d["family"] == "primary" and d["mean"] is not None]
     low = step["interval"]["low"] if step["interval"] else 0.0
-    return ", more than any difference between the arms compared above" if gaps and low > max(gaps) else ""
+    return ", more than any measured difference between the methods above" if gaps and low > max(gaps) else ""
 
 
 def _adapting(by: Mapping[str, int] | None) -> str:
@@ -148,15 +195,6 @@ def _adapting(by: Mapping[str, int] | None) -> str:
     first = max(by, key=lambda name: by[name])
     told = words.get(first, PROBES.get(first, first))
     return f" with {told}" + ("" if by[first] == total else f" (chosen in {by[first]} of {total} fits)")
-
-
-def _less(report: Mapping[str, Any], out: Mapping[str, Any]) -> str:
-    (use, use_s), (best, best_s) = (_cost(report, out[key]) for key in ("use", "best"))
-    if use == 0 and best > 0:
-        return f"no training here, where {_name(report, out['best'])} takes {units.duration(best_s)}"
-    if use == best == 0:
-        return "no more"
-    return f"{units.duration(use_s)} of training instead of {units.duration(best_s)}"
 
 
 def _name(report: Mapping[str, Any], arm: str) -> str:
@@ -174,10 +212,11 @@ def _more_training(report: Mapping[str, Any], out: Mapping[str, Any]) -> list[st
                 gains.append(points_[-1]["accuracy"] - points_[-2]["accuracy"])
         if gains:
             mean = sum(gains) / len(gains)
-            return [
-                f"More training: the last doubling of the training of {_name(report, arm)} brought"
-                f" {points(mean, sign=True)} points on validation images (mean over {count(len(gains), 'seed')})."
-            ]
+            brought = f"the last doubling of its training brought {points(mean)} points on validation images"
+            if mean <= report["primary"]["margin"]:
+                return [f"{_name(report, arm)} was hardly improving any more: {brought}."]
+            may = "raise its score" if arm == out["use"] else "change the answer"
+            return [f"{_name(report, arm)} was still improving: {brought}, so training it longer may {may}."]
     return []
 
 
@@ -222,20 +261,29 @@ def _resolution(report: Mapping[str, Any]) -> list[str]:
     if not report["needs"]:
         return []
     images = sum(n["item_share"] for n in report["needs"]) / len(report["needs"])
-    larger = "test images" if images > 0.5 else "seeds"
-    part = f"{100 * max(images, 1 - images):.0f}% of the uncertainty of a difference (its variance) comes from them"
-    said = f"To be surer, add {larger} first: {part}."
+    luck, number = "run-to-run luck", "the number of test images"
+    larger, rest, do = (number, luck, "test on more images") if images > 0.5 else (luck, number, "repeat more often")
+    said = f"{_tenths(max(images, 1 - images))} of the doubt comes from {larger}, the rest from {rest}: {do}."
     if not open_:
         return [said]
     worst = max(open_, key=lambda n: n["now"] / n["half"])
-    pair = f"{_name(report, worst['a'])} and {_name(report, worst['b'])}"
+    names = _shown_names(report)
+    pair = f"{names[worst['a']]} and {names[worst['b']]}"
+    d = next(d for d in report["differences"] if (d["family"], d["a"], d["b"]) == ("primary", worst["a"], worst["b"]))
     ways = []
-    if worst["items"] and worst["items"] <= MOST_SHOWN:
-        ways.append(f"about {worst['items']:,} test images with these seeds")
     if worst["seeds"] and worst["seeds"] <= MOST_SHOWN and not worst["fixed"]:
-        ways.append(f"about {worst['seeds']:,} seeds with these test images")
-    gap = f"a difference of {points(worst['half'])} points"
-    told = f"To show {gap} between {pair} takes {' or '.join(ways)}."
+        ways.append(f"about {worst['seeds']:,} seeds in all (now {d['n_seeds']:,})")
+    if worst["items"] and worst["items"] <= MOST_SHOWN:
+        ways.append(f"about {worst['items']:,} test images (now {d['simultaneous']['items']:,})")
+    gap = f"a difference as small as {points(worst['half'])} points"
+    told = f"To detect {gap} between {pair} you would need {' or '.join(ways)}."
     if not ways:
-        told = f"To show {gap} between {pair} takes more of both: no number of seeds or of test images alone is enough."
+        both = "more of both, seeds and test images: neither alone is enough"
+        told = f"To detect {gap} between {pair} you would need {both}."
     return [said, told]
+
+
+def _tenths(share: float) -> str:
+    """ "About 9/10", "Nearly all", "About half": `share` from 0.5 to 1."""
+    tenths = round(10 * share)
+    return "Nearly all" if tenths == 10 else "About half" if tenths == 5 else f"About {tenths}/10"

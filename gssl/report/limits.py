@@ -57,14 +57,14 @@ def cautions(report: dict[str, Any]) -> list[str]:
             f"{norm}: {listed([a['title'] for a in report['arms'] if (a['backbone'] or {}).get('norm') == norm])}"
             for norm in sorted(map(str, norms))
         )
-        out.append(f"The arms' backbones differ in their normalisation{allowed}. {upper(found)}.")
+        out.append(f"The methods' networks differ in their normalisation{allowed}. {upper(found)}.")
     shapes = {
         tuple((a["backbone"] or {}).get(k) for k in ("name", "width", "patch", "size"))
         for a in report["arms"]
         if a["backbone"]
     }
     if len(shapes) > 1:
-        out.append("The arms' backbones are not the same network; differences mix method and architecture.")
+        out.append("The methods do not share one network; differences mix method and architecture.")
     return out
 
 

@@ -58,7 +58,8 @@ def _answer(report: Report) -> list[str]:
     if sure := screen.how_sure(report):
         lines += [f"**How sure:** {escape(sure)}", ""]
     lines += [f"{'; '.join(f'{what}: {escape(text)}' for what, text in screen.facts(report))}.", ""]
-    lines += [f"- {escape(text)}" for text in todo[1:]]
+    lines += [f"- {escape(text)}" for text in screen.lead(report)[1:]]
+    lines += [f"- **{g['title']}:** {escape(text)}" for g in screen.groups(report) for text in g["sentences"]]
     lines += [f"- **Caution:** {escape(text)}" for text in verdict["cautions"]]
     lines += ["", "## The comparisons behind the answer", ""]
     lines += [f"> {escape(text)}" for text in verdict["cannot"]] + [""] * bool(verdict["cannot"])

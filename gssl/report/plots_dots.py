@@ -106,6 +106,9 @@ def primary(report: dict[str, Any]) -> Figure | None:
         a: next((r for r in found if r["amount"] == amount), None) for a, found in primary_rows(report, probe).items()
     }
     arms = [(a, row) for a in report["arms"] if (row := rows.get(a["name"]))]
+    compared = {name for pair in report["primary"]["pairs"] for name in pair}
+    role = ("contestant", "control", "reference").index
+    arms.sort(key=lambda found: (role(found[0]["role"]), found[0]["name"] not in compared))  # what is compared first
     if not arms:
         return None
     look = styles(report["arms"])

@@ -8,7 +8,7 @@ from gssl.report import limits
 from gssl.report.differences import ALPHA
 from gssl.report.statistics import seeds_needed
 from gssl.report.units import duration
-from gssl.report.verdict import decisive, outcome, size
+from gssl.report.verdict import base_of, decisive, outcome, size, turned
 from gssl.report.words import amount_text, listed, points, upper, word
 
 Report = dict[str, Any]
@@ -18,7 +18,7 @@ ANSWERS = {
     "perhaps": "Perhaps",
     "perhaps not": "Perhaps not",
     "no": "No",
-    "not shown": "Not shown",
+    "not shown": "Cannot tell yet",
 }
 LEAKS = ("test_in_training", "near_duplicates", "torn_groups")  # findings by which scores may be too high
 
@@ -69,12 +69,28 @@ def how_sure(report: Report) -> str:
     if answer == "no":
         return _but(report, "Well supported: the differences are shown to be too small to matter.")
     open_ = [d for d, kind in zip(family, kinds, strict=True) if kind == "none"]
-    reach = max((max(abs(i["low"]), abs(i["high"])) for d in open_ if (i := decisive(d))), default=1.0)
-    text = (
-        f"Undecided, which does not mean equal: a true difference of up to {points(reach)} points between two of the"
-        " arms that are not shown to differ would fit what was seen."
-    )
+    text = _reach(report, open_)
     return _but(report, text + (" What is said to beat something is well supported." if "beats" in kinds else ""))
+
+
+def _reach(report: Report, told: list[dict[str, Any]]) -> str:
+    """How large a difference could still hide, which way, and whose: by the intervals that the headline gives."""
+    names = {a["name"]: "training from scratch" if a["kind"] == "scratch" else a["title"] for a in report["arms"]}
+    kinds, base = {a["name"]: a["kind"] for a in report["arms"]}, base_of(report)
+    here = [turned(d) if d["a"] == base else d for d in told if base is None or base in (d["a"], d["b"])]
+    here = [d for d in here if decisive(d)]
+    if not here:
+        return "Undecided, not equal."
+    up, down = max(here, key=lambda d: decisive(d)["high"]), min(here, key=lambda d: decisive(d)["low"])  # type: ignore[index]
+    high, low = decisive(up)["high"], -decisive(down)["low"]  # type: ignore[index]
+    if base and kinds[base] == "scratch" and all(kinds[d["a"]] in ("ssl", "gan") for d in here):
+        ways = [f"help by up to {points(high)} points ({names[up['a']]})"] if high > 0 else []
+        ways += [f"hurt by up to {points(low)}{'' if ways else ' points'} ({names[down['a']]})"] if low > 0 else []
+        return f"Undecided, not equal: pretraining could still {' or '.join(ways)}."
+    over, under = (f"{names[d['a']]} could still score up to" for d in (up, down))
+    ways = [f"{over} {points(high)} points higher than {names[up['b']]}"] if high > 0 else []
+    ways += [f"{under} {points(low)} points lower than {names[down['b']]}"] if low > 0 else []
+    return f"Undecided, not equal: {', or '.join(ways)}."
 
 
 def _named(report: Report, family: list[dict[str, Any]], alpha: float) -> str:
@@ -156,18 +172,21 @@ def training(report: Report) -> str:
         for who in groups
     ]
     everything = sum(c["seconds"] or 0.0 for c in report["compute"])
-    total = [f"{duration(everything)} in all, with judging"] if everything else []
+    total = [f"{duration(everything)} in all, including testing"] if everything else []
     return "; ".join([*told, *total])
 
 
 def network(report: Report) -> str:
-    """ "convnet, width 16"; "" where no run says, "several" where they differ."""
+    """ "small convolutional network, 16 channels wide"; "" where no run says, all of them where they differ."""
     nets = []
     for a in report["arms"]:
         net: Mapping[str, Any] = a["backbone"] or {}
         if net.get("name"):
-            width = f", width {net['width']}" if net.get("width") else ""
-            nets.append(f"{net['name']}{width}")
+            name, width = net["name"], net.get("width")
+            wide = f", width {width}" if width else ""
+            if name == "convnet":
+                name, wide = "small convolutional network", f", {width} channels wide" if width else ""
+            nets.append(f"{name}{wide}")
     found = list(dict.fromkeys(nets))
     return found[0] if len(found) == 1 else f"not the same for all: {listed(found)}" if found else ""
 
@@ -175,3 +194,20 @@ def network(report: Report) -> str:
 def advice(report: Report) -> list[str]:
     """What to do, the first sentence first; empty where fewer than two arms were judged."""
     return list((report["advice"] or {}).get("sentences") or [])
+
+
+def lead(report: Report) -> list[str]:
+    """What to do: the advice without what more would buy."""
+    grouped = [text for group in groups(report) for text in group["sentences"]]
+    return [text for text in advice(report) if text not in grouped]
+
+
+def groups(report: Report) -> list[dict[str, Any]]:
+    """What more would buy: {"title": "To score higher" or "To be surer", "sentences": list of text}."""
+    return list((report["advice"] or {}).get("groups") or [])
+
+
+def key(report: Report) -> str:
+    """How to read the chart of the first screen."""
+    repeated = max((len(a["seeds"]) for a in report["arms"]), default=0) > 1
+    return f"{'dot: one run; bar: average' if repeated else 'bar: score'}; band: plausible range"

@@ -5,13 +5,16 @@ whole family (six seeds or more); with two to five seeds an arm "is ahead", whic
 establishes; with one seed scores are only put side by side.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from gssl.report.differences import ALPHA
 from gssl.report.statistics import seeds_needed, smallest_p
-from gssl.report.words import amount_text, count, listed, p_text, points, span, upper, word
+from gssl.report.words import amount_text, count, listed, metric_text, p_text, points, span, upper, word
 from gssl.report.words import judge as judged_by
+
+Told = list[dict[str, Any]]
 
 # ── one comparison ───────────────────────────────────────────────────────────────────────────────
 
@@ -213,8 +216,9 @@ def answer(report: dict[str, Any]) -> dict[str, Any]:
         row = {arm: row_of(report, arm, report["primary"]["probe"], report["primary"]["amount"]) for arm in names}
         scores = [f"{names[arm]} {points(r['mean'])}%" for d in ours for arm in [d["a"]] if (r := row[arm])]
         scores += [f"{names[base]} {points(row[base]['mean'])}%"] if row[base] else []  # type: ignore[index]
-        text = f"One run of each arm cannot say: with {amount} and one seed, {listed(scores)}."
+        text = f"One run of each method cannot say: with {amount} and one seed, {listed(scores)}."
         return {"word": "open", "text": text + " Another seed may order them otherwise."}
+    word_ = _word(*_sorted(ours, report), alpha)
     against_ = "training from scratch" if kinds[base] == "scratch" else names[base]
     better, worse, alike, open_ = _sorted(told, report)
     parts = [f"{names[d['a']]} {_verb(d, alpha)} {against_} by {_gap(d)}" for d in better]
@@ -222,15 +226,46 @@ def answer(report: dict[str, Any]) -> dict[str, Any]:
     if alike:
         who = listed([names[d["a"]] for d in alike])
         parts.append(f"{who} and {against_} differ by less than {_points(report)} points")
-    if open_:
-        who = listed([f"{names[d['a']]} ({points(d['mean'], True)} points, {span(decisive(d))})" for d in open_])
-        parts.append(f"no difference from {against_} is shown for {who}")
-    word_ = _word(*_sorted(ours, report), alpha)
-    start = word_[:1].upper() + word_[1:]
-    return {"word": word_, "text": f"{start}: with {amount}, {'; '.join(parts)}{_unlike(report)}."}
+    text = "; ".join(parts) + _unlike(report) + "."
+    if word_ == "not shown":
+        text = f"With {amount} {_cannot_tell(open_, names, against_)}{_unlike(report)}. {_scored(open_, names)}."
+        text += f" {upper('; '.join(parts))}." if parts else ""
+    else:
+        text = f"{upper(word_)}: with {amount}, {text}"
+        text += f" {upper(_cannot_tell(open_, names, against_))}: {_scored(open_, names)}." if open_ else ""
+    return {"word": word_, "text": first_use(text, report)}
 
 
-Told = list[dict[str, Any]]
+def first_use(text: str, report: Mapping[str, Any]) -> str:
+    """Says at their first mention what the points are points of."""
+    of = f"percentage points of test {metric_text(report['primary']['metric'])}"
+    return re.sub(r"(?<=\d )points\b", of, text, count=1)
+
+
+def _cannot_tell(told: Told, names: Mapping[str, str], base: str) -> str:
+    """ "we cannot tell whether SimCLR or DCGAN is better than training from scratch"."""
+    who = listed([names[d["a"]] for d in told], "or")
+    return f"we cannot tell whether {who} is better than {base}"
+
+
+def _scored(told: Told, names: Mapping[str, str]) -> str:
+    """ "SimCLR scored 1.2 points lower (plausibly 3.3 lower to 0.9 higher), DCGAN practically the same (1.9 …)"."""
+    said = []
+    for n, d in enumerate(told):
+        much = f"{points(abs(d['mean']))} points {'higher' if d['mean'] > 0 else 'lower'}"
+        much = "practically the same" if points(d["mean"]) == "0.0" else much
+        i = decisive(d)
+        range_ = f" ({'' if n else 'plausibly '}{either_way(i)})" if i else ""
+        said.append(f"{names[d['a']]} {'' if n else 'scored '}{much}{range_}")
+    return upper(", ".join(said))
+
+
+def either_way(i: Mapping[str, Any]) -> str:
+    """ "3.3 lower to 0.9 higher", "0.1 to 2.0 higher"."""
+    low, high = points(abs(i["low"])), points(abs(i["high"]))
+    if i["low"] < 0 < i["high"]:
+        return f"{low} lower to {high} higher"
+    return f"{low} to {high} higher" if i["low"] >= 0 else f"{high} to {low} lower"
 
 
 def _sorted(told: Told, report: dict[str, Any]) -> tuple[Told, Told, Told, Told]:
@@ -253,8 +288,8 @@ def _word(better: Told, worse: Told, alike: Told, open_: Told, alpha: float) -> 
 
 
 def _gap(d: dict[str, Any]) -> str:
-    """ "4.2 points (3.1 to 5.3)": the interval is the one that decides, or the sentence would contradict itself."""
-    return f"{points(d['mean'])} points ({span(decisive(d))})"
+    """ "4.2 points (plausibly 3.1 to 5.3)": by the interval that decides, or the sentence would contradict itself."""
+    return f"{points(d['mean'])} points (plausibly {span(decisive(d))})"
 
 
 def _verb(d: Mapping[str, Any], alpha: float) -> str:
@@ -264,7 +299,7 @@ def _verb(d: Mapping[str, Any], alpha: float) -> str:
 def _only_pairs(family: list[dict[str, Any]], report: dict[str, Any], names: Mapping[str, str], amount: str) -> str:
     """Where nothing is compared with training from scratch or a control: who beats whom."""
     if not family:
-        return f"With {amount} there is no finished pair of arms to compare."
+        return f"With {amount} there is no finished pair of methods to compare."
     alpha = _alpha(report)
     parts = []
     for d in family:
@@ -274,9 +309,8 @@ def _only_pairs(family: list[dict[str, Any]], report: dict[str, Any], names: Map
         if kind in ("beats", "ahead"):
             parts.append(f"{a} {_verb(d, alpha)} {b} by {_gap(d)}")
         else:
-            gap = f"{points(d['mean'], True)} points, {span(decisive(d))}"
-            parts.append(f"between {a} and {b} no difference is shown ({gap})")
-    return f"With {amount}: {'; '.join(parts)}{_unlike(report)}."
+            parts.append(f"{_cannot_tell([d], names, b)}: {_scored([d], names)}")
+    return first_use(f"With {amount}: {'; '.join(parts)}{_unlike(report)}.", report)
 
 
 # ── the verdict ──────────────────────────────────────────────────────────────────────────────────

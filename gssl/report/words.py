@@ -140,9 +140,9 @@ def span(interval: dict[str, Any] | None) -> str:
     return f"{points(interval['low'])} to {points(interval['high'])}" if interval else "no interval"
 
 
-def listed(items: Sequence[str]) -> str:
+def listed(items: Sequence[str], last: str = "and") -> str:
     """ "a", "a and b", "a, b and c"."""
-    return " and ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)
+    return f" {last} ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)
 
 
 def upper(text: str) -> str:

@@ -139,7 +139,7 @@ def test_every_csv_has_a_head_and_rows(browser: Any) -> None:
 def test_figures_tell_their_values_by_pointer_and_by_keys(browser: Any, full_report: dict[str, Any]) -> None:
     mean = next(r for r in full_report["table"] if (r["arm"], r["probe"], r["amount"]) == ("simclr", "linear", "10"))
     place = "document.querySelector('#verdict .wide')"
-    browser.run("scrollTo(0, 0)")
+    browser.run(f"{place}.scrollIntoView({{behavior: 'instant', block: 'center'}})")
     x, y = browser.run(
         f"(() => {{ const b = {place}.querySelector('.hit').getBoundingClientRect();"
         " return [b.x + b.width / 2, b.y + b.height / 2]; })()"

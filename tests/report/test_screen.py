@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from gssl.report import screen, verdict
+from gssl.report import page, screen, verdict
 
 Reports = Callable[..., dict[str, Any]]
 
@@ -33,8 +33,8 @@ def test_the_facts_of_the_comparison(report_of: Reports) -> None:
     assert facts["Test images"] == "1,000"
     assert facts["Labels"] == "100 (10 per class)"
     assert facts["Seeds"] == "6 (everything repeated 6 times with other random numbers)"
-    assert facts["Training"] == "64.0 s a run for SimCLR and DCGAN; 21.7 min in all, with judging"
-    assert (facts["Network"], facts["Data"]) == ("convnet, width 16", "mnist5k")
+    assert facts["Training"] == "64.0 s a run for SimCLR and DCGAN; 21.7 min in all, including testing"
+    assert (facts["Network"], facts["Data"]) == ("small convolutional network, 16 channels wide", "mnist5k")
     assert dict(screen.facts(report_of(1)))["Seeds"] == "1 (nothing was repeated)"
 
 
@@ -69,7 +69,9 @@ def test_what_is_undecided_is_not_called_well_supported(report_of: Reports) -> N
     report["verdict"] = verdict.verdict(report)
     assert report["verdict"]["answer"] == "not shown" and verdict.outcome(report["differences"][0]) == "beats"
     told = screen.how_sure(report)
-    assert told.startswith("Undecided") and "up to 3.0 points" in told
+    assert told.startswith(
+        "Undecided, not equal: pretraining could still help by up to 3.0 points (SimCLR) or hurt by up to 2.0"
+    )
     assert told.endswith("What is said to beat something is well supported.")
 
 
@@ -79,3 +81,24 @@ def test_arms_that_took_about_as_long_stand_together(report_of: Reports) -> None
         if (row["arm"], row["metric"]) == ("dcgan", "seconds"):
             row["mean"] *= 3
     assert screen.training(report).startswith("64.0 s a run for SimCLR; 3.2 min a run for DCGAN; ")
+
+
+def test_what_is_undecided_is_said_with_name_and_direction(report_of: Reports) -> None:
+    """By the very ranges that the headline gives: one comparison has one range on the first screen."""
+    report = report_of(6, shift={"simclr": -0.175, "dcgan": 0.15})
+    assert (report["verdict"]["answer"], screen.short(report)) == ("not shown", "Cannot tell yet")
+    headline = screen.sentence(report)
+    start = "With 10 labels per class we cannot tell whether SimCLR or DCGAN is better than training from scratch. "
+    assert headline.startswith(start) and headline.count("plausibly") == 1
+    help_, hurt = re.search(
+        r"help by up to ([\d.]+) points .*hurt by up to ([\d.]+) ", screen.how_sure(report)
+    ).groups()  # type: ignore[union-attr]
+    assert f"to {help_} higher" in headline and f"{hurt} lower to" in headline
+
+
+def test_the_page_lists_few_entries_and_failures_only_where_there_are(report_of: Reports) -> None:
+    for report in (report_of(3), report_of(3, fail=(("dcgan", 0),))):
+        nav = page.render(report).split("<nav")[1].split("</nav>")[0]
+        shown, _, folded = nav.partition("<details>")
+        assert 5 <= shown.count("<a ") <= 6 and folded.count("<a ") > 10
+        assert ("#failed" in shown) == bool(report["failed"])

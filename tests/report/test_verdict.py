@@ -31,14 +31,14 @@ def said(report: dict[str, Any]) -> str:
 def test_one_seed_says_nothing_about_seeds(report_of: Reports) -> None:
     report = report_of(1)
     assert report["verdict"]["answer"] == "open"
-    assert report["verdict"]["headline"].startswith("One run of each arm cannot say: with 10 labels per class")
+    assert report["verdict"]["headline"].startswith("One run of each method cannot say: with 10 labels per class")
     assert "shows nothing about other seeds" in report["verdict"]["cannot"][0]
     assert all("about other seeds nothing can be said" in s for s in report["verdict"]["sentences"])
     assert "beats" not in said(report)
     assert "is ahead" not in said(report)
     row = next(r for r in report["table"] if r["arm"] == "simclr")
     assert row["interval"]["over"] == "test images"
-    assert report["advice"]["sentences"][0].startswith("For now SimCLR, by one run of each arm:")
+    assert report["advice"]["sentences"][0].startswith("For now SimCLR, by one run of each method:")
     assert (screen.short(report), screen.how_sure(report).split(":")[0]) == ("Cannot be said yet", "Not sure at all")
 
 
@@ -75,8 +75,9 @@ def test_six_seeds_may_name_a_winner(report_of: Reports) -> None:
     # the reader in a hurry finds yes or no, by how much and how sure: by the interval that decides
     headline, d = report["verdict"]["headline"], primary[1]
     low, high = points(d["simultaneous"]["low"]), points(d["simultaneous"]["high"])
-    found = f"SimCLR beats training from scratch by {points(d['mean'])} points ({low} to {high})"
-    assert headline.startswith(f"Yes: with 10 labels per class, {found}; training from scratch beats DCGAN by")
+    found = f"{points(d['mean'])} percentage points of test accuracy (plausibly {low} to {high}); training from scratch"
+    assert f"class, SimCLR beats training from scratch by {found} beats DCGAN by" in headline
+    assert headline.startswith("Yes: with 10")
     assert screen.how_sure(report).startswith("Well supported: ") and "at most 5%" in screen.how_sure(report)
 
 
@@ -100,9 +101,12 @@ def test_no_difference_is_called_that(report_of: Reports, seeds: int) -> None:
     shift = {"simclr": -0.35}  # down to where random features are
     report = report_of(seeds, shift=shift, plan={"pairs": [["simclr", "random"]]})
     assert report["verdict"]["answer"] == "not shown"
-    assert "no difference from random features is shown for SimCLR" in report["verdict"]["headline"]
+    i = report["differences"][0]["simultaneous"]
+    ends = f"(plausibly {points(-i['low'])} lower to {points(i['high'])} higher)."
+    assert "whether SimCLR is better than random features. SimCLR scored" in report["verdict"]["headline"]
+    assert report["verdict"]["headline"].endswith(ends)
     assert report["verdict"]["sentences"][0].startswith("SimCLR and random features are not shown to differ")
-    assert screen.how_sure(report).startswith("Undecided, which does not mean equal: a true difference of up to")
+    assert screen.how_sure(report).startswith("Undecided, not equal: SimCLR could still score up to")
     assert report["primary"]["fixed_by"] == "plan"
     told = [c for c in report["verdict"]["cautions"] if c.startswith("Not shown to be ahead of random features")]
     assert len(told) == 1 and "SimCLR" in told[0]
@@ -357,14 +361,7 @@ def test_nothing_finished_is_said_and_not_raised(fake: ModuleType, tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [
-        (0.03125, "= .031"),
-        (0.25, "= .25"),
-        (0.5, "= .5"),
-        (1.0, "= 1"),
-        (0.0004, "< .001"),
-        (0.0625, "= .062"),
-    ],
+    [(0.03125, "= .031"), (0.25, "= .25"), (0.5, "= .5"), (1.0, "= 1"), (0.0004, "< .001"), (0.0625, "= .062")],
 )
 def test_p_values_are_written_plainly(value: float, text: str) -> None:
     assert words.p_text(value) == text
