@@ -13,6 +13,7 @@ from gssl.report.cells import Cells, gap
 from gssl.report.differences import ALPHA
 from gssl.report.statistics import seeds_needed
 from gssl.report.two_way import half_width, needed
+from gssl.report.verdict import outcome
 from gssl.report.words import PROBES, amount_text, count, listed, points, span, upper
 
 Arms = Sequence[Mapping[str, Any]]
@@ -40,7 +41,8 @@ def advice(report: Mapping[str, Any], found: Cells) -> dict[str, Any] | None:
     were judged.
 
     An arm is shown to be worse where the interval over seeds and test items of its distance from the best excludes 0,
-    at a level that holds for all arms together (Bonferroni; comparisons with the best, Hsu 1981).
+    at a level that holds for all arms together (Bonferroni; comparisons with the best, Hsu 1981), and where the two are
+    a primary pair, the verdict says so as well.
     """
     means = _judged(report, found)
     if len(means) < 2 or report["primary"]["probe"] is None:
@@ -52,7 +54,7 @@ def advice(report: Mapping[str, Any], found: Cells) -> dict[str, Any] | None:
     for arm, mean in means.items():
         between = gap(found[best, probe, amount], found[arm, probe, amount], metric) if arm != best else None
         interval = between.interval(level) if between else None
-        if arm == best or interval is None or interval["low"] <= 0:
+        if arm == best or interval is None or interval["low"] <= 0 or _left_open(report, best, arm):
             flops, seconds = _cost(report, arm)
             behind = {"mean": between.mean, "interval": interval} if between else None
             kept.append({"arm": arm, "mean": mean, "behind": behind, "flops": flops, "seconds": seconds})
@@ -64,6 +66,13 @@ def advice(report: Mapping[str, Any], found: Cells) -> dict[str, Any] | None:
     titled = (("To score higher", higher), ("To be surer", surer))
     groups = [{"title": title, "sentences": told} for title, told in titled if told]
     return out | {"more_labels": more, "sentences": [*first, *higher, *surer], "groups": groups}
+
+
+def _left_open(report: Mapping[str, Any], best: str, arm: str) -> bool:
+    """Whether the verdict compares the two and shows no difference: the advice must not know more."""
+    alpha = report["primary"].get("alpha") or ALPHA
+    both = [d for d in report["differences"] if d["family"] == "primary" and {d["a"], d["b"]} == {best, arm}]
+    return any(outcome(d, alpha) == "none" for d in both)
 
 
 def _more_labels(report: Mapping[str, Any], found: Cells, arm: str) -> list[dict[str, Any]]:

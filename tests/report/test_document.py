@@ -148,3 +148,14 @@ def test_a_no_of_few_seeds_is_no_more_than_perhaps_not():
     for seeds, answer in ((3, "perhaps not"), (6, "no")):
         report = build(runs({"simclr": 0.5, "scratch": 0.8}, seeds), {"arms": ["simclr", "scratch"], "seeds": seeds})
         assert report["verdict"]["answer"] == answer
+
+
+def test_the_advice_knows_no_more_than_the_verdict():
+    """Whoever the verdict cannot tell from the best is kept, though an interval of its own may exclude zero."""
+    for seed in range(40):
+        shares = {"simclr": 0.75, "dcgan": 0.71 + 0.001 * seed, "scratch": 0.6, "pixels": 0.5}
+        report = build(runs(shares), {"arms": list(shares), "seeds": 6})
+        kept, best = {k["arm"] for k in report["advice"]["kept"]}, report["advice"]["best"]
+        for d in report["differences"]:
+            if d["family"] == "primary" and best in (d["a"], d["b"]) and outcome(d) == "none":
+                assert {d["a"], d["b"]} <= kept
