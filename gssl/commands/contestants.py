@@ -65,7 +65,8 @@ def pairs(planner: "Planner") -> list[list[str]]:
     kinds = {arm.name: kind_of(arms.kind(arm), arm.world) for arm in found if arm.source not in CONTROLS}
     names = [arm.name for arm in found]
     probe, _ = planner.primary()
-    controls = [control for control in CONTROLS if control in names and probes_of(control, [probe])]
+    # what always answers the same is no measure of pretraining
+    controls = [c for c in CONTROLS if c in names and c != "majority" and probes_of(c, [probe])]
     return default_pairs(kinds, controls[:1], MOST_PAIRS)
 
 

@@ -28,6 +28,7 @@ from gssl.engine.progress import say
 from gssl.report.cells import cells, gap
 from gssl.report.collect import read_runs
 from gssl.report.differences import ALPHA
+from gssl.report.document import chosen_metric
 from gssl.report.judging import NO_NETWORK
 from gssl.report.two_way import half_width, needed
 
@@ -107,10 +108,11 @@ def resolution(cfg: schema.Compare, planner: Planner, parts: Sequence[Part]) -> 
     done = [part.path for part in parts if part.stage == "transfer" and part.finished]
     if not done:
         return []
-    found = cells(read_runs(done))
+    runs = read_runs(done)
+    found = cells(runs)
     probe, amount = planner.primary()
     pairs, margin, out = planner.pairs(), cfg.primary.margin / 100, []
-    metric = cfg.primary.metric or "accuracy"
+    metric = cfg.primary.metric or chosen_metric(runs, found)
     for a, b in pairs:
         one, two = found.get((a, probe, amount)), found.get((b, probe, amount))
         between = gap(one, two, metric) if one and two else None

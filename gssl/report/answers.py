@@ -81,6 +81,15 @@ def units(rows: Sequence[np.ndarray], answers: Answers, metric: str) -> np.ndarr
     return pull * pull.shape[1] + value.mean()
 
 
+def width(answers: Answers, metric: str) -> float:
+    """The range of one unit's value, 1 for the plain mean of items: what the heaviest item or group can move, as a
+    multiple of an even share."""
+    w = weights(answers.labels, metric)
+    if answers.groups is not None:
+        w = np.bincount(np.unique(answers.groups, return_inverse=True)[1], w)
+    return float(w.max() * len(w))
+
+
 def mean_over_draws(right: np.ndarray) -> np.ndarray:
     """bool (draws, n) → float (n,)."""
     return np.asarray(right, dtype=float).mean(axis=0)

@@ -3,7 +3,7 @@ which test items were right. Rows of the table and paired differences are made o
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from gssl.config.amounts import amount_key
 from gssl.report import answers, statistics
 from gssl.report.answers import Answers
 from gssl.report.collect import Run
+from gssl.report.judging import trains
 from gssl.report.statistics import Interval
 from gssl.report.two_way import TwoWay, half_width, share_interval, two_way
 
@@ -33,7 +34,10 @@ class Cell:
     items: Answers | None = None
 
     def per_seed(self, metric: str) -> dict[int, float]:
-        """Mean over draws, in [0, 1]. Seeds whose scores lack the metric are left out."""
+        """Mean over draws, in [0, 1]: from the answers, where they are there. Seeds without the metric are left out."""
+        if self.items is not None and self.right and set(self.right) == set(self.scores):
+            w = answers.weights(self.items.labels, metric)
+            return {seed: float(self.right[seed] @ w) for seed in sorted(self.scores)}
         found = {seed: [s[metric] for s in d if s.get(metric) is not None] for seed, d in sorted(self.scores.items())}
         return {seed: float(np.mean(v)) for seed, v in found.items() if len(v) == len(self.scores[seed])}
 
@@ -81,6 +85,29 @@ def cells(runs: Sequence[Run]) -> Cells:
     return dict(out)
 
 
+def doubts(found: Cells) -> list[str]:
+    """Sentences about runs whose answers are not there, or say other scores than their result.json."""
+    out: dict[str, set[str]] = {"gone": set(), "other": set()}
+    for (arm, _, _), cell in found.items():
+        for seed, draws in cell.scores.items():
+            right = cell.right.get(seed)
+            if right is None:
+                out["gone"].add(f"{arm} seed {seed}")
+            elif abs(float(right.mean()) - float(np.mean([s["accuracy"] for s in draws]))) > 1e-6:
+                out["other"].add(f"{arm} seed {seed}")
+    told = []
+    if out["other"]:
+        who = ", ".join(sorted(out["other"]))
+        told.append(f"predictions.npz of {who} says other scores than result.json: the answers count.")
+    if out["gone"]:
+        who = ", ".join(sorted(out["gone"])[:6]) + (" and more" if len(out["gone"]) > 6 else "")
+        told.append(
+            f"The single answers of {who} are not there: intervals with these arms take test images as independent, and"
+            " are rather wide."
+        )
+    return told
+
+
 # ── intervals ────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -98,11 +125,21 @@ def of_arm(cell: Cell, metric: str, level: float = 0.95) -> Ends | None:
     return None if spread is None else written(share_interval(spread, level), spread, level)
 
 
+def _true(spread: TwoWay, sides: Sequence[Cell]) -> TwoWay:
+    """Equal answers of all seeds may be chance: nothing depends on the seed only where all labels are given and no
+    network is trained."""
+    flat = [s for cell in sides for draws in cell.scores.values() for s in draws]
+    trained = any(trains(str(s.get("probe"))) or trains(str((s.get("chosen") or {}).get("probe"))) for s in flat)
+    whole = all(s.get("fraction") is not None and s["fraction"] >= 1 for s in flat)
+    return spread if whole and not trained else replace(spread, fixed=False)
+
+
 def _spread(cell: Cell, seeds: Sequence[int], metric: str) -> TwoWay | None:
     """The parts of the variance of one cell's mean."""
     units = cell.units(seeds, metric)
     if units is not None:
-        return two_way(units)
+        assert cell.items is not None
+        return _true(two_way(units, answers.width(cell.items, metric)), [cell])
     values = [v for seed, v in cell.per_seed(metric).items() if seed in seeds]
     return _independent([(1.0, values, cell.n_test)], values)
 
@@ -156,7 +193,7 @@ def gap(one: Cell, two: Cell, metric: str, factor: float = 1.0) -> Gap | None:
     if one.items is not None and two.items is not None and one.items.same_items(two.items):
         a, b = one.units(seeds, metric), two.units(seeds, metric)
         if a is not None and b is not None:
-            spread = two_way(a - factor * b)
+            spread = _true(two_way(a - factor * b, answers.width(one.items, metric)), [one, two])
     if spread is None:
         sides = [(1.0, [first[s] for s in seeds], one.n_test), (factor, [second[s] for s in seeds], two.n_test)]
         spread = _independent(sides, list(per_seed.values()))

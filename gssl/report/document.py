@@ -17,7 +17,7 @@ from gssl.config.amounts import amount_key
 from gssl.config.comparing import MOST_PAIRS
 from gssl.errors import UsageError
 from gssl.report import advice, generation, limits, records, spent, statistics, verdict, words
-from gssl.report.cells import Cells, cells, of_arm
+from gssl.report.cells import Cells, cells, doubts, of_arm
 from gssl.report.collect import Run
 from gssl.report.differences import ALPHA, differences
 from gssl.report.judging import CONTROLS, PLAIN, UNTRAINED, base, kind_of, probes_of, shared
@@ -93,7 +93,7 @@ def build(runs: Sequence[Run], plan: dict[str, Any], found: Cells | None = None)
     report["needs"] = advice.needs(report, found)
     report["advice"] = advice.advice(report, found)
     report["verdict"] = verdict.verdict(report)
-    report["verdict"]["cautions"] = [*limits.cautions(report), *(plan.get("cautions") or [])]
+    report["verdict"]["cautions"] = [*doubts(found), *limits.cautions(report), *(plan.get("cautions") or [])]
     report["limitations"] = limits.limitations(report)
     return clean(report)
 
@@ -265,7 +265,7 @@ def _primary(plan: dict[str, Any], arms: list[dict[str, Any]], rows: Rows) -> di
         kinds = {a["name"]: a["kind"] for a in arms if a["role"] == "contestant"}
         if planned := plan.get("arms"):  # the report's order puts what is pretrained first
             kinds = {name: kinds[name] for name in [*planned, *kinds] if name in kinds}
-        controls = [c for c in CONTROLS if c in names and probes_of(c, [probe])]
+        controls = [c for c in CONTROLS if c in names and c != "majority" and probes_of(c, [probe])]
         pairs = statistics.default_pairs(kinds, controls[:1], MOST_PAIRS)
     if len(pairs) > MOST_PAIRS:
         raise UsageError(f"primary.pairs: a primary family has at most {MOST_PAIRS} pairs, not {len(pairs)}")

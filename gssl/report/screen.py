@@ -60,6 +60,9 @@ def how_sure(report: Report) -> str:
     need = word(seeds_needed(alpha))
     if _seeds(report) < 2:
         return f"Not sure at all: with one seed nothing tells a method from luck. {upper(need)} seeds can."
+    if (report.get("preregistration") or {}).get("exploratory"):
+        text = "Not established: scores were looked at before with fewer seeds, and no test can be passed any more."
+        return _but(report, text)
     kinds = [outcome(d, alpha) for d in family]
     if "beats" in kinds and answer in ("yes", "no", "open"):
         return _but(report, _named(report, family, alpha))

@@ -65,7 +65,10 @@ def cost(runs: Sequence[Run], arms: Sequence[str]) -> list[dict[str, Any]]:
                     spent[metric][str(run.seed)] = float(together(values))
         for metric, (_, _, label) in COSTS.items():
             if spent[metric]:
-                rows.append({"arm": arm, "metric": metric, "label": label, **over_seeds(spent[metric])})
+                row = over_seeds(spent[metric])
+                if row["interval"]:  # nothing costs less than nothing
+                    row["interval"]["low"] = max(row["interval"]["low"], 0.0)
+                rows.append({"arm": arm, "metric": metric, "label": label, **row})
     return rows
 
 

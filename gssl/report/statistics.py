@@ -225,6 +225,8 @@ def default_pairs(kinds: Mapping[str, str], controls: Sequence[str], most: int) 
     stand = [name for kind, name in here.items() if kind != "scratch"]
     pairs = [list(two) for two in combinations(stand, 2)]
     pairs += [[name, base] for name in stand if base]
+    if not stand and base and controls and base != controls[0]:
+        pairs = [[base, controls[0]]]
     others = [name for name in kinds if name not in stand and name != base]
     more = [[name, base] for name in others if base]
     more += [list(two) for two in combinations([*stand, *others], 2) if list(two) not in pairs]

@@ -34,6 +34,7 @@ class TwoWay:
     item_var: float
     answer_var: float
     fixed: bool
+    width: float = 1.0  # range of one item's value
 
     @property
     def variance(self) -> float:
@@ -48,7 +49,7 @@ class TwoWay:
         """Variance of the mean with other numbers of seeds and items, by these components."""
         answers = self.answer_var / (seeds * items)
         own = 0.0 if self.fixed else self.seed_var / seeds
-        return own + self.item_var / items + answers
+        return own + max(self.item_var / items + answers, (self.width / (items + 2)) ** 2)
 
 
 def two_way(units: np.ndarray, width: float = 1.0) -> TwoWay:
@@ -87,6 +88,7 @@ def two_way(units: np.ndarray, width: float = 1.0) -> TwoWay:
         item_var=max(ms_item - ms_rest, 0.0) / seeds,
         answer_var=ms_rest,
         fixed=fixed,
+        width=width,
     )
 
 
@@ -137,12 +139,12 @@ def share_interval(found: TwoWay, level: float = 0.95) -> Interval:
     """Interval of a share in [0, 1] over seeds and items: Wilson's, with the number of independent items that would
     give the variance that was found (Kish's effective sample size), so that it never leaves [0, 1].
 
-    Where all answers are right or all wrong that number is the number of items.
+    Where all answers are right or all wrong that number is the number of items, over the weight of the heaviest one.
     """
     p, variance = found.mean, found.variance
     z = half_width(found, level) / float(np.sqrt(variance)) if variance > 0 else t_quantile((1 + level) / 2, 1e6)
     inside = 1e-12 < p < 1 - 1e-12 and variance > 0
-    n = p * (1 - p) / variance if inside else float(found.items)
+    n = p * (1 - p) / variance if inside else max(found.items / found.width, 1.0)
     middle = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * float(np.sqrt(max(p * (1 - p), 0.0) / n + z * z / (4 * n * n)))
     return Interval(p, max(0.0, min(middle - half, p)), min(1.0, max(middle + half, p)))

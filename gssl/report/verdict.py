@@ -11,10 +11,12 @@ from typing import Any
 
 from gssl.report.differences import ALPHA
 from gssl.report.statistics import seeds_needed, smallest_p
-from gssl.report.words import amount_text, count, listed, metric_text, p_text, points, span, upper, word
+from gssl.report.words import amount_text, count, either_way, listed, metric_text, p_text, points, span, upper, word
 from gssl.report.words import judge as judged_by
 
 Told = list[dict[str, Any]]
+
+LEAST = 1e-4  # a level that further looks have left below this is none
 
 # ── one comparison ───────────────────────────────────────────────────────────────────────────────
 
@@ -31,8 +33,11 @@ def against(report: dict[str, Any], arm: str, probe: str, amount: str) -> list[t
 
 
 def decisive(d: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The interval that decides: of a primary pair the one that holds for the whole family."""
-    return d["simultaneous"] or d["interval"]
+    """The interval that decides: of a primary pair the one that holds for the whole family; below six seeds, where that
+    over seeds alone must exclude zero as well, the wider of the two."""
+    both = [i for i in (d["simultaneous"] or d["interval"], d.get("over_seeds")) if i]
+    few = d["n_seeds"] < seeds_needed() and not d.get("fixed")
+    return max(both if few else both[:1], key=lambda i: i["high"] - i["low"], default=None)
 
 
 def outcome(d: Mapping[str, Any], alpha: float = ALPHA) -> str:
@@ -44,7 +49,7 @@ def outcome(d: Mapping[str, Any], alpha: float = ALPHA) -> str:
     if not excludes_zero(decisive(d)):
         return "none"
     if d.get("fixed"):  # nothing depends on the seed: there are only test items to be unsure about
-        return "beats"
+        return "beats" if alpha >= LEAST else "ahead"
     if d["n_seeds"] < seeds_needed(alpha):
         return "ahead" if excludes_zero(d.get("over_seeds")) else "none"
     return "beats" if d["p"] is not None and p_of(d) <= alpha else "none"
@@ -191,7 +196,8 @@ def base_of(report: Mapping[str, Any]) -> str | None:
     """What pretraining must pay against: training from scratch, else the first control of the family."""
     scratch = [a["name"] for a in report["arms"] if a["kind"] == "scratch" and a["role"] == "contestant"]
     paired = [name for pair in report["primary"]["pairs"] for name in pair]
-    controls = [a["name"] for a in report["arms"] if a["role"] == "control" and a["name"] in paired]
+    told = [a["name"] for a in report["arms"] if a["role"] == "control" and a["name"] in paired]
+    controls = [name for name in told if name != "majority"]  # a constant answer is no measure of pretraining
     return next((name for name in [*scratch, *controls] if name in paired), None)
 
 
@@ -255,17 +261,11 @@ def _scored(told: Told, names: Mapping[str, str]) -> str:
         much = f"{points(abs(d['mean']))} points {'higher' if d['mean'] > 0 else 'lower'}"
         much = "practically the same" if points(d["mean"]) == "0.0" else much
         i = decisive(d)
-        range_ = f" ({'' if n else 'plausibly '}{either_way(i)})" if i else ""
+        range_ = f" ({'' if n else 'plausibly '}{either_way(i)}" if i else ""
+        # the test over seeds has not followed the interval
+        range_ += ", but seeds disagree too much for a test)" if excludes_zero(i) else ")" if i else ""
         said.append(f"{names[d['a']]} {'' if n else 'scored '}{much}{range_}")
     return upper(", ".join(said))
-
-
-def either_way(i: Mapping[str, Any]) -> str:
-    """ "3.3 lower to 0.9 higher", "0.1 to 2.0 higher"."""
-    low, high = points(abs(i["low"])), points(abs(i["high"]))
-    if i["low"] < 0 < i["high"]:
-        return f"{low} lower to {high} higher"
-    return f"{low} to {high} higher" if i["low"] >= 0 else f"{high} to {low} lower"
 
 
 def _sorted(told: Told, report: dict[str, Any]) -> tuple[Told, Told, Told, Told]:
@@ -298,6 +298,8 @@ def _verb(d: Mapping[str, Any], alpha: float) -> str:
 
 def _only_pairs(family: list[dict[str, Any]], report: dict[str, Any], names: Mapping[str, str], amount: str) -> str:
     """Where nothing is compared with training from scratch or a control: who beats whom."""
+    if not report["primary"]["pairs"]:
+        return f"With {amount} these arms make no pair to compare: add one that is pretrained, or scratch and random."
     if not family:
         return f"With {amount} there is no finished pair of methods to compare."
     alpha = _alpha(report)
@@ -347,6 +349,8 @@ def _unlike(report: dict[str, Any]) -> str:
 def _cannot(primary: list[dict[str, Any]], report: dict[str, Any]) -> list[str]:
     names = {a["name"]: a["title"] for a in report["arms"]}
     told = [d for d in primary if d["n_seeds"]]
+    if not primary:
+        return []
     if not told:
         return ["Nothing is shown: no pair of the primary family has a seed that finished in both arms."]
     need = seeds_needed(_alpha(report))

@@ -148,3 +148,11 @@ def listed(items: Sequence[str], last: str = "and") -> str:
 def upper(text: str) -> str:
     """The first letter in upper case, the rest as it is."""
     return text[:1].upper() + text[1:]
+
+
+def either_way(i: dict[str, Any]) -> str:
+    """ "3.3 lower to 0.9 higher", "0.1 to 2.0 higher"."""
+    low, high = points(abs(i["low"])), points(abs(i["high"]))
+    if i["low"] < 0 < i["high"]:
+        return f"{low} lower to {high} higher"
+    return f"{low} to {high} higher" if i["low"] >= 0 else f"{high} to {low} lower"

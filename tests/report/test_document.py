@@ -1,5 +1,6 @@
 """What carries a report's verdict: who is in the family, on which terms, by which metric."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -159,3 +160,50 @@ def test_the_advice_knows_no_more_than_the_verdict():
         for d in report["differences"]:
             if d["family"] == "primary" and best in (d["a"], d["b"]) and outcome(d) == "none":
                 assert {d["a"], d["b"]} <= kept
+
+
+def test_equal_answers_of_two_seeds_are_no_certainty_where_labels_are_drawn():
+    """What is right everywhere with both seeds may be luck: the fewest seeds for a test are six all the same."""
+    right, wrong = np.ones(400, dtype=bool), np.zeros(400, dtype=bool)
+    made = [run(arm, s, right if arm == "simclr" else wrong) for arm in ("simclr", "scratch") for s in range(2)]
+    report = build(made, {"arms": ["simclr", "scratch"], "seeds": 2})
+    (d,) = [d for d in report["differences"] if d["family"] == "primary"]
+    assert not d["fixed"] and outcome(d) == "ahead" and report["verdict"]["answer"] == "perhaps"
+
+
+def test_a_constant_answer_is_nothing_that_pretraining_could_pay_against():
+    report = build(
+        runs({"simclr": 0.7, "vicreg": 0.6, "majority": 0.25}), {"arms": ["simclr", "vicreg", "majority"], "seeds": 6}
+    )
+    assert "majority" not in {name for pair in report["primary"]["pairs"] for name in pair}
+    assert report["verdict"]["answer"] == "open"
+    alone = build(runs({"scratch": 0.7, "random": 0.5}), {"arms": ["scratch", "random"], "seeds": 6})
+    assert alone["primary"]["pairs"] == [["scratch", "random"]] and "beats random" in alone["verdict"]["headline"]
+    none = build(runs({"majority": 0.25}, 1), {"arms": ["majority"], "seeds": 1})
+    assert "make no pair" in none["verdict"]["headline"]
+
+
+def test_the_answers_count_where_result_json_says_otherwise():
+    made = runs({"simclr": 0.6, "scratch": 0.7})
+    for s in made[0].result["scores"]:
+        s |= {"accuracy": 0.99, "correct": 396}
+    report = build(made, {"arms": ["simclr", "scratch"], "seeds": 6})
+    row = next(r for r in report["table"] if r["arm"] == "simclr")
+    assert row["per_seed"]["0"] == pytest.approx(0.6)
+    assert any("simclr seed 0" in text and "answers count" in text for text in report["verdict"]["cautions"])
+
+
+def test_answers_that_are_gone_are_said():
+    made = runs({"simclr": 0.6, "scratch": 0.7})
+    made[3] = replace(made[3], answers=None)
+    report = build(made, {"arms": ["simclr", "scratch"], "seeds": 6})
+    assert any("simclr seed 3 are not there" in text for text in report["verdict"]["cautions"])
+
+
+def test_a_class_of_six_images_leaves_its_recall_open():
+    """Six of six right: a recall near .6 is still possible, and balanced accuracy near .8."""
+    labels = (np.arange(60) < 6).astype(int)
+    made = [run("simclr", s, np.ones(60, dtype=bool), labels) for s in range(6)]
+    report = build(made, {"arms": ["simclr"], "seeds": 6})
+    assert report["primary"]["metric"] == "balanced_accuracy"
+    assert report["table"][0]["interval"]["low"] < 0.8

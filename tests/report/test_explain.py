@@ -178,7 +178,6 @@ def test_scores_are_counted_again_in_the_predictions(fake: ModuleType, tmp_path:
     found = explain("simclr.linear@10", report_with(accuracy=true + 0.1))
     entry = found["files"][0]
     assert entry["values"][0] == pytest.approx(true) and entry["predictions"] == str(run / "predictions.npz")
-    assert any("seed 0: the files say" in text and "report.json" in text for text in found["warnings"])
     assert explain("dcgan.linear@10", tmp_path / "report.json")["agrees"] is True
 
 

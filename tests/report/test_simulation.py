@@ -113,13 +113,13 @@ def test_equal_arms_seldom_have_a_winner_and_had_one_often_by_the_rule_over_seed
 
 
 def test_an_interval_over_seeds_alone_would_be_found_out(monkeypatch) -> None:
-    monkeypatch.setattr(cells, "two_way", lambda units: replace(two_way(units), from_items=0.0))
+    monkeypatch.setattr(cells, "two_way", lambda units, width=1.0: replace(two_way(units, width), from_items=0.0))
     with pytest.raises(AssertionError):
         holds(Condition("plain", 100, 6), FEW)
 
 
 def test_an_interval_over_images_alone_would_be_found_out(monkeypatch) -> None:
-    monkeypatch.setattr(cells, "two_way", lambda units: replace(two_way(units), from_seeds=0.0))
+    monkeypatch.setattr(cells, "two_way", lambda units, width=1.0: replace(two_way(units, width), from_seeds=0.0))
     with pytest.raises(AssertionError):
         holds(Condition("scatter", 1_000, 3), FEW // 2)
 

@@ -164,7 +164,8 @@ def test_default_pairs_fill_up_with_other_contestants() -> None:
     many = {**dict.fromkeys("abcd", "ssl"), "scratch": "scratch"}
     found = ours.default_pairs(many, (), 6)
     assert found == [["a", "scratch"], ["b", "scratch"], ["c", "scratch"]]
-    assert ours.default_pairs({"scratch": "scratch"}, ("random",), 6) == []
+    assert ours.default_pairs({"scratch": "scratch"}, ("random",), 6) == [["scratch", "random"]]
+    assert ours.default_pairs({"scratch": "scratch"}, (), 6) == ours.default_pairs({}, ("random",), 6) == []
     turned = ours.default_pairs(dict(reversed(many.items())), (), 6)
     assert turned[0] == ["d", "scratch"]  # the order of the arms decides
 
