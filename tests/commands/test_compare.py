@@ -59,8 +59,8 @@ def test_the_whole_way_and_again(small, tmp_path):
     report = read_json(tmp_path / "one" / "report.json")
     assert {arm["name"] for arm in report["arms"]} == set(cfg.arms)
     rows = {(row["arm"], row["probe"]) for row in report["table"]}
-    assert {("scratch", "finetune"), ("simclr", "linear"), ("random", "knn"), ("pixels", "linear")} <= rows
-    assert ("scratch", "linear") not in rows and ("pixels", "finetune") not in rows
+    assert {("scratch", "adapted"), ("simclr", "linear"), ("random", "adapted"), ("pixels", "linear")} <= rows
+    assert {("scratch", "finetune"), ("scratch", "linear")} <= rows and ("random", "finetune") not in rows
     assert not report["failed"] and not report["missing"]
     assert read_json(tmp_path / "one" / "status.json")["state"] == "finished"
 
@@ -86,7 +86,7 @@ def test_reading_finished_runs_needs_no_training(small, tmp_path, monkeypatch, i
     assert read_json(tmp_path / "three" / "report.json")["primary"]["fixed_by"] == "reader"
     # what none of the runs has is a typing error, and known before there is a directory
     for text, said in (
-        ("primary.probe=liner", "primary.probe=liner: none of the runs has it; expected one of knn, linear"),
+        ("primary.probe=liner", "primary.probe=liner: none of the runs has it; expected one of adapted, linear"),
         ("primary.labels='7'", "primary.labels=7: none of the runs has it; expected one of 5"),
         ("check=['pixls.linear@5 > 5']", "unknown arm 'pixls'; did you mean 'pixels'"),
         ("check=['pixels.linear@7 > 5']", "no finished run has pixels.linear@7; pixels has"),
@@ -168,8 +168,8 @@ def test_the_printed_command_composes_the_same_configuration(small):
 def test_scratch_and_supervised_are_what_the_design_says(small):
     made = {(p.arm, p.stage): p.cfg for p in parts.plan(small("probe.use=[knn,linear,finetune]"), "d", 1)}
     assert made["scratch", "transfer"].weights == "random"
-    assert made["scratch", "transfer"].probe.use == ["finetune"]
-    assert made["random", "transfer"].probe.use == ["knn", "linear", "finetune"]
+    assert made["scratch", "transfer"].probe.use == ["knn", "linear", "finetune"]
+    assert made["random", "transfer"].probe.use == ["knn", "linear"]
     assert made["pixels", "transfer"].probe.use == ["knn", "linear"]
     assert made["supervised", "pretrain"].ssl.name == "supervised"
     assert made["supervised", "pretrain"].budget.steps == 3  # a reference trains as long as who is measured by it
@@ -181,7 +181,7 @@ def test_scratch_and_supervised_are_what_the_design_says(small):
 def test_dry_run_prints_the_plan_and_writes_nothing(small, tmp_path, capsys):
     compare.main(small(), tmp_path / "run", dry_run=True)
     said = capsys.readouterr().out
-    assert said.count("missing") == 13 and "gssl transfer" in said
+    assert said.count("missing") == 14 and "gssl transfer" in said
     assert not (tmp_path / "run").exists() and not (tmp_path / "parts").exists()
 
 
