@@ -161,3 +161,11 @@ def test_planning_finds_the_fewest_that_are_enough() -> None:
         assert (half_width(there) <= half) == (n == items)
     assert needed(found, 1e-9, most=1000) == (None, None)
     assert seeds is None or seeds > 3
+
+
+def test_plans_know_the_floor_of_an_interval() -> None:
+    """Where no answer differs, fewer items than there are cannot be enough for less than is known now."""
+    found = two_way(np.zeros((2, 60)))
+    assert half_width(found) > 0.005
+    seeds, items = needed(found, 0.005)
+    assert seeds is None and items is not None and items > 60
