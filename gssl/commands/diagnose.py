@@ -163,6 +163,7 @@ def stages(told: Told) -> dict[str, Any] | None:
     if judge.origin.kind != "random":
         twin = copy.copy(judge)
         twin.origin = replace(judge.origin, kind="random", kept={})  # what was read and built stays behind
+        twin.network = None  # it would be copied
         random = stage_features(twin.build(), images, judge.cfg.data.size, judge.device)
         found["random"] = listed(cka_matrix(own, random))
     return found

@@ -81,6 +81,7 @@ def test_what_it_is_stands_in_the_record(ssl) -> None:
         "path": str(path),
         "method": "simclr",
         "sha256": sha256(path / "model.safetensors"),
+        "labels_used": False,
         "step": 3,
     }
     assert (origin.backbone.name, origin.size, origin.seed) == ("convnet", 16, 0)
