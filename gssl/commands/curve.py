@@ -26,7 +26,7 @@ from gssl.engine.run import Run
 from gssl.errors import JobError, UsageError
 from gssl.report import curve as report
 from gssl.report import curve_page as page
-from gssl.report.judging import NO_NETWORK, probes_of, trains
+from gssl.report.judging import NO_NETWORK, probes_of
 from gssl.report.judging import from_scratch as trained
 
 SCRATCH = "scratch"
@@ -53,10 +53,9 @@ class Named:
         """The probes that judge it: scratch is trained, pixels and the like are not, nor is random beside scratch."""
         if self.weights == SCRATCH:
             return list(dict.fromkeys(trained(probe) for probe in cfg.probe.use))
-        mine = probes_of(self.kind, cfg.probe.use)
-        if self.weights == "random" and any(other.weights == SCRATCH for other in others):
-            mine = [probe for probe in mine if not trains(probe)]
-        return mine
+        if self.weights == "random" and not any(other.weights == SCRATCH for other in others):
+            return list(cfg.probe.use)  # no control of a comparison: it may be trained
+        return probes_of(self.kind, cfg.probe.use)
 
 
 def main(cfg: schema.Curve, run_dir: Path, *, dry_run: bool = False) -> float | None:
