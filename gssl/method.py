@@ -3,12 +3,12 @@
 A method is an `nn.Module` that owns its networks and losses and knows how to make one update. The engine owns
 time, the data room owns randomness.
 
-    from gssl.config import ssl as schema          # the method's keys: gssl/config/ssl.py or gan.py
+    from gssl.schemas import ssl as schema  # the method's keys: gssl/schemas/ssl.py or gan.py
 
     class Shifted(nn.Module):                      # a toy: which way was the image moved?
         needs = ("view0",)                         # tensors of the batch, by name; see `gssl.engine.feed`
 
-        def __init__(self, cfg: schema.Shifted, backbone: Backbone, context: Context) -> None:
+        def __init__(self, cfg: schemas.Shifted, backbone: Backbone, context: Context) -> None:
             super().__init__()
             self.draws = context.draws
             self.backbone = backbone               # what is exported and judged; (B, 3, S, S) → (B, backbone.dim)
@@ -27,7 +27,7 @@ time, the data room owns randomness.
             way = way.to(batch["view0"].device, non_blocking=True)
             return self.optimizer.minimize(self.loss, batch | {"way": way})
 
-`gssl.ssl.simclr`, `gssl.ssl.supervised` and `gssl.gan.game` (two optimisers, an average) are the templates to copy.
+`gssl.ssl.simclr`, `gssl.ssl.supervised` and `gssl.gan.adversarial` (two optimisers, an average) are the templates to copy.
 
 Optional: `reads(cfg)` (a static method: `needs` where they depend on the configuration), `sample(z, label)` (a
 generator's images in [0, 1]), `judge(images, label, z)` (a discriminator's logits), `latent` (dimension of z),
@@ -45,7 +45,7 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
-from gssl.config import schema
+from gssl import schemas
 
 Batch = dict[str, Tensor]
 LossFn = Callable[[Batch], dict[str, Tensor]]
@@ -76,7 +76,7 @@ class MakeOptimizer(Protocol):
     """Makes one optimiser; `steady` are those of `params` whose learning rate does not fall."""
 
     def __call__(
-        self, params: Iterable[nn.Parameter], cfg: schema.Optim, steady: Iterable[nn.Parameter] = ()
+        self, params: Iterable[nn.Parameter], cfg: schemas.Optim, steady: Iterable[nn.Parameter] = ()
     ) -> Optimizer: ...
 
 

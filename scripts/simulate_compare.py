@@ -39,12 +39,13 @@ from simulated_answers import (
     subsample,
 )
 
-from gssl.commands.changes import level_of_look
-from gssl.report import answers, cells, differences, statistics, two_way
+from gssl.comparison.changes import level_of_look
+from gssl.report import answers, cells, differences
 from gssl.report.cells import Cell, Cells
 from gssl.report.collect import Run
 from gssl.report.document import build
 from gssl.report.verdict import decisive, excludes_zero, outcome, size
+from gssl.statistics import paired, two_way
 
 PROBE, AMOUNT = "linear", "10"
 ALPHA, MARGIN = 0.05, 0.005
@@ -82,7 +83,7 @@ def as_runs(d: Drawn) -> list[Run]:
 
 def family(d: Drawn, alpha: float = ALPHA) -> list[dict[str, Any]]:
     """The primary family's differences, as in the report."""
-    primary = {"probe": PROBE, "amount": AMOUNT, "metric": d.metric, "pairs": list(combinations(d.right, 2))}
+    primary = {"probe": PROBE, "label_budget": AMOUNT, "metric": d.metric, "pairs": list(combinations(d.right, 2))}
     return differences.differences(as_cells(d), [{"name": a, "role": "contestant"} for a in d.right], primary, alpha)
 
 
@@ -100,18 +101,18 @@ def winner(d: Mapping[str, Any], alpha: float = ALPHA) -> int:
 def old_rule(d: Drawn, alpha: float = ALPHA) -> tuple[list[int], list[tuple[float, float]]]:
     """Winners and 95% t intervals over seeds, of plain accuracy."""
     scores = {arm: {s: float(row.mean()) for s, row in rows.items()} for arm, rows in d.right.items()}
-    seeds, need = sorted({s for rows in scores.values() for s in rows}), statistics.seeds_needed(alpha)
+    seeds, need = sorted({s for rows in scores.values() for s in rows}), paired.seeds_needed(alpha)
     pairs = [[scores[a].get(s, np.nan) - scores[b].get(s, np.nan) for s in seeds] for a, b in combinations(scores, 2)]
     rows = [[x for x in row if x == x] for row in pairs]
     enough = [k for k, row in enumerate(rows) if len(row) >= need]
-    p = dict(zip(enough, statistics.max_t([pairs[k] for k in enough]), strict=True)) if enough else {}
-    left = alpha - max((statistics.attainable(len(rows[k]), alpha) for k in enough), default=0.0)
+    p = dict(zip(enough, paired.max_t([pairs[k] for k in enough]), strict=True)) if enough else {}
+    left = alpha - max((paired.attainable(len(rows[k]), alpha) for k in enough), default=0.0)
     winners, ends = [], []
     for k, row in enumerate(rows):
-        plain = statistics.t_interval(row)
-        wide = plain if k in p else statistics.t_interval(row, 1 - left / (len(rows) - len(p)))
+        plain = paired.t_interval(row)
+        wide = plain if k in p else paired.t_interval(row, 1 - left / (len(rows) - len(p)))
         assert plain and wide
-        shown = statistics.varies(row) and (wide.low > 0 or wide.high < 0) and p.get(k, 0.0) <= alpha
+        shown = paired.varies(row) and (wide.low > 0 or wide.high < 0) and p.get(k, 0.0) <= alpha
         winners.append(int(np.sign(plain.mean)) if shown else 0)
         ends.append((plain.low, plain.high))
     return winners, ends
@@ -140,7 +141,7 @@ def counted(d: Drawn) -> Counted:
     `alike`: pairs that the new rule calls equivalent."""
     gaps, new, (old, old_ends) = _gaps(d), family(d), old_rule(d)
     arms = [cells.of_arm(cell, d.metric) for cell in as_cells(d).values()]
-    seeds = [statistics.t_interval([float(row.mean()) for row in rows.values()]) for rows in d.right.values()]
+    seeds = [paired.t_interval([float(row.mean()) for row in rows.values()]) for rows in d.right.values()]
     return {
         "false": _false([winner(x) for x in new], gaps),
         "false_old": _false(old, gaps),
@@ -214,7 +215,7 @@ def pooled(blocks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def code(of: Population | None = None) -> str:
     """What the figures rest on; a figure of other code is no figure."""
-    parts: list[Any] = [two_way, statistics, differences, answers.weights, answers.units, cells.Cell, cells.gap]
+    parts: list[Any] = [two_way, paired, differences, answers.weights, answers.units, cells.Cell, cells.gap]
     parts += [cells.Gap, cells.of_arm, outcome, size, decisive, excludes_zero, level_of_look, draw, subsample]
     parts += [as_cells, family, winner, old_rule, counted, counted_looks, comparison, _false, _holds]
     text = "".join(map(inspect.getsource, parts)) + repr(SETTINGS)

@@ -14,9 +14,9 @@ from functools import cache
 
 import numpy as np
 
+from gssl.config.menus import shared
 from gssl.report import cells, collect
 from gssl.report.answers import Answers
-from gssl.report.judging import shared
 
 ARMS = ("simclr", "dcgan", "scratch")  # all three pairs are the default rule's family
 HARD, DRAWS = 2.0, 5  # what z counts; draws of labels per seed

@@ -55,8 +55,15 @@ class Table(tables.Table):
             lines[0].append(f"hydra.run.dir={run}")
             lines.append(["evaluate", str(run), "--split", "test", "-o", str(self.out / folder / "evaluation.json")])
         weights = str(run) if row.method else row.name.split(" ")[0]
-        judge = ["transfer", f"weights={weights}", *self.data, *JUDGE, *common, *(() if row.method else row.overrides)]
-        lines.append([*judge, f"hydra.run.dir={self.out / folder / 'transfer'}"])
+        evaluator = [
+            "transfer",
+            f"weights={weights}",
+            *self.data,
+            *JUDGE,
+            *common,
+            *(() if row.method else row.overrides),
+        ]
+        lines.append([*evaluator, f"hydra.run.dir={self.out / folder / 'transfer'}"])
         return folder, lines
 
     def entry(self, row: Row, folder: Path, lines: list[list[str]]) -> dict[str, Any]:
@@ -70,7 +77,7 @@ class Table(tables.Table):
         first = json.loads((folder / "gan" / "metrics.jsonl").read_text().splitlines()[0])
         entry["untrained"] = {key: first[key] for key in ("val_kid", "coverage")}
         judged = json.loads((folder / "evaluation.json").read_text())
-        entry |= {key: judged[key] for key in ("figures", "floor", "judge", "n")}
+        entry |= {key: judged[key] for key in ("figures", "baseline", "evaluator", "n")}
         entry["conditional"] = judged.get("conditional")
         return entry | {"machine": tables.machine(folder / "gan")}
 
@@ -113,7 +120,7 @@ class Table(tables.Table):
             cells = ["untrained generators (validation)", "0", "", f"{low:.2f} to {high:.2f}", "", "", f"{covered:.2f}"]
             lines.append("| " + " | ".join([*cells, "", "", ""]) + " |")
             for key, name in (("train_train", "train half vs train half"), ("train_real", "train vs test")):
-                found = first["floor"][key]
+                found = first["baseline"][key]
                 cells = [f"{name}, n = {found['n_fake']:,}", "", "", *figures(found), "1 by definition", "", ""]
                 lines.append("| " + " | ".join(cells) + " |")
         for name in CONTROLS:

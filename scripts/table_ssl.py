@@ -50,12 +50,12 @@ class Table(tables.Table):
             digest = hashlib.sha256(repr((row.name, row.overrides, self.data)).encode()).hexdigest()[:8]
         folder = f"{row.name.replace(' ', '-')}-{digest}"
         weights = str(self.out / folder / "pretrain") if row.method else row.name.split(" ")[0]
-        judge = ["transfer", f"weights={weights}", *self.data, *JUDGE, "engine.threads=1", "engine.progress=false"]
-        judge += [*(() if row.method else row.overrides), "resume=auto"]
+        transfer = ["transfer", f"weights={weights}", *self.data, *JUDGE, "engine.threads=1", "engine.progress=false"]
+        transfer += [*(() if row.method else row.overrides), "resume=auto"]
         if train:
             train.append(f"hydra.run.dir={self.out / folder / 'pretrain'}")
-        judge.append(f"hydra.run.dir={self.out / folder / 'transfer'}")
-        return folder, [train, judge] if train else [judge]
+        transfer.append(f"hydra.run.dir={self.out / folder / 'transfer'}")
+        return folder, [train, transfer] if train else [transfer]
 
     def entry(self, row: Row, folder: Path, lines: list[list[str]]) -> dict[str, Any]:
         result = json.loads((folder / "transfer" / "result.json").read_text())

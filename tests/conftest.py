@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gssl.config.composing import compose
 from gssl.data import Images, cache
 
 
@@ -60,7 +61,7 @@ def tiny(pictures):
         if command == "pretrain-ssl":
             base += ["ssl.batch_size=16", "budget.steps=6"]
         elif command == "train-gan":
-            base += ["gan.batch_size=16", "gan.latent=8", "gan.width=4", "judge=random", "budget.steps=6"]
+            base += ["gan.batch_size=16", "gan.latent=8", "gan.width=4", "evaluator=random", "budget.steps=6"]
         elif command in ("transfer", "curve"):
             base += ["labels_per_class=[1,5]", "draws=2", "draws_one_shot=2", "probe.linear.l2_count=3"]
             base += ["probe.finetune.steps=4", "probe.finetune.batch_size=8", "probe.finetune.lrs=[0.001]"]
@@ -169,4 +170,36 @@ def inline_worker() -> type:
 
 @pytest.fixture
 def inline(monkeypatch, inline_worker):
-    monkeypatch.setattr("gssl.commands.execute.Worker", inline_worker)
+    monkeypatch.setattr("gssl.comparison.execution.Worker", inline_worker)
+
+
+@pytest.fixture
+def small(pictures, tmp_path, monkeypatch):
+    """A comparison of seconds, for every test of `compare`."""
+    monkeypatch.setattr("gssl.figures.diagrams.ROUNDS", 250)  # t-SNE's fewest: a map per network takes a second
+
+    def make(*overrides: str):
+        words = ["data=imagefolder", f"data.root={pictures}", "data.size=16", "backbone.width=8"]
+        words += ["engine.progress=false", "engine.device=cpu", "engine.threads=1", f"parts={tmp_path / 'parts'}"]
+        words += [
+            "seeds=1",
+            "generation.evaluator=random",
+            "eval.milestones=1",
+            "budget.steps=3",
+            "labels_per_class=[5]",
+            "fractions=[]",
+            "draws=2",
+            "eval.images=50",
+        ]
+        words += ["probe.linear.l2_count=2", "probe.finetune.steps=3", "probe.finetune.lrs=[0.001]"]
+        words += overrides
+        # batches that fit the few pictures, for the arms that are there
+        arms = next((w for w in overrides if w.startswith("arms=")), "arms=[simclr,supervised,dcgan]")
+        batch = {"simclr": "ssl", "supervised": "ssl", "dcgan": "gan"}
+        given = " ".join(overrides)
+        for arm in [a for a in batch if a in arms and f"overrides.{a}" not in given and "runs=" not in given]:
+            more = ",'evaluator=random'" if batch[arm] == "gan" else ""
+            words.append(f"+overrides.{arm}=['{batch[arm]}.batch_size=16'{more}]")
+        return compose("compare", words)
+
+    return make

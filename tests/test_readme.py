@@ -52,8 +52,8 @@ def house(tmp_path_factory, pictures, inline_worker):
     root = tmp_path_factory.mktemp("reader")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
-        patch.setattr("gssl.commands.execute.Worker", inline_worker)
-        patch.setattr("gssl.commands.diagrams.ROUNDS", 250)  # of t-SNE: a map per network takes a second
+        patch.setattr("gssl.comparison.execution.Worker", inline_worker)
+        patch.setattr("gssl.figures.diagrams.ROUNDS", 250)  # of t-SNE: a map per network takes a second
         patch.setattr("gssl.metrics.classifier.STEPS", 4)  # the small classifier need not be good here
         invoke(["pretrain-ssl", "experiment=smoke", f"hydra.run.dir={RUN}"])
         invoke(["train-gan", "experiment=smoke", "hydra.run.dir=runs/gan"])

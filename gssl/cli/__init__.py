@@ -30,7 +30,7 @@ from gssl.cli.options import (
     Resolve,
     guard,
 )
-from gssl.commands.output import emit, report, say
+from gssl.cli.output import emit, report, say
 from gssl.errors import UsageError
 
 app = typer.Typer(
@@ -100,9 +100,9 @@ def _launch(
 def _readable_claims(cfg: Any) -> None:
     """A claim that cannot be read, or about what will not be judged, is a usage error now, not after an hour."""
     from gssl.config import arms
-    from gssl.config.amounts import amount_keys
+    from gssl.config.menus import probes_of
     from gssl.report.checks import measures_of, parse
-    from gssl.report.judging import probes_of
+    from gssl.schemas.label_budgets import label_budget_keys
 
     if cfg.runs or not cfg.check:  # what finished runs hold is known when they are read
         for claim in cfg.check:
@@ -115,7 +115,7 @@ def _readable_claims(cfg: Any) -> None:
     own = cfg.probe.fewshot.shots if "fewshot" in cfg.probe.use else []  # probes with amounts of their own
     own = [*own, *([0] if "cluster" in cfg.probe.use else [])]
     for claim in cfg.check:
-        parse(claim, judged, amount_keys([*cfg.labels_per_class, *own], cfg.fractions), measured)
+        parse(claim, judged, label_budget_keys([*cfg.labels_per_class, *own], cfg.fractions), measured)
 
 
 def _exclusive(flags: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from gssl.cli.options import Device, Folder, Json, RunArgument, guard
-from gssl.commands.output import emit
+from gssl.cli.output import emit
 
 app = typer.Typer()
 runs_app = typer.Typer(
@@ -91,7 +91,7 @@ def runs_list(
     as_json: Json = False,
 ) -> None:
     """List runs: command, method, state, objective."""
-    from gssl.commands import runs
+    from gssl.cli import runs
 
     with guard():
         found = runs.list_runs(root)
@@ -104,7 +104,7 @@ def runs_list(
 @runs_app.command("show")
 def runs_show(run: RunArgument, as_json: Json = False) -> None:
     """Show one run: its state and what it ended with."""
-    from gssl.commands import runs
+    from gssl.cli import runs
 
     with guard():
         if as_json:
@@ -145,16 +145,16 @@ def inspect(
 @app.command("evaluate")
 def evaluate(
     run: RunArgument,
-    judge: Annotated[
+    evaluator: Annotated[
         str,
         typer.Option(
-            "--judge",
+            "--evaluator",
             help="auto (classifier where there are labels, else random), classifier, random, inception, dinov2 or"
             " torchvision:NAME.",
         ),
     ] = "auto",
     judge_weights: Annotated[
-        str | None, typer.Option("--judge-weights", help="A file of weights for inception, dinov2, torchvision.")
+        str | None, typer.Option("--evaluator-weights", help="A file of weights for inception, dinov2, torchvision.")
     ] = None,
     split: Annotated[str, typer.Option("--split", help="val, to choose by; test, to quote (counted).")] = "val",
     images: Annotated[
@@ -181,7 +181,7 @@ def evaluate(
             found = command.evaluate(
                 run,
                 out,
-                judge=judge,
+                evaluator=evaluator,
                 judge_weights=judge_weights,
                 split=split,
                 images=images,

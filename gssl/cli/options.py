@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from gssl.commands.output import say
+from gssl.cli.output import say
 from gssl.errors import Interrupted, JobError, UsageError
 
 

@@ -8,20 +8,19 @@ from glob import glob
 from pathlib import Path
 from typing import Any
 
-from gssl.commands import planning
-from gssl.commands.execute import execute
-from gssl.commands.parts import Part, Planner
-from gssl.commands.preregistration import only_read, register
-from gssl.commands.search import search
-from gssl.config import schema
-from gssl.config.amounts import amount_key, amount_of
+from gssl import schemas
+from gssl.comparison import estimate
+from gssl.comparison.execution import execute
+from gssl.comparison.plan import Part, Planner
+from gssl.comparison.preregistration import only_read, register
+from gssl.comparison.search import search
 from gssl.config.comparing import pair
 from gssl.data import load_data
-from gssl.engine import ledger
 from gssl.engine.device import cores, prepare
 from gssl.engine.progress import say
 from gssl.engine.run import Run, command_line
 from gssl.errors import JobError, UsageError
+from gssl.experiment import ledger
 from gssl.report.cells import cells
 from gssl.report.checks import check, in_report
 from gssl.report.collect import Run as Collected
@@ -29,10 +28,11 @@ from gssl.report.collect import read_runs
 from gssl.report.copies import one_name_each
 from gssl.report.document import build
 from gssl.report.page import write
+from gssl.schemas.label_budgets import label_budget_key, parse_label_budget
 
 
 def main(
-    cfg: schema.Compare, run_dir: Path, *, dry_run: bool = False, plan: bool = False
+    cfg: schemas.Compare, run_dir: Path, *, dry_run: bool = False, plan: bool = False
 ) -> float | dict[str, Any] | None:
     """Run what is missing, then write the report.
 
@@ -57,7 +57,7 @@ def main(
         planner = Planner(cfg, splits.hash, threads)
         first = planner.plan()  # what cannot be planned is said before anything runs
         if plan:
-            return planning.show(cfg, planner, first, splits)
+            return estimate.show(cfg, planner, first, splits)
         if dry_run:
             for part in first:
                 print(f"{'done   ' if part.finished else 'missing'}  {part.name:32}  {part.shell}")
@@ -124,7 +124,7 @@ class Done:
     registered: dict[str, Any] = field(default_factory=dict)
 
 
-def carry_out(cfg: schema.Compare, planner: Planner, test: str) -> Done:
+def carry_out(cfg: schemas.Compare, planner: Planner, test: str) -> Done:
     """Put the plan on record, search where that is asked for, then run every part. test: hash of the test images."""
     register(cfg, planner, test, None if cfg.search.trials else planner.plan())
     searches = search(cfg, planner)
@@ -133,12 +133,12 @@ def carry_out(cfg: schema.Compare, planner: Planner, test: str) -> Done:
     return Done(parts, execute(parts, cfg.jobs, cfg.engine), searches, registered)
 
 
-def known_to(cfg: schema.Compare, runs: Sequence[Collected]) -> None:
-    """Raises UsageError where `primary` names a probe or an amount of labels that none of the runs has."""
+def known_to(cfg: schemas.Compare, runs: Sequence[Collected]) -> None:
+    """Raises UsageError where `primary` names a probe or an label budget that none of the runs has."""
     scores = [score for run in runs for score in run.result.get("scores") or []]
     probes = list(dict.fromkeys(score["probe"] for score in scores))
-    amounts = list(dict.fromkeys(amount_key(s.get("labels_per_class"), s.get("fraction")) for s in scores))
-    for key, value, there in (("probe", cfg.primary.probe, probes), ("labels", cfg.primary.labels, amounts)):
+    label_budgets = list(dict.fromkeys(label_budget_key(s.get("labels_per_class"), s.get("fraction")) for s in scores))
+    for key, value, there in (("probe", cfg.primary.probe, probes), ("labels", cfg.primary.labels, label_budgets)):
         if scores and value is not None and value not in there:
             raise UsageError(f"primary.{key}={value}: none of the runs has it; expected one of {', '.join(there)}")
 
@@ -146,7 +146,7 @@ def known_to(cfg: schema.Compare, runs: Sequence[Collected]) -> None:
 FAMILY = {"pairs", "probe", "labels", "metric", "margin"}  # changes of what carries the verdict
 
 
-def facts(cfg: schema.Compare, planner: Planner | None, done: Done, runs: Sequence[Collected]) -> dict[str, Any]:
+def facts(cfg: schemas.Compare, planner: Planner | None, done: Done, runs: Sequence[Collected]) -> dict[str, Any]:
     """What the report has to know and the runs do not say."""
     known: dict[str, Any] = {"command": command_line(), "openings": openings(runs)}
     known |= {"metric": cfg.primary.metric, "margin": cfg.primary.margin / 100}
@@ -158,8 +158,8 @@ def facts(cfg: schema.Compare, planner: Planner | None, done: Done, runs: Sequen
         known |= {"preregistration": only_read(len({run.seed for run in runs if run.stage == "transfer"}))}
         known |= {"probe": cfg.primary.probe} if cfg.primary.probe else {}
         return known | (_amount(cfg.primary.labels) if cfg.primary.labels else {})
-    probe, amount = planner.primary()
-    known |= {"probe": probe, **_amount(amount), "pairs": planner.pairs()}
+    probe, label_budget = planner.primary()
+    known |= {"probe": probe, **_amount(label_budget), "pairs": planner.pairs()}
     late = {change["kind"] for change in done.registered["changes"]} & FAMILY
     fixed = done.registered["state"] != "unknown" and not late
     known |= {"fixed_by": ("plan" if fixed else "reader") if by_hand else "rule"}
@@ -193,17 +193,17 @@ def openings(runs: Sequence[Collected]) -> dict[str, Any] | None:
     return found | {"text": ledger.sentence(found)} if found["runs"] else None
 
 
-def data_name(data: schema.Data) -> str:
+def data_name(data: schemas.Data) -> str:
     """A folder of images goes by the folder's name."""
     folder = data.root or data.train or data.pretrain
     return Path(folder).name if data.name == "imagefolder" and folder else data.name
 
 
 def _amount(key: str) -> dict[str, Any]:
-    return dict(zip(("labels_per_class", "fraction"), amount_of(key), strict=True))
+    return dict(zip(("labels_per_class", "fraction"), parse_label_budget(key), strict=True))
 
 
-def budget(cfg: schema.Budget) -> dict[str, Any] | None:
+def budget(cfg: schemas.Budget) -> dict[str, Any] | None:
     """The limits of every trained arm, as the report words them; `unit` is the first of them."""
     units: Mapping[str, str] = {
         "flops": "{:.3g} FLOPs",

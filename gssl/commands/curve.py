@@ -13,21 +13,21 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from gssl.commands import likeness, transfer
-from gssl.commands.checkpoint import resolve
-from gssl.commands.judge import find, of_source
-from gssl.config import schema
+from gssl import schemas
+from gssl.commands import transfer
 from gssl.config.composing import compose, in_quotes
-from gssl.engine import source
+from gssl.config.menus import NO_NETWORK, probes_of
+from gssl.config.menus import from_scratch as trained
 from gssl.engine.device import prepare
 from gssl.engine.files import write_json, write_text
 from gssl.engine.progress import say
 from gssl.engine.run import Run
 from gssl.errors import JobError, UsageError
+from gssl.experiment import similarity, weight_sources
+from gssl.experiment.checkpoint_weights import resolve
+from gssl.experiment.probing import find, of_source
 from gssl.report import curve as report
 from gssl.report import curve_page as page
-from gssl.report.judging import NO_NETWORK, probes_of
-from gssl.report.judging import from_scratch as trained
 
 SCRATCH = "scratch"
 NAMED = re.compile(r"([\w.-]+)@(.+)")
@@ -49,7 +49,7 @@ class Named:
         if self.name == SCRATCH and self.weights != SCRATCH:
             raise UsageError(f"sources: {text}: scratch is the name of a network without pretraining; take another")
 
-    def uses(self, cfg: schema.Judging, others: list["Named"]) -> list[str]:
+    def uses(self, cfg: schemas.Probing, others: list["Named"]) -> list[str]:
         """The probes that judge it: scratch is trained, pixels and the like are not, nor is random beside scratch."""
         if self.weights == SCRATCH:
             return list(dict.fromkeys(trained(probe) for probe in cfg.probe.use))
@@ -58,13 +58,13 @@ class Named:
         return probes_of(self.kind, cfg.probe.use)
 
 
-def main(cfg: schema.Curve, run_dir: Path, *, dry_run: bool = False) -> float | None:
+def main(cfg: schemas.Curve, run_dir: Path, *, dry_run: bool = False) -> float | None:
     """Judge every source on every target; writes curve.png, table.md and result.json. No objective."""
     _panel(cfg, list(cfg.sources), run_dir, "curve", dry_run)
     return None
 
 
-def across(cfg: schema.Transfer, run_dir: Path, *, dry_run: bool = False) -> float | None:
+def across(cfg: schemas.Transfer, run_dir: Path, *, dry_run: bool = False) -> float | None:
     """`gssl transfer to=[…]`: one source on other data sets, beside training from scratch on each of them."""
     _panel(cfg, [cfg.weights, SCRATCH], run_dir, "transfer", dry_run)
     return None
@@ -105,8 +105,8 @@ def _panel(cfg: Any, texts: list[str], run_dir: Path, command: str, dry_run: boo
             "targets": {name: {"name": d.name, "root": d.root, "size": d.size} for name, d in targets.items()},
             "cells": report.cells(done, base),
             "reach": report.reach(done, base, cfg.reach),
-            "similarity": likeness.datasets(sources, targets, device),
-            "cka": likeness.backbones(_trained(sources, device), cfg, targets, device),
+            "similarity": similarity.datasets(sources, targets, device),
+            "cka": similarity.backbones(_trained(sources, device), cfg, targets, device),
             "failed": failed,
         }
         write_json(run_dir / "curve.json", text)
@@ -141,12 +141,12 @@ def _distinct(sources: list[Named]) -> list[Named]:
     return sources
 
 
-def _trained(sources: list[Named], device: Any) -> list[tuple[str, source.Source]]:
+def _trained(sources: list[Named], device: Any) -> list[tuple[str, weight_sources.WeightSource]]:
     found = [s for s in sources if s.kind not in NO_NETWORK and s.weights != SCRATCH]
     return [(s.name, resolve(s.origin, device)) for s in found]
 
 
-def _targets(cfg: Any, sources: list[Named]) -> dict[str, schema.Data]:
+def _targets(cfg: Any, sources: list[Named]) -> dict[str, schemas.Data]:
     """Each data set to judge on by its name; images have the size that the sources were made for, if it is one."""
     sizes = {s.origin.size for s in sources if s.origin.size}
     if not cfg.to:
@@ -155,7 +155,7 @@ def _targets(cfg: Any, sources: list[Named]) -> dict[str, schema.Data]:
         say(f"note: the sources were made for images of different sizes; all are judged at data.size={cfg.data.size}")
     kept = ("val_fraction", "test_fraction", "split_seed", "limit", "on_error", "workers")
     same = {key: getattr(cfg.data, key) for key in kept} | {"size": sizes.pop() if len(sizes) == 1 else cfg.data.size}
-    found: dict[str, schema.Data] = {}
+    found: dict[str, schemas.Data] = {}
     for text in cfg.to:
         path = Path(text).expanduser()
         folder = text != cfg.data.name and ("/" in text or path.is_dir())
@@ -181,11 +181,11 @@ def _targets(cfg: Any, sources: list[Named]) -> dict[str, schema.Data]:
 
 
 def _jobs(
-    cfg: Any, sources: list[Named], targets: dict[str, schema.Data], run_dir: Path
-) -> Iterator[tuple[Named, str, schema.Transfer, Path]]:
+    cfg: Any, sources: list[Named], targets: dict[str, schemas.Data], run_dir: Path
+) -> Iterator[tuple[Named, str, schemas.Transfer, Path]]:
     """One transfer run per source and target, in the order in which they run."""
     base = compose("transfer", ["weights=random"])
-    shared = {f.name: getattr(cfg, f.name) for f in fields(schema.Judging)}
+    shared = {f.name: getattr(cfg, f.name) for f in fields(schemas.Probing)}
     engine = replace(cfg.engine, resume="auto", progress=cfg.engine.progress)
     for name, data in targets.items():
         for named in sources:

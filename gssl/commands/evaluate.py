@@ -12,21 +12,21 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from gssl.commands.output import say, table
-from gssl.config import schema
+from gssl import schemas
+from gssl.cli.output import say, table
 from gssl.data import Draws, Images, Splits, centre, load_data, sequential
-from gssl.engine import ledger
 from gssl.engine.device import pick_device
 from gssl.engine.files import read_json, write_json
-from gssl.engine.generated import Sampler, latents, load_generator
-from gssl.engine.grid import save_grid
 from gssl.errors import UsageError
+from gssl.experiment import ledger
+from gssl.experiment.generators import Sampler, latents, load_generator
+from gssl.figures.grid import save_grid
 from gssl.gan.explain import neighbours
 from gssl.metrics import cas
 from gssl.metrics.classifier import cached_classifier
+from gssl.metrics.evaluator import Evaluator, evaluator_features, evaluator_outputs, make_evaluator
 from gssl.metrics.generation import Reference, floor
 from gssl.metrics.instability import lifeless
-from gssl.metrics.judge import Judge, judge_features, judge_outputs, make_judge
 from gssl.metrics.replicates import REAL, weights, written
 
 BATCH = 256
@@ -57,8 +57,8 @@ def splits_of(run: Path) -> tuple[Splits, dict[str, Any]]:
         raise UsageError(f"{run}: has no config.yaml, which says what it was trained on")
     written: Any = OmegaConf.to_container(OmegaConf.load(run / "config.yaml"))
     # only what says which images: the rest of a config of an older version need not be valid today
-    known = {field.name for field in fields(schema.Data)} - {"views"}
-    data = schema.Data(**{key: value for key, value in written["data"].items() if key in known})
+    known = {field.name for field in fields(schemas.Data)} - {"views"}
+    data = schemas.Data(**{key: value for key, value in written["data"].items() if key in known})
     splits = load_data(data, progress=False)
     if splits.hash != (status.get("inputs") or {}).get("images", splits.hash):
         raise UsageError(f"{run}: the images at data.root are not those that it was trained on")
@@ -68,7 +68,7 @@ def splits_of(run: Path) -> tuple[Splits, dict[str, Any]]:
 def evaluate(
     run: Path,
     out: Path | None = None,
-    judge: str = "auto",
+    evaluator: str = "auto",
     judge_weights: str | None = None,
     split: str = "val",
     images: int | None = None,
@@ -93,14 +93,14 @@ def evaluate(
     target = pick_device(device)
     sampler = load_generator(run, target)
     splits, _ = splits_of(run)
-    looks = make_judge(judge, splits, sampler.size, target, judge_weights)
+    looks = make_evaluator(evaluator, splits, sampler.size, target, judge_weights)
     draws = Draws(seed)
     count = splits.summary["counts"][split]
     if count < LEAST:
         raise UsageError(f"{run}: the {split} split has {count} images, at least {LEAST} are needed to judge by")
     if split == "test":
         _count(run)
-        settings = ledger.settings_of_run(run, judge=judge, images=images, truncation=truncation)
+        settings = ledger.settings_of_run(run, evaluator=evaluator, images=images, truncation=truncation)
         say(f"note: {ledger.opening(splits.summary['hashes']['test'], run, 'evaluate', settings, seed)}")
     whole = splits.open_test() if split == "test" else splits.val
     places = _chosen(whole, images or MOST, draws, "real")
@@ -113,12 +113,12 @@ def evaluate(
     trained = splits.train if read else splits.pretrain
     seen = trained.subset(_chosen(trained, TRAIN, draws, "train"))
     say(f"{len(real):,} {split} images and as many generated ones, by {looks.name}")
-    on_real, on_seen = (judge_features(looks, part, BATCH, target) for part in (real, seen))
+    on_real, on_seen = (evaluator_features(looks, part, BATCH, target) for part in (real, seen))
     labels = real.labels if sampler.classes else sampler.labels(len(real))
     if sampler.classes and bool(np.any(labels < 0)):
         raise UsageError(f"{run}: its generator is told the class, and {split} images have none; use --split test")
     made = sampler.batches(labels, seed, "evaluate", truncation)
-    on_fake, probabilities = judge_outputs(looks, made, BATCH, target)
+    on_fake, probabilities = evaluator_outputs(looks, made, BATCH, target)
     figures, replicates = Reference(on_real, on_seen, seed=seed).replicated(on_fake, places, probabilities)
     baseline = floor(on_seen, on_real, seed)
     text = {
@@ -126,7 +126,7 @@ def evaluate(
         "run": str(run),
         "method": sampler.method,
         "generator": sampler.sha256,
-        "judge": looks.record(),
+        "evaluator": looks.record(),
         "split": split,
         "n": len(real),
         "n_train": len(seen),
@@ -135,7 +135,7 @@ def evaluate(
         "images": splits.hash,
         "figures": figures,
         "replicates": replicates,
-        "floor": baseline,
+        "baseline": baseline,
         "alarm": lifeless(figures, baseline["train_real"]),
         "test_openings": (read_json(run / "status.json") or {}).get("test_openings", 0),
         "notes": [looks.note] if looks.note else [],
@@ -158,11 +158,13 @@ def evaluate(
     return text | {"file": str(file)}
 
 
-def draw_neighbours(sampler: Sampler, judge: Judge, seen: Images, on_seen: np.ndarray, seed: int, path: Path) -> None:
+def draw_neighbours(
+    sampler: Sampler, evaluator: Evaluator, seen: Images, on_seen: np.ndarray, seed: int, path: Path
+) -> None:
     """Samples that nobody picked, each left of its nearest training images in the judge's eyes, two to a row."""
     count, near = 12, 4
     made = next(sampler.batches(sampler.labels(count), seed, "neighbours", batch_size=count))
-    order, _ = neighbours(judge_features(judge, made, BATCH, sampler.device), on_seen, near)
+    order, _ = neighbours(evaluator_features(evaluator, made, BATCH, sampler.device), on_seen, near)
     size = sampler.size
     tiles = []
     for sample, index in zip(made.cpu(), order, strict=True):
@@ -217,21 +219,21 @@ def _conditional(
 
 def show(text: dict[str, Any]) -> None:
     """Print an evaluation: whose figures, then each beside its floor."""
-    judge, figures = text["judge"], text["figures"]
-    sure = judge.get("accuracy")
+    evaluator, figures = text["evaluator"], text["figures"]
+    sure = evaluator.get("accuracy")
     held = f" ({sure['correct'] / sure['n']:.1%} right on {sure['n']:,} held-out images)" if sure else ""
     print(f"{text['method']}: {text['n']:,} generated against {text['n']:,} real {text['split']} images")
-    print(f"judge: {judge['name']}@{judge['hash'][:8]}, d = {judge['dim']}{held}; seed {text['seed']}")
+    print(f"judge: {evaluator['name']}@{evaluator['hash'][:8]}, d = {evaluator['dim']}{held}; seed {text['seed']}")
     for note in text["notes"]:
         print(f"note: {note}")
     if text["alarm"]:
         print(f"alarm: {text['alarm']}")
-    halves, other = text["floor"]["train_train"], text["floor"]["train_real"]
+    halves, other = text["baseline"]["train_train"], text["baseline"]["train_real"]
     rows = []
     for key, name, meaning in SHOWN:
         if figures.get(key) is None and not (key == "fd" and figures.get("fd_refused")):
             continue
-        name = "FID" if key == "fd" and judge["fid"] else name
+        name = "FID" if key == "fd" and evaluator["fid"] else name
         rows.append([name, *(_cell(which, key) for which in (figures, halves, other)), meaning])
     table(["figure", "generated", "train vs train", f"train vs {text['split']}", ""], rows)
     n = [f"{which['n_fake']:,}" for which in (figures, halves, other)]

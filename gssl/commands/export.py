@@ -20,14 +20,14 @@ from omegaconf import MISSING
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from gssl import schemas
+from gssl.cli.output import say
 from gssl.commands.evaluate import splits_of
-from gssl.commands.output import say
 from gssl.commands.use import backbone_of, described, read_classifier
-from gssl.config import label_use, schema
 from gssl.data import Draws, centre
-from gssl.engine import source
 from gssl.engine.files import fsync, read_json, sha256, write_json
 from gssl.errors import JobError, UsageError
+from gssl.experiment import label_use, weight_sources
 from gssl.nets import export as names
 from gssl.nets.weights import save_weights
 from gssl.probe.finetune import Classifier
@@ -50,7 +50,7 @@ class Subject:
 
     part: str
     network: nn.Module
-    backbone: schema.Backbone
+    backbone: schemas.Backbone
     size: int
     classes: list[str]
     text: dict[str, Any]  # the run's own description of the weights
@@ -111,10 +111,10 @@ def read(run: Path, part: str | None) -> Subject:
         network: nn.Module = read_classifier(file)
         kind, size = backbone_of(text), text["image_size"]
     else:
-        origin = source.find(str(run))
+        origin = weight_sources.find(str(run))
         assert origin.backbone is not None and origin.size is not None
         kind, size = origin.backbone, origin.size
-        network, _ = source.build(origin, kind, size, 0)
+        network, _ = weight_sources.build(origin, kind, size, 0)
     network.eval().requires_grad_(False).to(memory_format=torch.contiguous_format)
     return Subject(part, network, kind, size, text.get("classes", []), text)
 
@@ -127,8 +127,8 @@ def _write_safetensors(subject: Subject, file: Path) -> dict[str, Any]:
     if subject.part == "classifier":
         using = ["from gssl.commands.use import read_classifier", f"model = read_classifier({file.name!r})"]
     else:
-        using = ["from gssl.engine import source", f"origin = source.find({file.name!r})"]
-        using += ["model, _ = source.build(origin, origin.backbone, origin.size, seed=0)", "model.eval()"]
+        using = ["from gssl.engine import source", f"origin = weight_sources.find({file.name!r})"]
+        using += ["model, _ = weight_sources.build(origin, origin.backbone, origin.size, seed=0)", "model.eval()"]
     # a superset of what a run says of its weights, so that `weights=FILE` reads it
     return subject.text | {"use": [*using, f"{subject.output} = model(image)"]}
 
@@ -136,9 +136,9 @@ def _write_safetensors(subject: Subject, file: Path) -> dict[str, Any]:
 def _read_safetensors(subject: Subject, file: Path) -> Function:
     if subject.part == "classifier":
         return read_classifier(file)
-    origin = source.find(str(file))
+    origin = weight_sources.find(str(file))
     assert origin.backbone is not None and origin.size is not None
-    network, _ = source.build(origin, origin.backbone, origin.size, 0)
+    network, _ = weight_sources.build(origin, origin.backbone, origin.size, 0)
     return network.eval()
 
 

@@ -14,18 +14,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gssl.commands import diagrams
-from gssl.commands.diagnose import listed, stage_features
 from gssl.commands.evaluate import splits_of
-from gssl.commands.sheet import Sheet, pixels
 from gssl.commands.use import described
 from gssl.data import Draws, Images
-from gssl.engine import source
 from gssl.engine.device import pick_device
 from gssl.engine.files import read_json
-from gssl.engine.grid import save_grid
 from gssl.engine.progress import say
 from gssl.errors import UsageError
+from gssl.experiment import weight_sources
+from gssl.experiment.diagnostics import listed, stage_features
+from gssl.figures import diagrams
+from gssl.figures.generator import Sheet, pixels
+from gssl.figures.grid import save_grid
 from gssl.metrics.cka import cka_matrix
 from gssl.probe.features import extract
 
@@ -53,9 +53,9 @@ def inspect(
     status = read_json(run / "status.json") or {}
     size = int(written["data"]["size"])
     target = pick_device(device)
-    origin = source.find(str(run))
+    origin = weight_sources.find(str(run))
     assert origin.backbone is not None
-    network, _ = source.build(origin, origin.backbone, size, 0)
+    network, _ = weight_sources.build(origin, origin.backbone, size, 0)
     network.to(target).to(memory_format=torch.channels_last)
     draws = Draws(written["seed"])
 
@@ -107,10 +107,10 @@ def inspect(
 def compared(network: nn.Module, size: int, images: Images, other: Path, device: torch.device) -> dict[str, Any]:
     """CKA of a backbone's stages (rows) with those of the run `other`, which sees `images` at its own size."""
     status, written = read_json(other / "status.json") or {}, read_json(other / "weights" / "backbone.json")
-    origin = source.find(str(other))
+    origin = weight_sources.find(str(other))
     assert origin.backbone is not None
     its_size = origin.size or size
-    its, _ = source.build(origin, origin.backbone, its_size, 0)
+    its, _ = weight_sources.build(origin, origin.backbone, its_size, 0)
     its.to(device).to(memory_format=torch.channels_last)
     mine = stage_features(network, images, size, device)
     theirs = stage_features(its, images, its_size, device)

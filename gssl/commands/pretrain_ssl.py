@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from gssl.commands.pictures import ROWS, save_columns
-from gssl.commands.training import Evaluator, train
-from gssl.config import schema
+from gssl import schemas
 from gssl.data import Draws, Splits, centre, sequential
-from gssl.engine import source
 from gssl.engine.run import Run
+from gssl.experiment import weight_sources
+from gssl.experiment.method_pictures import ROWS, save_columns
+from gssl.experiment.training import Evaluator, train
 from gssl.metrics.collapse import Watch
 from gssl.metrics.geometry import geometry
 from gssl.nets.norms import recompute_batch_norm
@@ -24,7 +24,7 @@ RECOMPUTE = 512  # images whose batch statistics the evaluated copy carries
 GEOMETRY = 1000  # images: singular values cost n · d²
 
 
-def main(cfg: schema.PretrainSSL, run_dir: Path, *, dry_run: bool = False) -> float | str | None:
+def main(cfg: schemas.PretrainSSL, run_dir: Path, *, dry_run: bool = False) -> float | str | None:
     """Train `cfg.ssl`; the objective is kNN accuracy on validation images (None without labels)."""
 
     def evaluator(method: Any, splits: Splits, draws: Draws, run: Run, device: torch.device) -> Evaluator:
@@ -41,7 +41,7 @@ def main(cfg: schema.PretrainSSL, run_dir: Path, *, dry_run: bool = False) -> fl
 
         def evaluate(step: int) -> dict[str, float]:
             # what would be exported now, on whole centre crops: the training's own batch statistics are of views
-            network = copy.deepcopy(source.exported(method))
+            network = copy.deepcopy(weight_sources.exported(method))
             recompute_batch_norm(network, (centre(b["image"], size, b.get("extent")) for b in
                                            sequential(statistics, BATCH, device)))  # fmt: skip
             stride = -(-len(val_part) // GEOMETRY)  # every so many: images lie class by class

@@ -7,19 +7,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gssl.commands.pictures import ROWS, save_columns
-from gssl.commands.training import Evaluator, train
-from gssl.config import schema
-from gssl.config.gan import reads_labels
+from gssl import schemas
 from gssl.data import Draws, Images, Splits, centre, sequential
-from gssl.engine import checkpoint, generated
-from gssl.engine.grid import save_grid
+from gssl.engine import checkpoint
 from gssl.engine.progress import say
 from gssl.engine.run import Run
 from gssl.errors import UsageError
+from gssl.experiment import generators
+from gssl.experiment.method_pictures import ROWS, save_columns
+from gssl.experiment.training import Evaluator, train
+from gssl.figures.grid import save_grid
+from gssl.metrics.evaluator import ClassifierEvaluator, evaluator_features, evaluator_outputs, make_evaluator
 from gssl.metrics.generation import Reference, floor
 from gssl.metrics.instability import Watch
-from gssl.metrics.judge import ClassifierJudge, judge_features, judge_outputs, make_judge
+from gssl.schemas.gan import reads_labels
 
 BATCH = 256
 WIDE = 8  # rows of a grid, and columns where there are no classes
@@ -29,7 +30,7 @@ TRAIN = 5000  # training images among which copies are sought
 FIGURES = ["precision", "recall", "density", "coverage", "pairwise", "nearest", "copied", "copied_low"]
 
 
-def main(cfg: schema.TrainGAN, run_dir: Path, *, dry_run: bool = False) -> float | str | None:
+def main(cfg: schemas.TrainGAN, run_dir: Path, *, dry_run: bool = False) -> float | str | None:
     """Train `cfg.gan`; the objective is KID between samples and validation images, by the judge of `cfg.judge`."""
     record: dict[str, Any] = {}
     told = cfg.gan.condition != "none"
@@ -40,9 +41,9 @@ def main(cfg: schema.TrainGAN, run_dir: Path, *, dry_run: bool = False) -> float
         def some(part: Images, count: int) -> Images:
             return part.subset(np.sort(draws.permutation("eval/val", 0, len(part))[:count]))
 
-        judge = make_judge(cfg.judge, splits, size, device)
-        if judge.note:
-            say(f"note: {judge.note}")
+        evaluator = make_evaluator(cfg.evaluator, splits, size, device)
+        if evaluator.note:
+            say(f"note: {evaluator.note}")
         # who is told classes, or tells them, is trained on and asked about labelled images only
         reads = reads_labels(cfg.gan)
         labelled = splits.val.subset(np.flatnonzero(splits.val.labels >= 0)) if reads else splits.val
@@ -53,20 +54,20 @@ def main(cfg: schema.TrainGAN, run_dir: Path, *, dry_run: bool = False) -> float
                 " give more images, or a larger data.val_fraction"
             )
         held, seen = some(labelled, cfg.eval.images), some(splits.train if reads else splits.pretrain, TRAIN)
-        real, train_features = (judge_features(judge, part, BATCH, device) for part in (held, seen))
-        record["kid_floor"] = floor(train_features, real, seed=cfg.seed)
-        record["judge"] = judge.record() | {
+        real, train_features = (evaluator_features(evaluator, part, BATCH, device) for part in (held, seen))
+        record["kid_baseline"] = floor(train_features, real, seed=cfg.seed)
+        record["evaluator"] = evaluator.record() | {
             "n": len(held),
             "split": "val",
-            "labels": isinstance(judge, ClassifierJudge),
+            "labels": isinstance(evaluator, ClassifierEvaluator),
         }
         reference = Reference(real, train_features, seed=cfg.seed)
         # the same z at every evaluation: what changes in the figures and the grid is the generator
         shape = (len(held), method.latent)
-        z = generated.latents(draws, "samples", 0, shape, cfg.gan.truncation)
+        z = generators.latents(draws, "samples", 0, shape, cfg.gan.truncation)
         labels = torch.from_numpy(held.labels).to(device) if told else None
         wide = min(len(splits.classes), 20) if told else WIDE
-        shown = generated.latents(draws, "grid", 0, (WIDE * wide, method.latent), cfg.gan.truncation)
+        shown = generators.latents(draws, "grid", 0, (WIDE * wide, method.latent), cfg.gan.truncation)
         columns = torch.arange(WIDE * wide, device=device) % wide if told else None
         spread = np.unique(np.linspace(0, len(held) - 1, ROWS).astype(int))
         record["classes"] = splits.classes
@@ -74,15 +75,17 @@ def main(cfg: schema.TrainGAN, run_dir: Path, *, dry_run: bool = False) -> float
         def made(codes: Tensor, classes: Tensor | None) -> list[Tensor]:
             kinds = [None] * -(-len(codes) // BATCH) if classes is None else classes.split(BATCH)
             parts = zip(codes.split(BATCH), kinds, strict=True)
-            return [generated.as_stored(method.sample(part.to(device), kind)) for part, kind in parts]
+            return [generators.as_stored(method.sample(part.to(device), kind)) for part, kind in parts]
 
         def logits(part: Images) -> Tensor:
             batches = sequential(part, BATCH, device)
-            return torch.cat([method.judge(centre(b["image"], size, b.get("extent")), b["label"]) for b in batches])
+            return torch.cat(
+                [method.discriminate(centre(b["image"], size, b.get("extent")), b["label"]) for b in batches]
+            )
 
         def evaluate(step: int) -> dict[str, float]:
             samples = made(z, labels)
-            figures = reference.measure(*judge_outputs(judge, samples, BATCH, device))
+            figures = reference.measure(*evaluator_outputs(evaluator, samples, BATCH, device))
             found = {f"val_{key}": figures[key] for key in ("kid", "kid_low", "kid_high")}
             found |= {key: figures[key] for key in FIGURES}
             if hasattr(method, "optimizer_g"):
@@ -90,7 +93,10 @@ def main(cfg: schema.TrainGAN, run_dir: Path, *, dry_run: bool = False) -> float
             kinds = [None] * len(samples) if labels is None else labels.split(BATCH)
             starts = z.split(BATCH)
             fakes = torch.cat(
-                [method.judge(x, kind, code.to(device)) for x, kind, code in zip(samples, kinds, starts, strict=True)]
+                [
+                    method.discriminate(x, kind, code.to(device))
+                    for x, kind, code in zip(samples, kinds, starts, strict=True)
+                ]
             )
             found |= {"d_val": _above(logits(held), fakes), "d_train": _above(logits(some(seen, len(held))), fakes)}
             record["figures"] = figures | {key: found[key] for key in ("d_val", "d_train")}
@@ -114,7 +120,7 @@ def main(cfg: schema.TrainGAN, run_dir: Path, *, dry_run: bool = False) -> float
         return evaluate
 
     def watch(splits: Splits) -> Watch:
-        return Watch(record["kid_floor"]["train_real"])
+        return Watch(record["kid_baseline"]["train_real"])
 
     def choose(method: Any, run: Run) -> None:
         """Put the best weights into the method where they are to be exported."""
@@ -134,14 +140,14 @@ def main(cfg: schema.TrainGAN, run_dir: Path, *, dry_run: bool = False) -> float
             "exported": {
                 "which": cfg.export,
                 "step": chosen["step"],
-                "chosen_with_labels": cfg.export == "best" and record["judge"].get("labels", False),
+                "chosen_with_labels": cfg.export == "best" and record["evaluator"].get("labels", False),
             },
             "last": last,
             "best": best,
-            "judge": record["judge"],
-            "kid_floor": record["kid_floor"],
+            "evaluator": record["evaluator"],
+            "kid_baseline": record["kid_baseline"],
         }
-        return result | generated.write(method, run.path, record["classes"])
+        return result | generators.write(method, run.path, record["classes"])
 
     return train("train-gan", cfg, "gan", run_dir, evaluator, watch, finish, dry_run, choose)
 

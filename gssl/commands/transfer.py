@@ -7,26 +7,26 @@ from typing import Any
 
 import numpy as np
 
-from gssl.commands import augmented, checkpoint, diagnose
-from gssl.commands.augmented import Pair
-from gssl.commands.judge import BATCH, Answers, Fitted, Judge, amounts, find, named, score
-from gssl.config import registry, schema
+from gssl import schemas
+from gssl.config import registry
+from gssl.config.menus import CLASSICAL
 from gssl.data import Splits, load_data
-from gssl.engine import ledger
 from gssl.engine.device import prepare
 from gssl.engine.files import write_json
 from gssl.engine.loop import peak_memory, reset_peak_memory
 from gssl.engine.progress import say
 from gssl.engine.run import Run
+from gssl.experiment import augmentation, checkpoint_weights, diagnostics, ledger
+from gssl.experiment.augmentation import Pair
+from gssl.experiment.probing import BATCH, Answers, Fitted, Prober, find, label_budgets, named, score
 from gssl.nets.weights import save_weights
-from gssl.report.judging import PLAIN
 
 PREDICTIONS = "predictions.npz"
 
 
-def main(cfg: schema.Transfer, run_dir: Path, *, dry_run: bool = False) -> float | None:
+def main(cfg: schemas.Transfer, run_dir: Path, *, dry_run: bool = False) -> float | None:
     """Judge `cfg.weights` by the probes in `cfg.probe.use`; the objective is the first probe's validation
-    accuracy at its last label amount. With `cfg.to` on other data sets, beside training from scratch on each."""
+    accuracy at its last label budget. With `cfg.to` on other data sets, beside training from scratch on each."""
     if cfg.to:
         from gssl.commands import curve  # which runs this very function once per data set
 
@@ -35,7 +35,7 @@ def main(cfg: schema.Transfer, run_dir: Path, *, dry_run: bool = False) -> float
     with Run(run_dir, "transfer", cfg) as run:
         origin = find(cfg.weights)
         run.bind(weights=origin.sha256)
-        fakes = augmented.find(cfg.generated, device)
+        fakes = augmentation.find(cfg.generated, device)
         if fakes:
             run.bind(generator=fakes.sampler.sha256)
         if run.finished:
@@ -46,30 +46,30 @@ def main(cfg: schema.Transfer, run_dir: Path, *, dry_run: bool = False) -> float
         warnings = splits.summary["warnings"] + (fakes.check(splits, cfg.data.size) if fakes else [])
         if origin.backbone not in (None, cfg.backbone):
             say(f"note: the network is {origin.backbone.name}, as weights={cfg.weights} says; backbone= is not used")
-        origin = checkpoint.resolve(origin, device)
+        origin = checkpoint_weights.resolve(origin, device)
         seen = (unlabelled(splits), fakes, splits.pretrain.unlabelled())
-        judge = Judge(cfg, origin, splits.labelled, splits.classes, device, *seen)
+        prober = Prober(cfg, origin, splits.labelled, splits.classes, device, *seen)
         for warning in warnings:  # after what cannot be judged at all is said
             say(f"warning: {warning}")
-        if "tensors" in judge.report:
-            run.bind(tensors=judge.report["tensors"])
+        if "tensors" in prober.report:
+            run.bind(tensors=prober.report["tensors"])
         if dry_run:
-            few = splits.labelled.subset(judge.labels(amounts(cfg, cfg.probe.use[0])[0], 0)[:BATCH])
+            few = splits.labelled.subset(prober.labels(label_budgets(cfg, cfg.probe.use[0])[0], 0)[:BATCH])
             made = [few, fakes.images(few, cfg.seed, 0)] if fakes else [few]
-            for some in made if origin.kind not in PLAIN else []:  # those would have to learn first
-                judge.features(some)
+            for some in made if origin.kind not in CLASSICAL else []:  # those would have to learn first
+                prober.features(some)
             return None
         for warning in run.begin():
             say(f"warning: {warning}")
         start = time.perf_counter()
         reset_peak_memory(device)
-        fitted = list(judge.fit())
+        fitted = list(prober.fit())
         # on record before it happens: a run that is killed and resumed has opened the test set twice
         openings = run.opened()
         tested = splits.summary["hashes"]["test"]
         say(f"note: {ledger.opening(tested, run_dir, 'transfer', ledger.settings_of(cfg), cfg.seed)}")
         test = splits.open_test()  # the only line that can reach the test images; nothing is chosen after it
-        raw = judge.predict(fitted, test)
+        raw = prober.predict(fitted, test)
         count = len(splits.classes)
         found = [named(f, answer, test.labels, count) for f, answer in zip(fitted, raw, strict=True)]
         scores = []
@@ -83,8 +83,8 @@ def main(cfg: schema.Transfer, run_dir: Path, *, dry_run: bool = False) -> float
         result: dict[str, Any] = {
             "seed": cfg.seed,
             "source": origin.record(),
-            "load_report": judge.report,
-            "backbone": judge.described,
+            "load_report": prober.report,
+            "backbone": prober.described,
             "classes": splits.classes,
             "scores": [scores[i] for i in alone],
             "learning_curves": learning_curves([fitted[i] for i in alone]),
@@ -96,21 +96,21 @@ def main(cfg: schema.Transfer, run_dir: Path, *, dry_run: bool = False) -> float
             },
             "data": splits.summary,
         }
-        if judge.plain:
-            result["plain"] = judge.plain.record
+        if prober.classical:
+            result["classical"] = prober.classical.record
         if fakes:
             result |= {
                 "generated": fakes.record(splits),
                 "generated_scores": [scores[i] for i in mixed],
-                "generated_gain": augmented.gains(pairs(fitted, found, test.labels)),
+                "generated_gain": augmentation.gains(pairs(fitted, found, test.labels)),
             }
-        told = diagnose.Told(judge, [fitted[i] for i in alone], [found[i] for i in alone], test)
-        result |= diagnose.diagnose(told, cfg.diagnose, run_dir)
-        saved = save_finetuned(judge, [fitted[i] for i in alone], run_dir)
+        told = diagnostics.Evaluated(prober, [fitted[i] for i in alone], [found[i] for i in alone], test)
+        result |= diagnostics.diagnose(told, cfg.diagnose, run_dir)
+        saved = save_finetuned(prober, [fitted[i] for i in alone], run_dir)
         if saved:
             result["weights"] = saved
         last = [fitted[i] for i in alone if fitted[i].probe == cfg.probe.use[0]][-1]
-        name = f"val_{last.probe} ({last.amount.words})"
+        name = f"val_{last.probe} ({last.label_budget.words})"
         value = last.model.val_accuracy
         run.finish(result | {"objective": {"name": name, "value": value, "direction": "max"}})
         return run.objective
@@ -144,8 +144,8 @@ def learning_curves(fitted: list[Fitted]) -> list[dict[str, Any]]:
     return [
         {
             "probe": f.probe,
-            "labels_per_class": f.amount.per_class,
-            "fraction": f.amount.fraction,
+            "labels_per_class": f.label_budget.per_class,
+            "fraction": f.label_budget.fraction,
             "draw": f.draw,
             "n_train": f.n_train,
             "points": f.model.curve,
@@ -155,17 +155,17 @@ def learning_curves(fitted: list[Fitted]) -> list[dict[str, Any]]:
     ]
 
 
-def save_finetuned(judge: Judge, fitted: list[Fitted], run_dir: Path) -> dict[str, Any] | None:
+def save_finetuned(prober: Prober, fitted: list[Fitted], run_dir: Path) -> dict[str, Any] | None:
     """Write the network that was trained on the most labels, for `gssl predict` and `gssl export`."""
-    tuned = [f for f in fitted if f.sees == "network"]
+    tuned = [f for f in fitted if f.reads == "network"]
     if not tuned:
         return None
     best = max(tuned, key=lambda f: f.n_train)
     file = run_dir / "weights" / "finetuned.safetensors"
     file.parent.mkdir(exist_ok=True)
     digest = save_weights(best.answering.network, file)
-    text: dict[str, Any] = {"schema": "gssl.finetuned/1", "sha256": digest, "classes": judge.classes}
-    text |= {"backbone": judge.described, "image_size": judge.cfg.data.size, "n_train": best.n_train}
+    text: dict[str, Any] = {"schema": "gssl.finetuned/1", "sha256": digest, "classes": prober.classes}
+    text |= {"backbone": prober.described, "image_size": prober.cfg.data.size, "n_train": best.n_train}
     text |= {"probe": best.member, "input": best.answering.network.backbone.inputs.record()}
     write_json(file.with_suffix(".json"), text)
     return {"finetuned": {"file": "weights/finetuned.safetensors", "sha256": digest}}
@@ -175,6 +175,6 @@ def pairs(fitted: list[Fitted], found: list[Answers], labels: np.ndarray) -> lis
     """The fits without and with generated images of each draw, which `Judge.fit` gives one after the other."""
     fits = [(f, a.guess == labels) for f, a in zip(fitted, found, strict=True) if registry.PROBE[f.probe].labels]
     return [
-        Pair(f.probe, f.amount.per_class, f.amount.fraction, a, b)
+        Pair(f.probe, f.label_budget.per_class, f.label_budget.fraction, a, b)
         for (f, a), (_, b) in zip(fits[::2], fits[1::2], strict=True)
     ]

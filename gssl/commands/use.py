@@ -9,15 +9,16 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from gssl.config import schema
+from gssl import schemas
 from gssl.data import Draws, Images
 from gssl.data.sources.imagefolder import read_folder
-from gssl.engine import source
 from gssl.engine.device import pick_device
 from gssl.engine.files import read_json, sha256, write_text
-from gssl.engine.generated import load_generator
-from gssl.engine.grid import save_grid
 from gssl.errors import UsageError
+from gssl.experiment import weight_sources
+from gssl.experiment.generators import load_generator
+from gssl.figures.grid import save_grid
+from gssl.nets.backbone import build_backbone
 from gssl.nets.inputs import Inputs
 from gssl.nets.weights import load_into
 from gssl.probe.features import extract
@@ -44,7 +45,7 @@ def described(run: Path, name: str, what: str) -> tuple[Path, dict[str, Any]]:
 def read_classifier(file: Path | str) -> Classifier:
     """The fine-tuned network in `file`, which the .json beside it describes, in eval mode: images → logits."""
     text = read_json(Path(file).with_suffix(".json"))
-    backbone = source.build_backbone(backbone_of(text), text["backbone"]["size"])
+    backbone = build_backbone(backbone_of(text), text["backbone"]["size"])
     if text.get("input"):  # older ones do not say
         backbone.inputs = Inputs(**text["input"])
     network = Classifier(backbone, len(text["classes"]), Draws(0))
@@ -52,9 +53,9 @@ def read_classifier(file: Path | str) -> Classifier:
     return network.eval()
 
 
-def backbone_of(text: dict[str, Any]) -> schema.Backbone:
+def backbone_of(text: dict[str, Any]) -> schemas.Backbone:
     """The network that a description of weights names."""
-    return schema.Backbone(**{key: value for key, value in text["backbone"].items() if key != "size"})
+    return schemas.Backbone(**{key: value for key, value in text["backbone"].items() if key != "size"})
 
 
 def _writable(out: Path, suffix: str) -> None:
@@ -106,10 +107,10 @@ def embed(run: Path, folder: Path, out: Path, device: str = "auto") -> dict[str,
     described(run, "backbone", "embed with a finished train-gan or pretrain-ssl run")
     _writable(out, ".npz")
     target = pick_device(device)
-    origin = source.find(str(run))
+    origin = weight_sources.find(str(run))
     assert origin.backbone is not None and origin.size is not None
     images = _folder(folder, origin.size)
-    network, _ = source.build(origin, origin.backbone, origin.size, 0)
+    network, _ = weight_sources.build(origin, origin.backbone, origin.size, 0)
     network.to(target).to(memory_format=torch.channels_last)
     features = extract(network, images, origin.size, BATCH, target)
     paths = np.array([images.name(i) for i in range(len(images))])

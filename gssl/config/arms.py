@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from gssl.config import registry
-from gssl.config.names import unknown
-from gssl.config.plain import NAMES as PLAIN
 from gssl.errors import UsageError
+from gssl.names import unknown
+from gssl.schemas.classical import NAMES as CLASSICAL
 
 SCRATCH = "scratch"
 CONTROLS = ("scratch", "random", "pixels", "majority")  # arms of a comparison that are no method
-FIXED = (*CONTROLS, *PLAIN)  # what is neither trained by gssl nor read from a file
+FIXED = (*CONTROLS, *CLASSICAL)  # what is neither trained by gssl nor read from a file
 PUBLISHED = re.compile(r"torchvision(:\w+)?|timm:\S+")
 NAME = re.compile(r"[\w.+-]+")
 
@@ -58,11 +58,11 @@ class Arm:
         return self.source is not None and self.source not in FIXED and not PUBLISHED.fullmatch(self.source)
 
     @property
-    def world(self) -> str:
+    def family(self) -> str:
         """gan | ssl (of the last stage) | plain | file | none."""
         if self.stages:
             return "gan" if self.stages[-1] in registry.GAN else "ssl"
-        return "plain" if self.source in PLAIN else "none" if self.source in CONTROLS else "file"
+        return "classical" if self.source in CLASSICAL else "none" if self.source in CONTROLS else "file"
 
     @property
     def labels(self) -> bool:
@@ -176,7 +176,7 @@ def command(method: str) -> str:
 def owner(override: str) -> str:
     """The command that an arm's override is for: probes are transfer's, ssl.* pretrain-ssl's, the rest train-gan's."""
     group = override.lstrip("+~").partition("=")[0].split(".")[0].strip()
-    return {"probe": "transfer", "generated": "transfer", "plain": "transfer", "ssl": "pretrain-ssl"}.get(
+    return {"probe": "transfer", "generated": "transfer", "classical": "transfer", "ssl": "pretrain-ssl"}.get(
         group, "train-gan"
     )
 
@@ -189,7 +189,7 @@ def fits(method: str, backbone: str) -> None:
 
 
 def kind(arm: Arm) -> str:
-    """The name by which `gssl.report.judging` knows what may judge an arm."""
+    """The name by which `gssl.config.menus` knows what may judge an arm."""
     return arm.source if arm.source in FIXED else arm.name
 
 
@@ -212,5 +212,5 @@ def described(arm: Arm, overrides: Sequence[str], labels: bool | None) -> dict[s
     elif arm.source and PUBLISHED.fullmatch(arm.source):
         notes.append("published weights, made with other images and mostly with labels of theirs, none of this data's")
     stages = [{"method": m, "command": command(m), "share": arm.share} for m in arm.trained]
-    told = {"world": arm.world, "stages": stages, "note": "; ".join(notes), "source": arm.source, "labels": labels}
+    told = {"family": arm.family, "stages": stages, "note": "; ".join(notes), "source": arm.source, "labels": labels}
     return told | {"written": written(arm)}

@@ -16,9 +16,11 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from gssl.config import arms, comparing, plain, registry, schema
-from gssl.config.names import nearest, no_key, unique, unknown
+from gssl import schemas
+from gssl.config import arms, comparing, registry
 from gssl.errors import UsageError
+from gssl.names import nearest, no_key, unique, unknown
+from gssl.schemas import classical
 
 # What changes neither the weights nor the numbers: it may differ when a run goes on. Where images lie is among it:
 # a run is tied to their content, as to that of the weights it starts from (`Run.bind`).
@@ -37,7 +39,7 @@ FREE = {
     "diagnose": ("pictures", "map"),
 }
 # Other weights are paths.
-NAMED_WEIGHTS = re.compile(rf"random|pixels|majority|{'|'.join(plain.NAMES)}|torchvision|(torchvision|timm):.+")
+NAMED_WEIGHTS = re.compile(rf"random|pixels|majority|{'|'.join(classical.NAMES)}|torchvision|(torchvision|timm):.+")
 # What may be written without its group on the command line.
 SHORT = {
     "device": "engine.device",
@@ -275,7 +277,7 @@ def _cross(command: str, cfg: Any) -> None:
         comparing.check(cfg)
 
 
-def _source(command: str, data: schema.Data) -> None:
+def _source(command: str, data: schemas.Data) -> None:
     if data.name == "imagefolder":
         enough = data.root or data.train or (data.pretrain and command in ("pretrain-ssl", "train-gan"))
         if not enough:
@@ -301,7 +303,7 @@ def _judging(cfg: Any) -> None:
             if name not in offers:
                 raise unknown(f"probe.adapted.{key}: no probe that chooses on folds", name, offers)
     unique("probe.adapted.menu", cfg.probe.adapted.menu)
-    if not any(registry.PROBE[name].sees == "features" for name in cfg.probe.adapted.menu):
+    if not any(registry.PROBE[name].reads == "features" for name in cfg.probe.adapted.menu):
         raise UsageError("probe.adapted.menu: nothing for sources without a network; add linear")
     if cfg.probe.adapted.one_shot not in cfg.probe.adapted.menu:
         raise UsageError(
@@ -311,7 +313,7 @@ def _judging(cfg: Any) -> None:
     if not cfg.probe.use:
         raise UsageError(f"probe.use is empty; expected some of {', '.join(registry.PROBE)}")
     if not cfg.labels_per_class and not cfg.fractions:
-        raise UsageError("labels_per_class and fractions are both empty; give at least one amount of labels")
+        raise UsageError("labels_per_class and fractions are both empty; give at least one label budget")
     if cfg.probe.linear.l2_low > cfg.probe.linear.l2_high:
         raise UsageError("probe.linear.l2_low is above probe.linear.l2_high; exchange them")
 
@@ -324,8 +326,8 @@ def determining(cfg: Any) -> dict[str, Any]:
         for key in keys:
             tree.get(group, {}).pop(key, None)
     learns = [str(tree.get("weights")), *(text.rpartition("@")[2] for text in tree.get("sources", []))]
-    if not set(learns) & set(plain.NAMES):
-        tree.pop("plain", None)  # nobody learns by it
+    if not set(learns) & set(classical.NAMES):
+        tree.pop("classical", None)  # nobody learns by it
     if not NAMED_WEIGHTS.fullmatch(tree.get("weights", "random")):
         tree["weights"] = "file"
     if tree.get("generated", {}).get("run", "") is None:

@@ -4,15 +4,17 @@ import re
 from itertools import product
 from pathlib import Path
 
-from gssl.config import arms, label_use, registry, schema
-from gssl.config.amounts import amount_keys
-from gssl.config.names import unknown
+from gssl import schemas
+from gssl.config import arms, registry
 from gssl.errors import UsageError
+from gssl.experiment import label_use
+from gssl.names import unknown
+from gssl.schemas.label_budgets import label_budget_keys
 
 MOST_PAIRS = 6  # of the primary family
 
 
-def check(cfg: schema.Compare) -> None:
+def check(cfg: schemas.Compare) -> None:
     """Raises UsageError for the first mistake in the arms, the search and the primary family."""
     if not cfg.arms and not cfg.runs:
         raise UsageError("arms is empty; expected some such as [simclr,dcgan,scratch,random]")
@@ -38,7 +40,7 @@ def check(cfg: schema.Compare) -> None:
         _primary(cfg, found)
 
 
-def _search(cfg: schema.Compare, found: list[arms.Arm]) -> None:
+def _search(cfg: schemas.Compare, found: list[arms.Arm]) -> None:
     trials = {name: choices(cfg.search.space[name]) for name in cfg.search.space}
     for arm in found:
         if arm.name in trials and not arm.stages:
@@ -70,13 +72,13 @@ def choices(space: list[str]) -> list[list[str]]:
     return [list(combination) for combination in product(*parts)]
 
 
-def _primary(cfg: schema.Compare, found: list[arms.Arm]) -> None:
+def _primary(cfg: schemas.Compare, found: list[arms.Arm]) -> None:
     own = cfg.primary
     if own.probe is not None and own.probe not in cfg.probe.use:
         raise UsageError(f"primary.probe={own.probe}: is not judged; expected one of probe.use={cfg.probe.use}")
-    amounts = amount_keys(cfg.labels_per_class, cfg.fractions)
-    if own.labels is not None and own.labels not in amounts:
-        raise UsageError(f"primary.labels={own.labels}: is not judged; expected one of {', '.join(amounts)}")
+    label_budgets = label_budget_keys(cfg.labels_per_class, cfg.fractions)
+    if own.labels is not None and own.labels not in label_budgets:
+        raise UsageError(f"primary.labels={own.labels}: is not judged; expected one of {', '.join(label_budgets)}")
     if own.pairs is not None and len(own.pairs) > MOST_PAIRS:
         raise UsageError(
             f"primary.pairs: {len(own.pairs)} pairs; at most {MOST_PAIRS} can be tested with a handful of seeds, and"

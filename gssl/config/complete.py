@@ -9,8 +9,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from gssl.config import arms, check, plain, registry
+from gssl.config import arms, check, registry
 from gssl.config.paths import conf_dir, config_name
+from gssl.schemas import classical
 
 LISTS: dict[str, dict[str, Any]] = {
     "probe.use": registry.PROBE,
@@ -18,7 +19,7 @@ LISTS: dict[str, dict[str, Any]] = {
 }
 WORDS: dict[str, tuple[str, ...]] = {
     "engine.device": ("auto", "cpu", "cuda", "mps"),
-    "weights": ("random", "pixels", "majority", *plain.NAMES, "torchvision", "timm:"),
+    "weights": ("random", "pixels", "majority", *classical.NAMES, "torchvision", "timm:"),
 }
 
 

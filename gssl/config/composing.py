@@ -29,9 +29,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from gssl.config import arms, check, comparing, registry
-from gssl.config.names import no_key, unknown
 from gssl.config.paths import conf_dir, config_name
 from gssl.errors import UsageError
+from gssl.names import no_key, unknown
 
 VERSION_BASE = "1.3"
 METHOD = {"pretrain-ssl": "ssl", "train-gan": "gan"}

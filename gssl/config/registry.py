@@ -6,7 +6,8 @@ A new SSL or GAN method is one file in its room, one YAML in `conf/`, one schema
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from gssl.config import gan, schema, ssl
+from gssl import schemas
+from gssl.schemas import gan, ssl
 
 
 class Entry(NamedTuple):
@@ -26,7 +27,7 @@ class Probe(NamedTuple):
     """
 
     where: str
-    sees: str
+    reads: str
     labels: bool = True
     chooses: bool = False
 
@@ -57,15 +58,15 @@ SSL: dict[str, Entry] = {
 }
 
 GAN: dict[str, Entry] = {
-    "dcgan": Entry("gssl.gan.game:GAN", gan.GAN),
-    "lsgan": Entry("gssl.gan.game:GAN", gan.GAN),
-    "sngan": Entry("gssl.gan.game:GAN", gan.GAN),
-    "wgan_gp": Entry("gssl.gan.game:GAN", gan.GAN),
-    "r3gan": Entry("gssl.gan.game:GAN", gan.GAN),
-    "sagan": Entry("gssl.gan.game:GAN", gan.GAN),
-    "acgan": Entry("gssl.gan.game:GAN", gan.GAN, labels=True),
-    "projection": Entry("gssl.gan.game:GAN", gan.GAN, labels=True),
-    "ssgan": Entry("gssl.gan.game:GAN", gan.GAN),
+    "dcgan": Entry("gssl.gan.adversarial:GAN", gan.GAN),
+    "lsgan": Entry("gssl.gan.adversarial:GAN", gan.GAN),
+    "sngan": Entry("gssl.gan.adversarial:GAN", gan.GAN),
+    "wgan_gp": Entry("gssl.gan.adversarial:GAN", gan.GAN),
+    "r3gan": Entry("gssl.gan.adversarial:GAN", gan.GAN),
+    "sagan": Entry("gssl.gan.adversarial:GAN", gan.GAN),
+    "acgan": Entry("gssl.gan.adversarial:GAN", gan.GAN, labels=True),
+    "projection": Entry("gssl.gan.adversarial:GAN", gan.GAN, labels=True),
+    "ssgan": Entry("gssl.gan.adversarial:GAN", gan.GAN),
     "bigan": Entry("gssl.gan.bigan:BiGAN", gan.BiGAN),
 }
 
@@ -101,11 +102,11 @@ PROBE: dict[str, Probe] = {
 }
 
 COMMAND: dict[str, Entry] = {
-    "train-gan": Entry("gssl.commands.train_gan:main", schema.TrainGAN),
-    "pretrain-ssl": Entry("gssl.commands.pretrain_ssl:main", schema.PretrainSSL),
-    "transfer": Entry("gssl.commands.transfer:main", schema.Transfer),
-    "curve": Entry("gssl.commands.curve:main", schema.Curve),
-    "compare": Entry("gssl.commands.compare:main", schema.Compare),
+    "train-gan": Entry("gssl.commands.train_gan:main", schemas.TrainGAN),
+    "pretrain-ssl": Entry("gssl.commands.pretrain_ssl:main", schemas.PretrainSSL),
+    "transfer": Entry("gssl.commands.transfer:main", schemas.Transfer),
+    "curve": Entry("gssl.commands.curve:main", schemas.Curve),
+    "compare": Entry("gssl.commands.compare:main", schemas.Compare),
 }
 
 FAMILIES: dict[str, dict[str, Entry]] = {"ssl": SSL, "gan": GAN}

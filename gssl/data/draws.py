@@ -24,9 +24,9 @@ class Draws:
     `purpose` is any string; two uses that must be independent need different purposes.
     """
 
-    def __init__(self, seed: int, rank: int = 0, world: int = 1) -> None:
-        assert 0 <= rank < world
-        self.seed, self.rank, self.world = seed, rank, world
+    def __init__(self, seed: int, rank: int = 0, family: int = 1) -> None:
+        assert 0 <= rank < family
+        self.seed, self.rank, self.family = seed, rank, family
         self._keys: dict[str, np.ndarray] = {}
 
     def generator(self, purpose: str, step: int = 0) -> np.random.Generator:
@@ -77,7 +77,7 @@ class Draws:
         torch.manual_seed(int.from_bytes(digest(self.seed, "torch", self.rank, step, size=4), "little"))
 
     def _whole(self, shape: Sequence[int]) -> tuple[int, ...]:
-        return (self.world * shape[0], *shape[1:])
+        return (self.family * shape[0], *shape[1:])
 
     def _local(self, values: np.ndarray, shape: Sequence[int]) -> torch.Tensor:
         return torch.from_numpy(values[self.rank * shape[0] : (self.rank + 1) * shape[0]])

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from gssl.config import registry, schema
+from gssl import schemas
+from gssl.config import registry
 from gssl.data import findings, near
 from gssl.data.draws import Draws, digest
 from gssl.data.images import Images
@@ -56,7 +57,7 @@ class Splits:
         return self._test
 
 
-def load_data(cfg: schema.Data, progress: bool = False) -> Splits:
+def load_data(cfg: schemas.Data, progress: bool = False) -> Splits:
     """Read, decode and split what `cfg` names.
 
     progress: a bar on stderr while images are decoded. Errors: UsageError that names the key.
@@ -69,7 +70,7 @@ def load_data(cfg: schema.Data, progress: bool = False) -> Splits:
     return make_splits(cfg, source, progress)
 
 
-def make_splits(cfg: schema.Data, source: Source, progress: bool = False) -> Splits:
+def make_splits(cfg: schemas.Data, source: Source, progress: bool = False) -> Splits:
     """Test part (where the source has none), validation part and limits.
 
     The test part is decided for each image (or group) by its own hash alone, so added files move no other
@@ -223,7 +224,7 @@ def _chances(units: Iterable[str | bytes], seed: int, purpose: str) -> np.ndarra
     return np.frombuffer(raw, dtype="<u8").astype(np.float64) / 2.0**64
 
 
-def _limited(images: Images, cfg: schema.Data) -> Images:
+def _limited(images: Images, cfg: schemas.Data) -> Images:
     """At most data.limit images, in proportion to the classes; lower limits take a part of higher ones'."""
     if cfg.limit is None or len(images) <= cfg.limit:
         return images

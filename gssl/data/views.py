@@ -21,17 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gssl.config import schema
-from gssl.data.colour import (
-    apply_colour,
-    blur,
-    blur_kernel_size,
-    colour_matrix,
-    cos_sin,
-    cutout,
-    mean_grey,
-    solarize,
-)
+from gssl import schemas
+from gssl.data.colour import apply_colour, blur, blur_kernel_size, colour_matrix, cos_sin, cutout, mean_grey, solarize
 from gssl.data.draws import Draws
 from gssl.errors import UsageError
 
@@ -45,7 +36,7 @@ class RandomViews:
     distribution.
     """
 
-    def __init__(self, cfg: schema.Views, size: int, draws: Draws) -> None:
+    def __init__(self, cfg: schemas.Views, size: int, draws: Draws) -> None:
         """`size`: side of the views in pixels. Raises UsageError where a range of `cfg` makes no sense."""
         self.cfg, self.size, self.draws = cfg, size, draws
         self.scale = _range("crop_scale", cfg.crop_scale, 1.0)

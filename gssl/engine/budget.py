@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from gssl.config import schema
+from gssl import schemas
 
 
 @dataclass
@@ -15,7 +15,7 @@ class Clock:
     flops: float | None  # turned into steps once a full step was counted
 
     @classmethod
-    def of(cls, cfg: schema.Budget, batch_size: int, images: int) -> "Clock":
+    def of(cls, cfg: schemas.Budget, batch_size: int, images: int) -> "Clock":
         """`batch_size` images per step out of `images` per epoch; no limit given means `default_epochs`."""
         per_epoch = images / batch_size
         epochs = cfg.epochs

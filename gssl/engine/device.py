@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from threadpoolctl import threadpool_limits
 
-from gssl.config import schema
+from gssl import schemas
 from gssl.errors import UsageError
 
 
@@ -71,7 +71,7 @@ def set_threads(count: int) -> int:
     return count
 
 
-def prepare(cfg: schema.Engine) -> tuple[torch.device, Precision]:
+def prepare(cfg: schemas.Engine) -> tuple[torch.device, Precision]:
     """Device and precision of a run, threads set. Raises UsageError."""
     set_threads(cfg.threads)
     device = pick_device(cfg.device)

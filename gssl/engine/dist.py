@@ -8,6 +8,6 @@ def rank() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
-def world() -> int:
+def world_size() -> int:
     """The number of processes that share a global batch."""
     return int(os.environ.get("WORLD_SIZE", "1"))

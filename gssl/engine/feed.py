@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from gssl.config import schema
+from gssl import schemas
 from gssl.data import Batches, Draws, Images, RandomViews
 from gssl.errors import UsageError
 from gssl.method import Batch
@@ -25,7 +25,7 @@ KNOWN = "view0, view1, …, crop0, …, real, label"
 class Feed:
     """`feed(step)` is the batch of a step: a pure function of (seed, step)."""
 
-    def __init__(self, batches: Batches, images: Images, needs: Sequence[str], cfg: schema.Data, draws: Draws) -> None:
+    def __init__(self, batches: Batches, images: Images, needs: Sequence[str], cfg: schemas.Data, draws: Draws) -> None:
         self.batches, self.needs = batches, tuple(needs)
         for name in needs:
             if not re.fullmatch(r"(view|crop)\d+|real|label", name):

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from gssl.config import schema
+from gssl import schemas
 from gssl.data import Draws
 from gssl.engine import checkpoint
 from gssl.engine.budget import Clock
@@ -87,7 +87,7 @@ class Trainer:
     """
 
     def __init__(
-        self, run: Run, cfg: schema.Engine, budget: schema.Budget, device: torch.device, precision: Precision
+        self, run: Run, cfg: schemas.Engine, budget: schemas.Budget, device: torch.device, precision: Precision
     ) -> None:
         self.run, self.cfg, self.budget = run, cfg, budget
         self.device, self.precision = device, precision
@@ -95,7 +95,7 @@ class Trainer:
         self.spent: dict[str, Any] = {}
 
     def optimizer(
-        self, params: Iterable[nn.Parameter], cfg: schema.Optim, steady: Iterable[nn.Parameter] = ()
+        self, params: Iterable[nn.Parameter], cfg: schemas.Optim, steady: Iterable[nn.Parameter] = ()
     ) -> Optimizer:
         """The factory that methods get: the loop schedules and saves what it makes."""
         made = Optimizer(

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gssl.config import schema
+from gssl import schemas
 from gssl.engine.device import Precision
 from gssl.engine.lars import LARS
 from gssl.method import Batch, LossFn
@@ -23,7 +23,7 @@ def lr_factor(progress: float, warmup: float, schedule: str) -> float:
     return max(1 - rest, 0.0) if schedule == "linear" else 1.0
 
 
-def _inner(groups: list[dict[str, Any]], cfg: schema.Optim, device: torch.device) -> torch.optim.Optimizer:
+def _inner(groups: list[dict[str, Any]], cfg: schemas.Optim, device: torch.device) -> torch.optim.Optimizer:
     groups = [g for g in groups if g["params"]]
     # fused: one kernel for all parameters instead of several per parameter
     fused = device.type in ("cpu", "cuda")
@@ -44,7 +44,7 @@ class Optimizer:
     def __init__(
         self,
         params: Iterable[nn.Parameter],
-        cfg: schema.Optim,
+        cfg: schemas.Optim,
         *,
         device: torch.device,
         precision: Precision,

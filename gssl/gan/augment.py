@@ -24,14 +24,14 @@ def diffaugment(images: Tensor, draws: Tensor, probability: Tensor | float = 1.0
     colour, shift, hole = ((u < probability).to(images.dtype) for u in happens)
     x = images
 
-    def amount(u: Tensor, low: float, high: float, without: float) -> Tensor:
+    def label_budget(u: Tensor, low: float, high: float, without: float) -> Tensor:
         return (without + colour * (low + (high - low) * u - without)).view(-1, 1, 1, 1)
 
-    x = x + amount(brightness, -0.25, 0.25, 0.0)  # half of the paper's ±.5, for half of its range
+    x = x + label_budget(brightness, -0.25, 0.25, 0.0)  # half of the paper's ±.5, for half of its range
     grey = x.mean(1, keepdim=True)
-    x = grey + (x - grey) * amount(saturation, 0.0, 2.0, 1.0)
+    x = grey + (x - grey) * label_budget(saturation, 0.0, 2.0, 1.0)
     middle = x.mean((1, 2, 3), keepdim=True)
-    x = middle + (x - middle) * amount(contrast, 0.5, 1.5, 1.0)
+    x = middle + (x - middle) * label_budget(contrast, 0.5, 1.5, 1.0)
 
     size = x.shape[-1]
     most = int(size * SHIFT + 0.5)

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gssl.config import gan as schema
-from gssl.gan.game import GAN
+from gssl.gan.adversarial import GAN
 from gssl.method import Context
 from gssl.nets.backbone import Backbone
 from gssl.nets.convnet import ConvNet
+from gssl.schemas import gan as schema
 
 SHOWN = 10  # classes in a picture of reconstructions
 

@@ -17,7 +17,7 @@ WINS, LONG = 0.995, 4  # held-out real images told from samples, for so many eva
 OVERFIT = 0.25  # by how much surer the discriminator is of training images than of held-out ones
 PATIENCE = 2  # evaluations in a row: one may be an accident
 RISING = 1.1  # times the most so far: what grows by so much is young, not collapsed
-PLAIN = 4  # times below a limit on distances: no accident, and some runs are looked at only once
+CLASSICAL = 4  # times below a limit on distances: no accident, and some runs are looked at only once
 DEAD = 0.05  # share of real images' coverage: below, samples cover nothing
 FAR = 10.0  # times the high end of real images' distance
 LATE = 0.9  # share of the budget: a generator that is nothing by then is not young
@@ -40,7 +40,7 @@ def lifeless(figures: Mapping[str, Any], real: Mapping[str, Any]) -> str | None:
         return f"the generator is dead: samples are near no real image ({', '.join(told)})"
     for key, limit, says in (("pairwise", PAIRWISE, "are all alike"), ("nearest", NEAREST, "repeat")):
         value = figures.get(key)
-        if value is not None and value < limit / PLAIN:
+        if value is not None and value < limit / CLASSICAL:
             told += [f"{DISTANCES[key]} {value:.3g} of real images'"]
             return f"the generator is dead: samples {says} ({', '.join(told)})"
     return None
@@ -156,4 +156,4 @@ class Watch:
     def _small(self, key: str, value: float, limit: float) -> int:
         if value >= limit or value > RISING * self.most.get(key, value):
             return 0
-        return PATIENCE if value < limit / PLAIN else 1
+        return PATIENCE if value < limit / CLASSICAL else 1

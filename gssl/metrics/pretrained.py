@@ -14,9 +14,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from gssl.config.names import nearest
 from gssl.errors import UsageError
-from gssl.metrics.judge import Judge, weights_hash
+from gssl.metrics.evaluator import Evaluator, weights_hash
+from gssl.names import nearest
 from gssl.nets import inputs
 
 FID_FILE = "weights-inception-2015-12-05-6726825d.pth"  # the end of its name begins the sha256 of its content
@@ -28,14 +28,14 @@ BROKEN = (OSError, EOFError, ValueError, TypeError, KeyError, AttributeError, Ru
 UNREADABLE = (*BROKEN, pickle.UnpicklingError, SafetensorError)
 
 
-def load(kind: str, model: str, size: int, weights: str | None) -> Judge:
+def load(kind: str, model: str, size: int, weights: str | None) -> Evaluator:
     """The judge `kind` (inception, dinov2, torchvision) on the CPU; `model`: torchvision's name of the network.
 
     `size`: side of the images that will go in, in pixels. `weights`: a file instead of the published weights.
     Raises UsageError that says what is missing and how to get it.
     """
     if weights is not None and not Path(weights).expanduser().is_file():
-        raise UsageError(f"judge={_called(kind, model)}: no weights file {weights}; give an existing .pth file")
+        raise UsageError(f"evaluator={_called(kind, model)}: no weights file {weights}; give an existing .pth file")
     file = None if weights is None else Path(weights).expanduser()
     with torch.random.fork_rng(devices=[]):  # networks draw first weights that are overwritten
         if kind == "inception":
@@ -43,7 +43,7 @@ def load(kind: str, model: str, size: int, weights: str | None) -> Judge:
         return DinoJudge(size, file) if kind == "dinov2" else TorchvisionJudge(model, size, file)
 
 
-class InceptionJudge(Judge):
+class InceptionJudge(Evaluator):
     """The Inception network of the FID (Heusel et al. 2017, arXiv:1706.08500) as torch-fidelity ports it.
 
     `fid` holds only for the verified weights. Images become uint8 by rounding, as if they had been saved, and are
@@ -56,7 +56,7 @@ class InceptionJudge(Judge):
         try:
             from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
         except ImportError as error:
-            raise UsageError("judge=inception: needs torch-fidelity; pip install 'gssl[fid]'") from error
+            raise UsageError("evaluator=inception: needs torch-fidelity; pip install 'gssl[fid]'") from error
         path = _fid_file() if file is None else file
         try:
             torch.load(path, weights_only=True)  # the extractor's own reading would run what a file contains
@@ -64,7 +64,7 @@ class InceptionJudge(Judge):
             self.network = FeatureExtractorInceptionV3("gssl", wanted, feature_extractor_weights_path=str(path))
         except UNREADABLE as error:
             raise UsageError(
-                f"judge=inception: {path} does not hold the weights of this network; expected {FID_FILE} from {FID_URL}"
+                f"evaluator=inception: {path} does not hold the weights of this network; expected {FID_FILE} from {FID_URL}"
             ) from error
         self.fid = hashlib.sha256(path.read_bytes()).hexdigest().startswith(FID_SHA256)
         self.size, self.name, self.dim, self.classes = size, "inception" if self.fid else "inception-other", 2048, 1008
@@ -87,7 +87,7 @@ class InceptionJudge(Judge):
         return features, logits
 
 
-class DinoJudge(Judge):
+class DinoJudge(Evaluator):
     """DINOv2's ViT-S/14 (Oquab et al. 2023, arXiv:2304.07193) through timm: `dim` = 384, the class token.
 
     Learnt without labels, it follows people's judgement better than Inception (Stein et al. 2023, arXiv:2306.04675,
@@ -99,13 +99,13 @@ class DinoJudge(Judge):
         try:
             import timm
         except ImportError as error:
-            raise UsageError("judge=dinov2: needs timm; pip install 'gssl[timm]'") from error
+            raise UsageError("evaluator=dinov2: needs timm; pip install 'gssl[timm]'") from error
         overlay: dict[str, Any] = {} if file is None else {"pretrained_cfg_overlay": {"file": str(file)}}
         try:
             network: Any = timm.create_model(DINOV2, pretrained=True, num_classes=0, img_size=DINOV2_SIDE, **overlay)
         except UNREADABLE as error:
             raise UsageError(
-                f"judge=dinov2: cannot load {file or f'timm/{DINOV2} from huggingface.co'} ({_first(error)});"
+                f"evaluator=dinov2: cannot load {file or f'timm/{DINOV2} from huggingface.co'} ({_first(error)});"
                 f" expected the weights of {DINOV2}, or where there is no network, give them as a file"
             ) from error
         self.network, self.name = network, "dinov2-vits14" if file is None else "dinov2-vits14-file"
@@ -119,7 +119,7 @@ class DinoJudge(Judge):
         return features
 
 
-class TorchvisionJudge(Judge):
+class TorchvisionJudge(Evaluator):
     """Any classifier of torchvision with a linear last layer: what goes into that layer, and its probabilities.
 
     Size, interpolation and colour statistics are those of the network's newest published weights.
@@ -133,7 +133,7 @@ class TorchvisionJudge(Judge):
         if model not in known:
             near = nearest(model, known)
             raise UsageError(
-                f"judge={called}: torchvision has no such classifier; "
+                f"evaluator={called}: torchvision has no such classifier; "
                 + (f"did you mean {near}?" if near else "try resnet50")
             )
         published = models.get_model_weights(model).DEFAULT
@@ -147,16 +147,16 @@ class TorchvisionJudge(Judge):
         except UNREADABLE as error:
             if file is not None:
                 raise UsageError(
-                    f"judge={called}: {file} does not hold the weights of {model}: {_first(error)}"
+                    f"evaluator={called}: {file} does not hold the weights of {model}: {_first(error)}"
                 ) from error
             raise UsageError(
-                f"judge={called}: cannot fetch {published.url} ({_first(error)}); where there is no network, put that"
+                f"evaluator={called}: cannot fetch {published.url} ({_first(error)}); where there is no network, put that"
                 f" file into {torch.hub.get_dir()}/checkpoints"
             ) from error
         last = _last_linear(network)
         if last is None:
             raise UsageError(
-                f"judge={called}: its last layer is not linear, so it has no features to judge by; try resnet50"
+                f"evaluator={called}: its last layer is not linear, so it has no features to judge by; try resnet50"
             )
         self.head = network.get_submodule(last)
         network.set_submodule(last, nn.Identity())
@@ -199,8 +199,8 @@ def _fid_file() -> Path:
             torch.hub.download_url_to_file(FID_URL, str(path), hash_prefix=FID_SHA256, progress=False)
         except (OSError, RuntimeError) as error:
             raise UsageError(
-                f"judge=inception: cannot fetch {FID_URL} ({_first(error)}); where there is no network, put that file"
-                f" into {path.parent}, or give it to `gssl evaluate --judge-weights`"
+                f"evaluator=inception: cannot fetch {FID_URL} ({_first(error)}); where there is no network, put that file"
+                f" into {path.parent}, or give it to `gssl evaluate --evaluator-weights`"
             ) from error
     return path
 
@@ -231,9 +231,9 @@ def _last_linear(network: nn.Module) -> str | None:
     return name if isinstance(layer, nn.Linear) else None
 
 
-def _freeze(judge: Judge) -> None:
-    judge.eval().requires_grad_(False)
-    judge.hash = weights_hash(judge)
+def _freeze(evaluator: Evaluator) -> None:
+    evaluator.eval().requires_grad_(False)
+    evaluator.hash = weights_hash(evaluator)
 
 
 def _called(kind: str, model: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from gssl.config import schema
+from gssl import schemas
 from gssl.config.registry import BACKBONE, load
 from gssl.errors import UsageError
 from gssl.nets.inputs import Inputs
@@ -29,10 +29,10 @@ class Backbone(nn.Module):
 
     def stages(self, x: Tensor) -> list[Tensor]: ...  # type: ignore[empty-body]
 
-    def depths(self) -> list[list[nn.Parameter]]: ...  # type: ignore[empty-body]
+    def layer_groups(self) -> list[list[nn.Parameter]]: ...  # type: ignore[empty-body]
 
 
-def build_backbone(cfg: schema.Backbone, size: int) -> Backbone:
+def build_backbone(cfg: schemas.Backbone, size: int) -> Backbone:
     """The backbone `cfg.name` (timm:NAME: of timm), random weights, for images of `size` pixels. Raises UsageError."""
     if cfg.name.startswith("timm:"):
         from gssl.nets.foreign import TimmBackbone  # an optional extra

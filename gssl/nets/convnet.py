@@ -56,7 +56,7 @@ class ConvNet(nn.Module):
             maps.append(x)
         return maps
 
-    def depths(self) -> list[list[nn.Parameter]]:
+    def layer_groups(self) -> list[list[nn.Parameter]]:
         """Weights of each stage, from input to output."""
         return [list(block.parameters()) for block in self.blocks]
 

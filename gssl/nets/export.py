@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gssl.config import schema
+from gssl import schemas
 from gssl.errors import UsageError
 from gssl.nets.vit import DEPTHS, HEADS, MLP_RATIO
 
@@ -29,7 +29,7 @@ ARCHITECTURE = {
 SMALL_STEM = "made for small images: conv1 is 3×3 with stride 1 and maxpool does nothing"
 
 
-def architecture(cfg: schema.Backbone, trunk: nn.Module) -> str:
+def architecture(cfg: schemas.Backbone, trunk: nn.Module) -> str:
     """A few sentences about the network, enough to build it without gssl."""
     if cfg.name.startswith("vit"):
         return ARCHITECTURE["vit"].format(depth=DEPTHS[cfg.name], heads=HEADS, ratio=MLP_RATIO)
@@ -86,7 +86,7 @@ class Form:
         return built
 
 
-def form(library: str, cfg: schema.Backbone, trunk: Any, size: int, classes: int = 0) -> Form:
+def form(library: str, cfg: schemas.Backbone, trunk: Any, size: int, classes: int = 0) -> Form:
     """How `library` builds `trunk`, a backbone `cfg` for images of `size` pixels, with a linear head for `classes`.
 
     Raises UsageError where it has no such network, and says what can be had instead.

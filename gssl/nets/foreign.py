@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gssl.config.names import nearest
 from gssl.errors import UsageError
+from gssl.names import nearest
 from gssl.nets.inputs import IMAGENET, Inputs, resized
 
 PREFIX = "timm:"
@@ -75,7 +75,7 @@ class TimmBackbone(nn.Module):
         )
         return maps
 
-    def depths(self) -> list[list[nn.Parameter]]:
+    def layer_groups(self) -> list[list[nn.Parameter]]:
         """Weights from input to output, in as many lists as there are stages, by timm's own order of layers."""
         group: Any = getattr(self.net, "group_matcher", None)
         if group is None:

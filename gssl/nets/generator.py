@@ -67,7 +67,7 @@ def _conv(before: int, after: int, side: int, bias: bool = False) -> nn.Conv2d:
     return nn.Conv2d(before, after, side, padding=side // 2, bias=bias)
 
 
-class Plain(nn.Module):
+class Classical(nn.Module):
     """Twice the side: nearest up-sampling, 3×3 convolution, norm, ReLU."""
 
     def __init__(self, shape: Shape, before: int, after: int) -> None:
@@ -121,7 +121,7 @@ class Generator(nn.Module):
         # where a norm follows, an offset would be taken away again
         self.project = nn.Linear(shape.latent, widths[0] * side * side, bias=not plain)
         self.norm = _norm(shape, widths[0]) if plain else nn.Identity()
-        block = Plain if plain else Residual
+        block = Classical if plain else Residual
         self.blocks = nn.ModuleList(block(shape, a, b) for a, b in zip(widths, widths[1:], strict=False))
         self.attention = SelfAttention(widths[1]) if shape.attention else None
         self.last = nn.Identity() if plain else _norm(shape, widths[-1])

@@ -60,7 +60,7 @@ class ResNet(nn.Module):
             maps.append(x)
         return maps
 
-    def depths(self) -> list[list[nn.Parameter]]:
+    def layer_groups(self) -> list[list[nn.Parameter]]:
         """Weights of each stage, from input to output; the stem's are with the first."""
         stages = [list(getattr(self, layer).parameters()) for layer in _LAYERS]
         return [[*self.conv1.parameters(), *self.bn1.parameters(), *stages[0]], *stages[1:]]

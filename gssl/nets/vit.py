@@ -131,7 +131,7 @@ class ViT(nn.Module):
                 maps.append(x.transpose(1, 2).unflatten(2, (side, side)))
         return maps
 
-    def depths(self) -> list[list[nn.Parameter]]:
+    def layer_groups(self) -> list[list[nn.Parameter]]:
         """Weights of each quarter of the blocks, from input to output: the patches' with the first, the final norm's
         with the last."""
         quarter = len(self.blocks) // 4

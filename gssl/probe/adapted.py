@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from gssl.config import probe as schema
+from gssl.schemas import probes as schema
 
 
 @dataclass

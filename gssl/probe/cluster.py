@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from gssl.config import probe as schema
 from gssl.data import Draws
 from gssl.errors import JobError
+from gssl.schemas import probes as schema
 
 if TYPE_CHECKING:
     from sklearn.cluster import KMeans

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from gssl.config import probe as schema
 from gssl.probe.folds import Labelled, choice_folds, joined
 from gssl.probe.knn import unit_rows
+from gssl.schemas import probes as schema
 
 BLOCK = 1 << 22  # numbers per temporary array
 

@@ -15,8 +15,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gssl.config import probe as schema
-from gssl.config.schema import Views
 from gssl.data import Images, RandomViews, centre, sequential
 from gssl.errors import UsageError
 from gssl.nets.norms import recompute_batch_norm
@@ -35,6 +33,8 @@ from gssl.probe.training import (
     start_head,
     streams,
 )
+from gssl.schemas import Views
+from gssl.schemas import probes as schema
 
 SETTLE = 2048  # images whose batch statistics the trained network carries
 __all__ = ["Classifier", "Finetune", "FittedFinetune", "predict_proba"]
@@ -115,14 +115,14 @@ def train_last(network: Classifier, stages: int) -> None:
     Autograd stops where nothing before has a gradient, so the frozen part costs its forward pass only.
     Raises UsageError where the network has fewer stages.
     """
-    depths = network.depths()
-    if stages > len(depths):
+    layer_groups = network.layer_groups()
+    if stages > len(layer_groups):
         raise UsageError(
-            f"probe.finetune.stages={stages}: this network has {len(depths)}; expected 1 to {len(depths)}, "
+            f"probe.finetune.stages={stages}: this network has {len(layer_groups)}; expected 1 to {len(layer_groups)}, "
             f"or probe.finetune.train=all"
         )
     network.backbone.requires_grad_(False)
-    for weights in depths[-stages:]:
+    for weights in layer_groups[-stages:]:
         for weight in weights:
             weight.requires_grad_(True)
     _still(network.backbone)

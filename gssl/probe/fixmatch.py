@@ -11,12 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gssl.config import probe as schema
-from gssl.config.schema import Views
 from gssl.data import Batches, Draws, Images, RandomViews
 from gssl.errors import UsageError
 from gssl.probe.setting import Setting
 from gssl.probe.training import Classifier, FittedFinetune, Point, Watch, classifier, fit_best, optimise, streams
+from gssl.schemas import Views
+from gssl.schemas import probes as schema
 
 LAST = 0.1  # share of the steps, the last ones, whose used guesses are counted
 

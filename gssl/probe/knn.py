@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gssl.config import probe as schema
 from gssl.probe.folds import Labelled, choice_folds, joined
+from gssl.schemas import probes as schema
 
 BLOCK = 1 << 25  # bytes of similarities held at once
 DIGITS = 11  # similarities are compared to so many decimals: what is below depends on how sums are blocked

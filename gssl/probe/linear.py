@@ -20,8 +20,8 @@ import torch
 from scipy.optimize import minimize
 from scipy.special import logsumexp
 
-from gssl.config import probe as schema
 from gssl.probe.folds import Labelled, Trial, best_point, choice_folds, unselected
+from gssl.schemas import probes as schema
 
 BLOCK = 1 << 19  # numbers per temporary array
 SMALL = 1 << 19  # n·d up to which λ is chosen in float64 too

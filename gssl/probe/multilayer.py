@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gssl.config import probe as schema
 from gssl.probe.folds import Labelled
 from gssl.probe.linear import FittedLinear, Linear
+from gssl.schemas import probes as schema
 
 BLOCK = 4096  # rows turned at once
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from gssl.config import schema
+from gssl import schemas
 from gssl.data import Draws, Images
 
 Views = Callable[[Tensor, int, int, Tensor | None], Tensor]  # (uint8 images, step, view, extent) → (B, 3, size, size)
@@ -23,7 +23,7 @@ class Setting:
     build: Callable[[], nn.Module]
     n_classes: int
     views: Views
-    views_cfg: schema.Views
+    views_cfg: schemas.Views
     size: int
     device: torch.device
     seed: int  # of the folds

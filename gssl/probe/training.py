@@ -41,10 +41,10 @@ class Classifier(nn.Module):
         """(B, 3, S, S) in [0, 1] to logits (B, n_classes)."""
         return self.head(self.backbone(x))
 
-    def depths(self) -> list[list[nn.Parameter]]:
+    def layer_groups(self) -> list[list[nn.Parameter]]:
         """The backbone's weights by stage, from input to output; one stage where the backbone knows of none."""
-        if hasattr(self.backbone, "depths"):
-            return cast(Any, self.backbone).depths()
+        if hasattr(self.backbone, "layer_groups"):
+            return cast(Any, self.backbone).layer_groups()
         return [list(self.backbone.parameters())]
 
 
@@ -215,7 +215,7 @@ def groups(network: Classifier, weight_decay: float, layer_decay: float) -> list
     It is `layer_decay` to the power of the distance from the head: 0 for the head, 1 for the last stage.
     """
     made: list[dict[str, Any]] = []
-    for distance, weights in enumerate([list(network.head.parameters()), *reversed(network.depths())]):
+    for distance, weights in enumerate([list(network.head.parameters()), *reversed(network.layer_groups())]):
         trained = [p for p in weights if p.requires_grad]
         # Norms and biases are not shrunk.
         for decay, part in (

@@ -11,10 +11,10 @@ from typing import Any
 from gssl.report import units
 from gssl.report.cells import Cells, gap
 from gssl.report.differences import ALPHA
-from gssl.report.statistics import seeds_needed
-from gssl.report.two_way import half_width, needed
 from gssl.report.verdict import outcome
-from gssl.report.words import PROBES, amount_text, count, listed, points, span, upper
+from gssl.statistics.paired import seeds_needed
+from gssl.statistics.two_way import half_width, needed
+from gssl.words import PROBES, count, label_budget_text, listed, points, span, upper
 
 Arms = Sequence[Mapping[str, Any]]
 MOST_SHOWN = 100_000  # numbers of images or seeds above which "no number in reach" says more
@@ -22,10 +22,12 @@ MOST_SHOWN = 100_000  # numbers of images or seeds above which "no number in rea
 
 def _judged(report: Mapping[str, Any], found: Cells) -> dict[str, float]:
     """Mean of every arm that may be used, at the primary label budget; references have read other labels."""
-    probe, amount = report["primary"]["probe"], report["primary"]["amount"]
+    probe, label_budget = report["primary"]["probe"], report["primary"]["label_budget"]
     usable = {a["name"] for a in report["arms"] if a["role"] != "reference"}
-    rows = [r for r in report["table"] if (r["probe"], r["amount"]) == (probe, amount) and r["arm"] in usable]
-    return {r["arm"]: r["mean"] for r in rows if (r["arm"], probe, amount) in found}
+    rows = [
+        r for r in report["table"] if (r["probe"], r["label_budget"]) == (probe, label_budget) and r["arm"] in usable
+    ]
+    return {r["arm"]: r["mean"] for r in rows if (r["arm"], probe, label_budget) in found}
 
 
 def _cost(report: Mapping[str, Any], arm: str) -> tuple[float, float]:
@@ -47,19 +49,21 @@ def advice(report: Mapping[str, Any], found: Cells) -> dict[str, Any] | None:
     means = _judged(report, found)
     if len(means) < 2 or report["primary"]["probe"] is None:
         return None
-    probe, amount, metric = (report["primary"][key] for key in ("probe", "amount", "metric"))
+    probe, label_budget, metric = (report["primary"][key] for key in ("probe", "label_budget", "metric"))
     best = max(means, key=lambda arm: means[arm])
     level = 1 - report["primary"].get("alpha", ALPHA) / (len(means) - 1)
     kept: list[dict[str, Any]] = []
     for arm, mean in means.items():
-        between = gap(found[best, probe, amount], found[arm, probe, amount], metric) if arm != best else None
+        between = (
+            gap(found[best, probe, label_budget], found[arm, probe, label_budget], metric) if arm != best else None
+        )
         interval = between.interval(level) if between else None
         if arm == best or interval is None or interval["low"] <= 0 or _left_open(report, best, arm):
             flops, seconds = _cost(report, arm)
             behind = {"mean": between.mean, "interval": interval} if between else None
             kept.append({"arm": arm, "mean": mean, "behind": behind, "flops": flops, "seconds": seconds})
     use: str = min(kept, key=lambda k: (k["flops"], k["seconds"], -k["mean"]))["arm"]
-    row = next(r for r in report["table"] if (r["arm"], r["probe"], r["amount"]) == (use, probe, amount))
+    row = next(r for r in report["table"] if (r["arm"], r["probe"], r["label_budget"]) == (use, probe, label_budget))
     out = {"best": best, "kept": kept, "use": use, "adapt": row.get("adapted_by"), "level": level}
     more = _more_labels(report, found, use)
     first, higher, surer = _first(report, out), _higher(report, out, more), _resolution(report)
@@ -77,8 +81,8 @@ def _left_open(report: Mapping[str, Any], best: str, arm: str) -> bool:
 
 def _more_labels(report: Mapping[str, Any], found: Cells, arm: str) -> list[dict[str, Any]]:
     """What each larger label budget brings the arm over the one before it, from the primary one on: paired by seed."""
-    probe, start, metric = (report["primary"][key] for key in ("probe", "amount", "metric"))
-    keys = [a["key"] for a in report["amounts"]]
+    probe, start, metric = (report["primary"][key] for key in ("probe", "label_budget", "metric"))
+    keys = [a["key"] for a in report["label_budgets"]]
     keys = keys[keys.index(start) :] if start in keys else []
     out = []
     for few, many in zip(keys, keys[1:], strict=False):
@@ -99,7 +103,7 @@ def _first(report: Mapping[str, Any], out: Mapping[str, Any]) -> list[str]:
     arm = next(a for a in report["arms"] if a["name"] == out["use"])
     use = names[out["use"]]
     others = [k for k in out["kept"] if k["arm"] != out["use"]]
-    amount = amount_text(report["primary"]["amount"])
+    label_budget = label_budget_text(report["primary"]["label_budget"])
     how = _adapting(out["adapt"])
     do = _skip(report, out) if arm["kind"] == "scratch" else f"Use {use}{how}"
     then = ". " if arm["kind"] == "scratch" else ": "
@@ -108,7 +112,7 @@ def _first(report: Mapping[str, Any], out: Mapping[str, Any]) -> list[str]:
     elif not others:
         few = row_seeds(report, out["best"]) < seeds_needed(report["primary"].get("alpha") or ALPHA)
         by = "by more than these few seeds scatter" if few else "by more than chance explains"
-        why = f"with {amount} everything else compared here scores lower, {by}."
+        why = f"with {label_budget} everything else compared here scores lower, {by}."
         text = do + then + (upper(why) if then == ". " else why)
     elif out["use"] == out["best"]:
         why = f"{'Training from scratch' if then == '. ' else 'it'} has the highest score and costs least of the"
@@ -168,8 +172,10 @@ def _higher(report: Mapping[str, Any], out: Mapping[str, Any], more: Sequence[Ma
 
 def row_seeds(report: Mapping[str, Any], arm: str) -> int:
     """Seeds of an arm at the primary label budget."""
-    probe, amount = report["primary"]["probe"], report["primary"]["amount"]
-    return max(r["n_seeds"] for r in report["table"] if (r["arm"], r["probe"], r["amount"]) == (arm, probe, amount))
+    probe, label_budget = report["primary"]["probe"], report["primary"]["label_budget"]
+    return max(
+        r["n_seeds"] for r in report["table"] if (r["arm"], r["probe"], r["label_budget"]) == (arm, probe, label_budget)
+    )
 
 
 def _one_run(names: Mapping[str, str], out: Mapping[str, Any]) -> str:
@@ -180,10 +186,10 @@ def _one_run(names: Mapping[str, str], out: Mapping[str, Any]) -> str:
 
 def _steps(report: Mapping[str, Any], step: Mapping[str, Any]) -> str:
     """ "going from 10 to 100 labels per class (100 to 1,000 labelled images)"."""
-    sizes = {a["key"]: a["n_train"] for a in report["amounts"]}
+    sizes = {a["key"]: a["n_train"] for a in report["label_budgets"]}
     few, many = sizes.get(step["from"]), sizes.get(step["to"])
     images = f" ({few:,.0f} to {many:,.0f} labelled images)" if few and many else ""
-    start, end = amount_text(step["from"]), amount_text(step["to"])
+    start, end = label_budget_text(step["from"]), label_budget_text(step["to"])
     if end.endswith(" labels per class"):
         start = start.removesuffix(" labels per class").removesuffix(" label per class")
     return f"going from {start} to {end}{images}"
@@ -236,12 +242,12 @@ def needs(report: Mapping[str, Any], found: Cells) -> list[dict[str, Any]]:
     """Per pair of the primary family: the share of its uncertainty that comes from the test items, and how many seeds
     (at these items) or items (at these seeds) bring the family's interval to ± `half`: the margin, or where the
     difference that was found is larger, that difference."""
-    probe, amount, metric = (report["primary"][key] for key in ("probe", "amount", "metric"))
+    probe, label_budget, metric = (report["primary"][key] for key in ("probe", "label_budget", "metric"))
     out = []
     for d in report["differences"]:
         if d["family"] != "primary" or d["mean"] is None or not d["simultaneous"]:
             continue
-        one, two = found.get((d["a"], probe, amount)), found.get((d["b"], probe, amount))
+        one, two = found.get((d["a"], probe, label_budget)), found.get((d["b"], probe, label_budget))
         between = gap(one, two, metric) if one and two else None
         if between is None or between.spread is None or between.spread.seeds < 2:
             continue

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from gssl.config.amounts import amount_key
-from gssl.report import answers, statistics
+from gssl.config.menus import trains
+from gssl.report import answers
 from gssl.report.answers import Answers
 from gssl.report.collect import Run
-from gssl.report.judging import trains
-from gssl.report.statistics import Interval
-from gssl.report.two_way import TwoWay, half_width, share_interval, two_way
+from gssl.schemas.label_budgets import label_budget_key
+from gssl.statistics import paired
+from gssl.statistics.paired import Interval
+from gssl.statistics.two_way import TwoWay, half_width, share_interval, two_way
 
 Key = tuple[str, str, str]  # arm, probe, label budget
 Ends = dict[str, Any]  # an interval as report.json has it
@@ -71,7 +72,7 @@ def cells(runs: Sequence[Run]) -> Cells:
         rows: dict[Key, list[int]] = defaultdict(list)
         for place, s in enumerate(chosen, first):
             if s.get("accuracy") is not None:
-                key = (run.arm, str(s["probe"]), amount_key(s.get("labels_per_class"), s.get("fraction")))
+                key = (run.arm, str(s["probe"]), label_budget_key(s.get("labels_per_class"), s.get("fraction")))
                 out[key].scores[run.seed or 0].append(s)
                 rows[key].append(s.get("row", place))
         for key, places in rows.items():
@@ -150,7 +151,7 @@ def _independent(sides: Sequence[tuple[float, list[float], int]], values: Sequen
     if not values or any(n == 0 for _, _, n in sides):
         return None
     seeds, mean = len(values), float(np.mean(values))
-    varies = statistics.varies(values)
+    varies = paired.varies(values)
     own = float(np.var(values, ddof=1)) if varies else 0.0
     items = min(n for _, _, n in sides)
     from_items = 0.0

@@ -24,7 +24,7 @@ from gssl.errors import UsageError
 from gssl.report import terms
 from gssl.report.cells import Cells
 from gssl.report.terms import CONDITIONAL, COST, GENERATION, NUMBER, Term
-from gssl.report.words import count, points, title
+from gssl.words import count, points, title
 
 FORM = (
     "'arm.probe@labels OP arm.probe@labels + points', 'arm.measure OP number' or '… OP arm.measure * number',"
@@ -56,7 +56,7 @@ Judged = Mapping[str, Sequence[str]]
 
 
 def parse(
-    claim: str, judged: Judged | None = None, amounts: Sequence[str] = (), measured: Judged | None = None
+    claim: str, judged: Judged | None = None, label_budgets: Sequence[str] = (), measured: Judged | None = None
 ) -> Claim:
     """The claim in `claim`. Where `judged` ({arm: its probes}) is given, its terms must be among what will be judged
     at `amounts` (as `judging.amount_keys` writes them) and, where `measured` ({arm: its measures}) is, among those;
@@ -68,7 +68,7 @@ def parse(
     try:
         found = _read(claim)
         for term in (found.left, found.right):
-            wrong = _not_judged(term, judged, amounts, measured) if term and judged is not None else ""
+            wrong = _not_judged(term, judged, label_budgets, measured) if term and judged is not None else ""
             if wrong:
                 raise UsageError(wrong)
     except UsageError as error:
@@ -118,17 +118,17 @@ def _told(term: Term) -> str:
 def measures_of(arm: Arm, judged: bool = True) -> list[str]:
     """What will be measured of an arm beside its probes: generation where its last stage is a GAN and generated images
     are `judged`, cost where anything is trained. Of a file or a run directory it is not known before it is read."""
-    made = arm.read or arm.world == "gan"
+    made = arm.read or arm.family == "gan"
     told = arm.read or (made and reads_labels(arm.stages[-1]))
     found = [name for name in GENERATION if judged and made and (told or name not in CONDITIONAL)]
     return [*found, *(COST if arm.trained or arm.read else ())]
 
 
-def _not_judged(term: Term, judged: Judged, amounts: Sequence[str], measured: Judged | None) -> str:
+def _not_judged(term: Term, judged: Judged, label_budgets: Sequence[str], measured: Judged | None) -> str:
     """What is wrong with `term`, naming what is judged; empty where nothing is."""
     if term.arm not in judged:
         return terms.unknown("arm", term.arm, list(judged))
-    if term.amount is None:
+    if term.label_budget is None:
         has = measured[term.arm] if measured is not None else [term.name]
         if term.name in has:
             return ""
@@ -140,11 +140,11 @@ def _not_judged(term: Term, judged: Judged, amounts: Sequence[str], measured: Ju
             why = f"nothing of {term.arm} is trained"
         return f"{term} will not be measured: {why}" + (f"; it has {', '.join(has)}" if has else "")
     probes = judged[term.arm]
-    if term.name in probes and term.amount in amounts:
+    if term.name in probes and term.label_budget in label_budgets:
         return ""
     near = get_close_matches(term.name, probes, n=1) if term.name not in probes else []
     meant = f"did you mean {near[0]!r}? " if near else ""
-    has = f"{term.arm} is judged by {', '.join(probes)} @ {', '.join(amounts)}" if probes else "nothing judges it"
+    has = f"{term.arm} is judged by {', '.join(probes)} @ {', '.join(label_budgets)}" if probes else "nothing judges it"
     return f"{term} will not be judged; {meant}{has}"
 
 
@@ -183,7 +183,7 @@ def check(claim: str, report: dict[str, Any], cells: Cells | None = None) -> tup
     else:
         assert parsed.right
         exact = terms.between(cells, parsed.left, parsed.right, report["primary"]["metric"], parsed.factor)
-        got = terms.paired(left, right, parsed.left.measure, parsed.factor, exact)
+        got = terms.paired_difference(left, right, parsed.left.measure, parsed.factor, exact)
         what = "difference" if parsed.factor == 1 else f"left − {parsed.factor:g} × right ="
     if got is None:
         return False, f"does not hold: {claim} (the two share no seed)"

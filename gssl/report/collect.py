@@ -11,11 +11,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from gssl.config import label_use, registry
+from gssl.config import registry
+from gssl.config.menus import trains
 from gssl.errors import UsageError
+from gssl.experiment import label_use
 from gssl.report import copies
 from gssl.report.answers import Answers
-from gssl.report.judging import trains
 
 MARKS = ("result.json", "status.json", "part.json")  # a directory with none of them is no run
 STAGES = {

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from gssl.config.amounts import amount_key
+from gssl.config.menus import from_scratch
 from gssl.config.registry import reads_labels
 from gssl.metrics.accuracy import wilson
-from gssl.report.judging import from_scratch
-from gssl.report.statistics import paired_difference, t_interval
+from gssl.schemas.label_budgets import label_budget_key
+from gssl.statistics.paired import paired_difference, t_interval
 
 LEVEL = 0.95
 Runs = Mapping[tuple[str, str], Path]  # (source, target) → its transfer run
@@ -29,12 +29,12 @@ class Judged:
             self.right = found["guess"] == found["labels"]  # (fits, n)
         self.groups: dict[tuple[str, str], list[int]] = {}
         for row, score in enumerate(self.result["scores"]):
-            key = score["probe"], amount_key(score["labels_per_class"], score["fraction"])
+            key = score["probe"], label_budget_key(score["labels_per_class"], score["fraction"])
             self.groups.setdefault(key, []).append(row)
 
-    def fits(self, probe: str, amount: str) -> dict[int, np.ndarray]:
+    def fits(self, probe: str, label_budget: str) -> dict[int, np.ndarray]:
         """Draw of labels → bool (n,), True where right."""
-        rows = self.groups.get((probe, amount), [])
+        rows = self.groups.get((probe, label_budget), [])
         return {self.result["scores"][row]["draw"]: self.right[row] for row in rows}
 
 
@@ -50,7 +50,7 @@ def openings(path: Path) -> int:
 
 
 def cells(runs: Runs, scratch: str) -> list[dict[str, Any]]:
-    """One per source, target, probe and amount of labels.
+    """One per source, target, probe and label budget.
 
     mean, low, high: accuracy; over several draws a t interval (which images are labelled), with one draw Wilson's over
     test images. gain and its interval: paired, against `scratch` trained on the same draws of the same labels (its
@@ -60,13 +60,13 @@ def cells(runs: Runs, scratch: str) -> list[dict[str, Any]]:
     found = []
     for (source, target), one in judged.items():
         reads = _reads(one.result)
-        for (probe, amount), rows in one.groups.items():
+        for (probe, label_budget), rows in one.groups.items():
             scores = [one.result["scores"][row] for row in rows]
             entry: dict[str, Any] = {
                 "source": source,
                 "target": target,
                 "probe": probe,
-                "amount": amount,
+                "label_budget": label_budget,
                 "labels_per_class": scores[0]["labels_per_class"],
                 "fraction": scores[0]["fraction"],
                 "n_train": round(float(np.mean([s["n_train"] for s in scores]))),
@@ -78,7 +78,7 @@ def cells(runs: Runs, scratch: str) -> list[dict[str, Any]]:
             for name in ("ece", "nmi"):
                 if name in scores[0]:
                     entry[name] = float(np.mean([s[name] for s in scores]))
-            found.append(entry | _gain(one, judged.get((scratch, target)), source, scratch, probe, amount))
+            found.append(entry | _gain(one, judged.get((scratch, target)), source, scratch, probe, label_budget))
     return found
 
 
@@ -104,12 +104,14 @@ def _accuracy(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {"mean": float(np.mean(values)), "low": low, "high": high, "interval": "wilson over test images"}
 
 
-def _gain(one: Judged, other: Judged | None, source: str, scratch: str, probe: str, amount: str) -> dict[str, Any]:
+def _gain(
+    one: Judged, other: Judged | None, source: str, scratch: str, probe: str, label_budget: str
+) -> dict[str, Any]:
     none = dict.fromkeys(("gain", "gain_low", "gain_high", "gain_interval", "gain_draws"))
-    if other is None or source == scratch or amount == "0":
+    if other is None or source == scratch or label_budget == "0":
         return none
     against = from_scratch(probe)  # whatever it is called here
-    mine, its = one.fits(probe, amount), other.fits(against, amount)
+    mine, its = one.fits(probe, label_budget), other.fits(against, label_budget)
     shared = sorted(set(mine) & set(its))
     if not shared:
         return none
@@ -133,11 +135,11 @@ def reach(runs: Runs, scratch: str, level: float | None) -> list[dict[str, Any]]
     for (source, target), path in runs.items():
         for found in _result(path).get("learning_curves") or []:
             if found["draw"] == 0:
-                amount = amount_key(found["labels_per_class"], found["fraction"])
-                curves[source, target, found["probe"], amount] = found["points"]
+                label_budget = label_budget_key(found["labels_per_class"], found["fraction"])
+                curves[source, target, found["probe"], label_budget] = found["points"]
     rows = []
-    for (source, target, probe, amount), places in curves.items():
-        its = curves.get((scratch, target, probe, amount))
+    for (source, target, probe, label_budget), places in curves.items():
+        its = curves.get((scratch, target, probe, label_budget))
         aim = level if level is not None else its[-1]["val_accuracy"] if its else None
         if aim is None:
             continue
@@ -147,7 +149,7 @@ def reach(runs: Runs, scratch: str, level: float | None) -> list[dict[str, Any]]
                 "source": source,
                 "target": target,
                 "probe": probe,
-                "amount": amount,
+                "label_budget": label_budget,
                 "level": aim,
                 "steps": mine and mine["step"],
                 "seconds": mine and mine["seconds"],

@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from gssl.report.judging import trains
-from gssl.report.words import PROBES, amount_text, count, points, span, title
+from gssl.config.menus import trains
+from gssl.words import PROBES, count, label_budget_text, points, span, title
 
 
 def _amounts(found: Sequence[dict[str, Any]]) -> list[str]:
-    """Amounts of labels, few first."""
+    """Label budgets, few first."""
     size: dict[str, float] = {}
     for c in found:
-        size[c["amount"]] = max(size.get(c["amount"], 0), c["n_train"])
+        size[c["label_budget"]] = max(size.get(c["label_budget"], 0), c["n_train"])
     return sorted(size, key=lambda a: size[a])
 
 
@@ -40,12 +40,18 @@ def markdown(text: dict[str, Any]) -> str:
         lines += [f"## {target}: test accuracy, % (95% interval; n = {n:,} test images)", ""]
         for probe in dict.fromkeys(c["probe"] for c in mine):
             here = [c for c in mine if c["probe"] == probe]
-            amounts = _amounts(here)
-            draws = {a: max(c["draws"] for c in here if c["amount"] == a) for a in amounts}
-            heads = [f"{amount_text(a)} ({count(draws[a], 'draw')})" for a in amounts]
-            lines += [f"| {PROBES.get(probe, probe)} | " + " | ".join(heads) + " |", "|---|" + "--:|" * len(amounts)]
+            label_budgets = _amounts(here)
+            draws = {a: max(c["draws"] for c in here if c["label_budget"] == a) for a in label_budgets}
+            heads = [f"{label_budget_text(a)} ({count(draws[a], 'draw')})" for a in label_budgets]
+            lines += [
+                f"| {PROBES.get(probe, probe)} | " + " | ".join(heads) + " |",
+                "|---|" + "--:|" * len(label_budgets),
+            ]
             for source in dict.fromkeys(c["source"] for c in here):
-                row = [next((c for c in here if (c["source"], c["amount"]) == (source, a)), None) for a in amounts]
+                row = [
+                    next((c for c in here if (c["source"], c["label_budget"]) == (source, a)), None)
+                    for a in label_budgets
+                ]
                 read = any(c["reads_labels"] for c in here if c["source"] == source)
                 mark = " (has read all of these labels: a reference)" if read else ""
                 lines.append(f"| {title(source)}{mark} | " + " | ".join(map(_cell, row)) + " |")
@@ -68,7 +74,7 @@ def _gain_lines(text: dict[str, Any]) -> list[str]:
         interval = {"low": c["gain_low"], "high": c["gain_high"]}
         over = count(c["gain_draws"], "draw") if c["gain_interval"].startswith("t ") else "test images"
         lines.append(
-            f"| {title(c['source'])} | {c['target']} | {_probe(c)} | {amount_text(c['amount'])} |"
+            f"| {title(c['source'])} | {c['target']} | {_probe(c)} | {label_budget_text(c['label_budget'])} |"
             f" {points(c['gain'], sign=True)} ({span(interval)}) | {over} |"
         )
     return [*lines, ""]
@@ -85,7 +91,7 @@ def _reach_lines(text: dict[str, Any]) -> list[str]:
         seconds = f"{r['seconds']:.1f}" if r["seconds"] is not None else ""
         times = f"{r['times']:.1f}×" if r["times"] else ""
         lines.append(
-            f"| {title(r['source'])} | {r['target']} | {_probe(r)} | {amount_text(r['amount'])} |"
+            f"| {title(r['source'])} | {r['target']} | {_probe(r)} | {label_budget_text(r['label_budget'])} |"
             f" {points(r['level'])} | {steps} | {seconds} | {times} |"
         )
     return [*lines, ""]
@@ -94,7 +100,7 @@ def _reach_lines(text: dict[str, Any]) -> list[str]:
 def _likeness_lines(text: dict[str, Any]) -> list[str]:
     lines: list[str] = []
     if text["similarity"]:
-        judge = text["similarity"][0]["judge"]
+        judge = text["similarity"][0]["evaluator"]
         lines += [f"## How alike the images are, without labels: KID by the judge {judge} (0: alike)", ""]
         lines += ["| pretrained on (source) | target | KID | n |", "|---|---|--:|--:|"]
         for s in text["similarity"]:
@@ -120,13 +126,19 @@ def _trend(text: dict[str, Any]) -> str:
 
     at = {(s["source"], s["target"]): s["kid"] for s in text["similarity"]}
     told = []
-    for probe, amount in dict.fromkeys((c["probe"], c["amount"]) for c in text["cells"] if c["gain"] is not None):
-        rows = [c for c in text["cells"] if (c["probe"], c["amount"]) == (probe, amount) and c["gain"] is not None]
+    for probe, label_budget in dict.fromkeys(
+        (c["probe"], c["label_budget"]) for c in text["cells"] if c["gain"] is not None
+    ):
+        rows = [
+            c
+            for c in text["cells"]
+            if (c["probe"], c["label_budget"]) == (probe, label_budget) and c["gain"] is not None
+        ]
         both = [(at[c["source"], c["target"]], c["gain"]) for c in rows if (c["source"], c["target"]) in at]
         if len(both) >= 5 and np.ptp(np.array(both), axis=0).min() > 0:
             found = spearmanr(*np.array(both).T)
             told.append(
-                f"{PROBES.get(probe, probe)}, {amount_text(amount)}: rank correlation of KID and gain"
+                f"{PROBES.get(probe, probe)}, {label_budget_text(label_budget)}: rank correlation of KID and gain"
                 f" {found.statistic:+.2f} over {len(both)} cells"  # they share sources and targets: no p-value
             )
     return "; ".join(told)
@@ -138,13 +150,15 @@ def told(text: dict[str, Any]) -> list[str]:
     lines = []
     for source, target in dict.fromkeys((c["source"], c["target"]) for c in rows):
         mine = [c for c in rows if (c["source"], c["target"]) == (source, target)]
-        best = min(mine, key=lambda c: (trains(c["probe"]), c["probe"] != "linear", c["amount"] != "10", c["n_train"]))
+        best = min(
+            mine, key=lambda c: (trains(c["probe"]), c["probe"] != "linear", c["label_budget"] != "10", c["n_train"])
+        )
         interval = span({"low": best["gain_low"], "high": best["gain_high"]})
         over = count(best["gain_draws"], "draw") + " of labels"
         if not best["gain_interval"].startswith("t "):
             over = f"{best['n_test']:,} test images, {over}"
         lines.append(
-            f"{title(source)} on {target}, {_probe(best)}, {amount_text(best['amount'])}:"
+            f"{title(source)} on {target}, {_probe(best)}, {label_budget_text(best['label_budget'])}:"
             f" {points(best['gain'], sign=True)} points over scratch"
             f" (95% interval {interval} over {over}; one network each)"
         )

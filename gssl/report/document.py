@@ -12,15 +12,17 @@ from typing import Any
 import numpy as np
 
 import gssl
+from gssl import words
 from gssl.config import registry
-from gssl.config.amounts import amount_key
 from gssl.config.comparing import MOST_PAIRS
+from gssl.config.menus import CLASSICAL, CONTROLS, UNTRAINED, base, kind_of, probes_of, shared
 from gssl.errors import UsageError
-from gssl.report import advice, generation, limits, records, spent, statistics, verdict, words
+from gssl.report import advice, generation, limits, records, spent, verdict
 from gssl.report.cells import Cells, cells, doubts, of_arm
 from gssl.report.collect import Run
 from gssl.report.differences import ALPHA, differences
-from gssl.report.judging import CONTROLS, PLAIN, UNTRAINED, base, kind_of, probes_of, shared
+from gssl.schemas.label_budgets import label_budget_key
+from gssl.statistics import paired
 
 SCHEMA = "gssl.report/3"
 MARGIN = 0.005  # smallest difference of interest where no plan says so: conf/compare.yaml has it for `gssl compare`
@@ -65,7 +67,7 @@ def build(runs: Sequence[Run], plan: dict[str, Any], found: Cells | None = None)
         "arms": arms,
         "seeds": sorted({r.seed for r in runs if r.seed is not None}),
         "planned_seeds": plan.get("seeds"),
-        "amounts": _amounts(found),
+        "label_budgets": _amounts(found),
         "probes": list(dict.fromkeys(probe for _, probe, _ in rows)),
         "table": list(rows.values()),
         "differences": pairs,
@@ -153,8 +155,8 @@ def _arms(runs: Sequence[Run], plan: dict[str, Any]) -> list[dict[str, Any]]:
                 "name": name,
                 "title": words.title(name, plan.get("titles")),
                 "role": role,
-                "world": (world := told.get("world") or _world(kind, behind)),
-                "kind": kind_of(kind, world),
+                "family": (family := told.get("family") or _family(kind, behind)),
+                "kind": kind_of(kind, family),
                 "stages": told.get("stages") or _stages(behind),
                 "note": records.note(told, mine),
                 "pretrained": kind not in (*UNTRAINED, *CONTROLS),
@@ -167,12 +169,12 @@ def _arms(runs: Sequence[Run], plan: dict[str, Any]) -> list[dict[str, Any]]:
     return sorted(arms, key=lambda a: rank[a["role"]] + (a["role"] == "contestant" and not a["pretrained"]))
 
 
-def _world(kind: str, behind: Sequence[Run]) -> str:
+def _family(kind: str, behind: Sequence[Run]) -> str:
     """gan | ssl | plain | file | none, where no plan says so."""
     if kind in (*UNTRAINED, *CONTROLS):
         return "none"
-    if kind in PLAIN:
-        return "plain"
+    if kind in CLASSICAL:
+        return "classical"
     methods = [str(r.result.get("method") or r.arm) for r in behind]
     if methods or kind in registry.SSL or kind in registry.GAN:
         return "gan" if registry.GAN.keys() & {*methods[:1], kind} else "ssl"
@@ -194,10 +196,11 @@ def _stages(behind: Sequence[Run]) -> list[dict[str, Any]]:
 
 def _amounts(found: Cells) -> list[dict[str, Any]]:
     sizes: dict[str, list[float]] = defaultdict(list)
-    for (_, _, amount), cell in found.items():
-        sizes[amount] += [s["n_train"] for draws in cell.scores.values() for s in draws if s.get("n_train")]
+    for (_, _, label_budget), cell in found.items():
+        sizes[label_budget] += [s["n_train"] for draws in cell.scores.values() for s in draws if s.get("n_train")]
     listed = [
-        {"key": k, "label": words.amount_text(k), "n_train": float(np.mean(v)) if v else None} for k, v in sizes.items()
+        {"key": k, "label": words.label_budget_text(k), "n_train": float(np.mean(v)) if v else None}
+        for k, v in sizes.items()
     ]
     return sorted(listed, key=lambda a: (a["key"] == "all", a["n_train"] or 0.0))
 
@@ -207,18 +210,18 @@ def _table(found: Cells, arms: list[dict[str, Any]], metric: str) -> Rows:
     order = {a["name"]: i for i, a in enumerate(arms)}
     role = {a["name"]: a["role"] for a in arms}
     rows: Rows = {}
-    for (arm, probe, amount), cell in sorted(found.items(), key=lambda item: order[item[0][0]]):
+    for (arm, probe, label_budget), cell in sorted(found.items(), key=lambda item: order[item[0][0]]):
         per_seed = cell.per_seed(metric)
         if not per_seed:
             continue
         flat = [s for draws in cell.scores.values() for s in draws]
         scatter = [float(np.std([s[metric] for s in d], ddof=1)) for d in cell.scores.values() if len(d) > 1]
         taken = [s["chosen"] for s in flat if s.get("chosen")]
-        rows[arm, probe, amount] = {
+        rows[arm, probe, label_budget] = {
             "arm": arm,
             "role": role[arm],
             "probe": probe,
-            "amount": amount,
+            "label_budget": label_budget,
             "labels_per_class": flat[0].get("labels_per_class"),
             "fraction": flat[0].get("fraction"),
             "mean": float(np.mean(list(per_seed.values()))),
@@ -254,11 +257,11 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 def _primary(plan: dict[str, Any], arms: list[dict[str, Any]], rows: Rows) -> dict[str, Any]:
     """What may carry the verdict: by the plan, and by rules over names where it says nothing."""
-    probe, amount = shared(rows, plan.get("probe"))
+    probe, label_budget = shared(rows, plan.get("probe"))
     given = plan.get("labels_per_class") is not None or plan.get("fraction") is not None
     if given:
         labels = plan.get("labels_per_class") if plan.get("fraction") is None else None
-        amount = amount_key(labels, plan.get("fraction"))
+        label_budget = label_budget_key(labels, plan.get("fraction"))
     names = [a["name"] for a in arms]
     pairs = plan.get("pairs")
     if pairs is None:
@@ -266,7 +269,7 @@ def _primary(plan: dict[str, Any], arms: list[dict[str, Any]], rows: Rows) -> di
         if planned := plan.get("arms"):  # the report's order puts what is pretrained first
             kinds = {name: kinds[name] for name in [*planned, *kinds] if name in kinds}
         controls = [c for c in CONTROLS if c in names and c != "majority" and probes_of(c, [probe])]
-        pairs = statistics.default_pairs(kinds, controls[:1], MOST_PAIRS)
+        pairs = paired.default_pairs(kinds, controls[:1], MOST_PAIRS)
     if len(pairs) > MOST_PAIRS:
         raise UsageError(f"primary.pairs: a primary family has at most {MOST_PAIRS} pairs, not {len(pairs)}")
     unknown = [name for pair in pairs for name in pair if name not in names]
@@ -277,7 +280,7 @@ def _primary(plan: dict[str, Any], arms: list[dict[str, Any]], rows: Rows) -> di
         raise UsageError(f"primary.pairs: {lines[0]!r} is a reference line and is never ranked: leave it out")
     return {
         "probe": probe,
-        "amount": amount,
+        "label_budget": label_budget,
         "pairs": [list(pair) for pair in pairs],
         "fixed_by": plan.get("fixed_by") or ("plan" if plan.get("pairs") is not None else "rule"),
     }

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from gssl.errors import UsageError
-from gssl.report import cells, recompute, statistics, terms, wording
+from gssl.report import cells, recompute, terms, wording
 from gssl.report.terms import Term
 from gssl.report.verdict import outcome
-from gssl.report.words import count, fixed_by, listed
+from gssl.statistics import paired
+from gssl.words import count, fixed_by, listed
 
 NEWEST = "runs/compare"
 WORDS = ("verdict", "primary", "budget")
@@ -111,7 +112,7 @@ def _single(term: Term, report: Mapping[str, Any], folder: Path) -> dict[str, An
     elif now:
         agrees = False
     return {
-        "kind": term.measure.part if term.amount is None else "accuracy",
+        "kind": term.measure.part if term.label_budget is None else "accuracy",
         "value": told["mean"],
         "shown": terms.figure(told["mean"], term),
         "how": how,
@@ -133,7 +134,7 @@ def _conflicts(files: list[dict[str, Any]]) -> list[str]:
 
 def _beside(row: Mapping[str, Any], files: list[dict[str, Any]], term: Term) -> list[str]:
     """What a row says of the other metrics and the answers do not."""
-    if term.amount is None:
+    if term.label_budget is None:
         return []
     told = {"accuracy": "accuracy", "balanced_accuracy": "balanced"}  # metric: its column
     now = recompute.means(files, term)
@@ -170,7 +171,7 @@ def _pair(left: Term, right: Term, report: Mapping[str, Any], folder: Path) -> d
     rows = [terms.row(report, term) for term in (left, right)]
     assert rows[0] and rows[1]
     scale = left.measure.scale
-    told = terms.paired(rows[0], rows[1], left.measure)
+    told = terms.paired_difference(rows[0], rows[1], left.measure)
     if told is None:
         raise UsageError(f"--explain '{left} - {right}': the two share no seed, so there is no paired difference")
     parts = [_single(term, report, folder) for term in (left, right)]
@@ -220,7 +221,7 @@ def _turned(listed_as: Mapping[str, Any], left: Term) -> dict[str, Any] | None:
     """The interval of a listed difference, seen from `left`."""
     own = listed_as["interval"]
     probe = (listed_as.get("probes") or [None])[0]
-    if not own or (listed_as["a"], probe) == (left.arm, left.name if left.amount is not None else None):
+    if not own or (listed_as["a"], probe) == (left.arm, left.name if left.label_budget is not None else None):
         return dict(own) if own else None
     return dict(own) | {"low": -own["high"], "high": -own["low"]}
 
@@ -230,20 +231,20 @@ def _agree(listed_as: Mapping[str, Any], told: Mapping[str, Any], scale: float) 
     if not recompute.same(abs(listed_as["mean"]) * scale, abs(told["mean"])):
         return False
     p = listed_as["p"]
-    return p is None or recompute.same(p, statistics.sign_flip(list(told["per_seed"].values())))
+    return p is None or recompute.same(p, paired.sign_flip(list(told["per_seed"].values())))
 
 
 def _listed(left: Term, right: Term, report: Mapping[str, Any]) -> dict[str, Any] | None:
     """The pair's row among the report's differences, whichever of the two stands first."""
-    wanted_metric = left.measure.metric if left.amount is None else recompute.metric_of(report)
+    wanted_metric = left.measure.metric if left.label_budget is None else recompute.metric_of(report)
     for d in report["differences"]:
         if (d.get("metric") or "accuracy") != wanted_metric or d["mean"] is None:
             continue
         probes = d.get("probes") or [None, None]
         sides = [(d["a"], probes[0]), (d["b"], probes[1])]
-        wanted = [(t.arm, t.name if t.amount is not None else None) for t in (left, right)]
-        amounts = {left.amount or "", right.amount or ""}
-        if sides in (wanted, wanted[::-1]) and amounts == {d["amount"] or ""}:
+        wanted = [(t.arm, t.name if t.label_budget is not None else None) for t in (left, right)]
+        label_budgets = {left.label_budget or "", right.label_budget or ""}
+        if sides in (wanted, wanted[::-1]) and label_budgets == {d["label_budget"] or ""}:
             return dict(d)
     return None
 
@@ -254,7 +255,7 @@ def _listed(left: Term, right: Term, report: Mapping[str, Any]) -> dict[str, Any
 def _primary(report: Mapping[str, Any]) -> dict[str, Any]:
     primary = report["primary"]
     pairs = [f"{a} − {b}" for a, b in primary["pairs"]]
-    key = f"{primary['probe']}@{primary['amount']}"
+    key = f"{primary['probe']}@{primary['label_budget']}"
     how = [
         f"The primary family was fixed by {fixed_by(primary)}: the {primary['probe']} probe at {key.split('@')[1]},"
         f" {count(len(pairs), 'pair')}{': ' + listed(pairs) if pairs else ''}.",
@@ -277,7 +278,7 @@ def _verdict(report: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         if d["mean"] is None:
             how.append(f"{d['a']} − {d['b']}: no seed finished in both arms, so nothing is said")
             continue
-        two = [Term(d[side], probe, d["amount"]) for side, probe in zip("ab", d["probes"], strict=True)]
+        two = [Term(d[side], probe, d["label_budget"]) for side, probe in zip("ab", d["probes"], strict=True)]
         found = _pair(two[0], two[1], report, folder)
         how.append(f"{wording.line(d)}: {wording.OUTCOMES[outcome(d)]}")
         files += [entry for entry in found["files"] if entry not in files]

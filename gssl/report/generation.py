@@ -51,8 +51,8 @@ def rows(runs: Sequence[Run], arms: Sequence[str]) -> list[dict[str, Any]]:
                     or _over_images(one, metric),
                     "per_seed": values,
                     "n_seeds": len(values),
-                    "floor": sum(floors) / len(floors) if floors else None,
-                    "judge": one["judge"]["name"],
+                    "baseline": sum(floors) / len(floors) if floors else None,
+                    "evaluator": one["evaluator"]["name"],
                     "split": one["split"],
                     "n": one["n"],
                 }
@@ -74,7 +74,7 @@ def dead(text: Mapping[str, Any]) -> str | None:
 
     By the figures that it holds, whatever the version that wrote it said.
     """
-    real = (text.get("floor") or {}).get("train_real")
+    real = (text.get("baseline") or {}).get("train_real")
     return lifeless(text["figures"], real) if real else None
 
 
@@ -103,7 +103,7 @@ def _evaluations(runs: Sequence[Run], arm: str) -> dict[int, dict[str, Any]]:
     for run in runs:
         if run.arm == arm and run.stage == "pretrain" and run.evaluations:
             found[run.seed or 0] = run.evaluations[-1]
-    judges = {text["judge"].get("hash") for text in found.values()}
+    judges = {text["evaluator"].get("hash") for text in found.values()}
     return found if len(judges) == 1 else {}  # figures of different judges are not to be averaged
 
 
@@ -121,7 +121,7 @@ def _floor(text: Mapping[str, Any], metric: str) -> float | None:
     if metric == "gan_train":
         found = (text.get("conditional") or {}).get("real")
         return float(found["accuracy"]) if found else None
-    value = (text.get("floor") or {}).get("train_real", {}).get(metric)
+    value = (text.get("baseline") or {}).get("train_real", {}).get(metric)
     return None if value is None else float(value)
 
 
@@ -145,7 +145,7 @@ def differences(
 
     `found`: from `rows`; `runs`: those that it was made from. Without them intervals are over seeds alone.
     """
-    from gssl.report.statistics import effect_size, sign_flip
+    from gssl.statistics.paired import effect_size, sign_flip
 
     out = []
     texts = {arm: _evaluations(runs, arm) for arm in {row["arm"] for row in found}}
@@ -154,7 +154,7 @@ def differences(
         for i, one in enumerate(mine):
             for two in mine[i + 1 :]:
                 shared = [seed for seed in one["per_seed"] if seed in two["per_seed"]]
-                if not shared or one["judge"] != two["judge"]:
+                if not shared or one["evaluator"] != two["evaluator"]:
                     continue
                 values = {seed: one["per_seed"][seed] - two["per_seed"][seed] for seed in shared}
                 listed = list(values.values())
@@ -169,7 +169,7 @@ def differences(
                         "metric": metric,
                         "probe": None,
                         "probes": [],
-                        "amount": "",
+                        "label_budget": "",
                         "mean": sum(listed) / len(listed),
                         "interval": told,
                         "per_seed": values,

@@ -7,11 +7,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from gssl.config.amounts import amount_key
 from gssl.report import spent
 from gssl.report.collect import Run
 from gssl.report.copies import data_hash, second_names
-from gssl.report.words import amount_text, count, listed, title, upper
+from gssl.schemas.label_budgets import label_budget_key
+from gssl.words import count, label_budget_text, listed, title, upper
 
 Finding = dict[str, Any]
 TOLERANCE = 1.02  # budgets that differ by a larger factor are said
@@ -188,16 +188,16 @@ def _subsets(judged: Judged, shown: Shown) -> list[Finding]:
         for run in mine:
             for s in run.result.get("scores") or []:
                 if s.get("subset"):
-                    amount = amount_key(s.get("labels_per_class"), s.get("fraction"))
-                    found[data_hash(run), amount, run.seed, s.get("draw")][arm] = s["subset"]
+                    label_budget = label_budget_key(s.get("labels_per_class"), s.get("fraction"))
+                    found[data_hash(run), label_budget, run.seed, s.get("draw")][arm] = s["subset"]
     odd = {key: by_arm for key, by_arm in found.items() if len(set(by_arm.values())) > 1}
     if not odd:
         return []
-    (_, amount, seed, draw), by_arm = next(iter(odd.items()))
+    (_, label_budget, seed, draw), by_arm = next(iter(odd.items()))
     usual = max(by_arm.values(), key=list(by_arm.values()).count)
     other = [arm for arm, subset in by_arm.items() if subset != usual]
     rest = next(arm for arm, subset in by_arm.items() if subset == usual)
-    where = f"{amount_text(amount)}, seed {seed}, draw {draw}"
+    where = f"{label_budget_text(label_budget)}, seed {seed}, draw {draw}"
     more = f", and {count(len(odd) - 1, 'more draw')}" if len(odd) > 1 else ""
     text = (
         f"{upper(listed([shown[arm] for arm in other]))} had other labelled images than {shown[rest]} ({where}{more})"
@@ -212,19 +212,19 @@ def _draws(judged: Judged, shown: Shown) -> list[Finding]:
         for run in mine:
             own: dict[tuple[str, str], set[Any]] = defaultdict(set)
             for s in run.result.get("scores") or []:
-                own[str(s["probe"]), amount_key(s.get("labels_per_class"), s.get("fraction"))].add(s.get("draw"))
+                own[str(s["probe"]), label_budget_key(s.get("labels_per_class"), s.get("fraction"))].add(s.get("draw"))
             for key, draws in own.items():
                 counts[key].setdefault(len(draws), {}).setdefault(arm, set()).add(run.seed)
     odd = {key: by for key, by in counts.items() if len(by) > 1}
     if not odd:
         return []
-    (probe, amount), by = next(iter(odd.items()))
+    (probe, label_budget), by = next(iter(odd.items()))
     told = []
     for n, arms in sorted(by.items(), reverse=True):
         mixed = {arm for arm in arms if sum(arm in other for other in by.values()) > 1}
         told.append(f"{n} for {listed([shown[a] + (f' {_seeds(arms[a])}' if a in mixed else '') for a in arms])}")
     more = f"; {count(len(odd) - 1, 'more cell')} like it" if len(odd) > 1 else ""
-    text = f"Numbers of draws of labels differ ({probe}, {amount_text(amount)}): {'; '.join(told)}{more}."
+    text = f"Numbers of draws of labels differ ({probe}, {label_budget_text(label_budget)}): {'; '.join(told)}{more}."
     return [_finding("draws", text, *(arm for arms in by.values() for arm in arms))]
 
 

@@ -3,17 +3,7 @@
 from typing import Any
 
 from gssl.report.verdict import against, outcome
-from gssl.report.words import (
-    ONE_SETTING,
-    amount_text,
-    count,
-    fixed_by,
-    judge,
-    listed,
-    points,
-    upper,
-    word,
-)
+from gssl.words import ONE_SETTING, count, fixed_by, judge, label_budget_text, listed, points, upper, word
 
 FEW = 100  # test images below which one of them is worth more than a point
 FEW_PER_CLASS = 10
@@ -158,7 +148,7 @@ def _controls(report: dict[str, Any], names: dict[str, str]) -> list[str]:
     for control in (a["name"] for a in report["arms"] if a["role"] == "control"):
         told = [
             (arm, mean, d)
-            for arm, mean, d in against(report, control, primary["probe"], primary["amount"])
+            for arm, mean, d in against(report, control, primary["probe"], primary["label_budget"])
             if arm in trained and outcome(d) in ("none", "ahead", "beats")
         ]
         # by the rule that names a winner, or the cautions would say what the verdict does not
@@ -191,7 +181,7 @@ def limitations(report: dict[str, Any]) -> list[str]:
         rest = "; the other arms ran with their recipes as they are"
         out.append(f"Settings were searched, on validation images and with a seed of their own, for {told}{rest}.")
     if report["generation"]:
-        judges = listed(sorted({row["judge"] for row in report["generation"]}))
+        judges = listed(sorted({row["evaluator"] for row in report["generation"]}))
         out.append(
             f"Generated images are evaluated with {judges}; another evaluator may order the generators otherwise."
         )
@@ -203,7 +193,7 @@ def limitations(report: dict[str, Any]) -> list[str]:
     primary = report["primary"]
     family = count(len(primary["pairs"]), "comparison")
     out.append(
-        f"Only {family} ({judge(primary['probe'])}, {amount_text(primary['amount'])}),"
+        f"Only {family} ({judge(primary['probe'])}, {label_budget_text(primary['label_budget'])}),"
         f" fixed by {fixed_by(primary)}, can carry the verdict; every other number is exploratory and not adjusted"
         " for the many that could have been picked."
     )
@@ -218,7 +208,7 @@ def limitations(report: dict[str, Any]) -> list[str]:
         out.append(
             f"Each score is a mean over up to {most} of the labelled images, the same draws for all arms"
             f"{_fewer(report['table'])}; single draws scatter by up to ±{points(widest['draw_sd'])} points (s.d., "
-            f"{amount_text(widest['amount'])})."
+            f"{label_budget_text(widest['label_budget'])})."
         )
     opened = [r for r in report["provenance"]["runs"] if (r["test_openings"] or 0) > 1]
     if opened:
@@ -267,8 +257,8 @@ def _fewer(table: list[dict[str, Any]]) -> str:
     """Probes that are fitted on the first draws only, for they take long."""
     most: dict[str, int] = {}
     for row in table:
-        most[row["amount"]] = max(most.get(row["amount"], 0), row["draws"])
-    short = {r["probe"]: r["draws"] for r in table if 0 < r["draws"] < most[r["amount"]]}
+        most[row["label_budget"]] = max(most.get(row["label_budget"], 0), row["draws"])
+    short = {r["probe"]: r["draws"] for r in table if 0 < r["draws"] < most[r["label_budget"]]}
     told = [f"{name} only {'on the first' if n == 1 else f'on the first {n}'}" for name, n in short.items()]
     return f" ({listed(told)})" if told else ""
 

@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from gssl.report import glossary, screen, tables, units
-from gssl.report.words import amount_text, count, judge, listed, metric_text, p_text, points, span, upper
+from gssl.words import count, judge, label_budget_text, listed, metric_text, p_text, points, span, upper
 
 ROLE = {"contestant": "", "control": " (control)", "reference": " (reference, not ranked)"}
 MOST_FAILURES = 20
@@ -64,8 +64,8 @@ def _answer(report: Report) -> list[str]:
     lines += ["", "## The comparisons behind the answer", ""]
     lines += [f"> {escape(text)}" for text in verdict["cannot"]] + [""] * bool(verdict["cannot"])
     lines += [f"- {escape(text)}" for text in verdict["sentences"]]
-    amount = amount_text(report["primary"]["amount"])
-    lines += [f"- Exploratory, {amount}: {escape(text)}" for text in verdict["exploratory"]]
+    label_budget = label_budget_text(report["primary"]["label_budget"])
+    lines += [f"- Exploratory, {label_budget}: {escape(text)}" for text in verdict["exploratory"]]
     if report["budget"]:
         lines.append(f"- Budget: {escape(report['budget']['text'])}. {escape(tables.deviation(report))}".rstrip())
     return lines
@@ -74,7 +74,7 @@ def _answer(report: Report) -> list[str]:
 def _scores(report: Report, names: dict[str, str]) -> list[str]:
     metric, probe = metric_text(report["primary"]["metric"]), judge(report["primary"]["probe"])
     lines = [f"## Test {metric}, % ({escape(probe)})", ""]
-    lines += _table(["arm", *(a["label"] for a in report["amounts"]), "seeds"], _score_rows(report, names))
+    lines += _table(["arm", *(a["label"] for a in report["label_budgets"]), "seeds"], _score_rows(report, names))
     return [*lines, "", f"In brackets: {tables.intervals(report)}."]
 
 
@@ -88,16 +88,16 @@ def _adapting(report: Report, names: dict[str, str]) -> list[str]:
         texts = [f"{points(c['mean'])} ({span(c['interval'])})" if c else "–" for c in row["cells"]]
         rows.append([names[row["arm"]], *texts, *([escape(row["by"])] if found["chosen"] else [])])
     head = ["arm", *found["ways"], *(["chosen"] if found["chosen"] else [])]
-    amount = amount_text(report["primary"]["amount"])
-    return [f"## What each way of adapting gives, % ({amount})", "", *_table(head, rows)]
+    label_budget = label_budget_text(report["primary"]["label_budget"])
+    return [f"## What each way of adapting gives, % ({label_budget})", "", *_table(head, rows)]
 
 
 def _score_rows(report: Report, names: dict[str, str]) -> list[list[str]]:
-    rows = {(r["arm"], r["probe"], r["amount"]): r for r in report["table"]}
+    rows = {(r["arm"], r["probe"], r["label_budget"]): r for r in report["table"]}
     out = []
     for arm in report["arms"]:
         own = report["primary"]["probe"]
-        cells = [rows.get((arm["name"], own, a["key"])) for a in report["amounts"]]
+        cells = [rows.get((arm["name"], own, a["key"])) for a in report["label_budgets"]]
         told = [c for c in cells if c]
         if told:
             texts = [f"{points(c['mean'])} ({span(c['interval'])})" if c else "–" for c in cells]
@@ -127,8 +127,8 @@ def _differences(report: Report, names: dict[str, str]) -> list[str]:
     against = f"against {100 * (report['primary'].get('margin') or 0):.3g} points"
     head = ["pair", "difference", "95% interval", "for all together", "outcome", against, "p", "p, adjusted"]
     head += ["from test images", "seeds"]
-    amount = amount_text(report["primary"]["amount"])
-    return [f"## Paired differences, points ({amount})", "", *_table(head, rows)]
+    label_budget = label_budget_text(report["primary"]["label_budget"])
+    return [f"## Paired differences, points ({label_budget})", "", *_table(head, rows)]
 
 
 def _needed(report: Report, names: dict[str, str]) -> list[str]:

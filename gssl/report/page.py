@@ -10,11 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from gssl.figures.report import figures
+from gssl.figures.svg import Style, styles
 from gssl.report import glossary, markdown, screen, tables, tex, units
-from gssl.report.plots import figures
-from gssl.report.svg import Style, styles
 from gssl.report.verdict import against
-from gssl.report.words import amount_text, count, fixed_by, judge, metric_text, p_text, points
+from gssl.words import count, fixed_by, judge, label_budget_text, metric_text, p_text, points
 
 SUFFIX = {"contestant": "", "control": "control", "reference": "reference, not ranked"}
 GLOSSARY = "<!-- glossary -->"  # where the words of the finished page go
@@ -34,7 +34,7 @@ def render(report: dict[str, Any]) -> str:
     filters: dict[str, Callable[..., str]] = {
         "points": points,
         "signed": lambda v: points(v, sign=True),
-        "amount": amount_text,
+        "label_budget": label_budget_text,
         "judged": judge,
         "fixed_by": fixed_by,
         "p": _p,
@@ -129,11 +129,11 @@ def _style(style: Style) -> dict[str, Any]:
 
 def _matrix(report: dict[str, Any], arms: dict[str, Any]) -> list[dict[str, Any]]:
     """Arms against label budgets, by the primary probe."""
-    rows = {(r["arm"], r["probe"], r["amount"]): r for r in report["table"]}
+    rows = {(r["arm"], r["probe"], r["label_budget"]): r for r in report["table"]}
     out = []
     for a in arms.values():
         own = report["primary"]["probe"]
-        cells = [rows.get((a["name"], own, k["key"])) for k in report["amounts"]]
+        cells = [rows.get((a["name"], own, k["key"])) for k in report["label_budgets"]]
         if any(cells):
             out.append({"arm": a, "probe": own, "cells": cells})
     return out
@@ -170,8 +170,8 @@ SAID = {
 
 def _controls(report: dict[str, Any]) -> list[dict[str, Any]]:
     """Each control with every contestant's distance from it at the primary label budget."""
-    primary = report["primary"]["probe"], report["primary"]["amount"]
-    rows = {(r["arm"], r["probe"], r["amount"]): r for r in report["table"]}
+    primary = report["primary"]["probe"], report["primary"]["label_budget"]
+    rows = {(r["arm"], r["probe"], r["label_budget"]): r for r in report["table"]}
     out = []
     for a in report["arms"]:
         if a["role"] == "contestant":

@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from gssl.config.amounts import amount_key
 from gssl.metrics.accuracy import wilson
-from gssl.report import answers, cells, statistics
+from gssl.report import answers, cells
 from gssl.report.answers import METRICS, Answers
 from gssl.report.cells import Cell
 from gssl.report.terms import Term
+from gssl.schemas.label_budgets import label_budget_key
+from gssl.statistics import paired
 
 RESULT = "result.json"
 STAGES = ("pretrain", "transfer", "evaluate")
@@ -102,7 +103,7 @@ def _source(path: Path, seed: str, term: Term, metric: str) -> dict[str, Any]:
             "values": None,
             "state": "gone" if document is None else "unreadable",
         }
-    if term.amount is not None:
+    if term.label_budget is not None:
         found = _scored(path.parent, document, term)
         key, values = found.key(term, metric), found.values(metric)
         entry |= {"predictions": found.file, "conflicts": found.conflicts}
@@ -145,7 +146,8 @@ def _scored(run: Path, document: Mapping[str, Any], term: Term) -> Scored:
     places = [
         i
         for i, s in enumerate(listed)
-        if s.get("probe") == term.name and amount_key(s.get("labels_per_class"), s.get("fraction")) == term.amount
+        if s.get("probe") == term.name
+        and label_budget_key(s.get("labels_per_class"), s.get("fraction")) == term.label_budget
     ]
     entries = [listed[i] for i in places]
     file, found = run / answers.PREDICTIONS, answers.read(run)
@@ -183,7 +185,7 @@ def _consistent(entry: Mapping[str, Any]) -> dict[str, float]:
 
 def cell(files: Iterable[Mapping[str, Any]], term: Term, metric: str) -> Cell | None:
     """The term's cell once more, of all its files; None of what is no score, and where a file is not there."""
-    if term.amount is None:
+    if term.label_budget is None:
         return None
     out = Cell()
     for entry in files:
@@ -232,11 +234,11 @@ def located(path: str, folder: Path) -> Path:
 
 
 def _key(term: Term, metric: str = "accuracy") -> str:
-    if term.amount is not None:
-        if term.amount == "all" or term.amount.endswith("%"):
-            share = 1.0 if term.amount == "all" else float(term.amount[:-1]) / 100
+    if term.label_budget is not None:
+        if term.label_budget == "all" or term.label_budget.endswith("%"):
+            share = 1.0 if term.label_budget == "all" else float(term.label_budget[:-1]) / 100
             return f"scores[probe={term.name}, fraction={share:g}].{metric}"
-        return f"scores[probe={term.name}, labels_per_class={term.amount}].{metric}"
+        return f"scores[probe={term.name}, labels_per_class={term.label_budget}].{metric}"
     name = term.measure.metric
     return f"spent.{SPENT.get(name, name)}" if term.measure.part == "cost" else FIGURES[0].format(name)
 
@@ -282,7 +284,7 @@ def interval(
     if row["interval"] and row["interval"]["kind"] == "two_way":
         found = cells.of_arm(judged, metric, row["interval"]["level"]) if judged else None
         return (found["low"], found["high"]) if found else None
-    over, own = statistics.t_interval(list(values.values())), row["interval"]
+    over, own = paired.t_interval(list(values.values())), row["interval"]
     if over is not None and own and own["kind"] == "t":
         shares = row.get("probe") is not None
         return (max(0.0, over.low), min(1.0, over.high)) if shares else (over.low, over.high)

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from gssl.config.amounts import amount_key
 from gssl.report import identity
 from gssl.report.collect import Run, flatten
 from gssl.report.generation import deaths
-from gssl.report.words import ONE_SETTING, title
+from gssl.schemas.label_budgets import label_budget_key
+from gssl.words import ONE_SETTING, title
 
 CURVE_POINTS = 200  # of each curve kept in the document
 MOST_SAMPLES = {"samples": 12, "neighbours": 6, "reconstructions": 6, "map": 8}  # of each kind
@@ -247,16 +247,16 @@ def subsets(runs: Sequence[Run]) -> list[dict[str, Any]]:
             continue
         for score in run.result.get("scores") or []:
             if score.get("subset"):
-                amount = amount_key(score.get("labels_per_class"), score.get("fraction"))
-                hashes = found.setdefault((amount, run.seed or 0), {}).setdefault(run.arm, [])
+                label_budget = label_budget_key(score.get("labels_per_class"), score.get("fraction"))
+                hashes = found.setdefault((label_budget, run.seed or 0), {}).setdefault(run.arm, [])
                 if (draw := f"{score['draw']}:{score['subset']}") not in hashes:
                     hashes.append(draw)
     out = []
-    for (amount, seed), by_arm in sorted(found.items()):
+    for (label_budget, seed), by_arm in sorted(found.items()):
         most = max(by_arm.values(), key=len)
         digest = hashlib.sha256(" ".join(most).encode()).hexdigest()[:16]
         same = all(hashes == most[: len(hashes)] for hashes in by_arm.values())  # fine-tuning has fewer draws
-        out.append({"amount": amount, "seed": seed, "draws": len(most), "hash": digest, "same": same})
+        out.append({"label_budget": label_budget, "seed": seed, "draws": len(most), "hash": digest, "same": same})
     return out
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from gssl.report import statistics
-from gssl.report.statistics import Interval
-from gssl.report.two_way import TwoWay, share_interval, two_way_interval
+from gssl.statistics import paired
+from gssl.statistics.paired import Interval
+from gssl.statistics.two_way import TwoWay, share_interval, two_way_interval
 
 SHARES = ("precision", "recall", "coverage", "copied", "gan_train", "gan_test")
 POSITIVE = ("density", "fd")
@@ -28,7 +28,7 @@ def spread(values: Sequence[float], replicates: np.ndarray, items: int) -> TwoWa
     """
     x, seeds, mean = np.asarray(values, dtype=float), len(values), float(np.mean(values))
     together = float(replicates.mean(axis=0).var(ddof=1))
-    fixed = seeds > 1 and not statistics.varies(list(values))
+    fixed = seeds > 1 and not paired.varies(list(values))
     if seeds == 1 or fixed:
         return TwoWay(mean, seeds, items, 0.0, together, 0.0, together * items, 0.0, fixed)
     alone = float(replicates.var(axis=1, ddof=1).mean())
@@ -50,7 +50,7 @@ def interval(
     mean = float(np.mean(values))
     low, high = bounds(metric, mean)
     if replicates is None:
-        found = statistics.t_interval(list(values), level)
+        found = paired.t_interval(list(values), level)
         return None if found is None else _told("t", "seeds", len(values), None, level, _cut(found, low, high))
     over = spread(values, replicates, items)
     share = metric in SHARES and 0 <= mean <= 1
@@ -64,7 +64,7 @@ def difference(
     """The same of paired differences (n,) and of the differences of their replicates (n, B); and the parts."""
     reach = (-1.0, 1.0) if metric in SHARES else (-np.inf, np.inf)
     if replicates is None:
-        found = statistics.t_interval(list(values), level)
+        found = paired.t_interval(list(values), level)
         return (_told("t", "seeds", len(values), None, level, _cut(found, *reach)) if found else None), None
     over = spread(values, replicates, items)
     return _written(over, level, two_way_interval(over, level, reach)), over

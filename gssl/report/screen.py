@@ -6,10 +6,10 @@ from typing import Any
 
 from gssl.report import limits
 from gssl.report.differences import ALPHA
-from gssl.report.statistics import seeds_needed
 from gssl.report.units import duration
 from gssl.report.verdict import base_of, decisive, outcome, size, turned
-from gssl.report.words import amount_text, listed, points, upper, word
+from gssl.statistics.paired import seeds_needed
+from gssl.words import label_budget_text, listed, points, upper, word
 
 Report = dict[str, Any]
 
@@ -134,12 +134,12 @@ def facts(report: Report) -> list[tuple[str, str]]:
     if tests:
         few, many = min(tests), max(tests)
         out.append(("Test images", f"{few:,}" if few == many else f"{few:,} to {many:,}"))
-    amount = report["primary"]["amount"]
-    total = next((a["n_train"] for a in report["amounts"] if a["key"] == amount), None)
-    per = amount_text(amount)
+    label_budget = report["primary"]["label_budget"]
+    total = next((a["n_train"] for a in report["label_budgets"] if a["key"] == label_budget), None)
+    per = label_budget_text(label_budget)
     if total:
-        plain = amount_text(amount).replace("labels ", "").replace("label ", "")
-        own = per if amount == "all" else plain
+        plain = label_budget_text(label_budget).replace("labels ", "").replace("label ", "")
+        own = per if label_budget == "all" else plain
         out.append(("Labels", f"{total:,.0f} ({own})"))
     else:
         out.append(("Labels", per))

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from gssl.report import statistics
 from gssl.report.collect import Run
 from gssl.report.generation import deaths
+from gssl.statistics import paired
 
 # metric: its key in a run's `spent`, how stages of a chain are put together, what it is called
 COSTS: dict[str, tuple[str, Any, str]] = {
@@ -75,7 +75,7 @@ def cost(runs: Sequence[Run], arms: Sequence[str]) -> list[dict[str, Any]]:
 def over_seeds(per_seed: dict[str, float]) -> dict[str, Any]:
     """mean, interval (t over seeds, None below two), per_seed, n_seeds."""
     values = list(per_seed.values())
-    found = statistics.t_interval(values)
+    found = paired.t_interval(values)
     interval = None
     if found:
         ends = {"low": found.low, "high": found.high}
@@ -85,7 +85,7 @@ def over_seeds(per_seed: dict[str, float]) -> dict[str, Any]:
 
 def progress(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """Accuracy on validation images at each milestone of the last stage; what earlier stages spent is added."""
-    from gssl.config.amounts import amount_key
+    from gssl.schemas.label_budgets import label_budget_key
 
     trained = Trained(runs)
     out = []
@@ -100,8 +100,8 @@ def progress(runs: Sequence[Run]) -> list[dict[str, Any]]:
             | {key: None if point.get(key) is None else point[key] + spent[key] for key in AXES}
             for point in run.result["points"]
         ]
-        amount = amount_key(run.result.get("labels_per_class"), run.result.get("fraction"))
-        entry = {"arm": run.arm, "seed": run.seed, "probe": run.result["probe"], "amount": amount}
+        label_budget = label_budget_key(run.result.get("labels_per_class"), run.result.get("fraction"))
+        entry = {"arm": run.arm, "seed": run.seed, "probe": run.result["probe"], "label_budget": label_budget}
         out.append(entry | {"split": run.result["split"], "points": points})
     return out
 

@@ -7,7 +7,7 @@ from gssl.report import advice
 from gssl.report.differences import ALPHA
 from gssl.report.units import duration, number, shown
 from gssl.report.verdict import outcome, size
-from gssl.report.words import PROBES, count, listed, p_text
+from gssl.words import PROBES, count, listed, p_text
 
 MOST_PICTURES = 5_000_000  # characters of inlined pictures; what is beyond is named, so that the page opens
 BUDGETED = ("flops", "images", "seconds")  # units of a budget that are measures of cost, too
@@ -53,8 +53,8 @@ def adapting(report: dict[str, Any]) -> dict[str, Any] | None:
 
     `by`: how often which way was chosen on an arm's own labels, in words.
     """
-    amount = report["primary"]["amount"]
-    at = {(r["arm"], r["probe"]): r for r in report["table"] if r["amount"] == amount}
+    label_budget = report["primary"]["label_budget"]
+    at = {(r["arm"], r["probe"]): r for r in report["table"] if r["label_budget"] == label_budget}
     ways = [way for way in WAYS if any(probe == way for _, probe in at)]
     if len(ways) < 2:
         return None
@@ -142,8 +142,8 @@ def generation(report: dict[str, Any]) -> dict[str, Any]:
     rows = report["generation"]
     heads = list({r["metric"]: r for r in rows}.values())
     at = {(r["arm"], r["metric"]): r for r in rows}
-    floors = {m: sorted({r["floor"] for r in rows if r["metric"] == m and r["floor"] is not None}) for _, m in at}
-    kinds = dict.fromkeys((r["judge"], r["split"], r["n"]) for r in rows)
+    floors = {m: sorted({r["baseline"] for r in rows if r["metric"] == m and r["baseline"] is not None}) for _, m in at}
+    kinds = dict.fromkeys((r["evaluator"], r["split"], r["n"]) for r in rows)
     said = [f"evaluator {judge}, {count(n, 'generated image')} against the {split} split" for judge, split, n in kinds]
     over = dict.fromkeys(r["interval"]["over"] for r in rows if r["interval"])
     return {

@@ -14,12 +14,12 @@ from typing import Any
 
 from gssl.errors import UsageError
 from gssl.metrics.accuracy import wilson
-from gssl.report import statistics
 from gssl.report.cells import Cells, Gap, gap, without_answers
-from gssl.report.words import count, points, shortened
+from gssl.statistics import paired
+from gssl.words import count, points, shortened
 
 NUMBER = r"(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?"
-SCORE = re.compile(r"(?P<arm>\S+)\.(?P<name>\w+)@(?P<amount>all|\d+(?:\.\d+)?%|\d+)")
+SCORE = re.compile(r"(?P<arm>\S+)\.(?P<name>\w+)@(?P<label_budget>all|\d+(?:\.\d+)?%|\d+)")
 OTHER = re.compile(r"(?P<arm>\S+)\.(?P<name>[A-Za-z_]\w*)")
 
 
@@ -61,14 +61,14 @@ class Term:
 
     arm: str
     name: str
-    amount: str | None = None
+    label_budget: str | None = None
 
     def __str__(self) -> str:
-        return f"{self.arm}.{self.name}" + (f"@{self.amount}" if self.amount is not None else "")
+        return f"{self.arm}.{self.name}" + (f"@{self.label_budget}" if self.label_budget is not None else "")
 
     @property
     def measure(self) -> Measure:
-        return ACCURACY if self.amount is not None else MEASURES[self.name]
+        return ACCURACY if self.label_budget is not None else MEASURES[self.name]
 
 
 def parse(text: str) -> Term:
@@ -77,7 +77,7 @@ def parse(text: str) -> Term:
     if found:
         if found["name"] in MEASURES:
             raise UsageError(f"{found['name']} takes no labels; write {found['arm']}.{found['name']}")
-        return Term(found["arm"], found["name"], _amount(found["amount"]))
+        return Term(found["arm"], found["name"], _amount(found["label_budget"]))
     other = OTHER.fullmatch(text)
     if not other or "@" in other["name"]:
         raise UsageError(f"cannot read {text!r}")
@@ -115,9 +115,9 @@ def row(report: Mapping[str, Any], term: Term) -> dict[str, Any] | None:
     """The report's row of `term`, in stored units: `per_seed` ({seed as text: value}), mean, interval, n_seeds.
     None where no finished run brought it."""
     found: dict[str, Any] | None
-    if term.amount is not None:
-        wanted = (term.arm, term.name, term.amount)
-        found = next((r for r in report["table"] if (r["arm"], r["probe"], r["amount"]) == wanted), None)
+    if term.label_budget is not None:
+        wanted = (term.arm, term.name, term.label_budget)
+        found = next((r for r in report["table"] if (r["arm"], r["probe"], r["label_budget"]) == wanted), None)
     else:
         rows = report.get(term.measure.part) or []
         key = (term.arm, term.measure.metric)
@@ -138,13 +138,13 @@ def value(found: Mapping[str, Any], scale: float) -> dict[str, Any]:
 
 def between(found: Cells | None, left: Term, right: Term, metric: str, factor: float = 1.0) -> Gap | None:
     """left − factor · right from the runs' single answers; None of what is no score, and where a cell is not there."""
-    if found is None or left.amount is None or right.amount is None:
+    if found is None or left.label_budget is None or right.label_budget is None:
         return None
-    one, two = (found.get((t.arm, t.name, str(t.amount))) for t in (left, right))
+    one, two = (found.get((t.arm, t.name, str(t.label_budget))) for t in (left, right))
     return gap(one, two, metric, factor) if one and two else None
 
 
-def paired(
+def paired_difference(
     left: Mapping[str, Any], right: Mapping[str, Any], measure: Measure, factor: float = 1.0, exact: Gap | None = None
 ) -> dict[str, Any] | None:
     """left − factor · right over the seeds that both rows have, as `measure` is written; None where they share none.
@@ -170,16 +170,16 @@ def paired(
         return None
     differences = {seed: one[seed] - factor * two[seed] for seed in seeds}
     mean = sum(differences.values()) / len(seeds)
-    over = statistics.t_interval(list(differences.values()))
+    over = paired.t_interval(list(differences.values()))
     interval = None
-    if over is not None and (measure.counted or statistics.varies(list(differences.values()))):
+    if over is not None and (measure.counted or paired.varies(list(differences.values()))):
         low, high = (max(-factor, over.low), min(1.0, over.high)) if shares else (over.low, over.high)
         interval = _interval("t", "seeds", len(seeds), low, high)
     else:
         one_side, other_side = _ends(left, seeds[0]), _ends(right, seeds[0])
         if one_side and other_side:
             (a, n_a), (b, n_b) = one_side, other_side
-            moved = statistics.newcombe(a, (b[0] * factor, b[1] * factor, b[2] * factor))
+            moved = paired.newcombe(a, (b[0] * factor, b[1] * factor, b[2] * factor))
             counts = [n for n in (n_a, n_b) if n]
             interval = _interval("newcombe", "test images", min(counts, default=None), moved.low, moved.high)
     found = {"mean": mean, "interval": interval, "n_seeds": len(seeds), "per_seed": differences}
@@ -248,7 +248,9 @@ def absent(term: Term, report: Mapping[str, Any]) -> str:
     if term.arm not in known:
         return unknown("arm", term.arm, known)
     text = f"no finished run has {term}"
-    has = [str(t) for t in every(report) if t.arm == term.arm and (t.amount is None) == (term.amount is None)]
+    has = [
+        str(t) for t in every(report) if t.arm == term.arm and (t.label_budget is None) == (term.label_budget is None)
+    ]
     if has:
         text += f"; {term.arm} has {', '.join(name.removeprefix(f'{term.arm}.') for name in has[:8])}"
     lost = [f for f in report["failed"] if f["arm"] == term.arm]
@@ -261,7 +263,7 @@ def absent(term: Term, report: Mapping[str, Any]) -> str:
 
 def every(report: Mapping[str, Any]) -> list[Term]:
     """All terms that have a value in the report."""
-    found = [Term(r["arm"], r["probe"], r["amount"]) for r in report["table"]]
+    found = [Term(r["arm"], r["probe"], r["label_budget"]) for r in report["table"]]
     for part in ("generation", "cost"):
         rows = [(r["arm"], r["metric"]) for r in report.get(part) or [] if r["mean"] is not None]
         found += [Term(arm, metric) for arm, metric in rows if metric in MEASURES]

@@ -10,7 +10,7 @@ import unicodedata
 from typing import Any
 
 from gssl.report import screen, tables
-from gssl.report.words import amount_text, count, judge, metric_text, p_text, points
+from gssl.words import count, judge, label_budget_text, metric_text, p_text, points
 
 ESCAPED = {
     "\\": r"\textbackslash{}",
@@ -60,10 +60,10 @@ def render(report: dict[str, Any]) -> str:
     """The table of `report`: arms by label budgets at the primary probe, the answer in its caption; below it the
     primary differences, what to do and the cautions."""
     primary = report["primary"]
-    amounts = [a["key"] for a in report["amounts"]]
-    groups = [_rows(report, role, amounts) for role in ("contestant", "control", "reference")]
+    label_budgets = [a["key"] for a in report["label_budgets"]]
+    groups = [_rows(report, role, label_budgets) for role in ("contestant", "control", "reference")]
     body = "\n    \\midrule\n".join("\n".join(f"    {row} \\\\" for row in rows) for rows in groups if rows)
-    head = " & ".join(["arm", *(_head(key) for key in amounts), "seeds"])
+    head = " & ".join(["arm", *(_head(key) for key in label_budgets), "seeds"])
     on = f" on {escape(report['data'])}" if report["data"] else ""
     probe, metric = escape(judge(primary["probe"])), metric_text(primary["metric"])
     lines = [
@@ -72,7 +72,7 @@ def render(report: dict[str, Any]) -> str:
         r"  \centering",
         f"  \\caption{{Test {metric} (\\%){on}: {probe}. {escape(report['verdict']['headline'])}}}",
         r"  \label{tab:gssl}",
-        f"  \\begin{{tabular}}{{l{'r' * len(amounts)}r}}",
+        f"  \\begin{{tabular}}{{l{'r' * len(label_budgets)}r}}",
         r"    \toprule",
         f"    {head} \\\\",
         r"    \midrule",
@@ -86,16 +86,18 @@ def render(report: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _head(amount: str) -> str:
-    return escape(amount) if amount == "all" or amount.endswith("%") else f"{escape(amount)}/class"
+def _head(label_budget: str) -> str:
+    return (
+        escape(label_budget) if label_budget == "all" or label_budget.endswith("%") else f"{escape(label_budget)}/class"
+    )
 
 
-def _rows(report: dict[str, Any], role: str, amounts: list[str]) -> list[str]:
-    rows = {(r["arm"], r["probe"], r["amount"]): r for r in report["table"]}
+def _rows(report: dict[str, Any], role: str, label_budgets: list[str]) -> list[str]:
+    rows = {(r["arm"], r["probe"], r["label_budget"]): r for r in report["table"]}
     out = []
     for arm in report["arms"]:
         own = report["primary"]["probe"]
-        found = [rows.get((arm["name"], own, key)) for key in amounts]
+        found = [rows.get((arm["name"], own, key)) for key in label_budgets]
         seeds = [r["n_seeds"] for r in found if r]
         if arm["role"] == role and seeds:
             out.append(" & ".join([escape(arm["title"]), *map(_cell, found), str(max(seeds))]))
@@ -122,9 +124,9 @@ def _notes(report: dict[str, Any]) -> list[str]:
     names = {a["name"]: escape(a["title"]) for a in report["arms"]}
     found = [d for d in report["differences"] if d["family"] == "primary" and d["mean"] is not None]
     if found:
-        amount = escape(amount_text(report["primary"]["amount"]))
+        label_budget = escape(label_budget_text(report["primary"]["label_budget"]))
         told = "; ".join(_difference(d, names) for d in found)
-        out.append(f"Paired differences with {amount}, in points: {told}.")
+        out.append(f"Paired differences with {label_budget}, in points: {told}.")
     out += [escape(text) for text in screen.advice(report)[:1]]
     if report["verdict"]["cautions"]:
         out.append("Cautions: " + " ".join(escape(text) for text in report["verdict"]["cautions"]))

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from gssl.report.words import points
+from gssl.words import points
 
 SHARES = ("accuracy", "balanced_accuracy", "gan_train", "gan_test")
 MINUS = "−"

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from gssl.report.differences import ALPHA
-from gssl.report.statistics import seeds_needed, smallest_p
-from gssl.report.words import amount_text, count, either_way, listed, metric_text, p_text, points, span, upper, word
-from gssl.report.words import judge as judged_by
+from gssl.statistics.paired import seeds_needed, smallest_p
+from gssl.words import count, either_way, label_budget_text, listed, metric_text, p_text, points, span, upper, word
+from gssl.words import judge as judged_by
 
-Told = list[dict[str, Any]]
+Evaluated = list[dict[str, Any]]
 
 LEAST = 1e-4  # a level that further looks have left below this is none
 
@@ -25,9 +25,13 @@ def excludes_zero(i: Mapping[str, Any] | None) -> bool:
     return bool(i) and (i["low"] > 0 or i["high"] < 0)  # type: ignore[index]
 
 
-def against(report: dict[str, Any], arm: str, probe: str, amount: str) -> list[tuple[str, float, dict[str, Any]]]:
+def against(report: dict[str, Any], arm: str, probe: str, label_budget: str) -> list[tuple[str, float, dict[str, Any]]]:
     """Who was compared with `arm` there, by how much it scored above `arm`, and the difference as it is written."""
-    here = [d for d in report["differences"] if (d["probe"], d["amount"]) == (probe, amount) and d["mean"] is not None]
+    here = [
+        d
+        for d in report["differences"]
+        if (d["probe"], d["label_budget"]) == (probe, label_budget) and d["mean"] is not None
+    ]
     turned = [(d["b"], -d["mean"], d) for d in here if d["a"] == arm]
     return [(d["a"], d["mean"], d) for d in here if d["b"] == arm] + turned
 
@@ -100,7 +104,7 @@ def sentence(d: dict[str, Any], report: dict[str, Any]) -> str:
     """One comparison of the primary family in one or two sentences."""
     names = {a["name"]: a["title"] for a in report["arms"]}
     kind, alpha = outcome(d, _alpha(report)), _alpha(report)
-    with_labels = f"with {amount_text(d['amount'])}"
+    with_labels = f"with {label_budget_text(d['label_budget'])}"
     if kind == "absent":
         a, b = upper(names[d["a"]]), names[d["b"]]
         return f"{a} and {b}: no seed finished in both {with_labels}, so nothing is said about them."
@@ -154,21 +158,21 @@ def _spread(d: dict[str, Any], report: dict[str, Any]) -> str:
     return f"{text}; sign-flip p over seeds {p_text(p_of(d))}{adjusted}"
 
 
-def row_of(report: Mapping[str, Any], arm: str, probe: str, amount: str) -> dict[str, Any] | None:
-    wanted = (arm, probe, amount)
-    return next((r for r in report["table"] if (r["arm"], r["probe"], r["amount"]) == wanted), None)
+def row_of(report: Mapping[str, Any], arm: str, probe: str, label_budget: str) -> dict[str, Any] | None:
+    wanted = (arm, probe, label_budget)
+    return next((r for r in report["table"] if (r["arm"], r["probe"], r["label_budget"]) == wanted), None)
 
 
 def _single(d: dict[str, Any], report: dict[str, Any], names: Mapping[str, str]) -> str:
     shown = []
     for arm in (d["a"], d["b"]):
-        row = row_of(report, arm, d["probe"], d["amount"])
+        row = row_of(report, arm, d["probe"], d["label_budget"])
         if row:
             shown.append(f"{names[arm]} {points(row['mean'])}%" + (f" ({span(row['interval'])})" if row else ""))
     i = d["interval"]
     both = f"; their difference is {points(d['mean'], sign=True)} points ({span(i)})" if i else ""
     return (
-        f"One seed, {amount_text(d['amount'])}, {judged_by(d['probe'])}: {' and '.join(shown)}{both}. The 95% intervals"
+        f"One seed, {label_budget_text(d['label_budget'])}, {judged_by(d['probe'])}: {' and '.join(shown)}{both}. The 95% intervals"
         " are over test images; about other seeds nothing can be said."
     )
 
@@ -182,14 +186,14 @@ def question(report: dict[str, Any]) -> str:
     trained = [a["title"] for a in contestants if a["kind"] in ("ssl", "gan")]
     ready = [a["title"] for a in contestants if a["kind"] in ("ready", "classical")]
     on = f" on {report['data']}" if report["data"] else ""
-    amount = amount_text(report["primary"]["amount"])
+    label_budget = label_budget_text(report["primary"]["label_budget"])
     if not trained and not ready:
-        return f"What do {amount} buy{on}?" if amount != "all labels" else f"What do the labels buy{on}?"
+        return f"What do {label_budget} buy{on}?" if label_budget != "all labels" else f"What do the labels buy{on}?"
     who = " or ".join(trained) if len(trained) < 3 else ", ".join(trained[:-1]) + f" or {trained[-1]}"
     if not trained:
-        return f"{upper(' or '.join(ready))} or training from scratch{on}, with {amount}?"
+        return f"{upper(' or '.join(ready))} or training from scratch{on}, with {label_budget}?"
     else_ = f", or {' or '.join(ready)}" if ready else ""
-    return f"Does pretraining by {who}{else_} pay{on}, with {amount}?"
+    return f"Does pretraining by {who}{else_} pay{on}, with {label_budget}?"
 
 
 def base_of(report: Mapping[str, Any]) -> str | None:
@@ -212,17 +216,17 @@ def answer(report: dict[str, Any]) -> dict[str, Any]:
     names = {a["name"]: a["title"] for a in report["arms"]}
     kinds = {a["name"]: a["kind"] for a in report["arms"]}
     family = [d for d in report["differences"] if d["family"] == "primary" and d["mean"] is not None]
-    amount = amount_text(report["primary"]["amount"])
+    label_budget = label_budget_text(report["primary"]["label_budget"])
     told = [d if d["b"] == base else turned(d) for d in family if base in (d["a"], d["b"])]
     told = [d for d in told if kinds[d["a"]] in ("ssl", "gan", "ready", "classical")]
     ours = [d for d in told if kinds[d["a"]] in ("ssl", "gan")] or told
     if base is None or not ours:
-        return {"word": "open", "text": _only_pairs(family, report, names, amount)}
+        return {"word": "open", "text": _only_pairs(family, report, names, label_budget)}
     if all(d["n_seeds"] < 2 for d in ours):
-        row = {arm: row_of(report, arm, report["primary"]["probe"], report["primary"]["amount"]) for arm in names}
+        row = {arm: row_of(report, arm, report["primary"]["probe"], report["primary"]["label_budget"]) for arm in names}
         scores = [f"{names[arm]} {points(r['mean'])}%" for d in ours for arm in [d["a"]] if (r := row[arm])]
         scores += [f"{names[base]} {points(row[base]['mean'])}%"] if row[base] else []  # type: ignore[index]
-        text = f"One run of each method cannot say: with {amount} and one seed, {listed(scores)}."
+        text = f"One run of each method cannot say: with {label_budget} and one seed, {listed(scores)}."
         return {"word": "open", "text": text + " Another seed may order them otherwise."}
     word_ = _word(*_sorted(ours, report), alpha)
     against_ = "training from scratch" if kinds[base] == "scratch" else names[base]
@@ -234,10 +238,10 @@ def answer(report: dict[str, Any]) -> dict[str, Any]:
         parts.append(f"{who} and {against_} differ by less than {_points(report)} points")
     text = "; ".join(parts) + _unlike(report) + "."
     if word_ == "not shown":
-        text = f"With {amount} {_cannot_tell(open_, names, against_)}{_unlike(report)}. {_scored(open_, names)}."
+        text = f"With {label_budget} {_cannot_tell(open_, names, against_)}{_unlike(report)}. {_scored(open_, names)}."
         text += f" {upper('; '.join(parts))}." if parts else ""
     else:
-        text = f"{upper(word_)}: with {amount}, {text}"
+        text = f"{upper(word_)}: with {label_budget}, {text}"
         text += f" {upper(_cannot_tell(open_, names, against_))}: {_scored(open_, names)}." if open_ else ""
     return {"word": word_, "text": first_use(text, report)}
 
@@ -248,13 +252,13 @@ def first_use(text: str, report: Mapping[str, Any]) -> str:
     return re.sub(r"(?<=\d )points\b", of, text, count=1)
 
 
-def _cannot_tell(told: Told, names: Mapping[str, str], base: str) -> str:
+def _cannot_tell(told: Evaluated, names: Mapping[str, str], base: str) -> str:
     """ "we cannot tell whether SimCLR or DCGAN is better than training from scratch"."""
     who = listed([names[d["a"]] for d in told], "or")
     return f"we cannot tell whether {who} is better than {base}"
 
 
-def _scored(told: Told, names: Mapping[str, str]) -> str:
+def _scored(told: Evaluated, names: Mapping[str, str]) -> str:
     """ "SimCLR scored 1.2 points lower (plausibly 3.3 lower to 0.9 higher), DCGAN practically the same (1.9 …)"."""
     said = []
     for n, d in enumerate(told):
@@ -268,7 +272,7 @@ def _scored(told: Told, names: Mapping[str, str]) -> str:
     return upper(", ".join(said))
 
 
-def _sorted(told: Told, report: dict[str, Any]) -> tuple[Told, Told, Told, Told]:
+def _sorted(told: Evaluated, report: dict[str, Any]) -> tuple[Evaluated, Evaluated, Evaluated, Evaluated]:
     """Arms against what they must pay against: above it, below it, equivalent, undecided; the largest gain first."""
     alpha = _alpha(report)
     shown = [d for d in told if outcome(d, alpha) in ("beats", "ahead")]
@@ -278,7 +282,7 @@ def _sorted(told: Told, report: dict[str, Any]) -> tuple[Told, Told, Told, Told]
     return better, worse, alike, [d for d in told if d not in shown + alike]
 
 
-def _word(better: Told, worse: Told, alike: Told, open_: Told, alpha: float) -> str:
+def _word(better: Evaluated, worse: Evaluated, alike: Evaluated, open_: Evaluated, alpha: float) -> str:
     """The answer of the arms that were pretrained here: "perhaps" and "perhaps not" where no test has decided it."""
     if better:
         return "yes" if any(outcome(d, alpha) == "beats" for d in better) else "perhaps"
@@ -296,12 +300,14 @@ def _verb(d: Mapping[str, Any], alpha: float) -> str:
     return "beats" if outcome(d, alpha) == "beats" else "is ahead of"
 
 
-def _only_pairs(family: list[dict[str, Any]], report: dict[str, Any], names: Mapping[str, str], amount: str) -> str:
+def _only_pairs(
+    family: list[dict[str, Any]], report: dict[str, Any], names: Mapping[str, str], label_budget: str
+) -> str:
     """Where nothing is compared with training from scratch or a control: who beats whom."""
     if not report["primary"]["pairs"]:
-        return f"With {amount} these arms make no pair to compare: add one that is pretrained, or scratch and random."
+        return f"With {label_budget} these arms make no pair to compare: add one that is pretrained, or scratch and random."
     if not family:
-        return f"With {amount} there is no finished pair of methods to compare."
+        return f"With {label_budget} there is no finished pair of methods to compare."
     alpha = _alpha(report)
     parts = []
     for d in family:
@@ -312,7 +318,7 @@ def _only_pairs(family: list[dict[str, Any]], report: dict[str, Any], names: Map
             parts.append(f"{a} {_verb(d, alpha)} {b} by {_gap(d)}")
         else:
             parts.append(f"{_cannot_tell([d], names, b)}: {_scored([d], names)}")
-    return first_use(f"With {amount}: {'; '.join(parts)}{_unlike(report)}.", report)
+    return first_use(f"With {label_budget}: {'; '.join(parts)}{_unlike(report)}.", report)
 
 
 # ── the verdict ──────────────────────────────────────────────────────────────────────────────────
@@ -383,8 +389,8 @@ def _beside(report: dict[str, Any]) -> list[str]:
     pretrained, and the one with the highest mean against the others, too, for a reader sees it in the table."""
     names = {a["name"]: a["title"] for a in report["arms"]}
     trained = [a["name"] for a in report["arms"] if a["role"] == "contestant" and a["pretrained"]]
-    table = report["primary"]["probe"], report["primary"]["amount"]
-    means = {r["arm"]: r["mean"] for r in report["table"] if (r["probe"], r["amount"]) == table}
+    table = report["primary"]["probe"], report["primary"]["label_budget"]
+    means = {r["arm"]: r["mean"] for r in report["table"] if (r["probe"], r["label_budget"]) == table}
     first = max((arm for arm in trained if means.get(arm) is not None), key=lambda arm: means[arm], default=None)
     out = []
     for arm in trained:

@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from gssl.report import statistics, terms
+from gssl.report import terms
 from gssl.report.terms import Term
 from gssl.report.verdict import ALPHA, adjusted_with, outcome
-from gssl.report.words import count, p_text, points, word
+from gssl.statistics import paired
+from gssl.words import count, p_text, points, word
 
-NEED = statistics.seeds_needed(ALPHA)
+NEED = paired.seeds_needed(ALPHA)
 RULES = (
     f'"beats": {word(NEED)} seeds or more, the interval over seeds and test images at 1 − {p_text(ALPHA)[2:]} ÷ pairs'
     f" excludes 0, and the adjusted sign-flip p over seeds is at most {p_text(ALPHA)[2:]}. Where nothing depends on the"
@@ -45,7 +46,7 @@ def _mean(told: Mapping[str, Any], term: Term) -> str:
 def _spread(told: Mapping[str, Any], term: Term) -> str:
     """x̄ ± t·s/√n with its numbers; there are two seeds or more."""
     values, n = list(told["per_seed"].values()), len(told["per_seed"])
-    s, t = float(np.std(values, ddof=1)), statistics.t_quantile(0.975, n - 1)
+    s, t = float(np.std(values, ddof=1)), paired.t_quantile(0.975, n - 1)
     half = t * s / n**0.5
     ends = f"{plain(told['mean'] - half, term)} to {plain(told['mean'] + half, term)}"
     return (
@@ -56,19 +57,19 @@ def _spread(told: Mapping[str, Any], term: Term) -> str:
 
 def single(term: Term, row: Mapping[str, Any], told: Mapping[str, Any]) -> list[str]:
     """How a score, a figure of a generator or a cost came about."""
-    unit = "percent of the test images" if term.amount is not None else _unit(term)
+    unit = "percent of the test images" if term.label_budget is not None else _unit(term)
     how = [f"Per seed ({unit}): " + ", ".join(f"seed {s}: {plain(v, term)}" for s, v in told["per_seed"].items())]
-    if term.amount is not None:
+    if term.label_budget is not None:
         draws = count(row["draws"], "draw")
         over = f"{row['n_test']:,} test images"
         how.append(f"A seed's score is the mean over at most {draws} of the labelled images, judged on {over}.")
     elif term.measure.part == "cost":
         what = "the largest of" if term.measure.metric == "memory" else "the sum over"
         how.append(f"A seed's cost is {what} its training stages; what judging took is not in it.")
-    elif row.get("judge"):
-        floor = f"; real training images get {row['floor']:.4g}" if row.get("floor") is not None else ""
+    elif row.get("evaluator"):
+        floor = f"; real training images get {row['baseline']:.4g}" if row.get("baseline") is not None else ""
         n = f" on {row['n']:,} {row['split']} images" if row.get("n") else ""
-        how.append(f"Judged by {row['judge']}{n}{floor}.")
+        how.append(f"Judged by {row['evaluator']}{n}{floor}.")
     how.append(f"Mean over {count(told['n_seeds'], 'seed')}: {_mean(told, term)}")
     return [*how, _own(term, row, told)]
 
@@ -81,7 +82,7 @@ def _unit(term: Term) -> str:
 def _own(term: Term, row: Mapping[str, Any], told: Mapping[str, Any]) -> str:
     i = told["interval"]
     if i and i["kind"] == "t":
-        cut = ", cut to 0 to 100" if term.amount is not None else ""
+        cut = ", cut to 0 to 100" if term.label_budget is not None else ""
         return f"Interval: {_spread(told, term)}{cut}"
     if i is None:
         return f"Interval: none, for {_alone(told)} not show how far another would be"
@@ -126,7 +127,7 @@ def pair(
         share = (listed_as or {}).get("item_share")
         if share is not None:
             how.append(f"Of its variance {share:.0%} comes from the test images, the rest from the seeds")
-        varies = statistics.varies(list(told["per_seed"].values()))
+        varies = paired.varies(list(told["per_seed"].values()))
         return [*how, *(_tests(told, listed_as, report) if varies else [])]
     if not i or i["kind"] != "t":
         ends = f"{plain(i['low'], left)} to {plain(i['high'], left)}" if i else ""
@@ -139,12 +140,12 @@ def pair(
 def _tests(told: Mapping[str, Any], listed_as: Mapping[str, Any] | None, report: Mapping[str, Any]) -> list[str]:
     values = list(told["per_seed"].values())
     n = len(values)
-    p = statistics.sign_flip(values)
+    p = paired.sign_flip(values)
     how = [
         f"Sign-flip test: {_vectors(p, n)} give a mean at least as far from 0: p {p_text(p)}"
         + (f"; {word(n)} seeds cannot reach .05, {word(NEED)} can" if n < NEED else "")
     ]
-    size = statistics.effect_size(values)
+    size = paired.effect_size(values)
     if size is not None:
         how.append(f"Effect size d_z = mean / s = {size:.2f}")
     if not listed_as:
@@ -165,8 +166,8 @@ def _tests(told: Mapping[str, Any], listed_as: Mapping[str, Any] | None, report:
 
 def _vectors(p: float, n: int) -> str:
     """ "2 of 2^6 = 64 sign vectors"; above 16 seeds they are drawn."""
-    if n > statistics.EXACT_SEEDS:
-        return f"{round(p * statistics.DRAWN_SIGNS):,} of {statistics.DRAWN_SIGNS:,} drawn sign vectors"
+    if n > paired.EXACT_SEEDS:
+        return f"{round(p * paired.DRAWN_SIGNS):,} of {paired.DRAWN_SIGNS:,} drawn sign vectors"
     return f"{round(p * 2**n):,} of 2^{n} = {2**n:,} sign vectors"
 
 

@@ -7,10 +7,10 @@ arXiv:2103.03230. Values and the measured result: conf/ssl/barlow_twins.yaml.
 import torch
 from torch import Tensor, nn
 
-from gssl.config import ssl as schema
 from gssl.method import Batch, Context
 from gssl.nets.backbone import Backbone
 from gssl.nets.heads import mlp
+from gssl.schemas import ssl as schema
 from gssl.ssl.losses import spread
 
 EPSILON = 1e-5  # added to variances, as a batch norm does

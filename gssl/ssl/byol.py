@@ -7,11 +7,11 @@ result: conf/ssl/byol.yaml.
 import torch
 from torch import Tensor, nn
 
-from gssl.config import ssl as schema
 from gssl.method import Batch, Context
 from gssl.nets.backbone import Backbone
 from gssl.nets.ema import EMA, momentum
 from gssl.nets.heads import mlp
+from gssl.schemas import ssl as schema
 from gssl.ssl.losses import negative_cosine, spread
 
 

@@ -11,12 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gssl.config import ssl as schema
 from gssl.data.lab import lab_to_rgb, rgb_to_lab
 from gssl.errors import UsageError
 from gssl.method import Batch, Context
 from gssl.nets.backbone import Backbone
 from gssl.nets.decoder import Decoder, last_side
+from gssl.schemas import ssl as schema
 
 COLOURLESS = 0.5  # mean |a| and |b| of grey images stored as RGB; CIFAR-10's is about 7
 REACH = 110  # |a| and |b| stay below it in sRGB

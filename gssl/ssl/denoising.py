@@ -10,10 +10,10 @@ import math
 import torch
 from torch import Tensor, nn
 
-from gssl.config import ssl as schema
 from gssl.method import Batch, Context
 from gssl.nets.backbone import Backbone
 from gssl.nets.decoder import Decoder, last_side
+from gssl.schemas import ssl as schema
 
 
 def spoil(image: Tensor, noise: Tensor, lost: Tensor) -> Tensor:

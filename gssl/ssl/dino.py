@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gssl.config import ssl as schema
 from gssl.method import Batch, Context
 from gssl.nets.backbone import Backbone
 from gssl.nets.ema import EMA, momentum
 from gssl.nets.heads import mlp
+from gssl.schemas import ssl as schema
 from gssl.ssl.losses import spread
 
 

@@ -14,13 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gssl.config import ssl as schema
 from gssl.errors import UsageError
 from gssl.method import Batch, Context
 from gssl.nets.backbone import Backbone
 from gssl.nets.ema import EMA, momentum
 from gssl.nets.predictor import Predictor
 from gssl.nets.vit import ViT
+from gssl.schemas import ssl as schema
 from gssl.ssl.losses import spread
 from gssl.ssl.patches import need_vit, take
 

@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gssl.config import ssl as schema
 from gssl.errors import UsageError
 from gssl.method import Batch, Context
 from gssl.nets.backbone import Backbone
 from gssl.nets.convnet import ConvNet
 from gssl.nets.decoder import Decoder, last_side
+from gssl.schemas import ssl as schema
 
 
 def block(corner: Tensor, side: int, size: int) -> Tensor:

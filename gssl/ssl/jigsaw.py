@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gssl.config import ssl as schema
 from gssl.errors import UsageError
 from gssl.method import Batch, Context
 from gssl.nets.backbone import Backbone
 from gssl.nets.heads import mlp
+from gssl.schemas import ssl as schema
 from gssl.ssl.tiles import Tiles
 
 SQUARE = {2: (1, 1), 3: (2, 0)}  # grid: (s, t) with w² = s + t·w, which no number modulo `grid` solves

@@ -9,11 +9,11 @@ Values and the measured result: conf/ssl/moco.yaml.
 import torch
 from torch import Tensor, nn
 
-from gssl.config import ssl as schema
 from gssl.method import Batch, Context
 from gssl.nets.backbone import Backbone
 from gssl.nets.ema import EMA, momentum
 from gssl.nets.heads import mlp
+from gssl.schemas import ssl as schema
 from gssl.ssl.losses import in_batch, info_nce, spread
 from gssl.ssl.queue import Queue
 

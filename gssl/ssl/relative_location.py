@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gssl.config import ssl as schema
 from gssl.method import Batch, Context
 from gssl.nets.backbone import Backbone
 from gssl.nets.heads import mlp
+from gssl.schemas import ssl as schema
 from gssl.ssl.tiles import Tiles
 
 GRID, CENTRE, SIDES = 3, 4, 8

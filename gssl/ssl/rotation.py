@@ -7,10 +7,10 @@ arXiv:1803.07728. Values and the measured result: conf/ssl/rotation.yaml.
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gssl.config import ssl as schema
-from gssl.data.turns import TURNS, turned
+from gssl.data.rotations import TURNS, turned
 from gssl.method import Batch, Context
 from gssl.nets.backbone import Backbone
+from gssl.schemas import ssl as schema
 
 
 class Rotation(nn.Module):

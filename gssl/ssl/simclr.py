@@ -6,10 +6,10 @@ ICML 2020, arXiv:2002.05709. Values and the measured result: conf/ssl/simclr.yam
 
 from torch import Tensor, nn
 
-from gssl.config import ssl as schema
 from gssl.method import Batch, Context
 from gssl.nets.backbone import Backbone
 from gssl.nets.heads import mlp
+from gssl.schemas import ssl as schema
 from gssl.ssl.losses import nt_xent, spread
 
 

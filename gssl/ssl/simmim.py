@@ -11,12 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gssl.config import ssl as schema
 from gssl.errors import UsageError
 from gssl.method import Batch, Context
 from gssl.nets.backbone import Backbone
 from gssl.nets.decoder import last_side
 from gssl.nets.vit import ViT
+from gssl.schemas import ssl as schema
 from gssl.ssl.patches import GREY, as_grid, hidden_count, split_order
 
 

@@ -6,10 +6,10 @@ result: conf/ssl/simsiam.yaml.
 
 from torch import Tensor, nn
 
-from gssl.config import ssl as schema
 from gssl.method import Batch, Context
 from gssl.nets.backbone import Backbone
 from gssl.nets.heads import mlp
+from gssl.schemas import ssl as schema
 from gssl.ssl.losses import negative_cosine, spread
 
 

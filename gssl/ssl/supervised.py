@@ -6,9 +6,9 @@ Values and the measured result: conf/ssl/supervised.yaml.
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gssl.config import ssl as schema
 from gssl.method import Batch, Context
 from gssl.nets.backbone import Backbone
+from gssl.schemas import ssl as schema
 
 
 class Supervised(nn.Module):

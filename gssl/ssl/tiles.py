@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gssl.config import ssl as schema
 from gssl.errors import UsageError
 from gssl.method import Draws
 from gssl.nets.backbone import Backbone
+from gssl.schemas import ssl as schema
 
 FLAT = 0.02  # a tile of less contrast (standard deviation) is not stretched to the full one: it is noise
 

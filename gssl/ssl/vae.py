@@ -9,10 +9,10 @@ averaged features that are exported were worse (kNN on validation images of CIFA
 import torch
 from torch import Tensor, nn
 
-from gssl.config import ssl as schema
 from gssl.method import Batch, Context
 from gssl.nets.backbone import Backbone
 from gssl.nets.decoder import Decoder, last_side
+from gssl.schemas import ssl as schema
 
 
 def kl(mean: Tensor, log_variance: Tensor) -> Tensor:

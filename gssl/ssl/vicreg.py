@@ -8,10 +8,10 @@ With `ssl.variance=0` nothing holds the projections apart: they collapse to one 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gssl.config import ssl as schema
 from gssl.method import Batch, Context
 from gssl.nets.backbone import Backbone
 from gssl.nets.heads import mlp
+from gssl.schemas import ssl as schema
 from gssl.ssl.losses import spread
 
 EPSILON = 1e-4  # under the square root: its slope at 0 is infinite

@@ -121,7 +121,7 @@ def main() -> None:
                 f"data.root={temp}/images",
                 "data.on_error=skip",
                 f"gan={name}",
-                "judge=random",
+                "evaluator=random",
             ]
             words += [f"budget.steps={STEPS + 7}", "eval.images=16", "eval.every=null", "engine.progress=false"]
             cfg = compose("train-gan", words)

@@ -275,7 +275,7 @@ def _peak_of(pid: int) -> int:
 # ── both ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-class Judge:
+class Prober:
     """Validation accuracy of the linear probe, for networks in files."""
 
     def __init__(self, args: argparse.Namespace) -> None:
@@ -305,13 +305,13 @@ class Judge:
         return float(np.mean(fitted.predict(held) == self.splits.val.labels))
 
 
-def run(args: argparse.Namespace, judge: Judge, side: str, method: str, seed: int) -> dict[str, Any]:
+def run(args: argparse.Namespace, prober: Prober, side: str, method: str, seed: int) -> dict[str, Any]:
     """One run in a fresh process."""
     with tempfile.TemporaryDirectory() as temp:
         folder = Path(temp) / "run"
         folder.mkdir()
         if side == "theirs":
-            write_json(folder / "files.json", judge.files)
+            write_json(folder / "files.json", prober.files)
         argv = [sys.executable, __file__, *sys.argv[1:], "--side", side, "--methods", method, "--seed", str(seed)]
         env = os.environ | {"OMP_NUM_THREADS": str(args.threads)}
         done = subprocess.run([*argv, "--run", str(folder)], capture_output=True, text=True, env=env)
@@ -320,7 +320,7 @@ def run(args: argparse.Namespace, judge: Judge, side: str, method: str, seed: in
         found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         if "saved" not in found:
             raise SystemExit(f"{side} {method}: only {found['steps']} steps in {args.seconds:g} s; give more --seconds")
-        found["linear"] = judge(folder / "weights" / "backbone.safetensors", seed)
+        found["linear"] = prober(folder / "weights" / "backbone.safetensors", seed)
     return {"side": side, "method": method, "seed": seed, **found}
 
 
@@ -371,18 +371,18 @@ def main() -> None:
     machine = {name: version(name) for name in ("torch", "torchvision", "lightly")} | {"cores": str(os.cpu_count())}
     print(", ".join(f"{key} {value}" for key, value in machine.items()))
     set_threads(1)  # for judging: small products
-    judge = Judge(args)
-    counts = f"{len(judge.files)} images to train on, {len(judge.splits.val)} to judge on"
+    prober = Prober(args)
+    counts = f"{len(prober.files)} images to train on, {len(prober.splits.val)} to judge on"
     print(
         f"{counts}; {args.seconds:g} s, {args.threads} threads, {args.workers} workers, {args.rounds} rounds",
         flush=True,
     )
     rows: list[dict[str, Any]] = []
     for seed in range(args.rounds):
-        rows.append({"side": "random", "method": "random", "seed": seed, "linear": judge(None, seed)})
+        rows.append({"side": "random", "method": "random", "seed": seed, "linear": prober(None, seed)})
         for method in args.methods:
             for side in ("ours", "theirs") if seed % 2 == 0 else ("theirs", "ours"):
-                rows.append(run(args, judge, side, method, seed))
+                rows.append(run(args, prober, side, method, seed))
                 row = rows[-1]
                 numbers = (
                     f"{row['images_per_second']:.0f} img/s, {row['steps']} steps, linear {100 * row['linear']:.1f} %"

@@ -7,8 +7,8 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from gssl import schemas
 from gssl.cli import app
-from gssl.config import schema
 from gssl.nets.backbone import build_backbone
 from gssl.nets.weights import save_weights
 
@@ -29,7 +29,7 @@ def files(tmp_path, pictures):
     text = tmp_path / "model.pth"
     text.write_text("hello, I am no checkpoint")
     torch.manual_seed(0)
-    wide = build_backbone(schema.Backbone("convnet", "batch", 12, 1), 16)
+    wide = build_backbone(schemas.Backbone("convnet", "batch", 12, 1), 16)
     save_weights(wide, tmp_path / "wide.safetensors")
     torch.save({"state_dict": wide.state_dict(), "bomb": Bomb(tmp_path / "ran")}, tmp_path / "code.pth")
     shutil.copytree(pictures / "train" / "a", tmp_path / "single" / "a")

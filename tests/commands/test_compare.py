@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from gssl.commands import compare, execute, parts
+from gssl.commands import compare
+from gssl.comparison import execution, plan
 from gssl.config.composing import compose
 from gssl.engine.files import read_json
 from gssl.errors import JobError, UsageError
@@ -31,9 +32,9 @@ def test_a_recipe_without_norm_layers_is_not_trained_with_them(small, tmp_path):
         compare.main(small("arms=[r3gan,random]"), tmp_path / "one")
     assert not (tmp_path / "parts").exists()
     cfg = small("arms=[r3gan,random]", "backbone.norm=none")
-    assert {part.cfg.backbone.norm for part in parts.plan(cfg, "x", 1) if part.stage in JUDGED} == {"none"}
+    assert {part.cfg.backbone.norm for part in plan.plan(cfg, "x", 1) if part.stage in JUDGED} == {"none"}
     # or each as it is made, which the verdict says
-    mixed = parts.plan(small("arms=[r3gan,dcgan,random]", "allow_norm_diff=true"), "x", 1)
+    mixed = plan.plan(small("arms=[r3gan,dcgan,random]", "allow_norm_diff=true"), "x", 1)
     norms = {part.arm: part.cfg.backbone.norm for part in mixed if part.stage == "pretrain"}
     assert norms == {"r3gan": "none", "dcgan": "batch"}
     told = {part.arm: part.cfg.backbone.norm for part in mixed if part.stage == "transfer"}
@@ -46,7 +47,7 @@ def test_a_recipe_without_norm_layers_is_not_trained_with_them(small, tmp_path):
 @pytest.mark.long
 def test_who_is_compared_is_judged_as_it_ended(small):
     """Choosing by a judge that has learnt from labels would be an advantage."""
-    (first, *_) = parts.plan(small("arms=[dcgan,random]"), "x", 1)
+    (first, *_) = plan.plan(small("arms=[dcgan,random]"), "x", 1)
     assert first.cfg.export == "last" and "export=last" in first.shell
 
 
@@ -75,7 +76,7 @@ def test_the_whole_way_and_again(small, tmp_path):
 @pytest.mark.long
 def test_reading_finished_runs_needs_no_training(small, tmp_path, monkeypatch, inline):
     compare.main(small("arms=[random,pixels]"), tmp_path / "one")
-    monkeypatch.setattr(execute, "Worker", None)
+    monkeypatch.setattr(execution, "Worker", None)
     compare.main(small(f"runs={tmp_path}/parts/*"), tmp_path / "two")
     one, two = (read_json(tmp_path / name / "report.json") for name in ("one", "two"))
     rows = [sorted((r["arm"], r["probe"], r["mean"]) for r in report["table"]) for report in (one, two)]
@@ -133,7 +134,7 @@ def test_a_failed_part_costs_only_itself(small, tmp_path, inline):
 def test_the_name_of_a_part_follows_what_determines_it(small):
     def names(*overrides, data_hash="d", threads=1):
         cfg = small("arms=[simclr,random]", *overrides)
-        return {(p.arm, p.stage): p.hash for p in parts.plan(cfg, data_hash, threads) if p.stage in JUDGED}
+        return {(p.arm, p.stage): p.hash for p in plan.plan(cfg, data_hash, threads) if p.stage in JUDGED}
 
     base = names()
     assert len(set(base.values())) == 3
@@ -152,7 +153,7 @@ def test_the_name_of_a_part_follows_what_determines_it(small):
 @pytest.mark.long
 def test_the_printed_command_composes_the_same_configuration(small):
     chains = "arms=[simclr,supervised,dcgan,simclr+dcgan,simclr-on-dcgan,scratch-with-acgan,pca,random]"
-    made = parts.plan(small(chains), "d", 1)
+    made = plan.plan(small(chains), "d", 1)
     for part in made:
         if part.stage not in JUDGED:
             assert not part.shell or part.shell.startswith("gssl evaluate ")
@@ -160,13 +161,13 @@ def test_the_printed_command_composes_the_same_configuration(small):
         words = shlex.split(part.shell)
         assert words[:2] == ["gssl", part.command]
         again = compose(part.command, words[2:])
-        expected = parts.determining(part.cfg)
-        assert parts.determining(again) == expected, part.shell
+        expected = plan.determining(part.cfg)
+        assert plan.determining(again) == expected, part.shell
 
 
 @pytest.mark.long
 def test_scratch_and_supervised_are_what_the_design_says(small):
-    made = {(p.arm, p.stage): p.cfg for p in parts.plan(small("probe.use=[knn,linear,finetune]"), "d", 1)}
+    made = {(p.arm, p.stage): p.cfg for p in plan.plan(small("probe.use=[knn,linear,finetune]"), "d", 1)}
     assert made["scratch", "transfer"].weights == "random"
     assert made["scratch", "transfer"].probe.use == ["knn", "linear", "finetune"]
     assert made["random", "transfer"].probe.use == ["knn", "linear"]
@@ -188,13 +189,13 @@ def test_dry_run_prints_the_plan_and_writes_nothing(small, tmp_path, capsys):
 @pytest.mark.long
 def test_an_arms_overrides_add_to_the_comparisons_settings(small):
     cfg = small("arms=[simclr,random]", "probe.linear.l2_count=4", "+overrides.random=['probe.knn.k=5']")
-    made = {(p.arm, p.stage): p.cfg for p in parts.plan(cfg, "d", 1)}
+    made = {(p.arm, p.stage): p.cfg for p in plan.plan(cfg, "d", 1)}
     assert made["random", "transfer"].probe.linear.l2_count == 4 == made["simclr", "transfer"].probe.linear.l2_count
     assert made["random", "transfer"].probe.knn.k == 5 != made["simclr", "transfer"].probe.knn.k
     # a method's hold wherever it is trained, a chain's own have the last word
-    method = "acgan: ['gan.batch_size=16','judge=random','probe.knn.k=5','probe.linear.l2_count=3']"
+    method = "acgan: ['gan.batch_size=16','evaluator=random','probe.knn.k=5','probe.linear.l2_count=3']"
     mine = f"overrides={{{method}, simclr+acgan: ['probe.linear.l2_count=4']}}"
-    planned = parts.plan(small("arms=[simclr+acgan,random]", mine), "d", 1)
+    planned = plan.plan(small("arms=[simclr+acgan,random]", mine), "d", 1)
     chain = next(p.cfg for p in planned if (p.arm, p.stage) == ("simclr+acgan", "transfer"))
     assert (chain.probe.knn.k, chain.probe.linear.l2_count) == (5, 4)
 
@@ -206,13 +207,13 @@ def test_a_part_that_another_comparison_makes_is_waited_for(small, tmp_path, mon
 
     from gssl.engine.run import Run
 
-    monkeypatch.setattr(execute, "RETRY", 0.3)
+    monkeypatch.setattr(execution, "RETRY", 0.3)
     cfg = small("arms=[random,pixels]")
     compare.main(cfg, tmp_path / "one")
     path = next((tmp_path / "parts").glob("random-*"))
     status = (path / "status.json").read_text()
     (path / "status.json").write_text(status.replace('"finished"', '"running"'))
-    part = next(p for p in parts.plan(cfg, "d", 1) if p.arm == "random")
+    part = next(p for p in plan.plan(cfg, "d", 1) if p.arm == "random")
 
     with Run(path, "transfer", part.cfg):
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from gssl.commands import compare, parts
+from gssl.commands import compare
+from gssl.comparison import plan
 from gssl.engine.files import read_json
 
 pytestmark = [pytest.mark.usefixtures("inline"), pytest.mark.long]
@@ -11,7 +12,7 @@ pytestmark = [pytest.mark.usefixtures("inline"), pytest.mark.long]
 
 
 def test_a_chain_spends_what_a_single_method_does(small):
-    made = parts.plan(
+    made = plan.plan(
         small("arms=[simclr,simclr+dcgan,simclr-on-dcgan]", "budget.steps=null", "budget.flops=8e9"), "d", 1
     )
     spent = {}
@@ -22,7 +23,7 @@ def test_a_chain_spends_what_a_single_method_does(small):
 
 
 def test_weights_go_on_in_a_chain_and_images_do_after_on(small):
-    made = {(p.arm, p.method, p.stage): p for p in parts.plan(small("arms=[simclr+dcgan,simclr-on-dcgan]"), "d", 1)}
+    made = {(p.arm, p.method, p.stage): p for p in plan.plan(small("arms=[simclr+dcgan,simclr-on-dcgan]"), "d", 1)}
     first, second = (made["simclr+dcgan", method, "pretrain"] for method in ("simclr", "dcgan"))
     assert first.cfg.weights == "random" and second.cfg.weights == str(first.path) and second.depends == (first.path,)
     maker, learner = (made["simclr-on-dcgan", method, "pretrain"] for method in ("dcgan", "simclr"))
@@ -32,7 +33,7 @@ def test_weights_go_on_in_a_chain_and_images_do_after_on(small):
 
 
 def test_arms_that_need_the_same_run_share_it(small):
-    made = parts.plan(small("arms=[acgan,scratch-with-acgan,random-with-acgan]"), "d", 1)
+    made = plan.plan(small("arms=[acgan,scratch-with-acgan,random-with-acgan]"), "d", 1)
     assert [p.method for p in made if p.stage == "pretrain"] == ["acgan"]
     maker = next(p for p in made if p.stage == "pretrain")
     with_images = [p for p in made if p.stage == "transfer" and p.arm != "acgan"]
@@ -43,10 +44,10 @@ def test_a_run_that_is_there_is_an_arm_under_any_name(small, tmp_path):
     from gssl.commands import pretrain_ssl
 
     own = small("arms=[simclr]")
-    first = next(p for p in parts.plan(own, "d", 1) if p.stage == "pretrain")
+    first = next(p for p in plan.plan(own, "d", 1) if p.stage == "pretrain")
     pretrain_ssl.main(first.cfg, tmp_path / "mine")
     cfg = small(f"arms=[before@{tmp_path}/mine,random]", "seeds=2")
-    made = parts.plan(cfg, "d", 1)
+    made = plan.plan(cfg, "d", 1)
     assert {p.arm for p in made} == {"before", "random"} and all(p.stage == "transfer" for p in made)
     compare.main(cfg, tmp_path / "run")
     report = read_json(tmp_path / "run" / "report.json")
@@ -59,7 +60,7 @@ def test_a_run_that_is_there_is_an_arm_under_any_name(small, tmp_path):
 
 def test_every_kind_of_arm_goes_the_whole_way(small, tmp_path):
     """Chains, generated images to learn from and beside labels: judged, counted, and with the other game's figures."""
-    batch = "'gan.batch_size=16','judge=random'"
+    batch = "'gan.batch_size=16','evaluator=random'"
     cfg = small(
         "arms=[simclr+dcgan,simclr-on-dcgan,scratch-with-acgan,scratch,pca]",
         f"overrides={{simclr+dcgan: ['ssl.batch_size=16',{batch}]}}",
@@ -70,10 +71,10 @@ def test_every_kind_of_arm_goes_the_whole_way(small, tmp_path):
     report = read_json(tmp_path / "run" / "report.json")
     arms = {a["name"]: a for a in report["arms"]}
     assert [s["method"] for s in arms["simclr+dcgan"]["stages"]] == ["simclr", "dcgan"]
-    assert (arms["simclr+dcgan"]["world"], arms["simclr-on-dcgan"]["world"], arms["pca"]["world"]) == (
+    assert (arms["simclr+dcgan"]["family"], arms["simclr-on-dcgan"]["family"], arms["pca"]["family"]) == (
         "gan",
         "ssl",
-        "plain",
+        "classical",
     )
     assert arms["scratch-with-acgan"]["role"] == "reference" and arms["pca"]["role"] == "contestant"
     flops = {row["arm"]: row["mean"] for row in report["cost"] if row["metric"] == "flops"}
@@ -145,7 +146,7 @@ def test_a_search_gives_every_arm_the_same_trials_and_its_best(small, tmp_path):
     assert states["ssl.optim.lr=0.05", "ssl.optim.warmup=0"] == "finished"
     assert states["ssl.optim.lr=1e30", "ssl.optim.warmup=0"] == "failed"  # counted all the same
     assert found[0]["chosen"] == ["ssl.optim.lr=0.05", "ssl.optim.warmup=0"]
-    tried = list((tmp_path / "parts").glob(f"simclr-s{parts.SEARCHED}-pretrain-*"))
+    tried = list((tmp_path / "parts").glob(f"simclr-s{plan.SEARCHED}-pretrain-*"))
     (failed,) = (status for p in tried if (status := read_json(p / "status.json"))["state"] == "failed")
     (whole,) = (result for p in tried if (result := read_json(p / "result.json")))
     assert 0 < failed["spent"]["steps"] <= whole["spent"]["steps"]
@@ -155,7 +156,7 @@ def test_a_search_gives_every_arm_the_same_trials_and_its_best(small, tmp_path):
     assert "1 trial of the searches failed." in text
     trained = list((tmp_path / "parts").glob("simclr-s0-pretrain-*"))
     assert len(trained) == 1 and "lr: 0.05" in (trained[0] / "config.yaml").read_text()
-    trials = list((tmp_path / "parts").glob(f"simclr-s{parts.SEARCHED}-milestones-*/status.json"))
+    trials = list((tmp_path / "parts").glob(f"simclr-s{plan.SEARCHED}-milestones-*/status.json"))
     assert len(trials) == 1 and "test_openings" not in read_json(trials[0])
 
 
@@ -170,5 +171,5 @@ def test_the_primary_family_is_the_configurations(small, tmp_path):
         tmp_path / "run",
     )
     primary = read_json(tmp_path / "run" / "report.json")["primary"]
-    told = {"probe": "adapted", "amount": "2", "pairs": [["scratch", "random"]], "fixed_by": "plan"}
+    told = {"probe": "adapted", "label_budget": "2", "pairs": [["scratch", "random"]], "fixed_by": "plan"}
     assert primary == told | {"metric": "accuracy", "margin": 0.005, "alpha": 0.05}

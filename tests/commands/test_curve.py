@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from gssl.commands import curve, pretrain_ssl, transfer
-from gssl.config.amounts import amount_key
 from gssl.engine.files import read_json
 from gssl.errors import JobError, UsageError
 from gssl.metrics.accuracy import wilson
-from gssl.report.statistics import newcombe_paired, t_interval
+from gssl.schemas.label_budgets import label_budget_key
+from gssl.statistics.paired import newcombe_paired, t_interval
 
 pytestmark = pytest.mark.long
 
@@ -56,7 +56,7 @@ def test_every_source_is_judged_by_what_can_judge_it(house):
         "random": {"knn", "linear"},  # fine-tuning it is scratch
         "pixels": {"knn", "linear"},
     }
-    assert {c["amount"] for c in text["cells"]} == {"1", "5", "all"}
+    assert {c["label_budget"] for c in text["cells"]} == {"1", "5", "all"}
     assert sorted(p.name for p in (path / "parts").iterdir()) == sorted(
         f"{name}-imagefolder" for name in ("simclr", "scratch", "random", "pixels")
     )
@@ -82,8 +82,8 @@ def test_cells_are_the_means_and_intervals_of_their_runs(house):
 
 def test_all_sources_share_their_draws_which_are_nested(house):
     cfg, path, text = house
-    n = {(c["source"], c["probe"], c["amount"]): c["n_train"] for c in text["cells"]}
-    assert {v for (_, _, amount), v in n.items() if amount == "5"} == {15}
+    n = {(c["source"], c["probe"], c["label_budget"]): c["n_train"] for c in text["cells"]}
+    assert {v for (_, _, label_budget), v in n.items() if label_budget == "5"} == {15}
     from gssl.data import label_subset, load_data
 
     labels = load_data(cfg.data).labelled.labels
@@ -105,11 +105,12 @@ def test_gains_are_paired_differences_to_scratch(house):
             right[name] = {
                 s["draw"]: answers[i]
                 for i, s in enumerate(read_json(folder / "result.json")["scores"])
-                if s["probe"] == probe and amount_key(s["labels_per_class"], s["fraction"]) == cell["amount"]
+                if s["probe"] == probe
+                and label_budget_key(s["labels_per_class"], s["fraction"]) == cell["label_budget"]
             }
         mine, its = right[cell["source"]], right["scratch"]
         shared = sorted(set(mine) & set(its))
-        assert cell["gain_draws"] == len(shared) == (1 if cell["amount"] == "all" else 2)
+        assert cell["gain_draws"] == len(shared) == (1 if cell["label_budget"] == "all" else 2)
         differences = [mine[d].mean() - its[d].mean() for d in shared]
         assert cell["gain"] == pytest.approx(np.mean(differences))
         if cell["gain_interval"].startswith("t "):
@@ -144,11 +145,15 @@ def test_the_table_and_the_picture_show_them(house):
 
 def test_steps_to_reach_what_scratch_reached(house):
     _, path, text = house
-    rows = {(r["source"], r["amount"]): r for r in text["reach"]}
+    rows = {(r["source"], r["label_budget"]): r for r in text["reach"]}
     assert {source for source, _ in rows} == {"simclr", "scratch"}
-    for (source, amount), row in rows.items():
+    for (source, label_budget), row in rows.items():
         curves = read_json(path / "parts" / f"{source}-imagefolder" / "result.json")["learning_curves"]
-        mine = [c for c in curves if c["draw"] == 0 and amount_key(c["labels_per_class"], c["fraction"]) == amount]
+        mine = [
+            c
+            for c in curves
+            if c["draw"] == 0 and label_budget_key(c["labels_per_class"], c["fraction"]) == label_budget
+        ]
         (points,) = (c["points"] for c in mine)
         hits = [p["step"] for p in points if p["val_accuracy"] >= row["level"]]
         assert row["steps"] == (hits[0] if hits else None)
@@ -161,27 +166,27 @@ def test_a_second_call_runs_nothing_again(house, monkeypatch, tmp_path):
     shutil.copytree(path, copy)
     (copy / "status.json").unlink()
     (copy / "result.json").unlink()
-    monkeypatch.setattr(transfer.Judge, "fit", lambda self: pytest.fail("a finished part was run again"))
+    monkeypatch.setattr(transfer.Prober, "fit", lambda self: pytest.fail("a finished part was run again"))
     curve.main(cfg, copy)
     assert read_json(copy / "curve.json")["cells"] == text["cells"]
 
 
 def test_a_failed_part_does_not_lose_the_others(tiny, tmp_path, monkeypatch):
-    fit = transfer.Judge.fit
+    fit = transfer.Prober.fit
 
     def failing(self):
         if self.origin.kind == "random" and "finetune" in self.cfg.probe.use:
             raise JobError("diverged")
         yield from fit(self)
 
-    monkeypatch.setattr(transfer.Judge, "fit", failing)
+    monkeypatch.setattr(transfer.Prober, "fit", failing)
     cfg = tiny("curve", "sources=[pixels,scratch]", "probe.use=[knn]", "labels_per_class=[5]", "fractions=[]")
     with pytest.raises(JobError, match=r"1 of 2 parts failed \(scratch on imagefolder: diverged\)"):
         curve.main(cfg, tmp_path / "run")
     text = read_json(tmp_path / "run" / "curve.json")
     assert {c["source"] for c in text["cells"]} == {"pixels"} and list(text["failed"]) == ["scratch on imagefolder"]
     assert read_json(tmp_path / "run" / "status.json")["state"] == "failed"
-    monkeypatch.setattr(transfer.Judge, "fit", fit)  # the same call again makes what is missing
+    monkeypatch.setattr(transfer.Prober, "fit", fit)  # the same call again makes what is missing
     curve.main(replace(cfg, engine=replace(cfg.engine, resume="auto")), tmp_path / "run")
     assert {c["source"] for c in read_json(tmp_path / "run" / "curve.json")["cells"]} == {"pixels", "scratch"}
 

@@ -15,15 +15,15 @@ from gssl.cli.finished import Format
 from gssl.commands import export as command
 from gssl.commands import pretrain_ssl
 from gssl.config.composing import compose
-from gssl.config.schema import Backbone
 from gssl.data import Draws
-from gssl.engine import source
 from gssl.engine.files import write_json
 from gssl.errors import JobError
+from gssl.experiment import weight_sources
 from gssl.nets.backbone import build_backbone
 from gssl.nets.inputs import Inputs
 from gssl.nets.weights import save_weights
 from gssl.probe.finetune import Classifier
+from gssl.schemas import Backbone
 
 pytestmark = pytest.mark.long
 
@@ -58,7 +58,9 @@ def finished(path, kind, part="backbone"):
     path.mkdir(parents=True)
     write_json(path / "status.json", {"schema": "gssl.status/1", "command": "pretrain-ssl", "state": "finished"})
     if part == "backbone":
-        source.export(SimpleNamespace(backbone=network), [torch.rand(8, 3, size, size)], path, "simclr", cfg, size, 0)
+        weight_sources.export(
+            SimpleNamespace(backbone=network), [torch.rand(8, 3, size, size)], path, "simclr", cfg, size, 0
+        )
         return path, network.eval()
     network = Classifier(network, 3, Draws(1)).eval()
     (path / "weights").mkdir()
@@ -132,7 +134,7 @@ def test_images_of_the_run_are_compared_too(run, tmp_path):
     text = json.loads(done.stdout)
     assert text["schema"] == "gssl.export/1" and text["file"] == str(tmp_path / "new" / "model.safetensors")
     assert text["check"]["images"] == 16 and text["check"]["real"] == 8 and text["check"]["relative"] < 1e-4
-    found = source.find(text["file"])  # as any `weights=FILE`
+    found = weight_sources.find(text["file"])  # as any `weights=FILE`
     assert (found.method, found.size, found.backbone) == ("simclr", 16, Backbone("convnet", "batch", 8, 1))
     assert json.loads((tmp_path / "new" / "model.json").read_text())["schema"] == "gssl.weights/1"
 

@@ -9,13 +9,13 @@ import torch
 from PIL import Image
 
 from gssl.commands import pretrain_ssl
-from gssl.commands.pictures import inputs_of, save_views
 from gssl.config import bridge, registry
 from gssl.config.composing import compose
 from gssl.data import Draws, load_data
 from gssl.engine.files import read_json
 from gssl.engine.run import Run
 from gssl.errors import JobError, UsageError
+from gssl.experiment.method_pictures import inputs_of, save_views
 
 CPU = torch.device("cpu")
 

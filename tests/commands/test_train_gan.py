@@ -14,11 +14,11 @@ from gssl.data import centre, load_data, sequential
 from gssl.engine import checkpoint
 from gssl.engine.files import read_json
 from gssl.errors import JobError
-from gssl.gan.game import GAN
+from gssl.gan.adversarial import GAN
 from gssl.nets.weights import read_weights
 
 CPU = torch.device("cpu")
-BASE = ["judge=random", "gan.width=2", "gan.latent=4", "gan.batch_size=16", "backbone.width=4", "eval.images=200"]
+BASE = ["evaluator=random", "gan.width=2", "gan.latent=4", "gan.batch_size=16", "backbone.width=4", "eval.images=200"]
 BASE += ["engine.threads=1", "engine.progress=false", "engine.device=cpu", "engine.log_every=1"]
 
 
@@ -83,7 +83,7 @@ def test_a_useless_generator_is_caught(kind, says, poor, digits, faking, tmp_pat
     if kind == "memorising":  # no other figure gives it away
         assert last["copied"] > 0.9 and last["coverage"] > 0.8 and last["nearest"] > 0.8
     else:
-        assert last["val_kid_low"] > result["kid_floor"]["train_real"]["kid_high"]
+        assert last["val_kid_low"] > result["kid_baseline"]["train_real"]["kid_high"]
 
 
 def test_a_dead_generator_is_said_so_by_the_only_evaluation(faking, tmp_path):

@@ -24,17 +24,17 @@ def pretrained(tmp_path_factory, pictures):
     return path
 
 
-def judge(tiny, path, *overrides):
+def prober(tiny, path, *overrides):
     value = transfer.main(tiny("transfer", *overrides), path)
     return value, read_json(path / "result.json")
 
 
 def test_every_probe_amount_and_draw_has_a_score(tiny, tmp_path, pretrained):
-    value, result = judge(tiny, tmp_path / "t", f"weights={pretrained}", "probe.use=[knn,linear,finetune]")
+    value, result = prober(tiny, tmp_path / "t", f"weights={pretrained}", "probe.use=[knn,linear,finetune]")
     rows = {(s["probe"], s["labels_per_class"], s["fraction"], s["draw"]) for s in result["scores"]}
-    amounts = [(1, None, 2), (5, None, 2), (None, 1.0, 1)]
-    expected = {(p, k, f, d) for p in ("knn", "linear") for k, f, n in amounts for d in range(n)}
-    expected |= {("finetune", k, f, 0) for k, f, _ in amounts}
+    label_budgets = [(1, None, 2), (5, None, 2), (None, 1.0, 1)]
+    expected = {(p, k, f, d) for p in ("knn", "linear") for k, f, n in label_budgets for d in range(n)}
+    expected |= {("finetune", k, f, 0) for k, f, _ in label_budgets}
     assert rows == expected and len(result["scores"]) == len(rows)
     for score in result["scores"]:
         assert score["n_test"] == 60 and score["accuracy"] == score["correct"] / 60
@@ -48,29 +48,29 @@ def test_every_probe_amount_and_draw_has_a_score(tiny, tmp_path, pretrained):
 @pytest.mark.long
 def test_what_else_is_judged_changes_no_score(tiny, tmp_path, pretrained, monkeypatch):
     """With few labels only the images that their draws ask for go through the network: with the same scores."""
-    from gssl.commands.judge import Judge
+    from gssl.experiment.probing import Prober
 
     seen = []
-    before = Judge.features
+    before = Prober.features
     monkeypatch.setattr(
-        Judge, "features", lambda self, images, *a: seen.append(len(images)) or before(self, images, *a)
+        Prober, "features", lambda self, images, *a: seen.append(len(images)) or before(self, images, *a)
     )
     words = (f"weights={pretrained}", "probe.use=[linear]", "labels_per_class=[2,3]", "diagnose.pictures=false")
-    few = judge(tiny, tmp_path / "few", *words, "fractions=[]")[1]["scores"]
+    few = prober(tiny, tmp_path / "few", *words, "fractions=[]")[1]["scores"]
     assert 0 < min(seen) < 60  # of 120 training images
-    every = judge(tiny, tmp_path / "every", *words, "fractions=[1.0]")[1]["scores"]
+    every = prober(tiny, tmp_path / "every", *words, "fractions=[1.0]")[1]["scores"]
     keys = ("labels_per_class", "draw", "subset", "correct", "val_accuracy")
     assert [[s[k] for k in keys] for s in few] == [[s[k] for k in keys] for s in every if s["fraction"] is None]
 
 
 def test_the_pictures_can_be_learnt(tiny, tmp_path):
-    _, result = judge(tiny, tmp_path / "t", "weights=pixels", "labels_per_class=[]")
+    _, result = prober(tiny, tmp_path / "t", "weights=pixels", "labels_per_class=[]")
     assert {s["probe"]: s["accuracy"] for s in result["scores"]}["linear"] > 0.9
 
 
 def test_the_test_set_is_opened_once_and_after_every_choice(tiny, tmp_path, monkeypatch):
     events = []
-    opened, fit = Splits.open_test, transfer.Judge.fit
+    opened, fit = Splits.open_test, transfer.Prober.fit
 
     def noting_open(self):
         events.append("open")
@@ -82,14 +82,14 @@ def test_the_test_set_is_opened_once_and_after_every_choice(tiny, tmp_path, monk
             yield made
 
     monkeypatch.setattr(Splits, "open_test", noting_open)
-    monkeypatch.setattr(transfer.Judge, "fit", noting_fit)
-    _, result = judge(tiny, tmp_path / "t", "weights=random")
+    monkeypatch.setattr(transfer.Prober, "fit", noting_fit)
+    _, result = prober(tiny, tmp_path / "t", "weights=random")
     assert result["test_openings"] == 1 == events.count("open")
     assert events[-1] == "open" and len(events) == len(result["scores"]) + 1
 
 
 def test_test_images_change_no_choice(tiny, tmp_path, monkeypatch):
-    _, before = judge(tiny, tmp_path / "a", "weights=random")
+    _, before = prober(tiny, tmp_path / "a", "weights=random")
     opened = Splits.open_test
 
     def poisoned(self):
@@ -98,7 +98,7 @@ def test_test_images_change_no_choice(tiny, tmp_path, monkeypatch):
         return images
 
     monkeypatch.setattr(Splits, "open_test", poisoned)
-    _, after = judge(tiny, tmp_path / "b", "weights=random")
+    _, after = prober(tiny, tmp_path / "b", "weights=random")
     kept = ("val_accuracy", "chosen", "n_train")
     assert [[s[k] for k in kept] for s in before["scores"]] == [[s[k] for k in kept] for s in after["scores"]]
     assert [s["correct"] for s in before["scores"]] != [s["correct"] for s in after["scores"]]
@@ -107,9 +107,9 @@ def test_test_images_change_no_choice(tiny, tmp_path, monkeypatch):
 @pytest.mark.long
 def test_a_seed_decides_everything(tiny, tmp_path):
     use = "probe.use=[knn,linear,finetune]"
-    _, a = judge(tiny, tmp_path / "a", "weights=random", use)
-    _, b = judge(tiny, tmp_path / "b", "weights=random", use)
-    _, c = judge(tiny, tmp_path / "c", "weights=random", use, "seed=1")
+    _, a = prober(tiny, tmp_path / "a", "weights=random", use)
+    _, b = prober(tiny, tmp_path / "b", "weights=random", use)
+    _, c = prober(tiny, tmp_path / "c", "weights=random", use, "seed=1")
     assert a["scores"] == b["scores"] != c["scores"]
 
 
@@ -117,8 +117,8 @@ def test_a_seed_decides_everything(tiny, tmp_path):
 def test_weights_from_a_file_equal_the_run_they_came_from(tiny, tmp_path, pretrained):
     file = tmp_path / "alone.safetensors"
     save_file(load_file(pretrained / "weights" / "backbone.safetensors"), file)
-    _, from_file = judge(tiny, tmp_path / "a", f"weights={file}")
-    _, from_run = judge(tiny, tmp_path / "b", f"weights={pretrained}")
+    _, from_file = prober(tiny, tmp_path / "a", f"weights={file}")
+    _, from_run = prober(tiny, tmp_path / "b", f"weights={pretrained}")
     assert from_file["scores"] == from_run["scores"]
 
 
@@ -135,7 +135,7 @@ def test_a_chain_starts_from_the_weights(tiny, tmp_path, pretrained):
 def test_the_finetuned_network_is_saved_and_predicts(tiny, tmp_path, pictures):
     from gssl.commands import use
 
-    _, result = judge(
+    _, result = prober(
         tiny, tmp_path / "t", "weights=random", "probe.use=[finetune]", "labels_per_class=[]",
         "probe.finetune.steps=60",
     )  # fmt: skip
@@ -201,5 +201,5 @@ def test_a_replaced_weights_file_is_noticed(tiny, tmp_path, pretrained):
 
 
 def test_json_has_no_nan(tiny, tmp_path):
-    _, _ = judge(tiny, tmp_path / "t", "weights=random")
+    _, _ = prober(tiny, tmp_path / "t", "weights=random")
     json.loads((tmp_path / "t" / "result.json").read_text(), parse_constant=lambda c: pytest.fail(c))

@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from gssl.commands import transfer
-from gssl.commands.judge import Judge, amounts, find, of_source
 from gssl.data import load_data
 from gssl.data.splits import Splits
 from gssl.engine.files import read_json
 from gssl.errors import UsageError
+from gssl.experiment.probing import Prober, find, label_budgets, of_source
 from gssl.probe.folds import choice_folds
 
 USE = "probe.use=[linear,finetune,adapted]"
@@ -76,9 +76,9 @@ def test_the_test_images_would_have_said_the_opposite(tiny, tmp_path, monkeypatc
 def test_both_members_are_validated_on_the_same_images(tiny):
     cfg = tiny("transfer", "weights=random", USE, "labels_per_class=[5]", "fractions=[]", "draws=1")
     splits = load_data(cfg.data, progress=False)
-    judge = Judge(cfg, find("random"), splits.labelled, splits.classes, torch.device("cpu"))
-    linear, finetune, adapted = judge.fit()
-    index = judge.labels(linear.amount, 0)
+    prober = Prober(cfg, find("random"), splits.labelled, splits.classes, torch.device("cpu"))
+    linear, finetune, adapted = prober.fit()
+    index = prober.labels(linear.label_budget, 0)
     sizes = [len(val) for _, val in choice_folds(splits.labelled.labels[index], cfg.seed)]
     assert [len(f) for f in linear.model.unselected] == [len(f) for f in finetune.model.unselected] == sizes
     assert adapted.model.model in (linear.model, finetune.model)  # fitted once
@@ -87,7 +87,7 @@ def test_both_members_are_validated_on_the_same_images(tiny):
 
 @pytest.mark.parametrize("weights", ["pixels", "pca", "majority"])
 def test_without_a_network_the_menu_is_what_can_be_fitted(tiny, tmp_path, weights):
-    words = (f"weights={weights}", "probe.use=[linear,adapted]", *FEW, "draws=3", "plain.pca.dim=4")
+    words = (f"weights={weights}", "probe.use=[linear,adapted]", *FEW, "draws=3", "classical.pca.dim=4")
     found = scores(tiny, tmp_path / "t", *words)
     adapted = {key(s): s for s in found if s["probe"] == "adapted"}
     linear = {key(s): s for s in found if s["probe"] == "linear"}
@@ -109,9 +109,9 @@ def test_a_control_is_never_trained_and_scratch_wholly(tiny):
     assert of_source(cfg.probe, "scratch").adapted.menu == ["linear", "finetune"]
     assert of_source(cfg.probe, "scratch").finetune.train == "all"
     assert of_source(cfg.probe, "runs/simclr") == of_source(cfg.probe, None) == cfg.probe
-    assert [a.draws for a in amounts(cfg, "adapted")] == [a.draws for a in amounts(cfg, "finetune")]
+    assert [a.draws for a in label_budgets(cfg, "adapted")] == [a.draws for a in label_budgets(cfg, "finetune")]
     frozen = tiny("transfer", "weights=random", USE, "probe.adapted.menu=[linear]")
-    assert amounts(frozen, "adapted") == amounts(cfg, "adapted") != amounts(cfg, "linear")
+    assert label_budgets(frozen, "adapted") == label_budgets(cfg, "adapted") != label_budgets(cfg, "linear")
 
 
 @pytest.mark.parametrize(

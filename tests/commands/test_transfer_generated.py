@@ -9,12 +9,14 @@ import pytest
 import torch
 from PIL import Image
 
-from gssl.commands import augmented, output, train_gan, transfer
+from gssl.cli import output
+from gssl.commands import train_gan, transfer
 from gssl.data import Draws, load_data
 from gssl.data.splits import Splits
 from gssl.engine.files import read_json, write_json
-from gssl.engine.generated import Sampler, latents
 from gssl.errors import JobError, UsageError
+from gssl.experiment import augmentation
+from gssl.experiment.generators import Sampler, latents
 from gssl.nets.generator import Generator, Shape
 from gssl.nets.weights import save_weights
 from gssl.probe import knn, linear, training
@@ -62,7 +64,7 @@ def real_images(monkeypatch, pictures):
     return patch
 
 
-def judge(tiny, path, *overrides):
+def prober(tiny, path, *overrides):
     transfer.main(tiny("transfer", *overrides), path)
     return read_json(path / "result.json")
 
@@ -70,9 +72,9 @@ def judge(tiny, path, *overrides):
 def test_images_of_the_class_do_no_harm_and_images_of_another_class_do(tiny, tmp_path, run, real_images):
     words = ["weights=pixels", "labels_per_class=[5]", f"generated.run={run}", "generated.per_real=3"]
     real_images()
-    good = judge(tiny, tmp_path / "good", *words)
+    good = prober(tiny, tmp_path / "good", *words)
     real_images(shift=1)
-    bad = judge(tiny, tmp_path / "bad", *words)
+    bad = prober(tiny, tmp_path / "bad", *words)
     assert len(good["generated_gain"]) == len(bad["generated_gain"]) == 4
     assert all(row["gain"] > -0.04 for row in good["generated_gain"])
     assert all(row["gain"] < -0.3 for row in bad["generated_gain"])
@@ -81,8 +83,8 @@ def test_images_of_the_class_do_no_harm_and_images_of_another_class_do(tiny, tmp
 
 def test_every_score_has_its_twin_and_the_gain_is_their_mean_difference(tiny, tmp_path, run):
     use = "probe.use=[knn,linear,finetune]"
-    result = judge(tiny, tmp_path / "t", "weights=random", use, f"generated.run={run}", "generated.per_real=2")
-    plain = judge(tiny, tmp_path / "plain", "weights=random", use)
+    result = prober(tiny, tmp_path / "t", "weights=random", use, f"generated.run={run}", "generated.per_real=2")
+    plain = prober(tiny, tmp_path / "classical", "weights=random", use)
     assert result["scores"] == plain["scores"] and "generated_gain" not in plain and "generated" not in plain
     key = ("probe", "labels_per_class", "fraction", "draw", "n_train", "n_test")
     twins = [[s[k] for k in key] for s in result["generated_scores"]]
@@ -111,8 +113,8 @@ def test_every_score_has_its_twin_and_the_gain_is_their_mean_difference(tiny, tm
 def test_the_saved_network_and_the_objective_are_those_of_real_images(tiny, tmp_path, run, real_images):
     real_images(shift=1)
     words = ["weights=random", "probe.use=[linear,finetune]", "labels_per_class=[]", "fractions=[0.5]", "draws=1"]
-    a = judge(tiny, tmp_path / "a", *words)
-    b = judge(tiny, tmp_path / "b", *words, f"generated.run={run}")
+    a = prober(tiny, tmp_path / "a", *words)
+    b = prober(tiny, tmp_path / "b", *words, f"generated.run={run}")
     assert a["weights"] == b["weights"] and a["objective"] == b["objective"]
     assert b["generated_scores"][0]["val_accuracy"] < b["scores"][0]["val_accuracy"] - 0.1
     assert b["generated_scores"][1]["generated"] == 60
@@ -125,7 +127,7 @@ def test_folds_hold_real_images_only(tiny, tmp_path, run, monkeypatch):
     opened = Splits.open_test
     monkeypatch.setattr(Splits, "open_test", lambda self: asked.append("open") or opened(self))
     words = ["weights=random", "probe.use=[knn,linear,finetune]", f"generated.run={run}", "labels_per_class=[5]"]
-    result = judge(tiny, tmp_path / "t", *words)
+    result = prober(tiny, tmp_path / "t", *words)
     assert asked.pop() == "open" and "open" not in [str(y) for y in asked]  # once, after every choice
     expected = [s["n_train"] for s in result["scores"] for _ in (0, 1)]
     assert [len(y) for y in asked] == expected
@@ -135,11 +137,11 @@ def test_folds_hold_real_images_only(tiny, tmp_path, run, monkeypatch):
 
 def test_a_seed_decides_and_draws_differ(tiny, tmp_path, run):
     words = ["weights=random", "probe.use=[knn,finetune]", "probe.finetune.draws=2", f"generated.run={run}"]
-    a = judge(tiny, tmp_path / "a", *words)
-    b = judge(tiny, tmp_path / "b", *words)
+    a = prober(tiny, tmp_path / "a", *words)
+    b = prober(tiny, tmp_path / "b", *words)
     for key in ("generated_scores", "generated_gain"):
         assert a[key] == b[key]
-    fakes = augmented.find(tiny("transfer", *words).generated, torch.device("cpu"))
+    fakes = augmentation.find(tiny("transfer", *words).generated, torch.device("cpu"))
     data = load_data(tiny("transfer", *words).data).labelled
     few, more = data.subset(np.array([0, 40, 80])), data.subset(np.array([0, 1, 40, 41, 80, 81]))
     first = fakes.images(few, 0, 0)
@@ -148,14 +150,16 @@ def test_a_seed_decides_and_draws_differ(tiny, tmp_path, run):
     assert fakes.images(more, 0, 0).subset(np.arange(3)).hash == first.hash  # small draws' images begin larger ones'
     assert (
         first.hash
-        != augmented.Fakes(tiny("transfer", *words, "generated.truncation=0.1").generated, fakes.sampler, {})
+        != augmentation.SyntheticImages(
+            tiny("transfer", *words, "generated.truncation=0.1").generated, fakes.sampler, {}
+        )
         .images(few, 0, 0)
         .hash
     )
 
 
 def test_images_are_stored_as_real_ones_are(run, stored, tiny, monkeypatch):
-    fakes = augmented.find(tiny("transfer", "weights=random", f"generated.run={run}").generated, torch.device("cpu"))
+    fakes = augmentation.find(tiny("transfer", "weights=random", f"generated.run={run}").generated, torch.device("cpu"))
     grey = stored(np.zeros((3, 8, 8, 1), np.uint8), np.arange(3))
     made = fakes.images(grey, 0, 0)
     assert made.channels == 1 and made.shape == (16, 16) and made.labels.tolist() == [0, 1, 2]
@@ -172,17 +176,17 @@ def test_images_are_stored_as_real_ones_are(run, stored, tiny, monkeypatch):
     [(1.0, [2, 2, 2], [2, 2, 2]), (0.1, [2, 0, 30], [1, 0, 3]), (2.5, [1, 3, 0], [3, 8, 0])],
 )
 def test_classes_are_as_in_the_draw(per_real, counts, expected):
-    made = augmented.labels_like(np.repeat(np.arange(3), counts), 3, per_real)
+    made = augmentation.labels_like(np.repeat(np.arange(3), counts), 3, per_real)
     assert np.bincount(made, minlength=3).tolist() == expected
 
 
 def test_one_draw_is_judged_over_test_images():
     rng = np.random.default_rng(0)
     real, mixed = rng.random(500) < 0.7, rng.random(500) < 0.8
-    (row,) = augmented.gains([augmented.Pair("knn", None, 1.0, real, mixed)])
+    (row,) = augmentation.gains([augmentation.Pair("knn", None, 1.0, real, mixed)])
     n = len(real)
     assert row["interval"] == "newcombe_paired over test images"
-    same = augmented.gains([augmented.Pair("knn", 1, None, real, real)] * 3)[0]
+    same = augmentation.gains([augmentation.Pair("knn", 1, None, real, real)] * 3)[0]
     assert same["low"] < same["gain"] == 0 < same["high"] and same["draws"] == 3
     wald = 1.96 * np.std(mixed.astype(float) - real) / n**0.5  # McNemar's normal interval, from the discordant counts
     assert row["gain"] == pytest.approx(mixed.mean() - real.mean())
@@ -190,7 +194,7 @@ def test_one_draw_is_judged_over_test_images():
 
 
 def test_what_is_printed(tiny, tmp_path, run, capsys):
-    result = judge(tiny, tmp_path / "t", "weights=pixels", f"generated.run={run}", "labels_per_class=[10]")
+    result = prober(tiny, tmp_path / "t", "weights=pixels", f"generated.run={run}", "labels_per_class=[10]")
     assert "another data split" in capsys.readouterr().err
     output.print_result(tmp_path / "t", result)
     said = capsys.readouterr().out
@@ -245,13 +249,13 @@ def test_infinite_images_stop_it(tiny, tmp_path, run, monkeypatch):
         Sampler, "batches", lambda self, labels, *_: iter([torch.full((len(labels), 3, 16, 16), np.inf)])
     )
     with pytest.raises(JobError, match="NaN or infinite"):
-        judge(tiny, tmp_path / "t", "weights=pixels", f"generated.run={run}")
+        prober(tiny, tmp_path / "t", "weights=pixels", f"generated.run={run}")
 
 
 def test_a_trained_conditional_gan_serves(tiny, tmp_path, capsys):
-    train_gan.main(tiny("train-gan", "gan=acgan", "judge=random", "budget.steps=3"), tmp_path / "gan")
+    train_gan.main(tiny("train-gan", "gan=acgan", "evaluator=random", "budget.steps=3"), tmp_path / "gan")
     words = [f"weights={tmp_path / 'gan'}", f"generated.run={tmp_path / 'gan'}", "probe.use=[knn]"]
-    result = judge(tiny, tmp_path / "t", *words)
+    result = prober(tiny, tmp_path / "t", *words)
     assert result["generated"]["same_images"] is True and result["generated"]["method"] == "acgan"
     assert f"all {result['data']['counts']['train']} training images" in result["generated"]["caution"]
     assert "another data split" not in capsys.readouterr().err

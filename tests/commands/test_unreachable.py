@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from gssl.commands import judge as judging
 from gssl.commands import transfer
 from gssl.data import Images, Splits
 from gssl.engine.files import read_json
+from gssl.experiment import probing as judging
 
 PACKAGE = Path(transfer.__file__).parents[1]
 # who may: the run that judges, once, and a GAN's evaluation that was asked for the test split by name
@@ -73,7 +73,7 @@ def leads_to_test(root: object, test: Images) -> list[object]:
 def watched(monkeypatch):
     """The splits of the next run, and what its judge and fitted probes led to when the choices were made."""
     known: dict[str, object] = {}
-    load, fit = transfer.load_data, judging.Judge.fit
+    load, fit = transfer.load_data, judging.Prober.fit
 
     def loading(*args, **kwargs):
         known["splits"] = load(*args, **kwargs)
@@ -86,7 +86,7 @@ def watched(monkeypatch):
         yield from made
 
     monkeypatch.setattr(transfer, "load_data", loading)
-    monkeypatch.setattr(judging.Judge, "fit", fitting)
+    monkeypatch.setattr(judging.Prober, "fit", fitting)
     return known
 
 
@@ -101,14 +101,14 @@ def test_nothing_that_chooses_leads_to_the_test_images(tiny, tmp_path, watched):
 
 def test_the_search_would_find_them(tiny, tmp_path, watched, monkeypatch):
     """A probe that kept the splits, however deep, is found out."""
-    init = judging.Judge.__init__
+    init = judging.Prober.__init__
 
     def keeping(self, *args, **kwargs):
         init(self, *args, **kwargs)
         splits = watched["splits"]
         self.hidden = {"deep": [lambda: splits]}
 
-    monkeypatch.setattr(judging.Judge, "__init__", keeping)
+    monkeypatch.setattr(judging.Prober, "__init__", keeping)
     transfer.main(tiny("transfer", "weights=random", "probe.use=[knn]"), tmp_path / "run")
     assert any(isinstance(thing, Splits) for thing in watched["before"])
     held = watched["splits"]._test

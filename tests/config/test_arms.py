@@ -18,7 +18,7 @@ from gssl.errors import UsageError
         ("scratch-with-acgan", "scratch-with-acgan", (), "none", 1),
         ("simclr-with-acgan", "simclr-with-acgan", ("simclr",), "ssl", 1 / 2),
         ("hot@simclr", "hot", ("simclr",), "ssl", 1),
-        ("pca", "pca", (), "plain", 1),
+        ("pca", "pca", (), "classical", 1),
         ("random", "random", (), "none", 1),
         ("torchvision:resnet18", "torchvision:resnet18", (), "file", 1),
         ("timm:resnet10t", "timm:resnet10t", (), "file", 1),
@@ -27,9 +27,9 @@ from gssl.errors import UsageError
         ("mine@runs/pretrain_ssl/A", "mine", (), "file", 1),
     ],
 )
-def test_what_is_written_is_read(text, name, stages, world, share):
+def test_what_is_written_is_read(text, name, stages, family, share):
     arm = arms.parse(text)
-    assert (arm.name, arm.stages, arm.world) == (name, stages, world)
+    assert (arm.name, arm.stages, arm.family) == (name, stages, family)
     assert arm.share == pytest.approx(share)
     if arm.trained:  # all that is trained for an arm spends one budget
         assert arm.share * len(arm.trained) == pytest.approx(1)
@@ -76,7 +76,9 @@ def test_two_of_one_name_need_names():
 
 
 def test_overrides_go_to_the_command_that_knows_them():
-    owners = {text: arms.owner(text) for text in ("ssl.temperature=1", "gan.n_dis=2", "judge=random", "probe.knn.k=5")}
+    owners = {
+        text: arms.owner(text) for text in ("ssl.temperature=1", "gan.n_dis=2", "evaluator=random", "probe.knn.k=5")
+    }
     assert list(owners.values()) == ["pretrain-ssl", "train-gan", "train-gan", "transfer"]
 
 

@@ -4,9 +4,11 @@ import dataclasses
 
 import pytest
 
-from gssl.config import check, names, registry, schema, ssl
+from gssl import names, schemas
+from gssl.config import check, registry
 from gssl.config.composing import compose
 from gssl.errors import UsageError
+from gssl.schemas import ssl
 
 COMMANDS = sorted(registry.COMMAND)
 
@@ -24,7 +26,7 @@ def test_every_command_composes_to_its_schema(command):
     needed = {"transfer": ["weights=random"], "curve": ["sources=[random]"]}
     cfg = compose(command, needed.get(command, []))
     assert type(cfg) is registry.COMMAND[command].schema
-    assert isinstance(cfg.data.views, schema.Views)
+    assert isinstance(cfg.data.views, schemas.Views)
     assert isinstance(cfg.engine.log_every, int)
 
 
@@ -188,12 +190,12 @@ def test_nearest(name, options, near):
 
 
 def test_leaves_carry_type_and_bounds():
-    found = check.leaves(schema.PretrainSSL, {"ssl": ssl.SimCLR})
+    found = check.leaves(schemas.PretrainSSL, {"ssl": ssl.SimCLR})
     assert found["ssl.temperature"].type is float
     assert found["budget.steps"].optional and found["budget.steps"].type is int
     assert found["ssl.optim.name"].meta["choices"] == ("sgd", "lars", "adam", "adamw")
     assert "ssl" not in found and "ssl.optim" not in found
-    assert not any(k.startswith("ssl") for k in check.leaves(schema.PretrainSSL))
+    assert not any(k.startswith("ssl") for k in check.leaves(schemas.PretrainSSL))
 
 
 def test_the_hash_sees_what_decides_the_result_and_nothing_else():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gssl.config import schema
+from gssl import schemas
 
 
 @pytest.fixture(autouse=True)
@@ -19,8 +19,8 @@ def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def cfg() -> Callable[..., schema.Data]:
-    def make(**changes: Any) -> schema.Data:
+def cfg() -> Callable[..., schemas.Data]:
+    def make(**changes: Any) -> schemas.Data:
         values: dict[str, Any] = {
             "name": "imagefolder",
             "root": None,
@@ -37,7 +37,7 @@ def cfg() -> Callable[..., schema.Data]:
             "workers": 1,
             "views": None,
         }
-        return schema.Data(**{key: str(v) if isinstance(v, Path) else v for key, v in (values | changes).items()})
+        return schemas.Data(**{key: str(v) if isinstance(v, Path) else v for key, v in (values | changes).items()})
 
     return make
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gssl.config import schema
+from gssl import schemas
 from gssl.data import Splits, load_data
 
-Cfg = Callable[..., schema.Data]
+Cfg = Callable[..., schemas.Data]
 
 
 def of(splits: Splits, kind: str) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gssl.config import schema
+from gssl import schemas
 from gssl.data import Images, cache, load_data, near
 
 RNG = np.random.default_rng(0)
@@ -69,7 +69,7 @@ def test_changed_copies_are_found(stored: Callable, change: str) -> None:
     assert found.tolist() == expected
 
 
-def test_different_digits_are_no_copies(cfg: Callable[..., schema.Data]) -> None:
+def test_different_digits_are_no_copies(cfg: Callable[..., schemas.Data]) -> None:
     splits = load_data(cfg(name="mnist5k", size=28))
     assert near.copies(splits.open_test(), [splits.train, splits.val]).tolist() == []
 

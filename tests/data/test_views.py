@@ -47,8 +47,8 @@ def photos(n: int = 8, channels: int = 3, height: int = 20, width: int = 20, see
     return (smooth * 255).round().to(torch.uint8)
 
 
-def make(size: int = 20, seed: int = 0, rank: int = 0, world: int = 1, **changes) -> RandomViews:
-    return RandomViews(config(**changes), size, Draws(seed, rank, world))
+def make(size: int = 20, seed: int = 0, rank: int = 0, family: int = 1, **changes) -> RandomViews:
+    return RandomViews(config(**changes), size, Draws(seed, rank, family))
 
 
 # ── geometry against torchvision ────────────────────────────────────────────────────────────────────
@@ -173,7 +173,7 @@ def test_an_image_does_not_see_its_batch(ragged):
     whole = make(**changes)(image, 5, extent=extent)
     for rank in range(2):
         rows = slice(4 * rank, 4 * rank + 4)
-        part = make(rank=rank, world=2, **changes)(image[rows], 5, extent=extent[rows] if ragged else None)
+        part = make(rank=rank, family=2, **changes)(image[rows], 5, extent=extent[rows] if ragged else None)
         torch.testing.assert_close(part, whole[rows], atol=1e-6, rtol=0)
     other = image.clone()
     other[1:] = 255 - other[1:]

@@ -2,13 +2,13 @@
 
 import pytest
 
-from gssl.config import schema
+from gssl import schemas
 from gssl.engine.budget import Clock
 
 
 def budget(**given):
     empty = dict(steps=None, epochs=None, images=None, seconds=None, flops=None, default_epochs=7)
-    return schema.Budget(**(empty | given))
+    return schemas.Budget(**(empty | given))
 
 
 def test_every_unit_becomes_steps():

@@ -5,7 +5,7 @@ import torch
 from lightly.utils.lars import LARS as LightlyLARS
 from torch import Tensor, nn
 
-from gssl.config import schema
+from gssl import schemas
 from gssl.engine.device import Precision
 from gssl.engine.lars import LARS, TRUST
 from gssl.engine.optim import Optimizer
@@ -21,7 +21,7 @@ def net(seed: int = 0) -> nn.Sequential:
 
 
 def make(module: nn.Module, momentum: float = MOMENTUM, decay: float = DECAY) -> Optimizer:
-    cfg = schema.Optim(
+    cfg = schemas.Optim(
         name="lars", lr=LR, weight_decay=decay, momentum=momentum, betas=[0.9, 0.99], warmup=0.0,
         schedule="constant", clip=None,
     )  # fmt: skip

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from gssl.config import schema
+from gssl import schemas
 from gssl.engine.device import Precision
 from gssl.engine.optim import Optimizer, lr_factor, split
 
@@ -18,7 +18,7 @@ def config(**changes):
         name="sgd", lr=0.1, weight_decay=0.01, momentum=0.9, betas=[0.9, 0.99], warmup=0.0,
         schedule="constant", clip=None,
     )  # fmt: skip
-    return schema.Optim(**(values | changes))
+    return schemas.Optim(**(values | changes))
 
 
 def make(params, accumulate=1, **changes):

@@ -9,7 +9,7 @@ from gssl.engine.progress import PlanMeter
 def test_time_left_knows_that_kinds_differ(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
-    kinds = {"a train": "train", "a judge": "judge", "b train": "train", "b judge": "judge"}
+    kinds = {"a train": "train", "a judge": "evaluator", "b train": "train", "b judge": "evaluator"}
     with PlanMeter(kinds, 1, 1, show=False) as meter:
         assert meter.total == 5 and meter.seconds_left() is None
         meter.begin("a train")

@@ -162,7 +162,7 @@ def test_sigkill_at_a_random_instant(pictures, tmp_path, command):
     words = [sys.executable, "-m", "gssl", command, "data=imagefolder", f"data.root={pictures}", "data.size=16"]
     words += ["backbone.width=8", "engine.threads=1", "engine.device=cpu", "engine.checkpoint_every=5", "resume=auto"]
     words += (
-        ["ssl.batch_size=32"] if command == "pretrain-ssl" else ["gan.batch_size=32", "gan.width=4", "judge=random"]
+        ["ssl.batch_size=32"] if command == "pretrain-ssl" else ["gan.batch_size=32", "gan.width=4", "evaluator=random"]
     )
     words += ["budget.steps=120"]
 

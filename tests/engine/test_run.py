@@ -18,7 +18,9 @@ def test_a_finished_run_holds_what_the_contract_says(tiny, tmp_path):
     spent = result["spent"]
     assert spent["steps"] == 6 and spent["images"] == 96
     assert spent["flops"] == pytest.approx(6 * spent["flops_per_step"]) and spent["flops"] > 0
-    assert result["judge"]["name"] and result["judge"]["hash"] and result["kid_floor"]["train_real"]["kid"] < 1
+    assert (
+        result["evaluator"]["name"] and result["evaluator"]["hash"] and result["kid_baseline"]["train_real"]["kid"] < 1
+    )
     for entry in (result["weights"]["backbone"], result["generator"]):
         assert sha256(tmp_path / entry["file"]) == entry["sha256"]
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]

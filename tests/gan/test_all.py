@@ -9,8 +9,8 @@ import torch
 from gssl.commands import train_gan
 from gssl.config import registry
 from gssl.config.composing import compose
-from gssl.engine import generated
 from gssl.engine.files import read_json, sha256
+from gssl.experiment import generators
 from gssl.nets.weights import read_weights
 
 from .conftest import moved, state
@@ -22,7 +22,7 @@ CPU = torch.device("cpu")
 def small(name: str, *extra: str):
     base = [f"gan={name}", "backbone.width=8", "gan.width=4", "gan.latent=8", "gan.batch_size=16", "budget.steps=4"]
     base += ["engine.threads=1", "engine.progress=false", "engine.device=cpu", "engine.log_every=1", "eval.images=64"]
-    base += ["judge=random", *(["gan.width_d=4"] if name == "bigan" else [])]
+    base += ["evaluator=random", *(["gan.width_d=4"] if name == "bigan" else [])]
     return compose("train-gan", [*base, *extra])
 
 
@@ -41,14 +41,14 @@ def test_its_name_alone_runs_on_grey_digits_of_28_pixels(name, tmp_path):
     numbers = [value for entry in logged(tmp_path) for value in entry.values() if isinstance(value, float)]
     assert len(numbers) > 20 and all(map(math.isfinite, numbers))
     # what it leaves behind makes images again, and judges them with the trunk that was exported
-    sampler = generated.load_generator(tmp_path, CPU)
+    sampler = generators.load_generator(tmp_path, CPU)
     assert bool(sampler.classes) == (name in ("acgan", "projection"))
     labels = sampler.labels(5)
     (images,) = sampler.batches(labels, seed=1)
     assert images.shape == (5, 3, 28, 28) and torch.equal(images[:, 0], images[:, 1])
     parts = list(sampler.batches(labels, seed=1, batch_size=2))
     torch.testing.assert_close(torch.cat(parts), images)
-    net = generated.load_discriminator(tmp_path, CPU)
+    net = generators.load_discriminator(tmp_path, CPU)
     assert (net is None) == (name == "bigan")
     if net is not None:
         assert torch.isfinite(net(images, torch.from_numpy(labels)).logit).all()

@@ -161,7 +161,7 @@ def test_the_discriminator_sees_nothing_as_it_is(build, batch, monkeypatch):
         used.append(given)
         return torch.full_like(images, 0.25) + 0 * images
 
-    monkeypatch.setattr("gssl.gan.game.diffaugment", marked)
+    monkeypatch.setattr("gssl.gan.adversarial.diffaugment", marked)
     method.backbone.register_forward_pre_hook(lambda module, args: seen.append(args[0].detach().clone()))
     method.update(batch(), 0)
     assert len(seen) == len(used) == 4 and all((x == 0.25).all() for x in seen)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from gssl.errors import UsageError
-from gssl.gan.game import frozen
+from gssl.gan.adversarial import frozen
 from gssl.gan.losses import LOSSES
 from gssl.nets.discriminator import Seen
 
@@ -57,7 +57,7 @@ def test_a_perfect_inverse_pair_leaves_nothing_to_tell(loss, build):
     method.encode = lambda images: torch.stack([known[tuple(x)] for x in images.flatten(1).tolist()])
     out = method.d_loss({"real": real, "z": z})
     torch.testing.assert_close(out["logit_real"], out["logit_fake"])
-    logit = method.judge(real, z=z)
+    logit = method.discriminate(real, z=z)
     torch.testing.assert_close(out["loss"].detach(), LOSSES[loss].d(logit, logit))
     if LOSSES[loss].boundary is not None:
         torch.testing.assert_close(out["d_real"] + out["d_fake"], torch.ones(()))
@@ -146,8 +146,8 @@ def test_judging_reads_codes_of_real_images_and_given_ones_of_samples(bigan, bat
     x, z = batch()["real"], torch.randn(8, 6)
     bigan.eval()
     with torch.no_grad():
-        torch.testing.assert_close(bigan.judge(x), bigan.discriminator(x, None, bigan.encode(x)).logit)
-        torch.testing.assert_close(bigan.judge(x, z=z), bigan.discriminator(x, None, z).logit)
+        torch.testing.assert_close(bigan.discriminate(x), bigan.discriminator(x, None, bigan.encode(x)).logit)
+        torch.testing.assert_close(bigan.discriminate(x, z=z), bigan.discriminator(x, None, z).logit)
 
 
 def test_a_penalty_names_the_norm_of_its_own_discriminator(build):

@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gssl.config.check import leaves
-from gssl.config.gan import GAN
 from gssl.gan.losses import LOSSES
+from gssl.schemas.gan import GAN
 
 
 def bce(logit: Tensor, target: float) -> Tensor:

@@ -12,7 +12,7 @@ from torchvision import models
 
 from gssl.errors import UsageError
 from gssl.metrics import pretrained
-from gssl.metrics.judge import judge_outputs
+from gssl.metrics.evaluator import evaluator_outputs
 from gssl.metrics.pretrained import load
 
 
@@ -37,10 +37,15 @@ def test_torchvision_features_are_what_enters_the_last_layer(tmp_path, name, dim
     file = tmp_path / "w.pth"
     torch.save(network.state_dict(), file)
     state = torch.get_rng_state()
-    judge = load("torchvision", name, 16, str(file))
+    evaluator = load("torchvision", name, 16, str(file))
     assert torch.equal(torch.get_rng_state(), state)
-    assert (judge.name, judge.dim, judge.classes, judge.size) == (f"torchvision-{name}-file", dim, classes, 16)
-    assert not judge.training and not any(p.requires_grad for p in judge.parameters()) and not judge.fid
+    assert (evaluator.name, evaluator.dim, evaluator.classes, evaluator.size) == (
+        f"torchvision-{name}-file",
+        dim,
+        classes,
+        16,
+    )
+    assert not evaluator.training and not any(p.requires_grad for p in evaluator.parameters()) and not evaluator.fid
 
     preset = models.get_model_weights(name).DEFAULT.transforms(resize_size=224)
     entered = []
@@ -48,10 +53,10 @@ def test_torchvision_features_are_what_enters_the_last_layer(tmp_path, name, dim
     last.register_forward_hook(lambda _, inputs, out: entered.append(inputs[0]))
     with torch.no_grad():
         wanted = network(preset(images(3))).softmax(dim=1)
-    found = judge_outputs(judge, images(3))
+    found = evaluator_outputs(evaluator, images(3))
     assert np.allclose(found.features, entered[0], rtol=1e-3, atol=1e-5)
     assert np.allclose(found.probabilities, wanted, rtol=1e-3, atol=1e-6)
-    alone = judge_outputs(judge, images(3), batch_size=1)
+    alone = evaluator_outputs(evaluator, images(3), batch_size=1)
     assert np.allclose(alone.features, found.features, rtol=1e-3, atol=1e-5)
 
 
@@ -78,7 +83,7 @@ def test_torchvisions_errors_say_what_to_do(tmp_path, no_network):
         with pytest.raises(UsageError) as caught:
             load("torchvision", args[0], 16, args[1])
         text = str(caught.value)
-        assert text.startswith(f"judge=torchvision:{args[0]}: ") and says in text and "\n" not in text
+        assert text.startswith(f"evaluator=torchvision:{args[0]}: ") and says in text and "\n" not in text
 
 
 class Extractor(nn.Module):
@@ -108,22 +113,24 @@ def fidelity(monkeypatch):
 def test_fid_is_for_the_verified_file_only(fidelity, monkeypatch, tmp_path):
     file = tmp_path / "any.pth"
     torch.save({"w": torch.ones(2048)}, file)
-    judge = load("inception", "", 16, str(file))
-    assert not judge.fid and judge.name == "inception-other" and "no FID" in judge.note
+    evaluator = load("inception", "", 16, str(file))
+    assert not evaluator.fid and evaluator.name == "inception-other" and "no FID" in evaluator.note
     # the content decides, not the name
     monkeypatch.setattr(pretrained, "FID_SHA256", hashlib.sha256(file.read_bytes()).hexdigest()[:8])
     verified = load("inception", "", 16, str(file))
     assert verified.fid and verified.name == "inception" and not verified.note
-    assert verified.hash == judge.hash
+    assert verified.hash == evaluator.hash
 
 
 def test_inception_sees_rounded_bytes(fidelity, tmp_path):
     file = tmp_path / "any.pth"
     torch.save({"w": torch.ones(2048)}, file)
-    judge = load("inception", "", 4, str(file))
+    evaluator = load("inception", "", 4, str(file))
     stored = torch.arange(48, dtype=torch.uint8).view(1, 3, 4, 4) * 5 + 3
-    found = judge_outputs(judge, torch.cat([stored / 255, (stored - 0.4) / 255]))  # truncation would lose a level
-    assert torch.equal(judge.network.seen, stored.repeat(2, 1, 1, 1))
+    found = evaluator_outputs(
+        evaluator, torch.cat([stored / 255, (stored - 0.4) / 255])
+    )  # truncation would lose a level
+    assert torch.equal(evaluator.network.seen, stored.repeat(2, 1, 1, 1))
     assert found.features.shape == (2, 2048)
     assert found.probabilities is not None and found.probabilities.shape == (2, 1008)
     assert np.allclose(found.probabilities.sum(axis=1), 1, atol=1e-4)
@@ -137,7 +144,7 @@ def test_inceptions_errors_say_what_to_do(fidelity, no_network, monkeypatch, tmp
     ):
         with pytest.raises(UsageError) as caught:
             load("inception", "", 16, weights)
-        assert str(caught.value).startswith("judge=inception: ") and says in str(caught.value)
+        assert str(caught.value).startswith("evaluator=inception: ") and says in str(caught.value)
     monkeypatch.setitem(sys.modules, "torch_fidelity", None)
     monkeypatch.delitem(sys.modules, "torch_fidelity.feature_extractor_inceptionv3")
     with pytest.raises(UsageError, match=r"pip install 'gssl\[fid\]'"):
@@ -176,13 +183,13 @@ def test_dinov2_goes_through_timm(monkeypatch, tmp_path):
 
     monkeypatch.setitem(sys.modules, "timm", SimpleNamespace(create_model=create_model))
     (tmp_path / "w.pth").touch()
-    judge = load("dinov2", "", 16, str(tmp_path / "w.pth"))
+    evaluator = load("dinov2", "", 16, str(tmp_path / "w.pth"))
     assert asked["name"] == pretrained.DINOV2 and asked["pretrained"] and asked["num_classes"] == 0
     assert asked["pretrained_cfg_overlay"] == {"file": str(tmp_path / "w.pth")}
-    found = judge_outputs(judge, torch.full((2, 3, 16, 16), 0.75))
-    assert found.features.shape == (2, judge.dim) == (2, 384) and found.probabilities is None
+    found = evaluator_outputs(evaluator, torch.full((2, 3, 16, 16), 0.75))
+    assert found.features.shape == (2, evaluator.dim) == (2, 384) and found.probabilities is None
     assert np.allclose(found.features, 1)
-    with pytest.raises(UsageError, match=r"judge=dinov2: .*no network here and more.*give them as a file"):
+    with pytest.raises(UsageError, match=r"evaluator=dinov2: .*no network here and more.*give them as a file"):
         load("dinov2", "", 16, None)
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(UsageError, match=r"pip install 'gssl\[timm\]'"):

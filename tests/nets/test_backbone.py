@@ -9,7 +9,7 @@ import torch
 import yaml
 from torch import nn
 
-from gssl.config import schema
+from gssl import schemas
 from gssl.config.registry import BACKBONE
 from gssl.errors import UsageError
 from gssl.nets import build_backbone
@@ -25,13 +25,13 @@ def build(name: str, size: int, norm: str | None = None, width: int | None = Non
     values["width"] = width or {"convnet": 4, "vit_tiny": 24}.get(name, values["width"])
     values["norm"] = norm or values["norm"]
     torch.manual_seed(0)
-    return build_backbone(schema.Backbone(**values), size)
+    return build_backbone(schemas.Backbone(**values), size)
 
 
 @pytest.mark.parametrize("name", BACKBONE)
 def test_every_backbone_has_a_configuration_with_the_keys_of_the_schema(name: str) -> None:
     values = yaml.safe_load((CONF / f"{name}.yaml").read_text())
-    assert list(values) == list(schema.Backbone.__dataclass_fields__)
+    assert list(values) == list(schemas.Backbone.__dataclass_fields__)
     assert BACKBONE[values["name"]] == BACKBONE[name]  # convnet_plain is a convnet
 
 
@@ -76,13 +76,15 @@ def test_gradients_reach_every_parameter(name: str, norm: str) -> None:
 @pytest.mark.parametrize("name", BACKBONE)
 def test_depths_hold_every_weight_once_in_the_stage_where_it_acts(name: str) -> None:
     net = build(name, 16)
-    depths = net.depths()
-    assert len(depths) == len(net.dims)
-    assert [id(p) for stage in depths for p in stage] == list(dict.fromkeys(id(p) for s in depths for p in s))
-    assert {id(p) for stage in depths for p in stage} == {id(p) for p in net.parameters()}
+    layer_groups = net.layer_groups()
+    assert len(layer_groups) == len(net.dims)
+    assert [id(p) for stage in layer_groups for p in stage] == list(
+        dict.fromkeys(id(p) for s in layer_groups for p in s)
+    )
+    assert {id(p) for stage in layer_groups for p in stage} == {id(p) for p in net.parameters()}
     for i, features in enumerate(net.stages(torch.rand(2, 3, 16, 16))):
-        own = [p for stage in depths[: i + 1] for p in stage]
-        later = [p for stage in depths[i + 1 :] for p in stage]
+        own = [p for stage in layer_groups[: i + 1] for p in stage]
+        later = [p for stage in layer_groups[i + 1 :] for p in stage]
         grads = torch.autograd.grad(features.square().sum(), own + later, retain_graph=True, allow_unused=True)
         assert [g is None for g in grads] == [False] * len(own) + [True] * len(later)
 
@@ -140,7 +142,7 @@ def test_a_shift_without_norm_keeps_the_scale_of_a_convnet() -> None:
     ],
 )
 def test_what_does_not_fit_together_is_one_line_that_names_the_key(change: dict, key: str) -> None:
-    cfg = schema.Backbone(**{"name": "convnet", "norm": "batch", "width": 4, "patch": 1} | change)
+    cfg = schemas.Backbone(**{"name": "convnet", "norm": "batch", "width": 4, "patch": 1} | change)
     with pytest.raises(UsageError, match=f"^{key}") as error:
         build_backbone(cfg, 32)
     assert "\n" not in str(error.value)
@@ -154,7 +156,7 @@ def test_tiny_images_are_refused_by_convnet() -> None:
 @pytest.mark.long
 def test_torchvision_is_imported_only_by_who_uses_it() -> None:
     code = (
-        "import sys; from gssl.nets import build_backbone; from gssl.config.schema import Backbone;"
+        "import sys; from gssl.nets import build_backbone; from gssl.schemas import Backbone;"
         "build_backbone(Backbone('convnet', 'batch', 4, 1), 32);"
         "build_backbone(Backbone('vit_tiny', 'none', 24, 4), 32);"
         "sys.exit('torchvision' in sys.modules)"

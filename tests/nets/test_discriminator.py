@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from gssl.config import schema
+from gssl import schemas
 from gssl.nets import build_backbone
 from gssl.nets.discriminator import ATTENDED, Discriminator, Heads
 
@@ -18,7 +18,7 @@ LABEL = torch.tensor([2, 0, 1, 2])
 def make(backbone: str = "convnet", size: int = 16, **heads: Any) -> Discriminator:
     torch.manual_seed(0)
     width, patch, norm = (24, 4, "none") if backbone.startswith("vit") else (4, 1, "group")
-    trunk = build_backbone(schema.Backbone(backbone, norm, width, patch), size)
+    trunk = build_backbone(schemas.Backbone(backbone, norm, width, patch), size)
     return Discriminator(trunk, Heads(**heads), size).eval()
 
 
@@ -47,7 +47,7 @@ def test_summed_features_are_sums_over_the_places_of_the_last_map(backbone, size
 
 def test_counting_places_leaves_the_trunk_as_it_was():
     torch.manual_seed(0)
-    trunk = build_backbone(schema.Backbone("convnet", "batch", 4, 1), 16)
+    trunk = build_backbone(schemas.Backbone("convnet", "batch", 4, 1), 16)
     before = copy.deepcopy(trunk.state_dict())
     net = Discriminator(trunk, Heads(summed=True), 16)
     assert trunk.training and all(torch.equal(value, before[key]) for key, value in net.backbone.state_dict().items())

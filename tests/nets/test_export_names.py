@@ -6,10 +6,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gssl.config.schema import Backbone
 from gssl.errors import UsageError
 from gssl.nets.backbone import build_backbone
 from gssl.nets.export import architecture, form, renamed
+from gssl.schemas import Backbone
 
 
 def made(cfg, size):

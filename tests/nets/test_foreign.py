@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from gssl.config import schema
+from gssl import schemas
 from gssl.errors import UsageError
 from gssl.nets import build_backbone, foreign
 from gssl.nets.foreign import TimmBackbone
@@ -53,12 +53,12 @@ def test_the_last_stage_of_a_resnet_averages_to_its_features() -> None:
 @pytest.mark.parametrize("name", ["test_resnet", "test_vit"])
 def test_depths_have_every_weight_once_from_input_to_output(name: str) -> None:
     net = TimmBackbone(name, 32)
-    depths = net.depths()
-    ids = [id(weight) for stage in depths for weight in stage]
-    assert len(depths) == len(net.dims) and all(depths)
+    layer_groups = net.layer_groups()
+    ids = [id(weight) for stage in layer_groups for weight in stage]
+    assert len(layer_groups) == len(net.dims) and all(layer_groups)
     assert sorted(ids) == sorted(id(weight) for weight in net.parameters())
     order = {id(weight): i for i, (_, weight) in enumerate(net.named_parameters())}
-    means = [sum(order[id(w)] for w in stage) / len(stage) for stage in depths]
+    means = [sum(order[id(w)] for w in stage) / len(stage) for stage in layer_groups]
     assert means == sorted(means)
 
 
@@ -77,12 +77,14 @@ def test_a_network_that_cannot_take_small_images_gets_its_own_size(monkeypatch) 
     net = TimmBackbone("test_resnet", 32)
     assert net.side == 48 and net.dim == 5
     # timm offers no maps of it: the features are its only stage
-    assert [m.shape for m in net.stages(images(32))] == [(2, 5, 1, 1)] and net.depths() == [list(net.parameters())]
+    assert [m.shape for m in net.stages(images(32))] == [(2, 5, 1, 1)] and net.layer_groups() == [
+        list(net.parameters())
+    ]
     assert TimmBackbone("test_resnet", 64).side is None
 
 
 def test_it_is_built_by_its_name_and_named_layers_are_in_its_state() -> None:
-    net = build_backbone(schema.Backbone("timm:test_resnet"), 32)
+    net = build_backbone(schemas.Backbone("timm:test_resnet"), 32)
     assert isinstance(net, TimmBackbone)
     assert {key.partition(".")[0] for key in net.state_dict()} == {"net"}
 

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import spectral_norm as torchs
 
-from gssl.config import schema
+from gssl import schemas
 from gssl.nets import EMA, build_backbone, fold_spectral_norm, load_into
 from gssl.nets.discriminator import Discriminator, Heads
 from gssl.nets.spectral import SpectralNorm, spectral_norm
@@ -123,7 +123,7 @@ def test_a_running_average_carries_the_vectors():
 def discriminators():
     """A trained-on discriminator under spectral norm, and a plain backbone."""
     torch.manual_seed(0)
-    trunk, plain = (build_backbone(schema.Backbone("convnet", "none", 4, 1), 16) for _ in range(2))
+    trunk, plain = (build_backbone(schemas.Backbone("convnet", "none", 4, 1), 16) for _ in range(2))
     net = Discriminator(trunk, Heads(attention=True, projection=3, classes=3, turns=True, summed=True), 16)
     spectral_norm(net)
     x = torch.rand(4, 3, 16, 16)

@@ -6,14 +6,14 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
-from gssl.config import probe as schema
-from gssl.config.schema import Backbone
 from gssl.data import Draws
 from gssl.nets import build_backbone
 from gssl.nets.weights import load_into, save_weights
 from gssl.probe.adapter import LowRank, add_adapters
 from gssl.probe.finetune import Classifier, Finetune
 from gssl.probe.setting import Setting
+from gssl.schemas import Backbone
+from gssl.schemas import probes as schema
 
 CPU = torch.device("cpu")
 KINDS = {

@@ -8,8 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from gssl.config import probe as schema
-from gssl.config.schema import Backbone, Views
 from gssl.data import Batches, Draws, RandomViews
 from gssl.errors import JobError, UsageError
 from gssl.nets import build_backbone
@@ -18,6 +16,8 @@ from gssl.probe import training
 from gssl.probe.finetune import Finetune, predict_proba, train_last
 from gssl.probe.setting import Setting
 from gssl.probe.training import Watch, classifier, optimise
+from gssl.schemas import Backbone, Views
+from gssl.schemas import probes as schema
 
 CPU = torch.device("cpu")
 
@@ -255,10 +255,10 @@ def test_what_comes_before_the_last_stages_stays_as_it_is(quarters, name, stages
         build(),
         fit(config(train="last", stages=stages, steps=2), quarters(1), build=build).network.backbone,
     )
-    frozen = [p for stage in before.depths()[:-stages] for p in stage]
-    kept = [p for stage in after.depths()[:-stages] for p in stage]
-    moved = [p for stage in after.depths()[-stages:] for p in stage]
-    start = [p for stage in before.depths()[-stages:] for p in stage]
+    frozen = [p for stage in before.layer_groups()[:-stages] for p in stage]
+    kept = [p for stage in after.layer_groups()[:-stages] for p in stage]
+    moved = [p for stage in after.layer_groups()[-stages:] for p in stage]
+    start = [p for stage in before.layer_groups()[-stages:] for p in stage]
     assert frozen and all(torch.equal(a, b) for a, b in zip(frozen, kept, strict=True))
     assert not any(p.requires_grad for p in kept)
     assert not any(torch.equal(a, b) for a, b in zip(start, moved, strict=True))
@@ -295,7 +295,7 @@ def test_learning_rates_fall_by_a_factor_per_stage(quarters, build):
     before = classifier(setting(build=build))
     after = fit(config(steps=1, lrs=[0.01], weight_decays=[0.0], layer_decay=0.5), images, build=build).network
     assert (after.head.bias - before.head.bias).abs().max().item() == pytest.approx(0.01, rel=1e-3)
-    stages = list(zip(before.depths(), after.depths(), strict=True))
+    stages = list(zip(before.layer_groups(), after.layer_groups(), strict=True))
     for distance, (old, new) in enumerate(reversed(stages), 1):
         most = max((b - a).abs().max().item() for a, b in zip(old, new, strict=True))
         assert most == pytest.approx(0.01 * 0.5**distance, rel=1e-2)
@@ -314,7 +314,7 @@ def test_layer_decay_works_in_what_is_trained(quarters):
     cfg = config(steps=3, train="last", stages=2, weight_decays=[0.0])
     plain, slow = (fit(replace(cfg, layer_decay=d), quarters(1), build=backbone("convnet")) for d in (1.0, 0.1))
     start = classifier(setting(build=backbone("convnet")))
-    far = [sum((a - b).abs().sum().item() for a, b in zip(f.network.depths()[2], start.depths()[2], strict=True))
+    far = [sum((a - b).abs().sum().item() for a, b in zip(f.network.layer_groups()[2], start.layer_groups()[2], strict=True))
            for f in (plain, slow)]  # fmt: skip
     assert 0 < far[1] < 0.05 * far[0]
 

@@ -6,15 +6,15 @@ import pytest
 import torch
 from torch import nn
 
-from gssl.config import probe as schema
 from gssl.config.composing import compose
-from gssl.config.schema import Backbone
 from gssl.data import Draws, RandomViews
 from gssl.errors import JobError, UsageError
 from gssl.nets import build_backbone
 from gssl.probe import fixmatch
 from gssl.probe.fixmatch import FixMatch, fixmatch_loss, weak_views
 from gssl.probe.setting import Setting
+from gssl.schemas import Backbone
+from gssl.schemas import probes as schema
 
 CPU = torch.device("cpu")
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from gssl.config import registry
+from gssl.config.menus import probes_of
 from gssl.probe.majority import Majority
-from gssl.report.judging import probes_of
 
 
 def fitted(y: list[int], known: list[int], n_classes: int = 3):

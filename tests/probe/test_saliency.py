@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch import nn
 
-from gssl.config.schema import Backbone
 from gssl.data import Draws
 from gssl.nets.backbone import build_backbone
 from gssl.probe.saliency import NotPooled, grad_cam, linear_head
 from gssl.probe.training import Classifier
+from gssl.schemas import Backbone
 
 
 @pytest.fixture(params=["convnet", "vit_micro"])

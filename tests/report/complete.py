@@ -118,10 +118,10 @@ def generate(fake: ModuleType, path: Path, arm: str, seed: int) -> None:
     better = 0.8 if arm == "sngan" else 1.0
     figures = {"kid": 0.031 * better, "fd": 41.0 * better, "coverage": 0.61 / better, "copied": 0.05}
     figures = {k: v * float(1 + 0.05 * rng.normal()) for k, v in figures.items()}
-    told = {"judge": {"name": "own-classifier", "hash": "1" * 16}, "split": "test", "n": 1000}
+    told = {"evaluator": {"name": "own-classifier", "hash": "1" * 16}, "split": "test", "n": 1000}
     fake.write(
         path / "evaluations" / "test-1.json",
-        {"schema": "gssl.evaluation/1", "figures": figures, "floor": {"train_real": FLOOR}, **told},
+        {"schema": "gssl.evaluation/1", "figures": figures, "baseline": {"train_real": FLOOR}, **told},
     )
     if seed == 0:
         (path / "samples" / "neighbours.png").write_bytes(fake.png(seed + 10, side=5))

@@ -180,7 +180,7 @@ def scores(
     arm: str,
     seed: int,
     probes: Sequence[str],
-    amounts: Sequence[int | None],
+    label_budgets: Sequence[int | None],
     shift: float = 0.0,
     draws: int = 3,
 ) -> list[dict[str, Any]]:
@@ -188,21 +188,23 @@ def scores(
     out = []
     shift += float(np.random.default_rng([seed, sum(map(ord, arm))]).normal(0, 0.008))
     for probe in probes:
-        for amount in amounts:
-            mean = MEANS.get(arm, MEANS["random"])[AMOUNTS.index(amount)]
-            for draw in range(draws if amount else 1):
+        for label_budget in label_budgets:
+            mean = MEANS.get(arm, MEANS["random"])[AMOUNTS.index(label_budget)]
+            for draw in range(draws if label_budget else 1):
                 # Seed, draw and arm move a score; the label draws are shared by the arms, hence paired.
-                shared = np.random.default_rng([seed, draw, amount or 0]).normal(0, 0.01)
-                own = np.random.default_rng([seed, draw, amount or 0, sum(map(ord, arm + probe))]).normal(0, 0.006)
+                shared = np.random.default_rng([seed, draw, label_budget or 0]).normal(0, 0.01)
+                own = np.random.default_rng([seed, draw, label_budget or 0, sum(map(ord, arm + probe))]).normal(
+                    0, 0.006
+                )
                 value = float(np.clip(mean + shift + shared + own - 0.02 * (probe == "knn"), 0, 1))
                 correct = round(value * N_TEST)
                 out.append(
                     {
                         "probe": probe,
-                        "labels_per_class": amount,
-                        "fraction": None if amount else 1.0,
+                        "labels_per_class": label_budget,
+                        "fraction": None if label_budget else 1.0,
                         "draw": draw,
-                        "n_train": 10 * amount if amount else 4000,
+                        "n_train": 10 * label_budget if label_budget else 4000,
                         "n_val": 800,
                         "n_test": N_TEST,
                         "correct": correct,
@@ -223,7 +225,7 @@ def transfer(
     parts: bool = True,
     shift: float = 0.0,
     probes: Sequence[str] | None = None,
-    amounts: Sequence[int | None] = AMOUNTS,
+    label_budgets: Sequence[int | None] = AMOUNTS,
 ) -> Path:
     """A transfer run directory of `arm`; `source` is its pretraining run where it has one."""
     path = root / f"transfer-{source.name if source else arm}-{seed}"
@@ -248,7 +250,7 @@ def transfer(
                 "sha256": sha,
             },
             "load_report": {"loaded": 24, "missing": [], "unexpected": []} if source else None,
-            "scores": (found := scores(arm, seed, probes, amounts, shift)),
+            "scores": (found := scores(arm, seed, probes, label_budgets, shift)),
             "predictions": "predictions.npz",
             "test_openings": 1,
             "spent": {"seconds": 4.2},

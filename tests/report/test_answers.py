@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gssl.report.answers import Answers, mean_over_draws, read, units, weights
-from gssl.report.two_way import two_way
+from gssl.statistics.two_way import two_way
 
 
 def rng(seed: int = 0) -> np.random.Generator:

@@ -118,7 +118,7 @@ def test_a_figure_downloads_its_numbers(browser: Any, full_report: dict[str, Any
         a["title"]: r["mean"]
         for a in full_report["arms"]
         for r in full_report["table"]
-        if (r["arm"], r["amount"]) == (a["name"], "10") and r["probe"] in ("linear", "finetune")
+        if (r["arm"], r["label_budget"]) == (a["name"], "10") and r["probe"] in ("linear", "finetune")
     }
     assert rows[0][:4] == ["arm", "mean %", "low %", "high %"]
     assert {r[0]: float(r[1]) for r in rows[1:]} == pytest.approx({k: 100 * v for k, v in want.items()})
@@ -137,7 +137,9 @@ def test_every_csv_has_a_head_and_rows(browser: Any) -> None:
 
 
 def test_figures_tell_their_values_by_pointer_and_by_keys(browser: Any, full_report: dict[str, Any]) -> None:
-    mean = next(r for r in full_report["table"] if (r["arm"], r["probe"], r["amount"]) == ("simclr", "linear", "10"))
+    mean = next(
+        r for r in full_report["table"] if (r["arm"], r["probe"], r["label_budget"]) == ("simclr", "linear", "10")
+    )
     place = "document.querySelector('#verdict .wide')"
     browser.run(f"{place}.scrollIntoView({{behavior: 'instant', block: 'center'}})")
     x, y = browser.run(

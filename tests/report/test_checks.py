@@ -12,13 +12,14 @@ import pytest
 from typer.testing import CliRunner
 
 from gssl.cli import _readable_claims, app
+from gssl.config.menus import probes_of
 from gssl.errors import UsageError
-from gssl.report import statistics, terms
+from gssl.report import terms
 from gssl.report.cells import cells
 from gssl.report.checks import check, parse
 from gssl.report.collect import read_runs
 from gssl.report.document import build
-from gssl.report.judging import probes_of
+from gssl.statistics import paired
 
 Reports = Callable[..., dict[str, Any]]
 
@@ -52,7 +53,7 @@ def test_truth(report_of: Reports, claim: str, holds: bool) -> None:
 
 def row(arm: str, metric: str, values: list[float], interval: dict[str, Any] | None = None) -> dict[str, Any]:
     """A row of `generation` or `cost` over seeds 0, 1, …, as the document has it."""
-    over = statistics.t_interval(values)
+    over = paired.t_interval(values)
     if over:
         interval = {"kind": "t", "over": "seeds", "n": len(values), "level": 0.95, "low": over.low, "high": over.high}
     per_seed = {str(i): v for i, v in enumerate(values)}
@@ -81,7 +82,7 @@ def test_an_interval_decides_never_the_mean() -> None:
             (f"a.kid < b.kid * {factor:.17f}", a - factor * b, 0.0),
             (f"a.kid < b.kid + {bound / 9:.17f}", a - b, bound / 9),
         ):
-            over = statistics.t_interval(values)
+            over = paired.t_interval(values)
             assert over
             holds, line = check(text, report)
             assert holds is (over.high < limit), line
@@ -106,11 +107,13 @@ def test_pairs_are_those_of_the_report(fake: ModuleType, tmp_path: Path, seeds: 
     told = [d for d in report["differences"] if d["mean"] is not None and d["probe"]]
     assert len(told) > 20
     for d in told:
-        left, right = (terms.Term(d[s], p, d["amount"]) for s, p in zip("ab", d["probes"], strict=True))
+        left, right = (terms.Term(d[s], p, d["label_budget"]) for s, p in zip("ab", d["probes"], strict=True))
         rows = [terms.row(report, term) for term in (left, right)]
         assert rows[0] and rows[1]
-        exact = terms.paired(rows[0], rows[1], terms.ACCURACY, 1.0, terms.between(found, left, right, "accuracy"))
-        alone = terms.paired(rows[0], rows[1], terms.ACCURACY)
+        exact = terms.paired_difference(
+            rows[0], rows[1], terms.ACCURACY, 1.0, terms.between(found, left, right, "accuracy")
+        )
+        alone = terms.paired_difference(rows[0], rows[1], terms.ACCURACY)
         assert exact and alone
         assert exact["mean"] == pytest.approx(100 * d["mean"], abs=1e-10)
         ends = (exact["interval"]["low"], exact["interval"]["high"])
@@ -121,7 +124,7 @@ def test_pairs_are_those_of_the_report(fake: ModuleType, tmp_path: Path, seeds: 
 
 def test_equality_is_not_decided_by_rounding(report_of: Reports) -> None:
     report = copy.deepcopy(report_of(3))
-    found = next(r for r in report["table"] if (r["arm"], r["probe"], r["amount"]) == ("simclr", "linear", "10"))
+    found = next(r for r in report["table"] if (r["arm"], r["probe"], r["label_budget"]) == ("simclr", "linear", "10"))
     found["mean"] = found["interval"]["low"] = found["interval"]["high"] = 0.1 + 0.2 + 0.3  # 0.6000000000000001
     assert check("simclr.linear@10 >= 60", report)[0]
     assert not check("simclr.linear@10 > 60", report)[0]
@@ -335,9 +338,9 @@ def test_claims_are_written_one_way(tmp_path: Path) -> None:
 
 
 def test_parse_normalises_amounts_and_knows_variants() -> None:
-    assert parse("a.linear@100% > 1").left.amount == "all"
-    assert parse("a.linear@1.0% > 1").left.amount == "1%"
-    assert parse("a.linear@010 > 1").left.amount == "10"
+    assert parse("a.linear@100% > 1").left.label_budget == "all"
+    assert parse("a.linear@1.0% > 1").left.label_budget == "1%"
+    assert parse("a.linear@010 > 1").left.label_budget == "10"
     variant = parse("simclr[ssl.temperature=0.2].linear@10 > simclr[ssl.temperature=0.5].linear@10 + 1.5")
     assert variant.left.arm == "simclr[ssl.temperature=0.2]"
     assert variant.right

@@ -48,11 +48,11 @@ def test_a_sweep_gives_arms_their_difference_as_a_name(fake: ModuleType, tmp_pat
 
 
 def test_complementary_runs_of_one_arm_stay_one_arm(fake: ModuleType, tmp_path: Path) -> None:
-    few = fake.transfer(tmp_path / "a", "random", 0, parts=False, amounts=[1, 10])
-    more = fake.transfer(tmp_path / "b", "random", 0, parts=False, amounts=[100, None])
+    few = fake.transfer(tmp_path / "a", "random", 0, parts=False, label_budgets=[1, 10])
+    more = fake.transfer(tmp_path / "b", "random", 0, parts=False, label_budgets=[100, None])
     report = build(read_runs([few, more]), {})
     assert [a["name"] for a in report["arms"]] == ["random"]
-    assert [a["key"] for a in report["amounts"]] == ["1", "10", "100", "all"]
+    assert [a["key"] for a in report["label_budgets"]] == ["1", "10", "100", "all"]
 
 
 def test_a_broken_result_is_a_failed_run(fake: ModuleType, tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_scores_are_means_over_draws_then_seeds(fake: ModuleType, tmp_path: Path
     for seed, path in enumerate(paths):
         scores = json.loads((path / "result.json").read_text())["scores"]
         found[seed] = [s["accuracy"] for s in scores if (s["probe"], s["labels_per_class"]) == ("linear", 10)]
-    row = next(r for r in build(read_runs(paths), {})["table"] if (r["probe"], r["amount"]) == ("linear", "10"))
+    row = next(r for r in build(read_runs(paths), {})["table"] if (r["probe"], r["label_budget"]) == ("linear", "10"))
     by_seed = {str(seed): sum(v) / 3 for seed, v in found.items()}
     assert row["per_seed"] == pytest.approx(by_seed)
     assert row["mean"] == pytest.approx(sum(by_seed.values()) / 2)

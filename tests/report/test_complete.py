@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gssl.report import page
-from gssl.report.words import points
+from gssl.words import points
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def test_the_ways_of_adapting_stand_side_by_side(body: str, full_report: dict[st
     assert table[0] == ["arm", "adapted", "linear probe", "chosen"]
     assert [line[0].removesuffix(" control") for line in table[1:]] == [a["title"] for a in full_report["arms"]]
     told = {line[0]: line[1:] for line in table[1:]}
-    by = {(r["arm"], r["probe"]): r for r in full_report["table"] if r["amount"] == "10"}
+    by = {(r["arm"], r["probe"]): r for r in full_report["table"] if r["label_budget"] == "10"}
     for probe, cell in zip(("adapted", "linear"), told["SimCLR"], strict=False):
         assert points(by["simclr", probe]["mean"]) in cell
     assert told["SimCLR"][2] == "linear probe in 6 of 9, fine-tuning in 3 of 9"
@@ -109,7 +109,7 @@ def test_hashes_of_the_split_the_label_subsets_and_the_checkpoints(
     provenance = full_report["provenance"]
     assert "d" * 16 in shown["provenance"]
     subsets = rows(body, "subsets")
-    assert len(subsets) - 1 == len(provenance["subsets"]) == 12  # three seeds, four amounts of labels
+    assert len(subsets) - 1 == len(provenance["subsets"]) == 12  # three seeds, four label budgets
     assert {line[3] for line in subsets[1:]} == {s["hash"] for s in provenance["subsets"]}
     assert "All arms of a seed were given the same" in shown["provenance"]
     hashes = {h for r in provenance["runs"] for h in r["weights"].values()}
@@ -118,7 +118,7 @@ def test_hashes_of_the_split_the_label_subsets_and_the_checkpoints(
 
 
 def test_a_label_subset_that_differs_between_arms_is_told(full_report: dict[str, Any]) -> None:
-    told = [s | {"same": s["amount"] != "10"} for s in full_report["provenance"]["subsets"]]
+    told = [s | {"same": s["label_budget"] != "10"} for s in full_report["provenance"]["subsets"]]
     report = full_report | {"provenance": full_report["provenance"] | {"subsets": told}}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(page, "figures", lambda report: {})
@@ -204,9 +204,9 @@ def test_metric_settings_floors_and_controls(full_report: dict[str, Any], body: 
     assert table[-1] == ["real-vs-real baseline", "0.0004", "1.1", "0.96", "0.05"]
     judged = rows(body, "every-generation")
     assert {tuple(line[-3:]) for line in judged[1:]} == {("own-classifier", "test", "1,000")}
-    primary = full_report["primary"]["probe"], full_report["primary"]["amount"]
+    primary = full_report["primary"]["probe"], full_report["primary"]["label_budget"]
     for name in ("random", "pixels"):
-        row = next(r for r in full_report["table"] if (r["arm"], r["probe"], r["amount"]) == (name, *primary))
+        row = next(r for r in full_report["table"] if (r["arm"], r["probe"], r["label_budget"]) == (name, *primary))
         assert f"{points(row['mean'])}%" in shown["controls"]
     assert "KID 0.0004" in shown["controls"]
 

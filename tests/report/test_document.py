@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gssl.config.menus import probes_of
 from gssl.report.answers import Answers
 from gssl.report.collect import Run
 from gssl.report.document import build, unequal
-from gssl.report.judging import probes_of
 from gssl.report.verdict import outcome, size
 
 LABELS = np.arange(400) % 4
@@ -41,7 +41,7 @@ def runs(shares, seeds=6):
 
 def test_the_ready_made_network_is_in_the_family_and_in_the_answer():
     shares = {"simclr": 0.7, "dcgan": 0.6, "ready": 0.9, "scratch": 0.65, "random": 0.5}
-    described = {"ready": {"world": "file", "source": "timm:resnet18"}}
+    described = {"ready": {"family": "file", "source": "timm:resnet18"}}
     report = build(runs(shares), {"arms": list(shares), "seeds": 6, "described": described})
     pairs = [frozenset(pair) for pair in report["primary"]["pairs"]]
     kinds = ["simclr", "dcgan", "ready", "scratch"]

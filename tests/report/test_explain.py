@@ -89,7 +89,7 @@ def test_one_seed_is_told_with_an_interval_over_images(fake: ModuleType, tmp_pat
 
 def test_a_pair_counts_sign_vectors(six: Path) -> None:
     report = json.loads(six.read_text())
-    for d in [d for d in report["differences"] if d["mean"] is not None and d["amount"] == "1"][:6]:
+    for d in [d for d in report["differences"] if d["mean"] is not None and d["label_budget"] == "1"][:6]:
         key = f"{d['a']}.{d['probes'][0]}@1 - {d['b']}.{d['probes'][1]}@1"
         found = explain(key, six)
         values = np.array(list(d["per_seed"].values()))
@@ -105,7 +105,7 @@ def test_a_pair_counts_sign_vectors(six: Path) -> None:
 def test_a_primary_pair_tells_its_adjusted_p_and_its_word(six: Path) -> None:
     report = json.loads(six.read_text())
     d = next(d for d in report["differences"] if d["family"] == "primary")
-    two = [f"{d[side]}.{probe}@{d['amount']}" for side, probe in zip("ab", d["probes"], strict=True)]
+    two = [f"{d[side]}.{probe}@{d['label_budget']}" for side, probe in zip("ab", d["probes"], strict=True)]
     found = explain(" - ".join(two), six)
     k = round(d["p_adjusted"] * 64)
     assert f"{k} of 2^6 = 64 sign vectors" in line_of(found, "Adjusted over the 3 primary pairs")

@@ -41,7 +41,7 @@ def test_seeds_that_vary_nothing_establish_nothing(fake: ModuleType, tmp_path: P
     (d,) = [d for d in report["differences"] if d["family"] == "primary"]
     assert d["fixed"] and d["p"] is None and d["p_adjusted"] is None and d["interval"]["over"] == "test images"
     assert d["interval"]["low"] < 0 < d["interval"]["high"]
-    assert {row["interval"]["over"] for row in report["table"] if row["amount"] == "all"} == {"test images"}
+    assert {row["interval"]["over"] for row in report["table"] if row["label_budget"] == "all"} == {"test images"}
     told = report["verdict"]
     assert "beats" not in str(told) and "nothing here depends on the seed" in told["sentences"][0]
     # and the other places that read a report say the same
@@ -122,7 +122,7 @@ def test_what_decides_below_six_seeds_is_told(fake: ModuleType, tmp_path: Path) 
     """The plain interval leaves out zero and the one that is widened for three pairs does not: both are written."""
     ends = {"kind": "two_way", "over": "seeds and test images", "n": 3, "items": 500}
     d = {
-        "a": "simclr", "b": "random", "metric": "accuracy", "family": "primary", "probe": "linear", "amount": "10",
+        "a": "simclr", "b": "random", "metric": "accuracy", "family": "primary", "probe": "linear", "label_budget": "10",
         "probes": ["linear", "linear"], "mean": 0.04, "p": 0.25, "p_adjusted": 0.25, "n_seeds": 3, "effect_size": 3.0,
         "interval": ends | {"level": 0.95, "low": 0.01, "high": 0.07}, "per_seed": {"0": 0.03, "1": 0.04, "2": 0.05},
         "simultaneous": ends | {"level": 1 - 0.05 / 3, "low": -0.005, "high": 0.085}, "over_seeds": None,

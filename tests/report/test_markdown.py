@@ -8,7 +8,7 @@ from typing import Any
 from gssl.report import markdown, screen, units
 from gssl.report import tables as page_tables
 from gssl.report.markdown import escape
-from gssl.report.words import points
+from gssl.words import points
 
 Reports = Callable[..., dict[str, Any]]
 SECTIONS = {
@@ -84,7 +84,9 @@ def test_the_tables_hold_the_reports_figures(full_report: dict[str, Any]) -> Non
     bad = [s for s in full_report["stability"] if s["diverged"] or s["collapsed"] or s["failed"] or s["alarms"]]
     assert set(stability) == {titles[s["arm"]] for s in bad} != set()
     scores = found[next(h for h in found if h.startswith("Test accuracy, %"))]
-    mean = next(r for r in full_report["table"] if (r["arm"], r["probe"], r["amount"]) == ("simclr", "linear", "10"))
+    mean = next(
+        r for r in full_report["table"] if (r["arm"], r["probe"], r["label_budget"]) == ("simclr", "linear", "10")
+    )
     assert any(cell.startswith(points(mean["mean"])) for cell in next(r for r in scores if r[0] == "SimCLR"))
 
 

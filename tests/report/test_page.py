@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from gssl.report import markdown, page, plots_dots, plots_training, screen, tables, tex, units
+from gssl.figures import dots, training
+from gssl.report import markdown, page, screen, tables, tex, units
 from gssl.report.collect import read_runs
 from gssl.report.document import build
 
@@ -213,7 +214,7 @@ def test_diverged_numbers_become_null_and_still_draw(fake: ModuleType, tmp_path:
 
 
 def test_one_amount_no_curves_no_controls_still_renders(fake: ModuleType, tmp_path: Path) -> None:
-    path = fake.transfer(tmp_path, "scratch", 0, amounts=[10])
+    path = fake.transfer(tmp_path, "scratch", 0, label_budgets=[10])
     out = page.render(build(read_runs([path]), {}))
     read(out)
     assert "there is no curve" in out
@@ -237,8 +238,8 @@ def test_forty_runs_stay_small(fake: ModuleType, tmp_path: Path) -> None:
 
 def test_many_lines_have_fewer_points_each() -> None:
     curve = {"arm": "a", "step": list(range(200)), "images": list(range(200)), "value": [float(i) for i in range(200)]}
-    assert plots_training._thin([curve])[0] == curve
-    thin = plots_training._thin([curve] * 1000)[0]
+    assert training._thin([curve])[0] == curve
+    thin = training._thin([curve] * 1000)[0]
     assert len(thin["step"]) == len(thin["value"]) == 10
     assert (thin["value"][0], thin["value"][-1]) == (0.0, 199.0)
 
@@ -247,7 +248,7 @@ def test_numbers_in_figures_stay_whole(report_of: Reports) -> None:
     """Places are cut to a hundredth of a point; an arm's settings and a tick's label are not."""
     report = copy.deepcopy(report_of(1))
     next(a for a in report["arms"] if a["name"] == "dcgan")["title"] = "DCGAN (lr=0.00125)"
-    svg = plots_dots.primary(report).wide
+    svg = dots.primary(report).wide
     assert ">DCGAN (lr=0.00125)</text>" in svg
     assert not re.search(r'd="[^"]*\d\.\d{3}', svg)
 

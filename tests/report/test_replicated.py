@@ -86,9 +86,15 @@ def test_what_both_sides_share_cancels_in_a_difference():
 
 
 def evaluation(figures, images="a", seed=0):
-    found = {"judge": {"name": "own", "hash": "1"}, "split": "test", "n": 1000, "images": images, "figures": figures}
+    found = {
+        "evaluator": {"name": "own", "hash": "1"},
+        "split": "test",
+        "n": 1000,
+        "images": images,
+        "figures": figures,
+    }
     shifted = {key: (figures[key] + 0.01 * np.sin(np.arange(200) + seed)).tolist() for key in ("kid", "coverage")}
-    return found | {"replicates": shifted, "floor": {"train_real": FLOOR}}
+    return found | {"replicates": shifted, "baseline": {"train_real": FLOOR}}
 
 
 def run(path, arm, seed, stage, depends=(), **result) -> Run:

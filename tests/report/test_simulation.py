@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from gssl.report import cells, statistics
-from gssl.report.statistics import sign_flip
-from gssl.report.two_way import two_way
+from gssl.report import cells
 from gssl.report.verdict import outcome
+from gssl.statistics import paired
+from gssl.statistics.paired import sign_flip
+from gssl.statistics.two_way import two_way
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))  # scripts import each other by their names
@@ -159,7 +160,7 @@ def test_pairs_that_lost_seeds_share_what_the_test_of_the_others_leaves() -> Non
         return {(d["a"], d["b"]): d["simultaneous"]["level"] for d in made}
 
     six = levels(Condition("plain", 20, 6, 2))
-    assert statistics.attainable(6) == 1 / 32
+    assert paired.attainable(6) == 1 / 32
     assert six["simclr", "scratch"] == pytest.approx(1 - 0.05 / 3)  # tested
     assert six["dcgan", "scratch"] == six["simclr", "dcgan"] == pytest.approx(1 - (0.05 - 1 / 32) / 2)
     assert list(levels(Condition("plain", 20, 4)).values()) == pytest.approx([1 - 0.05 / 3] * 3)
@@ -173,7 +174,7 @@ def test_the_largest_p_that_a_test_can_give_up_to_five_percent(n: int) -> None:
     row = 2.0 ** np.arange(n)
     signs = 1 - 2.0 * (np.arange(1 << n)[:, None] >> np.arange(n) & 1)
     there = sorted({sign_flip(row * s) for s in signs})
-    assert statistics.attainable(n) == max((p for p in there if p <= 0.05), default=0.0)
+    assert paired.attainable(n) == max((p for p in there if p <= 0.05), default=0.0)
 
 
 @pytest.mark.parametrize("seeds", [3, 6, 10])

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from gssl.report import tex
-from gssl.report.words import points
+from gssl.words import points
 
 Reports = Callable[..., dict[str, Any]]
 NASTY = [
@@ -86,12 +86,12 @@ def test_it_is_a_table_with_the_reports_figures(report_of: Reports, seeds: int) 
     head, *rows = body(text)
     assert len({len(cells) for cells in (head, *rows)}) == 1
     columns = text.split(r"\begin{tabular}{")[1].split("}")[0]
-    assert len(columns) == len(head) == len(report["amounts"]) + 2
+    assert len(columns) == len(head) == len(report["label_budgets"]) + 2
     assert [row[0] for row in rows] == [a["title"] for a in report["arms"]]
     assert [row[-1] for row in rows] == [str(seeds)] * len(rows)
-    simclr = {r["amount"]: r for r in report["table"] if (r["arm"], r["probe"]) == ("simclr", "linear")}
-    for cell, amount in zip(rows[0][1:-1], report["amounts"], strict=True):
-        row = simclr[amount["key"]]
+    simclr = {r["label_budget"]: r for r in report["table"] if (r["arm"], r["probe"]) == ("simclr", "linear")}
+    for cell, label_budget in zip(rows[0][1:-1], report["label_budgets"], strict=True):
+        row = simclr[label_budget["key"]]
         assert cell == f"{points(row['mean'])} ({points(row['interval']['low'])}--{points(row['interval']['high'])})"
     assert all(len(cells) == len(head) for cells in body(tex.render(named(report))))
 

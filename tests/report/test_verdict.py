@@ -11,14 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gssl import words
+from gssl.config import menus
 from gssl.errors import UsageError
-from gssl.report import judging, markdown, page, screen, verdict, words
+from gssl.report import markdown, page, screen, verdict
 from gssl.report.cells import Gap
 from gssl.report.collect import read_runs
 from gssl.report.differences import _over_seeds, numbers
 from gssl.report.document import build
-from gssl.report.two_way import two_way
-from gssl.report.words import points
+from gssl.statistics.two_way import two_way
+from gssl.words import points
 
 Reports = Callable[..., dict[str, Any]]
 
@@ -116,7 +118,7 @@ def test_the_highest_contestant_is_compared_with_those_of_the_family(report_of: 
     """DCGAN is on top and the plan has it in no pair: a reader sees it in the table and asks."""
     report = report_of(6, shift={"simclr": -0.35}, plan={"pairs": [["simclr", "random"]]})
     (told,) = [text for text in report["verdict"]["exploratory"] if text.startswith("DCGAN")]
-    d = next(d for d in report["differences"] if {d["a"], d["b"]} == {"simclr", "dcgan"} and d["amount"] == "10")
+    d = next(d for d in report["differences"] if {d["a"], d["b"]} == {"simclr", "dcgan"} and d["label_budget"] == "10")
     assert d["mean"] < 0 and d["probe"] == "linear" and d["a"] == "simclr"  # turned in the sentence
     ends = f"{points(-d['interval']['high'])} to {points(-d['interval']['low'])}"
     assert f"+{points(-d['mean'])} points against SimCLR ({ends})" in told
@@ -288,7 +290,7 @@ Amounts = dict[str, tuple[int | None, ...]]
 
 
 @pytest.mark.parametrize(
-    ("probes", "amounts", "expected"),
+    ("probes", "label_budgets", "expected"),
     [
         ({}, {}, ("linear", "10")),
         ({"random": ["knn"]}, {}, ("knn", "10")),
@@ -304,25 +306,25 @@ Amounts = dict[str, tuple[int | None, ...]]
     ],
 )
 def test_without_a_plan_a_rule_over_what_the_arms_share_decides(
-    fake: ModuleType, tmp_path: Path, probes: dict[str, list[str]], amounts: Amounts, expected: tuple[str, str]
+    fake: ModuleType, tmp_path: Path, probes: dict[str, list[str]], label_budgets: Amounts, expected: tuple[str, str]
 ) -> None:
     paths = []
     for arm in ("simclr", "random", "scratch"):
         source = fake.pretrain(tmp_path, arm, 0) if arm == "simclr" else None
-        given = {"probes": probes.get(arm), "amounts": amounts.get(arm, fake.AMOUNTS)}
+        given = {"probes": probes.get(arm), "label_budgets": label_budgets.get(arm, fake.AMOUNTS)}
         paths.append(fake.transfer(tmp_path, arm, 0, source, **given))
     report = build(read_runs(paths), {})
     primary = report["primary"]
-    assert (primary["probe"], primary["amount"], primary["fixed_by"]) == (*expected, "rule")
+    assert (primary["probe"], primary["label_budget"], primary["fixed_by"]) == (*expected, "rule")
     assert report["differences"][0]["mean"] is not None
     assert any("a rule over the names of arms, probes and label budgets" in t for t in report["limitations"])
 
 
 def test_shares_stand_in_order() -> None:
     rows = [(arm, "linear", k) for arm in ("a", "b") for k in ("all", "10%", "5%")]
-    assert judging.shared(rows) == ("linear", "5%")
-    assert judging.shared([]) == ("linear", "10")
-    assert judging.shared([("scratch", "finetune", "5")]) == ("finetune", "5")
+    assert menus.shared(rows) == ("linear", "5%")
+    assert menus.shared([]) == ("linear", "10")
+    assert menus.shared([("scratch", "finetune", "5")]) == ("finetune", "5")
 
 
 def test_a_plan_by_knn_reads_right(fake: ModuleType, tmp_path: Path) -> None:
@@ -372,7 +374,7 @@ def test_numbers_and_names() -> None:
     assert words.points(-0.021, sign=True) == "−2.1"
     assert words.title("simclr[ssl.temperature=0.2]") == "SimCLR (ssl.temperature=0.2)"
     assert words.title("byol") == "BYOL" and words.title("my_own") == "my_own"
-    assert words.amount_text("1") == "1 label per class"
+    assert words.label_budget_text("1") == "1 label per class"
     assert words.listed(["a", "b", "c"]) == "a, b and c"
 
 

@@ -6,12 +6,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from gssl.config import ssl as schema
 from gssl.data import Draws
 from gssl.errors import UsageError
+from gssl.schemas import ssl as schema
 from gssl.ssl.tiles import Tiles
 
-PLAIN = {"gap": 0.0, "zoom": 1.0, "grey": 0.0, "normalise": False}
+CLASSICAL = {"gap": 0.0, "zoom": 1.0, "grey": 0.0, "normalise": False}
 FREE = SimpleNamespace()  # a backbone without patches
 
 
@@ -26,7 +26,7 @@ def places(size: int, count: int = 1) -> torch.Tensor:
 
 @pytest.mark.parametrize("grid, size", [(3, 28), (3, 32), (2, 16), (3, 64)])
 def test_tiles_lie_in_their_cells_at_random_places_with_gaps(grid, size):
-    tiles = Tiles(schema.Tiles(**{**PLAIN, "gap": 0.2}), grid, size, FREE)
+    tiles = Tiles(schema.Tiles(**{**CLASSICAL, "gap": 0.2}), grid, size, FREE)
     count, n = 60, grid * grid
     cells = torch.stack([torch.randperm(n, generator=torch.Generator().manual_seed(i)) for i in range(count)])
     luck = tiles.draw(Draws(0), 0, count, n)
@@ -47,7 +47,7 @@ def test_tiles_lie_in_their_cells_at_random_places_with_gaps(grid, size):
 
 
 def test_the_largest_uniform_number_stays_in_the_cell():
-    tiles = Tiles(schema.Tiles(**{**PLAIN, "gap": 0.3}), 3, 32, FREE)
+    tiles = Tiles(schema.Tiles(**{**CLASSICAL, "gap": 0.3}), 3, 32, FREE)
     luck = torch.full((1, 1, 3), 1 - 2**-24)
     cut = tiles.cut(places(32), torch.tensor([[8]]), luck)
     assert round(float(cut[0, 0, -1, -1]) * 64) == 1 + 3 * 10 - 1
@@ -56,9 +56,9 @@ def test_the_largest_uniform_number_stays_in_the_cell():
 def test_so_many_are_grey_and_nothing_else_changes():
     images = torch.rand(200, 3, 30, 30, generator=torch.Generator().manual_seed(0))
     cells = torch.arange(9).expand(200, -1)
-    luck = Tiles(schema.Tiles(**PLAIN), 3, 30, FREE).draw(Draws(0), 0, 200, 9)
-    coloured = Tiles(schema.Tiles(**PLAIN), 3, 30, FREE).cut(images, cells, luck)
-    some = Tiles(schema.Tiles(**{**PLAIN, "grey": 0.3}), 3, 30, FREE).cut(images, cells, luck)
+    luck = Tiles(schema.Tiles(**CLASSICAL), 3, 30, FREE).draw(Draws(0), 0, 200, 9)
+    coloured = Tiles(schema.Tiles(**CLASSICAL), 3, 30, FREE).cut(images, cells, luck)
+    some = Tiles(schema.Tiles(**{**CLASSICAL, "grey": 0.3}), 3, 30, FREE).cut(images, cells, luck)
     grey = (some == some[:, :1]).flatten(1).all(1)
     assert abs(float(grey.float().mean()) - 0.3) < 0.05
     assert torch.equal(some[~grey], coloured[~grey])
@@ -66,7 +66,7 @@ def test_so_many_are_grey_and_nothing_else_changes():
 
 
 def test_normalised_tiles_do_not_tell_brightness_and_contrast():
-    tiles = Tiles(schema.Tiles(**{**PLAIN, "normalise": True}), 3, 30, FREE)
+    tiles = Tiles(schema.Tiles(**{**CLASSICAL, "normalise": True}), 3, 30, FREE)
     image = torch.rand(4, 3, 30, 30, generator=torch.Generator().manual_seed(0))
     cells, luck = torch.arange(9).expand(4, -1), torch.zeros(4, 9, 3)
     torch.testing.assert_close(tiles.cut(image, cells, luck), tiles.cut(0.4 * image + 0.3, cells, luck))
@@ -75,10 +75,10 @@ def test_normalised_tiles_do_not_tell_brightness_and_contrast():
 
 
 def test_zoom_and_whole_patches():
-    cfg = schema.Tiles(**{**PLAIN, "gap": 0.2})
+    cfg = schema.Tiles(**{**CLASSICAL, "gap": 0.2})
     seen = [Tiles(cfg, 3, size, SimpleNamespace(patch=4)).seen for size in (16, 28, 32, 64)]
     assert seen == [4, 8, 8, 20]
-    large = Tiles(schema.Tiles(**{**PLAIN, "gap": 0.2, "zoom": 2.0}), 3, 32, FREE)
+    large = Tiles(schema.Tiles(**{**CLASSICAL, "gap": 0.2, "zoom": 2.0}), 3, 32, FREE)
     assert (large.side, large.seen) == (8, 16)
     cut = large.cut(places(32, 2), torch.tensor([[0, 4], [8, 2]]), torch.zeros(2, 2, 3))
     assert cut.shape == (4, 3, 16, 16)
@@ -88,4 +88,4 @@ def test_zoom_and_whole_patches():
 
 def test_what_leaves_no_tile_is_refused():
     with pytest.raises(UsageError, match="gap"):
-        Tiles(schema.Tiles(**{**PLAIN, "gap": 0.9}), 3, 16, FREE)
+        Tiles(schema.Tiles(**{**CLASSICAL, "gap": 0.9}), 3, 16, FREE)

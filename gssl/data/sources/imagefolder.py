@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gssl.config import schema
+from gssl import schemas
 from gssl.data import cache, decode
 from gssl.data.images import Images
 from gssl.data.sources import Source, labels_csv
@@ -33,7 +33,7 @@ class Listing:
     groups: list[str] | None = None
 
 
-def read(cfg: schema.Data, progress: bool = False) -> Source:
+def read(cfg: schemas.Data, progress: bool = False) -> Source:
     """Images of `data=imagefolder`, decoded once.
 
     Errors: UsageError for a missing folder, no images, a wrong CSV, a class that only the test or validation
@@ -69,7 +69,7 @@ def read_folder(folder: Path, size: int) -> Images:
     return _load(listing, [], size, 0, "stop", False, [])[0]
 
 
-def _find(cfg: schema.Data, warnings: list[str]) -> dict[str, Listing]:
+def _find(cfg: schemas.Data, warnings: list[str]) -> dict[str, Listing]:
     """What is where: `train` and, where given, `val`, `test` and `pretrain`."""
     root = _folder("root", cfg.root, None)
     pretrain, train, test = (_folder(key, getattr(cfg, key), root) for key in ("pretrain", "train", "test"))

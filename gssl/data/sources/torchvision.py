@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gssl.config import schema
+from gssl import schemas
 from gssl.data import cache, decode
 from gssl.data.images import Images
 from gssl.data.sources import Source
@@ -49,7 +49,7 @@ KINDS = {
 }
 
 
-def read(cfg: schema.Data, progress: bool = False) -> Source:
+def read(cfg: schemas.Data, progress: bool = False) -> Source:
     """The data set's own training and test parts; STL-10's unlabelled images are `pretrain`.
 
     Errors: UsageError where the files are missing or damaged and cannot be downloaded.

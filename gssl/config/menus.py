@@ -1,0 +1,79 @@
+"""Which probes judge which arm, and which probe and label budget carry a verdict: by names only, never by scores."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from gssl.config.registry import PROBE
+from gssl.schemas.classical import NAMES as CLASSICAL
+
+CONTROLS = ("random", "pixels", "majority")
+NO_NETWORK = ("pixels", "majority", *CLASSICAL)  # no network; PLAIN ones learn features of images and are contestants
+UNTRAINED = ("scratch",)  # contestants that bring no pretraining: a network that only the labels train
+ADAPTED = "adapted"  # the better of the ways to adapt an arm, chosen on validation folds
+
+
+def base(arm: str) -> str:
+    """`simclr[ssl.temperature=0.2]` is a `simclr`, `scratch-with-acgan` a `scratch`."""
+    return arm.split("[", 1)[0].split("-with-", 1)[0]
+
+
+def trains(probe: str) -> bool:
+    """Whether a probe trains the network; False for names of other versions."""
+    return probe in PROBE and PROBE[probe].reads == "network"
+
+
+def from_scratch(probe: str) -> str:
+    """The probe that trains a network without pretraining where `probe` leaves networks as they are: `gssl curve`."""
+    return probe if trains(probe) or probe == ADAPTED else "finetune"
+
+
+def probes_of(arm: str, use: Sequence[str]) -> list[str]:
+    """The probes of `use` that judge an arm. Every network has the same menu; a control is never trained, and what has
+    no network (pixels, pca) is judged by its features."""
+    name = base(arm)
+    if name in NO_NETWORK:
+        fit = [probe for probe in use if probe == ADAPTED or PROBE[probe].reads == "features"]
+        return [probe for probe in fit if name != "majority" or PROBE[probe].labels]
+    if name in CONTROLS:
+        return [probe for probe in use if not trains(probe)]
+    return list(use)
+
+
+def kind_of(source: str, family: str) -> str:
+    """What a contestant is in the default family, one of statistics.KINDS; "" of a control."""
+    if source in CONTROLS:
+        return ""
+    return {"file": "ready", "none": "scratch"}.get(family, family)
+
+
+def primary_probe(use: Sequence[str]) -> str:
+    """The probe that carries the verdict where no plan says so: adapted, else linear, else the first."""
+    return next((probe for probe in (ADAPTED, "linear") if probe in use), use[0])
+
+
+def shared(rows: Iterable[tuple[str, str, str]], probe: str | None = None) -> tuple[str, str]:
+    """The probe and amount at which arms are compared where no plan says so, from their (arm, probe, amount).
+
+    The probe that most arms have, among several adapted, linear, then the first (`probe`, where given, is kept); then
+    10 labels per class, else the fewest per class, else the smallest fraction, of what most of them have.
+    """
+    rows = list(rows)
+    if probe is None:
+        first = list(dict.fromkeys(p for _, p, _ in rows))
+        order = [*(p for p in (ADAPTED, "linear") if p in first), *first]
+        probe = _most([(arm, p) for arm, p, _ in rows], lambda p: order.index(p)) or "linear"
+    at = [(arm, label_budget) for arm, p, label_budget in rows if p == probe]
+    return probe, _most(at, _few_first) or "10"
+
+
+def _few_first(label_budget: str) -> tuple[bool, bool, float]:
+    share = label_budget == "all" or label_budget.endswith("%")
+    return share, label_budget != "10", 100.0 if label_budget == "all" else float(label_budget.rstrip("%"))
+
+
+def _most(pairs: Iterable[tuple[str, str]], rank: Callable[[str], Any]) -> str | None:
+    """What most arms have; among several the first by `rank`."""
+    arms: dict[str, set[str]] = {}
+    for arm, value in pairs:
+        arms.setdefault(value, set()).add(arm)
+    return min(arms, key=lambda value: (-len(arms[value]), rank(value)), default=None)

@@ -1,0 +1,96 @@
+"""Weights out of the middle of a run: what the run would have exported, had it ended at one of its checkpoints."""
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from gssl import schemas
+from gssl.commands.evaluate import splits_of
+from gssl.config import registry
+from gssl.config.check import first_line
+from gssl.data import Draws, Splits
+from gssl.engine.device import Precision
+from gssl.engine.files import read_json
+from gssl.engine.optim import Optimizer
+from gssl.errors import UsageError
+from gssl.experiment import weight_sources
+from gssl.experiment.weight_sources import WeightSource
+from gssl.method import Context
+from gssl.nets.norms import recompute_batch_norm
+from gssl.nets.weights import State, plain
+
+
+def resolve(origin: WeightSource, device: torch.device, splits: Splits | None = None) -> WeightSource:
+    """`origin` with its weights at hand where it is a checkpoint, so that `weight_sources.build` reads nothing more.
+
+    The run's method is built again from its config.yaml and filled; batch-norm statistics are recomputed on the run's
+    own training images as its export does. Any other source comes back as it is. Raises UsageError where the run's
+    images or its configuration are not what they were. `splits`: the run's own images, where they are at hand.
+    """
+    if origin.kind != "checkpoint":
+        return origin
+    return replace(origin, kept={"state": weights_of(origin, device, splits)})
+
+
+def weights_of(origin: WeightSource, device: torch.device, splits: Splits | None = None) -> State:
+    """The exported network's tensors, as they would stand in the run's weights/backbone.safetensors."""
+    assert origin.path is not None and origin.backbone is not None
+    run = origin.path.absolute().parent.parent
+    written = weight_sources.read_config(run)
+    family = next(name for name in registry.FAMILIES if name in written)
+    entry = registry.FAMILIES[family].get(written[family]["name"])
+    if entry is None:
+        raise UsageError(f"weights={origin.path}: this version of gssl has no {family}={written[family]['name']}")
+    try:
+        cfg: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(entry.schema), written[family]))
+    except OmegaConfBaseException as error:
+        raise _other_version(origin, first_line(error)) from error
+    known = ((read_json(run / "status.json") or {}).get("inputs") or {}).get("images")
+    if splits is None or splits.hash != known:
+        splits, _ = splits_of(run)
+    draws = Draws(written["seed"])
+    with torch.random.fork_rng(devices=[]):  # first weights, which are overwritten
+        method, labels = _method(entry, cfg, origin, splits, written["data"]["size"], draws, device)
+    try:
+        method.load_state_dict(load_file(origin.path / "model.safetensors", device=str(device)))
+    except (OSError, SafetensorError) as error:  # a run that goes on has removed it
+        raise UsageError(f"weights={origin.path}: this checkpoint has vanished; take a newer one") from error
+    except RuntimeError as error:
+        raise _other_version(origin, first_line(error)) from error
+    network = weight_sources.exported(method)
+    images = splits.train if labels else splits.pretrain
+    recompute_batch_norm(network, weight_sources.centred(images, draws, written["data"]["size"], device))
+    return State(plain(network))
+
+
+def _method(
+    entry: registry.Entry, cfg: Any, origin: WeightSource, splits: Splits, size: int, draws: Draws, device: torch.device
+) -> tuple[Any, bool]:
+    """The method with random weights, and whether it reads labels."""
+    cls = registry.load(entry.where)
+    needs = cls.reads(cfg) if hasattr(cls, "reads") else cls.needs
+    context = Context(
+        draws=draws,
+        device=device,
+        size=size,
+        channels=splits.pretrain.channels,
+        classes=len(splits.classes),
+        optimizer=partial(Optimizer, device=device, precision=Precision("fp32", device)),
+    )
+    method = cls(cfg, origin.blank(schemas.Backbone(), size), context)
+    method.to(memory_format=torch.channels_last)
+    method.train()
+    return method, "label" in needs
+
+
+def _other_version(origin: WeightSource, why: str) -> UsageError:
+    return UsageError(
+        f"weights={origin.path}: this version of gssl builds the run's method otherwise ({why[:160]}); judge it with"
+        " the version in the run's environment.json"
+    )

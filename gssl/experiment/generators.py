@@ -1,0 +1,184 @@
+"""Generators and discriminators as files: what a GAN run leaves behind, and images made from it again."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from gssl import schemas
+from gssl.data import Draws
+from gssl.engine.files import read_json, sha256, write_json
+from gssl.errors import JobError, UsageError
+from gssl.nets.backbone import build_backbone
+from gssl.nets.discriminator import Discriminator, Heads
+from gssl.nets.generator import Generator, Shape
+from gssl.nets.inputs import Inputs
+from gssl.nets.weights import load_into, save_weights
+
+BATCH = 256
+
+
+def write(method: Any, run: Path, classes: list[str]) -> dict[str, Any]:
+    """Write `weights/generator` and `weights/discriminator` (.safetensors, .json); returns entries for result.json.
+
+    Call it after the backbone was exported: the discriminator is written with the same batch statistics. An encoder's
+    discriminator, which judges pairs, stays in the checkpoints.
+    """
+    folder = run / "weights"
+    heads = method.discriminator.heads
+    about = {"name": method.cfg.name, "truncation": method.cfg.truncation, "classes": classes}
+    about["pairs"] = heads.latent > 0  # what the discriminator judges
+    digest = save_weights(method.ema.module, folder / "generator.safetensors")
+    shape = method.generator.shape.record()
+    write_json(
+        folder / "generator.json",
+        {"schema": "gssl.generator/2", "sha256": digest, "method": about, "shape": shape},
+    )
+    entry = {"generator": {"file": "weights/generator.safetensors", "sha256": digest}}
+    if not heads.latent:
+        digest = save_weights(method.discriminator, folder / "discriminator.safetensors")
+        text = {"schema": "gssl.discriminator/1", "sha256": digest, "heads": heads.record()}
+        trunk = read_json(folder / "backbone.json")
+        # the trunk may come from a run on images of another size; the sum over its places is of these images
+        sizes = {"backbone": trunk["backbone"], "trunk_size": trunk["size"], "size": method.generator.shape.size}
+        sizes |= {"input": trunk["input"]}
+        write_json(folder / "discriminator.json", text | sizes)
+        entry["discriminator"] = {"file": "weights/discriminator.safetensors", "sha256": digest}
+    return entry
+
+
+def as_stored(images: Tensor) -> Tensor:
+    """Images in [0, 1] as they come back from a file: 256 levels. Nobody shall tell fakes by finer ones."""
+    return (images.clamp(0, 1) * 255).round() / 255
+
+
+def latents(draws: Draws, purpose: str, step: int, shape: tuple[int, int], truncation: float | None) -> Tensor:
+    """z (n, latent): standard normal, or with |z| below `truncation`."""
+    if truncation is None:
+        return draws.normal(purpose, step, shape)
+    return draws.truncated(purpose, step, shape, truncation)
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """A trained generator, in evaluation mode on `device`. Images are a function of (seed, purpose, labels)."""
+
+    run: Path
+    generator: Generator
+    device: torch.device
+    sha256: str
+    method: str
+    classes: list[str]  # names, in the order of the labels; empty where it is not told the class
+    truncation: float | None
+
+    @property
+    def size(self) -> int:
+        return self.generator.shape.size
+
+    def labels(self, count: int) -> np.ndarray:
+        """int64 (count,): every class in turn. Zeros where the generator is told none."""
+        found: np.ndarray = np.arange(count) % max(len(self.classes), 1)
+        return found
+
+    @torch.no_grad()
+    def make(self, z: Tensor, labels: np.ndarray | None = None) -> Tensor:
+        """Images (B, 3, S, S) float in [0, 1] on the device, for z (B, latent) and labels (B,)."""
+        told = None
+        if self.classes:
+            assert labels is not None
+            told = torch.from_numpy(np.asarray(labels, dtype=np.int64)).to(self.device, non_blocking=True)
+        return as_stored(self.generator(z.to(self.device, non_blocking=True), told))
+
+    def batches(
+        self,
+        labels: np.ndarray,
+        seed: int = 0,
+        purpose: str = "generated",
+        truncation: float | None = None,
+        batch_size: int = BATCH,
+    ) -> Iterator[Tensor]:
+        """Images for `labels` (n,) in their order, in batches; which images does not depend on `batch_size`.
+
+        `truncation` None: the run's own.
+        """
+        shape = (len(labels), self.generator.latent)
+        z = latents(Draws(seed), purpose, 0, shape, self.truncation if truncation is None else truncation)
+        for start in range(0, len(labels), batch_size):
+            yield self.make(z[start : start + batch_size], labels[start : start + batch_size])
+
+    def stored(
+        self, labels: np.ndarray, seed: int, purpose: str, truncation: float | None, channels: int
+    ) -> np.ndarray:
+        """The same as uint8 (n, S, S, channels), as on a disk. Raises JobError where they are not finite."""
+        parts = []
+        for batch in self.batches(labels, seed, purpose, truncation):
+            if not bool(torch.isfinite(batch).all()):
+                raise JobError(f"generated.run={self.run}: its generator makes NaN or infinite values")
+            pixels = (batch[:, :channels].float().clamp(0, 1) * 255).round().to(torch.uint8)
+            parts.append(pixels.permute(0, 2, 3, 1).cpu().numpy())
+        return np.ascontiguousarray(np.concatenate(parts))
+
+
+def _file(run: Path, name: str, version: str) -> tuple[Path, dict[str, Any]]:
+    status = read_json(run / "status.json")
+    if not status:
+        raise UsageError(f"{run}: not a run directory (no status.json in it); expected a finished train-gan run")
+    file = run / "weights" / f"{name}.safetensors"
+    text = read_json(file.with_suffix(".json"))
+    if not file.is_file() or not isinstance(text, dict):
+        command, state = status.get("command"), status.get("state")
+        raise UsageError(f"{run}: this {command} run is {state} and has no {name}; give a finished train-gan run")
+    needed = {"sha256", "shape", "method"} if name == "generator" else {"sha256", "heads", "backbone", "trunk_size"}
+    if text.get("schema") != version or not needed <= set(text):
+        raise UsageError(f"{file.with_suffix('.json')}: not as this version of gssl writes it; train the run again")
+    if text["sha256"] != sha256(file):
+        raise UsageError(f"{file}: its sha256 is not the one on record: damaged or replaced")
+    return file, text
+
+
+def load_generator(run: Path, device: torch.device) -> Sampler:
+    """The generator that a GAN run exported. Raises UsageError where there is none or it is damaged."""
+    file, text = _file(run, "generator", "gssl.generator/2")
+    generator = Generator(Shape(**text["shape"]))
+    load_into(generator, load_file(file), ignore=())
+    generator.to(device).eval().requires_grad_(False)
+    about = text["method"]
+    classes = about["classes"] if generator.classes else []
+    return Sampler(run, generator, device, text["sha256"], about["name"], classes, about["truncation"])
+
+
+def find_generator(given: str, device: torch.device) -> Sampler:
+    """The generator of the run that `generated.run` names. Raises UsageError where there is none that is finished."""
+    run = Path(given).expanduser()
+    if not run.is_dir():
+        raise UsageError(f"generated.run={given}: no such directory; expected a finished train-gan run")
+    status = read_json(run / "status.json") or {}
+    if status and status.get("state") != "finished":
+        raise UsageError(
+            f"generated.run={given}: this {status.get('command')} run is {status.get('state')};"
+            " finish it with engine.resume=auto first"
+        )
+    try:
+        return load_generator(run, device)
+    except UsageError as error:
+        raise UsageError(f"generated.run: {error}") from error
+
+
+def load_discriminator(run: Path, device: torch.device) -> Discriminator | None:
+    """The discriminator that a GAN run exported, in evaluation mode; None where pairs are judged (BiGAN)."""
+    if _file(run, "generator", "gssl.generator/2")[1]["method"].get("pairs"):
+        return None
+    file, text = _file(run, "discriminator", "gssl.discriminator/1")
+    trunk = build_backbone(schemas.Backbone(**text["backbone"]), text["trunk_size"])
+    if text.get("input"):  # older ones do not say
+        trunk.inputs = Inputs(**text["input"])
+    network: nn.Module = Discriminator(trunk, Heads(**text["heads"]), text["size"])
+    load_into(network, load_file(file), ignore=())  # as it is: no prefix of our own names is to be taken off
+    network.to(device).eval().requires_grad_(False)
+    assert isinstance(network, Discriminator)
+    return network

@@ -1,0 +1,342 @@
+"""`weights=` means the same everywhere: random, torchvision, timm:NAME, a run directory, a checkpoint, a file."""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from torch import Tensor
+from yaml import YAMLError
+
+from gssl import schemas
+from gssl.data import Draws, Images, centre, sequential
+from gssl.engine import checkpoint
+from gssl.engine.files import read_json, sha256, write_json
+from gssl.errors import UsageError
+from gssl.experiment import label_use
+from gssl.nets import foreign, keymaps
+from gssl.nets.backbone import Backbone, build_backbone
+from gssl.nets.inputs import Inputs, adjusted
+from gssl.nets.norms import recompute_batch_norm
+from gssl.nets.resnet import SMALL
+from gssl.nets.weights import State, load_into, read_weights, save_weights
+
+RECOMPUTE = 2048  # images whose batch statistics an exported backbone carries
+LARGE = 224  # pixels, of ImageNet's networks
+PUBLISHED = ("resnet18", "resnet50")  # of torchvision
+FAMILY = {"train-gan": "gan", "pretrain-ssl": "ssl"}
+EXPECTED = (
+    "expected random, torchvision, torchvision:NAME, timm:NAME, a run directory, a checkpoint in it, or a .safetensors,"
+    " .pth or .ckpt file"
+)
+
+
+@dataclass(frozen=True)
+class WeightSource:
+    """Where a backbone's weights come from. `backbone`, `size` and `input` are set where the source says what it is.
+
+    size: side of the images that it learned from. stem: side of a ResNet's first kernels, where its weights tell.
+    input: mean and std as in `gssl.nets.inputs`. step: of a checkpoint. labels_used: whether the labels of all training
+    images were read on the way to these weights; None where that is not on record.
+    """
+
+    kind: str  # random | pixels | torchvision | timm | run | checkpoint | file
+    path: Path | None = None
+    method: str | None = None
+    sha256: str | None = None
+    backbone: schemas.Backbone | None = None
+    size: int | None = None
+    seed: int | None = None
+    step: int | None = None
+    stem: int | None = None
+    input: dict[str, list[float]] | None = None
+    labels_used: bool | None = False
+    # what was read or built already: a fine-tuning grid builds the same network dozens of times
+    kept: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def record(self) -> dict[str, Any]:
+        """For result.json."""
+        path = str(self.path) if self.path else None
+        found: dict[str, Any] = {"kind": self.kind, "path": path, "method": self.method, "sha256": self.sha256}
+        if self.kind in ("torchvision", "timm") and self.backbone is not None:
+            found["name"] = self.backbone.name
+        found["labels_used"] = self.labels_used
+        return found if self.step is None else found | {"step": self.step}
+
+    def network(self, default: schemas.Backbone, size: int) -> tuple[schemas.Backbone, int]:
+        """The network and the size of the images that it is built for: the source's own, else those given.
+
+        Only the stem of a ResNet depends on the size: it goes with the weights, not with the images.
+        """
+        size = self.size or size
+        if self.stem is not None and (self.stem == 3) != (size <= SMALL):
+            size = SMALL if self.stem == 3 else LARGE
+        return self.backbone or default, size
+
+    def described(self, default: schemas.Backbone, size: int) -> dict[str, Any]:
+        """`network` for result.json and for files of weights."""
+        kind, side = self.network(default, size)
+        return _values(kind) | {"size": side}
+
+    def blank(self, default: schemas.Backbone, size: int) -> Backbone:
+        """The network with random weights and the source's normalisation."""
+        network = build_backbone(*self.network(default, size))
+        if self.input is not None:
+            network.inputs = Inputs(**self.input)
+        return network
+
+
+def find(weights: str) -> WeightSource:
+    """Look a `weights=` value up; reads descriptions, and files that have none. Raises UsageError."""
+    found = _found(weights)
+    return found if found.path is None else replace(found, labels_used=label_use.of_path(found.path))
+
+
+def _found(weights: str) -> WeightSource:
+    if weights in ("random", "torchvision"):
+        return WeightSource(weights, stem=7 if weights == "torchvision" else None)
+    kind, _, name = weights.partition(":")
+    if kind == "torchvision" and name:
+        if name not in PUBLISHED:
+            known = " or ".join(f"torchvision:{known}" for known in PUBLISHED)
+            raise UsageError(f"weights={weights}: expected {known}; timm:NAME has many more")
+        return WeightSource("torchvision", backbone=schemas.Backbone(name, "batch", 64, 1), stem=7)
+    if kind == "timm" and name:
+        return _timm(weights, *name.partition("@")[::2])
+    path = Path(weights).expanduser()
+    if path.is_file():
+        return _file(path)
+    if (path / "manifest.json").is_file() or (path.absolute().parent.name == "checkpoints" and not path.suffix):
+        return _checkpoint(path)
+    if not path.exists():
+        raise UsageError(f"weights={weights}: no such file or directory; {EXPECTED}")
+    status = read_json(path / "status.json")
+    if not status:
+        hint = f"; expected one of its checkpoints: {_listed(path)}" if path.name == "checkpoints" else ""
+        raise UsageError(f"weights={weights}: not a run directory (no status.json in it){hint}")
+    file = path / "weights" / "backbone.safetensors"
+    if not file.is_file():
+        raise UsageError(
+            f"weights={weights}: this {status['command']} run is {status['state']} and has no exported backbone;"
+            f" finish it with engine.resume=auto first, or give one of its checkpoints: {_listed(path / 'checkpoints')}"
+        )
+    return _described(WeightSource("run", path, sha256=sha256(file)), read_json(file.with_suffix(".json")))
+
+
+def _file(path: Path) -> WeightSource:
+    text = read_json(path.with_suffix(".json"))
+    source = _described(WeightSource("file", path, sha256=sha256(path)), text)
+    if source.backbone is not None:
+        return source
+    state = read_weights(path)
+    name, stem = keymaps.resnet(state) or (None, None)
+    backbone = schemas.Backbone(name, "batch", 64, 1) if name else None
+    return WeightSource("file", path, sha256=source.sha256, backbone=backbone, stem=stem, kept={"state": state})
+
+
+def _timm(weights: str, name: str, file: str) -> WeightSource:
+    foreign.check(name)
+    path = Path(file).expanduser() if file else None
+    if path is not None and not path.is_file():
+        raise UsageError(f"weights={weights}: no such file {path}; expected weights of timm's {name}")
+    digest = sha256(path) if path else None
+    return WeightSource("timm", path, sha256=digest, backbone=schemas.Backbone(foreign.PREFIX + name))
+
+
+def _described(source: WeightSource, text: Any) -> WeightSource:
+    if not isinstance(text, dict) or text.get("schema") != "gssl.weights/1":
+        return source
+    if text["sha256"] != source.sha256:
+        raise UsageError(f"weights={source.path}: the weights' sha256 is not the one on record: damaged or replaced")
+    return WeightSource(
+        source.kind,
+        source.path,
+        text["method"],
+        source.sha256,
+        schemas.Backbone(**text["backbone"]),
+        text["size"],
+        text["seed"],
+        input=text.get("input"),
+    )
+
+
+def _checkpoint(path: Path) -> WeightSource:
+    """A checkpoint as the engine writes it; who wants its weights goes through `gssl.experiment.checkpoint_weights`."""
+    if not path.is_dir():
+        raise UsageError(f"weights={path}: no such checkpoint; there is: {_listed(path.parent)}")
+    if not _whole(path):
+        raise UsageError(
+            f"weights={path}: this checkpoint is damaged (its manifest does not hold); there is: {_listed(path.parent)}"
+        )
+    run = path.absolute().parent.parent
+    status = read_json(run / "status.json") or {}
+    family = FAMILY.get(status.get("command", ""))
+    if family is None:
+        raise UsageError(f"weights={path}: not in a train-gan or pretrain-ssl run, which would say what it holds")
+    written = read_config(run)
+    text = read_json(run / "weights" / "backbone.json")
+    if isinstance(text, dict) and text.get("schema") == "gssl.weights/1":
+        kind, size, inputs = schemas.Backbone(**text["backbone"]), text["size"], text.get("input")
+    else:
+        try:
+            origin = find(written["weights"])
+        except UsageError as error:
+            raise UsageError(f"weights={path}: what its run began with cannot be had: {error}") from error
+        kind, size = origin.network(schemas.Backbone(**written["backbone"]), written["data"]["size"])
+        inputs = origin.input
+    return WeightSource(
+        "checkpoint",
+        path,
+        written[family]["name"],
+        sha256(path / "model.safetensors"),
+        kind,
+        size,
+        written["seed"],
+        (read_json(path / "state.json") or {}).get("step"),
+        input=inputs,
+    )
+
+
+def read_config(run: Path) -> dict[str, Any]:
+    """config.yaml of a training run. Raises UsageError."""
+    file = run / "config.yaml"
+    try:
+        written: Any = OmegaConf.to_container(OmegaConf.load(file))
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException):
+        written = None
+    if not isinstance(written, dict) or not {"weights", "backbone", "data", "seed"} <= set(written):
+        raise UsageError(f"{run}: has no readable config.yaml, which says how its checkpoints were trained")
+    return written
+
+
+def _whole(path: Path) -> bool:
+    try:
+        return checkpoint.whole(path)
+    except (KeyError, TypeError):  # a manifest, but none of ours
+        return False
+
+
+def _listed(folder: Path) -> str:
+    names = sorted(path.name for path in folder.glob("[!.]*") if (path / "manifest.json").is_file())
+    return f"{', '.join(names)} in {folder}" if names else f"none in {folder}"
+
+
+def build(
+    source: WeightSource,
+    cfg: schemas.Backbone,
+    size: int,
+    seed: int,
+    allow_partial: bool = False,
+    inputs: schemas.Input | None = None,
+) -> tuple[Backbone, dict[str, Any]]:
+    """A backbone filled from its source, and the load report for result.json.
+
+    The network is the source's own where the source describes it, else `cfg`'s. `seed` decides the random part.
+    `inputs`: what the user says of a foreign network's normalisation, before what the source says. Called again with
+    the same arguments it gives a copy, and torch's generator the same state.
+    """
+    key = (repr(source.network(cfg, size)), seed, allow_partial, repr(inputs))
+    if source.kept.get("key") != key:
+        torch.manual_seed(seed)
+        network = source.blank(cfg, size)
+        report: dict[str, Any] = {"loaded": 0, "missing": [], "unexpected": []}
+        if source.kind != "random":
+            target: Any = network
+            if source.kind == "timm":  # by timm's own names
+                target = target.net
+            report |= asdict(load_into(target, _tensors(source, cfg), allow_partial=allow_partial))
+        if inputs is not None:
+            network.inputs = adjusted(network.inputs, inputs.mean, inputs.std, inputs.range)
+        report["input"] = network.inputs.record()
+        source.kept.update({"key": key, "network": network, "report": report, "generator": torch.get_rng_state()})
+    torch.set_rng_state(source.kept["generator"])
+    return copy.deepcopy(source.kept["network"]), copy.deepcopy(source.kept["report"])
+
+
+def _tensors(source: WeightSource, cfg: schemas.Backbone) -> State:
+    """The source's weights, read once."""
+    if "state" in source.kept:
+        found: State = source.kept["state"]
+        return found
+    name = (source.backbone or cfg).name
+    if source.kind == "torchvision":
+        from gssl.nets.resnet import torchvision_weights  # torchvision takes seconds to import
+
+        state = State(torchvision_weights(name), mapped_by="torchvision")
+    elif source.kind == "timm" and source.path is None:
+        state = State(foreign.published(name.removeprefix(foreign.PREFIX)), mapped_by="timm")
+    elif source.kind == "checkpoint":
+        raise UsageError(f"weights={source.path}: a checkpoint can be judged, not trained from; give the run itself")
+    else:
+        assert source.path is not None
+        inside = source.path / "weights" / "backbone.safetensors"
+        # by the names of the network that is described: nothing to translate
+        state = read_weights(inside if source.kind == "run" else source.path, rename=False)
+    source.kept["state"] = state
+    return state
+
+
+def exported(method: Any) -> Backbone:
+    """The network of a method that is judged and handed on: its `exported()` where it has one, else its backbone."""
+    network: Backbone = method.exported() if hasattr(method, "exported") else method.backbone
+    return network
+
+
+def centred(images: Images, draws: Draws, size: int, device: torch.device) -> Iterator[Tensor]:
+    """Centre crops (B, 3, size, size) of up to `RECOMPUTE` of a run's training images, on `device`.
+
+    What an exported backbone's batch-norm statistics are of; which images is a function of the seed of `draws`.
+    """
+    sample = images.subset(draws.permutation("recompute", 0, len(images))[:RECOMPUTE])
+    for batch in sequential(sample, 256, device):
+        yield centre(batch["image"], size, batch.get("extent"))
+
+
+def colour(images: Images, draws: Draws, size: int, device: torch.device) -> tuple[float, ...]:
+    """Median red, green and blue in [0, 1] of the pixels of some hundred training images, centre-cropped."""
+    some = next(iter(centred(images, draws, size, device)))
+    return tuple(some.transpose(0, 1).flatten(1).median(dim=1).values.tolist())
+
+
+def export(
+    method: Any,
+    batches: Any,
+    path: Path,
+    name: str,
+    backbone: schemas.Backbone,
+    size: int,
+    seed: int,
+    labels_used: bool | None = None,
+) -> dict[str, Any]:
+    """Write `weights/backbone.safetensors` and its description below `path`; returns the entry for result.json.
+
+    Batch-norm statistics are recomputed on `batches` (centre-cropped training images) first, for every method: a
+    discriminator's own mix real and fake. The network is the method's `exported()` where it has one. labels_used: by
+    the method and all that it began with; None where that is not on record.
+    """
+    network = exported(method)
+    recompute_batch_norm(network, batches)
+    file = path / "weights" / "backbone.safetensors"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    digest = save_weights(network, file)
+    description = {
+        "schema": "gssl.weights/1",
+        "method": name,
+        "seed": seed,
+        "sha256": digest,
+        "backbone": _values(backbone),
+        "size": size,
+        "input": network.inputs.record(),
+        "labels_used": labels_used,
+    }
+    write_json(file.with_suffix(".json"), description)
+    return {"file": "weights/backbone.safetensors", "sha256": digest}
+
+
+def _values(kind: schemas.Backbone) -> dict[str, Any]:
+    """What is known of a network: timm's have a name only."""
+    return {key: value for key, value in asdict(kind).items() if value != MISSING}

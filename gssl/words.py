@@ -1,0 +1,158 @@
+"""How the report writes names, numbers and lists."""
+
+from collections.abc import Sequence
+from typing import Any
+
+TITLES = {
+    "simclr": "SimCLR",
+    "moco": "MoCo",
+    "nnclr": "NNCLR",
+    "swav": "SwAV",
+    "byol": "BYOL",
+    "simsiam": "SimSiam",
+    "dino": "DINO",
+    "barlow_twins": "Barlow Twins",
+    "vicreg": "VICReg",
+    "lejepa": "LeJEPA",
+    "mae": "MAE",
+    "simmim": "SimMIM",
+    "ijepa": "I-JEPA",
+    "vae": "VAE",
+    "supcon": "SupCon",
+    "relative_location": "relative location",
+    "dcgan": "DCGAN",
+    "lsgan": "LSGAN",
+    "sngan": "SNGAN",
+    "wgan_gp": "WGAN-GP",
+    "r3gan": "R3GAN",
+    "sagan": "SAGAN",
+    "acgan": "ACGAN",
+    "projection": "projection GAN",
+    "ssgan": "SSGAN",
+    "bigan": "BiGAN",
+    "scratch": "scratch",
+    "random": "random features",
+    "pixels": "raw pixels",
+    "majority": "most frequent class",
+    "pca": "principal components",
+    "kmeans": "k-means on patches",
+    "supervised": "supervised",
+    "torchvision": "ImageNet weights",
+}
+PROBES = {
+    "adapted": "adapted",
+    "knn": "kNN",
+    "linear": "linear probe",
+    "linear_multilayer": "linear probe on all stages",
+    "fewshot": "nearest centroid",
+    "cluster": "k-means",
+    "finetune": "fine-tuning",
+    "fixmatch": "FixMatch",
+}
+WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+
+
+def title(arm: str, titles: dict[str, str] | None = None) -> str:
+    """An arm's name as it is shown; a variant keeps what tells it apart."""
+    kind, bracket, rest = arm.partition("[")
+    if not bracket and arm not in (titles or {}):
+        if "-with-" in arm:
+            base, _, maker = arm.partition("-with-")
+            return f"{title(base, titles)} with images of {title(maker, titles)}"
+        if "-on-" in arm:
+            base, _, maker = arm.partition("-on-")
+            return f"{title(base, titles)} on images of {title(maker, titles)}"
+        if "+" in arm:
+            return " → ".join(title(stage, titles) for stage in arm.split("+"))
+    shown = (titles or {}).get(arm) or (titles or {}).get(kind) or TITLES.get(kind, kind)
+    return f"{shown} ({rest[:-1]})" if bracket and arm not in (titles or {}) else shown
+
+
+def shortened(text: str, most: int) -> str:
+    """At most `most` characters: the head and, since variants differ there, more of the tail."""
+    if len(text) <= most:
+        return text
+    head = most // 3
+    return f"{text[:head]}…{text[len(text) - (most - head - 1) :]}"
+
+
+def label_budget_text(key: str) -> str:
+    """ "10" → "10 labels per class", "1%" → "1% of the labels", "all" → "all labels"."""
+    if key == "all":
+        return "all labels"
+    if key.endswith("%"):
+        return f"{key} of the labels"
+    return f"{key} label{'' if key == '1' else 's'} per class" if key != "0" else "no labels"
+
+
+def judge(probe: str) -> str:
+    """ "linear" → "the linear probe on frozen features", "finetune" → "fine-tuning"."""
+    if probe == "adapted":
+        return "a linear probe or fine-tuning, whichever does better on parts of an arm's own labels held out"
+    if probe in ("finetune", "fixmatch"):
+        return PROBES[probe]
+    name = PROBES.get(probe, f"{probe} probe")
+    return f"{f'the {name}' if name.startswith('linear') else name} on frozen features"
+
+
+ONE_SETTING = "fine-tuned with one setting"  # how an arm's note about a grid of one begins
+
+
+def fixed_by(primary: dict[str, Any]) -> str:
+    """What chose the primary family."""
+    if primary["fixed_by"] == "plan":
+        return "the plan before any score was read"
+    if primary["fixed_by"] == "reader":
+        return "who asked for this report when runs were finished, with nothing to show that no score had been seen"
+    return "a rule over the names of arms, probes and label budgets, which looks at no score"
+
+
+def metric_text(metric: str) -> str:
+    """ "balanced_accuracy" → "balanced accuracy"."""
+    return metric.replace("_", " ")
+
+
+def count(n: int, noun: str) -> str:
+    """ "3 seeds", "1 seed"."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def word(n: int) -> str:
+    return WORDS[n] if n < len(WORDS) else str(n)
+
+
+def points(share: float, sign: bool = False) -> str:
+    """A share as percentage points with one decimal and a real minus."""
+    text = f"{100 * share:+.1f}" if sign else f"{100 * share:.1f}"
+    if text.lstrip("+-") == "0.0":
+        text = "0.0"
+    return text.replace("-", "−")
+
+
+def p_text(p: float) -> str:
+    """.03125 → "= .031", .25 → "= .25", tiny → "< .001"."""
+    if p < 0.001:
+        return "< .001"
+    return "= " + (f"{p:.3f}".rstrip("0").rstrip(".").lstrip("0") or "0")
+
+
+def span(interval: dict[str, Any] | None) -> str:
+    return f"{points(interval['low'])} to {points(interval['high'])}" if interval else "no interval"
+
+
+def listed(items: Sequence[str], last: str = "and") -> str:
+    """ "a", "a and b", "a, b and c"."""
+    return f" {last} ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)
+
+
+def upper(text: str) -> str:
+    """The first letter in upper case, the rest as it is."""
+    return text[:1].upper() + text[1:]
+
+
+def either_way(i: dict[str, Any]) -> str:
+    """ "3.3 lower to 0.9 higher", "0.1 to 2.0 higher"."""
+    low, high = points(abs(i["low"])), points(abs(i["high"]))
+    if i["low"] < 0 < i["high"]:
+        return f"{low} lower to {high} higher"
+    return f"{low} to {high} higher" if i["low"] >= 0 else f"{high} to {low} lower"
