@@ -43,15 +43,15 @@ ONE = words("engine.threads=1 engine.device=cpu engine.progress=false")
 DIGITS = words("data=mnist5k data.limit=400")  # 400 images: 30 steps of 16 go past the end of an epoch
 COLOURS = words("data=imagefolder data.root=colours data.size=28")
 TRAIN = [*ONE, *words("budget.steps=30 eval.images=50 seed=3")]
-JUDGE = words("""labels_per_class=[1,10] fractions=[] draws=2 draws_one_shot=2 probe.linear.l2_count=3
+PROBING = words("""labels_per_class=[1,10] fractions=[] draws=2 draws_one_shot=2 probe.linear.l2_count=3
 probe.finetune.steps=6 probe.finetune.batch_size=16 probe.finetune.lrs=[0.001] probe.finetune.folds=2
 probe.finetune.points=2""")
 FEW = words("""diagnose.pictures=false probe.fewshot.shots=[1,5] probe.fewshot.draws=3 probe.fixmatch.steps=4
-probe.fixmatch.batch_size=8 probe.fixmatch.lrs=[0.001] probe.cluster.n_init=2 plain.kmeans.centres=32
-plain.kmeans.patches=4000 plain.kmeans.iterations=5""")
+probe.fixmatch.batch_size=8 probe.fixmatch.lrs=[0.001] probe.cluster.n_init=2 classical.kmeans.centres=32
+classical.kmeans.patches=4000 classical.kmeans.iterations=5""")
 PROBES = "probe.use=[knn,linear,finetune,adapted,fewshot]"
 MORE = "probe.use=[knn,linear,fixmatch,linear_multilayer,cluster]"
-PLAIN = "probe.use=[knn,linear,adapted]"
+CLASSICAL = "probe.use=[knn,linear,adapted]"
 
 
 def ssl(name: str, *more: str, data: list[str] = DIGITS) -> list[str]:
@@ -60,12 +60,12 @@ def ssl(name: str, *more: str, data: list[str] = DIGITS) -> list[str]:
 
 
 def gan(name: str, *more: str) -> list[str]:
-    own = words(f"train-gan gan={name} backbone.width=8 gan.batch_size=16 judge=random export=last")
+    own = words(f"train-gan gan={name} backbone.width=8 gan.batch_size=16 evaluator=random export=last")
     return [*own, *DIGITS, *TRAIN, *more]
 
 
 def transfer(source: str, *more: str) -> list[str]:
-    return [*words(f"transfer weights={source} backbone.width=8 seed=3"), *DIGITS, *ONE, *JUDGE, *FEW, *more]
+    return [*words(f"transfer weights={source} backbone.width=8 seed=3"), *DIGITS, *ONE, *PROBING, *FEW, *more]
 
 
 # runs/NAME is another of them, which runs first
@@ -82,18 +82,18 @@ JOBS |= {
 }
 TRAINED = list(JOBS)
 JOBS |= {f"transfer {name}": transfer(f"runs/{name}", PROBES) for name in ("simclr", "dcgan", "mae")}
-JOBS |= {f"transfer {name}": transfer(name, PLAIN) for name in ("pixels", "pca", "kmeans", "majority")}
+JOBS |= {f"transfer {name}": transfer(name, CLASSICAL) for name in ("pixels", "pca", "kmeans", "majority")}
 JOBS |= {
     "transfer random": transfer("random", PROBES),
     "transfer simclr, more probes": transfer("runs/simclr", MORE),
     "transfer with generated": transfer("runs/simclr", "probe.use=[linear]", "generated.run=runs/acgan"),
 }
-JUDGED = [name for name in JOBS if name not in TRAINED]
+PROBED = [name for name in JOBS if name not in TRAINED]
 COMPARE = words("""compare arms=[simclr,dcgan,scratch,random,pixels,majority] seeds=2 backbone.width=8 budget.steps=6
-eval.images=50 eval.milestones=1 generation.judge=random generation.images=50 parts=parts
+eval.images=50 eval.milestones=1 generation.evaluator=random generation.images=50 parts=parts
 probe.use=[adapted,linear,finetune,knn] +overrides.simclr=['ssl.batch_size=32']
-+overrides.dcgan=['gan.batch_size=16','judge=random']""")
-COMPARE += [*DIGITS, *ONE, *JUDGE]
++overrides.dcgan=['gan.batch_size=16','evaluator=random']""")
+COMPARE += [*DIGITS, *ONE, *PROBING]
 
 
 # ── running them ─────────────────────────────────────────────────────────────────────────────────
@@ -197,10 +197,10 @@ def numbers_of(report: dict[str, Any]) -> dict[str, Any]:
     verdict = report["verdict"]
     found = {
         # arm, probe, label budget, mean, low, high, [seed, value] …
-        "table": [row(r, "arm", "probe", "amount") for r in report["table"]],
+        "table": [row(r, "arm", "probe", "label_budget") for r in report["table"]],
         # a, b, probe, label budget, mean, low, high, [seed, value] …, p, adjusted p, simultaneous low and high
         "differences": [
-            [*row(d, "a", "b", "probe", "amount"), d["p"], d["p_adjusted"], *span(d["simultaneous"])]
+            [*row(d, "a", "b", "probe", "label_budget"), d["p"], d["p_adjusted"], *span(d["simultaneous"])]
             for d in report["differences"]
         ],
         "generation": [row(r, "arm", "metric") for r in report["generation"]],
@@ -251,7 +251,7 @@ def test_every_recipe_has_a_value():
     for family, names in (("ssl", SSL), ("gan", GAN)):
         assert set(names) == {path.stem for path in (ROOT / "conf" / family).glob("*.yaml")}
     found = read(VALUES)
-    assert list(found["backbones"]) == TRAINED and list(found["predictions"]) == JUDGED
+    assert list(found["backbones"]) == TRAINED and list(found["predictions"]) == PROBED
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -259,7 +259,7 @@ def test_a_backbone_is_what_it_was(runner, golden, name):
     assert runner.value(name) == golden["backbones"][name]
 
 
-@pytest.mark.parametrize("name", JUDGED)
+@pytest.mark.parametrize("name", PROBED)
 def test_predictions_are_what_they_were(runner, golden, name):
     assert runner.value(name) == golden["predictions"][name]
 
@@ -286,7 +286,7 @@ def write() -> None:
     found: dict[str, Any] = {"environment": environment()}
     with tempfile.TemporaryDirectory() as folder, closing(Runner(Path(folder))) as runner:
         found["backbones"] = {name: runner.value(name) for name in TRAINED}
-        found["predictions"] = {name: runner.value(name) for name in JUDGED}
+        found["predictions"] = {name: runner.value(name) for name in PROBED}
         found["comparison"] = numbers_of(read(runner.run("compare", COMPARE) / "report.json"))
     text = json.dumps(found, indent=1)
     text = re.sub(r"\n {4,}| *\n {3}(?=\])", " ", text)  # a row of numbers on a line

@@ -238,7 +238,7 @@ def test_a_comparison_hands_the_record_and_the_ledger_to_its_report(small, tmp_p
     for name in ("search", "execute"):
         monkeypatch.setattr(compare, name, recorded(getattr(compare, name), tmp_path / "parts" / RECORD))
     pair = "primary.pairs=['pca vs kmeans']"
-    words = ["arms=[pca,kmeans]", "probe.use=[linear]", "eval.milestones=0", "plain.kmeans.patches=500"]
+    words = ["arms=[pca,kmeans]", "probe.use=[linear]", "eval.milestones=0", "classical.kmeans.patches=500"]
     compare.main(small(*words, pair), tmp_path / "one")
     compare.main(small(*words, pair), tmp_path / "two")
     compare.main(small(*words, pair.replace("pca vs kmeans", "kmeans vs pca"), "seeds=2"), tmp_path / "three")

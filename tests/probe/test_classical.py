@@ -65,7 +65,7 @@ def test_images_without_any_difference_are_refused(stored):
     same = stored(np.full((5, 12, 12, 3), 77, np.uint8), np.zeros(5, int))
     with pytest.raises(JobError, match="weights=pca: all 5 images are the same"):
         classical.Pca.fit(PCA_CFG, same, 12)
-    with pytest.raises(JobError, match=r"plain\.kmeans\.centres=7: there are fewer different patches"):
+    with pytest.raises(JobError, match=r"classical\.kmeans\.centres=7: there are fewer different patches"):
         classical.Kmeans.fit(MEANS, same, 12, Draws(0), CPU)
 
 
@@ -165,7 +165,7 @@ def test_what_was_fitted_is_told(blurred):
 
 
 def test_too_small_images_are_refused_before_anything_is_learnt():
-    with pytest.raises(UsageError, match=r"plain\.kmeans\.patch=12: .* expected at most 11"):
+    with pytest.raises(UsageError, match=r"classical\.kmeans\.patch=12: .* expected at most 11"):
         classical.check("kmeans", cfg(patch=12), 12)
     with pytest.raises(UsageError, match=r"plain\.pca\.side=8"):
         classical.check("pca", cfg(), 7)
