@@ -40,7 +40,7 @@ def datasets(sources: list[Any], targets: dict[str, schemas.Data], device: torch
         return evaluator_features(evaluator, images, BATCH, device)
 
     def some(images: Images, most: int = IMAGES) -> Images:
-        return images.subset(np.sort(Draws(0).permutation("similarity", 0, len(images))[:most]))
+        return images.subset(np.sort(Draws(0).permutation("likeness", 0, len(images))[:most]))
 
     theirs = {name: load_data(data).train for name, data in targets.items()}
     rows: list[dict[str, Any]] = []

@@ -31,7 +31,8 @@ def images(sampler: Sampler, cfg: schemas.Synthetic, real: Images, size: int, se
             f" are {kinds[real.channels]} at data.size={size}; train it on the data that is used here"
         )
     count = cfg.images or len(real)
-    pixels = sampler.stored(sampler.labels(count), seed, "synthetic", cfg.truncation, real.channels)
+    # the name of the random stream, which decides the images: an older word for synthetic
+    pixels = sampler.stored(sampler.labels(count), seed, "imagined", cfg.truncation, real.channels)
     return in_memory(pixels, np.full(count, -1), [])
 
 
