@@ -127,7 +127,7 @@ def test_every_probe_has_a_line_a_yaml_a_schema_and_a_row():
     assert set(registry.PROBE) == files == {f.name for f in fields(probes.Probes)} - {"use"}
     assert set(registry.PROBE) <= rows, "docs/transfer.md lacks a probe"
     for entry in registry.PROBE.values():
-        assert entry.reads in ("features", "stages", "network", "menu")
+        assert entry.reads in ("pooled", "stages", "dense", "network", "menu")
 
 
 def test_values_live_in_conf_and_never_in_a_schema():

@@ -28,7 +28,7 @@ from gssl.report.collect import read_runs
 from gssl.report.copies import one_name_each
 from gssl.report.document import build
 from gssl.report.page import write
-from gssl.schemas.label_budgets import label_budget_key, parse_label_budget
+from gssl.schemas.label_budgets import KEYS, label_budget_key, parse_label_budget
 
 
 def main(
@@ -200,7 +200,7 @@ def data_name(data: schemas.Data) -> str:
 
 
 def _amount(key: str) -> dict[str, Any]:
-    return dict(zip(("labels_per_class", "fraction"), parse_label_budget(key), strict=True))
+    return dict(zip(KEYS, parse_label_budget(key), strict=True))
 
 
 def budget(cfg: schemas.Budget) -> dict[str, Any] | None:

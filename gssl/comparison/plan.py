@@ -29,7 +29,7 @@ from gssl.experiment import weight_sources
 from gssl.experiment.probing import of_source
 from gssl.schemas.label_budgets import label_budget_keys, parse_label_budget
 
-SAME = ("labels_per_class", "fractions", "draws", "draws_one_shot", "classical")  # for every arm
+SAME = ("labels_per_class", "fractions", "images_labelled", "draws", "draws_one_shot", "classical")  # for every arm
 PATHS = ("root", "pretrain", "train", "test", "labels")  # where the images lie
 # what a comparison runs beside the commands that Hydra configures
 INNER = {"milestones": "gssl.experiment.milestones:main", "evaluate": "gssl.comparison.generator_part:main"}
@@ -272,9 +272,10 @@ class Planner:
         typed, choices, given = self._judging(arm, seed, judged, extra)
         probe, label_budget = self.primary()
         probe = "linear" if probe == ADAPTED else probe  # on the way only frozen features are looked at
-        per_class, share = parse_label_budget(label_budget)
+        per_class, share, images = parse_label_budget(label_budget)
         few, some = [per_class] if per_class else [], [share] if share else []
         typed = replace(typed, probe=replace(typed.probe, use=[probe]), labels_per_class=few, fractions=some)
+        typed = replace(typed, images_labelled=[images] if images else [])
         return self._part(arm, seed, "milestones", "milestones", typed, choices, given, {"weights": judged})
 
     def _evaluate(self, arm: Arm, seed: int, run: Path, judged: Part | None) -> Part:

@@ -303,7 +303,7 @@ def _judging(cfg: Any) -> None:
             if name not in offers:
                 raise unknown(f"probe.adapted.{key}: no probe that chooses on folds", name, offers)
     unique("probe.adapted.menu", cfg.probe.adapted.menu)
-    if not any(registry.PROBE[name].reads == "features" for name in cfg.probe.adapted.menu):
+    if not any(registry.PROBE[name].reads == "pooled" for name in cfg.probe.adapted.menu):
         raise UsageError("probe.adapted.menu: nothing for sources without a network; add linear")
     if cfg.probe.adapted.one_shot not in cfg.probe.adapted.menu:
         raise UsageError(

@@ -36,7 +36,7 @@ from gssl.names import no_key, unknown
 VERSION_BASE = "1.3"
 METHOD = {"pretrain-ssl": "ssl", "train-gan": "gan"}
 # What an arm's overrides cannot change.
-SAME_DATA = ("data", "labels_per_class", "fractions", "draws", "draws_one_shot")
+SAME_DATA = ("data", "labels_per_class", "fractions", "images_labelled", "draws", "draws_one_shot")
 FIXED = (*SAME_DATA, "seed", "weights", "backbone", "budget", "engine", "eval", "hydra")
 MOST = 40  # choices of one sweep override that are checked beforehand
 

@@ -32,7 +32,7 @@ def probes_of(arm: str, use: Sequence[str]) -> list[str]:
     no network (pixels, pca) is judged by its features."""
     name = base(arm)
     if name in NO_NETWORK:
-        fit = [probe for probe in use if probe == ADAPTED or PROBE[probe].reads == "features"]
+        fit = [probe for probe in use if probe == ADAPTED or PROBE[probe].reads == "pooled"]
         return [probe for probe in fit if name != "majority" or PROBE[probe].labels]
     if name in CONTROLS:
         return [probe for probe in use if not trains(probe)]

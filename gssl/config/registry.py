@@ -20,16 +20,20 @@ class Entry(NamedTuple):
 
 
 class Probe(NamedTuple):
-    """Where a probe's class is, what it looks at, whether it reads labels, and whether it chooses on folds of them.
+    """Where a probe's class is, and what other code must know of it. No code asks for a probe by its name.
 
-    sees: features (of the last stage) | stages (features of all of them) | network (which it trains) | menu (what the
-    one of other probes sees that it chooses).
+    reads: pooled (features of the last stage) | stages (pooled features of all stages) | dense (maps of the encoder) |
+    network (which the probe trains) | menu (what the probe that it chooses among others reads).
     """
 
     where: str
     reads: str
-    labels: bool = True
-    chooses: bool = False
+    tasks: tuple[str, ...] = ("classification",)  # that it serves
+    labels: bool = True  # whether it reads any
+    chooses: bool = False  # settings, by validation on folds of its labels
+    own_budgets: str | None = None  # key of its section with label budgets of its own, labels per class
+    linear_head: bool = False  # its scores are linear in the pooled features of the last stage, so gradients exist
+    from_scratch: bool = False  # trains a network without pretraining where the other probes read features
 
 
 SSL: dict[str, Entry] = {
@@ -91,13 +95,13 @@ DATA: dict[str, str] = {
 }
 
 PROBE: dict[str, Probe] = {
-    "knn": Probe("gssl.probe.knn:Knn", "features"),
-    "linear": Probe("gssl.probe.linear:Linear", "features", chooses=True),
+    "knn": Probe("gssl.probe.knn:Knn", "pooled"),
+    "linear": Probe("gssl.probe.linear:Linear", "pooled", chooses=True, linear_head=True),
     "linear_multilayer": Probe("gssl.probe.multilayer:LinearMultilayer", "stages", chooses=True),
-    "fewshot": Probe("gssl.probe.fewshot:FewShot", "features"),
-    "cluster": Probe("gssl.probe.cluster:Cluster", "features", labels=False),
-    "finetune": Probe("gssl.probe.finetune:Finetune", "network", chooses=True),
-    "fixmatch": Probe("gssl.probe.fixmatch:FixMatch", "network", chooses=True),
+    "fewshot": Probe("gssl.probe.fewshot:FewShot", "pooled", own_budgets="shots"),
+    "cluster": Probe("gssl.probe.cluster:Cluster", "pooled", labels=False),
+    "finetune": Probe("gssl.probe.finetune:Finetune", "network", chooses=True, linear_head=True, from_scratch=True),
+    "fixmatch": Probe("gssl.probe.fixmatch:FixMatch", "network", chooses=True, linear_head=True),
     "adapted": Probe("gssl.probe.adapted:Adapted", "menu"),
 }
 

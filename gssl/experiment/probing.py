@@ -185,7 +185,7 @@ class Prober:
         classical.check(self.origin.kind, self.cfg.classical, self.cfg.data.size)
         for name in self.cfg.probe.use:
             if not self.members(name):
-                needs = "features" if registry.PROBE[name].reads == "features" else "a network"
+                needs = "features" if registry.PROBE[name].reads == "pooled" else "a network"
                 raise UsageError(
                     f"probe.use: {name} needs {needs}, weights={self.origin.kind} has none; use probe.use=[knn,linear]"
                 )
@@ -201,7 +201,7 @@ class Prober:
         """Probes that are fitted for `name`: itself, or what its menu has for this source; [] where nothing is."""
         names = self.cfg.probe.adapted.menu if registry.PROBE[name].reads == "menu" else [name]
         bare = self.origin.kind in NO_NETWORK
-        names = [member for member in names if not bare or registry.PROBE[member].reads == "features"]
+        names = [member for member in names if not bare or registry.PROBE[member].reads == "pooled"]
         return [member for member in names if self.origin.kind != majority.NAME or registry.PROBE[member].labels]
 
     def build(self) -> Backbone:
@@ -210,7 +210,7 @@ class Prober:
             self.network, self.report = network_of(self.cfg, self.origin, self.images, self.device)
         return deepcopy(self.network)  # reading it costs time, and a random one has batch statistics to compute
 
-    def features(self, images: Images, reads: str = "features") -> np.ndarray:
+    def features(self, images: Images, reads: str = "pooled") -> np.ndarray:
         """(n, d) float32 of centre-cropped images: of the last stage, or of all `stages` side by side."""
         if self.origin.kind in CLASSICAL:
             return self.learn().features(images)

@@ -203,6 +203,7 @@ class Probing:
     input: Input = MISSING
     labels_per_class: list[int] = numbers(min=1)  # e.g. [1, 10, 100]; may be empty
     fractions: list[float] = numbers(above=0, max=1)  # of the labelled training images, in (0, 1]
+    images_labelled: list[int] = numbers(min=1)  # numbers of labelled images, for tasks whose unit is the image
     draws: int = number(min=1)  # label subsets per amount
     draws_one_shot: int = number(min=1)
     diagnose: Diagnose = MISSING
@@ -285,6 +286,7 @@ class Compare:
     jobs: int = number(min=1)  # parts side by side
     labels_per_class: list[int] = numbers(min=1)
     fractions: list[float] = numbers(above=0, max=1)
+    images_labelled: list[int] = numbers(min=1)
     draws: int = number(min=1)
     draws_one_shot: int = number(min=1)
     classical: Classical = MISSING  # of the arms pca and kmeans
