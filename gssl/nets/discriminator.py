@@ -55,7 +55,7 @@ class Discriminator(nn.Module):
     and its pooled output joins the features: so the trunk is the same network in every recipe, and is exported plain.
     With `projection`, the logit has a term of class and features (Miyato & Koyama 2018, arXiv:1802.05637, eq. 4).
     With `summed`, features are sums over places, as in the published networks under spectral norm: layers that cannot
-    stretch anything leave averages too small to tell real from fake (measured: docs/gan_tables.md). The attended
+    stretch anything leave averages too small to tell real from fake (measured: docs/results/gan_tables.md). The attended
     features are scaled alike.
     With `latent`, z is embedded and joins the features through a hidden layer (BiGAN, arXiv:1605.09782).
     """
