@@ -38,6 +38,7 @@ TITLES = {
     "kmeans": "k-means on patches",
     "supervised": "supervised",
     "torchvision": "ImageNet weights",
+    "efficientnet_lite0": "EfficientNet-Lite0 (ImageNet)",
 }
 PROBES = {
     "adapted": "adapted",

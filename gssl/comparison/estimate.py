@@ -31,6 +31,7 @@ from gssl.report.collect import read_runs
 from gssl.report.differences import ALPHA
 from gssl.report.document import chosen_metric
 from gssl.schemas.label_budgets import label_budget_keys
+from gssl.schemas.ready_made import READY_MADE
 from gssl.statistics.two_way import half_width, needed
 
 STEPS = 10  # of training: more than a period of every recipe here
@@ -237,7 +238,7 @@ def _steps(budget: schemas.Budget, flops: float, seconds: float, images: float, 
 def judging(cfg: schemas.Transfer, splits: Splits) -> float:
     """Seconds of the probes of one transfer run: one draw of each amount is fitted, fine-tuning for a few steps."""
     device = pick_device(cfg.engine.device)
-    published = cfg.weights.partition(":")[0] in ("torchvision", "timm")
+    published = cfg.weights.partition(":")[0] in ("torchvision", "timm", *READY_MADE)
     weights = cfg.weights if published or cfg.weights in NO_NETWORK else "random"
     probes = replace(
         cfg.probe,

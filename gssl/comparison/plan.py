@@ -28,6 +28,7 @@ from gssl.errors import UsageError
 from gssl.experiment import weight_sources
 from gssl.experiment.probing import of_source
 from gssl.schemas.label_budgets import label_budget_keys, parse_label_budget
+from gssl.schemas.ready_made import READY_MADE, weights_file
 
 SAME = ("labels_per_class", "fractions", "images_labelled", "draws", "draws_one_shot", "classical")  # for every arm
 PATHS = ("root", "pretrain", "train", "test", "labels")  # where the images lie
@@ -352,6 +353,8 @@ class Planner:
     def _source(arm: Arm, seed: int) -> str:
         if arm.source == arms.SCRATCH:
             return "random"
+        if arm.source in READY_MADE:
+            weights_file(arm.source)  # a package that is not there is said before anything runs
         matches = arm.paths() if arm.read else []
         if arm.read and not matches:
             raise UsageError(f"arms: {arm.source}: no such run directory or file of weights")

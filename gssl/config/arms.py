@@ -3,6 +3,7 @@
 simclr, dcgan, supervised          a method by name
 scratch, random, pixels, majority  what every table needs beside them
 pca, kmeans                        plain unsupervised learning, without a network
+efficientnet_lite0                 a ready-made network, trained on ImageNet
 torchvision:resnet18, timm:NAME    published weights
 runs/pretrain_ssl/RUN              a run directory, or a file of weights; a pattern's i-th match is seed i
 simclr+dcgan                       a chain: the weights of one are where the next begins
@@ -22,11 +23,12 @@ from gssl.config import registry
 from gssl.errors import UsageError
 from gssl.names import unknown
 from gssl.schemas.classical import NAMES as CLASSICAL
+from gssl.schemas.ready_made import READY_MADE
 
 SCRATCH = "scratch"
 CONTROLS = ("scratch", "random", "pixels", "majority")  # arms of a comparison that are no method
 FIXED = (*CONTROLS, *CLASSICAL)  # what is neither trained by gssl nor read from a file
-PUBLISHED = re.compile(r"torchvision(:\w+)?|timm:\S+")
+PUBLISHED = re.compile(rf"torchvision(:\w+)?|timm:\S+|{'|'.join(READY_MADE)}")
 NAME = re.compile(r"[\w.+-]+")
 
 
@@ -122,7 +124,11 @@ def _refuse(text: str, why: str) -> None:
 
 def _own_name(arm: Arm, text: str) -> None:
     """Reports know methods and controls by their names: nothing else may bear one."""
-    if arm.name in {*FIXED, *registry.SSL, *registry.GAN} and arm.stages != (arm.name,) and arm.source != arm.name:
+    if (
+        arm.name in {*FIXED, *READY_MADE, *registry.SSL, *registry.GAN}
+        and arm.stages != (arm.name,)
+        and arm.source != arm.name
+    ):
         _refuse(
             text, f"{arm.name} is the name of something else; write another one before the @, such as my_{arm.name}"
         )
@@ -145,7 +151,7 @@ def _check(arm: Arm, text: str) -> None:
 
 
 def _unknown(name: str, text: str, options: Sequence[str] | dict[str, registry.Entry] | None = None) -> UsageError:
-    known = list(options or {*FIXED, *registry.SSL, *registry.GAN})
+    known = list(options or {*FIXED, *READY_MADE, *registry.SSL, *registry.GAN})
     whole = "" if name == text else f" in {text}"
     return unknown(f"arms: no arm{whole}", name, known)
 
@@ -209,6 +215,9 @@ def described(arm: Arm, overrides: Sequence[str], labels: bool | None) -> dict[s
         notes.append("whether it read labels is not on record")
     elif labels and not arm.labels:
         notes.append("what it comes from has read the labels of all training images")
+    elif arm.source in READY_MADE:
+        made = READY_MADE[arm.source].learned_from
+        notes.append(f"published weights, learned from {made} ({READY_MADE[arm.source].licence}), none of this data's")
     elif arm.source and PUBLISHED.fullmatch(arm.source):
         notes.append("published weights, made with other images and mostly with labels of theirs, none of this data's")
     stages = [{"method": m, "command": command(m), "share": arm.share} for m in arm.trained]

@@ -21,6 +21,7 @@ from gssl.config import arms, comparing, registry
 from gssl.errors import UsageError
 from gssl.names import nearest, no_key, unique, unknown
 from gssl.schemas import classical
+from gssl.schemas.ready_made import READY_MADE
 
 # What changes neither the weights nor the numbers: it may differ when a run goes on. Where images lie is among it:
 # a run is tied to their content, as to that of the weights it starts from (`Run.bind`).
@@ -39,7 +40,9 @@ FREE = {
     "diagnose": ("pictures", "map"),
 }
 # Other weights are paths.
-NAMED_WEIGHTS = re.compile(rf"random|pixels|majority|{'|'.join(classical.NAMES)}|torchvision|(torchvision|timm):.+")
+NAMED_WEIGHTS = re.compile(
+    rf"random|pixels|majority|{'|'.join([*classical.NAMES, *READY_MADE])}|torchvision|(torchvision|timm):.+"
+)
 # What may be written without its group on the command line.
 SHORT = {
     "device": "engine.device",

@@ -12,6 +12,7 @@ from typing import Any
 from gssl.config import arms, check, registry
 from gssl.config.paths import conf_dir, config_name
 from gssl.schemas import classical
+from gssl.schemas.ready_made import READY_MADE
 
 LISTS: dict[str, dict[str, Any]] = {
     "probe.use": registry.PROBE,
@@ -19,7 +20,7 @@ LISTS: dict[str, dict[str, Any]] = {
 }
 WORDS: dict[str, tuple[str, ...]] = {
     "engine.device": ("auto", "cpu", "cuda", "mps"),
-    "weights": ("random", "pixels", "majority", *classical.NAMES, "torchvision", "timm:"),
+    "weights": ("random", "pixels", "majority", *classical.NAMES, *READY_MADE, "torchvision", "timm:"),
 }
 
 

@@ -12,8 +12,9 @@ from typing import Any
 
 from gssl.config import arms, registry
 from gssl.schemas import gan
+from gssl.schemas.ready_made import READY_MADE
 
-NEEDS_NO_FILE = (*arms.FIXED, "torchvision")
+NEEDS_NO_FILE = (*arms.FIXED, *READY_MADE, "torchvision")
 FINETUNED = "gssl.finetuned/1"  # schema of what lies beside a network that was trained on labels
 MARKS = ("result.json", "status.json")  # a directory with one of them is a run's
 Overrides = Callable[[str], Sequence[str]]

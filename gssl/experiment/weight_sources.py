@@ -1,4 +1,4 @@
-"""`weights=` means the same everywhere: random, torchvision, timm:NAME, a run directory, a checkpoint, a file."""
+"""`weights=` means the same everywhere: random, a published or ready-made network, a run, a checkpoint, a file."""
 
 import copy
 from collections.abc import Iterator
@@ -18,20 +18,21 @@ from gssl.engine import checkpoint
 from gssl.engine.files import read_json, sha256, write_json
 from gssl.errors import UsageError
 from gssl.experiment import label_use
-from gssl.nets import foreign, keymaps
+from gssl.nets import foreign, keymaps, ready_made
 from gssl.nets.backbone import Backbone, build_backbone
 from gssl.nets.inputs import Inputs, adjusted
 from gssl.nets.norms import recompute_batch_norm
 from gssl.nets.resnet import SMALL
 from gssl.nets.weights import State, load_into, read_weights, save_weights
+from gssl.schemas.ready_made import READY_MADE, weights_file
 
 RECOMPUTE = 2048  # images whose batch statistics an exported backbone carries
 LARGE = 224  # pixels, of ImageNet's networks
 PUBLISHED = ("resnet18", "resnet50")  # of torchvision
 FAMILY = {"train-gan": "gan", "pretrain-ssl": "ssl"}
 EXPECTED = (
-    "expected random, torchvision, torchvision:NAME, timm:NAME, a run directory, a checkpoint in it, or a .safetensors,"
-    " .pth or .ckpt file"
+    f"expected random, {', '.join(READY_MADE)}, torchvision, torchvision:NAME, timm:NAME, a run directory, a checkpoint"
+    " in it, or a .safetensors, .pth or .ckpt file"
 )
 
 
@@ -44,7 +45,7 @@ class WeightSource:
     images were read on the way to these weights; None where that is not on record.
     """
 
-    kind: str  # random | pixels | torchvision | timm | run | checkpoint | file
+    kind: str  # random | pixels | torchvision | timm | a ready-made network's name | run | checkpoint | file
     path: Path | None = None
     method: str | None = None
     sha256: str | None = None
@@ -64,6 +65,8 @@ class WeightSource:
         found: dict[str, Any] = {"kind": self.kind, "path": path, "method": self.method, "sha256": self.sha256}
         if self.kind in ("torchvision", "timm") and self.backbone is not None:
             found["name"] = self.backbone.name
+        if made := READY_MADE.get(self.kind):
+            found |= {"name": made.timm, "licence": made.licence, "learned_from": made.learned_from}
         found["labels_used"] = self.labels_used
         return found if self.step is None else found | {"step": self.step}
 
@@ -99,6 +102,8 @@ def find(weights: str) -> WeightSource:
 def _found(weights: str) -> WeightSource:
     if weights in ("random", "torchvision"):
         return WeightSource(weights, stem=7 if weights == "torchvision" else None)
+    if weights in READY_MADE:
+        return _ready_made(weights)
     kind, _, name = weights.partition(":")
     if kind == "torchvision" and name:
         if name not in PUBLISHED:
@@ -145,6 +150,17 @@ def _timm(weights: str, name: str, file: str) -> WeightSource:
         raise UsageError(f"weights={weights}: no such file {path}; expected weights of timm's {name}")
     digest = sha256(path) if path else None
     return WeightSource("timm", path, sha256=digest, backbone=schemas.Backbone(foreign.PREFIX + name))
+
+
+def _ready_made(name: str) -> WeightSource:
+    made = READY_MADE[name]
+    digest = sha256(weights_file(name))
+    if digest != made.sha256:
+        raise UsageError(
+            f"weights={name}: the file of {made.project} is not the known one; install version 0.1.0 of it"
+        )
+    foreign.check(made.timm)
+    return WeightSource(name, sha256=digest, backbone=schemas.Backbone(foreign.PREFIX + made.timm))
 
 
 def _described(source: WeightSource, text: Any) -> WeightSource:
@@ -246,7 +262,7 @@ def build(
         report: dict[str, Any] = {"loaded": 0, "missing": [], "unexpected": []}
         if source.kind != "random":
             target: Any = network
-            if source.kind == "timm":  # by timm's own names
+            if source.kind == "timm" or source.kind in READY_MADE:  # by timm's own names
                 target = target.net
             report |= asdict(load_into(target, _tensors(source, cfg), allow_partial=allow_partial))
         if inputs is not None:
@@ -267,6 +283,8 @@ def _tensors(source: WeightSource, cfg: schemas.Backbone) -> State:
         from gssl.nets.resnet import torchvision_weights  # torchvision takes seconds to import
 
         state = State(torchvision_weights(name), mapped_by="torchvision")
+    elif source.kind in READY_MADE:
+        state = State(ready_made.tensors(source.kind), mapped_by="timm")
     elif source.kind == "timm" and source.path is None:
         state = State(foreign.published(name.removeprefix(foreign.PREFIX)), mapped_by="timm")
     elif source.kind == "checkpoint":

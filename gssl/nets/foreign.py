@@ -135,6 +135,12 @@ def _timm(name: str) -> Any:
     return timm
 
 
+def with_classifier(name: str) -> nn.Module:
+    """timm's network `name` with random weights and the classifier that its published weights have."""
+    network: nn.Module = _timm(name).create_model(name, pretrained=False)
+    return network
+
+
 def _create(name: str, pretrained: bool) -> nn.Module:
     network: nn.Module = _timm(name).create_model(name, pretrained=pretrained, num_classes=0)
     return network

@@ -22,6 +22,7 @@ from gssl.errors import UsageError
         ("random", "random", (), "none", 1),
         ("torchvision:resnet18", "torchvision:resnet18", (), "file", 1),
         ("timm:resnet10t", "timm:resnet10t", (), "file", 1),
+        ("efficientnet_lite0", "efficientnet_lite0", (), "file", 1),
         ("mine@timm:resnet10t@weights.pth", "mine", (), "file", 1),
         ("runs/pretrain_ssl/A", "A", (), "file", 1),
         ("mine@runs/pretrain_ssl/A", "mine", (), "file", 1),

