@@ -19,7 +19,7 @@ from tables import Row, compose
 
 from gssl.config import registry
 from gssl.config.check import config_hash
-from gssl.metrics.accuracy import wilson
+from gssl.statistics.intervals import wilson
 
 JUDGE = ["labels_per_class=[]", "fractions=[1.0]", "draws=1", "probe.use=[linear]"]
 CONTROLS = {"random": (), "random without norm": ("backbone=convnet_plain",), "pixels": ()}

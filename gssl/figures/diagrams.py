@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from gssl.metrics.accuracy import wilson
+from gssl.statistics.intervals import wilson
 
 DPI = 120
 INK, SOFT, FAINT = "0.1", "0.4", "0.85"

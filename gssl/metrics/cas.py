@@ -17,8 +17,8 @@ from torch import Tensor
 from gssl.data import Draws, Images
 from gssl.errors import JobError
 from gssl.metrics import classifier
-from gssl.metrics.accuracy import wilson
 from gssl.metrics.classifier import Classifier
+from gssl.statistics.intervals import wilson
 
 REPLICATES = 10_000  # of the bootstrap: four counts each, so they cost nothing
 

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from gssl.metrics import pairs
-from gssl.metrics.accuracy import wilson
 from gssl.metrics.pairs import Features
+from gssl.statistics.intervals import wilson
 
 LEVEL = 0.05  # of held-out images count as near a training image
 

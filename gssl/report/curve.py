@@ -12,8 +12,8 @@ import numpy as np
 
 from gssl.config.menus import from_scratch
 from gssl.config.registry import reads_labels
-from gssl.metrics.accuracy import wilson
 from gssl.schemas.label_budgets import label_budget_key
+from gssl.statistics.intervals import wilson
 from gssl.statistics.paired import paired_difference, t_interval
 
 LEVEL = 0.95

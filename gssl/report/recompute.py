@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from gssl.metrics.accuracy import wilson
 from gssl.report import answers, cells
 from gssl.report.answers import METRICS, Answers
 from gssl.report.cells import Cell
 from gssl.report.terms import Term
 from gssl.schemas.label_budgets import label_budget_key
 from gssl.statistics import paired
+from gssl.statistics.intervals import wilson
 
 RESULT = "result.json"
 STAGES = ("pretrain", "transfer", "evaluate")

@@ -13,9 +13,9 @@ from difflib import get_close_matches
 from typing import Any
 
 from gssl.errors import UsageError
-from gssl.metrics.accuracy import wilson
 from gssl.report.cells import Cells, Gap, gap, without_answers
 from gssl.statistics import paired
+from gssl.statistics.intervals import wilson
 from gssl.words import count, points, shortened
 
 NUMBER = r"(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?"

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gssl.metrics.accuracy import wilson
+from gssl.statistics.intervals import wilson
 
 # Up to so many pairs of seeds every sign vector is visited (2¹⁶ of them); above, so many are drawn.
 EXACT_SEEDS = 16

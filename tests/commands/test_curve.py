@@ -10,8 +10,8 @@ import pytest
 from gssl.commands import curve, pretrain_ssl, transfer
 from gssl.engine.files import read_json
 from gssl.errors import JobError, UsageError
-from gssl.metrics.accuracy import wilson
 from gssl.schemas.label_budgets import label_budget_key
+from gssl.statistics.intervals import wilson
 from gssl.statistics.paired import newcombe_paired, t_interval
 
 pytestmark = pytest.mark.long

@@ -132,7 +132,7 @@ def test_a_missing_seed_counts_for_its_own_row_only() -> None:
 
 
 def test_newcombe_covers() -> None:
-    from gssl.metrics.accuracy import wilson
+    from gssl.statistics.intervals import wilson
 
     rng = np.random.default_rng(10)
     n, pa, pb = 80, 0.9, 0.75
@@ -189,7 +189,7 @@ def test_newcombe_paired_turns_with_its_arms_and_has_a_width_without_discordance
 
 
 def test_newcombe_paired_covers_and_is_narrower_than_for_independent_arms() -> None:
-    from gssl.metrics.accuracy import wilson
+    from gssl.statistics.intervals import wilson
 
     rng = np.random.default_rng(11)
     n, cells = 200, [0.7, 0.1, 0.05, 0.15]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from gssl.metrics.accuracy import wilson
+from gssl.statistics.intervals import wilson
 from gssl.statistics.paired import t_interval
 from gssl.statistics.two_way import half_width, needed, share_interval, two_way, two_way_interval
 
