@@ -67,7 +67,7 @@ class Metric:
 
 def label_counts(labels: Sequence[np.ndarray] | np.ndarray, predicted: Sequence[np.ndarray] | np.ndarray,
                  n_classes: int) -> np.ndarray:  # fmt: skip
-    """Of (n,) labels and predicted classes: (n, 2 · classes) int64, by class: is the item correct, is it labelled so."""
+    """Of (n,) labels and predicted classes: (n, 2 · classes) int64, by class: is the item correct, is it labelled."""
     y, guess = np.asarray(labels), np.asarray(predicted)
     own = (y[:, None] == np.arange(n_classes)).astype(np.int64)
     return np.concatenate([own * (guess == y)[:, None], own], axis=1)
