@@ -72,8 +72,8 @@ class Batches:
         if self.device.type == "cuda":
             chosen = chosen.pin_memory()
         chosen = chosen.to(self.device, non_blocking=True)
-        image = self._resident["image"].index_select(0, chosen).permute(0, 3, 1, 2)
-        return {"image": image, "label": self._resident["label"].index_select(0, chosen), "index": chosen}
+        batch = {name: values.index_select(0, chosen) for name, values in self._resident.items()}
+        return batch | {"image": batch["image"].permute(0, 3, 1, 2), "index": chosen}
 
     def _pinned(self, indices: np.ndarray) -> Batch:
         batch = self.images.fetch(indices)
@@ -102,6 +102,9 @@ def _fits(images: Images, device: torch.device) -> bool:
 
 
 def _on_device(images: Images, device: torch.device) -> Batch:
-    """All images, uint8 (N, H, W, C), and labels."""
+    """All images, uint8 (N, H, W, C), their labels and stored columns."""
     pixels = torch.from_numpy(np.take(images.store.pixels, images.rows, axis=0))
-    return {"image": pixels.to(device), "label": torch.from_numpy(images.labels).to(device)}
+    kept = {"image": pixels.to(device), "label": torch.from_numpy(images.labels).to(device)}
+    for name in images.stored or ():
+        kept[name] = torch.from_numpy(np.array(images.store.columns[name].fetch(images.rows))).to(device)
+    return kept

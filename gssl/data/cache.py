@@ -2,7 +2,8 @@
 
 An entry is a directory `$GSSL_CACHE/images/<key>` (default `~/.cache/gssl`) that holds `pixels.bin`
 (all images one after another, each (h, w, c) in C order), `shapes.npy` (int32 (N, 2)), `hashes.npy`
-(uint8 (N, 16)), further arrays of the source and `meta.json`. It appears by one rename and never changes.
+(uint8 (N, 16)), further arrays of the source and `meta.json`. A column beside the pixels, such as `mask`, adds
+`mask.bin` and `mask_hashes.npy` (`gssl.data.columns`). An entry appears by one rename and never changes.
 """
 
 import contextlib
@@ -20,11 +21,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from gssl.data.columns import HASH, Column, column_hash, open_column
 from gssl.data.draws import digest
 from gssl.errors import UsageError
 
 FORMAT = 1  # part of every key: raise it when what is stored changes
-HASH = 16  # bytes of an image's content hash
 
 
 def cache_root() -> Path:
@@ -42,6 +43,7 @@ class Store:
 
     pixels: uint8 (N, H, W, C) where all sizes agree (`uniform`), else flat, image i at `offsets[i]`.
     shapes: int32 (N, 2) heights and widths; hashes: uint8 (N, 16); meta: the source's own facts.
+    columns: what is stored beside the pixels, by name.
     """
 
     def __init__(self, path: Path) -> None:
@@ -59,6 +61,9 @@ class Store:
         flat = np.asarray(np.memmap(pixels, np.uint8, "r")) if self.offsets[-1] else np.zeros(0, np.uint8)
         self.uniform = len(self.shapes) > 0 and bool((self.shapes == self.shapes[0]).all())
         self.pixels = flat.reshape(len(self), *self.shapes[0], self.channels) if self.uniform else flat
+        self.columns: dict[str, Column] = {
+            name: open_column(self.path, name, self.shapes) for name in self.meta.get("columns", [])
+        }
 
     def __len__(self) -> int:
         return len(self.shapes)
@@ -86,13 +91,24 @@ class Writer:
         self._file: BinaryIO = open(folder / "pixels.bin", "wb")  # noqa: SIM115  closed by close
         self._shapes: list[tuple[int, ...]] = []
         self._hashes: list[bytes] = []
+        self._columns: dict[str, tuple[BinaryIO, list[bytes]]] = {}
 
-    def add(self, images: Sequence[np.ndarray], hashes: Sequence[bytes]) -> None:
-        """Append images, uint8 (h, w, c) with c in {1, 3}, and their `image_hash`es."""
+    def add(self, images: Sequence[np.ndarray], hashes: Sequence[bytes], **columns: Sequence[np.ndarray]) -> None:
+        """Append images, uint8 (h, w, c) with c in {1, 3}, and their `image_hash`es.
+
+        columns: what else belongs to them, by name, e.g. mask: uint8 (h, w) each; the same names in every call.
+        """
         for image, content in zip(images, hashes, strict=True):
             self._file.write(np.ascontiguousarray(image).data)
             self._shapes.append(image.shape)
             self._hashes.append(content)
+        for name, rows in columns.items():
+            if name not in self._columns:
+                self._columns[name] = (open(self.folder / f"{name}.bin", "wb"), [])  # noqa: SIM115  closed by close
+            file, contents = self._columns[name]
+            for values in rows:
+                file.write(np.ascontiguousarray(values).data)
+                contents.append(column_hash(values))
 
     def finish(self, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         """Write what belongs to the pixels and bring everything to the disk."""
@@ -106,6 +122,11 @@ class Writer:
         np.save(self.folder / "hashes.npy", hashes)
         for name, value in arrays.items():
             np.save(self.folder / f"{name}.npy", value)
+        for name, (column, contents) in self._columns.items():
+            column.flush()
+            os.fsync(column.fileno())
+            np.save(self.folder / f"{name}_hashes.npy", np.frombuffer(b"".join(contents), np.uint8).reshape(-1, HASH))
+        meta = meta | ({"columns": list(self._columns)} if self._columns else {})
         channels = int(shapes[:, 2].max(initial=1))
         with open(self.folder / "meta.json", "w") as file:
             json.dump({"format": FORMAT, "channels": channels, **meta}, file)
@@ -113,8 +134,10 @@ class Writer:
             os.fsync(file.fileno())
 
     def close(self) -> None:
-        """Close the file, finished or not."""
+        """Close the files, finished or not."""
         self._file.close()
+        for file, _ in self._columns.values():
+            file.close()
 
     def _replicate_grey(self, shapes: np.ndarray) -> None:
         self._file.close()

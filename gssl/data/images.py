@@ -1,4 +1,4 @@
-"""One split of a data set: labels in memory, pixels in the memory-mapped store."""
+"""One split of a data set: labels in memory, pixels and further columns in the memory-mapped store."""
 
 from dataclasses import dataclass, field
 
@@ -13,10 +13,11 @@ from gssl.data.draws import digest
 class Images:
     """Images `rows` of `store`, in that order. Light; pickles as the store's path and the rows.
 
-    labels: int64 (N,), -1 where unknown. classes: their names, [] where there are no labels.
+    labels: int64 (N,), -1 where unknown. classes: names of the classes of labels or masks, [] where there are none.
     names: where each image came from (paths) or None, for messages only.
     groups: what each image belongs to (a patient, a clip), str (N,), or None where the source names no groups.
-    hash: hex, of pixels, labels, order and class names.
+    stored: the store's columns that these images carry, such as ("mask",); None: all that it has.
+    hash: hex, of pixels, labels, stored columns, order and class names.
     """
 
     store: Store = field(repr=False)
@@ -25,14 +26,36 @@ class Images:
     classes: list[str]
     names: np.ndarray | None = field(default=None, repr=False)
     groups: np.ndarray | None = field(default=None, repr=False)
+    stored: tuple[str, ...] | None = None
     hash: str = field(init=False)
 
     def __post_init__(self) -> None:
         self.rows = np.asarray(self.rows, dtype=np.int64)
         self.labels = np.asarray(self.labels, dtype=np.int64)
         assert self.rows.shape == self.labels.shape
-        parts = (self.store.hashes[self.rows].tobytes(), self.labels.tobytes(), "\0".join(self.classes))
+        if self.stored is None:
+            self.stored = tuple(self.store.columns)
+        parts = [self.store.hashes[self.rows].tobytes(), self.labels.tobytes(), "\0".join(self.classes)]
+        for name in self.stored:
+            parts += [name, self.store.columns[name].hashes[self.rows].tobytes()]
         self.hash = digest("images", *parts).hex()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What every row has: "image", then "label" where labels are known, then the stored ones ("mask")."""
+        labelled = bool(self.classes) and bool((self.labels >= 0).any())
+        return ("image", *(("label",) if labelled else ()), *(self.stored or ()))
+
+    @property
+    def masks(self) -> np.ndarray | None:
+        """uint8 (N, H, W) class ids, 255 = ignore; None where there are no masks.
+
+        A read-only view where the rows lie one after another, else a copy. Where sizes differ, masks stand in the
+        upper left corner of the largest size and 255 around them, as in `fetch`.
+        """
+        if "mask" not in (self.stored or ()):
+            return None
+        return self.store.columns["mask"].fetch(self.rows)
 
     @property
     def channels(self) -> int:
@@ -46,8 +69,9 @@ class Images:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the pixels."""
-        return int((self.store.offsets[self.rows + 1] - self.store.offsets[self.rows]).sum())
+        """Bytes of the pixels and of the stored columns, one byte per pixel each."""
+        pixels = int((self.store.offsets[self.rows + 1] - self.store.offsets[self.rows]).sum())
+        return pixels + len(self.stored or ()) * (pixels // self.channels)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -56,11 +80,11 @@ class Images:
         """The images at `indices`, int64 (M,), in that order; nothing is copied but labels."""
         indices = np.asarray(indices, dtype=np.int64)
         names, groups = (None if kept is None else kept[indices] for kept in (self.names, self.groups))
-        return Images(self.store, self.rows[indices], self.labels[indices], self.classes, names, groups)
+        return Images(self.store, self.rows[indices], self.labels[indices], self.classes, names, groups, self.stored)
 
     def unlabelled(self) -> "Images":
-        """The same images with every label forgotten."""
-        return Images(self.store, self.rows, np.full(len(self), -1), [], self.names, self.groups)
+        """The same images without labels and without masks."""
+        return Images(self.store, self.rows, np.full(len(self), -1), [], self.names, self.groups, ())
 
     def name(self, index: int) -> str:
         """Where image `index` came from, for messages."""
@@ -83,6 +107,7 @@ class Images:
 
         image: uint8 (B, C, H, W), a channels-last view; label, index: int64 (B,). Where sizes differ, images
         stand in the upper left corner of a zero canvas and extent, int64 (B, 2), has true heights and widths.
+        mask, where there are masks: uint8 (B, H, W), 255 beyond the image.
         """
         indices = np.asarray(indices, dtype=np.int64)
         rows = self.rows[indices]
@@ -98,4 +123,6 @@ class Images:
             batch["extent"] = torch.from_numpy(extent)
         # stays channels-last: a copy to NCHW costs more than grid_sample gains from it
         batch["image"] = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+        for name in self.stored or ():
+            batch[name] = torch.from_numpy(np.array(self.store.columns[name].fetch(rows)))
         return batch

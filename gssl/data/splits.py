@@ -38,6 +38,11 @@ class Splits:
     test_openings: int = 0
 
     @property
+    def columns(self) -> tuple[str, ...]:
+        """What the images to learn a task from carry: ("image", "label"), ("image", "mask") or ("image",)."""
+        return self.train.columns
+
+    @property
     def labelled(self) -> Images:
         """The labels that a probe may use: train and val together, for probes make their own choices by folds.
 
@@ -49,7 +54,7 @@ class Splits:
         names = None if a.names is None or b.names is None else np.concatenate([a.names, b.names])
         groups = None if a.groups is None or b.groups is None else np.concatenate([a.groups, b.groups])
         rows, labels = np.concatenate([a.rows, b.rows]), np.concatenate([a.labels, b.labels])
-        return Images(a.store, rows, labels, a.classes, names, groups)
+        return Images(a.store, rows, labels, a.classes, names, groups, a.stored)
 
     def open_test(self) -> Images:
         """The test images: the only way to them, and counted."""
