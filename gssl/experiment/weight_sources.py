@@ -156,9 +156,7 @@ def _ready_made(name: str) -> WeightSource:
     made = READY_MADE[name]
     digest = sha256(weights_file(name))
     if digest != made.sha256:
-        raise UsageError(
-            f"weights={name}: the file of {made.project} is not the known one; install version 0.1.0 of it"
-        )
+        raise UsageError(f"weights={name}: {made.project} is not as published (sha256); install version 0.1.0 of it")
     foreign.check(made.timm)
     return WeightSource(name, sha256=digest, backbone=schemas.Backbone(foreign.PREFIX + made.timm))
 
