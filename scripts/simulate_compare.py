@@ -1,15 +1,16 @@
-"""Does the report's verdict keep its word? Comparisons of arms whose true accuracies are known, many times over.
+"""Does the report's verdict keep its error rates? Many comparisons of arms whose true accuracies are known.
 
     python scripts/simulate_compare.py [--comparisons 400] [--json FILE] [--quick]
     python scripts/simulate_compare.py --population 'runs/compare/*/transfer' --json FILE
 
-What is drawn, answers to single test images by a model or from real predictions, is in `scripts/simulated_answers.py`.
-The answers go through `gssl.report.cells`, `differences` and `verdict`, as the report's do; tests hold that
-`document.build` comes to the same outcome. No statistic is computed here but those of the old rule, which knew seeds
-only: from six seeds on a 95% t interval over seeds and max-T, below that the t interval at 1 − .05/3.
+The tables in docs/results/statistics_simulation.md come from here. What is drawn, correctness on single test images by
+a model or from real predictions, is in `scripts/simulated_answers.py`. It goes through `gssl.report.cells`,
+`differences` and `verdict`, as the report's does; tests hold that `document.build` comes to the same outcome. No
+statistic is computed here but those of the old rule, which covered seeds only: from six seeds on a 95% t interval over
+seeds and max-T, below that the t interval at 1 − .05/3.
 
---json: one line per cell and block of comparisons, with a hash of the code. What is there is not run again.
---population: an .npz with `labels` (n,) and per arm an array (seeds, n) of answers in [0, 1], or a pattern of run
+--json: one line per cell and block of comparisons, with a hash of the code. Finished lines are not run again.
+--population: an .npz with `labels` (n,) and per arm an array (seeds, n) of correctness in [0, 1], or a pattern of run
 directories. Test images are drawn from it with weights under which all arms are equally good (exponential tilting),
 seeds without replacement.
 """
@@ -29,6 +30,7 @@ from simulated_answers import (
     DRAWS,
     SETTINGS,
     STOP,
+    STREAMS,
     Condition,
     Drawn,
     Population,
@@ -47,7 +49,7 @@ from gssl.report.document import build
 from gssl.report.verdict import decisive, excludes_zero, outcome, size
 from gssl.statistics import paired, two_way
 
-PROBE, AMOUNT = "linear", "10"
+PROBE, LABEL_BUDGET = "linear", "10"
 ALPHA, MARGIN = 0.05, 0.005
 BLOCK = 100  # comparisons of a line of --json
 
@@ -60,8 +62,8 @@ def as_cells(d: Drawn) -> Cells:
     out: Cells = {}
     for arm, rows in d.right.items():
         value = {s: {m: float(row @ w) for m, w in weights.items()} for s, row in rows.items()}
-        scores = {s: [told | {"n_test": len(rows[s])}] for s, told in value.items()}
-        out[arm, PROBE, AMOUNT] = Cell(scores, rows, d.items)
+        scores = {s: [values | {"n_test": len(rows[s])}] for s, values in value.items()}
+        out[arm, PROBE, LABEL_BUDGET] = Cell(scores, rows, d.items)
     return out
 
 
@@ -72,8 +74,8 @@ def as_runs(d: Drawn) -> list[Run]:
     for arm, rows in d.right.items():
         for seed, row in rows.items():
             right = (np.arange(DRAWS)[:, None] + turn) % DRAWS < np.rint(DRAWS * row)
-            told = {"probe": PROBE, "labels_per_class": 10, "fraction": None, "n_test": len(row), "n_train": 100}
-            scores = [told | {"draw": k} | {m: float(r @ w) for m, w in weights.items()} for k, r in enumerate(right)]
+            entry = {"probe": PROBE, "labels_per_class": 10, "fraction": None, "n_test": len(row), "n_train": 100}
+            scores = [entry | {"draw": k} | {m: float(r @ w) for m, w in weights.items()} for k, r in enumerate(right)]
             result = {"command": "transfer", "seed": seed, "scores": scores}
             own = replace(d.items, right=right)
             named = (Path(f"{arm}-{seed}"), arm, seed, "transfer", "finished", None, "gssl")
@@ -83,7 +85,8 @@ def as_runs(d: Drawn) -> list[Run]:
 
 def family(d: Drawn, alpha: float = ALPHA) -> list[dict[str, Any]]:
     """The primary family's differences, as in the report."""
-    primary = {"probe": PROBE, "label_budget": AMOUNT, "metric": d.metric, "pairs": list(combinations(d.right, 2))}
+    pairs = list(combinations(d.right, 2))
+    primary = {"probe": PROBE, "label_budget": LABEL_BUDGET, "metric": d.metric, "pairs": pairs}
     return differences.differences(as_cells(d), [{"name": a, "role": "contestant"} for a in d.right], primary, alpha)
 
 
@@ -99,7 +102,7 @@ def winner(d: Mapping[str, Any], alpha: float = ALPHA) -> int:
 
 
 def old_rule(d: Drawn, alpha: float = ALPHA) -> tuple[list[int], list[tuple[float, float]]]:
-    """Winners and 95% t intervals over seeds, of plain accuracy."""
+    """Winners and 95% t intervals over seeds, of accuracy."""
     scores = {arm: {s: float(row.mean()) for s, row in rows.items()} for arm, rows in d.right.items()}
     seeds, need = sorted({s for rows in scores.values() for s in rows}), paired.seeds_needed(alpha)
     pairs = [[scores[a].get(s, np.nan) - scores[b].get(s, np.nan) for s in seeds] for a, b in combinations(scores, 2)]
@@ -109,18 +112,18 @@ def old_rule(d: Drawn, alpha: float = ALPHA) -> tuple[list[int], list[tuple[floa
     left = alpha - max((paired.attainable(len(rows[k]), alpha) for k in enough), default=0.0)
     winners, ends = [], []
     for k, row in enumerate(rows):
-        plain = paired.t_interval(row)
-        wide = plain if k in p else paired.t_interval(row, 1 - left / (len(rows) - len(p)))
-        assert plain and wide
+        at_95 = paired.t_interval(row)
+        wide = at_95 if k in p else paired.t_interval(row, 1 - left / (len(rows) - len(p)))
+        assert at_95 and wide
         shown = paired.varies(row) and (wide.low > 0 or wide.high < 0) and p.get(k, 0.0) <= alpha
-        winners.append(int(np.sign(plain.mean)) if shown else 0)
-        ends.append((plain.low, plain.high))
+        winners.append(int(np.sign(at_95.mean)) if shown else 0)
+        ends.append((at_95.low, at_95.high))
     return winners, ends
 
 
 # ── what is counted ──────────────────────────────────────────────────────────────────────────────
 
-Counted = dict[str, float]  # of one comparison: shares of its pairs or arms, or 0 and 1
+Counted = dict[str, float]  # of one comparison: fractions of its pairs or arms, or 0 and 1
 
 
 def _false(winners: Sequence[int], gaps: Sequence[float]) -> float:
@@ -188,8 +191,9 @@ def simulate(c: Condition, comparisons: int, of: Population | None = None, first
     """Of comparisons first, first + 1, …; each is the same whenever it is drawn."""
     weights = equal_weights(of) if of else None
     found = []
+    stream = json.dumps(asdict(c) | {"setting": STREAMS.get(c.setting, c.setting)})
     for k in range(first, first + comparisons):
-        rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([k, *map(ord, json.dumps(asdict(c)))])))
+        rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([k, *map(ord, stream)])))
         if of is None or weights is None:
             found.append(comparison(c, rng))
         else:
@@ -214,7 +218,7 @@ def pooled(blocks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def code(of: Population | None = None) -> str:
-    """What the figures rest on; a figure of other code is no figure."""
+    """A hash of what the figures depend on; figures of other code are not read again."""
     parts: list[Any] = [two_way, paired, differences, answers.weights, answers.units, cells.Cell, cells.gap]
     parts += [cells.Gap, cells.of_arm, outcome, size, decisive, excludes_zero, level_of_look, draw, subsample]
     parts += [as_cells, family, winner, old_rule, counted, counted_looks, comparison, _false, _holds]
@@ -243,18 +247,18 @@ def table(lines: Sequence[Mapping[str, Any]]) -> str:
     out.append("|---" * (4 + len(SHOWN)) + "|")
     for line in lines:
         c, f = line["condition"], line["figures"]
-        told = [f"{100 * f[key][0]:.1f} ± {100 * f[key][1]:.1f}" if key in f else "–" for key in SHOWN]
+        values = [f"{100 * f[key][0]:.1f} ± {100 * f[key][1]:.1f}" if key in f else "–" for key in SHOWN]
         seeds = f"{c['seeds']}, one arm {c['seeds'] - c['lost']}" if c["lost"] else str(c["seeds"])
-        out.append(f"| {c['setting']} | {c['n_test']:,} | {seeds} | {line['comparisons']} | {' | '.join(told)} |")
+        out.append(f"| {c['setting']} | {c['n_test']:,} | {seeds} | {line['comparisons']} | {' | '.join(values)} |")
     return "\n".join(out)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--comparisons", type=int, default=400, help="per cell; a quarter of it at 10,000 test images")
-    parser.add_argument("--json", type=Path, help="figures, a line per cell and block; what is there is not run again")
+    parser.add_argument("--json", type=Path, help="figures, a line per cell and block; finished ones are not run again")
     parser.add_argument("--quick", action="store_true", help="20 comparisons per cell")
-    parser.add_argument("--population", help="an .npz of answers, or a pattern of run directories")
+    parser.add_argument("--population", help="an .npz of correctness, or a pattern of run directories")
     parser.add_argument("--arms", nargs="+", help="of the population; else its first three")
     given = parser.parse_args()
     of, todo = None, list(conditions())
@@ -268,10 +272,10 @@ def main() -> None:
     for first in range(0, 20 if given.quick else given.comparisons, block):
         for c in todo:
             few = block // (4 if c.n_test >= 10_000 else 1)
-            told = {"condition": asdict(c), "code": now, "first": first, "comparisons": few}
-            if any(line | told == line for line in done):
+            about = {"condition": asdict(c), "code": now, "first": first, "comparisons": few}
+            if any(line | about == line for line in done):
                 continue
-            done.append(told | {"figures": simulate(c, few, of, first)})
+            done.append(about | {"figures": simulate(c, few, of, first)})
             if given.json:
                 with given.json.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(done[-1]) + "\n")

@@ -1,10 +1,10 @@
-"""Comparisons of arms whose true accuracies are known: drawn by a model of answers, or from real predictions.
+"""Comparisons of arms whose true accuracies are known: drawn by a model of predictions, or from real predictions.
 
-What is drawn are answers to single test images, and both images and seeds are samples. Image i is answered rightly by
-arm A trained with seed s with probability sigmoid(a_A + 2·z_i + tau·g_Ai + u_As): how hard the image is for all arms
-(z), for this arm (g), and how good this seed is (u). A score is the mean over five draws of labels. `a` and `tau` are
-such that the population's accuracy, and the standard deviation over images of the true difference of two arms, are
-those of the setting (SETTINGS); on real predictions that deviation is .05 to .29.
+What is drawn is the correctness on single test images; images and seeds are both samples. Image i is classified
+correctly by arm A trained with seed s with probability sigmoid(a_A + 2·z_i + tau·g_Ai + u_As): how hard the image is
+for all arms (z), for this arm (g), and how good this seed is (u). A score is the mean over five draws of labels. `a`
+and `tau` are such that the population's accuracy, and the standard deviation over images of the true difference of two
+arms, are those of the setting (SETTINGS); on real predictions that deviation is .05 to .29.
 """
 
 import glob
@@ -19,18 +19,21 @@ from gssl.report import cells, collect
 from gssl.report.answers import Answers
 
 ARMS = ("simclr", "dcgan", "scratch")  # all three pairs are the default rule's family
-HARD, DRAWS = 2.0, 5  # what z counts; draws of labels per seed
+HARD, DRAWS = 2.0, 5  # weight of z; draws of labels per seed
 LARGE, SMALL = 0.05, 0.01  # true differences: power is for the first, the second must not be called equivalent
-STOP = 16  # seeds at which who stops as soon as there is a winner gives up
+STOP = 16  # seeds at which the setting `stopping` ends without a winner
 NODES = 40
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What the arms are. accuracy: of the population, all arms alike; image_sd: s.d. over images of two arms' true
-    difference; scatter: s.d. of u, per arm; skewed: the first arm's u is .. − exponential, it fails now and then;
-    minority: share of the second class, 0 where classes do not matter; majority: the third arm always says the first
-    class; group: so many images share z and g; told: whether the data set says which."""
+    """What the arms are.
+
+    accuracy: of the population, the same for all arms; image_sd: s.d. over images of two arms' true difference;
+    scatter: s.d. of u, per arm; skewed: the first arm's u is 1 − exponential, so it fails occasionally; minority:
+    fraction of the second class, 0 where classes do not matter; majority: the third arm always predicts the first
+    class; group: number of images with the same z and g; known: whether the data set has the groups.
+    """
 
     accuracy: float = 0.8
     image_sd: float = 0.19
@@ -39,11 +42,11 @@ class Setting:
     minority: float = 0.0
     majority: bool = False
     group: int = 1
-    told: bool = True
+    known: bool = True
 
 
 SETTINGS = {
-    "plain": Setting(),
+    "standard": Setting(),
     "alike": Setting(image_sd=0.05),
     "ceiling": Setting(accuracy=0.98, image_sd=0.06),
     "scatter": Setting(scatter=(0.3, 0.3, 0.3)),
@@ -52,9 +55,11 @@ SETTINGS = {
     "90/10": Setting(minority=0.1),
     "majority": Setting(accuracy=0.86, minority=0.1, majority=True),
     "groups": Setting(group=10),
-    "groups unsaid": Setting(group=10, told=False),
+    "groups unknown": Setting(group=10, known=False),
     "stopping": Setting(),
 }
+# Random numbers are a function of these names, which the settings had when the published figures were made.
+STREAMS = {"standard": "plain", "groups unknown": "groups unsaid"}
 
 
 @dataclass(frozen=True)
@@ -68,15 +73,15 @@ class Condition:
 
 
 def conditions() -> Iterator[Condition]:
-    """All that docs/statistics.md tells."""
-    yield from (Condition("plain", n, s) for n in (20, 100, 300, 1_000, 10_000) for s in (2, 3, 6, 10))
+    """All cells of docs/results/statistics_simulation.md."""
+    yield from (Condition("standard", n, s) for n in (20, 100, 300, 1_000, 10_000) for s in (2, 3, 6, 10))
     for setting in ("alike", "ceiling", "scatter", "unequal", "skewed"):
         yield from (Condition(setting, n, s) for n in (100, 1_000) for s in (3, 6, 10))
     yield from (Condition("90/10", n, s) for n in (100, 300, 1_000) for s in (3, 6, 10))
     yield from (Condition("majority", n, 6) for n in (100, 1_000))
     yield from (Condition("groups", n, s) for n in (100, 300, 1_000) for s in (3, 6, 10))
-    yield from (Condition("groups unsaid", n, 6) for n in (100, 300, 1_000))
-    yield from (Condition("plain", n, s, lost) for n in (100, 1_000) for s, lost in ((6, 2), (6, 4), (10, 6)))
+    yield from (Condition("groups unknown", n, 6) for n in (100, 300, 1_000))
+    yield from (Condition("standard", n, s, lost) for n in (100, 1_000) for s, lost in ((6, 2), (6, 4), (10, 6)))
     yield from (Condition("stopping", n, 6) for n in (100, 1_000))
 
 
@@ -85,8 +90,11 @@ def conditions() -> Iterator[Condition]:
 
 @dataclass(frozen=True)
 class Drawn:
-    """One comparison. right: arm → seed → float (n,), share of its draws with which an image was answered rightly;
-    truth: arm → the population's value of `metric`."""
+    """One comparison.
+
+    right: arm → seed → float (n,), fraction of the draws in which an image was classified correctly; truth: arm → the
+    population's value of `metric`.
+    """
 
     right: dict[str, dict[int, np.ndarray]]
     items: Answers
@@ -164,7 +172,7 @@ def draw(c: Condition, rng: np.random.Generator) -> tuple[Drawn, Drawn]:
     z = rng.standard_normal(which[-1] + 1)[which]
     g = rng.standard_normal((3, which[-1] + 1))[:, which]
     labels = (np.arange(n) < round(of.minority * n)).astype(int) if of.minority else np.arange(n) % 10
-    items = Answers(labels, np.zeros((0, n), bool), which if of.group > 1 and of.told else None)
+    items = Answers(labels, np.zeros((0, n), bool), which if of.group > 1 and of.known else None)
     noise = rng.standard_normal((3, seeds))
     if of.skewed:
         noise[0] = 1 - rng.standard_exponential(seeds)
@@ -193,22 +201,25 @@ def draw(c: Condition, rng: np.random.Generator) -> tuple[Drawn, Drawn]:
 
 @dataclass(frozen=True)
 class Population:
-    """Answers of real arms: arm → float (seeds, n) in [0, 1]; labels int (n,)."""
+    """Correctness of real arms: arm → float (seeds, n) in [0, 1]; labels int (n,)."""
 
     right: dict[str, np.ndarray]
     labels: np.ndarray
 
 
 def population(path: str, arms: Sequence[str] | None = None) -> Population:
-    """Of `arms`, else of the first three there. From an .npz with `labels` (n,) and per arm an array (seeds, n)
-    of answers in [0, 1], or from a pattern of run directories: of the probe and label budget that most arms have."""
+    """The population of `arms`, else of the first three found.
+
+    From an .npz with `labels` (n,) and per arm an array (seeds, n) of correctness in [0, 1], or from a pattern of run
+    directories: of the probe and label budget that most arms have.
+    """
     if path.endswith(".npz"):
         with np.load(path) as found:
             right, labels = {k: found[k].astype(float) for k in found.files if k != "labels"}, found["labels"]
     else:
-        judged = cells.cells(collect.read_runs(glob.glob(path)))
-        at = shared(judged)
-        kept = {key[0]: cell for key, cell in judged.items() if key[1:] == at}
+        found_cells = cells.cells(collect.read_runs(glob.glob(path)))
+        at = shared(found_cells)
+        kept = {key[0]: cell for key, cell in found_cells.items() if key[1:] == at}
         items = next(cell.items for cell in kept.values() if cell.items)
         same = {arm: cell.right for arm, cell in kept.items() if cell.items and cell.items.same_items(items)}
         right, labels = {arm: np.stack([r for _, r in sorted(by.items())]) for arm, by in same.items()}, items.labels

@@ -1,6 +1,6 @@
-"""The claims of docs/statistics.md, on few simulated comparisons of a fixed seed: generous bounds, no long run.
+"""The claims of docs/results/statistics_simulation.md, on few simulated comparisons: a fixed seed, generous bounds.
 
-`scripts/simulate_compare.py` is what the document's tables come from.
+The document's tables come from `scripts/simulate_compare.py`.
 """
 
 import json
@@ -26,7 +26,7 @@ import simulate_compare as compare  # noqa: E402
 import simulated_answers as model  # noqa: E402
 from simulated_answers import ARMS, Condition  # noqa: E402
 
-DOCUMENT = (ROOT / "docs" / "statistics.md").read_text(encoding="utf-8")
+DOCUMENT = (ROOT / "docs" / "results" / "statistics_simulation.md").read_text(encoding="utf-8")
 FEW = 60
 
 
@@ -34,9 +34,9 @@ def rng(seed: int = 0) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(seed))
 
 
-def error(share: float, n: int = FEW) -> float:
-    """Three standard errors of a share of n."""
-    return 3 * (share * (1 - share) / n) ** 0.5
+def error(p: float, n: int = FEW) -> float:
+    """Three standard errors of a proportion p of n."""
+    return 3 * (p * (1 - p) / n) ** 0.5
 
 
 def holds(condition: Condition, n: int, covered: bool = True) -> compare.Figures:
@@ -69,11 +69,11 @@ def test_what_is_drawn_has_the_settings_groups_classes_and_lost_seeds() -> None:
     equal, other = model.draw(Condition("groups", 100, 3), rng())
     assert np.bincount(equal.items.groups).tolist() == [10] * 10
     assert equal.right["scratch"] is other.right["scratch"] and other.truth["simclr"] == pytest.approx(0.85)
-    assert model.draw(Condition("groups unsaid", 100, 3), rng())[0].items.groups is None
+    assert model.draw(Condition("groups unknown", 100, 3), rng())[0].items.groups is None
     equal, _ = model.draw(Condition("majority", 100, 6), rng())
     assert np.bincount(equal.items.labels).tolist() == [90, 10]
     assert equal.truth["scratch"] == 0.5 and equal.right["scratch"][3].mean() == 0.9
-    lost, _ = model.draw(Condition("plain", 20, 6, 2), rng())
+    lost, _ = model.draw(Condition("standard", 20, 6, 2), rng())
     assert [len(lost.right[arm]) for arm in ARMS] == [6, 4, 6]
     assert set(np.unique(lost.right["simclr"][0] * 5).round(9)) <= set(range(6))
     assert len(model.draw(Condition("stopping", 20, 6), rng())[0].right["dcgan"]) == model.STOP
@@ -84,12 +84,12 @@ def test_what_is_drawn_has_the_settings_groups_classes_and_lost_seeds() -> None:
 @pytest.mark.parametrize(
     "condition",
     [
-        Condition("plain", 100, 6),
-        Condition("plain", 100, 3),
+        Condition("standard", 100, 6),
+        Condition("standard", 100, 3),
         Condition("90/10", 100, 6),
         Condition("majority", 100, 6),
         Condition("groups", 100, 3),
-        Condition("plain", 100, 6, 2),
+        Condition("standard", 100, 6, 2),
     ],
 )
 def test_the_short_way_comes_to_what_the_whole_report_says(condition: Condition) -> None:
@@ -108,7 +108,7 @@ def test_the_short_way_comes_to_what_the_whole_report_says(condition: Condition)
 
 
 def test_equal_arms_seldom_have_a_winner_and_had_one_often_by_the_rule_over_seeds() -> None:
-    found = holds(Condition("plain", 100, 10), FEW)
+    found = holds(Condition("standard", 100, 10), FEW)
     assert found["false_old"][0] > 0.45 and found["covered_old"][0] < 0.65
     assert found["same"][0] == 0  # a true point is not called equivalent
 
@@ -116,7 +116,7 @@ def test_equal_arms_seldom_have_a_winner_and_had_one_often_by_the_rule_over_seed
 def test_an_interval_over_seeds_alone_would_be_found_out(monkeypatch) -> None:
     monkeypatch.setattr(cells, "two_way", lambda units, width=1.0: replace(two_way(units, width), from_items=0.0))
     with pytest.raises(AssertionError):
-        holds(Condition("plain", 100, 6), FEW)
+        holds(Condition("standard", 100, 6), FEW)
 
 
 def test_an_interval_over_images_alone_would_be_found_out(monkeypatch) -> None:
@@ -128,7 +128,7 @@ def test_an_interval_over_images_alone_would_be_found_out(monkeypatch) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("n_test, seeds", [(20, 6), (100, 3), (300, 10), (1_000, 6)])
 def test_equal_arms_have_no_winner_and_five_points_are_found(n_test: int, seeds: int) -> None:
-    found = holds(Condition("plain", n_test, seeds), 150, covered=n_test > 20)
+    found = holds(Condition("standard", n_test, seeds), 150, covered=n_test > 20)
     assert found["covered"][0] >= 0.93 - error(0.93, 150)  # of twenty images they cover rather too often
     if (n_test, seeds) == (1_000, 6):
         assert found["power"][0] >= 0.95
@@ -152,19 +152,19 @@ def test_seeds_may_be_added_until_there_is_a_winner() -> None:
     assert found["false"][0] <= 0.05 + error(0.05, 60) and found["false_old"][0] > 0.4
 
 
-def test_pairs_that_lost_seeds_share_what_the_test_of_the_others_leaves() -> None:
+def test_pairs_that_lost_seeds_divide_what_the_test_of_the_others_leaves() -> None:
     """At 1 − .05/3 each they would name a winner that is none more often than in 5%, with the pair that is tested."""
 
     def levels(condition: Condition) -> dict[tuple[str, str], float]:
         made = compare.family(model.draw(condition, rng())[0])
         return {(d["a"], d["b"]): d["simultaneous"]["level"] for d in made}
 
-    six = levels(Condition("plain", 20, 6, 2))
+    six = levels(Condition("standard", 20, 6, 2))
     assert paired.attainable(6) == 1 / 32
     assert six["simclr", "scratch"] == pytest.approx(1 - 0.05 / 3)  # tested
     assert six["dcgan", "scratch"] == six["simclr", "dcgan"] == pytest.approx(1 - (0.05 - 1 / 32) / 2)
-    assert list(levels(Condition("plain", 20, 4)).values()) == pytest.approx([1 - 0.05 / 3] * 3)
-    ten = levels(Condition("plain", 20, 10, 6))
+    assert list(levels(Condition("standard", 20, 4)).values()) == pytest.approx([1 - 0.05 / 3] * 3)
+    ten = levels(Condition("standard", 20, 10, 6))
     assert ten["dcgan", "scratch"] == pytest.approx(1 - (0.05 - 25 / 512) / 2)
 
 
@@ -182,7 +182,7 @@ def test_the_old_rule_is_a_t_interval_and_a_sign_flip_test(seeds: int) -> None:
     """For one pair alone nothing is adjusted, and scipy has both."""
     won = []
     for k in range(30):
-        made = model.draw(Condition("plain", 300, seeds), rng(k))[1]
+        made = model.draw(Condition("standard", 300, seeds), rng(k))[1]
         two = replace(made, right={arm: made.right[arm] for arm in ("simclr", "scratch")})
         d = np.array([two.right["simclr"][s].mean() - two.right["scratch"][s].mean() for s in range(seeds)])
         [winner], [ends] = compare.old_rule(two)
@@ -198,7 +198,7 @@ def test_the_old_rule_is_a_t_interval_and_a_sign_flip_test(seeds: int) -> None:
 
 def made_up(n: int = 2_000, seeds: int = 6) -> model.Population:
     """Arms that are 5 and 1 points apart."""
-    made = model.draw(Condition("plain", n, seeds), rng(7))[1]
+    made = model.draw(Condition("standard", n, seeds), rng(7))[1]
     return model.Population({a: np.stack(list(r.values())) for a, r in made.right.items()}, made.items.labels)
 
 
@@ -219,7 +219,7 @@ def test_a_population_is_read_from_a_file_and_from_runs(tmp_path) -> None:
     found = model.population(file, ["scratch", "simclr"])
     assert list(found.right) == ["scratch", "simclr"]
     assert (found.right["simclr"] == of.right["simclr"]).all()
-    for run in compare.as_runs(model.draw(Condition("plain", 60, 2), rng(8))[0]):
+    for run in compare.as_runs(model.draw(Condition("standard", 60, 2), rng(8))[0]):
         at = tmp_path / str(run.path)
         at.mkdir()
         part = {"schema": "gssl.part/1", "arm": run.arm, "seed": run.seed, "stage": "transfer"}
@@ -228,7 +228,7 @@ def test_a_population_is_read_from_a_file_and_from_runs(tmp_path) -> None:
         assert run.answers
         labels = run.answers.labels
         np.savez(at / "predictions.npz", labels=labels, guess=np.where(run.answers.right, labels, labels + 1))
-    read, drawn = model.population(str(tmp_path / "*-[01]")), model.draw(Condition("plain", 60, 2), rng(8))[0]
+    read, drawn = model.population(str(tmp_path / "*-[01]")), model.draw(Condition("standard", 60, 2), rng(8))[0]
     assert set(read.right) == set(ARMS)
     assert read.right["dcgan"] == pytest.approx(np.stack(list(drawn.right["dcgan"].values())))
     with pytest.raises(SystemExit, match="not there"):
@@ -248,9 +248,9 @@ def test_equal_arms_of_a_population_seldom_have_a_winner() -> None:
 
 
 def test_blocks_add_up_to_the_whole() -> None:
-    c = Condition("plain", 20, 3)
-    told = [{"condition": asdict(c), "comparisons": n} for n in (3, 5)]
-    blocks = [told[0] | {"figures": compare.simulate(c, 3)}, told[1] | {"figures": compare.simulate(c, 5, first=3)}]
+    c = Condition("standard", 20, 3)
+    lines = [{"condition": asdict(c), "comparisons": n} for n in (3, 5)]
+    blocks = [lines[0] | {"figures": compare.simulate(c, 3)}, lines[1] | {"figures": compare.simulate(c, 5, first=3)}]
     whole, found = compare.simulate(c, 8), compare.pooled(blocks)
     assert found["comparisons"] == 8
     for key, value in whole.items():
@@ -264,7 +264,7 @@ def test_what_is_in_the_file_is_not_run_again_unless_the_code_has_changed(tmp_pa
         ran.append(c)
         return {"false": (0.1, 0.01)}
 
-    todo, file = [Condition("plain", 20, 2), Condition("groups", 100, 3)], tmp_path / "cells.jsonl"
+    todo, file = [Condition("standard", 20, 2), Condition("groups", 100, 3)], tmp_path / "cells.jsonl"
     monkeypatch.setattr(compare, "conditions", lambda: iter(todo))
     monkeypatch.setattr(compare, "simulate", simulate)
     monkeypatch.setattr(sys, "argv", ["x", "--comparisons", "200", "--json", str(file)])
@@ -276,7 +276,7 @@ def test_what_is_in_the_file_is_not_run_again_unless_the_code_has_changed(tmp_pa
     file.write_text("".join(line + "\n" for line in file.read_text().splitlines()[:-1]))
     compare.main()
     assert ran == [*todo * 2, todo[1]]
-    monkeypatch.setattr(compare, "SETTINGS", {"plain": model.Setting(accuracy=0.7)})
+    monkeypatch.setattr(compare, "SETTINGS", {"standard": model.Setting(accuracy=0.7)})
     compare.main()
     assert ran == [*todo * 2, todo[1], *todo * 2]
 
@@ -284,5 +284,5 @@ def test_what_is_in_the_file_is_not_run_again_unless_the_code_has_changed(tmp_pa
 def test_the_document_has_every_condition() -> None:
     assert "@@" not in DOCUMENT
     rows = re.findall(r"^\| ([^|]+) \| ([\d,]+) \| (\d+)(?:, one arm (\d+))? \|", DOCUMENT, re.M)
-    told = {(setting, int(n.replace(",", "")), int(s), int(left or s)) for setting, n, s, left in rows}
-    assert told == {(c.setting, c.n_test, c.seeds, c.seeds - c.lost) for c in compare.conditions()}
+    listed = {(setting, int(n.replace(",", "")), int(s), int(left or s)) for setting, n, s, left in rows}
+    assert listed == {(c.setting, c.n_test, c.seeds, c.seeds - c.lost) for c in compare.conditions()}
