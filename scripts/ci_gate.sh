@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# A comparison as a gate in CI: what it claims must hold with its 95% interval, else the build fails.
+# A comparison as a gate in CI: its claims must hold with their 95% intervals, else the build fails.
 #
 #   scripts/ci_gate.sh                                  a tiny comparison (experiment=smoke), two claims
-#   scripts/ci_gate.sh runs='runs/parts/*'              judge finished runs, train nothing
+#   scripts/ci_gate.sh runs='runs/parts/*'              check finished runs, train nothing
 #   CLAIMS=$'simclr.linear@10 > random.linear@10 + 5\ndcgan.kid < 0.05' scripts/ci_gate.sh experiment=demo
 #
 # Arguments go to `gssl compare`; CLAIMS holds one claim a line; OUT is where the report goes. Exit code: 0 every claim

@@ -1,12 +1,13 @@
-"""Every GAN recipe for the same time, judged on held-out images beside the untrained generator and the floor.
+"""Every GAN recipe for the same time, evaluated on held-out images beside the untrained generator and real images.
 
     .venv/bin/python scripts/table_gan.py data=imagefolder data.root=CIFAR10 --seconds 180 --out runs/table_gan
 
 Trains every recipe for `--seconds` of one core with ten evaluations on validation images, exports the best of them by
-KID, judges that generator once on the test images (KID with its bootstrap interval, precision, recall, coverage; what
-a classifier learns from its images where it is told the class), and probes the backbone (linear, all labels).
-Judge: a small classifier trained on the real training images. How rows, times and `--only`, `--jobs` work:
-scripts/tables.py. What is written as key=value goes to every command that trains or transfers.
+KID, evaluates that generator once on the test images (KID with its bootstrap interval, precision, recall, coverage; for
+class-conditional generators what a classifier learns from their images), and probes the backbone (linear, all labels).
+Evaluator: a small classifier trained on the real training images. OUT/table.md has the tables of
+docs/results/gan_tables.md. How rows, times, `--only` and `--jobs` work: scripts/tables.py. What is written as key=value
+goes to every command that trains or transfers.
 """
 
 import hashlib
@@ -21,9 +22,9 @@ from gssl.config import registry
 from gssl.config.check import config_hash
 from gssl.statistics.intervals import wilson
 
-JUDGE = ["labels_per_class=[]", "fractions=[1.0]", "draws=1", "probe.use=[linear]"]
+PROBING = ["labels_per_class=[]", "fractions=[1.0]", "draws=1", "probe.use=[linear]"]
 CONTROLS = {"random": (), "random without norm": ("backbone=convnet_plain",), "pixels": ()}
-LOOKS = 10  # evaluations during training
+EVALUATIONS = 10  # during training
 
 
 def rows() -> list[Row]:
@@ -45,7 +46,8 @@ class Table(tables.Table):
         if row.method:
             words = [f"gan={row.method}", *row.overrides, *self.data, *common]
             steps = self.budget(words)
-            lines.append(["train-gan", *words, f"budget.steps={steps}", f"eval.every={max(1, -(-steps // LOOKS))}"])
+            every = max(1, -(-steps // EVALUATIONS))
+            lines.append(["train-gan", *words, f"budget.steps={steps}", f"eval.every={every}"])
             digest = config_hash(compose("train-gan", lines[0][1:]))[:8]
         else:
             digest = hashlib.sha256(repr((row.name, row.overrides, self.data)).encode()).hexdigest()[:8]
@@ -55,15 +57,15 @@ class Table(tables.Table):
             lines[0].append(f"hydra.run.dir={run}")
             lines.append(["evaluate", str(run), "--split", "test", "-o", str(self.out / folder / "evaluation.json")])
         weights = str(run) if row.method else row.name.split(" ")[0]
-        evaluator = [
+        transfer = [
             "transfer",
             f"weights={weights}",
             *self.data,
-            *JUDGE,
+            *PROBING,
             *common,
             *(() if row.method else row.overrides),
         ]
-        lines.append([*evaluator, f"hydra.run.dir={self.out / folder / 'transfer'}"])
+        lines.append([*transfer, f"hydra.run.dir={self.out / folder / 'transfer'}"])
         return folder, lines
 
     def entry(self, row: Row, folder: Path, lines: list[list[str]]) -> dict[str, Any]:
@@ -76,12 +78,12 @@ class Table(tables.Table):
         entry |= {which: trained[which]["val_kid"] for which in ("last", "best")}
         first = json.loads((folder / "gan" / "metrics.jsonl").read_text().splitlines()[0])
         entry["untrained"] = {key: first[key] for key in ("val_kid", "coverage")}
-        judged = json.loads((folder / "evaluation.json").read_text())
-        entry |= {key: judged[key] for key in ("figures", "baseline", "evaluator", "n")}
-        entry["conditional"] = judged.get("conditional")
+        evaluated = json.loads((folder / "evaluation.json").read_text())
+        entry |= {key: evaluated[key] for key in ("figures", "baseline", "evaluator", "n")}
+        entry["conditional"] = evaluated.get("conditional")
         return entry | {"machine": tables.machine(folder / "gan")}
 
-    def told(self, entry: dict[str, Any]) -> str:
+    def summary(self, entry: dict[str, Any]) -> str:
         linear = f"linear {entry['linear']['correct'] / entry['linear']['n_test']:.3f}"
         if not entry["method"]:
             return linear
@@ -90,7 +92,7 @@ class Table(tables.Table):
         return f"KID {found['kid']:.3f}, coverage {found['coverage']:.2f}, {linear}{ratio}"
 
     def markdown(self) -> str:
-        """The table, smallest KID first; the untrained generator, the floor and the probe's controls below."""
+        """The table, smallest KID first; the untrained generator, real images and the probe's controls below."""
         names = ["recipe", "steps", "seconds", "KID", "precision", "recall", "coverage", "GAN-train ÷ real"]
         names += ["best of the ten", "linear probe"]
         lines = ["| " + " | ".join(names) + " |", "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|"]

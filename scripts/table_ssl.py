@@ -2,11 +2,12 @@
 
     .venv/bin/python scripts/table_ssl.py data=imagefolder data.root=CIFAR10 --seconds 180 --out runs/table_ssl
 
-Pretrains every method with its short recipe for `--seconds` of one core, then judges it once on the test set: kNN and
-linear probe on all labels, with Wilson intervals. A few steps of each method, timed by the processor's clock, say how
-many steps that is: so whatever else the machine does, each gets the same. One row is added to OUT/rows.jsonl when a run
-has finished; called again, only what is missing or was configured differently is run. OUT/table.md is made anew each
-time. `--only a,b` runs some rows, `--jobs 2` runs two side by side. What is written as key=value goes to both commands.
+Pretrains every method with its short recipe for `--seconds` of one core, then evaluates it once on the test set: kNN
+and linear probe on all labels, with Wilson intervals. A few steps of each method, timed by the processor's clock, say
+how many steps that is, so that each gets the same whatever else the machine does. One row is added to OUT/rows.jsonl
+when a run has finished; called again, only what is missing or was configured differently is run. OUT/table.md, the
+table of docs/results/ssl_cifar10.md, is written anew each time. `--only a,b` runs some rows, `--jobs 2` runs two at a
+time. What is written as key=value goes to both commands.
 """
 
 import hashlib
@@ -22,7 +23,7 @@ from gssl.config.check import config_hash
 from gssl.statistics.intervals import wilson
 
 VIT = "backbone=vit_micro"
-JUDGE = ["labels_per_class=[]", "fractions=[1.0]", "draws=1", "probe.use=[knn,linear]"]
+PROBING = ["labels_per_class=[]", "fractions=[1.0]", "draws=1", "probe.use=[knn,linear]"]
 
 
 def rows() -> list[Row]:
@@ -50,7 +51,7 @@ class Table(tables.Table):
             digest = hashlib.sha256(repr((row.name, row.overrides, self.data)).encode()).hexdigest()[:8]
         folder = f"{row.name.replace(' ', '-')}-{digest}"
         weights = str(self.out / folder / "pretrain") if row.method else row.name.split(" ")[0]
-        transfer = ["transfer", f"weights={weights}", *self.data, *JUDGE, "engine.threads=1", "engine.progress=false"]
+        transfer = ["transfer", f"weights={weights}", *self.data, *PROBING, "engine.threads=1", "engine.progress=false"]
         transfer += [*(() if row.method else row.overrides), "resume=auto"]
         if train:
             train.append(f"hydra.run.dir={self.out / folder / 'pretrain'}")
@@ -70,7 +71,7 @@ class Table(tables.Table):
             entry["backbone"] = compose("transfer", lines[0][1:-2]).backbone.name
         return entry | {"machine": tables.machine(folder / ("pretrain" if row.method else "transfer"))}
 
-    def told(self, entry: dict[str, Any]) -> str:
+    def summary(self, entry: dict[str, Any]) -> str:
         linear, knn = (entry[p]["correct"] / entry[p]["n_test"] for p in ("linear", "knn"))
         return f"linear {linear:.3f}, kNN {knn:.3f}"
 
@@ -92,12 +93,12 @@ class Table(tables.Table):
             apart = "above" if low > its_high else "below" if high < its_low else "not separate"
             return f"{100 * (mine[0] / mine[1] - its[0] / its[1]):+.1f} {apart}".replace("-", "−")
 
-        def share(entry: dict[str, Any]) -> float:
+        def accuracy(entry: dict[str, Any]) -> float:
             return float(entry["linear"]["correct"] / entry["linear"]["n_test"])
 
         head = "| method | backbone | steps | seconds | images/s | linear probe | − its random init | kNN | − its |"
         lines = [head, "|---|---|--:|--:|--:|--:|--:|--:|--:|"]
-        trained = sorted((e for e in self.rows.values() if e["method"]), key=share, reverse=True)
+        trained = sorted((e for e in self.rows.values() if e["method"]), key=accuracy, reverse=True)
         for entry in [*trained, *(e for e in self.rows.values() if not e["method"])]:
             spent = entry.get("spent", {})
             backbone = "" if entry["name"] == "pixels" else entry["backbone"]

@@ -1,4 +1,4 @@
-"""What the long tables share: resumable rows, equal processor time, one JSON line per finished row.
+"""The common part of the long tables: resumable rows, equal processor time, one JSON line per finished row.
 
 A few steps of each configuration, timed by the processor's clock, say how many steps fit into the given seconds of one
 core: so whatever else the machine does, each gets the same. OUT/rows.jsonl has a line per finished row; called again,
@@ -43,7 +43,7 @@ class Table(ABC):
     """Runs what is missing and keeps one JSON line per finished row. `command` is what trains: pretrain-ssl, train-gan.
 
     A table says what a row consists of: `commands(row)` gives a name for its folder, which changes with the
-    configuration, and the command lines; `entry(row, folder, lines)` reads their results; `told(entry)` is a summary.
+    configuration, and the command lines; `entry(row, folder, lines)` reads their results; `summary(entry)` is one line.
     """
 
     command = ""
@@ -68,7 +68,7 @@ class Table(ABC):
         """What the commands left in `folder`, JSON-able."""
 
     @abstractmethod
-    def told(self, entry: dict[str, Any]) -> str:
+    def summary(self, entry: dict[str, Any]) -> str:
         """A finished row in a few words."""
 
     @abstractmethod
@@ -96,7 +96,7 @@ class Table(ABC):
         return known[key]
 
     def run(self, row: Row) -> None:
-        """Run the commands of one row and record it; a failed one is told and left out."""
+        """Run the commands of one row and record it; a failed one is printed and left out."""
         try:
             folder, lines = self.commands(row)
         except RuntimeError as error:
@@ -116,7 +116,7 @@ class Table(ABC):
             self.rows[row.name] = entry
             with self.file.open("a") as file:
                 file.write(json.dumps(entry) + "\n")
-        print(f"{row.name}: {self.told(entry)} ({time.perf_counter() - start:.0f} s)", flush=True)
+        print(f"{row.name}: {self.summary(entry)} ({time.perf_counter() - start:.0f} s)", flush=True)
 
     def gssl(self, words: list[str]) -> str:
         """Run one command; returns what it says where it fails."""

@@ -1,4 +1,4 @@
-"""SSL training against the bare network: the real loop, views and all, in alternation with plain torch code.
+"""SSL training against the bare network: the real loop, views and all, in alternation with bare torch code.
 
     python scripts/bench/overhead.py [--rounds 7]
 
@@ -63,7 +63,7 @@ def loop(cfg: Any, folder: Path, command: Any = pretrain_ssl.main) -> list[float
 
 
 class Bare:
-    """The network's part of a step, in plain torch."""
+    """The network's part of a step, in bare torch code."""
 
     def __init__(self, cfg: Any) -> None:
         self.backbone = build_backbone(cfg.backbone, 32)

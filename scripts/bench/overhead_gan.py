@@ -1,8 +1,8 @@
-"""GAN training against the bare networks: the real loop, data and all, in alternation with plain torch code.
+"""GAN training against the bare networks: the real loop, data and all, in alternation with bare torch code.
 
     python scripts/bench/overhead_gan.py [--rounds 7]
 
-Bare: for the same networks and batch, the discriminator's step on fixed real images and fresh fakes, the generator's
+Bare: for the same networks and batch, the discriminator's step on fixed real images and new fake ones, the generator's
 step, with torch's own losses, spectral norm (`torch.nn.utils.parametrizations`), gradients, Adam; no data, no running
 average, nothing logged, none of our engine. Loop: `Trainer.fit` on CIFAR-like images (random uint8, 32 px), timed from
 the start of one update to the start of the next. Printed: medians over all steps and their ratio; one process, the same
@@ -33,7 +33,7 @@ CASES = ("dcgan", "sngan", "wgan_gp", "acgan")
 
 
 class Bare:
-    """One recipe's networks and a plain loop."""
+    """One recipe's networks and a bare loop."""
 
     def __init__(self, cfg: Any) -> None:
         self.cfg, gan = cfg.gan, cfg.gan
@@ -56,22 +56,22 @@ class Bare:
         self.label = torch.arange(gan.batch_size) % 2
 
     def d_step(self) -> Tensor:
-        told = self.label if self.classes else None
+        classes = self.label if self.classes else None
         with torch.no_grad():
-            fake = self.g(torch.randn(len(self.real), self.cfg.latent), told)
+            fake = self.g(torch.randn(len(self.real), self.cfg.latent), classes)
         on_real, on_fake = self.d(self.real), self.d(fake)
         x, y = on_real.logit, on_fake.logit
         if self.cfg.loss == "hinge":
             return F.relu(1 - x).mean() + F.relu(1 + y).mean()
         if self.cfg.loss == "wasserstein":
-            share = torch.rand(len(self.real), 1, 1, 1)
-            between = (share * self.real + (1 - share) * fake).requires_grad_()
+            at = torch.rand(len(self.real), 1, 1, 1)
+            between = (at * self.real + (1 - at) * fake).requires_grad_()
             (slope,) = torch.autograd.grad(self.d(between).logit.sum(), between, create_graph=True)
             return y.mean() - x.mean() + 10 * (slope.flatten(1).norm(dim=1) - 1).square().mean()
         loss = F.binary_cross_entropy_with_logits(x, torch.ones_like(x))
         loss = loss + F.binary_cross_entropy_with_logits(y, torch.zeros_like(y))
         if self.classes:
-            loss = loss + self.told(on_real.features)
+            loss = loss + self.class_loss(on_real.features)
         return loss
 
     def g_step(self) -> Tensor:
@@ -79,9 +79,9 @@ class Bare:
         if self.cfg.loss != "non_saturating":
             return -seen.logit.mean()
         loss = F.softplus(-seen.logit).mean()
-        return loss + self.told(seen.features) if self.classes else loss
+        return loss + self.class_loss(seen.features) if self.classes else loss
 
-    def told(self, features: Tensor) -> Tensor:
+    def class_loss(self, features: Tensor) -> Tensor:
         assert self.d.classify is not None
         return F.cross_entropy(self.d.classify(features), self.label)
 

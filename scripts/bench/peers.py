@@ -6,7 +6,7 @@
 are meant. Each run is a process of its own, ours and theirs in turn, the order exchanged from round to round.
 
 Ours: the real `gssl pretrain-ssl`. Theirs: lightly's losses, its projection heads with our sizes, its transforms with
-our strengths (32 px, no blur) in a torch DataLoader with `--workers` processes that read the files, plain PyTorch
+our strengths (32 px, no blur) in a torch DataLoader with `--workers` processes that read the files, ordinary PyTorch
 around them. Both: our convnet with the same random start, the values of conf/ssl/NAME.yaml, weight decay on matrices
 and kernels only, learning rate and momentum as functions of the time that is spent. In their favour: their clock
 starts when the first batch is there, the fused optimiser, channels-last batches, workers that live on between epochs.
@@ -14,7 +14,7 @@ Ours decodes the files once into a cache, before its clock starts; `setup` is th
 
 img/s: images of the training part per second of training. linear: accuracy of our linear probe on the validation
 part, fitted on `--labels` training images; both networks' batch statistics are recomputed on the same images first.
-MB: peak resident memory during training, per process; pages that a worker shares with its parent count in both.
+MB: peak resident memory during training, per process; pages that a worker has in common with its parent count in both.
 saved: distinct memory that autograd kept for one backward, weights left out.
 """
 
@@ -206,9 +206,9 @@ class Peer(nn.Module):
         falling = [self.online, *([self.predictor] if self.name == "byol" else [])]
         groups = []
         for steady, parts in ((False, falling), (True, [self.predictor] if self.name == "simsiam" else [])):
-            decayed, plain = get_weight_decay_parameters(parts)
+            decayed, others = get_weight_decay_parameters(parts)
             groups.append({"params": decayed, "weight_decay": self.cfg.optim.weight_decay, "steady": steady})
-            groups.append({"params": plain, "weight_decay": 0.0, "steady": steady})
+            groups.append({"params": others, "weight_decay": 0.0, "steady": steady})
         groups = [group for group in groups if group["params"]]
         o = self.cfg.optim
         if o.name == "sgd":
@@ -298,8 +298,8 @@ class Prober:
         if weights:
             load_into(network, read_weights(weights))
         network.to(memory_format=torch.channels_last)
-        plain = (centre(b["image"], size, b.get("extent")) for b in sequential(self.sample, 256, CPU))
-        recompute_batch_norm(network, plain)
+        centred = (centre(b["image"], size, b.get("extent")) for b in sequential(self.sample, 256, CPU))
+        recompute_batch_norm(network, centred)
         x, held = (extract(network, part, size, 256, CPU) for part in (self.fit, self.splits.val))
         fitted = self.probe.fit(x, self.fit.labels, len(self.splits.classes), 0)
         return float(np.mean(fitted.predict(held) == self.splits.val.labels))
@@ -360,7 +360,7 @@ def main() -> None:
     parser.add_argument("--labels", type=int, default=10_000, help="training images that the linear probe is fitted on")
     parser.add_argument("--limit", type=int, help="at most so many images per split")
     parser.add_argument("--out", type=Path, help="JSON with every run")
-    for inner in ("--side", "--seed", "--run"):  # what a run's own process is told
+    for inner in ("--side", "--seed", "--run"):  # arguments of a run's own process
         parser.add_argument(inner, help=argparse.SUPPRESS, type={"--seed": int, "--run": Path}.get(inner, str))
     args = parser.parse_args()
     if args.side:
@@ -370,9 +370,9 @@ def main() -> None:
 
     machine = {name: version(name) for name in ("torch", "torchvision", "lightly")} | {"cores": str(os.cpu_count())}
     print(", ".join(f"{key} {value}" for key, value in machine.items()))
-    set_threads(1)  # for judging: small products
+    set_threads(1)  # for probes: small products
     prober = Prober(args)
-    counts = f"{len(prober.files)} images to train on, {len(prober.splits.val)} to judge on"
+    counts = f"{len(prober.files)} images to train on, {len(prober.splits.val)} to evaluate on"
     print(
         f"{counts}; {args.seconds:g} s, {args.threads} threads, {args.workers} workers, {args.rounds} rounds",
         flush=True,

@@ -1,4 +1,4 @@
-"""The frozen probes at their largest against scikit-learn: time, peak memory, and the same decisions.
+"""The frozen probes at their largest against scikit-learn: time, peak memory, and the same predictions.
 
     python scripts/bench/probes.py [--n 50000] [--d 512] [--rounds 3]
 
@@ -12,7 +12,7 @@ Features (n, d) float32 are drawn: 10 classes, correlated, non-negative, of uneq
 
 Printed are medians over the rounds, of seconds and of CPU seconds, and peak resident memory: what was added to that of
 the process when the clock started, and the features' own bytes, as a multiple of these. At the end: the objective at
-our chosen λ and the decisions, against scikit-learn's optimum in float64 (tolerance 1e-7).
+our chosen λ and the predictions, against scikit-learn's optimum in float64 (tolerance 1e-7).
 """
 
 import argparse

@@ -2,7 +2,7 @@
 
     python scripts/bench/views.py [--images 256] [--size 32] [--threads 2] [--rounds 15]
 
-Peers: the same pipeline on affine_grid + grid_sample with the colours one after the other (plain torch),
+Peers: the same pipeline on affine_grid + grid_sample with the colours one after the other (torch only),
 kornia's batch augmentations where installed, torchvision v2 one image after another (as a DataLoader's worker
 does it). Rounds alternate between all of them, so that a busy machine is equally busy for each.
 """
