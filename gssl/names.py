@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from importlib import import_module
 from typing import Any
 
 from gssl.errors import UsageError
@@ -50,3 +51,16 @@ def unique(key: str, values: list[Any]) -> None:
     twice = sorted({v for v in values if values.count(v) > 1})
     if twice:
         raise UsageError(f"{key}: {twice[0]} stands there twice")
+
+
+def load(where: str) -> Any:
+    """The object at `module:name`, imported now. Raises LookupError where a dict of names says what is not there."""
+    module, name = where.split(":")
+    missing = LookupError(f"{where} does not exist")
+    try:
+        found = import_module(module)
+    except ModuleNotFoundError as error:
+        raise missing if error.name == module else error from error
+    if not hasattr(found, name):
+        raise missing
+    return getattr(found, name)

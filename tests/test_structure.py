@@ -11,6 +11,8 @@ from omegaconf import MISSING, OmegaConf
 
 from gssl import schemas
 from gssl.config import registry
+from gssl.data.sources import SOURCES
+from gssl.nets.backbone import BACKBONES
 from gssl.schemas import gan, probes, ssl
 
 ROOT = Path(__file__).parent.parent
@@ -111,10 +113,10 @@ def test_methods_draw_no_random_numbers_of_their_own(path):
 
 
 def test_other_names_are_there_too():
-    assert set(registry.BACKBONE) == {path.stem for path in (ROOT / "conf" / "backbone").glob("*.yaml")}
-    assert set(registry.DATA) == {path.stem for path in (ROOT / "conf" / "data").glob("*.yaml")}
+    assert set(BACKBONES) == {path.stem for path in (ROOT / "conf" / "backbone").glob("*.yaml")}
+    assert set(SOURCES) == {path.stem for path in (ROOT / "conf" / "data").glob("*.yaml")}
     probes = [entry.where for entry in registry.PROBE.values()]
-    for where in [*registry.BACKBONE.values(), *registry.DATA.values(), *probes]:
+    for where in [*BACKBONES.values(), *SOURCES.values(), *probes]:
         assert callable(registry.load(where))
     for entry in registry.COMMAND.values():
         assert callable(registry.load(entry.where))

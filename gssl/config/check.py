@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gssl import schemas
 from gssl.config import arms, comparing, registry
+from gssl.data.sources import SOURCES
 from gssl.errors import UsageError
 from gssl.names import nearest, no_key, unique, unknown
 from gssl.schemas import classical
@@ -258,8 +259,8 @@ def first_line(error: BaseException) -> str:
 
 
 def _cross(command: str, cfg: Any) -> None:
-    if cfg.data.name not in registry.DATA:
-        raise unknown("data.name: no source", cfg.data.name, registry.DATA)
+    if cfg.data.name not in SOURCES:
+        raise unknown("data.name: no source", cfg.data.name, SOURCES)
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", cfg.engine.device):
         raise UsageError(f"engine.device: expected auto, cpu, cuda, cuda:N or mps; got '{cfg.engine.device}'")
     if cfg.backbone.name.startswith("vit") and cfg.data.size % cfg.backbone.patch:

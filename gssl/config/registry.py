@@ -3,10 +3,10 @@
 A new SSL or GAN method is one file in its room, one YAML in `conf/`, one schema and one line here.
 """
 
-from importlib import import_module
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from gssl import schemas
+from gssl.names import load as load
 from gssl.schemas import gan, ssl
 
 
@@ -74,26 +74,6 @@ GAN: dict[str, Entry] = {
     "bigan": Entry("gssl.gan.bigan:BiGAN", gan.BiGAN),
 }
 
-BACKBONE: dict[str, str] = {
-    "convnet": "gssl.nets.convnet:ConvNet",
-    "convnet_plain": "gssl.nets.convnet:ConvNet",
-    "resnet18": "gssl.nets.resnet:ResNet",
-    "resnet50": "gssl.nets.resnet:ResNet",
-    "vit_micro": "gssl.nets.vit:ViT",
-    "vit_tiny": "gssl.nets.vit:ViT",
-}
-
-DATA: dict[str, str] = {
-    "mnist5k": "gssl.data.sources.mnist5k:read",
-    "mnist": "gssl.data.sources.torchvision:read",
-    "fashion_mnist": "gssl.data.sources.torchvision:read",
-    "cifar10": "gssl.data.sources.torchvision:read",
-    "cifar100": "gssl.data.sources.torchvision:read",
-    "svhn": "gssl.data.sources.torchvision:read",
-    "stl10": "gssl.data.sources.torchvision:read",
-    "imagefolder": "gssl.data.sources.imagefolder:read",
-}
-
 PROBE: dict[str, Probe] = {
     "knn": Probe("gssl.probe.knn:Knn", "pooled"),
     "linear": Probe("gssl.probe.linear:Linear", "pooled", chooses=True, linear_head=True),
@@ -119,16 +99,3 @@ FAMILIES: dict[str, dict[str, Entry]] = {"ssl": SSL, "gan": GAN}
 def reads_labels(name: str | None) -> bool:
     """Whether `name` is a method that reads the labels of all training images; False for what is no method."""
     return any(name in methods and methods[name].labels for methods in FAMILIES.values())
-
-
-def load(where: str) -> Any:
-    """The object at `module:name`. Raises LookupError where the registry names what is not there."""
-    module, name = where.split(":")
-    missing = LookupError(f"gssl/config/registry.py names {where}, which does not exist")
-    try:
-        found = import_module(module)
-    except ModuleNotFoundError as error:
-        raise missing if error.name == module else error from error
-    if not hasattr(found, name):
-        raise missing
-    return getattr(found, name)

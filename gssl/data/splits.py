@@ -1,6 +1,5 @@
 """Splits: which image is trained on, chosen on and tested on. Every side is decided by seeded hashes."""
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -9,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from gssl import schemas
-from gssl.config import registry
 from gssl.data import findings, near
 from gssl.data.draws import Draws, digest
 from gssl.data.images import Images
-from gssl.data.sources import Source
+from gssl.data.sources import SOURCES, Source
 from gssl.errors import UsageError
+from gssl.names import load, unknown
 
 
 @dataclass(eq=False)
@@ -67,11 +66,9 @@ def load_data(cfg: schemas.Data, progress: bool = False) -> Splits:
 
     progress: a bar on stderr while images are decoded. Errors: UsageError that names the key.
     """
-    if cfg.name not in registry.DATA:
-        near = difflib.get_close_matches(cfg.name, registry.DATA, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise UsageError(f"data.name: {cfg.name} is none of {', '.join(registry.DATA)}{hint}")
-    source: Source = registry.load(registry.DATA[cfg.name])(cfg, progress)
+    if cfg.name not in SOURCES:
+        raise unknown("data.name: no source", cfg.name, SOURCES)
+    source: Source = load(SOURCES[cfg.name])(cfg, progress)
     return make_splits(cfg, source, progress)
 
 

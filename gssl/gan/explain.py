@@ -149,7 +149,7 @@ def discriminator_attention(network: Discriminator, images: Tensor, at: list[tup
     """The same of the discriminator for `images` (n, 3, S, S)."""
     if network.attention is None:
         return None
-    return _attended(network.attention, network.backbone.stages(images)[ATTENDED], at)
+    return _attended(network.attention, network.backbone.dense(images)[ATTENDED], at)
 
 
 def neighbours(queries: np.ndarray, bank: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

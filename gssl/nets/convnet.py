@@ -1,6 +1,6 @@
 """A small convolutional network that learns within minutes on a CPU; after DCGAN's trunk (1511.06434).
 
-Four blocks of 3×3 convolution, norm, leaky ReLU; blocks 2 to 4 first halve the side by averaging 2×2 places.
+Four blocks of 3×3 convolution, norm, leaky ReLU; blocks 2 to 4 first halve the sides by averaging 2×2 positions.
 
 Measured (two cores, torch 2.14, 32 px, width 16, batch norm). Both SimCLR views of 256, forward + backward +
 SGD, alternating, median of 5 × 3: averaging before the convolution 85 ms, stride 2 98, stride 2 with 4×4
@@ -16,14 +16,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gssl.errors import UsageError
+from gssl.nets.backbone import Backbone
 from gssl.nets.inputs import SIGNED, Inputs
 from gssl.nets.norms import norm2d
 
 SLOPE = 0.1  # of the leaky ReLU: a generator needs gradients everywhere; see the figures above
 
 
-class ConvNet(nn.Module):
-    """Channels `width` · (1, 2, 4, 8) at S, S/2, S/4, S/8 pixels (halves rounded up); `dim` is 8 · `width`.
+class ConvNet(Backbone):
+    """Channels `width` · (1, 2, 4, 8) at 1, 1/2, 1/4, 1/8 of the sides (halves rounded up); `dim` is 8 · `width`.
 
     No max-pooling: its gradients are sparse, which a generator would learn from badly. `norm` is batch, group
     or none (then the convolutions have an offset per channel). Images of at least 8 pixels; the same weights
@@ -45,8 +46,8 @@ class ConvNet(nn.Module):
             self.blocks.append(nn.Sequential(conv, norm2d(norm, after), nn.LeakyReLU(SLOPE, inplace=True)))
         self.to(memory_format=torch.channels_last)
 
-    def stages(self, x: Tensor) -> list[Tensor]:
-        """(B, 3, S, S) in [0, 1] → four maps (B, dims[i], ⌈S/2ⁱ⌉, ⌈S/2ⁱ⌉)."""
+    def dense(self, x: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) in [0, 1] → four maps (B, dims[i], ⌈H/2ⁱ⌉, ⌈W/2ⁱ⌉)."""
         x = self.inputs(x)
         maps: list[Tensor] = []
         for i, block in enumerate(self.blocks):
@@ -59,7 +60,3 @@ class ConvNet(nn.Module):
     def layer_groups(self) -> list[list[nn.Parameter]]:
         """Weights of each stage, from input to output."""
         return [list(block.parameters()) for block in self.blocks]
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, S, S) in [0, 1] → (B, dim)."""
-        return self.stages(x)[-1].mean((2, 3))

@@ -16,7 +16,7 @@ def last_side(backbone: Backbone, size: int) -> int:
     """
     modes = {module: module.training for module in backbone.modules()}
     backbone.eval()  # batch norms keep their statistics
-    side = backbone.stages(torch.full((1, 3, size, size), 0.5))[-1].shape[-1]
+    side = backbone.dense(torch.full((1, 3, size, size), 0.5))[-1].shape[-1]
     for module, mode in modes.items():
         module.training = mode
     return side

@@ -36,7 +36,7 @@ def places(backbone: Backbone, size: int) -> int:
     with torch.no_grad():
         probe = torch.zeros(1, 3, size, size, device=next(backbone.parameters()).device)
         training = backbone.training
-        last = backbone.eval().stages(probe)[-1]
+        last = backbone.eval().dense(probe)[-1]
         backbone.train(training)
     return last.shape[2] * last.shape[3]
 
@@ -55,8 +55,8 @@ class Discriminator(nn.Module):
     and its pooled output joins the features: so the trunk is the same network in every recipe, and is exported plain.
     With `projection`, the logit has a term of class and features (Miyato & Koyama 2018, arXiv:1802.05637, eq. 4).
     With `summed`, features are sums over places, as in the published networks under spectral norm: layers that cannot
-    stretch anything leave averages too small to tell real from fake (measured: docs/results/gan_tables.md). The attended
-    features are scaled alike.
+    stretch anything leave averages too small to tell real from fake (measured: docs/results/gan_tables.md). The
+    attended features are scaled alike.
     With `latent`, z is embedded and joins the features through a hidden layer (BiGAN, arXiv:1605.09782).
     """
 
@@ -86,7 +86,7 @@ class Discriminator(nn.Module):
         if self.attention is None:
             features = self.backbone(images)
         else:
-            maps = self.backbone.stages(images)
+            maps = self.backbone.dense(images)
             attended = F.leaky_relu(self.attention(maps[ATTENDED]), SLOPE).mean((2, 3))
             features = torch.cat([maps[-1].mean((2, 3)), attended], 1)
         features = features * self.scale

@@ -135,7 +135,8 @@ def renamed(made: Form, trunk: Any, head: nn.Linear | None = None) -> dict[str, 
     """The weights of `trunk` and `head` by the names of `made`: contiguous, on the CPU, float32."""
     if "class_token" in made.arguments:  # ours
         state = {_vit_name(key): value for key, value in trunk.state_dict().items()}
-        state["pos_embed"] = trunk.places((made.arguments["img_size"] // made.arguments["patch_size"]) ** 2)
+        side = made.arguments["img_size"] // made.arguments["patch_size"]
+        state["pos_embed"] = trunk.embedding(side, side)
     else:
         state = dict(getattr(trunk, "net", trunk).state_dict())
     if head is not None:

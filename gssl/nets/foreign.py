@@ -1,6 +1,7 @@
 """timm's networks as backbones: `weights=timm:NAME`. timm is an optional extra, imported only when it is asked for."""
 
 import logging
+from functools import partial
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 
 from gssl.errors import UsageError
 from gssl.names import nearest
+from gssl.nets.backbone import Backbone
 from gssl.nets.inputs import IMAGENET, Inputs, resized
 
 PREFIX = "timm:"
@@ -16,14 +18,17 @@ STAGES = 4
 UNFIT = (RuntimeError, ValueError, AssertionError)
 
 
-class TimmBackbone(nn.Module):
+class TimmBackbone(Backbone):
     """`net`, a network of timm with random weights, behind the interface of a backbone.
 
-    Features are what would enter its classifier (of many ViTs the class token), `dim` their number. `stages` are the
-    last four of a network that gets coarser from stage to stage, else the ends of the quarters of its blocks, normed
-    where it can be; where timm offers no maps, the features alone as one place. Colours are normalised as timm's
-    configuration of the name says. Images are resized (antialiased, as that configuration says) where the network
-    cannot take their size: most ViTs take one size only. Raises UsageError for an unknown name, and where timm is not
+    Pooled features are what would enter its classifier (of many ViTs the class token), `dim` their number. The maps of
+    `dense` are the last four of a network that gets coarser from stage to stage, else the ends of the quarters of its
+    blocks, normed where it can be; where timm offers no maps, the features alone as one position. Colours are
+    normalised as timm's configuration of the name says. Images are resized (antialiased, as that configuration says)
+    where the network cannot take their size: most ViTs take one size only. For `dense`, a network whose learned
+    positions timm interpolates (bicubic, antialiased) keeps the shape of images that are not square: their shorter side
+    becomes its own size, the longer one the nearest multiple of the patch; others see them squeezed to a square, and
+    the maps stand for the whole image all the same. Raises UsageError for an unknown name, and where timm is not
     installed.
     """
 
@@ -32,6 +37,7 @@ class TimmBackbone(nn.Module):
         super().__init__()
         check(name)
         self.net = _create(name, pretrained=False)
+        self.patch = _patch(self.net)
         cfg: dict[str, Any] = getattr(self.net, "pretrained_cfg", None) or {}
         self.inputs = Inputs(cfg.get("mean", IMAGENET[0]), cfg.get("std", IMAGENET[1]))
         how = cfg.get("interpolation", "bicubic")
@@ -54,24 +60,39 @@ class TimmBackbone(nn.Module):
         self.net.eval()
         x = torch.zeros(1, 3, size, size)
         try:
-            maps = self.stages(x)
+            maps = self.dense(x)
         except AssertionError:  # Hiera and others offer no normed maps
             self.normed = False
-            maps = self.stages(x)
+            maps = self.dense(x)
         pooled = self(x)
         self.net.train(training)
         return maps, pooled
 
-    def _seen(self, x: Tensor) -> Tensor:
-        return self.inputs(x if self.side is None else resized(x, self.side, self.how))
+    def _input(self, x: Tensor, grid: bool = False) -> Tensor:
+        """The images as the network takes them; `grid`: not squeezed to a square where that can be avoided."""
+        if self.side is None:
+            return self.inputs(x)
+        height, width = x.shape[-2:]
+        if not grid or self.patch is None or height == width:
+            return self.inputs(resized(x, self.side, self.how))
+        scale = self.side / min(height, width)
+        return self.inputs(resized(x, tuple(self._whole(scale * side) for side in (height, width)), self.how))
 
-    def stages(self, x: Tensor) -> list[Tensor]:
-        """(B, 3, S, S) in [0, 1] → maps (B, dims[i], h, w), at most four."""
+    def _whole(self, side: float) -> int:
+        assert self.patch is not None and self.side is not None
+        return max(self.side, round(side / self.patch) * self.patch)
+
+    def dense(self, x: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) in [0, 1] → maps (B, dims[i], h, w), at most four."""
         if not self.picked:
             return [self(x)[:, :, None, None]]
         look: Any = self.net.forward_intermediates
         maps: list[Tensor] = look(
-            self._seen(x), indices=self.picked, norm=self.normed, output_fmt="NCHW", intermediates_only=True
+            self._input(x, grid=True),
+            indices=self.picked,
+            norm=self.normed,
+            output_fmt="NCHW",
+            intermediates_only=True,
         )
         return maps
 
@@ -89,9 +110,9 @@ class TimmBackbone(nn.Module):
         ends = [round(len(ordered) * (i + 1) / count) for i in range(count)]
         return [[w for layer in ordered[a:b] for w in layer] for a, b in zip([0, *ends[:-1]], ends, strict=True)]
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, S, S) in [0, 1] → (B, dim)."""
-        features: Tensor = self.net(self._seen(x))
+    def pooled(self, x: Tensor) -> Tensor:
+        """(B, 3, H, W) in [0, 1] → (B, dim)."""
+        features: Tensor = self.net(self._input(x))
         return features
 
 
@@ -142,8 +163,21 @@ def with_classifier(name: str) -> nn.Module:
 
 
 def _create(name: str, pretrained: bool) -> nn.Module:
-    network: nn.Module = _timm(name).create_model(name, pretrained=pretrained, num_classes=0)
+    """Without its classifier; positions that can be interpolated are."""
+    create: Any = partial(_timm(name).create_model, name, pretrained=pretrained, num_classes=0)
+    try:
+        network: nn.Module = create(dynamic_img_size=True)
+    except TypeError:  # no such option: of most networks without learned positions
+        network = create()
     return network
+
+
+def _patch(net: nn.Module) -> int | None:
+    """The side of a patch in pixels where positions are interpolated to any grid of them, else None."""
+    if not getattr(net, "dynamic_img_size", False):
+        return None
+    size: Any = getattr(getattr(net, "patch_embed", None), "patch_size", None)
+    return int(size[0]) if size and size[0] == size[-1] else None
 
 
 def _picked(net: nn.Module) -> list[int]:

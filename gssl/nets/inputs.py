@@ -74,10 +74,11 @@ def adjusted(
     return Inputs([(m - low) / width for m in means], [s / width for s in stds])
 
 
-def resized(x: Tensor, side: int, how: str) -> Tensor:
-    """(B, 3, S, S) in [0, 1] to `side` pixels, antialiased; `how`: bilinear or bicubic."""
-    if x.shape[-2:] != (side, side):
-        x = F.interpolate(x, size=(side, side), mode=how, align_corners=False, antialias=True)
+def resized(x: Tensor, size: int | tuple[int, ...], how: str) -> Tensor:
+    """(B, 3, H, W) in [0, 1] to `size` (h, w) or a square of `size` pixels, antialiased; `how`: bilinear or bicubic."""
+    goal = (size, size) if isinstance(size, int) else size
+    if x.shape[-2:] != goal:
+        x = F.interpolate(x, size=goal, mode=how, align_corners=False, antialias=True)
     return x.clamp(0, 1)
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gssl.errors import UsageError
+from gssl.nets.backbone import Backbone
 from gssl.nets.inputs import IMAGENET, Inputs
 from gssl.nets.norms import norm2d
 
@@ -15,7 +16,7 @@ SMALL = 64  # up to this many pixels a 7×7 stem with stride 4 would leave nothi
 _LAYERS = ("layer1", "layer2", "layer3", "layer4")
 
 
-class ResNet(nn.Module):
+class ResNet(Backbone):
     """torchvision's ResNet without `fc`, with feature maps per stage and ImageNet's colour statistics inside.
 
     `size` ≤ 64: a 3×3 stem with stride 1 and no max-pooling (as SimCLR does for CIFAR-10, 2002.05709 B.9), so
@@ -51,8 +52,8 @@ class ResNet(nn.Module):
                     getattr(block, last).weight.mul_(len(blocks) ** -0.5)
         self.to(memory_format=torch.channels_last)
 
-    def stages(self, x: Tensor) -> list[Tensor]:
-        """(B, 3, S, S) in [0, 1] → four maps (B, dims[i], h, w)."""
+    def dense(self, x: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) in [0, 1] → four maps (B, dims[i], h, w), each half as high and wide as the one before."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(self.inputs(x)))))
         maps = []
         for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
@@ -64,10 +65,6 @@ class ResNet(nn.Module):
         """Weights of each stage, from input to output; the stem's are with the first."""
         stages = [list(getattr(self, layer).parameters()) for layer in _LAYERS]
         return [[*self.conv1.parameters(), *self.bn1.parameters(), *stages[0]], *stages[1:]]
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, S, S) in [0, 1] → (B, dim)."""
-        return self.stages(x)[-1].mean((2, 3))
 
 
 def torchvision_weights(name: str) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gssl.errors import UsageError
+from gssl.nets.backbone import Backbone
 from gssl.nets.inputs import SIGNED, Inputs
 
 DEPTHS = {"vit_tiny": 12, "vit_micro": 4}  # blocks
@@ -14,13 +15,17 @@ HEADS = 3
 MLP_RATIO = 4
 
 
-def position_embedding(width: int, side: int) -> Tensor:
-    """Fixed 2-D sine-cosine embedding (1, side², width): half is the row, half the column (2104.02057)."""
+def position_embedding(width: int, rows: int, columns: int | None = None) -> Tensor:
+    """Fixed 2-D sine-cosine embedding (1, rows · columns, width): half is the row, half the column (2104.02057).
+
+    Positions count patches from the upper left corner row by row; `columns` None: as many as rows.
+    """
+    columns = rows if columns is None else columns
     omega = 10000 ** -(torch.arange(width // 4, dtype=torch.float64) / (width // 4))
-    angle = torch.arange(side, dtype=torch.float64)[:, None] * omega
-    wave = torch.cat([angle.sin(), angle.cos()], dim=1)  # (side, width / 2)
-    rows, columns = wave[:, None].expand(-1, side, -1), wave[None].expand(side, -1, -1)
-    return torch.cat([rows, columns], dim=2).reshape(1, side * side, width).float()
+    angle = torch.arange(max(rows, columns), dtype=torch.float64)[:, None] * omega
+    wave = torch.cat([angle.sin(), angle.cos()], dim=1)  # (positions, width / 2)
+    down, across = wave[:rows, None].expand(-1, columns, -1), wave[None, :columns].expand(rows, -1, -1)
+    return torch.cat([down, across], dim=2).reshape(1, rows * columns, width).float()
 
 
 class Attention(nn.Module):
@@ -67,11 +72,13 @@ def initialise(network: nn.Module) -> None:
                 nn.init.zeros_(module.bias)
 
 
-class ViT(nn.Module):
+class ViT(Backbone):
     """Pre-norm blocks with three heads; `width` is the embedding dimension, `patch` in pixels.
 
-    Positions are fixed sines and cosines, not weights, so the same weights serve images of any size that `patch`
-    divides. There is no class token: features are the mean over the places of the last stage, after the final
+    Positions are fixed sines and cosines of the row and the column, not weights. So the same weights serve images of
+    any height and width: another grid of patches gets the sines and cosines of its own rows and columns, and nothing
+    is interpolated. Where `patch` does not divide a side, the image's lower or right border is repeated up to the next
+    multiple. There is no class token: features are the mean over the positions of the last stage, after the final
     norm. `norm` must be none: a ViT brings its layer norm, and batch or group norm have no place in it. Raises
     UsageError for that, for a `size` that `patch` does not divide and for a `width` not divisible by 12.
     (Torch's fused attention on a CPU has no second derivative: a gradient penalty on this backbone needs
@@ -99,16 +106,24 @@ class ViT(nn.Module):
         initialise(self)
         self.to(memory_format=torch.channels_last)
 
+    def grid(self, x: Tensor) -> tuple[int, int]:
+        """Rows and columns of patches of images (B, 3, H, W): the sides by `patch`, rounded up."""
+        return -(-x.shape[-2] // self.patch), -(-x.shape[-1] // self.patch)
+
     def embed(self, x: Tensor) -> Tensor:
-        """(B, 3, S, S) in [0, 1] → patches (B, T, width) row by row, without positions."""
+        """(B, 3, H, W) in [0, 1] → patches (B, T, width) row by row, without positions."""
+        rows, columns = self.grid(x)
+        below, right = rows * self.patch - x.shape[-2], columns * self.patch - x.shape[-1]
+        if below or right:
+            x = F.pad(x, (0, right, 0, below), mode="replicate")
         tokens: Tensor = self.patch_embed(self.inputs(x)).flatten(2).transpose(1, 2)
         return tokens
 
-    def places(self, count: int) -> Tensor:
-        """Positions (1, T, width) of a square of `count` patches."""
-        if count == self.positions.shape[1]:
+    def embedding(self, rows: int, columns: int) -> Tensor:
+        """Positions (1, T, width) of a grid of `rows` × `columns` patches."""
+        if rows == columns == self.side:
             return self.positions
-        return position_embedding(self.dim, int(count**0.5)).to(self.positions)
+        return position_embedding(self.dim, rows, columns).to(self.positions)
 
     def encode(self, tokens: Tensor) -> Tensor:
         """All blocks and the final norm on (B, t, width): any subset of the patches, positions added."""
@@ -117,18 +132,17 @@ class ViT(nn.Module):
         out: Tensor = self.norm(tokens)
         return out
 
-    def stages(self, x: Tensor) -> list[Tensor]:
-        """(B, 3, S, S) in [0, 1] → maps (B, width, S/patch, S/patch), one per quarter of the blocks (last: normed)."""
-        x = self.embed(x)
-        side = int(x.shape[1] ** 0.5)
-        x = x + self.places(x.shape[1])
+    def dense(self, x: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) in [0, 1] → maps (B, width, H/patch, W/patch), one per quarter of the blocks (last: normed)."""
+        grid = self.grid(x)
+        x = self.embed(x) + self.embedding(*grid)
         maps = []
         for i, block in enumerate(self.blocks, start=1):
             x = block(x)
             if i == len(self.blocks):
                 x = self.norm(x)
             if i % (len(self.blocks) // 4) == 0:
-                maps.append(x.transpose(1, 2).unflatten(2, (side, side)))
+                maps.append(x.transpose(1, 2).unflatten(2, grid))
         return maps
 
     def layer_groups(self) -> list[list[nn.Parameter]]:
@@ -138,7 +152,6 @@ class ViT(nn.Module):
         stages = [list(self.blocks[i : i + quarter].parameters()) for i in range(0, len(self.blocks), quarter)]
         return [[*self.patch_embed.parameters(), *stages[0]], *stages[1:-1], [*stages[-1], *self.norm.parameters()]]
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, S, S) in [0, 1] → (B, width)."""
-        x = self.embed(x)
-        return self.encode(x + self.places(x.shape[1])).mean(1)
+    def pooled(self, x: Tensor) -> Tensor:
+        """(B, 3, H, W) in [0, 1] → (B, width), the mean over the positions."""
+        return self.encode(self.embed(x) + self.embedding(*self.grid(x))).mean(1)

@@ -27,7 +27,7 @@ class PooledStages(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, S, S) in [0, 1] → (B, Σ dims), the finest stage first."""
-        return torch.cat([stage.mean((2, 3)) for stage in self.backbone.stages(x)], dim=1)
+        return torch.cat([stage.mean((2, 3)) for stage in self.backbone.dense(x)], dim=1)
 
 
 @dataclass(frozen=True)

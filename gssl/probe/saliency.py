@@ -34,7 +34,7 @@ def grad_cam(backbone: Any, head: Callable[[Tensor], Tensor], x: Tensor, classes
         module.eval()
     try:
         with torch.no_grad():
-            maps = backbone.stages(x)[-1].float()
+            maps = backbone.dense(x)[-1].float()
             features = backbone(x).float()
         pooled = maps.mean((2, 3))
         if pooled.shape != features.shape or (pooled - features).abs().max() > CLOSE * features.abs().max():

@@ -41,7 +41,7 @@ class Views:
 class Data:
     """Where images come from and how they are split."""
 
-    name: str = MISSING  # key of gssl.config.registry.DATA
+    name: str = MISSING  # key of gssl.data.sources.SOURCES
     root: str | None = MISSING  # folder that holds the files; null: the source's usual place
     size: int = number(min=8)  # side in pixels of the square images that networks see
     pretrain: str | None = MISSING  # imagefolder: folder of images for pretraining (labels not needed)

@@ -115,7 +115,7 @@ class Colorization(nn.Module):
         return lab_to_rgb(lab).contiguous(memory_format=torch.channels_last)
 
     def logits(self, grey: Tensor) -> Tensor:
-        out: Tensor = self.decoder(self.backbone.stages(grey)[-1])
+        out: Tensor = self.decoder(self.backbone.dense(grey)[-1])
         return out
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:

@@ -55,7 +55,7 @@ class Denoising(nn.Module):
         ).contiguous(memory_format=torch.channels_last)
 
     def decode(self, spoilt: Tensor) -> Tensor:
-        made: Tensor = torch.sigmoid(self.decoder(self.backbone.stages(spoilt)[-1]))
+        made: Tensor = torch.sigmoid(self.decoder(self.backbone.dense(spoilt)[-1]))
         return made
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:

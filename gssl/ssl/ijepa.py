@@ -112,12 +112,12 @@ class IJEPA(nn.Module):
         net = self.target.module
         assert isinstance(net, ViT)
         tokens = net.embed(images)
-        return F.layer_norm(net.encode(tokens + net.places(tokens.shape[1])).float(), (net.dim,))
+        return F.layer_norm(net.encode(tokens + net.embedding(*net.grid(images))).float(), (net.dim,))
 
     def encode(self, images: Tensor, context: Tensor) -> Tensor:
         """(B, c, dim): the context's tokens, which know of no other patch."""
         tokens = self.backbone.embed(images)
-        return self.backbone.encode(take(tokens + self.backbone.places(tokens.shape[1]), context))
+        return self.backbone.encode(take(tokens + self.backbone.embedding(*self.backbone.grid(images)), context))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         images, context, targets = batch["crop0"], batch["context"], batch["targets"]

@@ -71,7 +71,7 @@ class Inpainting(nn.Module):
     def complete(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """What the network makes of the hollow image, and the image with its block replaced by that."""
         given = hollow(image, mask).contiguous(memory_format=torch.channels_last)
-        made = torch.sigmoid(self.decoder(self.backbone.stages(given)[-1]).float())
+        made = torch.sigmoid(self.decoder(self.backbone.dense(given)[-1]).float())
         return made, image * (1 - mask) + made * mask
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:

@@ -52,7 +52,7 @@ class MAE(nn.Module):
     def encode(self, images: Tensor, visible: Tensor) -> Tensor:
         """(B, 3, S, S), (B, v) → (B, v, dim): the visible patches' tokens, which know of no other patch."""
         tokens = self.backbone.embed(images)
-        return self.backbone.encode(take(tokens + self.backbone.places(self.total), visible))
+        return self.backbone.encode(take(tokens + self.backbone.embedding(*self.backbone.grid(images)), visible))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         images, visible, hidden = batch["crop0"], batch["visible"], batch["hidden"]

@@ -90,10 +90,10 @@ class SimMIM(nn.Module):
         if isinstance(net, ViT):
             hidden = mask[:, :, :: net.patch, :: net.patch].flatten(2).transpose(1, 2)
             tokens = net.embed(images) * (1 - hidden) + self.token * hidden
-            tokens = net.encode(tokens + net.places(tokens.shape[1]))
+            tokens = net.encode(tokens + net.embedding(*net.grid(images)))
             last = tokens.transpose(1, 2).unflatten(2, (self.size // net.patch, -1))
         else:
-            last = net.stages(self.covered(images, mask))[-1]
+            last = net.dense(self.covered(images, mask))[-1]
         return F.pixel_shuffle(self.head(last), self.stride)[:, :, : self.size, : self.size]
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:

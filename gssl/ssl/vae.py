@@ -47,7 +47,7 @@ class VAE(nn.Module):
 
     def encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance, (B, latent, side, side) each, in full precision."""
-        mean, log_variance = self.head(self.backbone.stages(image)[-1]).float().chunk(2, dim=1)
+        mean, log_variance = self.head(self.backbone.dense(image)[-1]).float().chunk(2, dim=1)
         return mean, log_variance
 
     def decode(self, z: Tensor) -> Tensor:

@@ -7,7 +7,9 @@ import pytest
 from gssl import names, schemas
 from gssl.config import check, registry
 from gssl.config.composing import compose
+from gssl.data.sources import SOURCES
 from gssl.errors import UsageError
+from gssl.nets.backbone import BACKBONES
 from gssl.schemas import ssl
 
 COMMANDS = sorted(registry.COMMAND)
@@ -49,7 +51,7 @@ def test_every_method_composes_with_its_own_schema(family):
 
 
 def test_every_data_config_has_its_own_views():
-    for name in registry.DATA:
+    for name in SOURCES:
         cfg = compose("pretrain-ssl", [f"data={name}", "data.root=somewhere"])
         assert cfg.data.name == name
         digits = name in ("mnist5k", "mnist", "svhn")
@@ -57,9 +59,9 @@ def test_every_data_config_has_its_own_views():
 
 
 def test_every_backbone_composes():
-    for name in registry.BACKBONE:
+    for name in BACKBONES:
         found = compose("pretrain-ssl", [f"backbone={name}"]).backbone.name
-        assert registry.BACKBONE[found] == registry.BACKBONE[name]  # convnet_plain is a convnet
+        assert BACKBONES[found] == BACKBONES[name]  # convnet_plain is a convnet
 
 
 @pytest.mark.parametrize(

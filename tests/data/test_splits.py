@@ -78,7 +78,7 @@ def test_label_subset_errors_name_the_smallest_class() -> None:
 
 
 def test_unknown_source(cfg: Callable) -> None:
-    with pytest.raises(UsageError, match=r"data\.name: cifar1 .*did you mean cifar10"):
+    with pytest.raises(UsageError, match=r"data\.name: no source 'cifar1'; did you mean 'cifar10'"):
         load_data(cfg(name="cifar1"))
 
 

@@ -130,7 +130,7 @@ def test_cka_of_averaged_maps_on_training_images(judged):
     assert abs(stages - random).max() > 0.02 and random[0, 0] < 0.999
     x = torch.from_numpy(np.array([told.prober.images.fetch([i])["image"][0].numpy() for i in range(120)])) / 255
     with torch.no_grad():
-        maps = [m.mean((2, 3)).double().numpy() for m in told.prober.network.eval().stages(x)]
+        maps = [m.mean((2, 3)).double().numpy() for m in told.prober.network.eval().dense(x)]
     for i in range(4):
         for j in range(4):
             assert stages[i, j] == pytest.approx(unbiased_cka(maps[i], maps[j]), abs=1e-4)

@@ -122,7 +122,7 @@ def test_attention_is_the_blocks_own_and_adds_up_to_one(size):
     assert found.heat.shape == (2, 2, side, side) and found.places == [(side // 2, side // 2), (0, side - 1)]
     assert torch.allclose(found.heat.sum((2, 3)), torch.ones(2, 2)) and found.gamma == 0
     assert isinstance(network.attention, SelfAttention)
-    weights = network.attention.weights(network.backbone.stages(images)[1])[:, side - 1]
+    weights = network.attention.weights(network.backbone.dense(images)[1])[:, side - 1]
     assert torch.allclose(found.heat[:, 1, ::2, ::2][:, : side // 2, : side // 2].flatten(1) * 4, weights)
 
 

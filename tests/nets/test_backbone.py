@@ -10,9 +10,9 @@ import yaml
 from torch import nn
 
 from gssl import schemas
-from gssl.config.registry import BACKBONE
 from gssl.errors import UsageError
 from gssl.nets import build_backbone
+from gssl.nets.backbone import BACKBONES
 from gssl.nets.norms import Shift
 
 CONF = Path(__file__).parents[2] / "conf" / "backbone"
@@ -28,11 +28,11 @@ def build(name: str, size: int, norm: str | None = None, width: int | None = Non
     return build_backbone(schemas.Backbone(**values), size)
 
 
-@pytest.mark.parametrize("name", BACKBONE)
+@pytest.mark.parametrize("name", BACKBONES)
 def test_every_backbone_has_a_configuration_with_the_keys_of_the_schema(name: str) -> None:
     values = yaml.safe_load((CONF / f"{name}.yaml").read_text())
     assert list(values) == list(schemas.Backbone.__dataclass_fields__)
-    assert BACKBONE[values["name"]] == BACKBONE[name]  # convnet_plain is a convnet
+    assert BACKBONES[values["name"]] == BACKBONES[name]  # convnet_plain is a convnet
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_maps_per_stage_and_pooled_features(name: str, size: int, sides: list[in
     net = build(name, size).eval()
     x = torch.rand(1, 3, size, size)
     with torch.no_grad():
-        maps, pooled = net.stages(x), net(x)
+        maps, pooled = net.dense(x), net(x)
     assert [tuple(m.shape) for m in maps] == [(1, d, s, s) for d, s in zip(net.dims, sides, strict=True)]
     assert pooled.shape == (1, net.dim)
     torch.testing.assert_close(pooled, maps[-1].mean((2, 3)))
@@ -73,7 +73,7 @@ def test_gradients_reach_every_parameter(name: str, norm: str) -> None:
     assert dead == []
 
 
-@pytest.mark.parametrize("name", BACKBONE)
+@pytest.mark.parametrize("name", BACKBONES)
 def test_depths_hold_every_weight_once_in_the_stage_where_it_acts(name: str) -> None:
     net = build(name, 16)
     layer_groups = net.layer_groups()
@@ -82,7 +82,7 @@ def test_depths_hold_every_weight_once_in_the_stage_where_it_acts(name: str) -> 
         dict.fromkeys(id(p) for s in layer_groups for p in s)
     )
     assert {id(p) for stage in layer_groups for p in stage} == {id(p) for p in net.parameters()}
-    for i, features in enumerate(net.stages(torch.rand(2, 3, 16, 16))):
+    for i, features in enumerate(net.dense(torch.rand(2, 3, 16, 16))):
         own = [p for stage in layer_groups[: i + 1] for p in stage]
         later = [p for stage in layer_groups[i + 1 :] for p in stage]
         grads = torch.autograd.grad(features.square().sum(), own + later, retain_graph=True, allow_unused=True)
@@ -126,7 +126,7 @@ def test_one_set_of_weights_serves_all_sizes(name: str) -> None:
 def test_a_shift_without_norm_keeps_the_scale_of_a_convnet() -> None:
     net = build("convnet", 32, "none", width=16).eval()
     with torch.no_grad():
-        maps = net.stages(torch.rand(4, 3, 32, 32))
+        maps = net.dense(torch.rand(4, 3, 32, 32))
     assert 0.1 < maps[-1].std() / maps[0].std() < 2
 
 
@@ -162,3 +162,35 @@ def test_torchvision_is_imported_only_by_who_uses_it() -> None:
         "sys.exit('torchvision' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0
+
+
+SIDES = {"convnet": (24, 40), "resnet18": (24, 40), "vit_micro": (24, 40)}
+
+
+@pytest.mark.parametrize("name", SIDES)
+def test_dense_maps_of_images_that_are_not_square_cover_them(name: str) -> None:
+    """A wide image's map has the image's shape, and its columns see their own part of the image."""
+    net = build(name, 16).eval()
+    x = torch.rand(2, 3, *SIDES[name])
+    other = x.clone()
+    other[..., :4] = 0  # the left margin
+    with torch.no_grad():
+        maps, changed = net.dense(x), net.dense(other)
+    for own, there, dim in zip(maps, changed, net.dims, strict=True):
+        height, width = own.shape[-2:]
+        assert own.shape[:2] == (2, dim) and width / height == pytest.approx(40 / 24, rel=0.35)
+        far = (own - there).abs().amax((0, 1, 2))
+        assert far[: -(-width // 2)].max() > far[-1] >= 0
+    assert net.takes == ("image", 3)
+    with torch.no_grad():
+        assert net.pooled(x).shape == (2, net.dim)
+        assert torch.equal(net.pooled(x), net(x))
+
+
+@pytest.mark.parametrize("name", SIDES)
+def test_dense_of_a_turned_image_is_the_turned_shape(name: str) -> None:
+    net = build(name, 16).eval()
+    x = torch.rand(1, 3, 24, 40)
+    with torch.no_grad():
+        wide, tall = net.dense(x), net.dense(x.transpose(2, 3))
+    assert [m.shape[-2:] for m in wide] == [m.shape[-2:][::-1] for m in tall]

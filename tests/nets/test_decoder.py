@@ -51,7 +51,7 @@ def test_the_last_side_is_found_and_the_backbone_left_as_it_was(name, norm, widt
     cfg = compose("pretrain-ssl", [f"backbone={name}", f"backbone.norm={norm}", f"backbone.width={width}"]).backbone
     backbone = build_backbone(cfg, size)
     first = next(backbone.children()).eval()
-    assert last_side(backbone, size) == side == backbone.stages(torch.rand(2, 3, size, size))[-1].shape[-1]
+    assert last_side(backbone, size) == side == backbone.dense(torch.rand(2, 3, size, size))[-1].shape[-1]
     assert backbone.training and not first.training
 
 

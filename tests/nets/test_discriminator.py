@@ -41,7 +41,7 @@ def test_the_logit_is_linear_in_the_trunks_features():
 def test_summed_features_are_sums_over_the_places_of_the_last_map(backbone, size, places):
     net, x = make(backbone, size, summed=True), torch.rand(2, 3, size, size)
     assert net.scale == places
-    torch.testing.assert_close(net(x).features, net.backbone.stages(x)[-1].sum((2, 3)))
+    torch.testing.assert_close(net(x).features, net.backbone.dense(x)[-1].sum((2, 3)))
     torch.testing.assert_close(net(x).features, places * net.backbone(x))
 
 
@@ -79,7 +79,7 @@ def test_attention_stands_beside_a_trunk_that_stays_plain(backbone):
     beside = net.backbone.dims[ATTENDED]
     assert seen.features.shape == (4, net.backbone.dim + beside)
     torch.testing.assert_close(seen.features[:, :-beside], net.backbone(images()))
-    attended = net.attention(net.backbone.stages(images())[ATTENDED])
+    attended = net.attention(net.backbone.dense(images())[ATTENDED])
     torch.testing.assert_close(seen.features[:, -beside:], F.leaky_relu(attended, 0.1).mean((2, 3)))
     seen.logit.sum().backward()
     assert all(p.grad is not None for p in net.parameters())

@@ -37,7 +37,7 @@ def test_features_are_timms_own(name: str, size: int, side: int | None) -> None:
         seen = nn.functional.interpolate(x, (side, side), mode="bicubic", antialias=True).clamp(0, 1)
     with torch.no_grad():
         expected = net.net(normed(net.net, seen))
-        found, maps = net(x), net.stages(x)
+        found, maps = net(x), net.dense(x)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
     assert found.shape == (2, net.dim) and [m.shape[1] for m in maps] == net.dims
     sides = [m.shape[2] for m in maps]
@@ -47,7 +47,7 @@ def test_features_are_timms_own(name: str, size: int, side: int | None) -> None:
 def test_the_last_stage_of_a_resnet_averages_to_its_features() -> None:
     net = TimmBackbone("test_resnet", 32).eval()
     with torch.no_grad():
-        torch.testing.assert_close(net.stages(images(32))[-1].mean((2, 3)), net(images(32)), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(net.dense(images(32))[-1].mean((2, 3)), net(images(32)), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_vit"])
@@ -60,6 +60,37 @@ def test_depths_have_every_weight_once_from_input_to_output(name: str) -> None:
     order = {id(weight): i for i, (_, weight) in enumerate(net.named_parameters())}
     means = [sum(order[id(w)] for w in stage) / len(stage) for stage in layer_groups]
     assert means == sorted(means)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "grid"),
+    [("test_resnet", (48, 80), None), ("test_vit", (48, 80), (10, 17)), ("test_vit", (40, 40), (10, 10))],
+)
+def test_dense_maps_keep_the_shape_of_images_that_are_not_square(name, size, grid) -> None:
+    """test_vit is made for 160 px and has patches of 16: its positions are interpolated to 160 × 272 px."""
+    net, x = TimmBackbone(name, 32).eval(), torch.rand(2, 3, *size)
+    other = x.clone()
+    other[..., :8] = 0
+    with torch.no_grad():
+        maps, changed = net.dense(x), net.dense(other)
+        pooled = net.pooled(x)
+    assert pooled.shape == (2, net.dim) and net.takes == ("image", 3)
+    assert [m.shape[1] for m in maps] == net.dims
+    for own, there in zip(maps, changed, strict=True):
+        assert own.shape[2:] == grid if grid else own.shape[3] / own.shape[2] == pytest.approx(5 / 3, rel=0.4)
+        far = (own - there).abs().amax((0, 1, 2))
+        assert far[: -(-own.shape[3] // 2)].max() > far[-1]
+
+
+def test_interpolated_positions_leave_square_images_as_they_are() -> None:
+    """The same features as of a network that was built for one size."""
+    torch.manual_seed(0)
+    net = TimmBackbone("test_vit", 160).eval()
+    fixed = timm.create_model("test_vit", num_classes=0).eval()
+    fixed.load_state_dict(net.net.state_dict())
+    x = images(160)
+    with torch.no_grad():
+        assert torch.equal(net(x), fixed(net.inputs(x)))
 
 
 def test_a_network_that_cannot_take_small_images_gets_its_own_size(monkeypatch) -> None:
@@ -77,9 +108,7 @@ def test_a_network_that_cannot_take_small_images_gets_its_own_size(monkeypatch) 
     net = TimmBackbone("test_resnet", 32)
     assert net.side == 48 and net.dim == 5
     # timm offers no maps of it: the features are its only stage
-    assert [m.shape for m in net.stages(images(32))] == [(2, 5, 1, 1)] and net.layer_groups() == [
-        list(net.parameters())
-    ]
+    assert [m.shape for m in net.dense(images(32))] == [(2, 5, 1, 1)] and net.layer_groups() == [list(net.parameters())]
     assert TimmBackbone("test_resnet", 64).side is None
 
 

@@ -72,7 +72,7 @@ def test_depth_does_not_explode_without_norm(name: str) -> None:
     x = torch.rand(2, 3, 16, 16)
     with torch.no_grad():
         stem = F.relu(net.conv1(net.inputs(x))).std()
-        assert 0.2 < net.stages(x)[-1].std() / stem < 10
+        assert 0.2 < net.dense(x)[-1].std() / stem < 10
 
 
 def test_no_network_is_one_line_that_says_where_to_put_the_file(monkeypatch, tmp_path) -> None:

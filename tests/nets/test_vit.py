@@ -42,7 +42,7 @@ def test_the_whole_network_equals_patches_positions_and_torchs_layers() -> None:
         tokens = patches.permute(0, 2, 3, 1, 4, 5).reshape(2, 9, -1)
         tokens = tokens @ net.patch_embed.weight.reshape(width, -1).T + net.patch_embed.bias
         tokens = tokens + position_embedding(width, 3)
-        maps = net.stages(x)
+        maps = net.dense(x)
         for i, block in enumerate(net.blocks, start=1):
             tokens = torchs(block, width)(tokens)
             if i in (3, 6, 9):
@@ -85,14 +85,14 @@ def test_embed_places_and_encode_are_the_whole_network_in_parts(name: str, size:
     with torch.no_grad():
         tokens = net.embed(x)
         assert tokens.shape == (2, side * side, 24)
-        torch.testing.assert_close(net.places(side * side), position_embedding(24, side))
-        out = net.encode(tokens + net.places(side * side))
-        maps = net.stages(x)
+        torch.testing.assert_close(net.embedding(side, side), position_embedding(24, side))
+        out = net.encode(tokens + net.embedding(side, side))
+        maps = net.dense(x)
         assert [tuple(m.shape) for m in maps] == [(2, 24, side, side)] * 4
         torch.testing.assert_close(out.transpose(1, 2).unflatten(2, (side, side)), maps[-1])
         torch.testing.assert_close(out.mean(1), net(x))
         # the earlier maps: as many blocks as they stand for, without the final norm
-        tokens = tokens + net.places(side * side)
+        tokens = tokens + net.embedding(side, side)
         for i, block in enumerate(net.blocks, start=1):
             tokens = block(tokens)
             if i == DEPTHS[name] // 2:
@@ -116,7 +116,7 @@ def test_patches_are_embedded_each_by_itself_and_encoded_in_any_order() -> None:
     with torch.no_grad():
         changed = (net.embed(x) != net.embed(other)).any(2).any(0)
         assert changed.nonzero().flatten().tolist() == [5]
-        tokens = net.embed(x) + net.places(9)
+        tokens = net.embed(x) + net.embedding(3, 3)
         shuffled = torch.tensor([4, 0, 8, 2, 7])
         torch.testing.assert_close(
             net.encode(tokens[:, shuffled]), net.encode(tokens[:, [0, 2, 4, 7, 8]])[:, [2, 0, 4, 1, 3]]
@@ -138,3 +138,22 @@ def test_patches_start_as_loud_as_their_positions() -> None:
         ratio = net.embed(torch.rand(8, 3, 32, 32)).std() / net.positions.std()
     assert 0.5 < ratio < 2
     assert all(not p.any() for name, p in net.named_parameters() if name.endswith("bias"))
+
+
+def test_a_grid_that_is_not_square_has_the_waves_of_its_rows_and_columns() -> None:
+    wide, square = position_embedding(24, 3, 5).view(3, 5, 24), position_embedding(24, 5).view(5, 5, 24)
+    assert torch.equal(wide, square[:3])
+    net, x = random_vit("vit_micro", 12), torch.rand(2, 3, 12, 20)
+    with torch.no_grad():
+        tokens = net.embed(x)
+        assert tokens.shape == (2, 15, 24) and net.grid(x) == (3, 5)
+        out = net.encode(tokens + net.embedding(3, 5))
+        torch.testing.assert_close(net.dense(x)[-1], out.transpose(1, 2).unflatten(2, (3, 5)))
+        torch.testing.assert_close(net.pooled(x), out.mean(1))
+
+
+def test_a_border_is_repeated_where_the_patch_does_not_divide_a_side() -> None:
+    net, x = random_vit("vit_micro", 12), torch.rand(2, 3, 10, 12)
+    padded = torch.cat([x, x[:, :, -1:].expand(-1, -1, 2, -1)], dim=2)
+    with torch.no_grad():
+        assert torch.equal(net.dense(x)[-1], net.dense(padded)[-1])

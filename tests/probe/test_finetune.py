@@ -275,7 +275,7 @@ def test_what_comes_before_the_last_stages_stays_as_it_is(quarters, name, stages
 def test_autograd_stops_before_the_last_stages():
     network = classifier(setting(build=backbone("convnet")))
     train_last(network, 2)
-    maps = network.backbone.stages(torch.rand(2, 3, 8, 8))
+    maps = network.backbone.dense(torch.rand(2, 3, 8, 8))
     assert [m.requires_grad for m in maps] == [False, False, True, True]
 
 

@@ -31,7 +31,7 @@ def test_stages_are_averaged_and_stand_side_by_side():
     x = torch.rand(3, 3, 16, 16)
     with torch.no_grad():
         found = PooledStages(network)(x)
-        expected = [F.adaptive_avg_pool2d(stage, 1).flatten(1) for stage in network.stages(x)]
+        expected = [F.adaptive_avg_pool2d(stage, 1).flatten(1) for stage in network.dense(x)]
         assert found.shape == (3, sum(network.dims))
         torch.testing.assert_close(found, torch.cat(expected, dim=1))
         torch.testing.assert_close(found[:, -network.dim :], network(x))

@@ -31,7 +31,7 @@ def test_a_linear_head_on_averaged_maps_gives_cam_in_closed_form(network):
     found = grad_cam(network, head, x, classes)
     network.eval()
     with torch.no_grad():
-        maps = network.stages(x)[-1].double().numpy()
+        maps = network.dense(x)[-1].double().numpy()
     cam = np.einsum("bk,bkhw->bhw", weight[classes.numpy()], maps) / maps[0, 0].size
     np.testing.assert_allclose(found.numpy(), np.maximum(cam, 0), atol=1e-5 * np.abs(cam).max())
     assert (cam < 0).any() and (found > 0).any()  # both sides of the cut occur
@@ -82,8 +82,8 @@ def test_features_that_are_no_mean_of_the_last_stage_are_refused(network):
             super().__init__()
             self.net = network
 
-        def stages(self, x):
-            return self.net.stages(x)
+        def dense(self, x):
+            return self.net.dense(x)
 
         def forward(self, x):
             return nn.functional.layer_norm(self.net(x) + 1, (self.net.dim,))

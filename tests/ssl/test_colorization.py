@@ -76,8 +76,8 @@ def test_blind_networks_answer_to_grey_as_before_and_to_no_colour(name, width, l
     seen = []
     layer.register_forward_hook(lambda module, args, out: seen.append(out.detach()))
     for _ in range(2):
-        network.stages(grey)
-        network.stages(image)
+        network.dense(grey)
+        network.dense(image)
         blind(network)
     on_grey, on_image, grey_later, image_later = seen
     assert (image_later - grey_later).norm() < left * (on_image - on_grey).norm()

@@ -103,7 +103,7 @@ def test_a_place_of_the_map_paints_the_pixels_it_looks_at(build):
     assert method.stride == 8 and [stride(*x) for x in ((4, 32), (3, 17), (2, 9), (8, 8), (4, 100))] == [8, 8, 8, 1, 32]
     with torch.no_grad():
         method.head.weight.zero_(), method.head.bias.zero_()
-        method.backbone.stages = lambda x: [torch.eye(16).view(1, 16, 4, 4).repeat(1, 4, 1, 1)]
+        method.backbone.dense = lambda x: [torch.eye(16).view(1, 16, 4, 4).repeat(1, 4, 1, 1)]
         method.head.weight[:, 5] = 1.0  # the place in row 1, column 1
         painted = method.paint(torch.zeros(1, 3, 28, 28), torch.zeros(1, 1, 28, 28))
     expected = torch.zeros(1, 3, 28, 28)
