@@ -195,7 +195,7 @@ def test_completion_in_bash(tmp_path):
 
 @pytest.fixture
 def use(monkeypatch):
-    """`gssl.commands.use` without torch: it notes how it was called."""
+    """The commands without torch: they note how they were called."""
     calls = {}
 
     def make(name):
@@ -206,10 +206,10 @@ def use(monkeypatch):
 
         return function
 
-    module = types.ModuleType("gssl.commands.use")
     for name in ("sample", "embed", "predict"):
+        module = types.ModuleType(f"gssl.commands.{name}")
         setattr(module, name, make(name))
-    monkeypatch.setitem(sys.modules, "gssl.commands.use", module)
+        monkeypatch.setitem(sys.modules, module.__name__, module)
     return calls
 
 

@@ -17,13 +17,13 @@ runs_app = typer.Typer(
 )
 
 
-def _use(command: str, as_json: bool, run: Path, out: Path, module: str = "use", **arguments: Any) -> None:
-    """Run a function of `gssl.commands`; what it prints goes to stderr, the file it wrote to stdout."""
+def _use(command: str, as_json: bool, run: Path, out: Path, **arguments: Any) -> None:
+    """Run a command of `gssl.commands`; what it prints goes to stderr, the file it wrote to stdout."""
     with guard():
         from gssl.config import registry
 
         with contextlib.redirect_stdout(sys.stderr):
-            found = registry.load(f"gssl.commands.{module}:{command}")(run=run, out=out, **arguments)
+            found = registry.load(f"gssl.commands.{command}:{command}")(run=run, out=out, **arguments)
         emit({"schema": f"gssl.{command}/1", "run": str(run), **found}) if as_json else print(out)
 
 
@@ -139,7 +139,7 @@ def inspect(
       gssl inspect runs/pretrain_ssl/RUN --against runs/train_gan/OTHER
     """
     pictures = out or run / "pictures"
-    _use("inspect", as_json, run, pictures, module="inspect", images=images, device=device, against=against)
+    _use("inspect", as_json, run, pictures, images=images, device=device, against=against)
 
 
 @app.command("evaluate")
@@ -153,7 +153,7 @@ def evaluate(
             " torchvision:NAME.",
         ),
     ] = "auto",
-    judge_weights: Annotated[
+    evaluator_weights: Annotated[
         str | None, typer.Option("--evaluator-weights", help="A file of weights for inception, dinov2, torchvision.")
     ] = None,
     split: Annotated[str, typer.Option("--split", help="val, to choose by; test, to quote (counted).")] = "val",
@@ -175,6 +175,7 @@ def evaluate(
       gssl evaluate runs/train_gan/RUN --split test
     """
     with guard():
+        from gssl.cli import evaluation_table
         from gssl.commands import evaluate as command
 
         with contextlib.redirect_stdout(sys.stderr):
@@ -182,14 +183,14 @@ def evaluate(
                 run,
                 out,
                 evaluator=evaluator,
-                judge_weights=judge_weights,
+                evaluator_weights=evaluator_weights,
                 split=split,
                 images=images,
                 seed=seed,
                 truncation=truncation,
                 device=device,
             )
-        emit(found) if as_json else command.show(found)
+        emit(found) if as_json else evaluation_table.show(found)
 
 
 class Format(StrEnum):

@@ -14,8 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gssl.commands.evaluate import splits_of
-from gssl.commands.use import described
 from gssl.data import Draws, Images
 from gssl.engine.device import pick_device
 from gssl.engine.files import read_json
@@ -23,6 +21,7 @@ from gssl.engine.progress import say
 from gssl.errors import UsageError
 from gssl.experiment import weight_sources
 from gssl.experiment.diagnostics import listed, stage_features
+from gssl.experiment.trained import described_weights, splits_of
 from gssl.figures import diagrams
 from gssl.figures.generator import Sheet, pixels
 from gssl.figures.grid import save_grid
@@ -46,14 +45,14 @@ def inspect(
     Never reads the test split. Raises UsageError.
     """
     for folder in (run, against) if against else (run,):
-        described(folder, "backbone", "inspect a finished train-gan or pretrain-ssl run")
+        described_weights(folder, "backbone", "inspect a finished train-gan or pretrain-ssl run")
     if out.exists() and not out.is_dir():
         raise UsageError(f"-o {out}: expected a folder for the pictures, this is a file")
     splits, written = splits_of(run)
     status = read_json(run / "status.json") or {}
     size = int(written["data"]["size"])
     target = pick_device(device)
-    origin = weight_sources.find(str(run))
+    origin = weight_sources.find_weights(str(run))
     assert origin.backbone is not None
     network, _ = weight_sources.build(origin, origin.backbone, size, 0)
     network.to(target).to(memory_format=torch.channels_last)
@@ -107,7 +106,7 @@ def inspect(
 def compared(network: nn.Module, size: int, images: Images, other: Path, device: torch.device) -> dict[str, Any]:
     """CKA of a backbone's stages (rows) with those of the run `other`, which sees `images` at its own size."""
     status, written = read_json(other / "status.json") or {}, read_json(other / "weights" / "backbone.json")
-    origin = weight_sources.find(str(other))
+    origin = weight_sources.find_weights(str(other))
     assert origin.backbone is not None
     its_size = origin.size or size
     its, _ = weight_sources.build(origin, origin.backbone, its_size, 0)

@@ -310,7 +310,7 @@ class Planner:
             elif part:
                 tree[key] = part.hash
             elif key == "weights" and tree.get(key) == "file":
-                tree[key] = weight_sources.find(typed.weights).sha256
+                tree[key] = weight_sources.find_weights(typed.weights).sha256
             elif key == "run":
                 tree[key] = (read_json(Path(typed.run) / "weights" / "generator.json") or {}).get("sha256")
         text = json.dumps([command, tree, self.data_hash, gssl.__version__, self.threads], sort_keys=True, default=str)

@@ -125,7 +125,7 @@ def _arm(arm: Arm, planner: Planner, parts: Sequence[Part], probe: str) -> dict[
         "written": arms.written(arm),
         "overrides": planner.overrides(arm),
         "search": planner.cfg.search.space.get(arm.name, []),
-        "weights": [weight_sources.find(path).sha256 for path in arm.paths()] if arm.read else [],
+        "weights": [weight_sources.find_weights(path).sha256 for path in arm.paths()] if arm.read else [],
     }
     ranked = arm.source not in CONTROLS and not contestants.reads_labels(planner, arm)
     settings = {key: value for key, value in text.items() if key != "name"} | {"trees": trees}

@@ -11,7 +11,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from gssl import schemas
-from gssl.commands.evaluate import splits_of
 from gssl.config import registry
 from gssl.config.check import first_line
 from gssl.data import Draws, Splits
@@ -20,6 +19,7 @@ from gssl.engine.files import read_json
 from gssl.engine.optim import Optimizer
 from gssl.errors import UsageError
 from gssl.experiment import weight_sources
+from gssl.experiment.trained import splits_of
 from gssl.experiment.weight_sources import WeightSource
 from gssl.method import Context
 from gssl.nets.norms import recompute_batch_norm

@@ -32,7 +32,7 @@ def main(cfg: schemas.Transfer, run_dir: Path, *, dry_run: bool = False) -> floa
         training = Path(cfg.weights)
         result = read_json(training / "result.json")
         splits = load_data(cfg.data, progress=cfg.engine.progress)
-        run.bind(images=splits.hash, weights=weight_sources.find(cfg.weights).sha256)
+        run.bind(images=splits.hash, weights=weight_sources.find_weights(cfg.weights).sha256)
         spent = result["spent"]
         end = {key: spent[key] for key in ("step", "images", "flops", "seconds") if key in spent}
         places = [*result.get("milestones", []), end | {"step": spent["steps"], "checkpoint": None}]
@@ -40,7 +40,7 @@ def main(cfg: schemas.Transfer, run_dir: Path, *, dry_run: bool = False) -> floa
         points: list[dict[str, Any]] = []
         for place in places:
             weights = training if place["checkpoint"] is None else training / place["checkpoint"]
-            origin = checkpoint_weights.resolve(weight_sources.find(str(weights)), device, splits)
+            origin = checkpoint_weights.resolve(weight_sources.find_weights(str(weights)), device, splits)
             prober = Prober(cfg, origin, splits.train, splits.classes, device, unlabelled(splits))
             fitted = list(prober.fit())
             answers = prober.predict(fitted, splits.val)
@@ -51,7 +51,7 @@ def main(cfg: schemas.Transfer, run_dir: Path, *, dry_run: bool = False) -> floa
         run.finish(
             {
                 "seed": cfg.seed,
-                "source": weight_sources.find(cfg.weights).record(),
+                "source": weight_sources.find_weights(cfg.weights).record(),
                 "probe": cfg.probe.use[0],
                 "labels_per_class": next(iter(cfg.labels_per_class), None),
                 "fraction": next(iter(cfg.fractions), None),

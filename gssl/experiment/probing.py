@@ -105,8 +105,8 @@ def label_budgets(cfg: schemas.Probing, probe: str) -> list[LabelBudget]:
 
 
 def find(weights: str) -> weight_sources.WeightSource:
-    """A `weights=` value as `weight_sources.find`, or features that need no network. Raises UsageError."""
-    return weight_sources.WeightSource(weights) if weights in NO_NETWORK else weight_sources.find(weights)
+    """A `weights=` value as `weight_sources.find_weights`, or features that need no network. Raises UsageError."""
+    return weight_sources.WeightSource(weights) if weights in NO_NETWORK else weight_sources.find_weights(weights)
 
 
 def of_source(probes: Probes, source: str | None) -> Probes:

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 
 from gssl import schemas
-from gssl.commands.evaluate import splits_of
 from gssl.data import Draws, Images, load_data
 from gssl.engine.progress import say
 from gssl.errors import JobError, UsageError
 from gssl.experiment import weight_sources
 from gssl.experiment.probing import network_of
+from gssl.experiment.trained import splits_of
 from gssl.metrics.cka import cka_matrix
 from gssl.metrics.evaluator import RandomEvaluator, evaluator_features
 from gssl.metrics.kid import kid

@@ -47,7 +47,7 @@ def train(
     entry = registry.FAMILIES[family][method_cfg.name]
     device, precision = prepare(cfg.engine)
     with Run(run_dir, command, cfg) as run:
-        origin = weight_sources.find(cfg.weights)
+        origin = weight_sources.find_weights(cfg.weights)
         run.bind(weights=origin.sha256)
         if run.finished:
             say(f"{run_dir}: finished already")

@@ -93,7 +93,7 @@ class WeightSource:
         return network
 
 
-def find(weights: str) -> WeightSource:
+def find_weights(weights: str) -> WeightSource:
     """Look a `weights=` value up; reads descriptions, and files that have none. Raises UsageError."""
     found = _found(weights)
     return found if found.path is None else replace(found, labels_used=label_use.of_path(found.path))
@@ -197,7 +197,7 @@ def _checkpoint(path: Path) -> WeightSource:
         kind, size, inputs = schemas.Backbone(**text["backbone"]), text["size"], text.get("input")
     else:
         try:
-            origin = find(written["weights"])
+            origin = find_weights(written["weights"])
         except UsageError as error:
             raise UsageError(f"weights={path}: what its run began with cannot be had: {error}") from error
         kind, size = origin.network(schemas.Backbone(**written["backbone"]), written["data"]["size"])

@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from gssl.cli import app
 from gssl.commands import train_gan
-from gssl.commands.evaluate import evaluate, show
+from gssl.cli.evaluation_table import show
+from gssl.commands.evaluate import evaluate
 from gssl.engine.files import read_json
 from gssl.errors import UsageError
 from gssl.experiment import generators

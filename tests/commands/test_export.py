@@ -18,7 +18,7 @@ from gssl.config.composing import compose
 from gssl.data import Draws
 from gssl.engine.files import write_json
 from gssl.errors import JobError
-from gssl.experiment import weight_sources
+from gssl.experiment import export_formats, weight_sources
 from gssl.nets.backbone import build_backbone
 from gssl.nets.inputs import Inputs
 from gssl.nets.weights import save_weights
@@ -134,7 +134,7 @@ def test_images_of_the_run_are_compared_too(run, tmp_path):
     text = json.loads(done.stdout)
     assert text["schema"] == "gssl.export/1" and text["file"] == str(tmp_path / "new" / "model.safetensors")
     assert text["check"]["images"] == 16 and text["check"]["real"] == 8 and text["check"]["relative"] < 1e-4
-    found = weight_sources.find(text["file"])  # as any `weights=FILE`
+    found = weight_sources.find_weights(text["file"])  # as any `weights=FILE`
     assert (found.method, found.size, found.backbone) == ("simclr", 16, Backbone("convnet", "batch", 8, 1))
     assert json.loads((tmp_path / "new" / "model.json").read_text())["schema"] == "gssl.weights/1"
 
@@ -164,13 +164,13 @@ def tree(root):
 
 @pytest.mark.parametrize("change", [1.001, math.nan])
 def test_other_features_are_refused(change, run, tmp_path, monkeypatch):
-    right = command.TARGETS["safetensors"]
+    right = export_formats.TARGETS["safetensors"]
 
     def wrong(subject, file):
         model = right.read(subject, file)
         return lambda images: model(images) * change
 
-    monkeypatch.setitem(command.TARGETS, "safetensors", right._replace(read=wrong))
+    monkeypatch.setitem(export_formats.TARGETS, "safetensors", right._replace(read=wrong))
     done = export(run, "--to", "safetensors", "-o", tmp_path / "new" / "model.safetensors")
     assert done.exit_code == 1 and done.stdout == "" and not list(tmp_path.iterdir())
     assert done.stderr.splitlines()[-1].startswith("error: --to safetensors: read back, the file's features differ by ")
@@ -206,8 +206,8 @@ def test_usage_errors_are_one_line_and_leave_nothing(run, tmp_path):
     usage("cannot be written", run, "--to", "safetensors", "-o", tmp_path / "file" / "a.safetensors")
     usage("is a folder", run, "--to", "onnx", "-o", tmp_path / "folder.onnx")
     usage("the run's own files", run, "--to", "safetensors", "-o", run / "weights" / "backbone.safetensors")
-    usage("is somebody else's", run, "--to", "safetensors", "-o", tmp_path / "package.safetensors")
-    usage("is somebody else's", run, "--to", "onnx", "-o", tmp_path / "rows.onnx")
+    usage("is no description of gssl's", run, "--to", "safetensors", "-o", tmp_path / "package.safetensors")
+    usage("is no description of gssl's", run, "--to", "onnx", "-o", tmp_path / "rows.onnx")
     assert before == (tree(tmp_path), tree(run))
 
 
@@ -236,7 +236,7 @@ def test_a_missing_package_is_named(to, package, run, monkeypatch):
 
 
 def test_command_line_and_formats_agree_and_help_needs_no_torch():
-    assert [kind.value for kind in Format] == list(command.TARGETS)
+    assert [kind.value for kind in Format] == list(export_formats.TARGETS)
     code = "import sys; from typer.testing import CliRunner; from gssl.cli import app\n"
     code += (
         "assert 'torch-export' in CliRunner().invoke(app, ['export', '-h']).stdout; assert 'torch' not in sys.modules"

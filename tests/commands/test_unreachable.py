@@ -16,7 +16,7 @@ from gssl.experiment import probing as judging
 
 PACKAGE = Path(transfer.__file__).parents[1]
 # who may: the run that judges, once, and a GAN's evaluation that was asked for the test split by name
-OPENERS = {"commands/transfer.py": 1, "commands/evaluate.py": 1}
+OPENERS = {"commands/transfer.py": 1, "experiment/generation.py": 1}
 
 
 def places(name: str) -> dict[str, int]:

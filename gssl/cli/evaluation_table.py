@@ -1,0 +1,73 @@
+"""What `gssl evaluate` prints: by which evaluator, on how many images, and each figure beside its baseline."""
+
+from typing import Any
+
+from gssl.cli.output import table
+
+# key, name, whether more is better; what a reader should know of each is in docs/metrics.md
+SHOWN = [
+    ("fd", "FD", "0 is best"),
+    ("kid", "KID", "0 is best"),
+    ("precision", "precision", "generated near real"),
+    ("recall", "recall", "real near generated"),
+    ("density", "density", "1 for real images"),
+    ("coverage", "coverage", "real with one near"),
+    ("pairwise", "distance ÷ real", "1 for real images"),
+    ("nearest", "nearest ÷ real", "0: repeats"),
+    ("copied", "copies", "chance 0.05"),
+    ("train_nearest", "nearest is train", "chance 0.5"),
+    ("inception_score", "inception score", "up to the classes"),
+]
+
+
+def show(text: dict[str, Any]) -> None:
+    """Print an evaluation: by which evaluator, then each figure beside its baseline."""
+    evaluator, figures = text["evaluator"], text["figures"]
+    known = evaluator.get("accuracy")
+    held = f" ({known['correct'] / known['n']:.1%} right on {known['n']:,} held-out images)" if known else ""
+    print(f"{text['method']}: {text['n']:,} generated against {text['n']:,} real {text['split']} images")
+    print(f"evaluator: {evaluator['name']}@{evaluator['hash'][:8]}, d = {evaluator['dim']}{held}; seed {text['seed']}")
+    for note in text["notes"]:
+        print(f"note: {note}")
+    if text["alarm"]:
+        print(f"alarm: {text['alarm']}")
+    halves, other = text["baseline"]["train_train"], text["baseline"]["train_real"]
+    rows = []
+    for key, name, meaning in SHOWN:
+        if figures.get(key) is None and not (key == "fd" and figures.get("fd_refused")):
+            continue
+        name = "FID" if key == "fd" and evaluator["fid"] else name
+        rows.append([name, *(_cell(which, key) for which in (figures, halves, other)), meaning])
+    table(["figure", "generated", "train vs train", f"train vs {text['split']}", ""], rows)
+    n = [f"{which['n_fake']:,}" for which in (figures, halves, other)]
+    print(f"n = {n[0]} on either side, in the baselines {n[1]} and {n[2]}; intervals: 95%")
+    if refused := figures.get("fd_refused"):
+        print(f"no Fréchet distance: {refused}")
+    if found := text.get("conditional"):
+        _show_conditional(found)
+    if text["split"] == "test":
+        print(f"the test images were opened {text['test_openings']} times for this run")
+    print(f"evaluation: {text['file']}")
+
+
+def _cell(figures: dict[str, Any], key: str) -> str:
+    value = figures.get(key)
+    if value is None:
+        return "–"
+    word = f"{value:.3g}"
+    low, high = (figures.get(f"{key.removesuffix('_score')}_{end}") for end in ("low", "high"))
+    return word if low is None or high is None else f"{word} ({low:.2g} to {high:.2g})"
+
+
+def _show_conditional(found: dict[str, Any]) -> None:
+    learned, real, tested, ratio = (found[key] for key in ("gan_train", "real", "gan_test", "ratio"))
+    sides = (learned, real, tested)
+    rows = [["all", *(f"{s['accuracy']:.1%} ({s['low']:.1%} to {s['high']:.1%})" for s in sides)]]
+    for name in learned["per_class"]:
+        values = [s["per_class"][name] for s in sides]
+        rows.append([name, *("–" if value is None else f"{value:.1%}" for value in values)])
+    table(
+        ["class", "GAN-train: learned from generated", "learned from real images", "GAN-test: generated, recognised"],
+        rows,
+    )
+    print(f"GAN-train ÷ real: {ratio['value']:.3f} ({ratio['low']:.3f} to {ratio['high']:.3f})")

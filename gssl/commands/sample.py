@@ -1,0 +1,45 @@
+"""`gssl sample RUN`: images of a trained GAN's generator, in one grid."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from gssl.engine.device import pick_device
+from gssl.errors import UsageError
+from gssl.experiment.generators import load_generator
+from gssl.experiment.trained import check_output
+from gssl.figures.grid import save_grid
+
+MOST_COLUMNS = 20  # of a grid with a class per column
+
+
+def sample(
+    run: Path,
+    n: int,
+    out: Path,
+    seed: int,
+    device: str = "auto",
+    truncation: float | None = None,
+    classes: list[str] | None = None,
+) -> dict[str, Any]:
+    """Write a grid of `n` images of a GAN run's generator (its running average) to `out` (.png).
+
+    `classes`: of a conditional generator, in turn; None: all. `truncation`: |z| stays below; None: the run's own.
+    """
+    generator = load_generator(run, pick_device(device))
+    check_output(out, ".png")
+    if classes and not generator.classes:
+        raise UsageError(f"--class: the generator of {run} ({generator.method}) takes no class; leave it out")
+    if unknown := [name for name in classes or [] if name not in generator.classes]:
+        raise UsageError(f"--class {unknown[0]}: the classes of {run} are {', '.join(generator.classes)}")
+    if truncation is not None and truncation <= 0:
+        raise UsageError(f"--truncation {truncation}: expected a number above 0")
+    labels = generator.labels(n)
+    if classes:
+        labels = np.array([generator.classes.index(name) for name in classes])[np.arange(n) % len(classes)]
+    images = torch.cat([part.cpu() for part in generator.batches(labels, seed, "sample", truncation)])
+    shown = len(classes or generator.classes)
+    save_grid(images, out, columns=shown if 0 < shown <= MOST_COLUMNS else None)
+    return {"file": str(out), "images": n, "size": generator.size, "seed": seed}
