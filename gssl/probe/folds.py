@@ -65,6 +65,29 @@ def choice_folds(labels: np.ndarray, seed: int) -> list[tuple[np.ndarray, np.nda
     return [(np.flatnonzero(fold_of != f), np.flatnonzero(fold_of == f)) for f in range(folds)]
 
 
+def image_folds(n: int, groups: np.ndarray | None, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Pairs (fit, validation) of sorted, disjoint int64 index arrays into n images that are labelled as a whole.
+
+    Images of one group (n,), such as frames of one film, stay on one side: they are the units here, single images
+    where there are no groups. From 50 units on there is one split, with 10 to 30% of the units for validation; 2 to 49
+    give min(3, units) folds that cover everything once, one gives an empty list. The same arguments, the same folds.
+    """
+    names = np.arange(n) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    units = int(names.max()) + 1
+    if units < 2:
+        return []
+    place = np.empty(units, dtype=np.int64)
+    place[Draws(seed).generator("choice-folds/images").permutation(units)] = np.arange(units)
+    if units >= LEAST_FOR_SPLIT:
+        held = round(float(np.clip(HELD_IMAGES / units, *HELD_OUT)) * units)
+        fold_of, folds = np.where(place < held, 0, 1), 1
+    else:
+        folds = min(MOST_FOLDS, units)
+        fold_of = place % folds
+    of_image = fold_of[names]
+    return [(np.flatnonzero(of_image != f), np.flatnonzero(of_image == f)) for f in range(folds)]
+
+
 class Trial(NamedTuple):
     """What the points of a grid, a row each, said of a fold's validation images."""
 

@@ -12,7 +12,7 @@ the evaluations (mnist5k, 10 and 100 labels per class: 2,182 and 596 of all fold
 Why it is small: what is as large as the features is held once more at the most, in float32.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -330,11 +330,8 @@ class Linear:
             rows, y_fit = Rows(x, fit, extra), _behind(y[fit], extra)
             axes = Axes.of(rows, np.float64 if rows.size <= SMALL else np.float32)
             z_val = axes.rotate(Rows(x, val))
-            w = before = _start(y_fit, len(classes), len(axes.z))
             right, entropy = np.zeros((len(self.grid), len(val)), dtype=bool), np.zeros((len(self.grid), len(val)))
-            for i, l2 in enumerate(self.grid):
-                start, before = 2 * w - before, w
-                w, _, _ = solve(axes.z, y_fit, l2, start, self.max_iter, CHOICE)
+            for i, w in enumerate(path(axes.z, y_fit, len(classes), self.grid, self.max_iter)):
                 logits = product(w[:, :-1], z_val) + w[:, -1:]
                 right[i] = logits.argmax(axis=0) == y[val]
                 entropy[i] = logsumexp(logits, axis=0) - logits[y[val], np.arange(len(val))]
@@ -356,6 +353,15 @@ class Linear:
         accuracy = float(np.concatenate([trial.right[best] for trial in trials]).mean()) if folds else None
         checked = unselected(trials, [own[val] for _, val in folds])
         return FittedLinear(*axes.outward(w), classes, n_classes, {"l2": l2}, accuracy, objective, converged, checked)
+
+
+def path(z: np.ndarray, y: np.ndarray, classes: int, grid: Sequence[float], max_iter: int) -> Iterator[np.ndarray]:
+    """(classes, r + 1) for each λ of `grid`, large to small, as exact as a choice of λ needs; z (r, n), y (n,)."""
+    w = before = _start(y, classes, len(z))
+    for l2 in grid:
+        start, before = 2 * w - before, w
+        w, _, _ = solve(z, y, l2, start, max_iter, CHOICE)
+        yield w
 
 
 def fixed(x: np.ndarray, y: np.ndarray, l2: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -86,6 +86,18 @@ class FixMatch:
 
 
 @dataclass
+class Segment:
+    """Logistic regression on frozen dense features, for tasks with a class per pixel."""
+
+    positions: int = number(min=1)  # labelled pixels that it learns from at most, as many of each image
+    l2_low: float = number(above=0)  # smallest λ of the log grid
+    l2_high: float = number(above=0)
+    l2_count: int = number(min=1)
+    l2_one_shot: float = number(above=0)  # λ where one labelled image leaves nothing to choose it on
+    max_iter: int = number(min=1)
+
+
+@dataclass
 class Adapted:
     """The better of several probes, chosen by validation on folds of the probes' own labels."""
 
@@ -105,4 +117,5 @@ class Probes:
     cluster: Cluster = MISSING
     finetune: Finetune = MISSING
     fixmatch: FixMatch = MISSING
+    segment: Segment = MISSING
     adapted: Adapted = MISSING
