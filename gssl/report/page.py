@@ -10,9 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gssl.figures.report import figures
-from gssl.figures.svg import Style, styles
+from gssl.figures import style
 from gssl.report import glossary, markdown, screen, tables, tex, units
+from gssl.report.figures import figures
+from gssl.report.score_figures import arm_looks
 from gssl.report.verdict import against
 from gssl.words import count, fixed_by, judge, label_budget_text, metric_text, p_text, points
 
@@ -79,11 +80,11 @@ def _write(path: Path, text: str) -> None:
 
 def view(report: dict[str, Any]) -> dict[str, Any]:
     """The document regrouped for the template: texts and structures, no decisions about what holds."""
-    look = styles(report["arms"])
-    arms = {a["name"]: a | {"style": _style(look[a["name"]]), "suffix": SUFFIX[a["role"]]} for a in report["arms"]}
+    look = arm_looks(report.arms)
+    arms = {a.name: a | {"look": look[a.name], "suffix": SUFFIX[a.role]} for a in report.arms}
     found = tables.pictures(report)
-    scored = [tables.difference(d, report) for d in report["differences"] if d["probe"] is not None]
-    metric = metric_text(report["primary"]["metric"])
+    scored = [tables.difference(d, report) for d in report.differences if d.probe is not None]
+    metric = metric_text(report.primary.metric)
     return {
         "answer": screen.short(report),
         "headline": screen.sentence(report),
@@ -100,40 +101,36 @@ def view(report: dict[str, Any]) -> dict[str, Any]:
         "arms": arms,
         "matrix": _matrix(report, arms),
         "figures": figures(report),
+        "colours": style.css(),
         "interval_note": tables.intervals(report),
         "seed_note": _seed_note(report),
-        "pairs": [d for d in scored if d["family"] == "primary"],
-        "explored": [d for d in scored if d["family"] == "exploratory"],
-        "generated": [d for d in report["differences"] if d["probe"] is None],
+        "pairs": [d for d in scored if d.family == "primary"],
+        "explored": [d for d in scored if d.family == "exploratory"],
+        "generated": [d for d in report.differences if d.probe is None],
         "generation": tables.generation(report),
         "controls": _controls(report),
-        "grids": [s for s in found if s["kind"] in ("samples", "neighbours")],
-        "pictures": [s for s in found if s["kind"] not in ("samples", "neighbours")],
+        "grids": [s for s in found if s.kind in ("samples", "neighbours")],
+        "pictures": [s for s in found if s.kind not in ("samples", "neighbours")],
         "cost": tables.cost(report),
         "compute": tables.compute(report),
         "columns": tables.STAGE_COLUMNS,
         "stability": tables.stability(report),
         "trials": tables.trials(report),
-        "environments": _grouped(report["provenance"]["environments"], "values"),
-        "data": _grouped(report["provenance"]["data"], "summary"),
-        "commands": [c for c in report["provenance"]["runs"] if c["command"]],
+        "environments": _grouped(report.provenance.environments, "values"),
+        "data": _grouped(report.provenance.data, "summary"),
+        "commands": [c for c in report.provenance.runs if c.command],
         "reload": tables.loads(report),
         "foreign": tables.foreign(report),
     }
 
 
-def _style(style: Style) -> dict[str, Any]:
-    kind = "solid" if style.dashes == "solid" else "dotted" if style.dashes[1][0] <= 1 else "dashed"
-    return {"series": style.series, "line": kind}
-
-
 def _matrix(report: dict[str, Any], arms: dict[str, Any]) -> list[dict[str, Any]]:
     """Arms against label budgets, by the primary probe."""
-    rows = {(r["arm"], r["probe"], r["label_budget"]): r for r in report["table"]}
+    rows = {(r.arm, r.probe, r.label_budget): r for r in report.table}
     out = []
     for a in arms.values():
-        own = report["primary"]["probe"]
-        cells = [rows.get((a["name"], own, k["key"])) for k in report["label_budgets"]]
+        own = report.primary.probe
+        cells = [rows.get((a.name, own, k.key)) for k in report.label_budgets]
         if any(cells):
             out.append({"arm": a, "probe": own, "cells": cells})
     return out
@@ -149,14 +146,14 @@ def _chosen(found: list[dict[str, Any]]) -> str:
 
 
 def _seed_note(report: dict[str, Any]) -> str:
-    seeds = sorted({r["n_seeds"] for r in report["table"]})
+    seeds = sorted({r.n_seeds for r in report.table})
     if not seeds:
         return "no seed"
     return count(seeds[0], "seed") if len(seeds) == 1 else f"{seeds[0]} to {count(seeds[-1], 'seed')}"
 
 
 def _grouped(entries: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:
-    return [{"runs": e["runs"], "items": tables.flat(e[key])} for e in entries]
+    return [{"runs": e.runs, "items": tables.flat(e[key])} for e in entries]
 
 
 LABELS = "Reads the labels of all training images: a reference line. Never ranked."
@@ -170,18 +167,18 @@ SAID = {
 
 def _controls(report: dict[str, Any]) -> list[dict[str, Any]]:
     """Each control with every contestant's distance from it at the primary label budget."""
-    primary = report["primary"]["probe"], report["primary"]["label_budget"]
-    rows = {(r["arm"], r["probe"], r["label_budget"]): r for r in report["table"]}
+    primary = report.primary.probe, report.primary.label_budget
+    rows = {(r.arm, r.probe, r.label_budget): r for r in report.table}
     out = []
-    for a in report["arms"]:
-        if a["role"] == "contestant":
+    for a in report.arms:
+        if a.role == "contestant":
             continue
         here = []
-        for arm, mean, d in against(report, a["name"], *primary):
-            i = d["interval"]
-            if i and d["a"] == a["name"]:  # written the other way round
-                i = i | {"low": -i["high"], "high": -i["low"]}
+        for arm, mean, d in against(report, a.name, *primary):
+            i = d.interval
+            if i and d.a == a.name:  # written the other way round
+                i = i | {"low": -i.high, "high": -i.low}
             here.append({"a": arm, "mean": mean, "interval": i})
-        text = SAID.get(a["name"], LABELS if a["role"] == "reference" else a["note"])
-        out.append({"arm": a["name"], "text": text, "row": rows.get((a["name"], *primary)), "differences": here})
+        text = SAID.get(a.name, LABELS if a.role == "reference" else a.note)
+        out.append({"arm": a.name, "text": text, "row": rows.get((a.name, *primary)), "differences": here})
     return out

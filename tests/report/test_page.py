@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 
-from gssl.figures import dots, training
-from gssl.report import markdown, page, screen, tables, tex, units
+from gssl.report import figures, markdown, page, score_figures, screen, tables, tex, units
 from gssl.report.collect import read_runs
 from gssl.report.document import build
 
@@ -115,7 +114,7 @@ def test_ids_are_unique_and_every_reference_resolves(html: str) -> None:
 
 def test_figures_follow_the_colours_of_the_page(html: str) -> None:
     svgs = re.findall(r"<svg.*?</svg>", html, flags=re.S)
-    assert len(svgs) == 12  # primary, labels, labels by knn, differences, validation, losses: wide and narrow
+    assert len(svgs) == 6  # primary, labels, labels by knn, differences, validation, losses: each once
     for svg in svgs:
         assert "var(--muted)" in svg
         assert '<circle class="hit"' in svg  # what speaks under a pointer
@@ -237,18 +236,17 @@ def test_forty_runs_stay_small(fake: ModuleType, tmp_path: Path) -> None:
 
 
 def test_many_lines_have_fewer_points_each() -> None:
-    curve = {"arm": "a", "step": list(range(200)), "images": list(range(200)), "value": [float(i) for i in range(200)]}
-    assert training._thin([curve])[0] == curve
-    thin = training._thin([curve] * 1000)[0]
-    assert len(thin["step"]) == len(thin["value"]) == 10
-    assert (thin["value"][0], thin["value"][-1]) == (0.0, 199.0)
+    assert figures.thinned(200, 1) == list(range(200))
+    kept = figures.thinned(200, 1000)
+    assert len(kept) == 10
+    assert (kept[0], kept[-1]) == (0, 199)
 
 
 def test_numbers_in_figures_stay_whole(report_of: Reports) -> None:
     """Places are cut to a hundredth of a point; an arm's settings and a tick's label are not."""
     report = copy.deepcopy(report_of(1))
     next(a for a in report["arms"] if a["name"] == "dcgan")["title"] = "DCGAN (lr=0.00125)"
-    svg = dots.primary(report).wide
+    svg = score_figures.primary(report).svg()
     assert ">DCGAN (lr=0.00125)</text>" in svg
     assert not re.search(r'd="[^"]*\d\.\d{3}', svg)
 
