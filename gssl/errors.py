@@ -16,6 +16,10 @@ class JobError(Exception):
     """The job itself failed (diverged, ran out of disk, a part died). One line on stderr, exit 1."""
 
 
+class Diverged(JobError):
+    """What a training step returned is not finite."""
+
+
 class Interrupted(Exception):
     """A signal asked the run to stop; the last checkpoint is on disk. Exit 130 (SIGINT) or 75 (SIGTERM)."""
 

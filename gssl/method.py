@@ -11,7 +11,7 @@ time, the data room owns randomness.
         def __init__(self, cfg: schemas.Shifted, backbone: Backbone, context: Context) -> None:
             super().__init__()
             self.draws = context.draws
-            self.backbone = backbone               # what is exported and judged; (B, 3, S, S) → (B, backbone.dim)
+            self.backbone = backbone               # what is exported and evaluated; (B, 3, S, S) → (B, backbone.dim)
             self.head = nn.Linear(backbone.dim, 4)
             self.to(context.device)                # before the optimiser is made
             self.optimizer = context.optimizer(self.parameters(), cfg.optim)
@@ -27,7 +27,8 @@ time, the data room owns randomness.
             way = way.to(batch["view0"].device, non_blocking=True)
             return self.optimizer.minimize(self.loss, batch | {"way": way})
 
-`gssl.ssl.simclr`, `gssl.ssl.supervised` and `gssl.gan.adversarial` (two optimisers, an average) are the templates to copy.
+`gssl.ssl.simclr`, `gssl.ssl.supervised` and `gssl.gan.adversarial` (two optimisers, an average) are the templates to
+copy.
 
 Optional: `reads(cfg)` (a static method: `needs` where they depend on the configuration), `sample(z, label)` (a
 generator's images in [0, 1]), `judge(images, label, z)` (a discriminator's logits), `latent` (dimension of z),
@@ -38,7 +39,7 @@ not `backbone`: a teacher), `period` (steps until the same work comes again, so 
 training).
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -54,7 +55,7 @@ LossFn = Callable[[Batch], dict[str, Tensor]]
 class Optimizer(Protocol):
     """One optimiser: `minimize` computes the loss on a batch (in micro-batches), goes back and steps."""
 
-    progress: float  # share of the budget that is spent, in [0, 1]: what a method's own schedules may depend on
+    progress: float  # fraction of the budget that is spent: what a method's own schedules may depend on
 
     def minimize(self, loss: LossFn, batch: Batch) -> dict[str, Tensor]:
         """Step on `loss(batch)["loss"]`; returns the detached means of everything the loss returned."""
@@ -73,10 +74,19 @@ class Draws(Protocol):
 
 
 class MakeOptimizer(Protocol):
-    """Makes one optimiser; `steady` are those of `params` whose learning rate does not fall."""
+    """Makes one optimiser.
+
+    `steady`: those of `params` whose learning rate does not fall. `lr_scales`: factors of single parameters' learning
+    rates. `factor`: the learning rate as a fraction of its peak by progress, in place of the schedule of `cfg`.
+    """
 
     def __call__(
-        self, params: Iterable[nn.Parameter], cfg: schemas.Optim, steady: Iterable[nn.Parameter] = ()
+        self,
+        params: Iterable[nn.Parameter],
+        cfg: schemas.Optim,
+        steady: Iterable[nn.Parameter] = (),
+        lr_scales: Mapping[nn.Parameter, float] | None = None,
+        factor: Callable[[float], float] | None = None,
     ) -> Optimizer: ...
 
 

@@ -13,6 +13,7 @@ from gssl.config.menus import CLASSICAL
 from gssl.data import Splits, load_data
 from gssl.engine.device import prepare
 from gssl.engine.files import write_json
+from gssl.engine.fits import Fits
 from gssl.engine.loop import peak_memory, reset_peak_memory
 from gssl.engine.progress import say
 from gssl.engine.run import Run
@@ -31,7 +32,8 @@ def main(cfg: schemas.Transfer, run_dir: Path, *, dry_run: bool = False) -> floa
         from gssl.commands import curve  # which runs this very function once per data set
 
         return curve.across(cfg, run_dir, dry_run=dry_run)
-    device, _ = prepare(cfg.engine)
+    device, precision = prepare(cfg.engine)
+    fits = Fits(cfg.engine, device, precision, run_dir / "finetune")
     with Run(run_dir, "transfer", cfg) as run:
         origin = find(cfg.weights)
         run.bind(weights=origin.sha256)
@@ -48,7 +50,7 @@ def main(cfg: schemas.Transfer, run_dir: Path, *, dry_run: bool = False) -> floa
             say(f"note: the network is {origin.backbone.name}, as weights={cfg.weights} says; backbone= is not used")
         origin = checkpoint_weights.resolve(origin, device)
         seen = (unlabelled(splits), fakes, splits.pretrain.unlabelled())
-        prober = Prober(cfg, origin, splits.labelled, splits.classes, device, *seen)
+        prober = Prober(cfg, origin, splits.labelled, splits.classes, device, *seen, fits)
         for warning in warnings:  # after what cannot be judged at all is said
             say(f"warning: {warning}")
         if "tensors" in prober.report:
@@ -113,6 +115,7 @@ def main(cfg: schemas.Transfer, run_dir: Path, *, dry_run: bool = False) -> floa
         name = f"val_{last.probe} ({last.label_budget.words})"
         value = last.model.val_accuracy
         run.finish(result | {"objective": {"name": name, "value": value, "direction": "max"}})
+        fits.forget()
         return run.objective
 
 

@@ -1,11 +1,12 @@
 """Checkpoints that survive a kill at any instant.
 
 `checkpoints/step-N/` (N of eight digits) holds model.safetensors, optim.safetensors, state.json and manifest.json
-(sha256 and size of each). Everything is written beside its place, pushed to disk, and renamed; the manifest is written
-last. A checkpoint whose manifest does not hold is never read: the one before it is.
+(sha256 and size of each). Everything is written under a temporary name, pushed to disk, and renamed; the manifest is
+written last. A checkpoint whose manifest does not hold is never read: the one before it is.
 """
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from gssl.engine.files import fsync, read_json, sha256, write_json
+from gssl.engine.optim import Optimizer
+from gssl.engine.progress import say
+from gssl.errors import JobError
 
 
-def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _on_cpu(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key: value.detach().to("cpu").contiguous().clone() for key, value in sorted(tensors.items())}
 
 
@@ -39,27 +43,36 @@ def milestones(folder: Path) -> list[dict[str, Any]]:
     for path in _all(folder):
         state = read_json(path / "state.json") or {}
         if state.get("milestone"):
-            place = {"step": state["step"], "seconds": round(state["seconds"], 3)}
-            found.append(place | {"checkpoint": f"{folder.name}/{path.name}"})
+            spent = {"step": state["step"], "seconds": round(state["seconds"], 3)}
+            found.append(spent | {"checkpoint": f"{folder.name}/{path.name}"})
     return found
 
 
-def write_best(folder: Path, step: int, model: dict[str, Tensor], state: dict[str, Any]) -> None:
-    """Keep the model of `step` as `folder`/best, whatever happens to the checkpoint of that step."""
-    _write(folder / "best", step, {"model": model}, state)
+def write_named(folder: Path, name: str, step: int, model: dict[str, Tensor], state: dict[str, Any]) -> None:
+    """Keep the tensors `model` of `step` as `folder`/`name`, whatever happens to the checkpoint of that step."""
+    _write(folder / name, step, {"model": model}, state)
 
 
-def read_best(folder: Path, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """Model and state of `folder`/best; None where there is no whole one."""
-    path = _best(folder)
+def read_named(folder: Path, name: str, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """Tensors and state of `folder`/`name`; None where there is no whole one."""
+    path = _named(folder, name)
     if path is None:
         return None
     return load_file(path / "model.safetensors", device=str(device)), read_json(path / "state.json")
 
 
+def write_best(folder: Path, step: int, model: dict[str, Tensor], state: dict[str, Any]) -> None:
+    """The best model so far, as `folder`/best."""
+    write_named(folder, "best", step, model, state)
+
+
+def read_best(folder: Path, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    return read_named(folder, "best", device)
+
+
 def best_state(folder: Path) -> dict[str, Any] | None:
     """The state alone, which is quick to read."""
-    path = _best(folder)
+    path = _named(folder, "best")
     found: dict[str, Any] | None = read_json(path / "state.json") if path else None
     return found
 
@@ -70,9 +83,9 @@ def forget_best(folder: Path) -> None:
         shutil.rmtree(folder / name, ignore_errors=True)
 
 
-def _best(folder: Path) -> Path | None:
-    # a kill between the removal of the old one and the renaming leaves the new one beside its place
-    return next((path for path in (folder / "best", folder / ".tmp-best") if whole(path)), None)
+def _named(folder: Path, name: str) -> Path | None:
+    # a kill between the removal of the old one and the renaming leaves the new one under its temporary name
+    return next((path for path in (folder / name, folder / f".tmp-{name}") if whole(path)), None)
 
 
 def _write(final: Path, step: int, tensors: dict[str, dict[str, Tensor]], state: dict[str, Any]) -> None:
@@ -82,7 +95,7 @@ def _write(final: Path, step: int, tensors: dict[str, dict[str, Tensor]], state:
     shutil.rmtree(temp, ignore_errors=True)
     temp.mkdir()
     for name, named in tensors.items():
-        save_file(_plain(named), temp / f"{name}.safetensors")
+        save_file(_on_cpu(named), temp / f"{name}.safetensors")
     write_json(temp / "state.json", {"schema": "gssl.checkpoint/1", "step": step, **state})
     files = sorted(path for path in temp.iterdir() if path.is_file())
     for path in files:
@@ -126,3 +139,39 @@ def read(path: Path, device: torch.device) -> tuple[dict[str, Tensor], dict[str,
     model = load_file(path / "model.safetensors", device=str(device))
     optim = load_file(path / "optim.safetensors", device="cpu")
     return model, optim, read_json(path / "state.json")
+
+
+class Checkpoints:
+    """Saves and restores a module with its optimisers below one folder."""
+
+    def __init__(self, folder: Path, device: torch.device, keep: int) -> None:
+        self.folder, self.device, self.keep = folder, device, keep
+
+    def save(self, module: Any, optimizers: Sequence[Optimizer], step: int, state: dict[str, Any]) -> None:
+        """Raises JobError where a weight is not finite: a checkpoint is never a broken one."""
+        model = module.state_dict()
+        for key, value in model.items():
+            if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+                raise JobError(f"diverged at step {step}: {key} is not finite; the checkpoint before it is kept")
+        tensors: dict[str, Tensor] = {}
+        rest = []
+        for index, optimizer in enumerate(optimizers):
+            mine, other = optimizer.state()
+            tensors |= {f"{index}/{key}": value for key, value in mine.items()}
+            rest.append(other)
+        write(self.folder, step, model, tensors, {**state, "optim": rest}, self.keep)
+
+    def restore(self, module: Any, optimizers: Sequence[Optimizer]) -> dict[str, Any] | None:
+        """Load the newest whole checkpoint and return its state, "step" among it; None where there is none."""
+        path, damaged = newest(self.folder)
+        for bad in damaged:
+            say(f"warning: {bad} is damaged (its manifest does not hold); the checkpoint before it is used")
+        if path is None:
+            return None
+        model, tensors, state = read(path, self.device)
+        module.load_state_dict(model)
+        for index, optimizer in enumerate(optimizers):
+            head = f"{index}/"
+            mine = {key[len(head) :]: value for key, value in tensors.items() if key.startswith(head)}
+            optimizer.load(mine, state["optim"][index])
+        return state

@@ -1,7 +1,7 @@
 """Optimisers: the schedule is a pure function of progress; accumulation, scaling and clipping are done here."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from gssl.method import Batch, LossFn
 
 
 def lr_factor(progress: float, warmup: float, schedule: str) -> float:
-    """The learning rate as a share of its peak at `progress` in [0, 1]: linear warm-up, then the schedule."""
+    """The learning rate as a fraction of its peak at `progress` in [0, 1]: linear warm-up, then the schedule."""
     if progress < warmup:
         return progress / warmup
     rest = (progress - warmup) / (1 - warmup) if warmup < 1 else 1.0
@@ -23,10 +23,7 @@ def lr_factor(progress: float, warmup: float, schedule: str) -> float:
     return max(1 - rest, 0.0) if schedule == "linear" else 1.0
 
 
-def _inner(groups: list[dict[str, Any]], cfg: schemas.Optim, device: torch.device) -> torch.optim.Optimizer:
-    groups = [g for g in groups if g["params"]]
-    # fused: one kernel for all parameters instead of several per parameter
-    fused = device.type in ("cpu", "cuda")
+def _inner(groups: list[dict[str, Any]], cfg: schemas.Optim, fused: bool | None) -> torch.optim.Optimizer:
     if cfg.name == "lars":
         return LARS(groups, lr=cfg.lr, momentum=cfg.momentum)
     if cfg.name == "sgd":
@@ -35,11 +32,29 @@ def _inner(groups: list[dict[str, Any]], cfg: schemas.Optim, device: torch.devic
     return kind(groups, lr=cfg.lr, betas=(cfg.betas[0], cfg.betas[1]), fused=fused)
 
 
-class Optimizer:
-    """One optimiser with its schedule. The loop sets `progress` before every update.
+def parameter_groups(
+    params: Iterable[nn.Parameter],
+    cfg: schemas.Optim,
+    steady: Iterable[nn.Parameter] = (),
+    lr_scales: Mapping[nn.Parameter, float] | None = None,
+) -> list[dict[str, Any]]:
+    """Groups for torch's optimisers. Weight decay applies to matrices and kernels, not to biases and norm layers."""
+    constant = {id(p) for p in steady}
+    kinds: dict[tuple[bool, float], list[nn.Parameter]] = {}
+    for p in params:
+        kinds.setdefault((id(p) in constant, (lr_scales or {}).get(p, 1.0)), []).append(p)
+    groups: list[dict[str, Any]] = []
+    for still, scale in sorted(kinds, key=lambda kind: kind[0]):
+        mine, common = kinds[still, scale], {"steady": still, "lr_scale": scale}
+        adapt = {"adapt": True} if cfg.name == "lars" else {}
+        matrices, vectors = [p for p in mine if p.ndim > 1], [p for p in mine if p.ndim <= 1]
+        groups.append({"params": matrices, "weight_decay": cfg.weight_decay, **common, **adapt})
+        groups.append({"params": vectors, "weight_decay": 0.0, **common})
+    return [group for group in groups if group["params"]]
 
-    Weight decay applies to matrices and kernels, not to biases and norm layers.
-    """
+
+class Optimizer:
+    """One optimiser with its schedule. The loop sets `progress` before every update."""
 
     def __init__(
         self,
@@ -50,49 +65,53 @@ class Optimizer:
         precision: Precision,
         accumulate: int = 1,
         steady: Iterable[nn.Parameter] = (),
+        lr_scales: Mapping[nn.Parameter, float] | None = None,
+        factor: Callable[[float], float] | None = None,
+        fused: bool = True,
     ) -> None:
-        """`steady`: those of `params` whose learning rate stays at its peak after the warm-up."""
+        """`steady`: those of `params` whose learning rate stays at its peak after the warm-up.
+
+        `lr_scales`: factors of the learning rate of single parameters; 1 where there is none. `factor`: the learning
+        rate as a fraction of its peak by progress, in place of `cfg.warmup` and `cfg.schedule`. `fused`: one kernel
+        for all parameters where the device has one; its results differ from the single kernels' in last digits.
+        """
         self.params = [p for p in params if p.requires_grad]
-        constant = {id(p) for p in steady}
-        groups = []
-        for still in (False, True):
-            mine = [p for p in self.params if (id(p) in constant) == still]
-            decayed = {"params": [p for p in mine if p.ndim > 1], "weight_decay": cfg.weight_decay}
-            plain = {"params": [p for p in mine if p.ndim <= 1], "weight_decay": 0.0}
-            lars = cfg.name == "lars"
-            groups += [decayed | {"steady": still} | ({"adapt": True} if lars else {}), plain | {"steady": still}]
         self.cfg = cfg
-        self.inner = _inner(groups, cfg, device)
+        groups = parameter_groups(self.params, cfg, steady, lr_scales)
+        self.inner = _inner(groups, cfg, (fused and device.type in ("cpu", "cuda")) or None)  # None: torch's choice
         self.precision = precision
         self.accumulate = accumulate
         self.scaler = precision.scaler()
+        self.factor = factor or (lambda progress: lr_factor(progress, cfg.warmup, cfg.schedule))
         self.progress = 0.0
 
     @property
     def lr(self) -> float:
-        return self.cfg.lr * lr_factor(self.progress, self.cfg.warmup, self.cfg.schedule)
+        """The learning rate now, of parameters without a scale of their own."""
+        return self.cfg.lr * self.factor(self.progress)
 
     def minimize(self, loss: LossFn, batch: Batch) -> dict[str, Tensor]:
         """One step on `loss(batch)["loss"]`, computed in `accumulate` micro-batches.
 
-        Returns the detached means of all that the loss returned. Contrastive losses see the negatives of their
-        micro-batch only.
+        Returns the detached means of all that the loss returned. Contrastive losses compare with the negatives of
+        their micro-batch only.
         """
-        peak = self.cfg.lr * lr_factor(self.progress, self.cfg.warmup, "constant")
+        constant = lr_factor(self.progress, self.cfg.warmup, "constant")
+        factor = self.factor(self.progress)
         for group in self.inner.param_groups:
-            group["lr"] = peak if group["steady"] else self.lr
+            group["lr"] = self.cfg.lr * group["lr_scale"] * (constant if group["steady"] else factor)
         self.inner.zero_grad(set_to_none=True)
         total: dict[str, Tensor] = {}
         size = _length(batch)
         for part in split(batch, self.accumulate):
-            share = _length(part) / size  # the last part may be smaller
+            weight = _length(part) / size  # the last part may be smaller
             with self.precision.autocast():
                 out = loss(part)
             if "loss" not in out or out["loss"].numel() != 1:
                 raise TypeError(f'a loss function returned {", ".join(out)}; a scalar "loss" must be among them')
-            self.scaler.scale(out["loss"] * share).backward()
+            self.scaler.scale(out["loss"] * weight).backward()
             for key, value in out.items():
-                mean = value.detach() * share
+                mean = value.detach() * weight
                 total[key] = total[key] + mean if key in total else mean
         if self.cfg.clip is not None:
             self.scaler.unscale_(self.inner)
@@ -135,7 +154,8 @@ def _length(batch: Batch) -> int:
 
 def split(batch: Batch, parts: int) -> list[Batch]:
     """The batch cut into `parts` micro-batches along the first dimension, of sizes that differ by one at most."""
+    parts = min([parts, *map(len, batch.values())])
     if parts == 1:
         return [batch]
-    cut = {key: value.tensor_split(min(parts, len(value))) for key, value in batch.items()}
-    return [{key: chunks[i] for key, chunks in cut.items()} for i in range(min(len(c) for c in cut.values()))]
+    cut = {key: value.tensor_split(parts) for key, value in batch.items()}
+    return [{key: chunks[i] for key, chunks in cut.items()} for i in range(parts)]

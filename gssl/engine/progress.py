@@ -1,4 +1,4 @@
-"""What a person sees while a run runs: a bar on a terminal, a plain line now and then elsewhere. All on stderr."""
+"""What a person sees while a run runs: a bar on a terminal, a line now and then elsewhere. All on stderr."""
 
 import sys
 import time
@@ -7,7 +7,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-PLAIN_EVERY = 15.0  # seconds between plain lines
+LINE_EVERY = 15.0  # seconds between lines where there is no terminal
 
 
 def say(text: str) -> None:
@@ -22,13 +22,15 @@ def _duration(seconds: float) -> str:
 
 
 class Meter:
-    """Progress of one run: share done, throughput, time left."""
+    """Progress of one training: fraction done, throughput, time left. `transient`: one of many, whose bar vanishes."""
 
-    def __init__(self, title: str, show: bool) -> None:
-        self.title = title
-        self.show = show
+    _said = 0.0  # when the last plain line was printed, by whichever meter
+
+    def __init__(self, title: str, show: bool, transient: bool = False) -> None:
+        self.title, self.show, self.transient = title, show, transient
         self.terminal = show and sys.stderr.isatty()
-        self._last = time.monotonic()
+        if not (transient and Meter._said):  # many short trainings have their lines in common
+            Meter._said = time.monotonic()
         self._bar: Progress | None = None
 
     def __enter__(self) -> "Meter":
@@ -41,22 +43,22 @@ class Meter:
                 TextColumn("{task.fields[text]}"),
                 TimeElapsedColumn(),
                 console=Console(stderr=True),
-                transient=False,
+                transient=self.transient,
             )
             self._task = self._bar.add_task(self.title, total=1.0, text="")
             self._bar.start()
         return self
 
-    def update(self, share: float, step: int, seconds: float, rate: float, loss: float | None) -> None:
-        """`share` of the budget, `seconds` of training so far, `rate` in images per second."""
-        left = seconds * (1 - share) / share if share > 0 else 0.0
+    def update(self, progress: float, step: int, seconds: float, rate: float, loss: float | None) -> None:
+        """`progress` in [0, 1], `seconds` of training so far, `rate` in images per second."""
+        left = seconds * (1 - progress) / progress if progress > 0 else 0.0
         number = "" if loss is None else f" · loss {loss:.4g}"
         text = f"step {step} · {rate:,.0f} img/s · {_duration(left)} left{number}"
         if self._bar:
-            self._bar.update(self._task, completed=share, text=text)
-        elif self.show and time.monotonic() - self._last >= PLAIN_EVERY:
-            self._last = time.monotonic()
-            say(f"{self.title}: {share:4.0%} · {text}")
+            self._bar.update(self._task, completed=progress, text=text)
+        elif self.show and time.monotonic() - Meter._said >= LINE_EVERY:
+            Meter._said = time.monotonic()
+            say(f"{self.title}: {progress:4.0%} · {text}")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

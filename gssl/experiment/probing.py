@@ -16,6 +16,8 @@ from gssl import schemas
 from gssl.config import registry
 from gssl.config.menus import CLASSICAL, CONTROLS, NO_NETWORK, UNTRAINED
 from gssl.data import Draws, Images, RandomViews, label_subset
+from gssl.engine.device import Precision
+from gssl.engine.fits import Fits
 from gssl.engine.progress import say
 from gssl.errors import UsageError
 from gssl.experiment import weight_sources
@@ -150,10 +152,12 @@ class Prober:
         unlabelled: Images | None = None,
         fakes: SyntheticImages | None = None,
         pretrain: Images | None = None,
+        fits: Fits | None = None,
     ) -> None:
         if len(classes) < 2:
             raise UsageError(f"data={cfg.data.name}: {len(classes)} class(es); transfer needs at least two")
         self.cfg, self.origin, self.device, self.fakes = cfg, origin, device, fakes
+        self.fits = fits or Fits(cfg.engine, device, Precision(cfg.engine.precision, device))
         self.images, self.classes, self.unlabelled = labelled, classes, unlabelled
         self.draws = Draws(cfg.seed)
         self.report: dict[str, Any] = {"loaded": 0, "missing": [], "unexpected": []}
@@ -344,7 +348,7 @@ class Prober:
         cfg = self.cfg
         views = RandomViews(cfg.data.views, cfg.data.size, self.draws)
         draws = Draws(cfg.seed * 1000 + draw)
-        rest = (cfg.data.size, self.device, cfg.seed, draws, self.unlabelled)
+        rest = (cfg.data.size, self.device, cfg.seed, draws, self.fits, self.unlabelled)
         return Setting(self.build, len(self.classes), views, cfg.data.views, *rest)
 
     def predict(self, fitted: list[Fitted], test: Images) -> list[Answers]:

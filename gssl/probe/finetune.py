@@ -1,4 +1,7 @@
-"""Fine-tuning: network and linear head trained on the labels; one recipe and budget for every source.
+"""Fine-tuning: network and head trained on the labels; one recipe and budget for every source.
+
+What is fine-tuned for is an objective (`gssl.probe.training.Objective`): classes, unless another one is given. It
+brings the network with its head, the batches, the loss and the score; everything here is the same for all of them.
 
 The head starts from the linear probe's solution (LP-FT, Kumar et al. 2022, arXiv:2202.10054) where `head_l2` gives a λ.
 Measured on mnist5k (convnet of width 16, lr .003, 3 draws, accuracy on 1,950 and 1,500 labelled images that were not
@@ -9,68 +12,61 @@ beside .879 and .912).
 """
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gssl.data import Images, RandomViews, centre, sequential
 from gssl.errors import UsageError
+from gssl.method import Batch
 from gssl.nets.norms import recompute_batch_norm
 from gssl.probe.adapter import add_adapters
+from gssl.probe.classification import EVAL_BATCH, Classification, Classifier, FittedFinetune, predict_proba
 from gssl.probe.setting import Setting
-from gssl.probe.training import (
-    EVAL_BATCH,
-    Classifier,
-    FittedFinetune,
-    Point,
-    Watch,
-    classifier,
-    fit_best,
-    optimise,
-    predict_proba,
-    start_head,
-    streams,
-)
+from gssl.probe.training import Objective, Point, ValidationCurve, adamw, fit_best, optimise, streams
 from gssl.schemas import Views
 from gssl.schemas import probes as schema
 
-SETTLE = 2048  # images whose batch statistics the trained network carries
+STATISTICS_IMAGES = 2048  # images whose batch statistics the trained network carries
 __all__ = ["Classifier", "Finetune", "FittedFinetune", "predict_proba"]
 
 
 class Finetune:
     """The probe by its configuration: AdamW, cosine schedule, learning rate and weight decay chosen on validation."""
 
-    def __init__(self, cfg: schema.Finetune) -> None:
+    def __init__(self, cfg: schema.Finetune, objective: Objective | None = None) -> None:
         self.cfg = cfg
+        self.objective: Objective = objective or Classification()
 
-    def fit(self, images: Images, setting: Setting, extra: Images | None = None) -> FittedFinetune:
-        """Fine-tune a fresh network on labelled `images` (at least two).
+    def fit(self, images: Images, setting: Setting, extra: Images | None = None) -> Any:
+        """Fine-tune a fresh network on labelled `images` (at least two); of classes, a `FittedFinetune`.
 
-        Every pair of learning rate and weight decay is tried on the first of `choice_folds(labels, seed)` and the
-        best by validation accuracy (ties: by cross-entropy) is used on all images, and validated on up to `folds`
+        Every pair of learning rate and weight decay is tried on the first of the objective's folds and the
+        best by validation score (ties: by cross-entropy) is used on all images, and validated on up to `folds`
         folds. One-shot takes the first of each.
         The result is a function of (`setting`, images, extra); torch's global generator is left as it was.
-        `extra` images take their share of every batch, whose size and number stay the same; none is chosen on.
+        Every batch has `extra` images in proportion; its size and the number of batches stay the same, and nothing
+        is chosen on them.
         Raises JobError where no learning rate gives a finite network, and UsageError where the network has fewer
         stages than are to be trained.
         """
-        grid = [{"lr": lr, "weight_decay": decay} for lr in self.cfg.lrs for decay in self.cfg.weight_decays]
+        cfg, objective = self.cfg, self.objective
+        grid = [{"lr": lr, "weight_decay": decay} for lr in cfg.lrs for decay in cfg.weight_decays]
 
-        def train(point: Point, images: Images, watch: Watch | None) -> tuple[Classifier, dict[str, float]]:
-            return self._train(point, images, setting, extra, watch), {}
+        def train(point: Point, images: Images, curve: ValidationCurve | None) -> tuple[Any, dict[str, float]]:
+            return self._train(point, images, setting, extra, curve), {}
 
-        return fit_best("finetune", train, grid, images, setting, self.cfg.steps, self.cfg.points, self.cfg.folds)
+        return fit_best("finetune", train, grid, images, setting, objective, cfg.steps, cfg.points, cfg.folds)
 
     def _train(
-        self, point: Point, images: Images, setting: Setting, extra: Images | None, watch: Watch | None
-    ) -> Classifier:
-        cfg = self.cfg
-        network = classifier(setting)
+        self, point: Point, images: Images, setting: Setting, extra: Images | None, curve: ValidationCurve | None
+    ) -> Any:
+        cfg, objective = self.cfg, self.objective
+        network = objective.network(setting)
         if cfg.head_l2 is not None:
-            start_head(network, images, setting, cfg.head_l2)
+            objective.start_head(network, images, setting, cfg.head_l2)
         if cfg.train == "last":
             train_last(network, cfg.stages)
         elif cfg.train == "lora":
@@ -78,14 +74,16 @@ class Finetune:
         parts = streams(images, extra, cfg.batch_size, setting.draws, setting.device)
         views = setting.views if cfg.colour else RandomViews(geometric(setting.views_cfg), setting.size, setting.draws)
 
-        def loss(step: int) -> Tensor:
-            batches = [part(step) for part in parts]
-            seen = [views(batch["image"], step, i, batch.get("extent")) for i, batch in enumerate(batches)]
-            return F.cross_entropy(network(torch.cat(seen)), torch.cat([batch["label"] for batch in batches]))
+        def feed(step: int) -> Batch:
+            made = [objective.batch(part(step), views, step, i) for i, part in enumerate(parts)]
+            return {key: torch.cat([batch[key] for batch in made]) for key in made[0]}
+
+        def loss(batch: Batch) -> dict[str, Tensor]:
+            return {"loss": objective.loss(network(batch["input"]).float(), batch["target"])}
 
         def settle() -> None:
-            """The network will see whole images: batch statistics of those, not of the last crops."""
-            some = images.subset(np.arange(0, len(images), -(-len(images) // SETTLE)))
+            """Whole images are predicted, so batch statistics are of those, not of the last crops."""
+            some = images.subset(np.arange(0, len(images), -(-len(images) // STATISTICS_IMAGES)))
             batches = sequential(some, EVAL_BATCH, setting.device)
             crops = (centre(batch["image"], setting.size, batch.get("extent")) for batch in batches)
             recompute_batch_norm(network.backbone, crops, training_only=True)
@@ -93,12 +91,15 @@ class Finetune:
         optimise(
             network,
             loss,
+            feed,
+            setting,
+            adamw(point["lr"], point["weight_decay"]),
             cfg.steps,
-            point["lr"],
-            point["weight_decay"],
-            setting.draws,
+            title=f"finetune on {len(images)} images, lr {point['lr']:g}",
+            key=("finetune", type(objective).__name__, cfg, point, images.hash, extra.hash if extra else None),
+            batch_size=sum(part.size for part in parts),
             layer_decay=cfg.layer_decay,
-            watch=watch,
+            curve=curve,
             settle=settle,
         )
         return network
@@ -109,7 +110,7 @@ def geometric(views: Views) -> Views:
     return replace(views, jitter=0.0, grayscale=0.0, blur=0.0, solarize=0.0, second_blur=None, second_solarize=None)
 
 
-def train_last(network: Classifier, stages: int) -> None:
+def train_last(network: Any, stages: int) -> None:
     """Freeze all but the head and the last `stages` stages, in place; what is frozen is in evaluation mode.
 
     Autograd stops where nothing before has a gradient, so the frozen part costs its forward pass only.

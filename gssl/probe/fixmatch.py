@@ -1,8 +1,8 @@
 """FixMatch: fine-tuning that also learns from images without labels (Sohn et al. 2020, arXiv:2001.07685).
 
-Where the network names a weakly changed image with confidence, the name becomes the label of a strongly changed copy.
-Network, head, optimiser and schedule are those of fine-tuning, for comparison's sake: AdamW with a cosine down to 0
-where the paper has SGD with momentum, and no running average of the weights.
+Where the network predicts the class of a weakly augmented image with confidence, this class becomes the label of a
+strongly augmented copy. Network, head, optimiser and schedule are those of fine-tuning, so that both can be compared:
+AdamW with a cosine down to 0 where the paper has SGD with momentum, and no running average of the weights.
 """
 
 from dataclasses import replace
@@ -13,12 +13,14 @@ from torch import Tensor
 
 from gssl.data import Batches, Draws, Images, RandomViews
 from gssl.errors import UsageError
+from gssl.method import Batch
+from gssl.probe.classification import Classification, Classifier, FittedFinetune
 from gssl.probe.setting import Setting
-from gssl.probe.training import Classifier, FittedFinetune, Point, Watch, classifier, fit_best, optimise, streams
+from gssl.probe.training import Point, ValidationCurve, adamw, fit_best, optimise, streams
 from gssl.schemas import Views
 from gssl.schemas import probes as schema
 
-LAST = 0.1  # share of the steps, the last ones, whose used guesses are counted
+TAIL = 0.1  # fraction of the steps, the last ones, whose used guesses are counted
 
 
 class FixMatch:
@@ -31,23 +33,24 @@ class FixMatch:
         """Train a fresh network on labelled `images` (at least two) and on `setting.unlabelled`.
 
         The learning rate is chosen as in `Finetune.fit`, whose promises hold here too. In `chosen` stands beside it
-        `used`: the mean share of unlabelled images whose guess was confident in the last tenth of the steps. `extra`
+        `used`: the mean fraction of unlabelled images whose guess was confident in the last tenth of the steps. `extra`
         images are labelled ones. Images of the validation part may be among the unlabelled ones, as in the paper: the
-        network has then seen their pixels, and never their labels. Raises UsageError where there are no unlabelled
-        images, and JobError as `Finetune.fit`.
+        network has then trained on their pixels, and never on their labels. Raises UsageError where there are no
+        unlabelled images, and JobError as `Finetune.fit`.
         """
         if setting.unlabelled is None or not len(setting.unlabelled):
             raise UsageError(
                 "probe.fixmatch: learns from images without labels, and there are none; "
                 "set data.pretrain, or leave fixmatch out of probe.use"
             )
-        unlabelled = setting.unlabelled
+        unlabelled, objective = setting.unlabelled, Classification()
 
-        def train(point: Point, images: Images, watch: Watch | None) -> tuple[Classifier, dict[str, float]]:
-            return self._train(point, images, unlabelled, setting, extra, watch)
+        def train(point: Point, images: Images, curve: ValidationCurve | None) -> tuple[Classifier, dict[str, float]]:
+            return self._train(point, images, unlabelled, setting, extra, curve)
 
         grid = [{"lr": lr} for lr in self.cfg.lrs]
-        return fit_best("fixmatch", train, grid, images, setting, self.cfg.steps)
+        found: FittedFinetune = fit_best("fixmatch", train, grid, images, setting, objective, self.cfg.steps)
+        return found
 
     def _train(
         self,
@@ -56,40 +59,55 @@ class FixMatch:
         unlabelled: Images,
         setting: Setting,
         extra: Images | None,
-        watch: Watch | None,
+        curve: ValidationCurve | None,
     ) -> tuple[Classifier, dict[str, float]]:
         cfg, draws = self.cfg, setting.draws
-        network = classifier(setting)
+        network = Classification().network(setting)
         weak = RandomViews(weak_views(setting.views_cfg, cfg.weak_crop), setting.size, draws)
         strong = RandomViews(replace(setting.views_cfg, cutout=1.0, cutout_size=cfg.cutout), setting.size, draws)
         parts = streams(images, extra, cfg.batch_size, draws, setting.device)
         # Draws of its own, as in `streams`.
         others = Batches(unlabelled, cfg.ratio * cfg.batch_size, Draws(-2 - draws.seed), setting.device)
-        shares: list[Tensor] = []  # on the device: nothing waits for it
 
-        def loss(step: int) -> Tensor:
-            batches = [part(step) for part in parts]
-            other = others(step)
-            seen = [weak(batch["image"], step, i, batch.get("extent")) for i, batch in enumerate(batches)]
-            seen.append(weak(other["image"], step, len(seen), other.get("extent")))
-            seen.append(strong(other["image"], step, len(seen), other.get("extent")))
-            # One pass, so that batch norm sees all of them alike.
-            logits = network(torch.cat(seen))
-            labels = torch.cat([batch["label"] for batch in batches])
-            named, guessed, taught = logits.split([len(labels), others.size, others.size])
-            supervised, unsupervised, used = fixmatch_loss(named, labels, guessed, taught, cfg.threshold)
-            if step >= cfg.steps - max(1, round(LAST * cfg.steps)):
-                shares.append(used)
-            return supervised + cfg.weight * unsupervised
+        def feed(step: int) -> Batch:
+            batches, other = [part(step) for part in parts], others(step)
+            inputs = [weak(batch["image"], step, i, batch.get("extent")) for i, batch in enumerate(batches)]
+            return {
+                "input": torch.cat(inputs),
+                "target": torch.cat([batch["label"] for batch in batches]),
+                "weak": weak(other["image"], step, len(batches), other.get("extent")),
+                "strong": strong(other["image"], step, len(batches) + 1, other.get("extent")),
+            }
 
-        optimise(network, loss, cfg.steps, point["lr"], cfg.weight_decay, draws, watch=watch)
-        return network, {"used": float(torch.stack(shares).mean())}
+        def loss(batch: Batch) -> dict[str, Tensor]:
+            inputs = [batch["input"], batch["weak"], batch["strong"]]
+            # One pass, so that batch norm has the statistics of all of them.
+            outputs = network(torch.cat(inputs)).float()
+            labelled, guessed, taught = outputs.split([len(x) for x in inputs])
+            supervised, unsupervised, used = fixmatch_loss(labelled, batch["target"], guessed, taught, cfg.threshold)
+            return {"loss": supervised + cfg.weight * unsupervised, "used": used}
+
+        task = optimise(
+            network,
+            loss,
+            feed,
+            setting,
+            adamw(point["lr"], cfg.weight_decay),
+            cfg.steps,
+            title=f"fixmatch on {len(images)} images, lr {point['lr']:g}",
+            key=("fixmatch", cfg, point, images.hash, unlabelled.hash, extra.hash if extra else None),
+            batch_size=sum(part.size for part in parts) + 2 * others.size,
+            curve=curve,
+            recorded="used",
+            tail=max(1, round(TAIL * cfg.steps)),
+        )
+        return network, {"used": float(task.record.mean())}
 
 
 def fixmatch_loss(
     logits_labelled: Tensor, labels: Tensor, logits_weak: Tensor, logits_strong: Tensor, threshold: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """(supervised, unsupervised, share_used), each a scalar.
+    """(supervised, unsupervised, fraction used), each a scalar.
 
     logits_labelled (B, C) and labels (B,): mean cross-entropy. logits_weak and logits_strong (U, C), of the same
     images: mean over all U of the cross-entropy of the strong view to the weak one's likeliest class, counted as 0

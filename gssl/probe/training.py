@@ -1,113 +1,202 @@
-"""What the probes that train the network share: the classifier, its optimiser and loop, and the choice on a fold."""
+"""What the probes that train the network share: the training itself, and the choice of a grid point on a fold.
+
+What a network is fine-tuned for is an `Objective`: its network and head, its batches, its loss and its score.
+`gssl.probe.classification` has that of classes; another task brings an objective of its own and gives it to
+`gssl.probe.finetune.Finetune(cfg, objective)`. The engine trains (`Setting.fits`), so that precision, accumulation,
+clipping, progress and restarts are those of pretraining.
+"""
 
 import math
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, cast
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gssl.data import Batches, Draws, Images, centre, sequential
-from gssl.errors import JobError
-from gssl.probe.features import extract
-from gssl.probe.folds import Trial, best_point, choice_folds, unselected
-from gssl.probe.linear import fixed
-from gssl.probe.setting import Setting
+from gssl import schemas
+from gssl.data import Batches, Draws, Images
+from gssl.data.draws import digest
+from gssl.errors import Diverged, JobError
+from gssl.method import Batch
+from gssl.probe.setting import Setting, Views
 
-WARMUP = 0.1  # share of the steps with a linearly rising learning rate
-EVAL_BATCH = 256
-HEAD = 2048  # images that the head's first weights are fitted on, at most
-ABSENT = -10.0  # first logit of a class without an image
-GLANCE = 1000  # validation images that a place of the learning curve is measured on
+WARMUP = 0.1  # fraction of the steps with a linearly rising learning rate
+CURVE_IMAGES = 1000  # validation images that a step of the learning curve is measured on
 Point = dict[str, float]  # of the grid
 
 
-class Classifier(nn.Module):
-    """A backbone with `dim` features and a linear head."""
+class Network(Protocol):
+    """What is fine-tuned: an `nn.Module` with a backbone and a head of its own."""
 
-    def __init__(self, backbone: nn.Module, n_classes: int, draws: Draws) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.head = nn.Linear(cast(int, backbone.dim), n_classes)
-        # Small, so that the first gradients that reach a pretrained backbone are small as well.
-        weight = draws.generator("finetune/head").standard_normal(tuple(self.head.weight.shape)) * 0.01
-        self.head.weight.data = torch.from_numpy(weight.astype(np.float32))
-        self.head.bias.data.zero_()
+    backbone: nn.Module
+    head: nn.Module
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, S, S) in [0, 1] to logits (B, n_classes)."""
-        return self.head(self.backbone(x))
+    def __call__(self, x: Tensor) -> Tensor: ...
 
     def layer_groups(self) -> list[list[nn.Parameter]]:
-        """The backbone's weights by stage, from input to output; one stage where the backbone knows of none."""
-        if hasattr(self.backbone, "layer_groups"):
-            return cast(Any, self.backbone).layer_groups()
-        return [list(self.backbone.parameters())]
+        """The backbone's weights by stage, from input to output."""
 
 
-@dataclass
-class FittedFinetune:
-    """The trained network."""
+class Objective(Protocol):
+    """What a network is fine-tuned for."""
 
-    network: Classifier  # in evaluation mode
-    size: int
-    device: torch.device
-    chosen: dict[str, float]
-    val_accuracy: float | None  # of the chosen grid point, on the folds that it was validated on
-    unselected: list[np.ndarray]  # of those folds, see `folds.unselected`
-    # The learning curve of the training on the first fold: step (1, 2, …), seconds of training up to there
-    # (looking not counted), val_accuracy. Empty where none was asked for or nothing was chosen.
-    curve: list[dict[str, float]] = field(default_factory=list)
+    def network(self, setting: Setting) -> Any:
+        """A fresh `Network` on the device in training mode; the same at every call."""
 
-    def predict(self, images: Images) -> np.ndarray:
-        """(n,) int64 classes of the centre crops."""
-        return _logits(self.network, images, self.size, self.device).argmax(axis=1)
+    def start_head(self, network: Any, images: Images, setting: Setting, l2: float) -> None:
+        """Give the head a linear probe's solution with λ = `l2`, in place."""
 
-    def probabilities(self, images: Images) -> np.ndarray:
-        """(n, n_classes) float64 of the centre crops."""
-        return predict_proba(self.network, images, self.size, self.device)
+    def batch(self, raw: Batch, views: Views, step: int, view: int) -> Batch:
+        """ "input" (B, 3, S, S) in [0, 1] and "target" (B, …) of a stored batch: random views of it."""
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The mean over the batch; `outputs` are the network's, float32."""
+
+    def folds(self, images: Images, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """(training, validation) indices; [] where there is nothing to choose on."""
+
+    # A trial is a NamedTuple of arrays (points, n, …): what points of the grid, a row each, scored on n images.
+
+    metric: str  # key of `value` in the learning curve, such as val_accuracy
+
+    def score(self, network: Any, images: Images, setting: Setting) -> Any:
+        """A trial of one row, of a network in evaluation mode. No network scores below a diverged one."""
+
+    def worst(self, images: Images) -> Any:
+        """The trial of one row of a diverged network."""
+
+    def best(self, trial: Any) -> int:
+        """The best row; of equally good ones the first."""
+
+    def value(self, trials: Sequence[Any]) -> float:
+        """The metric of the images of trials of one row, all together."""
+
+    def unselected(self, trial: Any, images: Images) -> list[np.ndarray]:
+        """Per image what a row got that was chosen without it (`folds.unselected`)."""
+
+    def fitted(self, network: Any, setting: Setting, facts: dict[str, Any]) -> Any:
+        """What predicts, with the attributes network and `facts`: chosen, val_accuracy, unselected, curve."""
 
 
-class Watch:
-    """Looks at a network in training: validation scores after some steps, and the seconds that training took.
+class ValidationCurve:
+    """Scores a network on validation images after some steps of its training.
 
-    The last look, by which choices are made, sees all images. Those on the way see `GLANCE` of them at the most, spread
-    evenly: on all of CIFAR-10's, ten looks would take as long as the training.
+    The last score, by which choices are made, is of all images. Those on the way are of `CURVE_IMAGES` at the most,
+    spread evenly: on all of CIFAR-10's, ten of them would take as long as the training.
     """
 
-    def __init__(self, images: Images, setting: Setting, at: set[int]) -> None:
-        self.images, self.setting, self.at = images, setting, at
-        self.few = images.subset(np.arange(0, len(images), -(-len(images) // GLANCE)))
-        self.curve: list[dict[str, float]] = []
-        self.trial = Trial(np.zeros((1, 0), dtype=bool), np.zeros((1, 0)))  # the last look's
-        self._seconds = self._since = 0.0
+    def __init__(self, images: Images, setting: Setting, objective: Objective, at: set[int]) -> None:
+        self.images, self.setting, self.objective, self.at = images, setting, objective, at
+        self.few = images.subset(np.arange(0, len(images), -(-len(images) // CURVE_IMAGES)))
+        self.trial = objective.worst(images)  # until the last step is scored
+        self.curve: list[dict[str, float]] = []  # step, seconds of training up to there, metric, n
 
-    def start(self) -> None:
-        self._since = time.perf_counter()
-
-    def look(self, network: Classifier, step: int) -> None:
+    def score(self, network: Any, step: int) -> dict[str, float]:
         """After `step` steps. Leaves no trace in the network."""
-        if step not in self.at:
-            return
-        if self.setting.device.type == "cuda":
-            torch.cuda.synchronize(self.setting.device)
-        self._seconds += time.perf_counter() - self._since
         modes = {module: module.training for module in network.modules()}
         network.eval()
-        seen = self.images if step == max(self.at) else self.few
-        self.trial = _score(network, seen, self.setting.size, self.setting.device)
+        images = self.images if step == max(self.at) else self.few
+        trial = self.objective.score(network, images, self.setting)
         for module, mode in modes.items():
             module.training = mode
-        accuracy, n = float(self.trial.right.mean()), len(seen)
-        self.curve.append({"step": step, "seconds": round(self._seconds, 4), "val_accuracy": accuracy, "n": n})
-        self.start()
+        if step == max(self.at):
+            self.trial = trial
+        return {self.objective.metric: self.objective.value([trial]), "n": len(images)}
 
 
-# What one grid point makes of labelled images, and what is to be told about it beside the point itself.
-Train = Callable[[Point, Images, Watch | None], tuple[Classifier, dict[str, float]]]
+class FineTuning(nn.Module):
+    """One training of a network as the engine runs it (`gssl.engine.fits`): a method whose data is labelled.
+
+    `recorded`: name of a scalar of the loss whose values in the last `tail` steps are kept in `record`.
+    """
+
+    record: Tensor
+
+    def __init__(
+        self,
+        network: nn.Module,
+        optimizer: Any,
+        loss: Callable[[Batch], dict[str, Tensor]],
+        steps: int,
+        curve: ValidationCurve | None = None,
+        settle: Callable[[], None] | None = None,
+        recorded: str | None = None,
+        tail: int = 0,
+    ) -> None:
+        super().__init__()
+        self.network, self.optimizer, self.loss, self.steps = network, optimizer, loss, steps
+        self.curve, self._settle, self.recorded, self.tail = curve, settle, recorded, tail
+        self.register_buffer("record", torch.zeros(tail, device=next(network.parameters()).device))
+        self.looks = curve.at - {steps} if curve else set()
+
+    def update(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        out: dict[str, Tensor] = self.optimizer.minimize(self.loss, batch)
+        index = step - (self.steps - self.tail)
+        if self.recorded and index >= 0:  # on the device: nothing waits for it
+            self.record[index] = out[self.recorded]
+        return out
+
+    def settle(self) -> None:
+        if self._settle:
+            self._settle()
+
+    def evaluate(self, step: int) -> dict[str, float]:
+        return self.curve.score(self.network, step) if self.curve else {}
+
+    def outcome(self) -> dict[str, Tensor]:
+        """Of a trial what it scored, else the network."""
+        if self.curve is None:
+            return self.state_dict()
+        return {name: torch.from_numpy(rows) for name, rows in self.curve.trial._asdict().items()}
+
+    def take(self, outcome: dict[str, Tensor]) -> None:
+        if self.curve is None:
+            self.load_state_dict(outcome)
+        else:
+            self.curve.trial = self.curve.trial._replace(**{key: rows.cpu().numpy() for key, rows in outcome.items()})
+
+
+def optimise(
+    network: Any,
+    loss: Callable[[Batch], dict[str, Tensor]],
+    feed: Callable[[int], Batch],
+    setting: Setting,
+    optim: schemas.Optim,
+    steps: int,
+    *,
+    title: str,
+    key: Sequence[object],
+    batch_size: int,
+    layer_decay: float = 1.0,
+    curve: ValidationCurve | None = None,
+    settle: Callable[[], None] | None = None,
+    recorded: str | None = None,
+    tail: int = 0,
+) -> FineTuning:
+    """Minimise `loss` over the weights that may be trained.
+
+    `key`: what determines the result beside `curve` and `setting`. `settle` comes after the last step and before the
+    last score. Raises Diverged.
+    """
+    held = curve.images.hash if curve else None
+    fit = setting.fits(title, digest(*key, held, setting.seed, setting.draws.seed).hex(), batch_size)
+    scales = lr_scales(network, layer_decay)
+    optimizer = fit.optimizer(
+        [p for p in scales if p.requires_grad],
+        optim,
+        lr_scales=scales,
+        factor=lambda progress: schedule(round(progress * steps), steps),
+    )
+    task = FineTuning(network, optimizer, loss, steps, curve, settle, recorded, tail)
+    log = fit.train(task, feed, setting.draws, steps)
+    if curve:
+        curve.curve = log
+    return task
+
+
+# What one grid point makes of labelled images, and what there is to say about it beside the point itself.
+Train = Callable[[Point, Images, ValidationCurve | None], tuple[Any, dict[str, float]]]
 
 
 def fit_best(
@@ -116,116 +205,77 @@ def fit_best(
     grid: list[Point],
     images: Images,
     setting: Setting,
+    objective: Objective,
     steps: int,
     points: int = 0,
     most_folds: int = 1,
-) -> FittedFinetune:
-    """Try every point of `grid` on the first of `choice_folds` and train the best on all `images`.
+) -> Any:
+    """Try every point of `grid` on the first of the objective's folds and train the best on all `images`.
 
-    Best is by validation accuracy, ties by cross-entropy, then by place; without folds it is the first. The best is
+    Best is as the objective says, ties by order; without folds it is the first. The best is
     trained on up to `most_folds` - 1 further folds, for a steadier `val_accuracy`: it is chosen on the first alone.
-    `points`: of the learning curve. torch's global generator is left as it was. Raises JobError, naming
-    probe.`name`.lrs, where the network that was trained last is not finite.
+    `points`: of the learning curve. torch's global generator is left as it was. A trial that diverges scores worst.
+    Raises JobError, naming probe.`name`.lrs, where the network that was trained last is not finite.
     """
     cuda = [setting.device] if setting.device.type == "cuda" else []
-    best, curve, right, checked = 0, [], [], []  # type: int, list[dict[str, float]], list[np.ndarray], list[np.ndarray]
+    best = 0
+    curve: list[dict[str, float]] = []
+    validated: list[Any] = []  # trials of the best point
+    checked: list[np.ndarray] = []
     with torch.random.fork_rng(devices=cuda):
-        folds = choice_folds(images.labels, setting.seed)[:most_folds]
+        folds = objective.folds(images, setting.seed)[:most_folds]
         for fold, (fit, val) in enumerate(folds):
-            fitted, validated = images.subset(fit), images.subset(val)
-            at = (places(points, steps) if fold == 0 else set()) | {steps}
-            watches = [Watch(validated, setting, at) for _ in (grid if fold == 0 else [best])]
-            for point, watch in zip(grid if fold == 0 else [grid[best]], watches, strict=True):
-                train(point, fitted, watch)
-            trial = Trial(*(np.concatenate(rows) for rows in zip(*(watch.trial for watch in watches), strict=True)))
-            place = best_point([trial])
-            right.append(trial.right[place])
-            checked += unselected([trial], [validated.labels])
+            fitted, held = images.subset(fit), images.subset(val)
+            at = (curve_steps(points, steps) if fold == 0 else set()) | {steps}
+            tried = grid if fold == 0 else [grid[best]]
+            curves = [ValidationCurve(held, setting, objective, at) for _ in tried]
+            for point, watched in zip(tried, curves, strict=True):
+                try:
+                    train(point, fitted, watched)
+                except Diverged as error:
+                    setting.fits.alarm(f"probe.{name} with {_words(point)} {error}; this setting scores worst")
+            trial = type(curves[0].trial)(*map(np.concatenate, zip(*(c.trial for c in curves), strict=True)))
+            row = objective.best(trial)
+            validated.append(curves[row].trial)
+            checked += objective.unselected(trial, held)
             if fold == 0:
-                best, curve = place, watches[place].curve if points else []
-        network, facts = train(grid[best], images, None)
-    if not all(p.isfinite().all() for p in network.parameters()):
-        lr = grid[best]["lr"]
-        raise JobError(f"probe.{name}: training diverged with lr {lr}; add smaller values to probe.{name}.lrs")
-    accuracy = float(np.concatenate(right).mean()) if right else None
-    return FittedFinetune(network.eval(), setting.size, setting.device, grid[best] | facts, accuracy, checked, curve)
+                best, curve = row, curves[row].curve if points else []
+        try:
+            network, facts = train(grid[best], images, None)
+            if not all(p.isfinite().all() for p in network.parameters()):
+                raise Diverged("diverged in the last step")
+        except Diverged as error:
+            raise JobError(
+                f"probe.{name} with {_words(grid[best])} {error}; add smaller values to probe.{name}.lrs"
+            ) from error
+    accuracy = objective.value(validated) if validated else None
+    found = {"chosen": grid[best] | facts, "val_accuracy": accuracy, "unselected": checked, "curve": curve}
+    return objective.fitted(network.eval(), setting, found)
 
 
-def start_head(network: Classifier, images: Images, setting: Setting, l2: float) -> None:
-    """Give the head the linear probe's solution on the backbone's features of `images`, with λ = `l2`, in place.
-
-    Linear probing, then fine-tuning (Kumar et al. 2022, arXiv:2202.10054): the first gradients then do not tear at
-    features that are good already, and most steps are saved. A class without an image gets a logit that it can hardly
-    win by. At most `HEAD` images are used, evenly spread over the classes.
-    """
-    order = np.argsort(images.labels, kind="stable")
-    some = images.subset(np.sort(order[:: -(-len(images) // HEAD)]))
-    x = extract(network.backbone, some, setting.size, EVAL_BATCH, setting.device)
-    weight, bias, classes = fixed(x, some.labels, l2)
-    with torch.no_grad():
-        network.head.weight.zero_()
-        network.head.bias.fill_(ABSENT)
-        rows = torch.from_numpy(classes).to(setting.device)
-        network.head.weight[rows] = torch.from_numpy(weight).float().to(setting.device)
-        network.head.bias[rows] = torch.from_numpy(bias).float().to(setting.device)
-
-
-def classifier(setting: Setting) -> Classifier:
-    """A fresh network in training mode; the same at every call, whatever torch's global generator has seen."""
-    setting.draws.reseed(0)
-    network = Classifier(setting.build(), setting.n_classes, setting.draws).to(setting.device)
-    return network.to(memory_format=torch.channels_last).train()
-
-
-def optimise(
-    network: Classifier,
-    loss: Callable[[int], Tensor],
-    steps: int,
-    lr: float,
-    weight_decay: float,
-    draws: Draws,
-    layer_decay: float = 1.0,
-    watch: Watch | None = None,
-    settle: Callable[[], None] | None = None,
-) -> None:
-    """Minimise `loss`(step) over the weights that may be trained, by AdamW with warm-up and a cosine.
-
-    `settle` comes after the last step and before the last look.
-    """
-    optimizer = torch.optim.AdamW(groups(network, weight_decay, layer_decay), lr=lr)
-    if watch:
-        watch.start()
-    for step in range(steps):
-        draws.reseed(step)
-        for group in optimizer.param_groups:
-            group["lr"] = lr * group["share"] * schedule(step, steps)
-        value = loss(step)
-        optimizer.zero_grad(set_to_none=True)
-        value.backward()
-        optimizer.step()
-        if settle and step + 1 == steps:
-            settle()
-        if watch:
-            watch.look(network, step + 1)
-
-
-def groups(network: Classifier, weight_decay: float, layer_decay: float) -> list[dict[str, Any]]:
-    """The optimiser's groups of what may be trained; `share` is a group's part of the learning rate.
+def lr_scales(network: Any, layer_decay: float) -> dict[nn.Parameter, float]:
+    """Factor of the learning rate of every weight that may be trained.
 
     It is `layer_decay` to the power of the distance from the head: 0 for the head, 1 for the last stage.
     """
-    made: list[dict[str, Any]] = []
-    for distance, weights in enumerate([list(network.head.parameters()), *reversed(network.layer_groups())]):
-        trained = [p for p in weights if p.requires_grad]
-        # Norms and biases are not shrunk.
-        for decay, part in (
-            (weight_decay, [p for p in trained if p.ndim > 1]),
-            (0.0, [p for p in trained if p.ndim <= 1]),
-        ):
-            if part:
-                made.append({"params": part, "weight_decay": decay, "share": layer_decay**distance})
-    assert sum(len(g["params"]) for g in made) == sum(p.requires_grad for p in network.parameters())
-    return made
+    layers = [list(network.head.parameters()), *reversed(network.layer_groups())]
+    scales = {p: layer_decay**distance for distance, layer in enumerate(layers) for p in layer if p.requires_grad}
+    assert len(scales) == sum(p.requires_grad for p in network.parameters())
+    return scales
+
+
+def adamw(lr: float, weight_decay: float, clip: float | None = None) -> schemas.Optim:
+    """AdamW as every fine-tuning uses it; `schedule` sets its learning rate."""
+    return schemas.Optim(
+        name="adamw",
+        lr=lr,
+        weight_decay=weight_decay,
+        momentum=0.0,
+        betas=[0.9, 0.999],
+        warmup=WARMUP,
+        schedule="cosine",
+        clip=clip,
+    )
 
 
 def streams(images: Images, extra: Images | None, batch_size: int, draws: Draws, device: torch.device) -> list[Batches]:
@@ -234,9 +284,9 @@ def streams(images: Images, extra: Images | None, batch_size: int, draws: Draws,
         return [Batches(images, min(batch_size, len(images)), draws, device)]
     both = len(images) + len(extra)
     total = min(batch_size, both)
-    share = min(max(1, round(total * len(extra) / both)), total - 1)
+    second = min(max(1, round(total * len(extra) / both)), total - 1)
     # Draws of its own: two sets of equal length must not be shuffled alike.
-    return [Batches(images, total - share, draws, device), Batches(extra, share, Draws(-1 - draws.seed), device)]
+    return [Batches(images, total - second, draws, device), Batches(extra, second, Draws(-1 - draws.seed), device)]
 
 
 def schedule(step: int, steps: int) -> float:
@@ -247,36 +297,10 @@ def schedule(step: int, steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warmup + 1) / (steps - warmup + 1)))
 
 
-def places(points: int, steps: int) -> set[int]:
+def curve_steps(points: int, steps: int) -> set[int]:
     """At most `points` steps from 1 to `steps` with equal ratios; `steps` is the last, and the only one of one."""
     return {round(steps ** (1 - i / max(points - 1, 1))) for i in range(points)}
 
 
-@torch.no_grad()
-def _logits(network: Classifier, images: Images, size: int, device: torch.device) -> np.ndarray:
-    parts = [
-        network(centre(batch["image"], size, batch.get("extent"))).float().cpu().numpy()
-        for batch in sequential(images, EVAL_BATCH, device)
-    ]
-    return np.concatenate(parts)
-
-
-def predict_proba(network: Classifier, images: Images, size: int, device: torch.device) -> np.ndarray:
-    """(n, classes) float64 probabilities of the centre crops of `images`; `network` on `device`, in eval mode."""
-    return np.exp(_log_softmax(_logits(network, images, size, device)))
-
-
-def _log_softmax(logits: np.ndarray) -> np.ndarray:
-    """(n, classes) float64 of float32."""
-    logits = logits.astype(np.float64)
-    logits -= logits.max(axis=1, keepdims=True)
-    return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-
-
-def _score(network: Classifier, images: Images, size: int, device: torch.device) -> Trial:
-    """A trial of one row; no network scores below a diverged one."""
-    logits = _logits(network, images, size, device)
-    if not np.isfinite(logits).all():
-        return Trial(np.zeros((1, len(logits)), dtype=bool), np.full((1, len(logits)), np.inf))
-    entropy = -_log_softmax(logits)[np.arange(len(logits)), images.labels]
-    return Trial((logits.argmax(axis=1) == images.labels)[None], entropy[None])
+def _words(point: Point) -> str:
+    return ", ".join(f"{key} {value:g}" for key, value in point.items())

@@ -14,6 +14,7 @@ from gssl.probe.finetune import Classifier, Finetune
 from gssl.probe.setting import Setting
 from gssl.schemas import Backbone
 from gssl.schemas import probes as schema
+from tests.probe.conftest import fits
 
 CPU = torch.device("cpu")
 KINDS = {
@@ -38,7 +39,7 @@ def tune(name: str, images, **changes):
     values = dict(train="lora", stages=1, rank=2, layer_decay=1.0, steps=60, batch_size=16, draws=1, points=0)
     values |= dict(folds=1, head_l2=None)
     cfg = schema.Finetune(**(values | dict(lrs=[0.02], weight_decays=[0.01]) | changes))
-    return Finetune(cfg).fit(images, Setting(lambda: build(name), 4, views, None, 8, CPU, 0, Draws(0)))
+    return Finetune(cfg).fit(images, Setting(lambda: build(name), 4, views, None, 8, CPU, 0, Draws(0), fits()))
 
 
 @pytest.mark.parametrize("name", KINDS)

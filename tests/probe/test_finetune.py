@@ -9,15 +9,18 @@ import torch.nn.functional as F
 from torch import nn
 
 from gssl.data import Batches, Draws, RandomViews
+from gssl.engine.optim import parameter_groups
 from gssl.errors import JobError, UsageError
 from gssl.nets import build_backbone
 from gssl.nets.norms import recompute_batch_norm
-from gssl.probe import training
+from gssl.probe import classification, training
+from gssl.probe.classification import Classification
 from gssl.probe.finetune import Finetune, predict_proba, train_last
 from gssl.probe.setting import Setting
-from gssl.probe.training import Watch, classifier, optimise
+from gssl.probe.training import ValidationCurve, adamw, optimise
 from gssl.schemas import Backbone, Views
 from gssl.schemas import probes as schema
+from tests.probe.conftest import fits
 
 CPU = torch.device("cpu")
 
@@ -63,7 +66,11 @@ def config(**changes) -> schema.Finetune:
 
 
 def setting(seed: int = 0, build: Callable[[], nn.Module] = Tiny) -> Setting:
-    return Setting(build, 4, views, None, 8, CPU, seed, Draws(seed))
+    return Setting(build, 4, views, None, 8, CPU, seed, Draws(seed), fits())
+
+
+def classifier(given: Setting) -> classification.Classifier:
+    return Classification().network(given)
 
 
 def fit(cfg, images, seed=0, build: Callable[[], nn.Module] = Tiny):
@@ -110,7 +117,7 @@ def test_same_seed_same_network_and_global_randomness_untouched(quarters):
     assert not same(first.network, other.network)
 
 
-def test_it_is_plain_adamw_on_all_weights_bit_by_bit(quarters):
+def test_it_is_adamw_on_all_weights_bit_by_bit(quarters):
     """The loop written out, for one-shot labels: nothing is chosen."""
     images, draws = quarters(1), Draws(7)
     cfg = config(steps=12, batch_size=3, lrs=[0.02])
@@ -132,7 +139,7 @@ def test_it_is_plain_adamw_on_all_weights_bit_by_bit(quarters):
             F.cross_entropy(network(batch["image"].float() / 255), batch["label"]).backward()
             optimizer.step()
         whole = images.fetch(np.arange(len(images)))["image"].float() / 255
-        recompute_batch_norm(network.backbone, [whole])  # it will see whole images, not crops
+        recompute_batch_norm(network.backbone, [whole])  # whole images are predicted, not crops
         assert same(fitted.network, network)
 
 
@@ -177,7 +184,7 @@ def test_two_images_are_enough(quarters):
     assert np.isfinite([p.detach().sum() for p in fitted.network.parameters()]).all()
 
 
-def test_divergence_is_said(quarters):
+def test_divergence_names_the_probe(quarters):
     with pytest.raises(JobError, match=r"probe\.finetune\.lrs"):
         fit(config(steps=3, lrs=[1e30]), quarters(1))
 
@@ -193,39 +200,40 @@ def test_divergence_is_said(quarters):
         (5, 1, {1}),
     ],
 )
-def test_places_of_the_curve_have_equal_ratios(points, steps, expected):
-    assert training.places(points, steps) == expected
+def test_steps_of_the_curve_have_equal_ratios(points, steps, expected):
+    assert training.curve_steps(points, steps) == expected
 
 
 def test_the_curve_is_of_the_chosen_trial(quarters):
     images = quarters(10)
     alone = fit(config(steps=25, lrs=[0.02], points=3), images)
     fitted = fit(config(steps=25, lrs=[1e-9, 0.02, 1e30], points=3), images)
-    told = [(place["step"], place["val_accuracy"]) for place in fitted.curve]
-    assert [step for step, _ in told] == [1, 5, 25]
-    assert told == [(place["step"], place["val_accuracy"]) for place in alone.curve]
-    assert told[-1][1] == fitted.val_accuracy > told[0][1]
+    points = [(entry["step"], entry["val_accuracy"]) for entry in fitted.curve]
+    assert [step for step, _ in points] == [1, 5, 25]
+    assert points == [(entry["step"], entry["val_accuracy"]) for entry in alone.curve]
+    assert points[-1][1] == fitted.val_accuracy > points[0][1]
     assert 0 < fitted.curve[0]["seconds"] < fitted.curve[1]["seconds"] < fitted.curve[2]["seconds"]
     assert fit(config(steps=2, points=0), images).curve == []
 
 
-def test_looking_is_not_counted_as_training(quarters, monkeypatch):
-    """By a clock that a step moves by 1 and a look by 100."""
-    now, score = [0.0], training._score
+def test_evaluation_is_not_counted_as_training(quarters, monkeypatch):
+    """By a clock that a step moves by 1 and an evaluation by 100."""
+    now, score = [0.0], Classification.score
 
     def passes(seconds, value):
         now[0] += seconds
         return value
 
-    monkeypatch.setattr(training, "time", SimpleNamespace(perf_counter=lambda: now[0]))
-    monkeypatch.setattr(training, "_score", lambda *args: passes(100, score(*args)))
+    clock = SimpleNamespace(perf_counter=lambda: now[0], process_time=lambda: now[0])
+    monkeypatch.setattr("gssl.engine.run.time", clock)
+    monkeypatch.setattr(Classification, "score", lambda *args: passes(100, score(*args)))
     given = replace(setting(), views=lambda image, *rest: passes(1, views(image, *rest)))
     fitted = Finetune(config(steps=8, points=4)).fit(quarters(2), given)
-    assert [(place["step"], place["seconds"]) for place in fitted.curve] == [(1, 1), (2, 2), (4, 4), (8, 8)]
+    assert [(entry["step"], entry["seconds"]) for entry in fitted.curve] == [(1, 1), (2, 2), (4, 4), (8, 8)]
 
 
 @pytest.mark.parametrize("last", [False, True])
-def test_looking_changes_nothing(quarters, last):
+def test_evaluation_changes_nothing(quarters, last):
     images, trained = quarters(6), []
     for at in (set(), {1, 2, 5, 9}):
         given = setting(build=backbone("convnet") if last else Tiny)
@@ -235,12 +243,15 @@ def test_looking_changes_nothing(quarters, last):
         modes = [module.training for module in network.modules()]
         batches = Batches(images, 8, given.draws, CPU)
 
-        def loss(step, network=network, batches=batches):
-            return F.cross_entropy(network(views(batches(step)["image"], step)), batches(step)["label"])
+        def feed(step, batches=batches):
+            return {"input": views(batches(step)["image"], step), "target": batches(step)["label"]}
 
-        watch = Watch(quarters(5, 1), given, at)
-        optimise(network, loss, 10, 0.01, 0.01, given.draws, watch=watch)
-        assert len(watch.curve) == len(at)
+        def loss(batch, network=network):
+            return {"loss": F.cross_entropy(network(batch["input"]), batch["target"])}
+
+        curve = ValidationCurve(quarters(5, 1), given, Classification(), {*at, 10})
+        optimise(network, loss, feed, given, adamw(0.01, 0.01), 10, title="", key=(), batch_size=8, curve=curve)
+        assert len(curve.curve) == len(at) + 1
         assert [module.training for module in network.modules()] == modes
         trained.append(network)
     assert same(*trained)
@@ -303,29 +314,30 @@ def test_learning_rates_fall_by_a_factor_per_stage(quarters, build):
 
 def test_groups_hold_every_weight_once_and_shrink_matrices_only():
     network = classifier(setting(build=backbone("resnet18")))
-    groups = training.groups(network, 0.3, 0.5)
+    scales = training.lr_scales(network, 0.5)
+    groups = parameter_groups(scales, adamw(0.1, 0.3), lr_scales=scales)
     listed = [p for group in groups for p in group["params"]]
     assert len(listed) == len(set(map(id, listed))) and set(map(id, listed)) == set(map(id, network.parameters()))
     assert all(group["weight_decay"] == (0.3 if p.ndim > 1 else 0) for group in groups for p in group["params"])
-    assert {group["share"] for group in groups} == {1, 0.5, 0.25, 0.125, 0.0625}
+    assert {group["lr_scale"] for group in groups} == {1, 0.5, 0.25, 0.125, 0.0625}
 
 
 def test_layer_decay_works_in_what_is_trained(quarters):
     cfg = config(steps=3, train="last", stages=2, weight_decays=[0.0])
-    plain, slow = (fit(replace(cfg, layer_decay=d), quarters(1), build=backbone("convnet")) for d in (1.0, 0.1))
+    even, slow = (fit(replace(cfg, layer_decay=d), quarters(1), build=backbone("convnet")) for d in (1.0, 0.1))
     start = classifier(setting(build=backbone("convnet")))
     far = [sum((a - b).abs().sum().item() for a, b in zip(f.network.layer_groups()[2], start.layer_groups()[2], strict=True))
-           for f in (plain, slow)]  # fmt: skip
+           for f in (even, slow)]  # fmt: skip
     assert 0 < far[1] < 0.05 * far[0]
 
 
-def test_places_of_the_curve_glance_and_the_last_one_looks_at_all(quarters, monkeypatch):
-    """What is chosen on sees every validation image; what is drawn need not."""
+def test_the_curve_has_a_part_of_the_validation_images_and_its_end_all(quarters, monkeypatch):
+    """Choices use every validation image; the curve on the way need not."""
     images = quarters(60)
     whole = fit(config(steps=6, points=3, lrs=[0.01]), images)
-    monkeypatch.setattr("gssl.probe.training.GLANCE", 5)
-    glanced = fit(config(steps=6, points=3, lrs=[0.01]), images)
-    n = len(training.choice_folds(images.labels, 0)[0][1])
-    assert {p["n"] for p in whole.curve} == {n} and [p["n"] for p in glanced.curve][-1] == n
-    assert all(p["n"] == len(range(0, n, -(-n // 5))) for p in glanced.curve[:-1])
-    assert glanced.val_accuracy == whole.val_accuracy == glanced.curve[-1]["val_accuracy"]
+    monkeypatch.setattr("gssl.probe.training.CURVE_IMAGES", 5)
+    few = fit(config(steps=6, points=3, lrs=[0.01]), images)
+    n = len(classification.choice_folds(images.labels, 0)[0][1])
+    assert {p["n"] for p in whole.curve} == {n} and [p["n"] for p in few.curve][-1] == n
+    assert all(p["n"] == len(range(0, n, -(-n // 5))) for p in few.curve[:-1])
+    assert few.val_accuracy == whole.val_accuracy == few.curve[-1]["val_accuracy"]

@@ -15,6 +15,7 @@ from gssl.probe.fixmatch import FixMatch, fixmatch_loss, weak_views
 from gssl.probe.setting import Setting
 from gssl.schemas import Backbone
 from gssl.schemas import probes as schema
+from tests.probe.conftest import fits
 
 CPU = torch.device("cpu")
 
@@ -36,7 +37,7 @@ def build() -> nn.Module:
 
 
 def setting(digits, unlabelled, seed: int = 0) -> Setting:
-    return Setting(build, 4, None, digits, 8, CPU, seed, Draws(seed), unlabelled)
+    return Setting(build, 4, None, digits, 8, CPU, seed, Draws(seed), fits(), unlabelled)
 
 
 def same(a: nn.Module, b: nn.Module) -> bool:
@@ -46,15 +47,15 @@ def same(a: nn.Module, b: nn.Module) -> bool:
 def slow_loss(labelled, labels, weak, strong, threshold):
     """Image by image, as the paper's equations 3 and 4 say."""
 
-    def share(scores, c):
+    def probability(scores, c):
         return math.exp(scores[c]) / sum(math.exp(s) for s in scores)
 
-    supervised = [-math.log(share(scores, label)) for scores, label in zip(labelled, labels, strict=True)]
+    supervised = [-math.log(probability(scores, label)) for scores, label in zip(labelled, labels, strict=True)]
     terms = []
     for a, b in zip(weak, strong, strict=True):
         guess = max(range(len(a)), key=lambda c: a[c])
-        if share(a, guess) >= threshold:
-            terms.append(-math.log(share(b, guess)))
+        if probability(a, guess) >= threshold:
+            terms.append(-math.log(probability(b, guess)))
     return sum(supervised) / len(labels), sum(terms) / len(weak), len(terms) / len(weak)
 
 
@@ -79,7 +80,7 @@ def test_a_guess_of_just_the_threshold_counts_and_teaches_the_strong_view_only()
     assert weak.grad is None and strong.grad.abs().sum() > 0
 
 
-def test_unsure_guesses_teach_nothing():
+def test_guesses_without_confidence_teach_nothing():
     strong = torch.randn(3, 4, requires_grad=True)
     _, unsupervised, used = fixmatch_loss(torch.zeros(1, 4), torch.tensor([0]), torch.zeros(3, 4), strong, 0.9)
     unsupervised.backward()
@@ -134,17 +135,17 @@ def test_chooses_the_learning_rate_that_learns(digits, quarters):
 
 
 @pytest.mark.parametrize(("threshold", "used"), [(0.0, 1.0), (1.0, 0.0)])
-def test_the_share_of_used_guesses_is_told(digits, quarters, threshold, used):
+def test_the_fraction_of_used_guesses_is_reported(digits, quarters, threshold, used):
     fitted = FixMatch(config(steps=3, threshold=threshold)).fit(quarters(1), setting(digits, quarters(3, 1)))
     assert fitted.chosen["used"] == used
 
 
 def test_used_guesses_are_those_of_the_last_tenth(digits, quarters, monkeypatch):
-    shares = iter(torch.linspace(0.025, 1, 40))
+    fractions = iter(torch.linspace(0.025, 1, 40))
 
     def loss(*args):
         supervised, unsupervised, _ = fixmatch_loss(*args)
-        return supervised, unsupervised, next(shares)
+        return supervised, unsupervised, next(fractions)
 
     monkeypatch.setattr(fixmatch, "fixmatch_loss", loss)
     fitted = FixMatch(config(steps=40)).fit(quarters(1), setting(digits, quarters(3, 1)))

@@ -4,19 +4,19 @@ import numpy as np
 import pytest
 import torch
 
-from gssl.probe import training
+from gssl.probe import classification
+from gssl.probe.classification import Classification
 from gssl.probe.features import extract
 from gssl.probe.finetune import Finetune
 from gssl.probe.folds import choice_folds
 from gssl.probe.linear import Linear
-from gssl.probe.training import classifier, start_head
 from tests.probe.test_finetune import CPU, backbone, config, setting
 
 
 def test_the_head_starts_from_the_linear_probes_solution(quarters):
     images, unseen, given = quarters(6), quarters(10, 1), setting(build=backbone("convnet"))
-    network = classifier(given)
-    start_head(network, images, given, 0.1)
+    network = Classification().network(given)
+    Classification().start_head(network, images, given, 0.1)
     cfg = type("Cfg", (), {"l2_low": 0.1, "l2_high": 0.1, "l2_count": 1, "l2_one_shot": 0.1, "max_iter": 1000})
     x, z = (extract(network.backbone, some, 8, 256, CPU) for some in (images, unseen))
     fitted = Linear(cfg).fit(x, images.labels, 4, 0)
@@ -30,18 +30,18 @@ def test_the_head_starts_from_the_linear_probes_solution(quarters):
 def test_a_class_without_images_does_not_win_at_the_start(quarters):
     images, given = quarters(4), setting(build=backbone("convnet"))
     some = images.subset(np.flatnonzero(images.labels != 2))
-    network = classifier(given)
-    start_head(network, some, given, 0.1)
-    found = training._logits(network.eval(), images, 8, CPU)
+    network = Classification().network(given)
+    Classification().start_head(network, some, given, 0.1)
+    found = classification.logits(network.eval(), images, 8, CPU)
     assert not (found.argmax(1) == 2).any() and (found.argmax(1) == images.labels).mean() > 0.5
 
 
 def test_of_many_images_some_of_every_class_are_enough(quarters, monkeypatch):
     images, given, seen = quarters(20), setting(build=backbone("convnet")), []
-    monkeypatch.setattr(training, "HEAD", 10)
-    fixed = training.fixed
-    monkeypatch.setattr(training, "fixed", lambda x, y, l2: seen.append(np.bincount(y)) or fixed(x, y, l2))
-    start_head(classifier(given), images, given, 0.1)
+    monkeypatch.setattr(classification, "HEAD_IMAGES", 10)
+    fixed = classification.fixed
+    monkeypatch.setattr(classification, "fixed", lambda x, y, l2: seen.append(np.bincount(y)) or fixed(x, y, l2))
+    Classification().start_head(Classification().network(given), images, given, 0.1)
     assert seen[0].sum() == 10 and set(seen[0]) <= {2, 3}
 
 
@@ -60,17 +60,17 @@ def test_few_steps_do_from_there(quarters):
 def test_the_chosen_point_is_validated_on_the_linear_probes_folds(quarters, monkeypatch, shots, folds):
     """All of the grid on the first fold, what was chosen there on the others, and all images at the end."""
     images, asked, trained = quarters(shots), [], []
-    score, train = training._score, Finetune._train
+    score, train = Classification.score, Finetune._train
 
-    def scoring(network, some, *rest):
+    def scoring(self, network, some, *rest):
         asked.append(some)
-        return score(network, some, *rest)
+        return score(self, network, some, *rest)
 
     def training_on(self, point, some, *rest):
         trained.append((point["lr"], len(some)))
         return train(self, point, some, *rest)
 
-    monkeypatch.setattr(training, "_score", scoring)
+    monkeypatch.setattr(Classification, "score", scoring)
     monkeypatch.setattr(Finetune, "_train", training_on)
     fitted = Finetune(config(steps=2, lrs=[1e-9, 0.02], folds=3 if folds > 1 and shots == 2 else folds)).fit(
         images, setting()

@@ -1,0 +1,156 @@
+"""Fine-tunings within one run: many small trainings, each of which goes on after a kill.
+
+A probe describes one training as a task (`gssl.probe.training.FineTuning`), an `nn.Module` with
+
+    update(batch, step)    one update, as a method of `gssl.method` makes it
+    looks                  the steps after which it is evaluated, beside the end
+    settle()               what comes between the last step and the last evaluation
+    evaluate(step)         numbers for the log
+    outcome(), take(…)     the tensors that are left of it once it is finished, and their way back
+
+and asks `Fits` for a `Fit` by a title for people and a key of everything that determines the result. With a folder, a
+running fit leaves checkpoints in `folder/key`, a finished one its outcome: the same run, started again after a kill,
+takes outcomes as they are and goes on from checkpoints, bit for bit on a CPU. Precision, accumulation, progress,
+signals and the checks for divergence are those of `engine:`, as in pretraining.
+"""
+
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from gssl import schemas
+from gssl.data import Draws
+from gssl.engine import checkpoint
+from gssl.engine.budget import Clock
+from gssl.engine.device import Precision, synchronize
+from gssl.engine.optim import Optimizer
+from gssl.engine.progress import Meter, say
+from gssl.engine.run import Timer
+from gssl.engine.signals import Signals
+from gssl.engine.steps import steps
+from gssl.errors import Interrupted
+from gssl.method import Batch
+
+FINISHED = "finished"
+Log = list[dict[str, Any]]  # an entry per evaluation: step (1, 2, …), seconds of training, what was measured
+
+
+class Task(Protocol):
+    """What is trained; see above."""
+
+    looks: set[int]
+
+    def update(self, batch: Batch, step: int) -> dict[str, Tensor]: ...
+
+    def settle(self) -> None: ...
+
+    def evaluate(self, step: int) -> dict[str, Any]: ...
+
+    def outcome(self) -> dict[str, Tensor]: ...
+
+    def take(self, outcome: dict[str, Tensor]) -> None: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+
+class Fits:
+    """The fits of a run. Without a folder nothing is written, and a fit that was killed starts anew."""
+
+    def __init__(
+        self, cfg: schemas.Engine, device: torch.device, precision: Precision, folder: Path | None = None
+    ) -> None:
+        self.cfg, self.device, self.precision, self.folder = cfg, device, precision, folder
+
+    def __call__(self, title: str, key: str, batch_size: int) -> "Fit":
+        return Fit(self, title, self.folder / key if self.folder else None, batch_size)
+
+    def alarm(self, text: str) -> None:
+        say(f"alarm: {text}")
+
+    def forget(self) -> None:
+        """Remove what was kept for a restart: the run has its result."""
+        if self.folder:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Fit:
+    """One training: make its optimiser, build the task, then `train`."""
+
+    def __init__(self, fits: Fits, title: str, folder: Path | None, batch_size: int) -> None:
+        self.cfg, self.device, self.precision = fits.cfg, fits.device, fits.precision
+        self.title, self.folder, self.batch_size = title, folder, batch_size
+        self.optimizers: list[Optimizer] = []
+
+    def optimizer(
+        self,
+        params: Iterable[nn.Parameter],
+        cfg: schemas.Optim,
+        steady: Iterable[nn.Parameter] = (),
+        lr_scales: Mapping[nn.Parameter, float] | None = None,
+        factor: Callable[[float], float] | None = None,
+    ) -> Optimizer:
+        made = Optimizer(
+            params,
+            cfg,
+            device=self.device,
+            precision=self.precision,
+            accumulate=min(self.cfg.accumulate, max(1, self.batch_size // 2)),  # batch norm needs two images
+            steady=steady,
+            lr_scales=lr_scales,
+            factor=factor,
+            fused=False,
+        )
+        self.optimizers.append(made)
+        return made
+
+    def train(self, task: Task, feed: Callable[[int], Batch], draws: Draws, count: int) -> Log:
+        """Train for `count` steps; returns the log. Raises Diverged, and Interrupted on a signal, after saving."""
+        if self.folder and (found := checkpoint.read_named(self.folder, FINISHED, self.device)):
+            task.take(found[0])
+            return list(found[1]["log"])
+        saved = checkpoint.Checkpoints(self.folder, self.device, self.cfg.keep_checkpoints) if self.folder else None
+        state = (saved.restore(task, self.optimizers) if saved else None) or {"step": 0, "seconds": 0.0, "log": []}
+        log: Log = state["log"]
+        timer = Timer(state["seconds"])
+
+        def evaluate(step: int) -> None:
+            synchronize(self.device)
+            timer.stop()
+            log.append({"step": step, "seconds": round(timer.seconds, 4), **task.evaluate(step)})
+            timer.start()
+
+        clock = Clock(count, None, None)
+        with Signals() as signals, Meter(self.title, self.cfg.progress, transient=True) as meter:
+            for step in steps(task.update, feed, self.optimizers, clock, timer, draws, self.device, state["step"]):
+                saving = step.done % self.cfg.checkpoint_every == 0 or bool(signals.code)
+                looking = step.done in task.looks
+                if step.done % self.cfg.log_every == 0 or looking or saving or step.last:
+                    step.check_finite()
+                    rate = step.done * self.batch_size / max(timer.seconds, 1e-9)
+                    meter.update(step.after, step.done, timer.seconds, rate, step.numbers()["loss"])
+                if step.last:
+                    break
+                if looking:
+                    evaluate(step.done)
+                if saving and saved:
+                    timer.stop()
+                    saved.save(task, self.optimizers, step.done, {"seconds": timer.seconds, "log": log})
+                    timer.start()
+                if signals.code:
+                    raise Interrupted(signals.code)
+            task.settle()
+            evaluate(count)
+            self._finish(task, count, log)
+            if signals.code:
+                raise Interrupted(signals.code)
+        return log
+
+    def _finish(self, task: Task, count: int, log: Log) -> None:
+        if self.folder:
+            checkpoint.write_named(self.folder, FINISHED, count, task.outcome(), {"log": log})
+            for old in self.folder.glob("step-*"):
+                shutil.rmtree(old)

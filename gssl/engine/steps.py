@@ -1,0 +1,77 @@
+"""The one training loop: progress, learning rates, random state, batch, update, and the check that all is finite.
+
+`engine.loop` pretrains with it and `engine.fits` fine-tunes: both iterate over `steps`, and log, evaluate and save
+between two steps.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gssl.data import Draws
+from gssl.engine.budget import Clock
+from gssl.engine.optim import Optimizer
+from gssl.engine.run import Timer
+from gssl.errors import Diverged
+from gssl.method import Batch
+
+Update = Callable[[Batch, int], dict[str, Tensor]]  # (batch, step) → scalars, "loss" among them
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step that was made."""
+
+    done: int  # finished steps, this one included
+    scalars: dict[str, Tensor]  # what the update returned
+    before: float  # progress in [0, 1] before the step
+    after: float
+
+    @property
+    def last(self) -> bool:
+        return self.after >= 1
+
+    def numbers(self) -> dict[str, float]:
+        return numbers(self.scalars)
+
+    def check_finite(self) -> None:
+        """Raises Diverged. Reading a number waits for a GPU."""
+        if not math.isfinite(float(sum(value.float() for value in self.scalars.values()))):
+            said = ", ".join(f"{key}={value:.4g}" for key, value in self.numbers().items())
+            raise Diverged(f"diverged at step {self.done}: {said}")
+
+
+def steps(
+    update: Update,
+    feed: Callable[[int], Batch],
+    optimizers: Sequence[Optimizer],
+    clock: Clock,
+    timer: Timer,
+    draws: Draws,
+    device: torch.device,
+    start: int = 0,
+) -> Iterator[Step]:
+    """Train from step `start` until the budget of `clock` is spent, and stop between steps at the caller's will.
+
+    Raises Diverged, on a CPU at once; on a GPU, where reading waits, the caller asks with `Step.check_finite`.
+    """
+    done = start
+    while (progress := clock.progress(done, timer.seconds)) < 1:
+        for optimizer in optimizers:
+            optimizer.progress = progress
+        draws.reseed(done)  # dropout and the like: the same after a resume
+        scalars = update(feed(done), done)
+        done += 1
+        step = Step(done, scalars, progress, clock.progress(done, timer.seconds))
+        if device.type == "cpu":
+            step.check_finite()
+        yield step
+
+
+def numbers(scalars: dict[str, Tensor]) -> dict[str, float]:
+    """One copy to the host for all of them."""
+    values = torch.stack([value.float().reshape(()) for value in scalars.values()]).tolist()
+    return dict(zip(scalars, values, strict=True))
