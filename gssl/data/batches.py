@@ -24,10 +24,10 @@ class Batches:
     """
 
     def __init__(self, images: Images, batch_size: int, draws: Draws, device: torch.device) -> None:
-        assert len(images) >= draws.family
+        assert len(images) >= draws.ranks
         self.images, self.draws, self.device = images, draws, device
-        self.size = min(batch_size, len(images) // draws.family)
-        self.steps_per_epoch = len(images) / (self.size * draws.family)
+        self.size = min(batch_size, len(images) // draws.ranks)
+        self.steps_per_epoch = len(images) / (self.size * draws.ranks)
         self._orders: dict[int, np.ndarray] = {}
         self._resident = _on_device(images, device) if _fits(images, device) else None
         self._ahead = device.type == "cuda" and self._resident is None
@@ -36,8 +36,8 @@ class Batches:
 
     def indices(self, step: int) -> np.ndarray:
         """int64 (size,): the images of this rank's batch at `step`."""
-        n, family = len(self.images), self.draws.family
-        start = step * self.size * family + self.draws.rank * self.size
+        n, ranks = len(self.images), self.draws.ranks
+        start = step * self.size * ranks + self.draws.rank * self.size
         positions = np.arange(start, start + self.size)
         epochs = positions // n
         first, last = int(epochs[0]), int(epochs[-1])

@@ -24,9 +24,9 @@ class Draws:
     `purpose` is any string; two uses that must be independent need different purposes.
     """
 
-    def __init__(self, seed: int, rank: int = 0, family: int = 1) -> None:
-        assert 0 <= rank < family
-        self.seed, self.rank, self.family = seed, rank, family
+    def __init__(self, seed: int, rank: int = 0, ranks: int = 1) -> None:
+        assert 0 <= rank < ranks
+        self.seed, self.rank, self.ranks = seed, rank, ranks
         self._keys: dict[str, np.ndarray] = {}
 
     def generator(self, purpose: str, step: int = 0) -> np.random.Generator:
@@ -41,7 +41,7 @@ class Draws:
     def uniform(
         self, purpose: str, step: int, shape: Sequence[int], low: float = 0.0, high: float = 1.0
     ) -> torch.Tensor:
-        """float32 in [low, high]; shape[0] counts local rows, world * shape[0] rows are drawn."""
+        """float32 in [low, high]; shape[0] counts local rows, ranks · shape[0] rows are drawn."""
         values = self.generator(purpose, step).random(self._whole(shape), dtype=np.float32)
         if (low, high) != (0.0, 1.0):
             values *= np.float32(high - low)
@@ -77,7 +77,7 @@ class Draws:
         torch.manual_seed(int.from_bytes(digest(self.seed, "torch", self.rank, step, size=4), "little"))
 
     def _whole(self, shape: Sequence[int]) -> tuple[int, ...]:
-        return (self.family * shape[0], *shape[1:])
+        return (self.ranks * shape[0], *shape[1:])
 
     def _local(self, values: np.ndarray, shape: Sequence[int]) -> torch.Tensor:
         return torch.from_numpy(values[self.rank * shape[0] : (self.rank + 1) * shape[0]])

@@ -15,6 +15,7 @@ Order: crop with rotation, flip, jitter, grayscale, blur, clamp, solarize, cut-o
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -27,6 +28,14 @@ from gssl.data.draws import Draws
 from gssl.errors import UsageError
 
 ATTEMPTS = 10  # boxes drawn per crop before the fallback, as in torchvision
+
+
+class Drawn(NamedTuple):
+    """Parameters of one view of a batch, on the CPU."""
+
+    values: dict[str, Tensor]  # (B, k) per operation; what is missing is not done
+    blurred: int  # images that are blurred: `values["blur"]` lists these first
+    resamples: bool  # whether images are cropped, rotated or resized
 
 
 class RandomViews:
@@ -45,35 +54,55 @@ class RandomViews:
         self.whole = self.scale == self.ratio == (1.0, 1.0) and not cfg.rotate
         self.jitters = cfg.jitter > 0 and any((cfg.brightness, cfg.contrast, cfg.saturation, cfg.hue))
 
-    @torch.no_grad()
     def __call__(self, image: Tensor, step: int, view: int = 0, extent: Tensor | None = None) -> Tensor:
-        """One random view of each image, channels_last, on the device of `image`.
+        """One random view of each image: what `draw` and `apply` give together."""
+        return self.apply(self.draw(step, image, view, extent), image, "image", extent)
 
-        `image`: uint8 (B, C, H, W) with C in {1, 3}; `step`: of the run; `view`: number of the view;
-        `extent`: int64 (B, 2), true height and width where the images lie at the top left of a padded canvas.
+    def draw(self, step: int, image: Tensor, view: int = 0, extent: Tensor | None = None) -> Drawn:
+        """Parameters of a view of each image; `step`: of the run; `view`: number of the view; the rest as in `apply`.
+
+        Only the shape of `image` counts.
         """
-        with torch.autocast(image.device.type, enabled=False):  # half precision would show in the pixels
-            return self._view(image, step, f"view{view}", extent)
-
-    def _view(self, image: Tensor, step: int, view: str, extent: Tensor | None) -> Tensor:
-        cfg, batch, (height, width) = self.cfg, image.shape[0], image.shape[-2:]
+        batch, (height, width) = image.shape[0], image.shape[-2:]
         resamples = extent is not None or not self.whole or (height, width) != (self.size, self.size)
-        drawn, blurred = self._draw(batch, step, view, None if extent is not None else (height, width), resamples)
-        p = _send(drawn, image.device)
+        sides = None if extent is not None else (height, width)
+        values, blurred = self._draw(batch, step, f"view{view}", sides, resamples)
+        return Drawn(values, blurred, resamples)
 
+    @torch.no_grad()
+    def apply(self, drawn: Drawn, column: Tensor, kind: str = "image", extent: Tensor | None = None) -> Tensor:
+        """The view that was drawn, on the device of `column`.
+
+        kind image: uint8 (B, C, H, W) with C in {1, 3} → float32 (B, 3, size, size) in [0, 1], channels_last; mask:
+        uint8 (B, H, W) → uint8 (B, size, size), crop, flip and rotation alone, by the nearest pixel.
+        `extent`: int64 (B, 2), true height and width where the rows lie at the top left of a padded canvas.
+        """
+        with torch.autocast(column.device.type, enabled=False):  # half precision would show in the pixels
+            p = _send(drawn.values, column.device)
+            if kind == "mask":
+                return self._shaped(column[:, None], p, drawn.resamples, extent, "nearest")[:, 0].to(torch.uint8)
+            assert kind == "image", kind
+            return self._coloured(self._shaped(column, p, drawn.resamples, extent), p, drawn.blurred)
+
+    def _shaped(
+        self, image: Tensor, p: dict[str, Tensor], resamples: bool, extent: Tensor | None, mode: str = "bilinear"
+    ) -> Tensor:
+        """Cropped, flipped, rotated: float32 (B, C, size, size) on the scale of `image`."""
         flip = p["flip"][:, 0] > 0 if "flip" in p else None
-        if resamples:
-            if extent is None:
-                box = p["box"]
-            else:
-                shape = p["shape"] * torch.sqrt(extent.prod(1, keepdim=True).float())
-                box = crop_boxes(shape, p["place"], self.ratio, *extent.unbind(1))
-            angle = p["angle"][:, 0] if "angle" in p else None
-            x = crop_flip_rotate(image.float(), box, flip, angle, self.size, extent)
-        else:
+        if not resamples:
             image = image if flip is None else torch.where(flip.view(-1, 1, 1, 1), image.flip(-1), image)
-            x = image.to(torch.float32, memory_format=torch.contiguous_format)
+            return image.to(torch.float32, memory_format=torch.contiguous_format)
+        if extent is None:
+            box = p["box"]
+        else:
+            shape = p["shape"] * torch.sqrt(extent.prod(1, keepdim=True).float())
+            box = crop_boxes(shape, p["position"], self.ratio, *extent.unbind(1))
+        angle = p["angle"][:, 0] if "angle" in p else None
+        return crop_flip_rotate(image.float(), box, flip, angle, self.size, extent, mode)
 
+    def _coloured(self, x: Tensor, p: dict[str, Tensor], blurred: int) -> Tensor:
+        """Jittered, blurred, clamped, solarized, cut out: pixels on [0, 255] → (B, 3, size, size) in [0, 1]."""
+        cfg, batch = self.cfg, len(x)
         # Pixels are on [0, 255] up to here. Blur commutes with the colour matrix, given the mean before it.
         mean = mean_grey(x) if "matrix" in p else None
         if blurred == batch:
@@ -105,13 +134,13 @@ class RandomViews:
         p: dict[str, Tensor] = {}
         blurred = 0
         if resamples:
-            shape, place = self._candidates(uniform("crop", 2 * ATTEMPTS)), uniform("place", 2)
+            shape, position = self._candidates(uniform("crop", 2 * ATTEMPTS)), uniform("place", 2)
             if sides is None:  # only the device knows the sides: the boxes are made there
-                p["shape"], p["place"] = shape, place
+                p["shape"], p["position"] = shape, position
             else:
                 height, width = (torch.full((batch,), side) for side in sides)
                 shape *= math.sqrt(math.prod(sides))
-                p["box"] = crop_boxes(shape, place, self.ratio, height, width)
+                p["box"] = crop_boxes(shape, position, self.ratio, height, width)
             if cfg.rotate:
                 p["angle"] = (2 * uniform("rotate") - 1) * cfg.rotate
         if cfg.flip:
@@ -160,12 +189,12 @@ class RandomViews:
         return matrix.flatten(1) / 255, lift[:, None] / 255
 
 
-def crop_boxes(shape: Tensor, place: Tensor, ratio: tuple[float, float], height: Tensor, width: Tensor) -> Tensor:
+def crop_boxes(shape: Tensor, position: Tensor, ratio: tuple[float, float], height: Tensor, width: Tensor) -> Tensor:
     """Boxes as in torchvision's RandomResizedCrop, for the whole batch: (B, 4) top, left, height, width.
 
     `shape`: (B, 2·n) float, n heights, then n widths of candidates in pixels, rounded here: the first that
     fits is taken, and if none does, the largest central box with a permitted `ratio` of width to height.
-    `place`: (B, 2) uniform in [0, 1). `height`, `width`: (B,) pixels. Boxes are whole pixels, float32.
+    `position`: (B, 2) uniform in [0, 1). `height`, `width`: (B,) pixels. Boxes are whole pixels, float32.
     """
     n = shape.shape[1] // 2
     height, width = height[:, None], width[:, None]
@@ -177,7 +206,7 @@ def crop_boxes(shape: Tensor, place: Tensor, ratio: tuple[float, float], height:
     h = torch.where(found, h.gather(1, first), torch.minimum(height, (width / ratio[0] + 0.5).int()))
     w = torch.where(found, w.gather(1, first), torch.minimum(width, (height * ratio[1] + 0.5).int()))
     room = torch.cat([height - h, width - w], dim=1)
-    drawn = torch.minimum((place * (room + 1)).int(), room)  # the product can round up to room + 1
+    drawn = torch.minimum((position * (room + 1)).int(), room)  # the product can round up to room + 1
     return torch.cat([torch.where(found, drawn, room // 2), h, w], dim=1).float()
 
 
@@ -188,13 +217,16 @@ def crop_flip_rotate(
     angle: Tensor | None,
     size: int,
     extent: Tensor | None = None,
+    mode: str = "bilinear",
 ) -> Tensor:
-    """Crop, turn, flip and resize with one bilinear sampling: float (B, C, H, W) → (B, C, size, size).
+    """Crop, rotate, flip and resize with one sampling: float (B, C, H, W) → (B, C, size, size).
+
 
     `box`: (B, 4) top, left, height, width in pixels; `flip`: (B,) bool, left to right, after the rotation;
-    `angle`: (B,) degrees counter-clockwise about the centre of the box; `extent`: (B, 2) true height, width.
+    `angle`: (B,) degrees counter-clockwise about the centre of the box; `extent`: (B, 2) true height, width;
+    `mode`: bilinear, or nearest, which gives values of the source alone.
     Without rotation it equals torchvision's `resized_crop` with antialias=False: nothing outside the box is
-    seen. With rotation the corners show what is beside the box; beyond the image, its border is repeated:
+    used. With rotation the corners show what is beside the box; beyond the image, its border is repeated:
     digits stay on black, and photographs get no black corners, which would give the angle away.
     """
     height, width = image.shape[-2:]
@@ -222,7 +254,7 @@ def crop_flip_rotate(
         y_end, x_end = extent.to(box.dtype).unbind(1)
         end = torch.stack([(2 * x_end - 1) / width - 1, (2 * y_end - 1) / height - 1], dim=1)
         grid = torch.minimum(grid, end[:, :, None, None])
-    return F.grid_sample(image, grid.permute(0, 2, 3, 1), padding_mode="border", align_corners=False)
+    return F.grid_sample(image, grid.permute(0, 2, 3, 1), mode=mode, padding_mode="border", align_corners=False)
 
 
 @torch.no_grad()
@@ -243,7 +275,7 @@ def centre(image: Tensor, size: int, extent: Tensor | None = None) -> Tensor:
                 h, w = extent.unbind(1)
             short = torch.minimum(h, w)
             down, across = _shrink(h, short, size, height), _shrink(w, short, size, width)
-            if extent is None:  # plain matrices: one large product instead of one per image
+            if extent is None:  # the same matrices for all: one large product instead of one per image
                 x = down[0] @ (x @ across[0].t())
             else:
                 x = down[:, None] @ (x @ across[:, None].transpose(2, 3))

@@ -4,8 +4,10 @@ import contextlib
 import math
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torchvision.transforms.v2 import functional as tv
 
 from gssl.data import colour, views
@@ -47,8 +49,8 @@ def photos(n: int = 8, channels: int = 3, height: int = 20, width: int = 20, see
     return (smooth * 255).round().to(torch.uint8)
 
 
-def make(size: int = 20, seed: int = 0, rank: int = 0, family: int = 1, **changes) -> RandomViews:
-    return RandomViews(config(**changes), size, Draws(seed, rank, family))
+def make(size: int = 20, seed: int = 0, rank: int = 0, ranks: int = 1, **changes) -> RandomViews:
+    return RandomViews(config(**changes), size, Draws(seed, rank, ranks))
 
 
 # ── geometry against torchvision ────────────────────────────────────────────────────────────────────
@@ -173,7 +175,7 @@ def test_an_image_does_not_see_its_batch(ragged):
     whole = make(**changes)(image, 5, extent=extent)
     for rank in range(2):
         rows = slice(4 * rank, 4 * rank + 4)
-        part = make(rank=rank, family=2, **changes)(image[rows], 5, extent=extent[rows] if ragged else None)
+        part = make(rank=rank, ranks=2, **changes)(image[rows], 5, extent=extent[rows] if ragged else None)
         torch.testing.assert_close(part, whole[rows], atol=1e-6, rtol=0)
     other = image.clone()
     other[1:] = 255 - other[1:]
@@ -252,6 +254,24 @@ def test_blur_touches_only_the_drawn():
     same = (x - plain).abs().amax((1, 2, 3)) < 1e-6
     assert 5 < same.sum() < 35
     torch.testing.assert_close(x[~same], blurred[~same], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("rotate", [0.0, 20.0])
+@pytest.mark.parametrize("sides", [(20, 20), (24, 40)])
+def test_a_mask_gets_the_crop_and_flip_of_its_image(sides, rotate):
+    """Blocks of one class, shown in grey: where a view is of one grey level, its mask has that class."""
+    rng = np.random.default_rng(0)
+    blocks = rng.integers(0, 4, (16, sides[0] // 4, sides[1] // 4), dtype=np.uint8)
+    ids = torch.from_numpy(blocks.repeat(4, 1).repeat(4, 2).copy())
+    drawer = make(**CROP, flip=0.5, rotate=rotate)
+    drawn = drawer.draw(3, ids[:, None])
+    shown, mask = drawer.apply(drawn, 80 * ids[:, None]), drawer.apply(drawn, ids, "mask")
+    assert mask.shape == (16, drawer.size, drawer.size) and mask.dtype == torch.uint8
+    assert set(mask.unique().tolist()) <= {0, 1, 2, 3}
+    grey = shown[:, 0] * 255 / 80
+    pure = F.max_pool2d(grey[:, None], 3, 1, 1) == -F.max_pool2d(-grey[:, None], 3, 1, 1)
+    assert pure.float().mean() > 0.05
+    torch.testing.assert_close(mask[pure[:, 0]].float(), grey[pure[:, 0]], atol=1e-4, rtol=0)
 
 
 def test_everything_can_be_drawn_at_once():
