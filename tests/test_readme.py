@@ -1,6 +1,6 @@
-"""The README is a promise: every command in it is run here, small, and every file it names is there.
+"""Every command of the README is run here, small, and every file it names is there.
 
-The long run behind its figures (a block of `sh`) is composed only.
+The long commands behind measured results (blocks of `sh` in docs/) are composed only.
 """
 
 import re
@@ -18,10 +18,11 @@ from gssl.engine.files import read_json
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-# what the tests replace: names that stand for something of the reader's
+# Names in the README that stand for something of the reader's; the fixture `folder` provides them.
 RUN = "runs/pretrain_ssl/20260101-120000-000000"
-TOLD = "runs/train_gan/20260101-120000-000000"  # of a generator that is told the class
-READ = "runs/compare/20260101-120000-000000"  # the report that --explain asks about
+CONDITIONAL = "runs/train_gan/20260101-120000-000000"  # of a class-conditional generator
+COMPOSED = ("train-gan", "pretrain-ssl", "transfer", "curve", "compare")  # by Hydra
+REPORT = "runs/compare/20260101-120000-000000"  # the one that --explain reads
 
 
 def commands() -> list[str]:
@@ -32,11 +33,29 @@ def commands() -> list[str]:
     return list(dict.fromkeys(line for line in [*lines, *inline] if line.startswith("gssl ")))
 
 
-def test_the_long_command_composes():
-    (block,) = re.findall(r"```sh\n(.*?)```", README, re.S)
-    words = shlex.split(block.replace("\\\n", " "))
-    assert words[:2] == ["gssl", "compare"]
-    cfg = compose("compare", words[2:])
+def long_commands() -> list[tuple[str, str]]:
+    """(file, command line) of blocks of `sh` in docs/, lines joined."""
+    found = []
+    for path in sorted((ROOT / "docs").rglob("*.md")):
+        blocks = re.findall(r"```sh\n(.*?)```", path.read_text(encoding="utf-8"), re.S)
+        lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+        found += [(path.name, line) for line in lines if line.startswith("gssl ")]
+    return found
+
+
+@pytest.mark.parametrize(("file", "line"), long_commands())
+def test_long_commands_of_the_documents_compose(file, line, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for run in ("runs/simclr", "runs/dcgan", "runs/supervised"):
+        Path(run).mkdir(parents=True)
+    _, command, *words = shlex.split(line, comments=True)
+    if command in COMPOSED and not {"--explain", "--cfg"} & set(words):
+        assert compose(command, words), file
+
+
+def test_the_command_of_the_published_comparison_is_there():
+    (line,) = [line for file, line in long_commands() if file == "cifar10_compare.md"]
+    cfg = compose("compare", shlex.split(line)[2:])
     assert cfg.jobs == 2 and cfg.budget.flops == 2.5e12 and cfg.primary.pairs is None
 
 
@@ -47,8 +66,8 @@ def invoke(words: list[str]):
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory, pictures, inline_worker):
-    """A working directory with a run of each kind, and the reader's folders."""
+def folder(tmp_path_factory, pictures, inline_worker):
+    """A working directory with a run of each kind, and the reader's images."""
     root = tmp_path_factory.mktemp("reader")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
@@ -57,13 +76,13 @@ def house(tmp_path_factory, pictures, inline_worker):
         patch.setattr("gssl.metrics.classifier.STEPS", 4)  # the small classifier need not be good here
         invoke(["pretrain-ssl", "experiment=smoke", f"hydra.run.dir={RUN}"])
         invoke(["train-gan", "experiment=smoke", "hydra.run.dir=runs/gan"])
-        invoke(["train-gan", "gan=acgan", "experiment=smoke", f"hydra.run.dir={TOLD}"])
-        judged = ["transfer", "experiment=smoke", "diagnose.pictures=false"]
-        invoke([*judged, "probe.use=[finetune]", "hydra.run.dir=runs/transfer/tuned"])
+        invoke(["train-gan", "gan=acgan", "experiment=smoke", f"hydra.run.dir={CONDITIONAL}"])
+        transfer = ["transfer", "experiment=smoke", "diagnose.pictures=false"]
+        invoke([*transfer, "probe.use=[finetune]", "hydra.run.dir=runs/transfer/tuned"])
         for name in ("random", "pixels"):
-            invoke([*judged, f"weights={name}", f"hydra.run.dir=runs/transfer/{name}"])
+            invoke([*transfer, f"weights={name}", f"hydra.run.dir=runs/transfer/{name}"])
         invoke(
-            ["compare", "experiment=smoke", "arms=[simclr,random]", "labels_per_class=[10]", f"hydra.run.dir={READ}"]
+            ["compare", "experiment=smoke", "arms=[simclr,random]", "labels_per_class=[10]", f"hydra.run.dir={REPORT}"]
         )
         shutil.copytree(pictures, root / "photos")
         shutil.copytree(pictures / "train" / "a", root / "unlabelled")
@@ -80,13 +99,13 @@ def small(line: str) -> list[str]:
     runs = {"sample": "runs/gan", "evaluate": "runs/gan", "predict": "runs/transfer/tuned"}
     names = {"RUN": runs.get(command, RUN), "FOLDER": "photos"}
     words = [names.get(word, word) for word in words]
-    hydra = command in ("train-gan", "pretrain-ssl", "transfer", "curve", "compare")
+    hydra = command in COMPOSED
     if not hydra or {"--cfg", "--explain"} & set(words):
         return words
     words = [word for word in words if not word.startswith("budget.")]
     if not any(word.startswith("runs=") for word in words):
         words.append("experiment=smoke")
-    if command == "transfer" and "probe.use=[finetune,fixmatch]" not in words:  # drawn once: they take seconds
+    if command == "transfer":  # pictures take seconds
         words.append("diagnose.pictures=false")
     if command == "compare" and not any(word.startswith("runs=") for word in words):
         words = [word for word in words if not word.startswith("seeds=")] + ["seeds=1", "labels_per_class=[5,10]"]
@@ -95,8 +114,8 @@ def small(line: str) -> list[str]:
     return words
 
 
-def test_the_lists_are_not_empty():
-    assert "@@" not in README
+def test_the_lists_are_not_empty_and_the_readme_is_short():
+    assert "@@" not in README and len(README.splitlines()) <= 150
     assert len(commands()) >= 12
     assert all("  " not in line for line in commands())
 
@@ -112,7 +131,7 @@ def test_every_key_and_option_is_there(line, monkeypatch, tmp_path):
         command = command.commands[words.pop(0)]
     options = {text for parameter in command.params for text in (*parameter.opts, *parameter.secondary_opts)}
     assert {word for word in words if word.startswith("-")} <= options | {"--help"}
-    if name in ("train-gan", "pretrain-ssl", "transfer", "curve", "compare"):
+    if name in COMPOSED:
         sweep = re.compile(r"[^\[]*,")  # `-m key=1,2`: several compositions
         keys = [word for word in words if re.match(r"[\w.]+=", word) and not ("-m" in words and sweep.match(word))]
         needed = {"transfer": ["weights=random"], "curve": ["sources=[random]"]}.get(name, [])
@@ -121,13 +140,13 @@ def test_every_key_and_option_is_there(line, monkeypatch, tmp_path):
 
 @pytest.mark.long
 @pytest.mark.parametrize("line", commands())
-def test_every_command_runs(line, house, monkeypatch):
-    monkeypatch.chdir(house)
+def test_every_command_runs(line, folder, monkeypatch):
+    monkeypatch.chdir(folder)
     words = small(line)
-    if "--explain" in words:  # the newest report is that of another line, else
-        Path(READ, "report.json").touch()
+    if "--explain" in words:  # else the newest report is that of another line
+        Path(REPORT, "report.json").touch()
     claim = "--check" in words
-    if claim:  # whether the claim holds after six steps is another matter: it is read, computed and answered
+    if claim:  # whether the claim holds after six steps is open: it is read and computed
         result = CliRunner().invoke(app, words)
         assert result.exit_code in (0, 1) and "simclr.linear@10" in result.stderr, result.stderr
     elif words[0] == "compare" and not {"--plan", "--explain"} & set(words):
