@@ -8,7 +8,9 @@ import shlex
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -25,12 +27,19 @@ COMPOSED = ("train-gan", "pretrain-ssl", "transfer", "curve", "compare")  # by H
 REPORT = "runs/compare/20260101-120000-000000"  # the one that --explain reads
 
 
-def commands() -> list[str]:
-    """Command lines in code blocks and in tables, without their comments."""
-    blocks = re.findall(r"```bash\n(.*?)```", README, re.S)
+def in_blocks(text: str) -> list[str]:
+    """Command lines of blocks of `bash`, without their comments."""
+    blocks = re.findall(r"```bash\n(.*?)```", text, re.S)
     lines = [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line.startswith("gssl ")]
+
+
+def commands() -> list[str]:
+    """Command lines of the README, in code blocks and in tables, and those in code blocks of the reference pages."""
+    pages = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))]
     inline = re.findall(r"`(gssl [^`]+)`", README)
-    return list(dict.fromkeys(line for line in [*lines, *inline] if line.startswith("gssl ")))
+    there = [*in_blocks(README), *inline, *(line for page in pages for line in in_blocks(page))]
+    return list(dict.fromkeys(re.sub(r"(?<=[=\[])RUN\b", RUN, line) for line in there))
 
 
 def long_commands() -> list[tuple[str, str]]:
@@ -86,9 +95,25 @@ def folder(tmp_path_factory, pictures, inline_worker):
         )
         shutil.copytree(pictures, root / "photos")
         shutil.copytree(pictures / "train" / "a", root / "unlabelled")
+        scenes(root / "street")
         rows = [f"train/{c}/{i:03}.png,{c}" for c in "abc" for i in range(40)]
         (root / "photos" / "labels.csv").write_text("path,label\n" + "\n".join(rows) + "\n")
         yield root
+
+
+def scenes(root: Path) -> None:
+    """Images with masks: a bright square on a dark ground."""
+    for name in ("images", "masks"):
+        (root / name).mkdir(parents=True)
+    (root / "classes.json").write_text('{"names": ["ground", "square"], "ignore": 255}')
+    rng = np.random.default_rng(0)
+    for i in range(30):
+        mask = np.zeros((24, 32), np.uint8)
+        y, x = rng.integers(0, 12), rng.integers(0, 20)
+        mask[y : y + 12, x : x + 12] = 1
+        pixels = (mask[..., None] * 150 + rng.integers(0, 60, (24, 32, 3))).astype(np.uint8)
+        Image.fromarray(pixels).save(root / "images" / f"{i:02}.png")
+        Image.fromarray(mask).save(root / "masks" / f"{i:02}.png")
 
 
 def small(line: str) -> list[str]:
@@ -111,6 +136,8 @@ def small(line: str) -> list[str]:
         words = [word for word in words if not word.startswith("seeds=")] + ["seeds=1", "labels_per_class=[5,10]"]
         if "data=imagefolder" in words:
             words += ["arms=[random,pixels]", "labels_per_class=[5]"]
+        if "data=segmentation" in words:
+            words += ["arms=[random,position]", "images_labelled=[3]"]
     return words
 
 
