@@ -74,7 +74,7 @@ def _settings(rows: Sequence[Row], row: Row) -> Found:
     for arm in row["arms"]:
         tried = [found for plan in rows for found in plan["arms"] if found["name"] == arm["name"]]
         first = tried[0]
-        if first["settings"] == arm["settings"] or arm["written"] in ("random", "pixels", "majority"):
+        if first["settings"] == arm["settings"] or arm["written"] in ("random", "pixels", "majority", "position"):
             continue
         what = [
             f"{key} {_list(first[key])} then, {_list(arm[key])} now"

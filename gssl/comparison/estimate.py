@@ -1,4 +1,4 @@
-"""`gssl compare --plan`: what there is to do, what is done, and what the rest will take on this machine.
+"""What there is to do in a comparison, what is done, and what the rest will take on this machine.
 
 Every arm that has no finished run takes a few steps in a directory that is removed; nothing is kept and no test image
 is looked at. Times are of one run by itself: side by side they share the machine.
@@ -10,22 +10,23 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from gssl import schemas
-from gssl.cli.output import table
-from gssl.commands.transfer import unlabelled
-from gssl.comparison.plan import Part, Planner
+from gssl.comparison.parts import Part
+from gssl.comparison.plan import Planner
 from gssl.config import registry
 from gssl.config.menus import NO_NETWORK
 from gssl.data import Splits
 from gssl.engine.device import pick_device
 from gssl.engine.files import read_json
 from gssl.engine.progress import say
-from gssl.experiment.probing import Prober, find, label_budgets
+from gssl.experiment.label_budgets import label_budgets
+from gssl.experiment.probing import Prober, find
+from gssl.names import load
 from gssl.report.cells import cells, gap
 from gssl.report.collect import read_runs
 from gssl.report.differences import ALPHA
@@ -48,9 +49,11 @@ class Cost:
     known: str = ""  # how it is known: "measured" | "a finished run" | ""
 
 
-def show(cfg: schemas.Compare, planner: Planner, parts: Sequence[Part], splits: Splits) -> dict[str, Any]:
-    """Print the plan; returns it as `gssl.plan/1`."""
-    costs = estimate(parts, splits)
+def planned(
+    cfg: schemas.Compare, planner: Planner, parts: Sequence[Part], splits: Splits, commands: Mapping[str, str]
+) -> dict[str, Any]:
+    """The plan as `gssl.plan/1`; commands: `module:function` of whole commands, by name."""
+    costs = estimate(parts, splits, commands)
     probe, label_budget = planner.primary()
     rows = [
         {
@@ -58,7 +61,7 @@ def show(cfg: schemas.Compare, planner: Planner, parts: Sequence[Part], splits: 
             "seed": part.seed,
             "stage": part.stage,
             "method": part.method,
-            "share": part.share,
+            "budget_fraction": part.budget_fraction,
             "state": "done" if part.finished else "missing",
             "flops": costs[part.path].flops,
             "steps": costs[part.path].steps,
@@ -71,37 +74,19 @@ def show(cfg: schemas.Compare, planner: Planner, parts: Sequence[Part], splits: 
     ]
     left: float = sum(float(row["seconds"] or 0) for row in rows if row["state"] == "missing")
     searched = [arm.name for arm in planner.arms() if arm.name in cfg.search.space]
-    trials = cfg.search.trials * len(searched)
-    pairs, labels = planner.pairs(), label_budget_keys(cfg.labels_per_class, cfg.fractions)
-    text = {
+    fixed_by = "configuration" if cfg.primary.pairs is not None else "rule"
+    return {
         "schema": "gssl.plan/1",
-        "primary": {"probe": probe, "labels": label_budget, "pairs": pairs},
+        "primary": {"probe": probe, "labels": label_budget, "pairs": planner.pairs(), "fixed_by": fixed_by},
         "seeds": cfg.seeds,
         "probes": list(cfg.probe.use),
-        "labels": labels,
+        "labels": label_budget_keys(cfg.labels_per_class, cfg.fractions, cfg.images_labelled),
         "jobs": cfg.jobs,
         "parts": rows,
         "searches": {"trials": cfg.search.trials, "arms": searched, "budget": cfg.search.budget},
         "seconds_left": left / cfg.jobs,
-        "resolution": (found := resolution(cfg, planner, parts)),
+        "resolution": resolution(cfg, planner, parts),
     }
-    told = ", ".join(" vs ".join(two) for two in pairs) or "none"
-    rule = "as given" if cfg.primary.pairs is not None else "by the rule over names"
-    print(f"{cfg.seeds} seeds; probes: {', '.join(cfg.probe.use)}; labels per class or share: {', '.join(labels)}")
-    print(f"the verdict: {probe} probe at {label_budget}, {told} ({rule})")
-    lines = [_line(rows, arm, stage, method) for arm, stage, method in _groups(rows)]
-    table(["arm", "stage", "done", "missing", "FLOPs each", "steps each", "minutes each", "minutes left"], lines)
-    done = len([row for row in rows if row["state"] == "done"])
-    unknown = len([row for row in rows if row["seconds"] is None and row["state"] == "missing"])
-    about = "at least" if unknown else "about"
-    print(f"{done} of {len(rows)} parts are done; {about} {left / cfg.jobs / 60:.0f} min left with jobs={cfg.jobs}")
-    if unknown:
-        print(f"not counted: {unknown} parts whose time is only known when one of them is done")
-    for line in found:
-        print(line["text"])
-    if trials:
-        print(f"before them: a search of {trials} trials, each with {cfg.search.budget:g} of the budget; not counted")
-    return text
 
 
 def resolution(cfg: schemas.Compare, planner: Planner, parts: Sequence[Part]) -> list[dict[str, Any]]:
@@ -125,33 +110,12 @@ def resolution(cfg: schemas.Compare, planner: Planner, parts: Sequence[Part]) ->
         seeds, items = needed(between.spread, margin, level)
         ways = [f"{seeds:,} seeds" if seeds else "", f"{items:,} test images" if items else ""]
         takes = " or ".join(filter(None, ways)) or "more of both"
-        told = f"{a} vs {b}: known to ±{100 * now:.1f} points now; ±{100 * margin:g} takes {takes}"
-        out.append({"a": a, "b": b, "now": now, "margin": margin, "seeds": seeds, "items": items, "text": told})
+        text = f"{a} vs {b}: known to ±{100 * now:.1f} points now; ±{100 * margin:g} takes {takes}"
+        out.append({"a": a, "b": b, "now": now, "margin": margin, "seeds": seeds, "items": items, "text": text})
     return out
 
 
-def _groups(rows: Iterable[dict[str, Any]]) -> list[tuple[str, str, str | None]]:
-    return list(dict.fromkeys((row["arm"], row["stage"], row["method"]) for row in rows))
-
-
-def _line(rows: Sequence[dict[str, Any]], arm: str, stage: str, method: str | None) -> list[str]:
-    mine = [row for row in rows if (row["arm"], row["stage"], row["method"]) == (arm, stage, method)]
-    missing = [row for row in mine if row["state"] == "missing"]
-    one = mine[0]
-    each = one["seconds"]
-    return [
-        arm,
-        stage if method in (None, arm) else f"{stage} {method}",
-        str(len(mine) - len(missing)),
-        str(len(missing)),
-        f"{one['flops']:.3g}" if one["flops"] else "–",
-        f"{one['steps']:,}" if one["steps"] else "–",
-        f"{each / 60:.1f}" if each is not None else "–",
-        f"{each * len(missing) / 60:.1f}" if each is not None else "–",
-    ]
-
-
-def estimate(parts: Sequence[Part], splits: Splits) -> dict[Path, Cost]:
+def estimate(parts: Sequence[Part], splits: Splits, commands: Mapping[str, str]) -> dict[Path, Cost]:
     """The cost of every part: of finished ones what they took, of the others as their arm's other seeds, else as
     measured now."""
     out = {part.path: cost for part in parts if (cost := _finished(part))}
@@ -163,7 +127,7 @@ def estimate(parts: Sequence[Part], splits: Splits) -> dict[Path, Cost]:
             continue
         kind = _kind(part)
         if kind not in known:
-            known[kind] = _measured(part, splits)
+            known[kind] = _measured(part, splits, commands)
         out[part.path] = known[kind]
     return out
 
@@ -172,9 +136,9 @@ def _kind(part: Part) -> Any:
     """Parts with equal kinds cost the same."""
     if part.stage == "transfer":
         cfg = part.cfg
-        plain = cfg.weights if cfg.weights in NO_NETWORK else "network"
-        return part.stage, plain, tuple(cfg.probe.use), repr(cfg.probe), cfg.generated.run is not None
-    return part.arm, part.stage, part.method, part.link
+        source = cfg.weights if cfg.weights in NO_NETWORK else "network"
+        return part.stage, source, tuple(cfg.probe.use), repr(cfg.probe), cfg.generated.run is not None
+    return part.arm, part.stage, part.method, part.stage_index
 
 
 def _finished(part: Part) -> Cost | None:
@@ -184,16 +148,16 @@ def _finished(part: Part) -> Cost | None:
     return Cost(spent.get("seconds"), spent.get("flops"), spent.get("steps"), "done")
 
 
-def _measured(part: Part, splits: Splits) -> Cost:
+def _measured(part: Part, splits: Splits, commands: Mapping[str, str]) -> Cost:
     say(f"measuring: {part.arm}, {part.stage}")
     if part.stage == "pretrain":
-        return training(part)
+        return training(part, part.where(commands))
     if part.stage == "transfer" and not part.cfg.generated.run:
-        return Cost(judging(part.cfg, splits), known="measured")
+        return Cost(probing(part.cfg, splits), known="measured")
     return Cost(None)
 
 
-def training(part: Part) -> Cost:
+def training(part: Part, where: str) -> Cost:
     """A few real steps of the method on the real data, then the budget divided by them."""
     cfg = part.cfg
     with tempfile.TemporaryDirectory(prefix="gssl-plan-") as folder:
@@ -210,12 +174,12 @@ def training(part: Part) -> Cost:
         elif few.generated.run:
             few = replace(few, generated=replace(few.generated, run=None))
         with contextlib.redirect_stderr(io.StringIO()):
-            registry.load(part.where)(few, Path(folder) / "run")
+            load(where)(few, Path(folder) / "run")
         spent = (read_json(Path(folder) / "run" / "result.json") or {})["spent"]
         lines = (Path(folder) / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    places = [row["seconds"] for row in map(json.loads, lines) if "loss" in row]
+    times = [row["seconds"] for row in map(json.loads, lines) if "loss" in row]
     # the first steps count FLOPs and warm up
-    step = statistics.median(b - a for a, b in zip(places[-6:-1], places[-5:], strict=True))
+    step = statistics.median(b - a for a, b in zip(times[-6:-1], times[-5:], strict=True))
     steps = _steps(
         cfg.budget, spent["flops_per_step"], step, spent["images"] / spent["steps"], spent["epochs"] / spent["steps"]
     )
@@ -235,8 +199,8 @@ def _steps(budget: schemas.Budget, flops: float, seconds: float, images: float, 
     return max(1, round(min(limits) if limits else budget.default_epochs / epochs))
 
 
-def judging(cfg: schemas.Transfer, splits: Splits) -> float:
-    """Seconds of the probes of one transfer run: one draw of each amount is fitted, fine-tuning for a few steps."""
+def probing(cfg: schemas.Transfer, splits: Splits) -> float:
+    """Seconds of the probes of one transfer run: one draw of each label budget, fine-tuning for a few steps."""
     device = pick_device(cfg.engine.device)
     published = cfg.weights.partition(":")[0] in ("torchvision", "timm", *READY_MADE)
     weights = cfg.weights if published or cfg.weights in NO_NETWORK else "random"
@@ -247,14 +211,16 @@ def judging(cfg: schemas.Transfer, splits: Splits) -> float:
     )
     small = replace(cfg, weights=weights, draws=1, draws_one_shot=1, probe=probes)
     with contextlib.redirect_stderr(io.StringIO()):
-        rest = (splits.labelled, splits.classes, device, unlabelled(splits))
+        rest = (splits.labelled, splits.classes, device, splits.unlabelled)
         prober = Prober(small, find(weights), *rest, pretrain=splits.pretrain)
         start = time.perf_counter()
-        frozen = any(registry.PROBE[name].reads != "network" for name in cfg.probe.use)
+        pooled = prober.task.column == "label"  # else features are read batch by batch, in the fits
+        frozen = pooled and any(registry.PROBE[name].reads != "network" for name in cfg.probe.use)
         if frozen:
             prober.features(splits.labelled)
         extracting = time.perf_counter() - start
-        draws = {(name, (a.per_class, a.fraction)): a.draws for name in cfg.probe.use for a in label_budgets(cfg, name)}
+        full = [(n, b) for n in cfg.probe.use for b in label_budgets(cfg, n, prober.task.unit)]
+        draws = {(name, replace(budget, draws=1)): budget.draws for name, budget in full}
         total, last = 0.0, time.perf_counter()
         for fitted in prober.fit():
             now = time.perf_counter()
@@ -266,7 +232,7 @@ def judging(cfg: schemas.Transfer, splits: Splits) -> float:
             took, last = now - last, now
             if frozen and total == 0.0:
                 took = max(took - extracting, 0.0)  # which comes once, whatever the draws
-            total += took * times * draws[fitted.probe, (fitted.label_budget.per_class, fitted.label_budget.fraction)]
+            total += took * times * draws[fitted.probe, replace(fitted.label_budget, draws=1)]
     counts = splits.summary["counts"]
     share = 1 + counts["test"] / max(1, counts["train"] + counts["val"])
     return total + extracting * share

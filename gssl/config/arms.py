@@ -1,7 +1,7 @@
 """What takes part in a comparison, from how it is written in `arms`. No torch here.
 
 simclr, dcgan, supervised          a method by name
-scratch, random, pixels, majority  what every table needs beside them
+scratch, random, pixels, majority  what every table needs beside them; position: where a pixel lies, for masks
 pca, kmeans                        plain unsupervised learning, without a network
 efficientnet_lite0                 a ready-made network, trained on ImageNet
 torchvision:resnet18, timm:NAME    published weights
@@ -26,7 +26,7 @@ from gssl.schemas.classical import NAMES as CLASSICAL
 from gssl.schemas.ready_made import READY_MADE
 
 SCRATCH = "scratch"
-CONTROLS = ("scratch", "random", "pixels", "majority")  # arms of a comparison that are no method
+CONTROLS = ("scratch", "random", "pixels", "majority", "position")  # arms of a comparison that are no method
 FIXED = (*CONTROLS, *CLASSICAL)  # what is neither trained by gssl nor read from a file
 PUBLISHED = re.compile(rf"torchvision(:\w+)?|timm:\S+|{'|'.join(READY_MADE)}")
 NAME = re.compile(r"[\w.+-]+")
@@ -50,7 +50,7 @@ class Arm:
     norm: str | None = None
 
     @property
-    def share(self) -> float:
+    def budget_fraction(self) -> float:
         """Of the budget, for each of what is trained: all stages together spend what a single method does."""
         return 1 / max(1, len(self.trained))
 
@@ -220,6 +220,6 @@ def described(arm: Arm, overrides: Sequence[str], labels: bool | None) -> dict[s
         notes.append(f"published weights, learned from {made} ({READY_MADE[arm.source].licence}), none of this data's")
     elif arm.source and PUBLISHED.fullmatch(arm.source):
         notes.append("published weights, made with other images and mostly with labels of theirs, none of this data's")
-    stages = [{"method": m, "command": command(m), "share": arm.share} for m in arm.trained]
+    stages = [{"method": m, "command": command(m), "share": arm.budget_fraction} for m in arm.trained]
     told = {"family": arm.family, "stages": stages, "note": "; ".join(notes), "source": arm.source, "labels": labels}
     return told | {"written": written(arm)}

@@ -42,7 +42,7 @@ FREE = {
 }
 # Other weights are paths.
 NAMED_WEIGHTS = re.compile(
-    rf"random|pixels|majority|{'|'.join([*classical.NAMES, *READY_MADE])}|torchvision|(torchvision|timm):.+"
+    rf"random|pixels|majority|position|{'|'.join([*classical.NAMES, *READY_MADE])}|torchvision|(torchvision|timm):.+"
 )
 # What may be written without its group on the command line.
 SHORT = {
@@ -53,7 +53,7 @@ SHORT = {
 }
 # What to give where a value is required and the type says too little.
 HINTS = {
-    "weights": "random, pixels, majority, pca, kmeans, torchvision[:NAME], timm:NAME, a run, a checkpoint, a file",
+    "weights": "random, pixels, majority, position, pca, kmeans, torchvision[:NAME], timm:NAME, a run, a checkpoint, a file",
     "sources": "a list such as [runs/pretrain_ssl/RUN, scratch, random]",
     "data.root": "the folder of your images",
 }
@@ -263,8 +263,8 @@ def _cross(command: str, cfg: Any) -> None:
         raise unknown("data.name: no source", cfg.data.name, SOURCES)
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", cfg.engine.device):
         raise UsageError(f"engine.device: expected auto, cpu, cuda, cuda:N or mps; got '{cfg.engine.device}'")
-    if cfg.backbone.name.startswith("vit") and cfg.data.size % cfg.backbone.patch:
-        size, patch = cfg.data.size, cfg.backbone.patch
+    if cfg.backbone.name.startswith("vit") and cfg.data.side % cfg.backbone.patch:
+        size, patch = cfg.data.side, cfg.backbone.patch
         raise UsageError(f"backbone.patch: {patch} does not divide data.size {size}; choose one that does")
     for family in families(type(cfg)):
         arms.fits(getattr(cfg, family).name, cfg.backbone.name)

@@ -20,7 +20,7 @@ LISTS: dict[str, dict[str, Any]] = {
 }
 WORDS: dict[str, tuple[str, ...]] = {
     "engine.device": ("auto", "cpu", "cuda", "mps"),
-    "weights": ("random", "pixels", "majority", *classical.NAMES, *READY_MADE, "torchvision", "timm:"),
+    "weights": ("random", "pixels", "majority", "position", *classical.NAMES, *READY_MADE, "torchvision", "timm:"),
 }
 
 

@@ -6,8 +6,8 @@ from typing import Any
 from gssl.config.registry import PROBE
 from gssl.schemas.classical import NAMES as CLASSICAL
 
-CONTROLS = ("random", "pixels", "majority")
-NO_NETWORK = ("pixels", "majority", *CLASSICAL)  # no network; PLAIN ones learn features of images and are contestants
+CONTROLS = ("random", "pixels", "majority", "position")
+NO_NETWORK = ("pixels", "majority", "position", *CLASSICAL)  # CLASSICAL ones learn features and are contestants
 UNTRAINED = ("scratch",)  # contestants that bring no pretraining: a network that only the labels train
 ADAPTED = "adapted"  # the better of the ways to adapt an arm, chosen on validation folds
 
@@ -24,7 +24,9 @@ def trains(probe: str) -> bool:
 
 def from_scratch(probe: str) -> str:
     """The probe that trains a network without pretraining where `probe` leaves networks as they are: `gssl curve`."""
-    return probe if trains(probe) or probe == ADAPTED else "finetune"
+    if trains(probe) or PROBE[probe].reads == "menu":
+        return probe
+    return next(name for name, entry in PROBE.items() if entry.from_scratch)
 
 
 def probes_of(arm: str, use: Sequence[str]) -> list[str]:
@@ -32,7 +34,7 @@ def probes_of(arm: str, use: Sequence[str]) -> list[str]:
     no network (pixels, pca) is judged by its features."""
     name = base(arm)
     if name in NO_NETWORK:
-        fit = [probe for probe in use if probe == ADAPTED or PROBE[probe].reads == "pooled"]
+        fit = [probe for probe in use if PROBE[probe].reads in ("pooled", "dense", "menu")]
         return [probe for probe in fit if name != "majority" or PROBE[probe].labels]
     if name in CONTROLS:
         return [probe for probe in use if not trains(probe)]

@@ -55,6 +55,15 @@ class Splits:
         rows, labels = np.concatenate([a.rows, b.rows]), np.concatenate([a.labels, b.labels])
         return Images(a.store, rows, labels, a.classes, names, groups, a.stored)
 
+    @property
+    def unlabelled(self) -> Images:
+        """Images to learn from without labels: those for pretraining where they are others, else all training images.
+
+        Their labels and masks are left out.
+        """
+        own = self.pretrain is not self.train
+        return (self.pretrain if own else self.labelled).unlabelled()
+
     def open_test(self) -> Images:
         """The test images: the only way to them, and counted."""
         self.test_openings += 1
@@ -68,7 +77,7 @@ def load_data(cfg: schemas.Data, progress: bool = False) -> Splits:
     """
     if cfg.name not in SOURCES:
         raise unknown("data.name: no source", cfg.name, SOURCES)
-    source: Source = load(SOURCES[cfg.name])(cfg, progress)
+    source: Source = load(SOURCES[cfg.name].where)(cfg, progress)
     return make_splits(cfg, source, progress)
 
 

@@ -26,7 +26,8 @@ from gssl.engine.progress import Meter, say
 from gssl.errors import Interrupted
 from gssl.experiment import examples
 from gssl.experiment.examples import LeftOut
-from gssl.experiment.probing import BATCH, Answers, Fitted, Prober
+from gssl.experiment.probing import BATCH, Prober
+from gssl.experiment.tasks import Answers, Fitted
 from gssl.figures import diagrams
 from gssl.figures.generator import pixels
 from gssl.metrics import calibration
@@ -160,13 +161,13 @@ def stages(told: Evaluated) -> dict[str, Any] | None:
     if prober.network is None or len(few) < LEAST_CKA:
         return None
     images = prober.images.subset(few)
-    own = stage_features(prober.network, images, prober.cfg.data.size, prober.device)
+    own = stage_features(prober.network, images, prober.cfg.data.side, prober.device)
     found = {"n": len(few), "stages": listed(cka_matrix(own, own)), "random": None}
     if prober.origin.kind != "random":
         twin = copy.copy(prober)
         twin.origin = replace(prober.origin, kind="random", kept={})  # what was read and built stays behind
         twin.network = None  # it would be copied
-        random = stage_features(twin.build(), images, prober.cfg.data.size, prober.device)
+        random = stage_features(twin.build(), images, prober.cfg.data.side, prober.device)
         found["random"] = listed(cka_matrix(own, random))
     return found
 
@@ -191,7 +192,7 @@ def corruptions(told: Evaluated) -> dict[str, Any]:
 
     Images are centre-cropped first and rounded to the 256 levels they came from; `clean` is the accuracy without that.
     """
-    prober, test, size = told.prober, told.test, told.prober.cfg.data.size
+    prober, test, size = told.prober, told.test, told.prober.cfg.data.side
     chosen = list(told.most().values())
     reads = {told.fitted[i].reads for i in chosen}
     right = np.zeros((len(chosen), len(KINDS), len(STRENGTHS)), dtype=np.int64)
@@ -277,7 +278,7 @@ def draw_confusion(told: Evaluated, result: dict[str, Any], path: Path) -> None:
 def draw_mistakes(told: Evaluated, path: Path) -> None:
     index = _shown(told)
     heading = f"Most confident mistakes: {told.name(index)}. {told.who}, {told.of(len(told.test))}"
-    size = told.prober.cfg.data.size
+    size = told.prober.cfg.data.side
     examples.mistakes(told.test, told.found[index], size, told.prober.classes, heading, path)
 
 
@@ -305,7 +306,7 @@ def draw_map(told: Evaluated, path: Path) -> None:
     few = test.subset(np.sort(prober.draws.permutation("diagnose/map", 0, len(test))[:MOST]))
     if len(few) < LEAST_MAP:
         raise LeftOut(f"{len(few)} test images; at least {LEAST_MAP} are needed")
-    thumbnails = pixels(few.subset(np.arange(min(len(few), THUMBNAILS))), prober.cfg.data.size)
+    thumbnails = pixels(few.subset(np.arange(min(len(few), THUMBNAILS))), prober.cfg.data.side)
     heading = f"Features of {told.who}: {told.of(len(few))}"
     diagrams.feature_map(prober.features(few), few.labels, prober.classes, thumbnails, heading, path)
 

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gssl.data import Images
-from gssl.experiment.probing import Answers, Fitted, Prober
+from gssl.experiment.probing import Prober
+from gssl.experiment.tasks import Answers, Fitted
 from gssl.figures.diagrams import short
 from gssl.figures.generator import joined, pixels
 from gssl.figures.panels import WIDEST, Panel, Row, Tile, heat, overlay, save_sheet
@@ -43,7 +44,7 @@ def mistakes(test: Images, found: Answers, size: int, classes: list[str], title:
 
 def saliency(prober: Prober, fit: Fitted, found: Answers, test: Images, title: str, path: Path) -> None:
     """Grad-CAM of confident answers: right ones, and wrong ones for the true class too. Raises LeftOut."""
-    size, classes = prober.cfg.data.size, prober.classes
+    size, classes = prober.cfg.data.side, prober.classes
     right = most_confident(found, found.guess == test.labels)
     # one of each class, or the most confident would often be of one class alone
     first = np.sort(np.unique(test.labels[right], return_index=True)[1])[:RIGHT]

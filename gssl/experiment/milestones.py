@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from gssl import schemas
-from gssl.commands.transfer import unlabelled
 from gssl.data import load_data
 from gssl.engine.device import prepare
 from gssl.engine.files import read_json
@@ -41,7 +40,7 @@ def main(cfg: schemas.Transfer, run_dir: Path, *, dry_run: bool = False) -> floa
         for place in places:
             weights = training if place["checkpoint"] is None else training / place["checkpoint"]
             origin = checkpoint_weights.resolve(weight_sources.find_weights(str(weights)), device, splits)
-            prober = Prober(cfg, origin, splits.train, splits.classes, device, unlabelled(splits))
+            prober = Prober(cfg, origin, splits.train, splits.classes, device, splits.unlabelled)
             fitted = list(prober.fit())
             answers = prober.predict(fitted, splits.val)
             scores = [float((answer.guess == splits.val.labels).mean()) for answer in answers]

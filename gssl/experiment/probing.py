@@ -1,12 +1,12 @@
 """One backbone under all probes: every choice is made here, and nothing here leads to the test images.
 
-`Judge` is given the labelled training images and never a `Splits`; the test images come from outside, into
-`predict` alone, when everything is fitted.
+`Prober` is given the labelled training images and never a `Splits`; the test images come from outside, into `predict`
+alone, when everything is fitted.
 """
 
 from collections.abc import Callable, Iterator
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,95 +15,28 @@ import torch
 from gssl import schemas
 from gssl.config import registry
 from gssl.config.menus import CLASSICAL, CONTROLS, NO_NETWORK, UNTRAINED
-from gssl.data import Draws, Images, RandomViews, label_subset
+from gssl.data import Draws, Images, RandomViews
 from gssl.engine.device import Precision
 from gssl.engine.fits import Fits
 from gssl.engine.progress import say
 from gssl.errors import UsageError
 from gssl.experiment import weight_sources
 from gssl.experiment.augmentation import SyntheticImages
-from gssl.metrics.accuracy import balanced_accuracy
-from gssl.metrics.calibration import ece
-from gssl.metrics.clustering import assignment, nmi
+from gssl.experiment.label_budgets import LabelBudget, label_budgets
+from gssl.experiment.tasks import Fitted, task_of
 from gssl.metrics.evaluator import weights_hash
 from gssl.nets.backbone import Backbone
 from gssl.nets.norms import recompute_batch_norm
-from gssl.probe import classical, majority
+from gssl.probe import classical, dense, majority, segment
 from gssl.probe.features import extract, pixels
-from gssl.probe.folds import Labelled, choice_folds
+from gssl.probe.folds import Labelled
 from gssl.probe.multilayer import PooledStages
 from gssl.probe.setting import Setting
 from gssl.schemas.probes import Probes
 
 BATCH = 256
-
-
-@dataclass(frozen=True)
-class LabelBudget:
-    """How many labels: so many per class (0: none), or a share of all. `key` is what asked for it."""
-
-    per_class: int | None
-    fraction: float | None
-    draws: int
-    key: str = "labels_per_class"
-
-    @property
-    def words(self) -> str:
-        if self.per_class is not None:
-            return f"{self.per_class} per class" if self.per_class else "no labels"
-        return "all labels" if self.fraction == 1 else f"{self.fraction:.3%} of the labels"
-
-
-@dataclass
-class Fitted:
-    """A probe that has made its choices, waiting for the test set."""
-
-    probe: str
-    label_budget: LabelBudget
-    draw: int
-    n_train: int  # real images
-    generated: int  # generated images beside them
-    model: Any
-    subset: str = ""  # hash of the real images
-
-    @property
-    def member(self) -> str:
-        """The probe that answers: of a menu the one that was chosen."""
-        return self.model.member if registry.PROBE[self.probe].reads == "menu" else self.probe
-
-    @property
-    def answering(self) -> Any:
-        """The fit that answers."""
-        return self.model.model if registry.PROBE[self.probe].reads == "menu" else self.model
-
-    @property
-    def reads(self) -> str:
-        return registry.PROBE[self.member].reads
-
-
-@dataclass(frozen=True)
-class Answers:
-    """What one fitted probe says of the test images: classes int64 (n,) and its confidence in each, or None."""
-
-    guess: np.ndarray
-    confidence: np.ndarray | None  # (n,) in [0, 1]
-
-
-def label_budgets(cfg: schemas.Probing, probe: str) -> list[LabelBudget]:
-    """Label budgets of a probe, in the order of the configuration; all labels need one draw only."""
-    if not registry.PROBE[probe].labels:
-        return [LabelBudget(0, None, 1)]
-    if probe == "fewshot":
-        own = cfg.probe.fewshot
-        return [LabelBudget(k, None, own.draws, "probe.fewshot.shots") for k in own.shots]
-    few = [LabelBudget(k, None, cfg.draws_one_shot if k == 1 else cfg.draws) for k in cfg.labels_per_class]
-    share = [LabelBudget(None, f, 1 if f == 1 else cfg.draws) for f in cfg.fractions]
-    found = few + share
-    # What trains the network is slow and has draws of its own. A menu has those of fine-tuning, even where a source has
-    # no network: all sources are compared on the same draws.
-    members = [probe] if registry.PROBE[probe].reads != "menu" else [*cfg.probe.adapted.menu, "finetune"]
-    most = [getattr(cfg.probe, name).draws for name in members if registry.PROBE[name].reads == "network"]
-    return [LabelBudget(a.per_class, a.fraction, min([a.draws, *most]), a.key) for a in found]
+FROZEN = ("pooled", "dense")  # what probes read of a source without a network
+POOLED = {"pooled", "stages"}  # features (n, d) that are computed once for all probes
 
 
 def find(weights: str) -> weight_sources.WeightSource:
@@ -112,14 +45,24 @@ def find(weights: str) -> weight_sources.WeightSource:
 
 
 def of_source(probes: Probes, source: str | None) -> Probes:
-    """The probes as they judge a source. Of `scratch` all is trained, whatever is frozen of the others: that is what it
-    is called. A control is never trained: its menu has what stays frozen."""
+    """The probes as they evaluate a source. Of a network without pretraining (scratch) all is trained, whatever is
+    frozen of the others. A control is never trained: its menus have what stays frozen."""
     if source in UNTRAINED:
-        return replace(probes, finetune=replace(probes.finetune, train="all", layer_decay=1.0))
+        whole = {n: replace(getattr(probes, n), train="all", layer_decay=1.0) for n in _entries("from_scratch")}
+        return replace(probes, **whole)
     if source in CONTROLS:
-        frozen = [name for name in probes.adapted.menu if registry.PROBE[name].reads != "network"]
-        return replace(probes, adapted=replace(probes.adapted, menu=frozen))
+        return replace(probes, **{n: replace(getattr(probes, n), menu=_frozen(getattr(probes, n).menu))
+                                  for n, entry in registry.PROBE.items() if entry.reads == "menu"})  # fmt: skip
     return probes
+
+
+def _entries(fact: str) -> list[str]:
+    """The probes of which the registry says `fact`."""
+    return [name for name, entry in registry.PROBE.items() if getattr(entry, fact)]
+
+
+def _frozen(menu: list[str]) -> list[str]:
+    return [name for name in menu if registry.PROBE[name].reads != "network"]
 
 
 def network_of(
@@ -129,17 +72,19 @@ def network_of(
 
     An exported backbone carries the batch statistics of its training images: a random one those of `images`.
     """
-    network, report = weight_sources.build(origin, cfg.backbone, cfg.data.size, cfg.seed, cfg.allow_partial, cfg.input)
+    network, report = weight_sources.build(origin, cfg.backbone, cfg.data.side, cfg.seed, cfg.allow_partial, cfg.input)
     network.to(device).to(memory_format=torch.channels_last)
     if origin.kind == "random":
-        recompute_batch_norm(network, weight_sources.centred(images, Draws(cfg.seed), cfg.data.size, device))
+        recompute_batch_norm(network, weight_sources.centred(images, Draws(cfg.seed), cfg.data.side, device))
     return network, report
 
 
 class Prober:
     """Holds the labelled training images, and unlabelled ones where probes learn from them.
 
-    pretrain: the images that a network's pretraining sees, for what learns without a network.
+    synthetic: a generator whose images stand beside the labelled ones in a second fit of every probe. pretrain: the
+    images that a network's pretraining has, for what learns without a network. fits: how the engine fine-tunes; without
+    it nothing is kept for a restart.
     """
 
     def __init__(
@@ -150,50 +95,68 @@ class Prober:
         classes: list[str],
         device: torch.device,
         unlabelled: Images | None = None,
-        fakes: SyntheticImages | None = None,
+        synthetic: SyntheticImages | None = None,
         pretrain: Images | None = None,
         fits: Fits | None = None,
     ) -> None:
-        if len(classes) < 2:
-            raise UsageError(f"data={cfg.data.name}: {len(classes)} class(es); transfer needs at least two")
-        self.cfg, self.origin, self.device, self.fakes = cfg, origin, device, fakes
-        self.fits = fits or Fits(cfg.engine, device, Precision(cfg.engine.precision, device))
+        self.cfg, self.origin, self.device, self.synthetic = cfg, origin, device, synthetic
         self.images, self.classes, self.unlabelled = labelled, classes, unlabelled
+        self.task = task_of(labelled.columns)
         self.draws = Draws(cfg.seed)
         self.report: dict[str, Any] = {"loaded": 0, "missing": [], "unexpected": []}
         self.described: dict[str, Any] | None = None
         self.network: Backbone | None = None
         self.pretrain = pretrain
+        self.fits = fits or Fits(cfg.engine, device, Precision("fp32", device))
         self.classical: classical.Learnt | None = None
         self.probes: dict[str, Any] = {}
-        self.known: dict[str, np.ndarray] = {}  # features of the labelled images, by what a probe sees
+        self.known: dict[str, np.ndarray] = {}  # features of the labelled images, by what a probe reads
         self.generated: dict[tuple[str, LabelBudget, int], Labelled] = {}  # features of generated images
         self.check()
         if origin.kind not in NO_NETWORK:
-            self.build()
-            assert self.network is not None
-            self.described = origin.described(cfg.backbone, cfg.data.size)
-            if origin.kind in ("torchvision", "timm"):  # no file of ours: what was published is told by its content
-                self.report["tensors"] = weights_hash(self.network)
-            stages, wanted = len(self.network.dims), cfg.probe.finetune
-            tuned = "finetune" in {member for name in cfg.probe.use for member in self.members(name)}
-            if tuned and wanted.train == "last" and wanted.stages > stages:
-                raise UsageError(
-                    f"probe.finetune.stages={wanted.stages}: the network has {stages}; use at most {stages}"
-                )
-            if origin.size not in (None, cfg.data.size):
-                say(f"warning: trained at {origin.size} px, judged at data.size={cfg.data.size}")
+            self.prepare()
+
+    def prepare(self) -> None:
+        """Build the network once, for its description and for what it can be refused for."""
+        self.build()
+        assert self.network is not None
+        cfg, origin = self.cfg, self.origin
+        self.described = origin.described(cfg.backbone, cfg.data.side)
+        if origin.kind in ("torchvision", "timm"):  # no file of ours: its content identifies what was published
+            self.report["tensors"] = weights_hash(self.network)
+        stages = len(self.network.dims)
+        for name in {member for use in cfg.probe.use for member in self.members(use)} & set(_entries("from_scratch")):
+            own = getattr(cfg.probe, name)
+            if own.train == "last" and own.stages > stages:
+                raise UsageError(f"probe.{name}.stages={own.stages}: the network has {stages}; use at most {stages}")
+        if origin.size not in (None, cfg.data.side):
+            say(f"warning: trained at {origin.size} px, evaluated at data.size={cfg.data.side}")
 
     def check(self) -> None:
-        """Raises UsageError for what cannot be judged, before anything is computed."""
-        classical.check(self.origin.kind, self.cfg.classical, self.cfg.data.size)
-        for name in self.cfg.probe.use:
-            if not self.members(name):
-                needs = "features" if registry.PROBE[name].reads == "pooled" else "a network"
+        """Raises UsageError for what cannot be evaluated, before anything is computed."""
+        cfg, kind, task = self.cfg, self.origin.kind, self.task
+        task.check(self.images, self.classes, cfg.data.name)
+        classical.check(kind, cfg.classical, cfg.data.side)
+        serving = [name for name in registry.PROBE if task.name in registry.PROBE[name].tasks]
+        if kind in NO_NETWORK and kind not in task.bare:
+            raise UsageError(
+                f"weights={kind}: has no features for {task.name}; without a network use one of {', '.join(task.bare)}"
+            )
+        if self.synthetic and task.column != "label":
+            raise UsageError(f"generated.run: images of a generator have no {task.column}; leave it out")
+        for name in cfg.probe.use:
+            if name not in serving:
                 raise UsageError(
-                    f"probe.use: {name} needs {needs}, weights={self.origin.kind} has none; use probe.use=[knn,linear]"
+                    f"probe.use: {name} does not serve {task.name} (data={cfg.data.name} has the column {task.column});"
+                    f" use probe.use=[{','.join(n for n in serving)}] or some of these"
                 )
-            for label_budget in label_budgets(self.cfg, name):
+            if not self.members(name):
+                needs = "features" if registry.PROBE[name].reads in FROZEN else "a network"
+                fit = [n for n in serving if registry.PROBE[n].reads in FROZEN and self.members(n)]
+                raise UsageError(
+                    f"probe.use: {name} needs {needs}, weights={kind} has none; use probe.use=[{','.join(fit)}]"
+                )
+            for label_budget in self.budgets(name):
                 self.labels(label_budget, 0)
             if not registry.PROBE[name].labels and len(self.images) < len(self.classes):
                 raise UsageError(
@@ -201,11 +164,16 @@ class Prober:
                     " it out, or give more images"
                 )
 
+    def budgets(self, name: str) -> list[LabelBudget]:
+        """The label budgets of a probe for this task."""
+        return label_budgets(self.cfg, name, self.task.unit)
+
     def members(self, name: str) -> list[str]:
         """Probes that are fitted for `name`: itself, or what its menu has for this source; [] where nothing is."""
-        names = self.cfg.probe.adapted.menu if registry.PROBE[name].reads == "menu" else [name]
+        names = getattr(self.cfg.probe, name).menu if registry.PROBE[name].reads == "menu" else [name]
+        names = [member for member in names if self.task.name in registry.PROBE[member].tasks]
         bare = self.origin.kind in NO_NETWORK
-        names = [member for member in names if not bare or registry.PROBE[member].reads == "pooled"]
+        names = [member for member in names if not bare or registry.PROBE[member].reads in FROZEN]
         return [member for member in names if self.origin.kind != majority.NAME or registry.PROBE[member].labels]
 
     def build(self) -> Backbone:
@@ -221,28 +189,30 @@ class Prober:
         if self.origin.kind == majority.NAME:
             return np.zeros((len(images), 1), dtype=np.float32)
         if self.network is None:
-            return pixels(images, self.cfg.data.size)
+            return pixels(images, self.cfg.data.side)
         network = PooledStages(self.network) if reads == "stages" else self.network
-        return extract(network, images, self.cfg.data.size, BATCH, self.device)
+        return extract(network, images, self.cfg.data.side, BATCH, self.device)
 
     def learn(self) -> classical.Learnt:
         """What learns without a network, once it has learnt: when its features are asked for first."""
         if self.classical is None:
             assert self.pretrain is not None
-            name, size = self.origin.kind, self.cfg.data.size
+            name, size = self.origin.kind, self.cfg.data.side
             self.classical = classical.learn(name, self.cfg.classical, self.pretrain, size, self.cfg.seed, self.device)
         return self.classical
 
+    def maps(self) -> dense.Maps:
+        """Dense features of this source."""
+        if self.network is None:
+            return dense.RULES[self.origin.kind]
+        return dense.NetworkMaps(self.network)
+
     def labels(self, label_budget: LabelBudget, draw: int) -> np.ndarray:
         """Sorted indices of the labelled images that draw `draw` may use: the same for every source."""
-        if label_budget.per_class == 0:
-            return np.arange(len(self.images))
-        return label_subset(
-            self.images.labels, label_budget.per_class, label_budget.fraction, self.cfg.seed, draw, label_budget.key
-        )
+        return self.task.draw(self.images, label_budget, self.cfg.seed, draw)
 
     def fit(self) -> Iterator[Fitted]:
-        """Every probe at every amount and draw, all choices made on the labels it was given.
+        """Every probe at every label budget and draw, all choices made on the labels it was given.
 
         With a generator each of them twice: on the real images, then on the same ones and generated images (but
         where no labels are read). What a menu shares with another probe is fitted once.
@@ -259,7 +229,7 @@ class Prober:
             return [replace(f, label_budget=label_budget) for f in made]
 
         for name in cfg.probe.use:
-            for label_budget in label_budgets(cfg, name):
+            for label_budget in self.budgets(name):
                 for draw in range(label_budget.draws):
                     if registry.PROBE[name].reads == "menu":
                         yield from self._choose(name, label_budget, draw, fits)
@@ -271,10 +241,10 @@ class Prober:
     ) -> Iterator[Fitted]:
         """The better of a menu, without and with generated images."""
         probe = registry.load(registry.PROBE[name].where)(getattr(self.cfg.probe, name))
-        comparable = bool(choice_folds(self.images.labels[self.labels(label_budget, draw)], self.cfg.seed))
+        comparable = self.task.comparable(self.images.subset(self.labels(label_budget, draw)), self.cfg.seed)
         members = [fits(member, label_budget, draw) for member in probe.needed(self.members(name), comparable)]
         for made in zip(*members, strict=True):
-            model = probe.fit({f.probe: f.model for f in made})
+            model = probe.fit({f.probe: f.model for f in made}, self.task.value)
             yield replace(made[0], probe=name, label_budget=label_budget, model=model)
 
     def _fits(self, name: str, label_budget: LabelBudget, draw: int) -> list[Fitted]:
@@ -286,31 +256,34 @@ class Prober:
         index = self.labels(label_budget, draw)
         real = self.images.subset(index)
         subset = real.hash[:12]
-        if entry.reads == "network":
-            found = [Fitted(name, label_budget, draw, len(index), 0, probe.fit(real, self._setting(draw)), subset)]
-            if self.fakes:
-                fakes = self.fakes.images(real, cfg.seed, draw)
-                model = probe.fit(real, self._setting(draw), fakes)
-                found.append(Fitted(name, label_budget, draw, len(index), len(fakes), model, subset))
+        if entry.reads in ("network", "dense"):
+            setting = self._setting(draw) if entry.reads == "network" else self._dense(draw)
+            found = [Fitted(name, label_budget, draw, len(index), 0, probe.fit(real, setting), subset)]
+            if self.synthetic:
+                more = self.synthetic.images(real, cfg.seed, draw)
+                model = probe.fit(real, self._setting(draw), more)
+                found.append(Fitted(name, label_budget, draw, len(index), len(more), model, subset))
             return found
         rest = (self._known(entry.reads)[index], real.labels, count, cfg.seed)
         found = [Fitted(name, label_budget, draw, len(index), 0, probe.fit(*rest), subset)]
-        if self.fakes:
-            key = (entry.reads, LabelBudget(label_budget.per_class, label_budget.fraction, 1), draw)
+        if self.synthetic:
+            key = (entry.reads, replace(label_budget, draws=1, key=""), draw)
             if key not in self.generated:  # the frozen probes share them
-                fakes = self.fakes.images(real, cfg.seed, draw)
-                self.generated[key] = Labelled(self.features(fakes, entry.reads), fakes.labels)
+                more = self.synthetic.images(real, cfg.seed, draw)
+                self.generated[key] = Labelled(self.features(more, entry.reads), more.labels)
             model = probe.fit(*rest, self.generated[key])
             found.append(Fitted(name, label_budget, draw, len(index), len(self.generated[key].y), model, subset))
         return found
 
     def _probe(self, name: str) -> Any:
-        """The probe, once for all draws: it may have to see all training images, without their labels."""
+        """The probe, once for all draws: it may have to read all training images, without their labels."""
         if self.origin.kind == majority.NAME:
-            return majority.Majority(self.images.labels)
+            of_masks = registry.PROBE[name].reads == "dense"
+            return segment.Majority() if of_masks else majority.Majority(self.images.labels)
         if name not in self.probes:
             entry = registry.PROBE[name]
-            self.probes[name] = registry.load(entry.where)(getattr(self.cfg.probe, name), *self._also(name))
+            also = [getattr(self.cfg.probe, entry.also)] if entry.also else []
+            self.probes[name] = registry.load(entry.where)(getattr(self.cfg.probe, name), *also)
             if hasattr(self.probes[name], "see"):
                 self.probes[name].see(self._known(entry.reads))
         return self.probes[name]
@@ -329,7 +302,7 @@ class Prober:
                     continue
                 if not entry.labels or hasattr(registry.load(entry.where), "see"):
                     return self.features(self.images, reads)
-                for label_budget in label_budgets(self.cfg, name):
+                for label_budget in self.budgets(name):
                     for draw in range(label_budget.draws):
                         asked |= set(self.labels(label_budget, draw).tolist())
         if 2 * len(asked) > len(self.images):
@@ -340,65 +313,42 @@ class Prober:
         known[index] = some
         return known
 
-    def _also(self, name: str) -> list[Any]:
-        """What a probe's configuration shares with another's: λ of both linear probes."""
-        return [self.cfg.probe.linear] if name == "linear_multilayer" else []
-
     def _setting(self, draw: int) -> Setting:
         cfg = self.cfg
-        views = RandomViews(cfg.data.views, cfg.data.size, self.draws)
+        views = RandomViews(cfg.data.views, cfg.data.side, self.draws)
         draws = Draws(cfg.seed * 1000 + draw)
-        rest = (cfg.data.size, self.device, cfg.seed, draws, self.fits, self.unlabelled)
+        rest = (cfg.data.side, self.device, cfg.seed, draws, self.fits, self.unlabelled)
         return Setting(self.build, len(self.classes), views, cfg.data.views, *rest)
 
-    def predict(self, fitted: list[Fitted], test: Images) -> list[Answers]:
-        """What every fitted probe says of the test images. No choice is made here."""
-        known = {reads: self.features(test, reads) for reads in {f.reads for f in fitted} - {"network"}}
-        made: dict[int, Answers] = {}  # a fit that a menu has chosen answers once
+    def _dense(self, draw: int) -> dense.DenseSetting:
+        seed = self.cfg.seed
+        return dense.DenseSetting(self.maps(), len(self.classes), self.device, seed, Draws(seed * 1000 + draw))
+
+    def rehearse(self) -> None:
+        """Read a few labelled images as the first probe will, so that a failure comes before anything is computed."""
+        name = self.cfg.probe.use[0]
+        few = self.images.subset(self.labels(self.budgets(name)[0], 0)[:BATCH])
+        made = [few, self.synthetic.images(few, self.cfg.seed, 0)] if self.synthetic else [few]
+        if self.origin.kind in CLASSICAL:  # which would have to learn first
+            return
+        if self.task.column == "label":
+            for some in made:
+                self.features(some)
+        else:
+            for x, _ in dense.views(few, self.device):
+                self.maps()(x)
+
+    def predict(self, fitted: list[Fitted], test: Images) -> list[Any]:
+        """What every fitted probe says of the test images, as the task's answers. No choice is made here."""
+        read: dict[str, Any] = {reads: self.features(test, reads) for reads in {f.reads for f in fitted} & POOLED}
+        read["network"] = test
+        own = {id(f.answering): f.answering for f in fitted if f.reads == "dense"}
+        if own:  # all heads in one pass over the images
+            counted = segment.counts([model.head for model in own.values()], test, self._dense(0))
+            by_model = dict(zip(own, counted, strict=True))
+        made: dict[int, Any] = {}  # a fit that a menu has chosen answers once
         for f in fitted:
-            if id(f.answering) not in made:
-                made[id(f.answering)] = answers(f, test if f.reads == "network" else known[f.reads])
+            key = id(f.answering)
+            if key not in made:
+                made[key] = self.task.answers(f, by_model[key] if f.reads == "dense" else read[f.reads], test)
         return [made[id(f.answering)] for f in fitted]
-
-
-def answers(f: Fitted, seen: Any) -> Answers:
-    """Of images or features, as `f.sees`."""
-    guess = f.model.predict(seen)
-    if not registry.PROBE[f.probe].labels:
-        return Answers(guess, None)
-    sure = f.model.probabilities(seen)
-    return Answers(guess, sure[np.arange(len(guess)), guess])
-
-
-def named(f: Fitted, found: Answers, labels: np.ndarray, n_classes: int) -> Answers:
-    """Clusters get the names of classes by the best one-to-one naming, which is their measure; others stay."""
-    if registry.PROBE[f.probe].labels:
-        return found
-    return Answers(assignment(labels, found.guess, n_classes)[found.guess], None)
-
-
-def score(f: Fitted, found: Answers, labels: np.ndarray, clusters: np.ndarray | None = None) -> dict[str, Any]:
-    """One entry of result.json's scores for a probe's answers (n,) to the test images."""
-    correct = int((found.guess == labels).sum())
-    entry = {
-        "probe": f.probe,
-        "labels_per_class": f.label_budget.per_class,
-        "fraction": f.label_budget.fraction,
-        "draw": f.draw,
-        "n_train": f.n_train,
-        "subset": f.subset,
-        **({"generated": f.generated} if f.generated else {}),
-        "n_test": len(labels),
-        "correct": correct,
-        "accuracy": correct / len(labels),
-        "balanced_accuracy": float(balanced_accuracy(labels, found.guess)),
-        "val_accuracy": f.model.val_accuracy,
-        "chosen": f.model.chosen,
-    }
-    if registry.PROBE[f.probe].reads == "menu":
-        entry |= {"validated": f.model.validated, "n_val": f.model.n_val}
-    if found.confidence is not None:
-        entry["ece"] = ece(found.confidence, found.guess == labels)
-    if clusters is not None:
-        entry["nmi"] = nmi(labels, clusters)
-    return entry

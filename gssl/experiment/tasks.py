@@ -75,6 +75,7 @@ class Task(Protocol):
     column: str  # what is predicted
     unit: str  # what is labelled one by one: "label" (one per image) or "image" (all of its pixels)
     metrics: tuple[str, ...]
+    bare: tuple[str, ...]  # weights without a network that have features for it
 
     def check(self, images: Images, classes: Sequence[str], data: str) -> None:
         """Raises UsageError for labelled images from which nothing can be learnt."""
@@ -90,6 +91,9 @@ class Task(Protocol):
 
     def validation(self, model: Any) -> float | None:
         """The primary metric of a fitted probe on its validation folds."""
+
+    def answers(self, f: Fitted, read: Any, test: Images) -> Any:
+        """What a fitted probe says of the test images, from what it reads of them."""
 
     def score(self, f: Fitted, found: Any, test: Images) -> dict[str, Any]:
         """One entry of result.json's scores."""
@@ -124,7 +128,8 @@ class Classification:
     """One class per image."""
 
     name, column, unit = "classification", "label", "label"
-    metrics = ("accuracy", "balanced_accuracy")
+    metrics: tuple[str, ...] = ("accuracy", "balanced_accuracy")
+    bare: tuple[str, ...] = ("pixels", "majority", "pca", "kmeans")
 
     def check(self, images: Images, classes: Sequence[str], data: str) -> None:
         if len(classes) < 2:
@@ -186,7 +191,8 @@ class Segmentation:
     """One class per pixel; labels are counted in images."""
 
     name, column, unit = "segmentation", "mask", "image"
-    metrics = ("mean_iou", "pixel_accuracy")
+    metrics: tuple[str, ...] = ("mean_iou", "pixel_accuracy")
+    bare: tuple[str, ...] = ("position", "pixels", "majority")
 
     def check(self, images: Images, classes: Sequence[str], data: str) -> None:
         if len(classes) < 2:
@@ -215,6 +221,10 @@ class Segmentation:
         """Of all folds together: images that the chosen setting was not chosen on."""
         return self.value(np.concatenate(model.unselected)) if model.unselected else None
 
+    def answers(self, f: Fitted, read: Any, test: Images) -> Counts:
+        """`read`: images, or the statistics themselves where dense features were read for all fits at once."""
+        return Counts(read if isinstance(read, np.ndarray) else f.answering.counts(read))
+
     def score(self, f: Fitted, found: Counts, test: Images) -> dict[str, Any]:
         metrics = {name: METRICS[name].value(found.stats) for name in self.metrics}
         named = {name: METRICS[name].components(found.stats, test.classes) for name in self.metrics}
@@ -236,11 +246,11 @@ def _save(path: Path, arrays: dict[str, np.ndarray], test: Images) -> None:
     groups = test.group_codes()
     if groups is not None:
         arrays["groups"] = groups
-    np.savez_compressed(path, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+    np.savez_compressed(path, allow_pickle=False, **arrays)
 
 
-CLASSIFICATION, SEGMENTATION = Classification(), Segmentation()
-TASKS: dict[str, Task] = {task.column: task for task in (SEGMENTATION, CLASSIFICATION)}
+CLASSIFICATION: Task = Classification()
+TASKS: dict[str, Task] = {task.column: task for task in (Segmentation(), CLASSIFICATION)}
 
 
 def task_of(columns: Sequence[str]) -> Task:

@@ -10,7 +10,7 @@ test images know nothing of it); and 100 images, all of ten classes with 10 labe
 difference is more than about 5 points (one standard error where they disagree about 30% of the images).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ class FittedAdapted:
 
     member: str  # its name
     model: Any  # its fit
-    validated: dict[str, float]  # accuracy of every member on the images where they were compared; empty: by rule
+    validated: dict[str, float]  # metric of every member on the images where they were compared; empty: by rule
     n_val: int  # how many images these were
 
     @property
@@ -39,13 +39,24 @@ class FittedAdapted:
         own: float | None = self.model.val_accuracy
         return own
 
-    def predict(self, seen: Any) -> np.ndarray:
-        """(n,) int64 classes, of what the member sees."""
-        return np.asarray(self.model.predict(seen))
+    @property
+    def unselected(self) -> list[np.ndarray]:
+        """The member's own."""
+        own: list[np.ndarray] = self.model.unselected
+        return own
 
-    def probabilities(self, seen: Any) -> np.ndarray:
-        """(n, n_classes) float64, of what the member sees."""
-        return np.asarray(self.model.probabilities(seen))
+    def predict(self, read: Any) -> np.ndarray:
+        """(n,) int64 classes, of what the member reads."""
+        return np.asarray(self.model.predict(read))
+
+    def probabilities(self, read: Any) -> np.ndarray:
+        """(n, n_classes) float64, of what the member reads."""
+        return np.asarray(self.model.probabilities(read))
+
+
+def proportion(right: np.ndarray) -> float:
+    """Of bool (n,)."""
+    return float(right.mean())
 
 
 class Adapted:
@@ -63,17 +74,17 @@ class Adapted:
             return fits
         return [self.one_shot if self.one_shot in fits else fits[0]]
 
-    def fit(self, fitted: Mapping[str, Any]) -> FittedAdapted:
+    def fit(self, fitted: Mapping[str, Any], metric: Callable[[np.ndarray], float] = proportion) -> FittedAdapted:
         """The better of `fitted` by name, in the menu's order: fits on the same labels, with `unselected` folds.
 
-        Of equally good ones the first. Where there is one, or no folds, it is the first. A function of the fits alone.
+        metric: of rows of `unselected`, one per image. Of equally good ones the first. Where there is one, or no folds, it is the first. A function of the fits alone.
         """
         names = list(fitted)
         folds = min(len(fitted[name].unselected) for name in names) if len(names) > 1 else 0
         if folds == 0:
             return FittedAdapted(names[0], fitted[names[0]], {}, 0)
-        right = {name: np.concatenate(fitted[name].unselected[:folds]) for name in names}
-        assert len({len(row) for row in right.values()}) == 1, "members were validated on other images"
-        best = max(names, key=lambda name: int(right[name].sum()))
-        validated = {name: float(row.mean()) for name, row in right.items()}
-        return FittedAdapted(best, fitted[best], validated, len(right[best]))
+        rows = {name: np.concatenate(fitted[name].unselected[:folds]) for name in names}
+        assert len({len(row) for row in rows.values()}) == 1, "members were validated on other images"
+        validated = {name: metric(row) for name, row in rows.items()}
+        best = max(names, key=lambda name: validated[name])
+        return FittedAdapted(best, fitted[best], validated, len(rows[best]))

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gssl.data import Draws, Images, sequential
-from gssl.data.views import centre
+from gssl.data.transforms.image import whole
 
 STRIDE = 4  # pixels of the image per cell of the grid, down and across
 DEGREE = 5  # of the polynomials in x and y: 20 without the constant
@@ -31,7 +31,6 @@ class DenseSetting:
 
     maps: Maps
     n_classes: int
-    size: Any  # of the evaluated images, as data.size says
     device: torch.device
     seed: int
     draws: Draws
@@ -68,9 +67,7 @@ def position(x: Tensor) -> Tensor:
     """Where a cell lies and nothing of the image: polynomials of x and y in [-1, 1], up to degree 5."""
     rows, columns = grid_of(x)
     y, across = (torch.linspace(-1, 1, n, device=x.device) if n > 1 else x.new_zeros(1) for n in (rows, columns))
-    parts = [
-        y[:, None] ** i * across[None] ** j for i in range(DEGREE + 1) for j in range(DEGREE + 1 - i) if i + j > 0
-    ]
+    parts = [y[:, None] ** i * across[None] ** j for i in range(DEGREE + 1) for j in range(DEGREE + 1 - i) if i + j > 0]
     return torch.stack(parts).expand(len(x), -1, -1, -1)
 
 
@@ -89,7 +86,15 @@ def constant(x: Tensor) -> Tensor:
 RULES: dict[str, Maps] = {"position": position, "pixels": pixels, "majority": constant}  # by name of `weights`
 
 
-def views(images: Images, size: Any, device: torch.device, batch: int = BATCH) -> Iterator[tuple[Tensor, Tensor]]:
-    """Evaluated images (B, 3, H, W) float32 in [0, 1] and their masks (B, h, w) uint8 on the CPU, in order."""
+def views(images: Images, device: torch.device, batch: int = BATCH) -> Iterator[tuple[Tensor, Tensor]]:
+    """Whole images (B, 3, H, W) float32 in [0, 1] and their masks (B, H, W) uint8 on the CPU, in order.
+
+    Images of unlike sizes come one by one, without the canvas around them.
+    """
     for part in sequential(images, batch, device):
-        yield centre(part["image"], size, part.get("extent")), part["mask"].cpu()
+        pixels, masks = whole(part["image"]), part["mask"].cpu()
+        if "extent" not in part:
+            yield pixels, masks
+            continue
+        for i, (h, w) in enumerate(part["extent"].tolist()):
+            yield pixels[i : i + 1, :, :h, :w], masks[i : i + 1, :h, :w]

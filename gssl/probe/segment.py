@@ -69,11 +69,11 @@ class Segment:
             raise UsageError("data: no labelled pixel in the drawn images; give others, or look at the ignored class")
         folds = image_folds(len(images), images.groups, setting.seed)
         paths = [self._path(x, y, np.isin(of, fit)) for fit, _ in folds]
-        trials = [self._trial(x, y, of, val, heads, setting.n_classes) for (_, val), heads in zip(folds, paths)]
+        pairs = list(zip(folds, paths, strict=True))
+        trials = [self._trial(x, y, of, val, heads, setting.n_classes) for (_, val), heads in pairs]
         l2 = self.grid[best(trials)] if folds else self.cfg.l2_one_shot
         unselected = [
-            self._unselected(images, val, heads, trials, fold, setting)
-            for fold, ((_, val), heads) in enumerate(zip(folds, paths, strict=True))
+            self._unselected(images, val, heads, trials, fold, setting) for fold, ((_, val), heads) in enumerate(pairs)
         ]
         return FittedSegment(Head(*fixed(x, y, l2)), setting, {"l2": l2}, unselected)
 
@@ -139,19 +139,21 @@ def best(trials: Sequence[Trial]) -> int:
     return int(np.lexsort((entropy, -np.nan_to_num(value)))[0])
 
 
-def majority(images: Images, setting: DenseSetting) -> FittedSegment:
+class Majority:
     """The control that looks at no image: the most frequent class of all labelled pixels, everywhere."""
-    assert images.masks is not None
-    folds = image_folds(len(images), images.groups, setting.seed)
-    pixels = np.array([np.bincount(m.ravel(), minlength=IGNORE + 1) for m in images.masks])[:, : setting.n_classes]
 
-    def head(chosen: np.ndarray) -> Head:
-        most = int(pixels[chosen].sum(axis=0).argmax())
-        return Head(np.zeros((1, 1)), np.zeros(1), np.array([most]))
+    def fit(self, images: Images, setting: DenseSetting) -> FittedSegment:
+        assert images.masks is not None
+        folds = image_folds(len(images), images.groups, setting.seed)
+        pixels = np.array([np.bincount(m.ravel(), minlength=IGNORE + 1) for m in images.masks])[:, : setting.n_classes]
 
-    kept = [counts([head(fit)], images.subset(val), setting)[0] for fit, val in folds]
-    whole = head(np.arange(len(images)))
-    return FittedSegment(whole, setting, {"class": int(whole.classes[0])}, kept)
+        def head(chosen: np.ndarray) -> Head:
+            most = int(pixels[chosen].sum(axis=0).argmax())
+            return Head(np.zeros((1, 1)), np.zeros(1), np.array([most]))
+
+        kept = [counts([head(fit)], images.subset(val), setting)[0] for fit, val in folds]
+        whole = head(np.arange(len(images)))
+        return FittedSegment(whole, setting, {"class": int(whole.classes[0])}, kept)
 
 
 # ── features at drawn pixels, and masks from heads ───────────────────────────────────────────────
@@ -162,13 +164,13 @@ def sampled(images: Images, setting: DenseSetting, positions: int) -> tuple[np.n
     most `positions` in all. Which pixels is a function of the setting's draws and an image's place alone."""
     quota = max(1, positions // len(images))
     xs, ys, of, first = [], [], [], 0
-    for x, masks in views(images, setting.size, setting.device):
+    for x, masks in views(images, setting.device):
         maps = setting.maps(x)
         for i, mask in enumerate(masks.numpy()):
             y, column = drawn(mask, quota, setting.draws, first + i)
-            where = torch.from_numpy(np.stack([2 * (column + 0.5) / mask.shape[1] - 1, 2 * (y + 0.5) / mask.shape[0] - 1],
-                                              axis=1).astype(np.float32)).to(setting.device)  # fmt: skip
-            at = F.grid_sample(maps[i : i + 1], where[None, None], padding_mode="border", align_corners=False)
+            where = np.stack([(column + 0.5) / mask.shape[1], (y + 0.5) / mask.shape[0]], axis=1) * 2 - 1
+            grid = torch.from_numpy(where.astype(np.float32)).to(setting.device)[None, None]
+            at = F.grid_sample(maps[i : i + 1], grid, padding_mode="border", align_corners=False)
             xs.append(at[0, :, 0].T.cpu().numpy())
             ys.append(mask[y, column].astype(np.int64))
             of.append(np.full(len(y), first + i))
@@ -200,10 +202,8 @@ def masks_of(heads: Sequence[Head], maps: Tensor, size: tuple[int, int]) -> list
 def counts(heads: Sequence[Head], images: Images, setting: DenseSetting) -> list[np.ndarray]:
     """Statistics (n, k) of the masks that each head predicts, in one pass over the images."""
     found: list[list[np.ndarray]] = [[] for _ in heads]
-    for x, masks in views(images, setting.size, setting.device):
+    for x, masks in views(images, setting.device):
         true = masks.numpy()
         for rows, guess in zip(found, masks_of(heads, setting.maps(x), true.shape[1:]), strict=True):
             rows.append(mask_counts(true, guess, setting.n_classes))
     return [np.concatenate(rows) for rows in found]
-
-
