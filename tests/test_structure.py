@@ -116,7 +116,7 @@ def test_other_names_are_there_too():
     assert set(BACKBONES) == {path.stem for path in (ROOT / "conf" / "backbone").glob("*.yaml")}
     assert set(SOURCES) == {path.stem for path in (ROOT / "conf" / "data").glob("*.yaml")}
     probes = [entry.where for entry in registry.PROBE.values()]
-    for where in [*BACKBONES.values(), *SOURCES.values(), *probes]:
+    for where in [*BACKBONES.values(), *(source.where for source in SOURCES.values()), *probes]:
         assert callable(registry.load(where))
     for entry in registry.COMMAND.values():
         assert callable(registry.load(entry.where))

@@ -261,6 +261,7 @@ def first_line(error: BaseException) -> str:
 def _cross(command: str, cfg: Any) -> None:
     if cfg.data.name not in SOURCES:
         raise unknown("data.name: no source", cfg.data.name, SOURCES)
+    _columns(cfg)
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", cfg.engine.device):
         raise UsageError(f"engine.device: expected auto, cpu, cuda, cuda:N or mps; got '{cfg.engine.device}'")
     if cfg.backbone.name.startswith("vit") and cfg.data.side % cfg.backbone.patch:
@@ -320,6 +321,18 @@ def _judging(cfg: Any) -> None:
         raise UsageError("labels_per_class and fractions are both empty; give at least one label budget")
     if cfg.probe.linear.l2_low > cfg.probe.linear.l2_high:
         raise UsageError("probe.linear.l2_low is above probe.linear.l2_high; exchange them")
+
+
+def _columns(cfg: Any) -> None:
+    """A method that reads a column which the data does not bring."""
+    brought = SOURCES[cfg.data.name].columns
+    for family, methods in registry.FAMILIES.items():
+        name = getattr(getattr(cfg, family, None), "name", None)
+        if name in methods and methods[name].labels and "label" not in brought:
+            raise UsageError(
+                f"{family}={name} reads the column label, and data={cfg.data.name} brings {' and '.join(brought)};"
+                " choose a method without labels, or other data"
+            )
 
 
 def determining(cfg: Any) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def decode(path: str, size: int) -> np.ndarray:
         if (width, height) != image.size:
             image.draft(None, (2 * width, 2 * height))  # a JPEG decodes to a fraction of its size
         image.load()
-        flat = _flatten(_upright(image))
+        flat = flatten(upright(image))
         goal = target(*flat.size, size)
         if goal != flat.size:
             flat = flat.resize(goal, Image.Resampling.LANCZOS, reducing_gap=3.0)
@@ -56,14 +56,15 @@ def decode(path: str, size: int) -> np.ndarray:
     return array[:, :, None] if array.ndim == 2 else array
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def upright(image: Image.Image) -> Image.Image:
+    """Rotated and mirrored as its EXIF orientation says."""
     try:
         return ImageOps.exif_transpose(image)
     except Exception:  # malformed EXIF raises anything, SyntaxError included; the pixels are fine
         return image
 
 
-def _flatten(image: Image.Image) -> Image.Image:
+def flatten(image: Image.Image) -> Image.Image:
     """Mode L or RGB."""
     mode = image.mode
     if mode in ("L", "RGB") and "transparency" not in image.info:
@@ -97,7 +98,7 @@ def write_files(writer: Writer, paths: Sequence[str], size: int, workers: int, p
     # caught here, not in the threads, which share the filters: odd metadata is not the user's problem
     with warnings.catch_warnings(), bar(title, len(paths), progress) as advance:
         warnings.simplefilter("ignore")
-        for start, results in _windowed(work, range(0, len(paths), CHUNK), threads(workers)):
+        for start, results in windowed(work, range(0, len(paths), CHUNK), threads(workers)):
             for position, result in enumerate(results, start):
                 if isinstance(result, str):
                     broken.append((position, result))
@@ -138,7 +139,7 @@ def write_arrays(
             small = [_shrink(image, size) for image in images[start : start + CHUNK]]
             return [(image, image_hash(image)) for image in small]
 
-        for _, results in _windowed(work, range(0, len(images), CHUNK), threads(workers)):
+        for _, results in windowed(work, range(0, len(images), CHUNK), threads(workers)):
             writer.add([image for image, _ in results], [content for _, content in results])
     writer.finish({"counts": counts, "classes": classes}, {"labels": np.concatenate(labels)})
 
@@ -166,7 +167,7 @@ def estimate(paths: Sequence[str], size: int, sample: int = 256) -> int:
     return int(np.mean(sizes) * len(paths) * 1.1) + 2**24 if sizes else 0
 
 
-def _windowed(work: Callable[[int], R], starts: Iterable[int], count: int) -> Iterator[tuple[int, R]]:
+def windowed(work: Callable[[int], R], starts: Iterable[int], count: int) -> Iterator[tuple[int, R]]:
     """Results in order, computed by `count` threads that run ahead by a bounded number of tasks.
 
     Threads, not processes: Pillow frees the interpreter lock while it decodes, and nothing needs pickling.

@@ -33,7 +33,7 @@ def datasets(sources: list[Any], targets: dict[str, schemas.Data], device: torch
     trained = [s for s in sources if s.origin.kind in ("run", "checkpoint")]
     if not trained:
         return []
-    size = max(data.size for data in targets.values())
+    size = max(data.side for data in targets.values())
     evaluator = RandomEvaluator(size).to(device).eval()
 
     def seen(images: Images) -> np.ndarray:
@@ -92,7 +92,7 @@ def backbones(
     features = []
     for _, origin in sources:
         network, _ = network_of(replace(cfg, data=data), origin, images, device)
-        features.append(extract(network, few, data.size, BATCH, device))
+        features.append(extract(network, few, data.side, BATCH, device))
     found = cka_matrix(features, features)
     matrix = [[None if np.isnan(v) else float(v) for v in row] for row in found]
     return {"names": [n for n, _ in sources], "matrix": matrix, "n": len(few), "target": name}

@@ -43,11 +43,16 @@ class Data:
 
     name: str = MISSING  # key of gssl.data.sources.SOURCES
     root: str | None = MISSING  # folder that holds the files; null: the source's usual place
-    size: int = number(min=8)  # side in pixels of the square images that networks see
+    # side in pixels of the square images that networks read; segmentation: images are stored at this size, a number is
+    # their shorter side, [h, w] their height and width
+    size: Any = number(min=8)
+    crop: int | None = number(min=8)  # segmentation: side of the square images of pretraining; null: the shorter side
     pretrain: str | None = MISSING  # imagefolder: folder of images for pretraining (labels not needed)
     train: str | None = MISSING  # imagefolder: labelled training folder; null: root/train or root
     test: str | None = MISSING  # imagefolder: labelled test folder; null: root/test or a split of train
     labels: str | None = MISSING  # imagefolder: a CSV (path,label[,split][,group]) instead of class folders
+    masks: str | None = MISSING  # segmentation: a template such as '{stem}_mask.png'; null: folders images/ and masks/
+    groups: str | None = MISSING  # segmentation: a pattern of names such as '{group}_*', or a CSV (path,group)
     val_fraction: float = number(above=0, max=0.9)  # of the labelled training images; choices are made on it
     test_fraction: float = number(above=0, max=0.9)  # where the source brings no test split
     split_seed: int = number(min=0)
@@ -55,6 +60,13 @@ class Data:
     on_error: str = choice("stop", "skip")  # broken files
     workers: int = number(min=0)  # decoding threads; 0: one per core
     views: Views = MISSING
+
+    @property
+    def side(self) -> int:
+        """Side in pixels of the square images that are made for pretraining, GANs and image features."""
+        if isinstance(self.crop, int):
+            return self.crop
+        return min(self.size) if isinstance(self.size, list) else int(self.size)
 
 
 @dataclass

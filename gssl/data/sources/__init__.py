@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:  # the names below must be had without torch
     from gssl.data.images import Images
 
-# data.name → module:function; conf/data has a file for each
-SOURCES: dict[str, str] = {
-    "mnist5k": "gssl.data.sources.mnist5k:read",
-    "mnist": "gssl.data.sources.torchvision:read",
-    "fashion_mnist": "gssl.data.sources.torchvision:read",
-    "cifar10": "gssl.data.sources.torchvision:read",
-    "cifar100": "gssl.data.sources.torchvision:read",
-    "svhn": "gssl.data.sources.torchvision:read",
-    "stl10": "gssl.data.sources.torchvision:read",
-    "imagefolder": "gssl.data.sources.imagefolder:read",
+
+class Entry(NamedTuple):
+    """Where the function is (`module:function`), and the columns that it can bring."""
+
+    where: str
+    columns: tuple[str, ...] = ("image", "label")
+
+
+# data.name → source; conf/data has a file for each
+SOURCES: dict[str, Entry] = {
+    "mnist5k": Entry("gssl.data.sources.mnist5k:read"),
+    "mnist": Entry("gssl.data.sources.torchvision:read"),
+    "fashion_mnist": Entry("gssl.data.sources.torchvision:read"),
+    "cifar10": Entry("gssl.data.sources.torchvision:read"),
+    "cifar100": Entry("gssl.data.sources.torchvision:read"),
+    "svhn": Entry("gssl.data.sources.torchvision:read"),
+    "stl10": Entry("gssl.data.sources.torchvision:read"),
+    "imagefolder": Entry("gssl.data.sources.imagefolder:read"),
+    "segmentation": Entry("gssl.data.sources.segmentation:read", ("image", "mask")),
 }
 
 

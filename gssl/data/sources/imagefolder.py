@@ -4,7 +4,6 @@ data.root has `train/` (and `test/`, `val/`), or class folders, or is a flat fol
 data.pretrain, data.train and data.test name other folders, relative to data.root or the working directory.
 """
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +13,8 @@ from gssl import schemas
 from gssl.data import cache, decode
 from gssl.data.images import Images
 from gssl.data.sources import Source, labels_csv
+from gssl.data.sources.folders import SUFFIXES, child, find_folder, images_below, one_line, some
 from gssl.errors import UsageError
-
-SUFFIXES = (
-    *(".jpg", ".jpeg", ".jpe", ".jp2", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"),
-    *(".ppm", ".pgm", ".pbm", ".pnm"),
-)
 
 
 @dataclass
@@ -62,25 +57,30 @@ def read_folder(folder: Path, size: int) -> Images:
 
     Errors: UsageError where there are none or where files are broken.
     """
-    listing = Listing("folder", folder, _images_below(folder, []), [])
+    listing = Listing("folder", folder, images_below(folder, []), [])
     if not listing.names:
         raise UsageError(f"{folder}: no images in it; expected files that end in {', '.join(SUFFIXES[:4])} or the like")
     listing.labels = [None] * len(listing.names)
     return _load(listing, [], size, 0, "stop", False, [])[0]
 
 
+def unlabelled(folder: Path, cfg: schemas.Data, progress: bool, skipped: list[str]) -> Images:
+    """All images below `folder` for pretraining. Raises UsageError as `read` does."""
+    return _load(_unlabelled(folder), [], cfg.side, cfg.workers, cfg.on_error, progress, skipped)[0]
+
+
 def _find(cfg: schemas.Data, warnings: list[str]) -> dict[str, Listing]:
     """What is where: `train` and, where given, `val`, `test` and `pretrain`."""
-    root = _folder("root", cfg.root, None)
-    pretrain, train, test = (_folder(key, getattr(cfg, key), root) for key in ("pretrain", "train", "test"))
+    root = find_folder("root", cfg.root, None)
+    pretrain, train, test = (find_folder(key, getattr(cfg, key), root) for key in ("pretrain", "train", "test"))
     csv = labels_csv.find(cfg.labels, train, root)
     key = "data.train" if train else "data.root"
     val = None
     if root is not None and csv is None:
-        test = test or _child(root, "test")
+        test = test or child(root, "test")
         if train is None:
-            train = _child(root, "train") or root
-            val = _child(root, "val") if train != root else None
+            train = child(root, "train") or root
+            val = child(root, "val") if train != root else None
     found: dict[str, Listing] = {}
     if csv is not None:
         base = train or root or csv.parent
@@ -104,24 +104,9 @@ def _find(cfg: schemas.Data, warnings: list[str]) -> dict[str, Listing]:
     return found
 
 
-def _folder(key: str, value: str | None, root: Path | None) -> Path | None:
-    if value is None:
-        return None
-    path = Path(value).expanduser()
-    if root is not None and (root / path).is_dir():  # an absolute path stays what it is
-        path = root / path
-    if not path.is_dir():
-        raise UsageError(f"data.{key}: {path} is not a folder; give a folder that holds images")
-    return path
-
-
-def _child(root: Path, name: str) -> Path | None:
-    return root / name if (root / name).is_dir() else None
-
-
 def _labelled(key: str, root: Path, exclude: list[Path | None], warnings: list[str]) -> Listing:
     """Class folders, their images at any depth; a folder that has only loose images is unlabelled."""
-    names = _images_below(root, [folder for folder in exclude if folder not in (None, root)])
+    names = images_below(root, [folder for folder in exclude if folder not in (None, root)])
     classed = [name for name in names if "/" in name]
     if not names:
         raise UsageError(
@@ -136,27 +121,10 @@ def _labelled(key: str, root: Path, exclude: list[Path | None], warnings: list[s
 
 
 def _unlabelled(root: Path) -> Listing:
-    names = _images_below(root, [])
+    names = images_below(root, [])
     if not names:
         raise UsageError(f"data.pretrain: no images below {root}; expected image files at any depth")
     return Listing("data.pretrain", root, names, [None] * len(names))
-
-
-def _images_below(root: Path, exclude: list[Path]) -> list[str]:
-    """Paths relative to `root` with forward slashes, sorted; nothing hidden, every folder once."""
-    names: list[str] = []
-    seen = {folder.resolve() for folder in exclude}
-    for folder, subfolders, files in os.walk(root, followlinks=True):
-        real = Path(folder).resolve()
-        if real in seen:  # excluded, or a link that leads back
-            subfolders.clear()
-            continue
-        seen.add(real)
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        below = os.path.relpath(folder, root).replace(os.sep, "/")
-        prefix = "" if below == "." else f"{below}/"
-        names += [prefix + name for name in files if not name.startswith(".") and name.lower().endswith(SUFFIXES)]
-    return sorted(names)
 
 
 def _check_classes(part: str, listing: Listing, classes: list[str], train: Listing) -> None:
@@ -169,7 +137,7 @@ def _check_classes(part: str, listing: Listing, classes: list[str], train: Listi
     if unknown:
         raise UsageError(
             f"{listing.key}: the {part} images in {listing.root} have classes that the training images in"
-            f" {train.root} do not have: {_some(unknown)}; rename or remove them, or add training images"
+            f" {train.root} do not have: {some(unknown)}; rename or remove them, or add training images"
         )
 
 
@@ -195,10 +163,10 @@ def _load(
         lambda: decode.estimate(paths, size),
         lambda writer: decode.write_files(writer, paths, size, workers, progress),
     )
-    broken = [f"{paths[i]} ({_line(reason)})" for i, reason in store.meta["broken"]]
+    broken = [f"{paths[i]} ({one_line(reason)})" for i, reason in store.meta["broken"]]
     if broken and (on_error == "stop" or len(store) == 0):
         raise UsageError(
-            f"{listing.key}: {len(broken)} of {len(paths)} images cannot be read: {_some(broken)}; repair or"
+            f"{listing.key}: {len(broken)} of {len(paths)} images cannot be read: {some(broken)}; repair or"
             " remove them" + ("" if listing.key == "folder" else ", or leave them out with data.on_error=skip")
         )
     skipped += broken
@@ -208,11 +176,3 @@ def _load(
     groups = None if listing.groups is None else np.array(listing.groups)[kept]
     images = Images(store, np.arange(len(store)), labels[kept], classes, np.array(paths)[kept], groups)
     return images, hashes, kept
-
-
-def _line(reason: str) -> str:
-    return " ".join(reason.split())
-
-
-def _some(items: list[str], count: int = 3) -> str:
-    return ", ".join(items[:count]) + (f" and {len(items) - count} more" if len(items) > count else "")

@@ -1,0 +1,308 @@
+"""Images with a mask each: `{train,val,test}/{images,masks}/NAME.*`, or `images/` and `masks/` alone.
+
+With data.masks, a template such as '{stem}_mask.png' (or '*_mask.png'), masks lie beside their images, or where the
+template's folders lead from there ('../masks/{stem}.png'). `classes.json` in data.root says what the pixels of masks
+mean (`gssl.data.masks`). data.groups says which images belong together: a pattern of their names such as '{group}_*',
+or a CSV with the columns path and group. Images and masks are stored at data.size, a column each.
+"""
+
+import csv
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from PIL import Image
+
+from gssl import schemas
+from gssl.data import cache, decode
+from gssl.data.images import Images
+from gssl.data.masks import Legend, WrongMask, read_legend, read_mask
+from gssl.data.sources import Source, imagefolder
+from gssl.data.sources.folders import child, find_folder, images_below, one_line, some
+from gssl.errors import UsageError
+
+PARTS = ("train", "val", "test")
+MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".gif", ".pgm")
+LAYOUT = (
+    "expected images/ and masks/ in it, or train/, val/ and test/ that have these two, or data.masks, a template such"
+    " as \"data.masks='{stem}_mask.png'\""
+)
+ADVICE = {  # what to do about masks that are wrong in one way
+    "size": "masks must have the size of their image, upright",
+    "ids": "list every value in classes.json, under names or ignore; masks of 0 and 255 with two classes say"
+    ' {"names": {"0": "background", "255": "object"}}',
+    "ignored": "remove these images or correct their masks",
+    "colours": 'save masks with one channel of ids, or give "colours" in classes.json, one per name',
+    "unknown colours": 'give every colour in classes.json, under "colours" or "ignore_colours"',
+    "file": "repair or remove them",
+}
+
+
+@dataclass
+class Pairs:
+    """Images of one part below `root`, their masks and their groups."""
+
+    root: Path
+    names: list[str]
+    masks: list[str]  # paths relative to `root`, too
+    groups: list[str] | None
+
+
+def read(cfg: schemas.Data, progress: bool = False) -> Source:
+    """Images and masks of `data=segmentation`, decoded once; data.pretrain may name images without masks.
+
+    Errors: UsageError for a missing folder or classes.json, images without a mask, and (data.on_error=stop) files that
+    are broken and masks that are wrong.
+    """
+    root = find_folder("root", cfg.root, None)
+    if root is None:
+        raise UsageError(f"data.root: no folder given; {LAYOUT}")
+    legend = read_legend(root / "classes.json")
+    group_of = _grouping(cfg.groups, root)
+    warnings: list[str] = []
+    skipped: list[str] = []
+    folders = {name: folder for name in PARTS if (folder := child(root, name))} or {"train": root}
+    if "train" not in folders:
+        raise UsageError(f"data.root: {root} has {' and '.join(folders)} and no train; {LAYOUT}")
+    found = {name: _pairs(folder, cfg.masks, group_of, warnings) for name, folder in folders.items()}
+    loaded, keys = {}, []
+    for name, pairs in found.items():
+        loaded[name], hashes, kept = _load(pairs, legend, cfg, progress, skipped)
+        if name == "train":
+            keys = [hashes[i] for i in kept]
+    pretrain = None
+    if (folder := find_folder("pretrain", cfg.pretrain, root)) is not None:
+        pretrain = imagefolder.unlabelled(folder, cfg, progress, skipped)
+    return Source(loaded["train"], loaded.get("test"), keys, pretrain, loaded.get("val"), skipped, warnings)
+
+
+# ── which files ──────────────────────────────────────────────────────────────────────────────────
+
+
+def _pairs(folder: Path, template: str | None, group_of: Callable[[Path], str] | None, warnings: list[str]) -> Pairs:
+    """The images of one part with their masks. Raises UsageError where an image has none."""
+    if template is None:
+        names, masks, unused = _in_two_folders(folder)
+    else:
+        names, masks, unused = _by_template(folder, template)
+    lacking = [f"{folder}/{name}" for name, mask in zip(names, masks, strict=True) if mask is None]
+    if lacking:
+        raise UsageError(
+            f"data.root: {len(lacking)} of {len(names)} images have no mask: {some(lacking)}; give each a mask or"
+            " remove it"
+            + ("" if template else f" (masks/ must have the same name, ending in {', '.join(MASK_SUFFIXES)})")
+        )
+    if unused:
+        warnings.append(f"data.root: {len(unused)} masks have no image, the first is {folder}/{unused[0]}: left out")
+    groups = None if group_of is None else [group_of(folder / name) for name in names]
+    return Pairs(folder, names, [mask for mask in masks if mask], groups)
+
+
+def _in_two_folders(folder: Path) -> tuple[list[str], list[str | None], list[str]]:
+    """images/NAME.* and masks/NAME.*: names, the mask of each or None, and masks without an image."""
+    images, masks = child(folder, "images"), child(folder, "masks")
+    if images is None or masks is None:
+        raise UsageError(f"data.root: {folder} has no folder {'masks' if images else 'images'}; {LAYOUT}")
+    names = images_below(images, [])
+    if not names:
+        raise UsageError(f"data.root: no images below {images}; {LAYOUT}")
+    known = {_stem(name): name for name in images_below(masks, []) if name.lower().endswith(MASK_SUFFIXES)}
+    own = [known.get(_stem(name)) for name in names]
+    used = set(own)
+    unused = [f"masks/{name}" for name in known.values() if name not in used]
+    return [f"images/{name}" for name in names], [mask and f"masks/{mask}" for mask in own], unused
+
+
+def _by_template(folder: Path, template: str) -> tuple[list[str], list[str | None], list[str]]:
+    """Masks where data.masks says. Every file that a template without folders fits is a mask and no image."""
+    text = template.replace("{stem}", "*")
+    if text.count("*") != 1:
+        raise UsageError(f"data.masks={template}: expected one {{stem}} in it, such as '{{stem}}_mask.png'")
+    beside = "/" not in text
+    before, after = text.split("*")
+    shape = re.compile(re.escape(before) + "(.+)" + re.escape(after))
+    everything = images_below(folder, [])
+    fits = {name: bool(beside and shape.fullmatch(PurePosixPath(name).name)) for name in everything}
+    if beside and all(fits.values()):  # the template fits images as well, such as {stem}.png
+        raise UsageError(f"data.masks={template}: fits every image below {folder}, so none is left that is no mask")
+    names, masks = [name for name in everything if not fits[name]], []
+    for name in names:
+        path = folder / PurePosixPath(name).parent / text.replace("*", PurePosixPath(name).stem)
+        masks.append(str(_below(path, folder)) if path.is_file() and path != folder / name else None)
+    if not beside:  # masks elsewhere below the folder are among the images found
+        own = set(masks)
+        rest = [(name, mask) for name, mask in zip(names, masks, strict=True) if name not in own]
+        names, masks = [name for name, _ in rest], [mask for _, mask in rest]
+    used = set(masks)
+    return names, masks, [name for name in everything if fits[name] and name not in used]
+
+
+def _below(path: Path, folder: Path) -> Path:
+    """`path`, which may have .. in it, relative to `folder` where it lies there."""
+    plain, own = path.resolve(), folder.resolve()
+    return plain.relative_to(own) if plain.is_relative_to(own) else plain
+
+
+def _stem(name: str) -> str:
+    return str(PurePosixPath(name).with_suffix(""))
+
+
+def _grouping(groups: str | None, root: Path) -> Callable[[Path], str] | None:
+    """What gives the group of an image's path; None without data.groups. Raises UsageError."""
+    if groups is None:
+        return None
+    if groups.lower().endswith(".csv"):
+        return _listed(groups, root)
+    if groups.count("{group}") != 1:
+        raise UsageError(
+            f"data.groups={groups}: expected a pattern with {{group}}, such as '{{group}}_*', or a CSV file"
+        )
+    parts = re.split(r"(\{group\}|\*)", groups)
+    shape = re.compile("".join({"{group}": "(.+?)", "*": ".*"}.get(part, re.escape(part)) for part in parts))
+    depth = groups.count("/") + 1
+
+    def group(path: Path) -> str:
+        name = "/".join([*path.parts[-depth:-1], path.stem])
+        match = shape.fullmatch(name)
+        if match is None:
+            raise UsageError(f"data.groups={groups}: {name} ({path}) does not fit this pattern; fit it to the names")
+        return match[1]
+
+    return group
+
+
+def _listed(groups: str, root: Path) -> Callable[[Path], str]:
+    path = root / groups if (root / groups).is_file() else Path(groups).expanduser()
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file, skipinitialspace=True))
+    except (OSError, csv.Error, UnicodeDecodeError) as error:
+        raise UsageError(f"data.groups: {path} cannot be read as CSV ({error}); expected columns path,group") from error
+    if not rows or not {"path", "group"} <= set(rows[0]):
+        raise UsageError(f"data.groups: {path} lacks the columns path,group")
+    known = {row["path"].strip(): row["group"].strip() for row in rows}
+
+    def group(image: Path) -> str:
+        own = next(
+            (known[name] for name in (str(image.relative_to(root)), image.name, image.stem) if name in known), None
+        )
+        if own is None:
+            raise UsageError(f"data.groups: {path} has no row for {image.relative_to(root)}; give every image a group")
+        return own
+
+    return group
+
+
+# ── reading them ─────────────────────────────────────────────────────────────────────────────────
+
+
+def goal(width: int, height: int, size: int | list[int]) -> tuple[int, int]:
+    """Stored (width, height): data.size is the shorter side, or [height, width]."""
+    if not isinstance(size, int):
+        return size[1], size[0]
+    scale = size / min(width, height)
+    return max(size, round(width * scale)), max(size, round(height * scale))
+
+
+def _decode(image_path: str, mask_path: str, legend: Legend, size: int | list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """uint8 (h, w, c) antialiased, and ids uint8 (h, w) by the nearest pixel. Raises WrongMask, or as Pillow."""
+    with Image.open(image_path) as file:
+        file.load()
+        image = decode.flatten(decode.upright(file))
+    mask = read_mask(mask_path, legend, image.size)
+    goal_size = goal(*image.size, size)
+    if goal_size != image.size:
+        image = image.resize(goal_size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+        mask = mask.resize(goal_size, Image.Resampling.NEAREST)
+    pixels = np.array(image)
+    return pixels[:, :, None] if pixels.ndim == 2 else pixels, np.array(mask)
+
+
+def _load(
+    pairs: Pairs, legend: Legend, cfg: schemas.Data, progress: bool, skipped: list[str]
+) -> tuple[Images, list[str], np.ndarray]:
+    """(images with masks, content hash of every image file, positions of those that could be read)."""
+    paths, mask_paths = cache.join(pairs.root, pairs.names), cache.join(pairs.root, pairs.masks)
+    hashes = cache.contents(
+        pairs.root,
+        [*pairs.names, *pairs.masks],
+        decode.threads(cfg.workers),
+        lambda count: decode.bar(f"reading {count:,} files", count, progress),
+    )
+    store = cache.entry(
+        cache.entry_key("segmentation", cfg.size, legend.key, *hashes),
+        lambda: 2 * decode.estimate(paths, cfg.side),
+        lambda writer: _write(writer, paths, mask_paths, legend, cfg, progress),
+    )
+    wrong = [
+        (kind, f"{(paths if kind == 'file' else mask_paths)[i]} ({text})") for i, kind, text in store.meta["wrong"]
+    ]
+    if wrong and (cfg.on_error == "stop" or len(store) == 0):
+        kind = wrong[0][0]
+        same = [text for own, text in wrong if own == kind]
+        rest = f", and {len(wrong) - len(same)} are wrong in other ways" if len(same) < len(wrong) else ""
+        raise UsageError(
+            f"data.root: {_what(kind, len(same), len(paths))}: {some(same)}{rest}; {ADVICE[kind]}, or leave them out"
+            " with data.on_error=skip"
+        )
+    skipped += [text for _, text in wrong]
+    kept = store.array("kept")
+    groups = None if pairs.groups is None else np.array(pairs.groups)[kept]
+    labels = np.full(len(store), -1, dtype=np.int64)
+    images = Images(store, np.arange(len(store)), labels, legend.names, np.array(paths)[kept], groups)
+    return images, hashes[: len(paths)], kept
+
+
+def _what(kind: str, some_: int, all_: int) -> str:
+    texts = {
+        "size": "masks have another size than their image",
+        "ids": "masks have ids that classes.json does not name",
+        "ignored": "masks ignore every pixel",
+        "colours": "masks hold colours where class ids are expected",
+        "unknown colours": "masks have colours that classes.json does not name",
+        "file": "images cannot be read, or their masks",
+    }
+    return f"{some_} of {all_} {texts[kind]}"
+
+
+def _write(
+    writer: cache.Writer,
+    paths: list[str],
+    mask_paths: list[str],
+    legend: Legend,
+    cfg: schemas.Data,
+    progress: bool,
+) -> None:
+    """Decode all pairs into the entry. meta: `wrong`, a list of [position, kind, reason]; arrays: `kept`."""
+
+    def work(start: int) -> list[tuple[np.ndarray, np.ndarray] | tuple[str, str]]:
+        stop = start + decode.CHUNK
+        return [_try(a, b, legend, cfg.size) for a, b in zip(paths[start:stop], mask_paths[start:stop], strict=True)]
+
+    wrong: list[tuple[int, str, str]] = []
+    kept: list[int] = []
+    with decode.bar(f"decoding {len(paths):,} images and masks", len(paths), progress) as advance:
+        starts = range(0, len(paths), decode.CHUNK)
+        for start, results in decode.windowed(work, starts, decode.threads(cfg.workers)):
+            for position, (first, second) in enumerate(results, start):
+                if isinstance(first, str):
+                    wrong.append((position, first, str(second)))
+                else:
+                    kept.append(position)
+                    assert isinstance(second, np.ndarray)
+                    writer.add([first], [cache.image_hash(first)], mask=[second])
+            advance(len(results))
+    writer.finish({"wrong": wrong}, {"kept": np.array(kept, dtype=np.int64)})
+
+
+def _try(
+    image: str, mask: str, legend: Legend, size: int | list[int]
+) -> tuple[np.ndarray, np.ndarray] | tuple[str, str]:
+    try:
+        return _decode(image, mask, legend, size)
+    except WrongMask as error:
+        return error.kind, str(error)
+    except Exception as error:  # Pillow raises anything on malformed files, even struct.error
+        return "file", one_line(f"{type(error).__name__}: {error}")
