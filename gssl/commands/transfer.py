@@ -7,9 +7,8 @@ from typing import Any
 from gssl import schemas
 from gssl.comparison import panel
 from gssl.data import load_data
-from gssl.engine.device import prepare
+from gssl.engine.device import peak_memory, prepare, reset_peak_memory
 from gssl.engine.fits import Fits
-from gssl.engine.loop import peak_memory, reset_peak_memory
 from gssl.engine.progress import say
 from gssl.engine.run import Run
 from gssl.experiment import augmentation, checkpoint_weights, diagnostics, ledger, mask_examples

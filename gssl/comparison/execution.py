@@ -6,7 +6,7 @@ from pathlib import Path
 from gssl import schemas
 from gssl.comparison.plan import Part
 from gssl.engine.files import write_json
-from gssl.engine.loop import Signals
+from gssl.engine.signals import Signals
 from gssl.engine.progress import PlanMeter, say
 from gssl.engine.worker import BUSY, OK, STOPPED, Job, Worker
 from gssl.errors import Interrupted

@@ -2,12 +2,16 @@
 
 import contextlib
 import os
+import resource
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from threadpoolctl import threadpool_limits
 
 from gssl import schemas
+from gssl.engine import dist
 from gssl.errors import UsageError
 
 
@@ -73,6 +77,7 @@ def set_threads(count: int) -> int:
 
 def prepare(cfg: schemas.Engine) -> tuple[torch.device, Precision]:
     """Device and precision of a run, threads set. Raises UsageError."""
+    dist.check()
     set_threads(cfg.threads)
     device = pick_device(cfg.device)
     return device, Precision(cfg.precision, device)
@@ -84,3 +89,22 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
     elif device.type == "mps":
         torch.mps.synchronize()
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Forget the peak so far: workers run many jobs, and each has its own."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    with contextlib.suppress(OSError):  # Linux only
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes since `reset_peak_memory`: allocated on a GPU, the process's resident set on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,6 +1,8 @@
-"""Rank and world size. One process today; torchrun's variables are read so that randomness is already global."""
+"""Rank and number of processes: one process today. torchrun's variables are read, so randomness is already global."""
 
 import os
+
+from gssl.errors import UsageError
 
 
 def rank() -> int:
@@ -9,5 +11,18 @@ def rank() -> int:
 
 
 def world_size() -> int:
-    """The number of processes that share a global batch."""
+    """The number of processes that have a global batch in common."""
     return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def check() -> None:
+    """Raises UsageError where the environment asks for several processes.
+
+    There is no process group yet: each of them would train alone, on its part of every batch.
+    """
+    size = os.environ.get("WORLD_SIZE", "1")
+    if size != "1":
+        raise UsageError(
+            f"WORLD_SIZE={size}: expected 1, or no such variable, because gssl trains in one process;"
+            " unset it, and start gssl without torchrun"
+        )

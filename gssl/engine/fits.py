@@ -126,9 +126,9 @@ class Fit:
         clock = Clock(count, None, None)
         with Signals() as signals, Meter(self.title, self.cfg.progress, transient=True) as meter:
             for step in steps(task.update, feed, self.optimizers, clock, timer, draws, self.device, state["step"]):
-                saving = step.done % self.cfg.checkpoint_every == 0 or bool(signals.code)
+                saving = step.done % self.cfg.checkpoint_every == 0
                 looking = step.done in task.looks
-                if step.done % self.cfg.log_every == 0 or looking or saving or step.last:
+                if step.done % self.cfg.log_every == 0 or looking or saving or signals.code or step.last:
                     step.check_finite()
                     rate = step.done * self.batch_size / max(timer.seconds, 1e-9)
                     meter.update(step.after, step.done, timer.seconds, rate, step.numbers()["loss"])
@@ -136,12 +136,13 @@ class Fit:
                     break
                 if looking:
                     evaluate(step.done)
-                if saving and saved:
+                code = signals.code
+                if saved and (saving or code):
                     timer.stop()
                     saved.save(task, self.optimizers, step.done, {"seconds": timer.seconds, "log": log})
                     timer.start()
-                if signals.code:
-                    raise Interrupted(signals.code)
+                if code:
+                    raise Interrupted(code)
             task.settle()
             evaluate(count)
             self._finish(task, count, log)

@@ -8,10 +8,14 @@ not counted: they are a few per cent of a step.
 from typing import Any, cast
 
 import torch
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
 
+from gssl.engine.budget import Clock
+from gssl.engine.steps import checked
 from gssl.errors import JobError
+from gssl.method import Batch
 
 _HEAVY = ("conv", "mm", "attention", "_rnn", "lstm", "gru")
 
@@ -48,4 +52,28 @@ class CountFlops(TorchDispatchMode):
             self.total += _CPU_ATTENTION[packet](*args, **kwargs)
         elif any(part in packet.__name__ for part in _HEAVY):
             raise JobError(f"FLOPs of {packet} are not known: register it in gssl/engine/flops.py")
+        return out
+
+
+class CountedUpdate:
+    """A method's update whose FLOPs are counted over its first period, the steps until the same work comes again.
+
+    After them the FLOP budget of `clock` is a number of steps. `flops`: counted by an earlier process.
+    """
+
+    def __init__(self, method: Any, clock: Clock, done: int, flops: float) -> None:
+        self.method, self.clock, self.flops = method, clock, flops
+        self.period: int = getattr(method, "period", 1)  # steps: n_dis, lazy penalties
+        if done >= self.period:
+            clock.count(flops / self.period)
+
+    def __call__(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        if step >= self.period:
+            made: dict[str, Tensor] = self.method.update(batch, step)
+            return made
+        with CountFlops() as counted:
+            out = checked(self.method, self.method.update(batch, step))
+        self.flops += counted.total
+        if step + 1 == self.period:
+            self.clock.count(self.flops / self.period)
         return out

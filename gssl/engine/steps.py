@@ -7,6 +7,7 @@ between two steps.
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -75,3 +76,15 @@ def numbers(scalars: dict[str, Tensor]) -> dict[str, float]:
     """One copy to the host for all of them."""
     values = torch.stack([value.float().reshape(()) for value in scalars.values()]).tolist()
     return dict(zip(scalars, values, strict=True))
+
+
+def checked(method: Any, out: Any) -> dict[str, Tensor]:
+    """What the first updates return, or an error that tells the method's author what is wrong with it."""
+    name = type(method).__name__
+    if not isinstance(out, dict) or "loss" not in out:
+        got = ", ".join(out) if isinstance(out, dict) else type(out).__name__
+        raise TypeError(f'{name}.update returned {got}; it must return a dict of scalars with "loss" among them')
+    for key, value in out.items():
+        if value.numel() != 1:
+            raise TypeError(f"{name}.update: {key} has shape {tuple(value.shape)}; it must be a scalar")
+    return out

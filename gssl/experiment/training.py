@@ -1,6 +1,5 @@
-"""What train-gan and pretrain-ssl share: from a configuration to a trained, exported and recorded run."""
+"""What train-gan and pretrain-ssl share: a training that is made ready, run, exported and recorded."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +7,11 @@ import torch
 
 from gssl import schemas
 from gssl.config import registry
-from gssl.data import Batches, Draws, Splits, load_data
-from gssl.engine.device import prepare
+from gssl.data import Batches, Draws, Images, Splits, load_data
+from gssl.engine.device import Precision
 from gssl.engine.dist import rank, world_size
 from gssl.engine.feed import Feed
-from gssl.engine.loop import Trainer, Watch
+from gssl.engine.loop import Evaluator, Trainer
 from gssl.engine.progress import say
 from gssl.engine.run import Run
 from gssl.errors import UsageError
@@ -20,135 +19,172 @@ from gssl.experiment import checkpoint_weights, label_use, synthetic, weight_sou
 from gssl.experiment.method_pictures import inputs_of, save_views
 from gssl.method import Context
 
-Evaluator = Callable[[int], dict[str, float]]
-MakeWatch = Callable[[Splits], Watch]
-MakeEvaluator = Callable[[Any, Splits, Draws, Run, torch.device], Evaluator]
-Finish = Callable[[Any, Run, dict[str, Any]], dict[str, Any]]
+Config = schemas.PretrainSSL | schemas.TrainGAN
 
 
-def train(
-    command: str,
-    cfg: schemas.PretrainSSL | schemas.TrainGAN,
-    family: str,
-    run_dir: Path,
-    make_evaluator: MakeEvaluator,
-    make_watch: MakeWatch,
-    finish: Finish,
-    dry_run: bool,
-    choose: Callable[[Any, Run], None] | None = None,
-) -> float | str | None:
-    """Train the method `cfg.<family>` in `run_dir`; returns the validation objective.
+def find_source(run: Run, cfg: Config) -> weight_sources.WeightSource:
+    """What the training begins with; binds the run to it, and says so where the run is finished already."""
+    source = weight_sources.find_weights(cfg.weights)
+    run.bind(weights=source.sha256)
+    if run.finished:
+        say(f"{run.path}: finished already")
+    return source
 
-    `make_evaluator` gives the function that measures during training, `make_watch` the one that raises alarms, `finish`
-    the method's part of result.json out of the last measurement. `choose` may put other weights of the run into the
-    method before they are exported.
+
+class Training:
+    """A method with its data, network and trainer, as the configuration of a run says.
+
+    run · cfg · family (ssl or gan) · method_cfg · device · source · sampler (of generated images to learn from, or
+    None) · splits · draws · images (to learn from) · real (the real ones among which `images` would be without a
+    sampler) · method · needs (what the method reads of a batch)
     """
-    method_cfg = getattr(cfg, family)
-    entry = registry.FAMILIES[family][method_cfg.name]
-    device, precision = prepare(cfg.engine)
-    with Run(run_dir, command, cfg) as run:
-        origin = weight_sources.find_weights(cfg.weights)
-        run.bind(weights=origin.sha256)
-        if run.finished:
-            say(f"{run_dir}: finished already")
-            return run.objective
+
+    def __init__(
+        self,
+        run: Run,
+        cfg: Config,
+        family: str,
+        source: weight_sources.WeightSource,
+        device: torch.device,
+        precision: Precision,
+    ) -> None:
+        self.run, self.cfg, self.family, self.device = run, cfg, family, device
+        self.method_cfg = getattr(cfg, family)
+        self.splits = self._load_data(source)
+        self.draws = Draws(cfg.seed, rank(), world_size())
+        run.bind(images=self.splits.hash)
+        self.sampler = synthetic.find(cfg.generated, device) if isinstance(cfg, schemas.PretrainSSL) else None
+        if self.sampler:
+            run.bind(generator=self.sampler.sha256)
+        self.source = checkpoint_weights.resolve(source, device)
+        backbone, self.load_report = weight_sources.build(self.source, cfg.backbone, cfg.data.size, cfg.seed)
+        self.trainer = Trainer(run, cfg.engine, cfg.budget, device, precision)
+        context = self._context()
+        cls = _method_class(family, self.method_cfg)
+        self.needs: tuple[str, ...] = cls.reads(self.method_cfg) if hasattr(cls, "reads") else cls.needs
+        # a method that reads labels can only use the labelled part
+        self.real = self.splits.train if self.reads_labels else self.splits.pretrain
+        self.images = self._images()
+        self.batches = self._batches()
+        self.feed = Feed(self.batches, self.images, self.needs, cfg.data, self.draws)
+        self.method = cls(self.method_cfg, backbone, context)
+        self.method.to(memory_format=torch.channels_last)
+        self.method.train()
+        self._note_labels()
+        if hasattr(self.method, "check"):
+            self.method.check(self.feed(0))
+
+    @property
+    def reads_labels(self) -> bool:
+        return "label" in self.needs
+
+    def _load_data(self, source: weight_sources.WeightSource) -> Splits:
+        cfg = self.cfg
         splits = load_data(cfg.data, progress=cfg.engine.progress)
         for warning in splits.summary["warnings"]:
             say(f"warning: {warning}")
-        if origin.backbone not in (None, cfg.backbone):
-            say(f"note: the network is {origin.backbone.name}, as weights={cfg.weights} says; backbone= is not used")
-        draws = Draws(cfg.seed, rank(), world_size())
-        run.bind(images=splits.hash)
-        sampler = synthetic.find(cfg.generated, device) if isinstance(cfg, schemas.PretrainSSL) else None
-        if sampler:
-            run.bind(generator=sampler.sha256)
-        origin = checkpoint_weights.resolve(origin, device)
-        backbone, load_report = weight_sources.build(origin, cfg.backbone, cfg.data.size, cfg.seed)
-        trainer = Trainer(run, cfg.engine, cfg.budget, device, precision)
-        context = Context(
-            draws=draws,
-            device=device,
-            size=cfg.data.size,
-            channels=splits.pretrain.channels,
-            classes=len(splits.classes),
-            optimizer=trainer.optimizer,
-            **(
-                {"colour": weight_sources.colour(splits.pretrain, draws, cfg.data.size, device)}
-                if family == "gan"
-                else {}
-            ),
+        if source.backbone not in (None, cfg.backbone):
+            say(f"note: the network is {source.backbone.name}, as weights={cfg.weights} says; backbone= is not used")
+        return splits
+
+    def _context(self) -> Context:
+        """What the method is given."""
+        images, size = self.splits.pretrain, self.cfg.data.size
+        gan = self.family == "gan"
+        colour = {"colour": weight_sources.colour(images, self.draws, size, self.device)} if gan else {}
+        return Context(
+            draws=self.draws,
+            device=self.device,
+            size=size,
+            channels=images.channels,
+            classes=len(self.splits.classes),
+            optimizer=self.trainer.optimizer,
+            **colour,
         )
-        cls = registry.load(entry.where)
-        if not isinstance(getattr(cls, "needs", None), tuple):
-            raise TypeError(f'{entry.where}: `needs` must be a tuple of names, such as ("view0",); see gssl/method.py')
-        needs = cls.reads(method_cfg) if hasattr(cls, "reads") else cls.needs
-        # a method that reads labels can only use the labelled part
-        images = splits.train if "label" in needs else splits.pretrain
-        real = images
-        if sampler:
-            if "label" in needs:
-                raise UsageError(f"generated.run: {family}={method_cfg.name} reads labels, and these images have none")
-            assert isinstance(cfg, schemas.PretrainSSL)
-            images = synthetic.images(sampler, cfg.generated, images, cfg.data.size, cfg.seed)
-        batches = Batches(images, method_cfg.batch_size, draws, device)
-        if batches.size < method_cfg.batch_size:
-            say(f"warning: {len(images)} training images: batches have {batches.size}, not {method_cfg.batch_size}")
-        if batches.size // cfg.engine.accumulate < 2:
+
+    def _images(self) -> Images:
+        """The images to learn from: real, or generated."""
+        if not self.sampler:
+            return self.real
+        if self.reads_labels:
+            name = self.method_cfg.name
+            raise UsageError(f"generated.run: {self.family}={name} reads labels, and these images have none")
+        assert isinstance(self.cfg, schemas.PretrainSSL)
+        return synthetic.images(self.sampler, self.cfg.generated, self.real, self.cfg.data.size, self.cfg.seed)
+
+    def _batches(self) -> Batches:
+        wanted, parts = self.method_cfg.batch_size, self.cfg.engine.accumulate
+        batches = Batches(self.images, wanted, self.draws, self.device)
+        if batches.size < wanted:
+            say(f"warning: {len(self.images)} training images: batches have {batches.size}, not {wanted}")
+        if batches.size // parts < 2:
             raise UsageError(
-                f"engine.accumulate={cfg.engine.accumulate}: a batch of {batches.size} images cannot be cut into"
-                f" so many parts of at least two; use at most {max(1, batches.size // 2)}"
+                f"engine.accumulate={parts}: a batch of {batches.size} images cannot be cut into so many parts of at"
+                f" least two; use at most {max(1, batches.size // 2)}"
             )
-        feed = Feed(batches, images, needs, cfg.data, draws)
-        method = cls(method_cfg, backbone, context)
-        method.to(memory_format=torch.channels_last)
-        method.train()
-        if "label" in needs:
-            say(f"note: {family}={method_cfg.name} reads the labels of all training images: a reference, no contestant")
-        elif origin.labels_used:
-            say(f"note: weights={cfg.weights} has read labels, so what is trained on from it has: no contestant")
-        if hasattr(method, "check"):
-            method.check(feed(0))
-        evaluate = make_evaluator(method, splits, draws, run, device)
-        if dry_run:
-            batch = feed(0)
-            with inputs_of(method.backbone) as seen:
-                trainer.dry(method, batch)
-            evaluate(0)
-            columns = save_views(batches(0), batch, seen, run_dir / "views.png", cfg.data.size)
-            return f"the configuration builds and one batch went through\nviews.png: {', '.join(columns)}"
-        done = trainer.fit(
-            method,
-            feed,
-            draws,
-            images=len(images),
-            title=f"{method_cfg.name} seed {cfg.seed}",
-            evaluate=evaluate,
-            every=cfg.eval.every,
-            watch=make_watch(splits),
-            milestones=cfg.eval.milestones,
+        return batches
+
+    def _note_labels(self) -> None:
+        if self.reads_labels:
+            method = f"{self.family}={self.method_cfg.name}"
+            say(f"note: {method} reads the labels of all training images: a reference, no contestant")
+        elif self.source.labels_used:
+            say(f"note: weights={self.cfg.weights} was trained with labels, and so is what follows: no contestant")
+
+    def dry(self, evaluator: Evaluator) -> str:
+        """One update and one evaluation; writes views.png and no result."""
+        batch = self.feed(0)
+        with inputs_of(self.method.backbone) as inputs:
+            self.trainer.dry(self.method, batch)
+        evaluator.evaluate(0)
+        picture = self.run.path / "views.png"
+        columns = save_views(self.batches(0), batch, inputs, picture, self.cfg.data.size)
+        return f"the configuration builds and one batch went through\nviews.png: {', '.join(columns)}"
+
+    def fit(self, evaluator: Evaluator) -> dict[str, Any]:
+        """Train until the budget is spent; see `Trainer.fit`."""
+        return self.trainer.fit(
+            self.method,
+            self.feed,
+            self.draws,
+            evaluator,
+            images=len(self.images),
+            title=f"{self.method_cfg.name} seed {self.cfg.seed}",
+            every=self.cfg.eval.every,
+            milestones=self.cfg.eval.milestones,
         )
-        if choose:
-            choose(method, run)
-        # also after generated images: what is judged sees real ones
-        plain = weight_sources.centred(real, draws, cfg.data.size, device)
-        learned = synthetic.record(sampler, images) if sampler else None
-        kind, size = origin.network(cfg.backbone, cfg.data.size)
-        read = label_use.worst("label" in needs, learned["labels_used"] if learned else False, origin.labels_used)
-        weights = weight_sources.export(method, plain, run_dir, method_cfg.name, kind, size, cfg.seed, read)
-        result: dict[str, Any] = {
-            "method": method_cfg.name,
+
+    def export(self, done: dict[str, Any]) -> dict[str, Any]:
+        """Write the backbone; returns what result.json says of every training. `done`: of `fit`."""
+        cfg, size = self.cfg, self.cfg.data.size
+        learned = synthetic.record(self.sampler, self.images) if self.sampler else None
+        of_images = learned["labels_used"] if learned else False
+        labels_used = label_use.worst(self.reads_labels, of_images, self.source.labels_used)
+        kind, seen_at = self.source.network(cfg.backbone, size)
+        # batch statistics of real images, after generated ones too: the exported network is used on real ones
+        centred = weight_sources.centred(self.real, self.draws, size, self.device)
+        name, path = self.method_cfg.name, Path(self.run.path)
+        weights = weight_sources.export(self.method, centred, path, name, kind, seen_at, cfg.seed, labels_used)
+        return {
+            "method": name,
             "seed": cfg.seed,
-            "source": origin.record(),
-            "load_report": load_report,
-            "labels_used": read,
-            "reads_labels": "label" in needs,
+            "source": self.source.record(),
+            "load_report": self.load_report,
+            "labels_used": labels_used,
+            "reads_labels": self.reads_labels,
             **({"generated": learned} if learned else {}),
             "spent": done["spent"],
             "alarms": done["alarms"],
             "milestones": done["milestones"],
             "weights": {"backbone": weights},
-            "data": splits.summary,
-            "backbone": origin.described(cfg.backbone, cfg.data.size),
+            "data": self.splits.summary,
+            "backbone": self.source.described(cfg.backbone, size),
         }
-        run.finish(result | finish(method, run, done["final"]))
-        return run.objective
+
+
+def _method_class(family: str, method_cfg: Any) -> Any:
+    where = registry.FAMILIES[family][method_cfg.name].where
+    cls = registry.load(where)
+    if not isinstance(getattr(cls, "needs", None), tuple):
+        raise TypeError(f'{where}: `needs` must be a tuple of names, such as ("view0",); see gssl/method.py')
+    return cls

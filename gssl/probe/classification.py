@@ -1,6 +1,6 @@
 """Fine-tuning for classes: a backbone with a linear head, cross-entropy, and accuracy as the score."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -98,6 +98,11 @@ class Classification:
 
     def batch(self, raw: Batch, views: Views, step: int, view: int) -> Batch:
         return {"input": views(raw["image"], step, view, raw.get("extent")), "target": raw["label"]}
+
+    def views(self, images: Images, setting: Setting) -> Iterator[Tensor]:
+        """Centre crops."""
+        batches = sequential(images, EVAL_BATCH, setting.device)
+        return (centre(batch["image"], setting.size, batch.get("extent")) for batch in batches)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(outputs, targets)

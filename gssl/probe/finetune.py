@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gssl.data import Images, RandomViews, centre, sequential
+from gssl.data import Images, RandomViews
 from gssl.errors import UsageError
 from gssl.method import Batch
 from gssl.nets.norms import recompute_batch_norm
 from gssl.probe.adapter import add_adapters
-from gssl.probe.classification import EVAL_BATCH, Classification, Classifier, FittedFinetune, predict_proba
+from gssl.probe.classification import Classification, Classifier, FittedFinetune, predict_proba
 from gssl.probe.setting import Setting
 from gssl.probe.training import Objective, Point, ValidationCurve, adamw, fit_best, optimise, streams
 from gssl.schemas import Views
@@ -84,9 +84,7 @@ class Finetune:
         def settle() -> None:
             """Whole images are predicted, so batch statistics are of those, not of the last crops."""
             some = images.subset(np.arange(0, len(images), -(-len(images) // STATISTICS_IMAGES)))
-            batches = sequential(some, EVAL_BATCH, setting.device)
-            crops = (centre(batch["image"], setting.size, batch.get("extent")) for batch in batches)
-            recompute_batch_norm(network.backbone, crops, training_only=True)
+            recompute_batch_norm(network.backbone, objective.views(some, setting), training_only=True)
 
         optimise(
             network,

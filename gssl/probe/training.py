@@ -7,7 +7,7 @@ clipping, progress and restarts are those of pretraining.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -49,6 +49,9 @@ class Objective(Protocol):
 
     def batch(self, raw: Batch, views: Views, step: int, view: int) -> Batch:
         """ "input" (B, 3, S, S) in [0, 1] and "target" (B, …) of a stored batch: random views of it."""
+
+    def views(self, images: Images, setting: Setting) -> Iterator[Tensor]:
+        """Batches (B, 3, H, W) in [0, 1] of the images as they are predicted."""
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The mean over the batch; `outputs` are the network's, float32."""

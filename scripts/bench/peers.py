@@ -42,9 +42,9 @@ from torch import Tensor, nn
 from gssl.commands import pretrain_ssl
 from gssl.config.composing import compose
 from gssl.data import Draws, centre, load_data, sequential
-from gssl.engine.device import set_threads
+from gssl.engine.device import peak_memory, reset_peak_memory, set_threads
 from gssl.engine.files import read_json, write_json
-from gssl.engine.loop import Trainer, peak_memory, reset_peak_memory
+from gssl.engine.loop import Trainer
 from gssl.engine.optim import lr_factor
 from gssl.nets.backbone import build_backbone
 from gssl.nets.ema import momentum

@@ -31,7 +31,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from gssl.config.composing import compose
-from gssl.engine.loop import peak_memory, reset_peak_memory
+from gssl.engine.device import peak_memory, reset_peak_memory
 from gssl.probe.folds import choice_folds
 from gssl.probe.knn import Knn
 from gssl.probe.linear import Linear

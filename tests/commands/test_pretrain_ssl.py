@@ -2,6 +2,7 @@
 
 import copy
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,25 +16,15 @@ from gssl.data import Draws, load_data
 from gssl.engine.files import read_json
 from gssl.engine.run import Run
 from gssl.errors import JobError, UsageError
+from gssl.experiment import ssl_evaluation
 from gssl.experiment.method_pictures import inputs_of, save_views
+from gssl.experiment.ssl_evaluation import SSLEvaluator
 
 CPU = torch.device("cpu")
 
 
 def lines(run) -> list[dict]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-
-
-def evaluator_of(monkeypatch, cfg, run_dir):
-    """The evaluator that the command builds, with the method it is about."""
-    kept = {}
-
-    def train(command, cfg, family, run_dir, make_evaluator, *rest):
-        kept["make"] = make_evaluator
-
-    monkeypatch.setattr(pretrain_ssl, "train", train)
-    pretrain_ssl.main(cfg, run_dir)
-    return kept["make"]
 
 
 class Method(torch.nn.Module):
@@ -49,6 +40,10 @@ def built(cfg):
     return Method(build_backbone(cfg.backbone, cfg.data.size)).train()
 
 
+def evaluator_of(method, splits, cfg, run) -> SSLEvaluator:
+    return SSLEvaluator(SimpleNamespace(method=method, splits=splits, draws=Draws(0), run=run, device=CPU), cfg, True)
+
+
 def test_evaluation_reads_the_validation_split_and_never_the_test_set(tiny, tmp_path, monkeypatch):
     cfg = tiny("pretrain-ssl")
     splits = load_data(cfg.data, progress=False)
@@ -58,36 +53,34 @@ def test_evaluation_reads_the_validation_split_and_never_the_test_set(tiny, tmp_
 
     monkeypatch.setattr(type(splits), "open_test", opened)
     seen = []
-    original = pretrain_ssl.extract
+    original = ssl_evaluation.extract
 
     def extract(network, part, *rest):
         assert not any(m.training for m in network.modules()) or network is not method.backbone
         seen.append(set(part.rows.tolist()))
         return original(network, part, *rest)
 
-    monkeypatch.setattr(pretrain_ssl, "extract", extract)
-    make = evaluator_of(monkeypatch, cfg, tmp_path)
+    monkeypatch.setattr(ssl_evaluation, "extract", extract)
     method = built(cfg)
     with Run(tmp_path / "r", "pretrain-ssl", cfg) as run:
-        found = make(method, splits, Draws(0), run, CPU)(0)
+        found = evaluator_of(method, splits, cfg, run).evaluate(0)
     allowed = set(splits.train.rows.tolist()) | set(splits.val.rows.tolist())
     assert seen and all(rows <= allowed for rows in seen)
     assert seen[0] <= set(splits.val.rows.tolist()) and 0 <= found["val_knn"] <= 1
 
 
-def test_evaluation_leaves_the_method_as_it_was_and_is_repeatable(tiny, tmp_path, monkeypatch):
+def test_evaluation_leaves_the_method_as_it_was_and_is_repeatable(tiny, tmp_path):
     """Eval mode and fresh batch statistics concern a copy: training goes on as if nobody had looked."""
     cfg = tiny("pretrain-ssl")
-    make = evaluator_of(monkeypatch, cfg, tmp_path)
     method = built(cfg)
     before = copy.deepcopy(method.state_dict())
     splits = load_data(cfg.data, progress=False)
     with Run(tmp_path / "r", "pretrain-ssl", cfg) as run:
-        evaluate = make(method, splits, Draws(0), run, CPU)
-        first = evaluate(0)
+        evaluator = evaluator_of(method, splits, cfg, run)
+        first = evaluator.evaluate(0)
         for buffer in method.buffers():  # statistics of the training's views do not enter
             buffer.add_(3)
-        assert evaluate(0) == first
+        assert evaluator.evaluate(0) == first
         for buffer in method.buffers():
             buffer.sub_(3)
     assert method.training and all(torch.equal(v, before[k]) for k, v in method.state_dict().items())
@@ -157,7 +150,7 @@ def test_the_grid_shows_what_went_into_the_backbone(tmp_path):
         network(torch.rand(4 * 2, 3, 4, 4))
     network(view)
     names = save_views(raw, {"view0": view, "label": torch.zeros(4)}, seen, tmp_path / "v.png", 8)
-    assert len(seen) == 3 and names == ["image", "view0", "seen by the backbone"]
+    assert len(seen) == 3 and names == ["image", "view0", "input of the backbone"]
     with Image.open(tmp_path / "v.png") as picture:
         pixels = np.asarray(picture)
     assert pixels.shape == (4 * 10 - 2, 5 * 10 - 2, 3)  # image, view0, its negative, two tiles

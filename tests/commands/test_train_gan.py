@@ -1,4 +1,4 @@
-"""What `gssl train-gan` says of its generators: the useless ones are caught, the best is kept, the last is told."""
+"""What `gssl train-gan` reports of its generators: useless ones raise alarms, the best and the last are on record."""
 
 import json
 import shutil
@@ -14,6 +14,7 @@ from gssl.data import centre, load_data, sequential
 from gssl.engine import checkpoint
 from gssl.engine.files import read_json
 from gssl.errors import JobError
+from gssl.experiment.gan_evaluation import above
 from gssl.gan.adversarial import GAN
 from gssl.nets.weights import read_weights
 
@@ -196,11 +197,11 @@ def test_figures_do_not_depend_on_how_a_run_is_cut(tmp_path):
     assert first[0] == first[1]
 
 
-def test_above_is_the_share_of_pairs():
+def test_above_is_the_fraction_of_pairs():
     rng = np.random.default_rng(0)
     real, fake = rng.integers(0, 6, 40) / 5, rng.integers(0, 6, 30) / 5
     pairs = (real[:, None] > fake).mean() + 0.5 * (real[:, None] == fake).mean()
-    assert train_gan._above(torch.tensor(real), torch.tensor(fake)) == pytest.approx(pairs)
+    assert above(torch.tensor(real), torch.tensor(fake)) == pytest.approx(pairs)
 
 
 @pytest.mark.long
@@ -220,7 +221,7 @@ def test_a_best_of_a_step_that_was_lost_to_a_kill_stays_the_best(tmp_path, fakin
 
 @pytest.mark.parametrize("name", ["projection", "acgan"])
 def test_unlabelled_images_beside_labelled_ones(name, pictures, tmp_path):
-    """Who is told classes looks at labelled images only, wherever it looks."""
+    """A conditional GAN is trained and evaluated on labelled images only."""
     root = tmp_path / "photos"
     shutil.copytree(pictures / "train", root / "labelled")
     shutil.copytree(pictures / "test", root / "more" / "deep")

@@ -8,7 +8,7 @@ import pytest
 # in a process of its own: what earlier tests left to the garbage collector would count
 PROGRAM = """
 import numpy as np, torch
-from gssl.engine.loop import peak_memory, reset_peak_memory
+from gssl.engine.device import peak_memory, reset_peak_memory
 cpu = torch.device("cpu")
 reset_peak_memory(cpu)
 before = peak_memory(cpu)

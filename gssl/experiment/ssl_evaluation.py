@@ -1,0 +1,71 @@
+"""How well a self-supervised method does while it is trained: kNN on validation images, and the features' geometry."""
+
+import copy
+from typing import Any
+
+import numpy as np
+
+from gssl import schemas
+from gssl.data import Images, centre, sequential
+from gssl.experiment import weight_sources
+from gssl.experiment.method_pictures import ROWS, save_columns
+from gssl.experiment.training import Training
+from gssl.metrics.collapse import Watch
+from gssl.metrics.geometry import geometry
+from gssl.nets.norms import recompute_batch_norm
+from gssl.probe.features import extract
+from gssl.probe.knn import Knn
+
+BATCH = 256
+RECOMPUTE = 512  # images whose batch statistics the evaluated copy carries
+GEOMETRY = 1000  # images: singular values cost n · d²
+
+
+class SSLEvaluator:
+    """Evaluates what would be exported now, on whole centre crops of validation images."""
+
+    def __init__(self, training: Training, cfg: schemas.PretrainSSL, pictures: bool) -> None:
+        """`pictures`: also draw what a generative method makes of images."""
+        self.cfg, self.run, self.device = cfg, training.run, training.device
+        self.method, self.pictures = training.method, pictures
+        self.size, self.classes = cfg.data.size, len(training.splits.classes)
+        draws, splits = training.draws, training.splits
+
+        def some(name: str, part: Images) -> Images:
+            return part.subset(np.sort(draws.permutation(f"eval/{name}", 0, len(part))[: cfg.eval.images]))
+
+        self.train, self.val = some("train", splits.train), some("val", splits.val)
+        self.statistics = splits.pretrain.subset(draws.permutation("recompute", 0, len(splits.pretrain))[:RECOMPUTE])
+        # for pictures: images lie class by class
+        self.shown = self.val.subset(np.unique(np.linspace(0, len(self.val) - 1, ROWS).astype(int)))
+        labels = splits.val.labels
+        most = np.bincount(labels[labels >= 0]).max() / len(labels) if np.any(labels >= 0) else 1.0
+        self.watch = Watch(float(most), min(cfg.eval.images, len(labels)))
+
+    def evaluate(self, step: int) -> dict[str, float]:
+        network = copy.deepcopy(weight_sources.exported(self.method))
+        # the training's own batch statistics are of views
+        batches = sequential(self.statistics, BATCH, self.device)
+        recompute_batch_norm(network, (centre(b["image"], self.size, b.get("extent")) for b in batches))
+        held = extract(network, self.val, self.size, BATCH, self.device)
+        stride = -(-len(self.val) // GEOMETRY)  # every so many: images lie class by class
+        found = {f"feature_{key}": value for key, value in geometry(held[::stride]).items() if key != "epsilon"}
+        if self.classes >= 2:
+            features = extract(network, self.train, self.size, BATCH, self.device)
+            fitted = Knn(self.cfg.eval.knn).fit(features, self.train.labels, self.classes, self.cfg.seed)
+            found["val_knn"] = float(np.mean(fitted.predict(held) == self.val.labels))
+        if hasattr(self.method, "reconstruct") and self.pictures:
+            few = next(iter(sequential(self.shown, ROWS, self.device)))
+            columns = self.method.reconstruct(centre(few["image"], self.size, few.get("extent")), step)
+            save_columns(columns, self.run.path / "samples" / f"step-{step:08d}.png")
+        return found
+
+    def alarms(self, entry: dict[str, Any]) -> list[str]:
+        return self.watch(entry)
+
+    def result(self, final: dict[str, float]) -> dict[str, Any]:
+        """The method's part of result.json, of the last evaluation."""
+        return {
+            "objective": {"name": "val_knn", "value": final.get("val_knn"), "direction": "max"},
+            "features": {key: value for key, value in final.items() if key.startswith("feature_")},
+        }
