@@ -33,6 +33,7 @@ class Probe(NamedTuple):
     chooses: bool = False  # settings, by validation on folds of its labels
     own_budgets: str | None = None  # key of its section with label budgets of its own, labels per class
     also: str | None = None  # a probe whose section its class is given beside its own
+    by_task: dict[str, str] | None = None  # where it is for other tasks than the first
     linear_head: bool = False  # its scores are linear in the pooled features of the last stage, so gradients exist
     from_scratch: bool = False  # trains a network without pretraining where the other probes read features
 
@@ -81,7 +82,15 @@ PROBE: dict[str, Probe] = {
     "linear_multilayer": Probe("gssl.probe.multilayer:LinearMultilayer", "stages", chooses=True, also="linear"),
     "fewshot": Probe("gssl.probe.fewshot:FewShot", "pooled", own_budgets="shots"),
     "cluster": Probe("gssl.probe.cluster:Cluster", "pooled", labels=False),
-    "finetune": Probe("gssl.probe.finetune:Finetune", "network", chooses=True, linear_head=True, from_scratch=True),
+    "finetune": Probe(
+        "gssl.probe.finetune:Finetune",
+        "network",
+        ("classification", "segmentation"),
+        chooses=True,
+        by_task={"segmentation": "gssl.probe.masks:finetune"},
+        linear_head=True,
+        from_scratch=True,
+    ),
     "fixmatch": Probe("gssl.probe.fixmatch:FixMatch", "network", chooses=True, linear_head=True),
     "segment": Probe("gssl.probe.segment:Segment", "dense", ("segmentation",), chooses=True),
     "adapted": Probe("gssl.probe.adapted:Adapted", "menu", ("classification", "segmentation")),

@@ -283,7 +283,8 @@ class Prober:
         if name not in self.probes:
             entry = registry.PROBE[name]
             also = [getattr(self.cfg.probe, entry.also)] if entry.also else []
-            self.probes[name] = registry.load(entry.where)(getattr(self.cfg.probe, name), *also)
+            where = (entry.by_task or {}).get(self.task.name, entry.where)
+            self.probes[name] = registry.load(where)(getattr(self.cfg.probe, name), *also)
             if hasattr(self.probes[name], "see"):
                 self.probes[name].see(self._known(entry.reads))
         return self.probes[name]

@@ -77,7 +77,8 @@ class Adapted:
     def fit(self, fitted: Mapping[str, Any], metric: Callable[[np.ndarray], float] = proportion) -> FittedAdapted:
         """The better of `fitted` by name, in the menu's order: fits on the same labels, with `unselected` folds.
 
-        metric: of rows of `unselected`, one per image. Of equally good ones the first. Where there is one, or no folds, it is the first. A function of the fits alone.
+        metric: of rows of `unselected`, one per image. Of equally good ones the first. Where there is one, or no folds,
+        it is the first. A function of the fits alone.
         """
         names = list(fitted)
         folds = min(len(fitted[name].unselected) for name in names) if len(names) > 1 else 0

@@ -57,8 +57,8 @@ def check(name: str, cfg: schema.Classical, size: int) -> None:
     if name == "kmeans" and _places(cfg.kmeans, size) < 2:
         most = size - cfg.kmeans.stride
         raise UsageError(
-            f"classical.kmeans.patch={cfg.kmeans.patch}: every quadrant of an image of data.size={size} needs a patch of"
-            f" its own; expected at most {most}, or a smaller classical.kmeans.stride"
+            f"classical.kmeans.patch={cfg.kmeans.patch}: every quadrant of an image of data.size={size} needs a patch"
+            f" of its own; expected at most {most}, or a smaller classical.kmeans.stride"
         )
 
 
@@ -140,8 +140,8 @@ class Kmeans:
             found = kmeans(white, cfg.centres, 1, cfg.iterations, start)
         except TooAlike:
             raise JobError(
-                f"classical.kmeans.centres={cfg.centres}: there are fewer different patches; give fewer centres, or more"
-                " of classical.kmeans.patches"
+                f"classical.kmeans.centres={cfg.centres}: there are fewer different patches; give fewer centres, or"
+                " more of classical.kmeans.patches"
             ) from None
         kept = [torch.tensor(a, dtype=torch.float32, device=device) for a in (mean, whiten, found.cluster_centers_)]
         fitted = {"iterations": int(found.n_iter_), "inertia": float(found.inertia_) / len(white)}

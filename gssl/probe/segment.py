@@ -8,7 +8,7 @@ of their groups), for pixels of one image are not independent, by mean IoU over 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -114,16 +114,13 @@ class Segment:
         if others:
             return counts([heads[best(others)]], images.subset(val), setting)[0]
         found = np.zeros((len(val), 3 * setting.n_classes), dtype=np.int64)
-        half = np.arange(len(val)) % 2 == 1
-        for one, other in ((half, ~half), (~half, half)):
-            if one.any():
-                place = best([Trial(trials[fold].stats[:, other], trials[fold].entropy[:, other])])
-                found[one] = counts([heads[place]], images.subset(val[one]), setting)[0]
+        place = halves(trials[fold])
+        for i in np.unique(place):
+            found[place == i] = counts([heads[i]], images.subset(val[place == i]), setting)[0]
         return found
 
 
-@dataclass(frozen=True)
-class Trial:
+class Trial(NamedTuple):
     """What the λ of a grid made of a fold's validation images: statistics (λ, m, k), sums of cross-entropy (λ, m)."""
 
     stats: np.ndarray
@@ -137,6 +134,15 @@ def best(trials: Sequence[Trial]) -> int:
     value = mean_iou_of(sum(trial.stats.sum(axis=1) for trial in trials).astype(np.float64))
     entropy = sum(trial.entropy.sum(axis=1) for trial in trials)
     return int(np.lexsort((entropy, -np.nan_to_num(value)))[0])
+
+
+def halves(trial: Trial) -> np.ndarray:
+    """int64 (m,): the best point for each image of a single fold by the half of the images that it is not in."""
+    second = np.arange(trial.entropy.shape[1]) % 2 == 1
+    found = np.zeros(len(second), dtype=np.int64)
+    for one, other in ((second, ~second), (~second, second)):
+        found[one] = best([Trial(trial.stats[:, other], trial.entropy[:, other])]) if other.any() else 0
+    return found
 
 
 class Majority:

@@ -51,6 +51,16 @@ class Cluster:
 
 
 @dataclass
+class FinetuneMasks:
+    """What is different in fine-tuning where a class per pixel is learned."""
+
+    crop: int = number(min=8)  # side of the random square crops in pixels
+    channels: int = number(min=1)  # of the pyramid head
+    batch_size: int = number(min=1)
+    lrs: list[float] = numbers(above=0, least=1)
+
+
+@dataclass
 class Finetune:
     """The network trained on the labels, with the same grid and budget for every source."""
 
@@ -66,7 +76,8 @@ class Finetune:
     weight_decays: list[float] = numbers(min=0, least=1)
     folds: int = number(min=1)  # of the labels, at most, that the chosen point is validated on; the first chooses it
     draws: int = number(min=1)  # label subsets per amount that are fine-tuned
-    points: int = number(min=0)  # places of the learning curve on validation images; 0: none
+    points: int = number(min=0)  # steps of the learning curve on validation images; 0: none
+    masks: FinetuneMasks = MISSING
 
 
 @dataclass
