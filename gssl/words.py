@@ -1,7 +1,7 @@
 """How the report writes names, numbers and lists."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Protocol
 
 TITLES = {
     "simclr": "SimCLR",
@@ -49,7 +49,37 @@ PROBES = {
     "cluster": "k-means",
     "finetune": "fine-tuning",
     "fixmatch": "FixMatch",
+    "segment": "linear probe on dense features",
 }
+
+# metric: its meaning in a sentence or two that need no statistics, and what one point of it is
+MEANINGS = {
+    "accuracy": (
+        "How many of 100 test images are classified correctly, in percent.",
+        "one more of 100 test images classified correctly",
+    ),
+    "balanced_accuracy": (
+        "The accuracy in each class, averaged over the classes: a rare class counts as much as a frequent one.",
+        "one more of 100 test images classified correctly, every class counting alike",
+    ),
+    "mean_iou": (
+        "How well predicted regions cover the labelled ones: of each class the pixels that are both predicted and"
+        " labelled as it, divided by those that are either, averaged over the classes, in percent.",
+        "a hundredth of a perfect overlap in all classes",
+    ),
+    "pixel_accuracy": ("How many of 100 labelled pixels are predicted correctly.", "one more of 100 pixels"),
+}
+
+
+class Ends(Protocol):
+    """An interval."""
+
+    @property
+    def low(self) -> float: ...
+    @property
+    def high(self) -> float: ...
+
+
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
@@ -78,18 +108,22 @@ def shortened(text: str, most: int) -> str:
 
 
 def label_budget_text(key: str) -> str:
-    """ "10" → "10 labels per class", "1%" → "1% of the labels", "all" → "all labels"."""
+    """ "10" → "10 labels per class", "5i" → "5 labelled images", "1%" → "1% of the labels", "all" → "all labels"."""
     if key == "all":
         return "all labels"
     if key.endswith("%"):
         return f"{key} of the labels"
+    if key.endswith("i"):
+        return count(int(key.removesuffix("i")), "labelled image")
     return f"{key} label{'' if key == '1' else 's'} per class" if key != "0" else "no labels"
 
 
-def judge(probe: str) -> str:
+def by_probe(probe: str | None) -> str:
     """ "linear" → "the linear probe on frozen features", "finetune" → "fine-tuning"."""
+    if probe is None:
+        return "no probe"
     if probe == "adapted":
-        return "a linear probe or fine-tuning, whichever does better on parts of an arm's own labels held out"
+        return "a linear probe or fine-tuning, whichever does better on held-out parts of an arm's own labels"
     if probe in ("finetune", "fixmatch"):
         return PROBES[probe]
     name = PROBES.get(probe, f"{probe} probe")
@@ -99,18 +133,13 @@ def judge(probe: str) -> str:
 ONE_SETTING = "fine-tuned with one setting"  # how an arm's note about a grid of one begins
 
 
-def fixed_by(primary: dict[str, Any]) -> str:
-    """What chose the primary family."""
-    if primary["fixed_by"] == "plan":
-        return "the plan before any score was read"
-    if primary["fixed_by"] == "reader":
-        return "who asked for this report when runs were finished, with nothing to show that no score had been seen"
+def fixed_by(what: str) -> str:
+    """What chose the primary family: plan, reader or rule."""
+    if what == "plan":
+        return "the plan before any score was computed"
+    if what == "reader":
+        return "the reader when runs were finished, and nothing shows that no score had been seen by then"
     return "a rule over the names of arms, probes and label budgets, which looks at no score"
-
-
-def metric_text(metric: str) -> str:
-    """ "balanced_accuracy" → "balanced accuracy"."""
-    return metric.replace("_", " ")
 
 
 def count(n: int, noun: str) -> str:
@@ -122,9 +151,9 @@ def word(n: int) -> str:
     return WORDS[n] if n < len(WORDS) else str(n)
 
 
-def points(share: float, sign: bool = False) -> str:
-    """A share as percentage points with one decimal and a real minus."""
-    text = f"{100 * share:+.1f}" if sign else f"{100 * share:.1f}"
+def points(fraction: float, sign: bool = False) -> str:
+    """A fraction as percentage points with one decimal and a real minus."""
+    text = f"{100 * fraction:+.1f}" if sign else f"{100 * fraction:.1f}"
     if text.lstrip("+-") == "0.0":
         text = "0.0"
     return text.replace("-", "−")
@@ -137,8 +166,13 @@ def p_text(p: float) -> str:
     return "= " + (f"{p:.3f}".rstrip("0").rstrip(".").lstrip("0") or "0")
 
 
-def span(interval: dict[str, Any] | None) -> str:
-    return f"{points(interval['low'])} to {points(interval['high'])}" if interval else "no interval"
+def between(low: float, high: float) -> str:
+    """ "81.0 to 84.2"."""
+    return f"{points(low)} to {points(high)}"
+
+
+def span(interval: Ends | None) -> str:
+    return between(interval.low, interval.high) if interval else "no interval"
 
 
 def listed(items: Sequence[str], last: str = "and") -> str:
@@ -151,9 +185,9 @@ def upper(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def either_way(i: dict[str, Any]) -> str:
+def either_way(i: Ends) -> str:
     """ "3.3 lower to 0.9 higher", "0.1 to 2.0 higher"."""
-    low, high = points(abs(i["low"])), points(abs(i["high"]))
-    if i["low"] < 0 < i["high"]:
+    low, high = points(abs(i.low)), points(abs(i.high))
+    if i.low < 0 < i.high:
         return f"{low} lower to {high} higher"
-    return f"{low} to {high} higher" if i["low"] >= 0 else f"{high} to {low} lower"
+    return f"{low} to {high} higher" if i.low >= 0 else f"{high} to {low} lower"

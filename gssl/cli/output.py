@@ -193,7 +193,7 @@ def _curve(found: dict[str, Any]) -> None:
 
 def _gains(gains: list[dict[str, Any]], generated: dict[str, Any]) -> None:
     """What generated images added: a table, and in words the row that comparisons are about by default."""
-    from gssl.words import count, points, span
+    from gssl.words import between, count, points
 
     rows = [
         [
@@ -202,7 +202,7 @@ def _gains(gains: list[dict[str, Any]], generated: dict[str, Any]) -> None:
             f"{g['accuracy']:.1%}",
             f"{g['accuracy_generated']:.1%}",
             points(g["gain"], sign=True),
-            span(g),
+            between(g["low"], g["high"]),
             count(g["draws"], "draw") if g["interval"].startswith("t ") else count(g["n_test"], "test image"),
         ]
         for g in gains
@@ -217,7 +217,7 @@ def _gains(gains: list[dict[str, Any]], generated: dict[str, Any]) -> None:
     over += "" if told["interval"].startswith("t ") else f", {count(told['n_test'], 'test image')}"
     probe = "fine-tuning" if told["probe"] == "finetune" else f"{told['probe']} probe"
     print(
-        f"generated images: {points(told['gain'], sign=True)} points (95% interval {span(told)}, {over})"
+        f"generated images: {points(told['gain'], sign=True)} points (95% interval {between(told['low'], told['high'])}, {over})"
         f" with {labels}, {probe}; {generated['caution']}"
     )
     if generated["same_images"] is False:

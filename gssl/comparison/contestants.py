@@ -10,7 +10,7 @@ from gssl.config.composing import METHOD
 from gssl.config.menus import CONTROLS, probes_of
 from gssl.errors import UsageError
 from gssl.experiment import label_use
-from gssl.report.document import kind_of
+from gssl.config.menus import kind_of
 from gssl.statistics.paired import default_pairs
 
 if TYPE_CHECKING:

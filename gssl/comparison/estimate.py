@@ -27,9 +27,9 @@ from gssl.engine.progress import say
 from gssl.experiment.label_budgets import label_budgets
 from gssl.experiment.probing import Prober, find
 from gssl.names import load
-from gssl.report.cells import cells, gap
+from gssl.report.scores import cells, gap
 from gssl.report.collect import read_runs
-from gssl.report.differences import ALPHA
+from gssl.statistics.families import ALPHA
 from gssl.report.document import chosen_metric
 from gssl.schemas.label_budgets import label_budget_keys
 from gssl.schemas.ready_made import READY_MADE

@@ -1,4 +1,4 @@
-"""Reads run directories: plain files in, `Run` records out. Nothing is judged here.
+"""Reads run directories: plain files in, `Run` records out. Nothing is concluded here.
 
 A run directory holds status.json, config.yaml, environment.json, metrics.jsonl, samples/*.png and, when it
 finished, result.json; those that `compare` made also hold part.json (schema gssl.part/1: arm, seed, stage,
@@ -6,17 +6,21 @@ command, depends).
 """
 
 import json
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gssl.config import registry
 from gssl.config.menus import trains
 from gssl.errors import UsageError
 from gssl.experiment import label_use
-from gssl.report import copies
-from gssl.report.answers import Answers
+from gssl.report import duplicates
+from gssl.schemas.label_budgets import KEYS
+
+if TYPE_CHECKING:
+    from gssl.report.scores import Predictions
 
 MARKS = ("result.json", "status.json", "part.json")  # a directory with none of them is no run
 STAGES = {
@@ -51,12 +55,40 @@ class Run:
     metrics: list[dict[str, Any]] = field(default_factory=list, repr=False)
     samples: tuple[Path, ...] = ()
     evaluations: tuple[dict[str, Any], ...] = field(default=(), repr=False)  # of a generator on test images, in order
-    answers: Answers | None = field(default=None, repr=False, compare=False)  # None: in predictions.npz, if at all
+    predictions: "Predictions | None" = field(default=None, repr=False, compare=False)  # None: in predictions.npz
     copies: tuple[tuple[str, str], ...] = ()  # what was left out for it: (copy | repeat, path) or (name, arm)
 
     @property
     def finished(self) -> bool:
         return self.state == "finished"
+
+
+class Trained:
+    """Which training runs an evaluation rests on, however many arms use them."""
+
+    def __init__(self, runs: Sequence[Run]) -> None:
+        self.by_path = {run.path.resolve(): run for run in runs}
+
+    def behind(self, run: Run) -> list[Run]:
+        """Every training run that `run` rests on, each once."""
+        found: dict[Path, Run] = {}
+        queue = list(run.depends)
+        while queue:
+            key = queue.pop(0).resolve()
+            other = self.by_path.get(key)
+            if other is None or key in found:
+                continue
+            found[key] = other
+            queue += other.depends
+        return [other for other in found.values() if other.stage == "pretrain"]
+
+    def of_arm(self, runs: Iterable[Run], arm: str) -> list[Run]:
+        """Its training runs, also those that another arm uses, too."""
+        mine = [run for run in runs if run.arm == arm]
+        found = {run.path: run for run in mine if run.stage == "pretrain"}
+        for run in mine:
+            found |= {other.path: other for other in self.behind(run)}
+        return list(found.values())
 
 
 def read_runs(paths: Iterable[str | Path]) -> list[Run]:
@@ -91,7 +123,7 @@ def read_runs(paths: Iterable[str | Path]) -> list[Run]:
         )
     runs = list(found.values())
     by_path = {run.path.resolve(): run for run in runs}
-    return _distinct(_scratch(copies.kept(runs, lambda run: _lineage(run, by_path))))
+    return _distinct(_scratch(duplicates.kept(runs, lambda run: _lineage(run, by_path))))
 
 
 def _read(path: Path) -> Run:
@@ -104,7 +136,7 @@ def _read(path: Path) -> Run:
         score["row"] = row  # of predictions.npz, whoever takes some of the scores away
     source = result.get("source") or {}
     command = _command(result, status)
-    if result and command == "transfer":  # a judgement's network has read what its weights had read
+    if result and command == "transfer":  # labels that its weights were trained with
         result["labels_used"] = label_use.of_source(source, path)
     elif result and "labels_used" not in result and command in registry.COMMAND:  # of an older version
         result["labels_used"] = label_use.of_path(path)
@@ -128,7 +160,7 @@ def _read(path: Path) -> Run:
         stage=stage,
         state=state,
         error=error,
-        # what only a comparison runs has no command of its own, and its environment tells the comparison's
+        # what only a comparison runs has no command of its own, and its environment is that of the comparison
         command="" if part.get("command") == "" else _shown_command(part, environment, result, status),
         result=result if state == "finished" else {},
         environment=environment,
@@ -157,7 +189,7 @@ def _arm(result: dict[str, Any], status: dict[str, Any], config: dict[str, Any])
     """An arm's name where no part.json gives one."""
     source = result.get("source") or {}
     kind = source.get("kind")
-    if kind in ("random", "pixels", "majority", "torchvision"):
+    if kind in ("random", "pixels", "majority", "position", "torchvision"):
         return str(kind)
     if source.get("method") or result.get("method"):
         step = f"[step={source['step']}]" if source.get("step") is not None else ""
@@ -176,8 +208,6 @@ def _shown_command(*places: dict[str, Any]) -> str:
     for place in places:
         command = place.get("command")
         if isinstance(command, list):
-            import shlex
-
             words = [str(word) for word in command]
             return shlex.join([Path(words[0]).name, *words[1:]]) if words else ""
         if command:
@@ -257,11 +287,11 @@ def _distinct(runs: list[Run]) -> list[Run]:
         if not _collide(group):
             continue
         by_path = {r.path.resolve(): r for r in runs}
-        told = [flatten(_decisive(run, by_path)) for run in group]
-        keys = sorted({k for t in told for k in t if any(o.get(k) != t[k] for o in told)})
+        configs = [flatten(_decisive(run, by_path)) for run in group]
+        keys = sorted({k for t in configs for k in t if any(o.get(k) != t[k] for o in configs)})
         named = [
-            replace(run, arm=f"{arm}[{','.join(_told(k, t) for k in keys)}]" if keys else arm)
-            for run, t in zip(group, told, strict=True)
+            replace(run, arm=f"{arm}[{','.join(_setting(k, t) for k in keys)}]" if keys else arm)
+            for run, t in zip(group, configs, strict=True)
         ]
         for run in named:
             same = [other for other in named if other.arm == run.arm]
@@ -281,16 +311,16 @@ def _distinct(runs: list[Run]) -> list[Run]:
     ]
 
 
-def _told(key: str, told: dict[str, Any]) -> str:
+def _setting(key: str, config: dict[str, Any]) -> str:
     """No spaces: a claim must be able to name the arm."""
-    return f"{key}={told.get(key)}".replace(" ", "")
+    return f"{key}={config.get(key)}".replace(" ", "")
 
 
 def _collide(runs: Sequence[Run]) -> bool:
     seen: set[tuple[Any, ...]] = set()
     for run in runs:
         for s in run.result.get("scores") or []:
-            key = (run.seed, s.get("probe"), s.get("labels_per_class"), s.get("fraction"), s.get("draw"))
+            key = (run.seed, s.get("probe"), *map(s.get, KEYS), s.get("draw"))
             if key in seen:
                 return True
             seen.add(key)
@@ -304,7 +334,7 @@ def _decisive(run: Run, by_path: dict[Path, Run]) -> dict[str, Any]:
     return {k: v for k, v in config.items() if k not in ASIDE}
 
 
-def _lineage(run: Run, by_path: dict[Path, Run]) -> copies.Settings:
+def _lineage(run: Run, by_path: dict[Path, Run]) -> duplicates.Settings:
     """The configurations of a run and of all that it rests on, without seeds and places, and the seeds of the latter;
     of what is not among the runs its name."""
     configs: list[Any] = [{k: v for k, v in run.config.items() if k not in ASIDE}]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from gssl.config.menus import trains
-from gssl.words import PROBES, count, label_budget_text, points, span, title
+from gssl.words import PROBES, between, count, label_budget_text, points, title
 
 
 def _amounts(found: Sequence[dict[str, Any]]) -> list[str]:
@@ -71,11 +71,10 @@ def _gain_lines(text: dict[str, Any]) -> list[str]:
     lines = ["## Gain over training from scratch on the same labels, points (paired 95% interval)", ""]
     lines += ["| source | target | probe | labels | gain | over |", "|---|---|---|---|--:|---|"]
     for c in rows:
-        interval = {"low": c["gain_low"], "high": c["gain_high"]}
         over = count(c["gain_draws"], "draw") if c["gain_interval"].startswith("t ") else "test images"
         lines.append(
             f"| {title(c['source'])} | {c['target']} | {_probe(c)} | {label_budget_text(c['label_budget'])} |"
-            f" {points(c['gain'], sign=True)} ({span(interval)}) | {over} |"
+            f" {points(c['gain'], sign=True)} ({between(c['gain_low'], c['gain_high'])}) | {over} |"
         )
     return [*lines, ""]
 
@@ -153,7 +152,7 @@ def told(text: dict[str, Any]) -> list[str]:
         best = min(
             mine, key=lambda c: (trains(c["probe"]), c["probe"] != "linear", c["label_budget"] != "10", c["n_train"])
         )
-        interval = span({"low": best["gain_low"], "high": best["gain_high"]})
+        interval = between(best["gain_low"], best["gain_high"])
         over = count(best["gain_draws"], "draw") + " of labels"
         if not best["gain_interval"].startswith("t "):
             over = f"{best['n_test']:,} test images, {over}"

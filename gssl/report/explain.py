@@ -11,13 +11,18 @@ there is nothing to recompute) and warnings.
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from gssl.errors import UsageError
-from gssl.report import cells, recompute, terms, wording
-from gssl.report.terms import Term
+from gssl.report import recompute, scores, terms, wording
+from gssl.report.model import SCHEMA, Difference, Report, Score
+from gssl.report.model_records import Interval
+from gssl.report.terms import Row, Term, Value
 from gssl.report.verdict import outcome
 from gssl.statistics import paired
 from gssl.words import count, fixed_by, listed
@@ -25,7 +30,6 @@ from gssl.words import count, fixed_by, listed
 NEWEST = "runs/compare"
 WORDS = ("verdict", "primary", "budget")
 PAIR = re.compile(r"(?P<left>\S+)\s+[−–-]\s+(?P<right>\S+)")
-SCHEMAS = ("gssl.report/1", "gssl.report/2", "gssl.report/3")
 
 
 def find(folder: str | Path | None) -> Path:
@@ -43,12 +47,7 @@ def find(folder: str | Path | None) -> Path:
 
 def explain(key: str, path: Path) -> dict[str, Any]:
     """The explanation of `key` in the report at `path`, as a document. Raises UsageError for a key it does not have."""
-    try:
-        report = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path}: cannot be read ({error})") from error
-    if not isinstance(report, dict) or report.get("schema") not in SCHEMAS:
-        raise UsageError(f"{path}: is no report of gssl compare; expected schema {' or '.join(SCHEMAS)}")
+    report = _report(path)
     wanted = key.strip()
     if wanted == "verdict":
         found = _verdict(report, path.parent)
@@ -61,7 +60,25 @@ def explain(key: str, path: Path) -> dict[str, Any]:
     return {"schema": "gssl.explain/1", "key": wanted, "report": str(path), **found}
 
 
-def _number(key: str, report: Mapping[str, Any], path: Path) -> dict[str, Any]:
+def _report(path: Path) -> Report:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: cannot be read ({error})") from error
+    schema = found.get("schema") if isinstance(found, dict) else None
+    if schema != SCHEMA:
+        older = str(schema).startswith("gssl.report/")
+        way = f"; it is of {schema}: make it again by gssl compare runs=…" if older else ""
+        raise UsageError(f"{path}: is no report of this version of gssl compare; expected schema {SCHEMA}{way}")
+    try:
+        return Report.model_validate(found)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise UsageError(f"{path}: is no whole report of gssl compare ({where}: {first['msg']})") from error
+
+
+def _number(key: str, report: Report, path: Path) -> dict[str, Any]:
     pair = PAIR.fullmatch(key)
     try:
         left = terms.parse(pair["left"] if pair else key)
@@ -78,7 +95,7 @@ def _number(key: str, report: Mapping[str, Any], path: Path) -> dict[str, Any]:
     return _pair(left, right, report, path.parent)
 
 
-def _nearest(key: str, report: Mapping[str, Any], path: Path) -> UsageError:
+def _nearest(key: str, report: Report, path: Path) -> UsageError:
     known = [*WORDS, *map(str, terms.every(report))]
     sides = key.split(" - ") if PAIR.fullmatch(key) else [key]
     near = list(dict.fromkeys(name for s in sides if s not in known for name in get_close_matches(s, known, 3, 0.5)))
@@ -89,32 +106,32 @@ def _nearest(key: str, report: Mapping[str, Any], path: Path) -> UsageError:
 # ── one number ───────────────────────────────────────────────────────────────────────────────────
 
 
-def _single(term: Term, report: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def _single(term: Term, report: Report, folder: Path) -> dict[str, Any]:
     row = terms.row(report, term)
     assert row
     scale = term.measure.scale
-    metric = recompute.metric_of(report)
-    files = recompute.sources(report, folder, term, row["per_seed"])
+    metric = report.primary.metric
+    files = recompute.sources(report, folder, term, row.per_seed)
     now = recompute.per_seed(files, term)
-    told = terms.value(row, scale)
-    warnings = [*_unread(files), *_conflicts(files), *_moved(told["per_seed"], now, term), *_beside(row, files, term)]
-    how = [*wording.single(term, row, told), *recompute.unvouched(files)]
+    shown = terms.value(row, scale)
+    warnings = [*_unread(files), *_conflicts(files), *_moved(shown.per_seed, now, term), *_beside(row, files, term)]
+    how = [*wording.single(term, row, shown), *recompute.unvouched(files)]
     again, agrees = None, None
-    if now.keys() >= row["per_seed"].keys():
+    if now.keys() >= row.per_seed.keys():
         again = sum(now.values()) / len(now)
-        agrees = not warnings and recompute.same(again, row["mean"])
+        agrees = not warnings and recompute.same(again, row.mean or 0.0)
         ends = recompute.interval(now, row, recompute.cell(files, term, metric), metric)
-        if agrees and ends and row["interval"] and not _alike(ends, row["interval"]):
+        if agrees and ends and row.interval and not _alike(ends, row.interval):
             if recompute.unvouched(files):
-                how.append("Its interval rests on single answers that are not there any more: not computed again")
+                how.append("Its interval rests on predictions that are not there any more: not computed again")
             else:
                 agrees = False
     elif now:
         agrees = False
     return {
-        "kind": term.measure.part if term.label_budget is None else "accuracy",
-        "value": told["mean"],
-        "shown": terms.figure(told["mean"], term),
+        "kind": term.measure.part if term.label_budget is None else "score",
+        "value": shown.mean,
+        "shown": terms.figure(shown.mean, term),
         "how": how,
         "files": files,
         "recomputed": None if again is None else again * scale,
@@ -123,8 +140,8 @@ def _single(term: Term, report: Mapping[str, Any], folder: Path) -> dict[str, An
     }
 
 
-def _alike(ends: tuple[float, float], own: Mapping[str, Any]) -> bool:
-    return all(recompute.same(end, own[key]) for end, key in zip(ends, ("low", "high"), strict=True))
+def _alike(ends: tuple[float, float], own: Interval) -> bool:
+    return recompute.same(ends[0], own.low) and recompute.same(ends[1], own.high)
 
 
 def _conflicts(files: list[dict[str, Any]]) -> list[str]:
@@ -132,75 +149,74 @@ def _conflicts(files: list[dict[str, Any]]) -> list[str]:
     return [text for entry in files for text in entry.get("conflicts") or []]
 
 
-def _beside(row: Mapping[str, Any], files: list[dict[str, Any]], term: Term) -> list[str]:
-    """What a row says of the other metrics and the answers do not."""
-    if term.label_budget is None:
+def _beside(row: Row, files: list[dict[str, Any]], term: Term) -> list[str]:
+    """Other metrics of a row that the predictions do not give."""
+    if not isinstance(row, Score):
         return []
-    told = {"accuracy": "accuracy", "balanced_accuracy": "balanced"}  # metric: its column
     now = recompute.means(files, term)
     return [
-        f"{term}: report.json's table has {key} {row[key]:.6g}, predictions.npz gives {now[metric]:.6g}"
-        for metric, key in told.items()
-        if row.get(key) is not None and metric in now and not recompute.same(row[key], now[metric])
+        f"{term}: report.json's table has {name} {value:.6g}, predictions.npz gives {now[name]:.6g}"
+        for name, value in row.metrics.items()
+        if name in now and not recompute.same(value, now[name])
     ]
 
 
 def _unread(files: list[dict[str, Any]]) -> list[str]:
-    told = {"gone": "is gone", "unreadable": "cannot be read", "without the key": "no longer holds {key}"}
-    return [f"{f['path']} {told[f['state']].format(key=f['key'])}" for f in files if f["state"] in told]
+    texts = {"gone": "is gone", "unreadable": "cannot be read", "without the key": "no longer holds {key}"}
+    return [f"{f['path']} {texts[f['state']].format(key=f['key'])}" for f in files if f["state"] in texts]
 
 
-def _moved(told: Mapping[str, float], now: Mapping[str, float], term: Term) -> list[str]:
-    """Seeds whose files say another number than the report, and those for which it names no file."""
+def _moved(before: Mapping[str, float], now: Mapping[str, float], term: Term) -> list[str]:
+    """Seeds whose files give another number than the report, and those for which it names no file."""
     scale, out = term.measure.scale, []
-    for seed, before in told.items():
-        if seed in now and not recompute.same(now[seed] * scale, before):
-            values = f"{wording.plain(now[seed] * scale, term)}, the report {wording.plain(before, term)}"
+    for seed, value in before.items():
+        if seed in now and not recompute.same(now[seed] * scale, value):
+            values = f"{wording.digits(now[seed] * scale, term)}, the report {wording.digits(value, term)}"
             out.append(
-                f"{term}, seed {seed}: the files say {values} (report.json, per_seed of its {term.measure.part})"
+                f"{term}, seed {seed}: the files give {values} (report.json, per_seed of its {term.measure.part})"
             )
         elif seed not in now:
-            out.append(f"{term}, seed {seed}: cannot be computed again, for its files are not there")
+            out.append(f"{term}, seed {seed}: cannot be computed again, because its files are not there")
     return out
 
 
 # ── a pair ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def _pair(left: Term, right: Term, report: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    rows = [terms.row(report, term) for term in (left, right)]
-    assert rows[0] and rows[1]
+def _pair(left: Term, right: Term, report: Report, folder: Path) -> dict[str, Any]:
+    rows = [found for term in (left, right) if (found := terms.row(report, term))]
+    assert len(rows) == 2
     scale = left.measure.scale
-    told = terms.paired_difference(rows[0], rows[1], left.measure)
-    if told is None:
-        raise UsageError(f"--explain '{left} - {right}': the two share no seed, so there is no paired difference")
+    shown = terms.paired_difference(rows[0], rows[1], left.measure)
+    if shown is None:
+        raise UsageError(f"--explain '{left} - {right}': the two have no seed in common, so there is no difference")
     parts = [_single(term, report, folder) for term in (left, right)]
     files = [entry for part in parts for entry in part["files"]]
     warnings = [text for part in parts for text in part["warnings"]]
     both = [recompute.per_seed(part["files"], term) for part, term in zip(parts, (left, right), strict=True)]
-    shared = [seed for seed in told["per_seed"] if seed in both[0] and seed in both[1]]
+    common = [seed for seed in shown.per_seed if seed in both[0] and seed in both[1]]
     again, agrees = None, None
-    if len(shared) == len(told["per_seed"]):
-        again = scale * sum(both[0][seed] - both[1][seed] for seed in shared) / len(shared)
-        agrees = not warnings and recompute.same(again, told["mean"])
+    if len(common) == len(shown.per_seed):
+        again = scale * sum(both[0][seed] - both[1][seed] for seed in common) / len(common)
+        agrees = not warnings and recompute.same(again, shown.mean)
     elif any(both):
         agrees = False
-    listed_as = _listed(left, right, report)
-    exact = _exact(left, right, parts, recompute.metric_of(report))
-    own = _turned(listed_as, left) if listed_as else exact
+    listed = _listed(left, right, report)
+    exact = _exact(left, right, parts, report.primary.metric)
+    own = listed.interval if listed else exact
     if own:  # the table's rows alone cannot know how the two go together image by image
-        told["interval"] = own | {end: own[end] * scale for end in ("low", "high")}
-    if listed_as and not _agree(listed_as, told, scale):
+        shown = replace(shown, interval=own.times(scale))
+    if listed and not _agree(listed, shown, scale):
         warnings.append("report.json's `differences` and its `table` disagree about this pair")
         agrees = False
-    if agrees and listed_as and exact and own and not _alike((exact["low"], exact["high"]), own):
+    if agrees and listed and exact and own and not _alike((exact.low, exact.high), own):
         warnings.append(f"{left} − {right}: the files give another interval than report.json's `differences`")
         agrees = False
     return {
         "kind": "pair",
-        "value": told["mean"],
-        "shown": terms.figure(told["mean"], left, sign=True),
-        "how": [*wording.pair(left, right, rows, told, listed_as, report), *recompute.unvouched(files)],
+        "value": shown.mean,
+        "shown": terms.figure(shown.mean, left, sign=True),
+        "how": [*wording.pair(left, right, rows, shown, listed, report), *recompute.unvouched(files)],
         "files": files,
         "recomputed": again,
         "agrees": agrees,
@@ -208,57 +224,47 @@ def _pair(left: Term, right: Term, report: Mapping[str, Any], folder: Path) -> d
     }
 
 
-def _exact(left: Term, right: Term, parts: list[dict[str, Any]], metric: str) -> dict[str, Any] | None:
-    """The pair's interval from single answers; None where these are not all there."""
+def _exact(left: Term, right: Term, parts: list[dict[str, Any]], metric: str) -> Interval | None:
+    """The pair's interval from predictions; None where these are not all there."""
     if any(recompute.unvouched(part["files"]) for part in parts):
         return None
     one, two = (recompute.cell(part["files"], term, metric) for part, term in zip(parts, (left, right), strict=True))
-    between = cells.gap(one, two, metric) if one and two else None
+    between = scores.gap(one, two, metric) if one and two else None
     return between.interval() if between else None
 
 
-def _turned(listed_as: Mapping[str, Any], left: Term) -> dict[str, Any] | None:
-    """The interval of a listed difference, seen from `left`."""
-    own = listed_as["interval"]
-    probe = (listed_as.get("probes") or [None])[0]
-    if not own or (listed_as["a"], probe) == (left.arm, left.name if left.label_budget is not None else None):
-        return dict(own) if own else None
-    return dict(own) | {"low": -own["high"], "high": -own["low"]}
-
-
-def _agree(listed_as: Mapping[str, Any], told: Mapping[str, Any], scale: float) -> bool:
+def _agree(listed: Difference, shown: Value, scale: float) -> bool:
     """Whether a listed difference is that of the table's rows: its mean and, of two seeds or more, its p."""
-    if not recompute.same(abs(listed_as["mean"]) * scale, abs(told["mean"])):
+    if not recompute.same(listed.gap * scale, shown.mean):
         return False
-    p = listed_as["p"]
-    return p is None or recompute.same(p, paired.sign_flip(list(told["per_seed"].values())))
+    return listed.p is None or recompute.same(listed.p, paired.sign_flip(list(shown.per_seed.values())))
 
 
-def _listed(left: Term, right: Term, report: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The pair's row among the report's differences, whichever of the two stands first."""
-    wanted_metric = left.measure.metric if left.label_budget is None else recompute.metric_of(report)
-    for d in report["differences"]:
-        if (d.get("metric") or "accuracy") != wanted_metric or d["mean"] is None:
+def _listed(left: Term, right: Term, report: Report) -> Difference | None:
+    """The pair among the report's differences, as left − right, whichever of the two stands first there."""
+    metric = left.measure.metric if left.label_budget is None else report.primary.metric
+    wanted = [(t.arm, t.name if t.label_budget is not None else None) for t in (left, right)]
+    for d in report.differences:
+        if d.metric != metric or d.mean is None:
             continue
-        probes = d.get("probes") or [None, None]
-        sides = [(d["a"], probes[0]), (d["b"], probes[1])]
-        wanted = [(t.arm, t.name if t.label_budget is not None else None) for t in (left, right)]
+        probes = d.probes or [None, None]
+        sides = [(d.a, probes[0]), (d.b, probes[1])]
         label_budgets = {left.label_budget or "", right.label_budget or ""}
-        if sides in (wanted, wanted[::-1]) and label_budgets == {d["label_budget"] or ""}:
-            return dict(d)
+        if sides in (wanted, wanted[::-1]) and label_budgets == {d.label_budget}:
+            return d if sides == wanted else d.swapped()
     return None
 
 
 # ── verdict, primary, budget ─────────────────────────────────────────────────────────────────────
 
 
-def _primary(report: Mapping[str, Any]) -> dict[str, Any]:
-    primary = report["primary"]
-    pairs = [f"{a} − {b}" for a, b in primary["pairs"]]
-    key = f"{primary['probe']}@{primary['label_budget']}"
+def _primary(report: Report) -> dict[str, Any]:
+    primary = report.primary
+    pairs = [f"{a} − {b}" for a, b in primary.pairs]
+    key = f"{primary.probe}@{primary.label_budget}"
     how = [
-        f"The primary family was fixed by {fixed_by(primary)}: the {primary['probe']} probe at {key.split('@')[1]},"
-        f" {count(len(pairs), 'pair')}{': ' + listed(pairs) if pairs else ''}.",
+        f"The primary family was fixed by {fixed_by(primary.fixed_by)}: the {primary.probe} probe at"
+        f" {primary.label_budget}, {count(len(pairs), 'pair')}{': ' + listed(pairs) if pairs else ''}.",
         "Only these carry the verdict, and their p-values are adjusted together (max-T); all else is exploratory.",
     ]
     how += [wording.line(d) for d in _family(report)]
@@ -267,18 +273,18 @@ def _primary(report: Mapping[str, Any]) -> dict[str, Any]:
     return {"kind": "primary", "value": value, "shown": value, "how": how, **empty}
 
 
-def _family(report: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [d for d in report["differences"] if d["family"] == "primary"]
+def _family(report: Report) -> list[Difference]:
+    return [d for d in report.differences if d.family == "primary"]
 
 
-def _verdict(report: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def _verdict(report: Report, folder: Path) -> dict[str, Any]:
     """Every pair of the primary family, each computed again, and which word its numbers allow."""
     how, files, warnings, agree = list(wording.RULES), [], [], []
     for d in _family(report):
-        if d["mean"] is None:
-            how.append(f"{d['a']} − {d['b']}: no seed finished in both arms, so nothing is said")
+        if d.mean is None:
+            how.append(f"{d.a} − {d.b}: no seed finished in both arms, so nothing is concluded")
             continue
-        two = [Term(d[side], probe, d["label_budget"]) for side, probe in zip("ab", d["probes"], strict=True)]
+        two = [Term(arm, str(d.probe), d.label_budget) for arm in (d.a, d.b)]
         found = _pair(two[0], two[1], report, folder)
         how.append(f"{wording.line(d)}: {wording.OUTCOMES[outcome(d)]}")
         files += [entry for entry in found["files"] if entry not in files]
@@ -286,9 +292,9 @@ def _verdict(report: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         agree.append(found["agrees"])
     return {
         "kind": "verdict",
-        "value": report["verdict"]["headline"],
-        "shown": report["verdict"]["headline"],
-        "how": [*how, *report["verdict"]["cannot"], *recompute.unvouched(files)],
+        "value": report.verdict.headline,
+        "shown": report.verdict.headline,
+        "how": [*how, *report.verdict.cannot, *recompute.unvouched(files)],
         "files": files,
         "recomputed": None,
         "agrees": None if not agree or None in agree else all(agree),
@@ -296,31 +302,31 @@ def _verdict(report: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     }
 
 
-def _budget(report: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def _budget(report: Report, folder: Path) -> dict[str, Any]:
     """What every arm was given and what its training runs' files say that it spent."""
-    budget = report.get("budget")
-    unit = budget["unit"] if budget and budget["unit"] in terms.COST else "flops"
-    how = [f"Given: {budget['text']}." if budget else "The report names no budget: its runs were only read."]
+    budget = report.budget
+    unit = budget.unit if budget and budget.unit in terms.COST else "flops"
+    how = [f"Given: {budget.text}." if budget else "The report names no budget: its runs were only read."]
     files: list[dict[str, Any]] = []
     warnings: list[str] = []
     agree: list[bool | None] = []
-    for arm in report["arms"]:
-        term = Term(arm["name"], unit)
+    for arm in report.arms:
+        term = Term(arm.name, unit)
         row = terms.row(report, term)
         if not row:
             continue
         found = _single(term, report, folder)
-        share = ""
-        if budget and budget["unit"] == unit and budget["value"]:
-            share = f", {row['mean'] / budget['value']:.1%} of the budget"
-        stages = [f"{s['method']} {s['share']:.0%}" for s in arm.get("stages") or []]
+        part = ""
+        if budget and budget.unit == unit and budget.value:
+            part = f", {(row.mean or 0.0) / budget.value:.1%} of the budget"
+        stages = [f"{s.method} {s.fraction or 0.0:.0%}" for s in arm.stages]
         chain = f" ({', then '.join(stages)})" if len(stages) > 1 else ""
-        seeds = count(len(row["per_seed"]), "seed")
-        how.append(f"{arm['name']}{chain} spent {found['shown']} on average over {seeds}{share}.")
+        seeds = count(len(row.per_seed), "seed")
+        how.append(f"{arm.name}{chain} spent {found['shown']} on average over {seeds}{part}.")
         files += found["files"]
         warnings += found["warnings"]
         agree.append(found["agrees"])
-    value = budget["text"] if budget else "none"
+    value = budget.text if budget else "none"
     agrees = None if not agree or None in agree else all(agree)
     found = {"files": files, "recomputed": None, "agrees": agrees, "warnings": warnings}
     return {"kind": "budget", "value": value, "shown": value, "how": how, **found}
@@ -338,7 +344,8 @@ def text(found: Mapping[str, Any]) -> str:
     for entry in found["files"]:
         values = ", ".join(f"{v:.6g}" for v in entry["values"] or [])
         shown = values if entry["state"] == "read" else f"({entry['state']})"
-        lines.append(f"  {entry['arm']} seed {entry['seed']}  {entry['path']}  {entry['key']}  {shown}")
+        where = f"{entry['arm']} seed {entry['seed']}  {entry['path']}  {entry['key']}"
+        lines.append(f"  {where}  {shown}")
     lines += [""] + [f"warning: {warning}" for warning in found["warnings"]]
     lines.append(_agreement(found))
     return "\n".join(lines)
@@ -348,5 +355,5 @@ def _agreement(found: Mapping[str, Any]) -> str:
     if found["agrees"] is None:
         return "recomputed: nothing to compute again" if not found["files"] else "recomputed: the files are not there"
     again = "" if found["recomputed"] is None else f" {found['recomputed']:.6g}"
-    told = "agrees with the report" if found["agrees"] else "does NOT agree with the report"
-    return f"recomputed from these files{':' + again + ',' if again else ':'} {told}"
+    result = "agrees with the report" if found["agrees"] else "does NOT agree with the report"
+    return f"recomputed from these files{':' + again + ',' if again else ':'} {result}"

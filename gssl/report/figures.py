@@ -24,8 +24,8 @@ from gssl.report.score_figures import (
     spoken_unit,
     unit_of,
 )
-from gssl.report.units import big, shown
-from gssl.words import count, judge, label_budget_text, metric_text
+from gssl.report.units import big, metric_title, shown
+from gssl.words import by_probe, count, label_budget_text
 
 MOST_PANELS = 12
 MOST_POINTS = 10_000  # in one figure: a report over hundreds of runs must still open
@@ -72,7 +72,7 @@ def _compute_curve(report: Any, runs: list[Any], probe: str, budget: str, name: 
     over = {arm: found for arm, found in over.items() if found}
     if not over:
         return None
-    metric = getattr(runs[0], "metric", "accuracy")
+    metric = runs[0].metric
     scale, text = scale_of(metric), partial(shown, metric)
     untrained = next(
         (r.validation for r in report.table if (r.arm, r.probe, r.label_budget) == ("random", probe, budget)), None
@@ -91,7 +91,7 @@ def _compute_curve(report: Any, runs: list[Any], probe: str, budget: str, name: 
         for arm, found in over.items()
     ]
     level = (titles["random"], look["random"], scale * untrained) if untrained is not None else None
-    title = f"{metric_text(metric)} on {_split(runs)} images"
+    title = f"{metric_title(metric)} on {_split(runs)} images"
     panel = lines.Panel(
         drawn,
         x_axis="training compute, FLOPs (log scale)",
@@ -103,7 +103,7 @@ def _compute_curve(report: Any, runs: list[Any], probe: str, budget: str, name: 
     said = "; ".join(
         f"{titles[a]} ends at {text(f[-1]['mean'])} after {big(f[-1]['x'], 'FLOP')}" for a, f in over.items()
     )
-    where = f"{judge(probe)} with {label_budget_text(budget)}"
+    where = f"{by_probe(probe)} with {label_budget_text(budget)}"
     line = " Broken line: a network that was never trained." if level else ""
     heads = [
         "arm",
@@ -118,7 +118,7 @@ def _compute_curve(report: Any, runs: list[Any], probe: str, budget: str, name: 
         [panel],
         f"Evaluated by {where}, from checkpoints; no test image was opened for it. Line: mean over seeds. Band: lowest"
         f" to highest seed. Large marker: the end of training.{line}",
-        alt=f"{metric_text(metric).capitalize()} on {_split(runs)} images{spoken_unit(metric)} against training"
+        alt=f"{metric_title(metric).capitalize()} on {_split(runs)} images{spoken_unit(metric)} against training"
         f" compute, by {where}, one line per arm. {said}.",
         data=Data(
             heads,
@@ -141,7 +141,7 @@ def _over_seeds(runs: Sequence[Any]) -> list[dict[str, Any]]:
     at: dict[int, list[tuple[float, Any]]] = {}
     for run in runs:
         for p in run.points:
-            value = p.get("value", p.get("accuracy")) if isinstance(p, dict) else p.value
+            value = p.value
             if value is not None and p.flops:
                 at.setdefault(p.step, []).append((value, p))
     found = []

@@ -1,4 +1,4 @@
-"""The other game: how good the generators' images are, beside what real images get in their place."""
+"""How good the generators' images are, beside what real images get in their place: rows and paired differences."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,9 +8,12 @@ import numpy as np
 
 from gssl.metrics.instability import lifeless
 from gssl.report.collect import Run
-from gssl.report.replicated import difference, interval
+from gssl.report.model import Difference
+from gssl.report.model_records import GenerationRow, Interval
+from gssl.statistics import paired, resampled
+from gssl.statistics.two_way import TwoWay, two_way_interval
 
-# metric: what it is called, what is better
+# metric: its title, what is better
 METRICS: dict[str, tuple[str, str]] = {
     "kid": ("KID", "low"),
     "fd": ("Fréchet distance", "low"),
@@ -23,11 +26,14 @@ METRICS: dict[str, tuple[str, str]] = {
     "gan_test": ("GAN-test accuracy", "high"),
 }
 COMPARED = ("kid", "coverage", "gan_train")  # between arms
+FRACTIONS = ("precision", "recall", "coverage", "copied", "gan_train", "gan_test")
+PERCENT = ("gan_train", "gan_test")  # shown in percent
+POSITIVE = ("density", "fd")
 
 
-def rows(runs: Sequence[Run], arms: Sequence[str]) -> list[dict[str, Any]]:
-    """One row per arm and metric: the mean over seeds, its interval over seeds and test images, and the floor that real
-    images reach."""
+def rows(runs: Sequence[Run], arms: Sequence[str]) -> list[GenerationRow]:
+    """One row per arm and metric: the mean over seeds, its interval over seeds and test images, and the real-vs-real
+    baseline."""
     out = []
     for arm in arms:
         found = _evaluations(runs, arm)
@@ -35,28 +41,27 @@ def rows(runs: Sequence[Run], arms: Sequence[str]) -> list[dict[str, Any]]:
             continue
         one = next(iter(found.values()))
         for metric, (label, better) in METRICS.items():
-            values = {str(seed): value for seed, text in found.items() if (value := figure(text, metric)) is not None}
+            values = {str(seed): v for seed, text in found.items() if (v := value_of(text, metric)) is not None}
             if not values:
                 continue
             texts = [found[int(seed)] for seed in values]
-            floors = [floor for text in found.values() if (floor := _floor(text, metric)) is not None]
-            out.append(
-                {
-                    "arm": arm,
-                    "metric": metric,
-                    "label": label,
-                    "better": better,
-                    "mean": sum(values.values()) / len(values),
-                    "interval": interval(metric, list(values.values()), replicates(texts, metric), one["n"])
-                    or _over_images(one, metric),
-                    "per_seed": values,
-                    "n_seeds": len(values),
-                    "baseline": sum(floors) / len(floors) if floors else None,
-                    "evaluator": one["evaluator"]["name"],
-                    "split": one["split"],
-                    "n": one["n"],
-                }
-            )
+            baselines = [v for text in found.values() if (v := _baseline(text, metric)) is not None]
+            over = interval(metric, list(values.values()), replicates(texts, metric), one["n"])
+            row: dict[str, Any] = {
+                "arm": arm,
+                "metric": metric,
+                "label": label,
+                "better": better,
+                "mean": sum(values.values()) / len(values),
+                "interval": over or _over_images(one, metric),
+                "per_seed": values,
+                "n_seeds": len(values),
+                "baseline": sum(baselines) / len(baselines) if baselines else None,
+                "evaluator": one["evaluator"]["name"],
+                "split": one["split"],
+                "n": one["n"],
+            }
+            out.append(GenerationRow.model_validate(row))
     return out
 
 
@@ -70,9 +75,9 @@ def replicates(texts: Sequence[Mapping[str, Any]], metric: str) -> np.ndarray | 
 
 
 def dead(text: Mapping[str, Any]) -> str | None:
-    """Why the generator of an evaluation is dead, in words with its figures; None: it is not, or nothing can be said.
+    """Why the generator of an evaluation is dead, in words with its metrics; None: it is not, or nothing can be said.
 
-    By the figures that it holds, whatever the version that wrote it said.
+    By the metrics that it holds, whatever the version that wrote it said.
     """
     real = (text.get("baseline") or {}).get("train_real")
     return lifeless(text["figures"], real) if real else None
@@ -103,11 +108,11 @@ def _evaluations(runs: Sequence[Run], arm: str) -> dict[int, dict[str, Any]]:
     for run in runs:
         if run.arm == arm and run.stage == "pretrain" and run.evaluations:
             found[run.seed or 0] = run.evaluations[-1]
-    judges = {text["evaluator"].get("hash") for text in found.values()}
-    return found if len(judges) == 1 else {}  # figures of different judges are not to be averaged
+    evaluators = {text["evaluator"].get("hash") for text in found.values()}
+    return found if len(evaluators) == 1 else {}  # values by different evaluators are not to be averaged
 
 
-def figure(text: Mapping[str, Any], metric: str) -> float | None:
+def value_of(text: Mapping[str, Any], metric: str) -> float | None:
     """A metric of an evaluation (gssl.evaluation/2, and /1)."""
     if metric in ("gan_train", "gan_test"):
         found = (text.get("conditional") or {}).get(metric)
@@ -116,7 +121,7 @@ def figure(text: Mapping[str, Any], metric: str) -> float | None:
     return None if value is None else float(value)
 
 
-def _floor(text: Mapping[str, Any], metric: str) -> float | None:
+def _baseline(text: Mapping[str, Any], metric: str) -> float | None:
     """What real training images get: GAN-train's is what real images teach."""
     if metric == "gan_train":
         found = (text.get("conditional") or {}).get("real")
@@ -125,62 +130,114 @@ def _floor(text: Mapping[str, Any], metric: str) -> float | None:
     return None if value is None else float(value)
 
 
-def _over_images(text: Mapping[str, Any], metric: str) -> dict[str, Any] | None:
+def _over_images(text: Mapping[str, Any], metric: str) -> Interval | None:
     """One seed: what other images would give, for this one generator."""
     if metric in ("gan_train", "gan_test"):
         found = text["conditional"][metric]
-        low, high, kind, n = found["low"], found["high"], "wilson", text["n"]
+        low, high, kind = found["low"], found["high"], "wilson"
     else:
         low, high = (text["figures"].get(f"{metric}_{end}") for end in ("low", "high"))
-        kind, n = "bootstrap", text["n"]
+        kind = "bootstrap"
     if low is None or high is None:
         return None
-    return {"kind": kind, "over": "test images", "n": n, "level": 0.95, "low": low, "high": high}
+    return Interval.model_validate(
+        {"kind": kind, "over": "test images", "n": text["n"], "level": 0.95, "low": low, "high": high}
+    )
 
 
-def differences(
-    found: Sequence[Mapping[str, Any]], ranked: Sequence[str], runs: Sequence[Run] = ()
-) -> list[dict[str, Any]]:
+# ── intervals and differences ────────────────────────────────────────────────────────────────────
+
+
+def interval(
+    metric: str, values: Sequence[float], replicates: np.ndarray | None, items: int, level: float = 0.95
+) -> Interval | None:
+    """Of the mean of one arm's `values` (n,), one per seed; `replicates` (n, B). None where neither shows any spread.
+
+    KID: its estimate may be negative but the distance is not, so the lower end is cut at the smaller of 0 and the mean.
+    Without replicates (evaluations of an older version, the Fréchet distance): Student's t over seeds.
+    """
+    ends, over = resampled.interval(values, replicates, items, bounds(metric, float(np.mean(values))), level)
+    return _written(ends, over, len(values), level)
+
+
+def bounds(metric: str, mean: float) -> tuple[float, float]:
+    """What a metric whose estimate is `mean` can be."""
+    if metric in FRACTIONS:
+        return 0.0, 1.0
+    return (0.0 if metric in POSITIVE else min(0.0, mean)), float("inf")
+
+
+def difference(
+    metric: str, values: Sequence[float], replicates: np.ndarray | None, items: int, level: float = 0.95
+) -> tuple[Interval | None, TwoWay | None]:
+    """The interval of paired differences (n,), from the differences of their replicates (n, B); and its parts."""
+    top = 1.0 if metric in FRACTIONS else float("inf")
+    if replicates is None:
+        found = paired.t_interval(list(values), level)
+        return _written(resampled.cut(found, (-top, top)) if found else None, None, len(values), level), None
+    over = resampled.spread(values, replicates, items)
+    return _written(two_way_interval(over, level, (-top, top)), over, len(values), level), over
+
+
+def _written(ends: paired.Interval | None, over: TwoWay | None, n: int, level: float) -> Interval | None:
+    if ends is None:
+        return None
+    if over is None:
+        return Interval(kind="t", over="seeds", n=n, level=level, low=ends.low, high=ends.high)
+    images = over.seeds < 2 or over.fixed
+    return Interval(
+        kind="bootstrap" if images else "two_way",
+        over="test images" if images else "seeds and test images",
+        n=n,
+        level=level,
+        low=ends.low,
+        high=ends.high,
+        items=over.items,
+    )
+
+
+def differences(found: Sequence[GenerationRow], ranked: Sequence[str], runs: Sequence[Run] = ()) -> list[Difference]:
     """Paired over seeds and test images, between arms with a generator, by the metrics of the whole distribution.
 
     `found`: from `rows`; `runs`: those that it was made from. Without them intervals are over seeds alone.
     """
-    from gssl.statistics.paired import effect_size, sign_flip
-
     out = []
-    texts = {arm: _evaluations(runs, arm) for arm in {row["arm"] for row in found}}
+    texts = {arm: _evaluations(runs, arm) for arm in {row.arm for row in found}}
     for metric in COMPARED:
-        mine = [row for row in found if row["metric"] == metric and row["arm"] in ranked]
+        mine = [row for row in found if row.metric == metric and row.arm in ranked]
         for i, one in enumerate(mine):
             for two in mine[i + 1 :]:
-                shared = [seed for seed in one["per_seed"] if seed in two["per_seed"]]
-                if not shared or one["evaluator"] != two["evaluator"]:
-                    continue
-                values = {seed: one["per_seed"][seed] - two["per_seed"][seed] for seed in shared}
-                listed = list(values.values())
-                sides = [texts[row["arm"]].get(int(seed), {}) for row in (one, two) for seed in shared]
-                both = replicates(sides, metric)
-                between = None if both is None else both[: len(shared)] - both[len(shared) :]
-                told, parts = difference(metric, listed, between, min(one["n"], two["n"]))
-                out.append(
-                    {
-                        "a": one["arm"],
-                        "b": two["arm"],
-                        "metric": metric,
-                        "probe": None,
-                        "probes": [],
-                        "label_budget": "",
-                        "mean": sum(listed) / len(listed),
-                        "interval": told,
-                        "per_seed": values,
-                        "n_seeds": len(listed),
-                        "fixed": parts is not None and parts.fixed,
-                        "item_share": parts.item_share if parts else None,
-                        "p": sign_flip(listed) if len(listed) > 1 else None,
-                        "p_adjusted": None,
-                        "simultaneous": None,
-                        "effect_size": effect_size(listed),
-                        "family": "exploratory",
-                    }
-                )
+                seeds = [seed for seed in one.per_seed if seed in two.per_seed]
+                if seeds and one.evaluator == two.evaluator:
+                    out.append(_paired(one, two, seeds, texts))
     return out
+
+
+def _paired(
+    one: GenerationRow, two: GenerationRow, seeds: Sequence[str], texts: Mapping[str, Mapping[int, Mapping[str, Any]]]
+) -> Difference:
+    values = {seed: one.per_seed[seed] - two.per_seed[seed] for seed in seeds}
+    listed = list(values.values())
+    sides = [texts[row.arm].get(int(seed), {}) for row in (one, two) for seed in seeds]
+    both = replicates(sides, one.metric)
+    between = None if both is None else both[: len(seeds)] - both[len(seeds) :]
+    ends, parts = difference(one.metric, listed, between, min(one.n or 0, two.n or 0))
+    return Difference(
+        a=one.arm,
+        b=two.arm,
+        probe=None,
+        probes=[],
+        label_budget="",
+        metric=one.metric,
+        mean=sum(listed) / len(listed),
+        interval=ends,
+        p=paired.sign_flip(listed) if len(listed) > 1 else None,
+        p_adjusted=None,
+        simultaneous=None,
+        effect_size=paired.effect_size(listed),
+        n_seeds=len(listed),
+        per_seed=values,
+        family="exploratory",
+        fixed=parts is not None and parts.fixed,
+        item_share=parts.item_share if parts else None,
+    )

@@ -8,8 +8,11 @@ import html
 import re
 from functools import cache
 
+from gssl.statistics.metric import METRICS
+from gssl.words import MEANINGS
+
 TERMS = {
-    "accuracy": "How many of 100 test images are classified correctly, in percent.",
+    **{METRICS[name].title: meaning for name, (meaning, _) in MEANINGS.items()},
     "adapted": (
         "Put to use with the labels at hand in the better of the possible ways, a linear probe or fine-tuning, chosen"
         " by trying both on parts of those labels. Every arm has the same choice."
@@ -18,16 +21,13 @@ TERMS = {
         "Made stricter because several comparisons are looked at together: among many, some look large by chance alone."
     ),
     "arm": "One of the things that are compared: a way to pretrain, a ready-made network, scratch, or a control.",
-    "balanced accuracy": (
-        "The accuracy in each class, averaged over the classes: a rare class counts as much as a frequent one."
-    ),
     "collapsed": "A training that finished without having learnt: features, or generated images, are nearly all alike.",
-    "contestant": "An arm that may win: it learnt without labels, or learns from the few that all arms are given.",
+    "contestant": "An arm that may win: it was trained without labels, or with the few that all arms are given.",
     "control": (
         "An arm that learnt nothing from these images, such as a random network or the raw pixels. An arm that does not"
         " get beyond it has learnt nothing that counts here."
     ),
-    "coverage": "Of a generator: the share of real images that have a generated image near them. High is good.",
+    "coverage": "Of a generator: the part of real images that have a generated image near them. High is good.",
     "density": "Of a generator: how closely generated images lie around real ones. Real images have 1.",
     "diverged": "A training whose numbers ran away, so that it had to stop.",
     "draw": "One choice of the images that are labelled. A score is a mean over several, the same for all arms.",
@@ -41,31 +41,33 @@ TERMS = {
     "FLOP": "One arithmetic operation. Their number measures computing independently of the machine.",
     "Fréchet distance": "How far generated images are from real ones, by means and spreads of features. Low is good.",
     "frozen features": "What a network computes of an image while it is left as it is.",
-    "GAN": "Two networks trained against each other: one generates images, the other tells them from real ones.",
+    "GAN": "Two networks trained against each other: one generates images, the other learns to spot them.",
     "interval": (
-        "Where the true value lies, as far as can be told: made like this, 95 of 100 intervals hold the value that"
+        "Where the true value lies, as far as can be known: made like this, 95 of 100 intervals hold the value that"
         " endless seeds and test images of the same kind would give."
     ),
     "KID": "How far generated images are from real ones, by a comparison of features. Low is good.",
     "label budget": "How many labelled images an arm may learn from, for example 10 per class.",
-    "linear probe": "A simple classifier trained on what the network computes, while the network is left as it is.",
-    "near-copies": "The share of generated images that lie nearer to a training image than other real images do.",
-    "point": "One percentage point: one more of 100 test images is classified correctly.",
-    "precision": "Of a generator: the share of generated images that look like some real image. High is good.",
+    "linear probe": "A linear model trained on what the network computes, while the network is left as it is.",
+    "near-copies": "The part of generated images that lie nearer to a training image than other real images do.",
+    "point": "One percentage point: a hundredth of the largest possible score.",
+    "precision": "Of a generator: the part of generated images that look like some real image. High is good.",
     "pretraining": "Training a network on images without labels, before the labelled ones are used.",
-    "primary": ("The few comparisons that were fixed before scores were read. They alone carry the answer at the top."),
-    "probe": "A way to find out what a network is worth: a classifier is fitted to a few labels and tested.",
+    "primary": (
+        "The few comparisons that were fixed before scores were computed. They alone carry the answer at the top."
+    ),
+    "probe": "A way to find out what a network is worth: a small model is fitted to a few labels and tested.",
     "ready-made": "A network that others trained on other images, brought along as a file of weights.",
-    "real-vs-real baseline": "What real images get where generated ones are judged: the best that can be asked for.",
-    "recall": "Of a generator: the share of real images that look like some generated image. High is good.",
-    "reference": "An arm that reads the labels of all training images: it shows how far there is to go, never ranked.",
+    "real-vs-real baseline": "What real images get in place of generated ones: the best that can be expected.",
+    "recall": "Of a generator: the part of real images that look like some generated image. High is good.",
+    "reference": "An arm that uses the labels of all training images. It shows how far there is to go; never ranked.",
     "scratch": "The same network without any pretraining: only the labelled images train it.",
     "seed": (
         "The number that starts a run's random choices: first weights, order of the images, which images are labelled."
         " Repeating everything with other seeds shows how much of a score is luck."
     ),
     "sign-flip": (
-        "A test of luck: if two arms were equal, either could be ahead with each seed. p is the share of all such"
+        "A test of luck: if two arms were equal, either could be ahead with each seed. p is the fraction of all such"
         " possibilities that give a difference at least as large as the one found."
     ),
     "smallest difference of interest": "Below this a difference is of no practical use, shown or not.",

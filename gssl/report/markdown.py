@@ -3,17 +3,18 @@
 import re
 from typing import Any
 
-from gssl.report import glossary, screen, tables, units
-from gssl.words import count, judge, label_budget_text, listed, metric_text, p_text, points, span, upper
+from gssl.report import first_screen, glossary, tables, units
+from gssl.report.model import Report
+from gssl.report.model_records import CostRow, GenerationRow
+from gssl.words import by_probe, count, label_budget_text, listed, p_text, points, span, upper
 
 ROLE = {"contestant": "", "control": " (control)", "reference": " (reference, not ranked)"}
 MOST_FAILURES = 20
-Report = dict[str, Any]
 
 
-def render(report: dict[str, Any]) -> str:
+def render(report: Report) -> str:
     """The report as Markdown (GitHub's dialect); everything that came from a run is escaped."""
-    names = {a["name"]: escape(a["title"]) for a in report["arms"]}
+    names = {a.name: escape(a.title) for a in report.arms}
     lines = _answer(report)
     sections = (
         _scores,
@@ -30,14 +31,14 @@ def render(report: dict[str, Any]) -> str:
     for section in sections:
         found = section(report, names)
         lines += ["", *found] if found else []
-    lines += ["", "## What this does not show", ""] + [f"- {escape(text)}" for text in report["limitations"]]
-    lines += _command(report["provenance"]["command"])
+    lines += ["", "## What this does not show", ""] + [f"- {escape(text)}" for text in report.limitations]
+    lines += _command(report.provenance.command)
     words = glossary.used("\n".join(lines))
     if words:
         lines += ["", "## Words", "", *(f"- **{word}**: {escape(glossary.TERMS[word])}" for word in words)]
-    runs = count(len(report["provenance"]["runs"]), "run")
-    told = f"gssl {report['gssl']}, {report['created']}, {runs}; figures in report.html, all numbers in report.json."
-    return "\n".join([*lines, "", f"<sub>{told}</sub>", ""])
+    runs = count(len(report.provenance.runs), "run")
+    made = f"gssl {report.gssl}, {report.created}, {runs}; figures in report.html, all numbers in report.json."
+    return "\n".join([*lines, "", f"<sub>{made}</sub>", ""])
 
 
 def escape(text: Any) -> str:
@@ -51,30 +52,30 @@ def escape(text: Any) -> str:
 
 def _answer(report: Report) -> list[str]:
     """Who reads five lines has the question, the answer and what to do; then what it rests on and what weakens it."""
-    verdict = report["verdict"]
-    todo = screen.advice(report)
-    lines = [f"# {escape(report['question'])}", "", f"**{escape(verdict['headline'])}**", ""]
+    verdict = report.verdict
+    todo = first_screen.advice(report)
+    lines = [f"# {escape(report.question)}", "", f"**{escape(verdict.headline)}**", ""]
     lines += [f"**What to do:** {escape(todo[0])}", ""] if todo else []
-    if sure := screen.how_sure(report):
+    if sure := first_screen.how_sure(report):
         lines += [f"**How sure:** {escape(sure)}", ""]
-    lines += [f"{'; '.join(f'{what}: {escape(text)}' for what, text in screen.facts(report))}.", ""]
-    lines += [f"- {escape(text)}" for text in screen.lead(report)[1:]]
-    lines += [f"- **{g['title']}:** {escape(text)}" for g in screen.groups(report) for text in g["sentences"]]
-    lines += [f"- **Caution:** {escape(text)}" for text in verdict["cautions"]]
+    lines += [f"{'; '.join(f'{what}: {escape(text)}' for what, text in first_screen.facts(report))}.", ""]
+    lines += [f"- {escape(text)}" for text in first_screen.lead(report)[1:]]
+    lines += [f"- **{g.title}:** {escape(text)}" for g in first_screen.groups(report) for text in g.sentences]
+    lines += [f"- **Caution:** {escape(text)}" for text in verdict.cautions]
     lines += ["", "## The comparisons behind the answer", ""]
-    lines += [f"> {escape(text)}" for text in verdict["cannot"]] + [""] * bool(verdict["cannot"])
-    lines += [f"- {escape(text)}" for text in verdict["sentences"]]
-    label_budget = label_budget_text(report["primary"]["label_budget"])
-    lines += [f"- Exploratory, {label_budget}: {escape(text)}" for text in verdict["exploratory"]]
-    if report["budget"]:
-        lines.append(f"- Budget: {escape(report['budget']['text'])}. {escape(tables.deviation(report))}".rstrip())
+    lines += [f"> {escape(text)}" for text in verdict.cannot] + [""] * bool(verdict.cannot)
+    lines += [f"- {escape(text)}" for text in verdict.sentences]
+    label_budget = label_budget_text(report.primary.label_budget)
+    lines += [f"- Exploratory, {label_budget}: {escape(text)}" for text in verdict.exploratory]
+    if report.budget:
+        lines.append(f"- Budget: {escape(report.budget.text)}. {escape(tables.deviation(report))}".rstrip())
     return lines
 
 
 def _scores(report: Report, names: dict[str, str]) -> list[str]:
-    metric, probe = metric_text(report["primary"]["metric"]), judge(report["primary"]["probe"])
+    metric, probe = units.metric_title(report.primary.metric), by_probe(report.primary.probe)
     lines = [f"## Test {metric}, % ({escape(probe)})", ""]
-    lines += _table(["arm", *(a["label"] for a in report["label_budgets"]), "seeds"], _score_rows(report, names))
+    lines += _table(["arm", *(a.label for a in report.label_budgets), "seeds"], _score_rows(report, names))
     return [*lines, "", f"In brackets: {tables.intervals(report)}."]
 
 
@@ -85,49 +86,38 @@ def _adapting(report: Report, names: dict[str, str]) -> list[str]:
         return []
     rows = []
     for row in found["rows"]:
-        texts = [f"{points(c['mean'])} ({span(c['interval'])})" if c else "–" for c in row["cells"]]
+        texts = [f"{points(c.mean)} ({span(c.interval)})" if c else "–" for c in row["cells"]]
         rows.append([names[row["arm"]], *texts, *([escape(row["by"])] if found["chosen"] else [])])
     head = ["arm", *found["ways"], *(["chosen"] if found["chosen"] else [])]
-    label_budget = label_budget_text(report["primary"]["label_budget"])
+    label_budget = label_budget_text(report.primary.label_budget)
     return [f"## What each way of adapting gives, % ({label_budget})", "", *_table(head, rows)]
 
 
 def _score_rows(report: Report, names: dict[str, str]) -> list[list[str]]:
-    rows = {(r["arm"], r["probe"], r["label_budget"]): r for r in report["table"]}
     out = []
-    for arm in report["arms"]:
-        own = report["primary"]["probe"]
-        cells = [rows.get((arm["name"], own, a["key"])) for a in report["label_budgets"]]
-        told = [c for c in cells if c]
-        if told:
-            texts = [f"{points(c['mean'])} ({span(c['interval'])})" if c else "–" for c in cells]
-            out.append([names[arm["name"]] + ROLE[arm["role"]], *texts, str(max(c["n_seeds"] for c in told))])
+    for arm in report.arms:
+        cells = [report.row(arm.name, None, a.key) for a in report.label_budgets]
+        known = [c for c in cells if c]
+        if known:
+            texts = [f"{points(c.mean)} ({span(c.interval)})" if c else "–" for c in cells]
+            out.append([names[arm.name] + ROLE[arm.role], *texts, str(max(c.n_seeds for c in known))])
     return out
 
 
 def _differences(report: Report, names: dict[str, str]) -> list[str]:
-    found = [d for d in report["differences"] if d["family"] == "primary" and d["mean"] is not None]
-    if not found:
+    if not report.family:
         return []
-    rows = [
-        [
-            f"{names[d['a']]} − {names[d['b']]}",
-            points(d["mean"], sign=True),
-            span(d["interval"]),
-            span(d["wide"]) + (f" ({d['level']})" if d["level"] else ""),
-            escape(d["called"]),
-            escape(d["size"]),
-            _p(d["p"]),
-            _p(d["p_adjusted"]),
-            d["images"],
-            str(d["n_seeds"]),
-        ]
-        for d in (tables.difference(d, report) for d in found)
-    ]
-    against = f"against {100 * (report['primary'].get('margin') or 0):.3g} points"
+    rows = []
+    for d in report.family:
+        shown = tables.difference(d, report)
+        level = f" ({shown['level']})" if shown["level"] else ""
+        texts = [points(d.gap, sign=True), span(d.interval), span(d.simultaneous) + level]
+        texts += [escape(shown["called"]), escape(shown["size"]), _p(d.p), _p(d.p_adjusted), shown["images"]]
+        rows.append([f"{names[d.a]} − {names[d.b]}", *texts, str(d.n_seeds)])
+    against = f"against {100 * report.primary.margin:.3g} points"
     head = ["pair", "difference", "95% interval", "for all together", "outcome", against, "p", "p, adjusted"]
     head += ["from test images", "seeds"]
-    label_budget = label_budget_text(report["primary"]["label_budget"])
+    label_budget = label_budget_text(report.primary.label_budget)
     return [f"## Paired differences, points ({label_budget})", "", *_table(head, rows)]
 
 
@@ -163,77 +153,78 @@ def _p(value: float | None) -> str:
 
 def _generation(report: Report, names: dict[str, str]) -> list[str]:
     """Generated images by their evaluator, with what real training images get in their place."""
-    if not report["generation"]:
+    if not report.generation:
         return []
     found = tables.generation(report)
-    heads = [f"{escape(h['label'])}{', %' if units.is_share(h['metric']) else ''} {h['arrow']}" for h in found["heads"]]
-    rows = _cells(found["rows"], names)
-    floors = [
-        listed(list(dict.fromkeys(units.shown(h["metric"], v) for v in values))) or "–"
-        for h, values in zip(found["heads"], found["floors"], strict=True)
+    heads = [
+        f"{escape(h['label'])}{', %' if units.in_percent(h['metric']) else ''} {h['arrow']}" for h in found["heads"]
     ]
-    rows.append(["real-vs-real baseline", *floors])
-    brackets = "In brackets: 95% intervals. " if any(r["interval"] for r in report["generation"]) else ""
+    rows = _cells(found["rows"], names)
+    baselines = [
+        listed(list(dict.fromkeys(units.shown(h["metric"], v) for v in values))) or "–"
+        for h, values in zip(found["heads"], found["baselines"], strict=True)
+    ]
+    rows.append(["real-vs-real baseline", *baselines])
+    brackets = "In brackets: 95% intervals. " if any(r.interval for r in report.generation) else ""
     note = f"{brackets}{upper(escape(found['settings']))}."
     return ["## Generated images", "", *_table(["arm", *heads], rows), "", note]
 
 
 def _spent(report: Report, names: dict[str, str]) -> list[str]:
     """What training took, over all stages of an arm."""
-    if not report["cost"]:
+    if not report.cost:
         return []
     found = tables.cost(report)
     heads = [escape(h["label"]) for h in found["heads"]]
     table = _table(["arm", *heads], _cells(found["rows"], names))
-    return ["## Spent on training, per run", "", *table, "", "Over all stages of an arm, without its judging."]
+    return ["## Spent on training, per run", "", *table, "", "Over all stages of an arm, without its evaluation."]
 
 
 def _cells(rows: list[dict[str, Any]], names: dict[str, str]) -> list[list[str]]:
     return [[names[row["arm"]], *(_cell(cell) for cell in row["cells"])] for row in rows]
 
 
-def _cell(row: dict[str, Any] | None) -> str:
+def _cell(row: GenerationRow | CostRow | None) -> str:
     """ "0.031 (0.027 to 0.035)"; without an interval, or with one as wide as a point, the value alone."""
-    if row is None or row["mean"] is None:
+    if row is None or row.mean is None:
         return "–"
-    text, i = units.shown(row["metric"], row["mean"]), row["interval"]
-    return f"{text} ({units.reach(row['metric'], i)})" if i and i["low"] < i["high"] else text
+    text, i = units.shown(row.metric, row.mean), row.interval
+    return f"{text} ({units.reach(row.metric, i)})" if i and i.low < i.high else text
 
 
 def _searches(report: Report, names: dict[str, str]) -> list[str]:
-    if not report["searches"]:
+    if not report.searches:
         return []
     rows = []
-    for s in report["searches"]:
-        chosen = ", ".join(escape(text) for text in s["chosen"]) or "as configured"
-        spent = [units.shown(key, s[key]) if s[key] else "–" for key in ("flops", "seconds")]
-        rows.append([names.get(s["arm"], escape(s["arm"])), str(s["trials"]), chosen, escape(s["objective"]), *spent])
+    for s in report.searches:
+        chosen = ", ".join(escape(text) for text in s.chosen) or "as configured"
+        spent = [units.shown(key, v) if v else "–" for key, v in (("flops", s.flops), ("seconds", s.seconds))]
+        rows.append([names.get(s.arm, escape(s.arm)), str(s.trials), chosen, escape(s.objective), *spent])
     head = ["arm", "trials", "chosen", "by", "FLOPs", "time"]
     return ["## Searches before the comparison", "", *_table(head, rows)]
 
 
 def _stability(report: Report, names: dict[str, str]) -> list[str]:
     """One sentence, and a table of the arms in which something went wrong."""
-    if not report["stability"]:
+    if not report.stability:
         return []
     keys = ("runs", "finished", "diverged", "collapsed", "failed", "alarms")
     lines = ["## Stability", "", escape(tables.stability(report))]
-    bad = [s for s in report["stability"] if any(s[key] for key in keys[2:])]
+    bad = [s for s in report.stability if any(getattr(s, key) for key in keys[2:])]
     if bad:
-        rows = [[names.get(s["arm"], escape(s["arm"])), *(str(s[key]) for key in keys)] for s in bad]
+        rows = [[names.get(s.arm, escape(s.arm)), *(str(getattr(s, key)) for key in keys)] for s in bad]
         lines += ["", *_table(["arm", *keys], rows)]
     return lines
 
 
 def _lost(report: Report, names: dict[str, str]) -> list[str]:
-    if not (report["failed"] or report["missing"]):
+    if not (report.failed or report.missing):
         return []
     lines = [
-        f"- {escape(f['arm'])}, seed {f['seed']}, {f['stage']}: {f['state']}"
-        + (f" ({escape(f['error'])})" if f["error"] else "")
-        for f in report["failed"]
+        f"- {escape(f.arm)}, seed {f.seed}, {f.stage}: {f.state}" + (f" ({escape(f.error)})" if f.error else "")
+        for f in report.failed
     ]
-    lines += [f"- {names[m['arm']]}, seed {m['seed']}: no finished judgement" for m in report["missing"]]
+    lines += [f"- {names[m.arm]}, seed {m.seed}: no finished evaluation" for m in report.missing]
     more = len(lines) - MOST_FAILURES
     shown = lines[:MOST_FAILURES] + ([f"- and {more} more, in report.json"] if more > 0 else [])
     return ["## Failed and missing parts", "", *shown]

@@ -4,24 +4,24 @@ The page is made of page.html.j2 (its first screens), records.html.j2 (from comp
 page.js, all inlined.
 """
 
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from gssl.figures import style
-from gssl.report import glossary, markdown, screen, tables, tex, units
+from gssl.report import first_screen, glossary, markdown, tables, tex, units
 from gssl.report.figures import figures
+from gssl.report.model import Report
 from gssl.report.score_figures import arm_looks
 from gssl.report.verdict import against
-from gssl.words import count, fixed_by, judge, label_budget_text, metric_text, p_text, points
+from gssl.words import MEANINGS, by_probe, count, fixed_by, label_budget_text, p_text, points
 
 SUFFIX = {"contestant": "", "control": "control", "reference": "reference, not ranked"}
 GLOSSARY = "<!-- glossary -->"  # where the words of the finished page go
 
 
-def render(report: dict[str, Any]) -> str:
+def render(report: Report) -> str:
     """The page as one HTML document: styles, script, figures and images inline, everything else escaped."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -36,7 +36,7 @@ def render(report: dict[str, Any]) -> str:
         "points": points,
         "signed": lambda v: points(v, sign=True),
         "label_budget": label_budget_text,
-        "judged": judge,
+        "by_probe": by_probe,
         "fixed_by": fixed_by,
         "p": _p,
         "chosen": _chosen,
@@ -45,7 +45,7 @@ def render(report: dict[str, Any]) -> str:
         "big": units.big,
         "shown": lambda value, metric, sign=False: units.shown(metric, value, sign),
         "number": lambda value, metric: units.number(metric, value),
-        "plain": units.plain,
+        "one_decimal": units.one_decimal,
         "unit": units.unit,
         "reach": lambda interval, metric, sign=False: units.reach(metric, interval, sign),
     }
@@ -55,11 +55,11 @@ def render(report: dict[str, Any]) -> str:
     return whole.replace(GLOSSARY, f"<dl>{''.join(entries)}</dl>", 1)
 
 
-def write(report: dict[str, Any], out_dir: Path | str) -> Path:
+def write(report: Report, out_dir: Path | str) -> Path:
     """Write report.html, report.md, report.json and report.tex, each whole or not at all; returns the page's path."""
     out = Path(out_dir)
     out.mkdir(parents=True, exist_ok=True)
-    _write(out / "report.json", json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    _write(out / "report.json", report.text())
     _write(out / "report.md", markdown.render(report))
     _write(out / "report.tex", tex.render(report))
     _write(out / "report.html", render(report))
@@ -78,23 +78,26 @@ def _write(path: Path, text: str) -> None:
 # ── what the template shows ──────────────────────────────────────────────────────────────────────
 
 
-def view(report: dict[str, Any]) -> dict[str, Any]:
+def view(report: Report) -> dict[str, Any]:
     """The document regrouped for the template: texts and structures, no decisions about what holds."""
     look = arm_looks(report.arms)
-    arms = {a.name: a | {"look": look[a.name], "suffix": SUFFIX[a.role]} for a in report.arms}
+    arms = {a.name: vars(a) | {"look": look[a.name], "suffix": SUFFIX[a.role]} for a in report.arms}
     found = tables.pictures(report)
     scored = [tables.difference(d, report) for d in report.differences if d.probe is not None]
-    metric = metric_text(report.primary.metric)
+    metric = units.metric_title(report.primary.metric)
     return {
-        "answer": screen.short(report),
-        "headline": screen.sentence(report),
-        "how_sure": screen.how_sure(report),
-        "advice": screen.lead(report),
-        "advice_groups": screen.groups(report),
-        "chart_key": screen.key(report),
-        "facts": screen.facts(report),
+        "answer": first_screen.short(report),
+        "headline": first_screen.sentence(report),
+        "how_sure": first_screen.how_sure(report),
+        "advice": first_screen.lead(report),
+        "advice_groups": first_screen.groups(report),
+        "chart_key": first_screen.key(report),
+        "facts": first_screen.facts(report),
         "metric": metric,
-        "margin": f"{100 * (report['primary'].get('margin') or 0):.3g}",
+        "margin": f"{100 * report.primary.margin:.3g}",
+        "a_point": MEANINGS.get(report.primary.metric, ("", "a hundredth of the largest possible score"))[1],
+        "metrics": list(dict.fromkeys(name for row in report.table for name in row.metrics)),
+        "metric_title": units.metric_title,
         "adapting": tables.adapting(report),
         "needed": tables.needed(report),
         "registered": tables.registered(report),
@@ -104,35 +107,33 @@ def view(report: dict[str, Any]) -> dict[str, Any]:
         "colours": style.css(),
         "interval_note": tables.intervals(report),
         "seed_note": _seed_note(report),
-        "pairs": [d for d in scored if d.family == "primary"],
-        "explored": [d for d in scored if d.family == "exploratory"],
+        "pairs": [d for d in scored if d["family"] == "primary"],
+        "explored": [d for d in scored if d["family"] == "exploratory"],
         "generated": [d for d in report.differences if d.probe is None],
         "generation": tables.generation(report),
         "controls": _controls(report),
-        "grids": [s for s in found if s.kind in ("samples", "neighbours")],
-        "pictures": [s for s in found if s.kind not in ("samples", "neighbours")],
+        "grids": [s for s in found if s["kind"] in ("samples", "neighbours")],
+        "pictures": [s for s in found if s["kind"] not in ("samples", "neighbours")],
         "cost": tables.cost(report),
         "compute": tables.compute(report),
         "columns": tables.STAGE_COLUMNS,
         "stability": tables.stability(report),
         "trials": tables.trials(report),
-        "environments": _grouped(report.provenance.environments, "values"),
-        "data": _grouped(report.provenance.data, "summary"),
+        "environments": [{"runs": e.runs, "items": tables.flat(e.values)} for e in report.provenance.environments],
+        "data": [{"runs": d.runs, "items": tables.flat(d.summary)} for d in report.provenance.data],
         "commands": [c for c in report.provenance.runs if c.command],
         "reload": tables.loads(report),
         "foreign": tables.foreign(report),
     }
 
 
-def _matrix(report: dict[str, Any], arms: dict[str, Any]) -> list[dict[str, Any]]:
+def _matrix(report: Report, arms: dict[str, Any]) -> list[dict[str, Any]]:
     """Arms against label budgets, by the primary probe."""
-    rows = {(r.arm, r.probe, r.label_budget): r for r in report.table}
     out = []
-    for a in arms.values():
-        own = report.primary.probe
-        cells = [rows.get((a.name, own, k.key)) for k in report.label_budgets]
+    for name, arm in arms.items():
+        cells = [report.row(name, None, k.key) for k in report.label_budgets]
         if any(cells):
-            out.append({"arm": a, "probe": own, "cells": cells})
+            out.append({"arm": arm, "probe": report.primary.probe, "cells": cells})
     return out
 
 
@@ -145,40 +146,32 @@ def _chosen(found: list[dict[str, Any]]) -> str:
     return ", ".join(f"{k}={v}" for entry in found[:1] for k, v in entry.items()) or "–"
 
 
-def _seed_note(report: dict[str, Any]) -> str:
+def _seed_note(report: Report) -> str:
     seeds = sorted({r.n_seeds for r in report.table})
     if not seeds:
         return "no seed"
     return count(seeds[0], "seed") if len(seeds) == 1 else f"{seeds[0]} to {count(seeds[-1], 'seed')}"
 
 
-def _grouped(entries: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:
-    return [{"runs": e.runs, "items": tables.flat(e[key])} for e in entries]
-
-
-LABELS = "Reads the labels of all training images: a reference line. Never ranked."
-SAID = {
-    "random": "The same network, frozen at its random initialisation: what no training earned.",
+LABELS = "Uses the labels of all training images: a reference line. Never ranked."
+ABOUT = {
+    "random": "The same network, frozen at its random initialisation: what features reach without any training.",
     "pixels": "No network: the images themselves, small, as features.",
-    "majority": "No image is looked at: always the most frequent class.",
+    "majority": "Uses no image: always predicts the most frequent class.",
     "supervised": "The same network trained on all labels: how far there is to go. Never ranked.",
 }
 
 
-def _controls(report: dict[str, Any]) -> list[dict[str, Any]]:
+def _controls(report: Report) -> list[dict[str, Any]]:
     """Each control with every contestant's distance from it at the primary label budget."""
-    primary = report.primary.probe, report.primary.label_budget
-    rows = {(r.arm, r.probe, r.label_budget): r for r in report.table}
     out = []
     for a in report.arms:
         if a.role == "contestant":
             continue
-        here = []
-        for arm, mean, d in against(report, a.name, *primary):
-            i = d.interval
-            if i and d.a == a.name:  # written the other way round
-                i = i | {"low": -i.high, "high": -i.low}
-            here.append({"a": arm, "mean": mean, "interval": i})
-        text = SAID.get(a.name, LABELS if a.role == "reference" else a.note)
-        out.append({"arm": a.name, "text": text, "row": rows.get((a.name, *primary)), "differences": here})
+        here = [
+            {"a": arm, "mean": mean, "interval": d.over(a.name).interval}
+            for arm, mean, d in against(report, a.name, report.primary.probe, report.primary.label_budget)
+        ]
+        text = ABOUT.get(a.name, LABELS if a.role == "reference" else a.note)
+        out.append({"arm": a.name, "text": text, "row": report.row(a.name), "differences": here})
     return out

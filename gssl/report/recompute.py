@@ -1,7 +1,7 @@
 """A report's numbers once more from the run directories' files as they are now: for `compare --explain`. No torch.
 
-A score is counted again in predictions.npz, which holds every answer to every test image; result.json says what was
-counted then, and where the two disagree the file and the key are named.
+A score is computed again from predictions.npz, which holds the predictions for every test item; result.json holds what
+was computed then, and where the two disagree the file and the key are named.
 """
 
 import json
@@ -14,13 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from gssl.report import answers, cells
-from gssl.report.answers import METRICS, Answers
-from gssl.report.cells import Cell
-from gssl.report.terms import Term
-from gssl.schemas.label_budgets import label_budget_key
+from gssl.report import scores
+from gssl.report.duplicates import PREDICTIONS
+from gssl.report.model import Report, Score
+from gssl.report.scores import Cell, Predictions
+from gssl.report.terms import Row, Term
+from gssl.schemas.label_budgets import KEYS, label_budget_of, parse_label_budget
 from gssl.statistics import paired
 from gssl.statistics.intervals import wilson
+from gssl.statistics.metric import METRICS
 
 RESULT = "result.json"
 STAGES = ("pretrain", "transfer", "evaluate")
@@ -29,32 +31,27 @@ SPENT = {"memory": "peak_memory_bytes"}  # a cost's key in result.json's `spent`
 FIGURES = ("figures.{}", "conditional.{}.accuracy")  # of an evaluation
 
 
-def sources(report: Mapping[str, Any], folder: Path, term: Term, seeds: Iterable[str]) -> list[dict[str, Any]]:
+def sources(report: Report, folder: Path, term: Term, seeds: Iterable[str]) -> list[dict[str, Any]]:
     """The files that hold `term`, one entry per run: path, arm, seed, key (what of the file), values (as they stand
     there now; None where not) and state: read | gone | unreadable | without the key.
 
-    Of a score also predictions (the file in which it was counted again, None where there is none) and conflicts: a
-    sentence for every key of result.json that says otherwise. Its values are the counted ones where there are some.
+    Of a score also predictions (the file from which it was computed again, None where there is none) and conflicts: a
+    sentence for every key of result.json that differs. Its values are the computed ones where there are some.
     """
     out = []
-    metric = metric_of(report)
+    metric = report.primary.metric
     for seed in seeds:
-        own = [r for r in report["provenance"]["runs"] if r["arm"] == term.arm and str(r["seed"]) == seed]
-        at = {stage: [located(r["path"], folder) for r in own if r["stage"] == stage] for stage in STAGES}
+        own = [r for r in report.provenance.runs if r.arm == term.arm and str(r.seed) == seed]
+        at = {stage: [located(r.path, folder) for r in own if r.stage == stage] for stage in STAGES}
         if term.measure.part == "table":
             files = [run / RESULT for run in at["transfer"]]
-        elif term.measure.part == "cost":  # two arms may share a training run, which stands under one of them
-            trained = {run.resolve(): run for judged in at["transfer"] for run in _trained(judged, folder)}
+        elif term.measure.part == "cost":  # two arms may rest on one training run, which is listed under one of them
+            trained = {run.resolve(): run for of in at["transfer"] for run in _trained(of, folder)}
             files = [run / RESULT for run in trained.values()]
         else:
             files = [run / RESULT for run in at["evaluate"]] or _evaluations(at["pretrain"])
         out += [_source(file, seed, term, metric) for file in files]
     return out
-
-
-def metric_of(report: Mapping[str, Any]) -> str:
-    """What the scores of a report are: accuracy, in older ones always."""
-    return str(report["primary"].get("metric") or "accuracy")
 
 
 def _trained(run: Path, folder: Path) -> list[Path]:
@@ -117,13 +114,13 @@ def _source(path: Path, seed: str, term: Term, metric: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Scored:
-    """What a transfer run says of a term: its entries of result.json, and of each the right answers (n,) bool in
-    predictions.npz, where `file` is that; conflicts: sentences about what does not agree."""
+    """What a transfer run holds of a term: its entries of result.json, and where `items` are known the rows of
+    predictions.npz that belong to them; conflicts: sentences about what does not agree."""
 
     field: str  # scores | generated_scores
     entries: list[dict[str, Any]]
-    right: list[np.ndarray]
-    items: Answers | None
+    rows: list[int]
+    items: Predictions | None
     file: str | None
     conflicts: list[str]
 
@@ -131,56 +128,62 @@ class Scored:
         return _key(term, metric).replace("scores[", f"{self.field}[")
 
     def values(self, metric: str) -> list[float]:
-        """The metric per draw, in [0, 1]: counted, else as result.json has it."""
+        """The metric per draw, in [0, 1]: computed again, else as result.json has it."""
         if self.items is not None:
-            return [counted(row, self.items)[metric] for row in self.right]
-        return [float(entry[metric]) for entry in self.entries if entry.get(metric) is not None]
+            again = [counted(row, self.items) for row in self.rows]
+            if all(metric in found for found in again):
+                return [found[metric] for found in again]
+        return [v for entry in self.entries if (v := scores.value_of(entry, metric)) is not None]
 
 
 def _scored(run: Path, document: Mapping[str, Any], term: Term) -> Scored:
     about = (_read(run / "part.json") or {}).get("about") or {}
     alone = document.get("scores") or []
-    # an arm that has generated images beside the real ones is judged with them
+    # an arm that has generated images beside the real ones is evaluated with them
     mixed = "-with-" in str(about.get("written"))
     field, listed = ("generated_scores", document.get("generated_scores") or []) if mixed else ("scores", alone)
-    places = [
-        i
-        for i, s in enumerate(listed)
-        if s.get("probe") == term.name
-        and label_budget_key(s.get("labels_per_class"), s.get("fraction")) == term.label_budget
+    positions = [
+        i for i, s in enumerate(listed) if s.get("probe") == term.name and label_budget_of(s) == term.label_budget
     ]
-    entries = [listed[i] for i in places]
-    file, found = run / answers.PREDICTIONS, answers.read(run)
+    entries = [listed[i] for i in positions]
+    file, found = run / PREDICTIONS, scores.read_predictions(run)
     conflicts = []
     if found is None and file.exists():
         conflicts.append(f"{file} cannot be read")
-    rows = [i + (len(alone) if mixed else 0) for i in places]
-    if found is not None and rows and rows[-1] >= len(found.right):
-        conflicts.append(f"{file} holds {len(found.right)} rows, {run / RESULT} more {field}")
+    rows = [i + (len(alone) if mixed else 0) for i in positions]
+    if found is not None and rows and rows[-1] >= len(found):
+        conflicts.append(f"{file} holds {len(found)} rows, {run / RESULT} more {field}")
         found = None
-    right = [found.right[row] for row in rows] if found is not None else []
-    for i, place in enumerate(places):
-        known = counted(right[i], found) if found is not None else _consistent(entries[i])
-        said = answers.PREDICTIONS if found is not None else "its correct / n_test"
+    for i, position in enumerate(positions):
+        known = counted(rows[i], found) if found is not None else _consistent(entries[i])
+        said = PREDICTIONS if found is not None else "its correct / n_test"
         for name, value in known.items():
-            if entries[i].get(name) is not None and not same(float(entries[i][name]), value):
-                told = f"{run / RESULT} {field}[{place}].{name} is {entries[i][name]:.6g}"
-                conflicts.append(f"{told}, {said} gives {value:.6g}")
-    return Scored(field, entries, right, found, str(file) if found is not None else None, conflicts)
+            stored = scores.value_of(entries[i], name)
+            if stored is not None and not same(stored, value):
+                where = f"{run / RESULT} {field}[{position}].{name} is {stored:.6g}"
+                conflicts.append(f"{where}, {said} gives {value:.6g}")
+    return Scored(field, entries, rows, found, str(file) if found is not None else None, conflicts)
 
 
-def counted(right: np.ndarray, items: Answers) -> dict[str, float]:
-    """The keys of a score that its right answers (n,) decide."""
-    balanced = float(right @ answers.weights(items.labels, "balanced_accuracy"))
+def counted(row: int, items: Predictions) -> dict[str, float]:
+    """The keys of a score that its predictions decide."""
+    if items.stats is not None:
+        stats = items.stats[row]
+        return {name: m.value(stats) for name, m in METRICS.items() if name in items.metrics}
+    assert items.right is not None
+    assert items.labels is not None
+    right = items.right[row]
+    means = {name: m.item_weights(items.labels) for name, m in METRICS.items() if m.item_weights is not None}
     whole = {"correct": float(right.sum()), "n_test": float(len(right))}
-    return {"accuracy": float(right.mean()), "balanced_accuracy": balanced} | whole
+    return {name: float(right @ w) if np.ptp(w) else float(right.mean()) for name, w in means.items()} | whole
 
 
 def _consistent(entry: Mapping[str, Any]) -> dict[str, float]:
-    """Without the answers: what the number of right ones says of the accuracy."""
+    """Without the predictions: what the number of correct ones says of the metric that is their plain mean."""
     if entry.get("correct") is None or not entry.get("n_test"):
         return {}
-    return {"accuracy": entry["correct"] / entry["n_test"]}
+    mean = next(name for name, m in METRICS.items() if m.per_item_mean and m.of_classes is None)
+    return {mean: entry["correct"] / entry["n_test"]}
 
 
 def cell(files: Iterable[Mapping[str, Any]], term: Term, metric: str) -> Cell | None:
@@ -196,32 +199,31 @@ def cell(files: Iterable[Mapping[str, Any]], term: Term, metric: str) -> Cell | 
         values = found.values(metric)
         out.scores[seed] += [s | {metric: v} for s, v in zip(found.entries, values, strict=False)]
         if found.items is not None:
-            out.items = out.items or found.items
-            if out.items.same_items(found.items):
-                out.right[seed] = answers.mean_over_draws(np.stack(found.right))
+            out.add(seed, found.items, found.rows)
     return out
 
 
 def means(files: Iterable[Mapping[str, Any]], term: Term) -> dict[str, float]:
-    """{metric: mean over all draws of all seeds} where the answers of all runs are there, else {}."""
-    found: dict[str, list[float]] = {metric: [] for metric in METRICS}
+    """{metric: mean over all draws of all seeds} where the predictions of all runs are there, else {}."""
+    found: dict[str, list[float]] = {}
     for entry in files:
         run = Path(entry["path"]).parent
         scored = _scored(run, _read(run / RESULT) or {}, term)
         if scored.items is None:
             return {}
-        for metric in METRICS:
-            found[metric] += scored.values(metric)
-    return {metric: fmean(values) for metric, values in found.items() if values}
+        for row in scored.rows:
+            for metric, value in counted(row, scored.items).items():
+                found.setdefault(metric, []).append(value)
+    return {metric: fmean(values) for metric, values in found.items() if metric in METRICS}
 
 
 def unvouched(files: Iterable[Mapping[str, Any]]) -> list[str]:
-    """A sentence where scores have no single answers beside them, else none."""
+    """A sentence where scores have no predictions beside them, else none."""
     bare = [f for f in files if f["state"] == "read" and "predictions" in f and f["predictions"] is None]
     if not bare:
         return []
     who = ", ".join(dict.fromkeys(f"{f['arm']} seed {f['seed']}" for f in bare))
-    return [f"Nothing but result.json vouches for the scores of {who}: there is no readable {answers.PREDICTIONS}"]
+    return [f"Only result.json supports the scores of {who}: there is no readable {PREDICTIONS}"]
 
 
 def located(path: str, folder: Path) -> Path:
@@ -233,12 +235,11 @@ def located(path: str, folder: Path) -> Path:
     return next((parent / found for parent in folder.absolute().parents if (parent / found).exists()), found)
 
 
-def _key(term: Term, metric: str = "accuracy") -> str:
+def _key(term: Term, metric: str = "") -> str:
     if term.label_budget is not None:
-        if term.label_budget == "all" or term.label_budget.endswith("%"):
-            share = 1.0 if term.label_budget == "all" else float(term.label_budget[:-1]) / 100
-            return f"scores[probe={term.name}, fraction={share:g}].{metric}"
-        return f"scores[probe={term.name}, labels_per_class={term.label_budget}].{metric}"
+        of = dict(zip(KEYS, parse_label_budget(term.label_budget), strict=True))
+        at = next(f"{key}={value:g}" for key, value in of.items() if value is not None)
+        return f"scores[probe={term.name}, {at}].{metric}"
     name = term.measure.metric
     return f"spent.{SPENT.get(name, name)}" if term.measure.part == "cost" else FIGURES[0].format(name)
 
@@ -276,20 +277,18 @@ def per_seed(files: Iterable[Mapping[str, Any]], term: Term) -> dict[str, float]
     return out
 
 
-def interval(
-    values: Mapping[str, float], row: Mapping[str, Any], judged: Cell | None = None, metric: str = "accuracy"
-) -> tuple[float, float] | None:
+def interval(values: Mapping[str, float], row: Row, found: Cell | None, metric: str) -> tuple[float, float] | None:
     """The interval of a row once more from per-seed values, of a score from its cell; None where it is over something
     that no file holds."""
-    if row["interval"] and row["interval"]["kind"] == "two_way":
-        found = cells.of_arm(judged, metric, row["interval"]["level"]) if judged else None
-        return (found["low"], found["high"]) if found else None
-    over, own = paired.t_interval(list(values.values())), row["interval"]
-    if over is not None and own and own["kind"] == "t":
-        shares = row.get("probe") is not None
-        return (max(0.0, over.low), min(1.0, over.high)) if shares else (over.low, over.high)
-    if own and own["kind"] == "wilson" and row.get("probe") is not None and values:
-        return wilson(round(next(iter(values.values())) * own["n"]), own["n"])
+    own, scored = row.interval, isinstance(row, Score)
+    if own and own.kind == "two_way":
+        again = scores.of_arm(found, metric, own.level) if found else None
+        return (again.low, again.high) if again else None
+    over = paired.t_interval(list(values.values()))
+    if over is not None and own and own.kind == "t":
+        return (max(0.0, over.low), min(1.0, over.high)) if scored else (over.low, over.high)
+    if own and own.n and own.kind == "wilson" and scored and values:
+        return wilson(round(next(iter(values.values())) * own.n), own.n)
     return None
 
 

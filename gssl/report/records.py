@@ -1,4 +1,4 @@
-"""What the runs recorded, as the document shows it: curves, samples, compute, provenance, failures."""
+"""What the runs recorded, as the document has it: curves, pictures, cost, provenance, failures."""
 
 import base64
 import hashlib
@@ -10,16 +10,29 @@ from typing import Any
 
 import numpy as np
 
-from gssl.report import identity
-from gssl.report.collect import Run, flatten
+from gssl.report import consistency
+from gssl.report.collect import Run, Trained, flatten
+from gssl.report.duplicates import data_hash
 from gssl.report.generation import deaths
-from gssl.schemas.label_budgets import label_budget_key
+from gssl.schemas.label_budgets import label_budget_of
+from gssl.statistics import paired
+from gssl.statistics.metric import METRICS
 from gssl.words import ONE_SETTING, title
 
 CURVE_POINTS = 200  # of each curve kept in the document
 MOST_SAMPLES = {"samples": 12, "neighbours": 6, "reconstructions": 6, "map": 8}  # of each kind
 MOST_KEYS = 24  # of the configuration, in which runs differ
 LARGEST_SAMPLE = 400_000  # bytes of one PNG; larger ones are only named
+# metric: its key in a run's `spent`, how stages of a chain are combined, its title
+COSTS: dict[str, tuple[str, Any, str]] = {
+    "flops": ("flops", sum, "FLOPs of training"),
+    "images": ("images", sum, "images seen"),
+    "seconds": ("seconds", sum, "wall time of training, s"),
+    "cpu_seconds": ("cpu_seconds", sum, "processor time of training, s"),
+    "memory": ("peak_memory_bytes", max, "peak memory, bytes"),
+    "steps": ("steps", sum, "steps of training"),
+}
+AXES = ("flops", "images", "seconds")
 
 
 def curves(runs: Sequence[Run]) -> list[dict[str, Any]]:
@@ -51,8 +64,8 @@ def curves(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 
 def alarms(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """What the runs' own watches found: collapsed features and the like; and generators that are dead by their
-    evaluation on test images. Failed runs count too."""
+    """What the runs' own monitors found, such as collapsed features, and generators that are dead by their evaluation
+    on test images. Failed runs count too."""
     dead = [
         {"arm": run.arm, "seed": run.seed, "step": None, "alarm": f"on test images: {reason}"}
         for run, reason, _ in deaths(runs)
@@ -94,7 +107,7 @@ def _pictures(run: Run) -> dict[str, list[Path]]:
 
 CAPTIONS = {
     "samples": "images that it made, not picked",
-    "neighbours": "each left image was made, the four beside it are the training images nearest to it for the judge",
+    "neighbours": "each left image was made, the four beside it are the training images nearest to it by the evaluator",
     "reconstructions": "a row is what the network was given, what it made of it and, where that differs, the original",
     "map": "test images by the similarity of their features, coloured by class, in two dimensions",
 }
@@ -136,20 +149,14 @@ def spent(run: Run) -> dict[str, Any]:
     return {"arm": run.arm, "seed": run.seed, "stage": run.stage, **{k: spent.get(k) for k in keys}}
 
 
-def _data_hash(run: Run) -> str | None:
-    data = run.result.get("data") or {}
-    found = data.get("hash") or data.get("hashes")
-    return str(found) if found else None
-
-
 def findings(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """What the data room found in the images that judged, each once (copies, conflicts, small classes), and in what the
-    runs are not alike (`identity.notes`)."""
+    """What was found in the data that the arms were evaluated on, each once (copies, conflicts, small classes), and in
+    which the runs differ (`consistency.notes`)."""
     out: list[dict[str, Any]] = []
     for run in runs:
         if run.stage == "transfer":
             out += [f for f in (run.result.get("data") or {}).get("findings") or [] if f not in out]
-    return out + identity.notes(runs)
+    return out + consistency.notes(runs)
 
 
 def data_name(runs: Sequence[Run], plan: dict[str, Any]) -> str:
@@ -157,9 +164,9 @@ def data_name(runs: Sequence[Run], plan: dict[str, Any]) -> str:
     return str(plan.get("data") or (names.pop() if len(names) == 1 else "") or "")
 
 
-def note(told: dict[str, Any], runs: Sequence[Run]) -> str:
-    """What a reader must know of an arm: what its plan says (`told`), and a grid of one setting for fine-tuning."""
-    notes = [told["note"]] if told.get("note") else []
+def note(described: dict[str, Any], runs: Sequence[Run]) -> str:
+    """What a reader must know of an arm: what its plan says, and a grid of one setting for fine-tuning."""
+    notes = [described["note"]] if described.get("note") else []
     for run in runs:
         grid = ((run.config.get("probe") or {}).get("finetune") or {}) if run.stage == "transfer" else {}
         lrs, decays = grid.get("lrs") or [], grid.get("weight_decays") or []
@@ -174,12 +181,12 @@ def note(told: dict[str, Any], runs: Sequence[Run]) -> str:
 def provenance(runs: Sequence[Run], plan: dict[str, Any]) -> dict[str, Any]:
     environments: list[dict[str, Any]] = []
     for run in runs:
-        told = {k: v for k, v in run.environment.items() if k not in ("schema", "command")}
-        known = next((e for e in environments if e["values"] == told), None)
-        if told and known:
+        values = {k: v for k, v in run.environment.items() if k not in ("schema", "command")}
+        known = next((e for e in environments if e["values"] == values), None)
+        if values and known:
             known["runs"] += 1
-        elif told:
-            environments.append({"values": told, "runs": 1})
+        elif values:
+            environments.append({"values": values, "runs": 1})
     data: list[dict[str, Any]] = []
     for run in runs:
         summary = run.result.get("data")
@@ -189,7 +196,9 @@ def provenance(runs: Sequence[Run], plan: dict[str, Any]) -> dict[str, Any]:
         elif summary:
             data.append({"summary": summary, "runs": 1})
     flat = {run.path: flatten(run.config) for run in runs}
-    telling = {stage: _telling([flat[r.path] for r in runs if r.stage == stage]) for stage in {r.stage for r in runs}}
+    differing = {
+        stage: _differing([flat[r.path] for r in runs if r.stage == stage]) for stage in {r.stage for r in runs}
+    }
     entries = []
     for run in runs:
         weights = run.result.get("weights") or {}
@@ -211,14 +220,14 @@ def provenance(runs: Sequence[Run], plan: dict[str, Any]) -> dict[str, Any]:
                 "load_report": run.result.get("load_report"),
                 "objective": run.result.get("objective"),
                 "test_openings": run.result.get("test_openings"),
-                "data_hash": _data_hash(run),
-                "config": {k: v for k, v in flat[run.path].items() if k in telling[run.stage]},
+                "data_hash": data_hash(run),
+                "config": {k: v for k, v in flat[run.path].items() if k in differing[run.stage]},
                 "git": run.environment.get("revision"),
                 "wall": _wall(run),
             }
         )
-    told = {"environments": environments, "data": data, "runs": entries, "subsets": subsets(runs)}
-    return {"command": plan.get("command"), **told}
+    parts = {"environments": environments, "data": data, "runs": entries, "subsets": subsets(runs)}
+    return {"command": plan.get("command"), **parts}
 
 
 def _wall(run: Run) -> float | None:
@@ -230,7 +239,7 @@ def _wall(run: Run) -> float | None:
     return (end - start).total_seconds()
 
 
-def _telling(flat: Sequence[dict[str, Any]]) -> list[str]:
+def _differing(flat: Sequence[dict[str, Any]]) -> list[str]:
     """The keys in which the configurations differ, but for those that only say where things lie."""
     keys = dict.fromkeys(key for one in flat for key in one)
     aside = ("engine.", "weights", "generated.run", "run", "seed", "experiment")
@@ -240,14 +249,14 @@ def _telling(flat: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def subsets(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """Which labelled images each amount and seed had: one hash over all draws, and whether all arms had the same."""
+    """Which images were labelled, by label budget and seed: one hash over all draws, and whether all arms agree."""
     found: dict[tuple[str, int], dict[str, list[str]]] = {}
     for run in runs:
         if run.stage != "transfer":
             continue
         for score in run.result.get("scores") or []:
             if score.get("subset"):
-                label_budget = label_budget_key(score.get("labels_per_class"), score.get("fraction"))
+                label_budget = label_budget_of(score)
                 hashes = found.setdefault((label_budget, run.seed or 0), {}).setdefault(run.arm, [])
                 if (draw := f"{score['draw']}:{score['subset']}") not in hashes:
                     hashes.append(draw)
@@ -262,22 +271,22 @@ def subsets(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 def failed(runs: Sequence[Run], plan: dict[str, Any]) -> list[dict[str, Any]]:
     """Every part that did not finish, once; what was never started has the state "missing"."""
-    told = {(p.get("arm"), p.get("seed"), p.get("stage")): p for p in plan.get("failed") or []}
+    planned = {(p.get("arm"), p.get("seed"), p.get("stage")): p for p in plan.get("failed") or []}
     seen = [
         {
             "arm": r.arm,
             "seed": r.seed,
             "stage": r.stage,
             # A worker that was killed leaves "running" behind; `compare` knows better.
-            "state": "failed" if r.state == "running" and (r.arm, r.seed, r.stage) in told else r.state,
-            "error": r.error or told.get((r.arm, r.seed, r.stage), {}).get("error"),
+            "state": "failed" if r.state == "running" and (r.arm, r.seed, r.stage) in planned else r.state,
+            "error": r.error or planned.get((r.arm, r.seed, r.stage), {}).get("error"),
             "path": str(r.path),
         }
         for r in runs
         if not r.finished
     ]
     known = {(f["arm"], f["seed"], f["stage"]) for f in seen}
-    for key, part in told.items():
+    for key, part in planned.items():
         if key not in known:
             keys = ("arm", "seed", "stage", "error", "path")
             seen.append({k: part.get(k) for k in keys} | {"state": part.get("state") or "failed"})
@@ -294,3 +303,91 @@ def missing(runs: Sequence[Run], plan: dict[str, Any], names: list[str]) -> list
         for s in plan.get("seeds") or []
         if a in names and (a, s) not in done
     ]
+
+
+# ── cost ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def cost(runs: Sequence[Run], arms: Sequence[str]) -> list[dict[str, Any]]:
+    """Per arm and metric: mean over seeds of what all its stages of training spent."""
+    trained = Trained(runs)
+    rows = []
+    for arm in arms:
+        spent: dict[str, dict[str, float]] = {metric: {} for metric in COSTS}
+        for run in runs:
+            if run.arm != arm or run.stage != "transfer" or not run.finished:
+                continue
+            stages = [other.result.get("spent") or {} for other in trained.behind(run) if other.finished]
+            for metric, (key, together, _) in COSTS.items():
+                values = [float(stage[key]) for stage in stages if stage.get(key) is not None]
+                if values:
+                    spent[metric][str(run.seed)] = float(together(values))
+        for metric, (_, _, label) in COSTS.items():
+            if spent[metric]:
+                row = over_seeds(spent[metric])
+                if row["interval"]:  # nothing costs less than nothing
+                    row["interval"]["low"] = max(row["interval"]["low"], 0.0)
+                rows.append({"arm": arm, "metric": metric, "label": label, **row})
+    return rows
+
+
+def over_seeds(per_seed: dict[str, float]) -> dict[str, Any]:
+    """mean, interval (t over seeds, None below two), per_seed, n_seeds."""
+    values = list(per_seed.values())
+    found = paired.t_interval(values)
+    interval = None
+    if found:
+        ends = {"low": found.low, "high": found.high}
+        interval = {"kind": "t", "over": "seeds", "n": len(values), "level": 0.95, **ends}
+    return {"mean": float(np.mean(values)), "interval": interval, "per_seed": per_seed, "n_seeds": len(values)}
+
+
+def progress(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Validation scores at each milestone of the last stage; what earlier stages spent is added."""
+    trained = Trained(runs)
+    out = []
+    for run in runs:
+        if run.stage != "milestones" or not run.finished:
+            continue
+        last = trained.by_path.get(run.depends[0].resolve()) if run.depends else None
+        before = [other for other in trained.behind(run) if other is not last and other.finished]
+        spent = {key: sum((other.result.get("spent") or {}).get(key) or 0.0 for other in before) for key in AXES}
+        metric = run.result.get("metric") or next((name for name in METRICS if name in run.result["points"][0]), "")
+        points = [
+            {"step": point["step"], "value": point.get("value", point.get(metric))}
+            | {key: None if point.get(key) is None else point[key] + spent[key] for key in AXES}
+            for point in run.result["points"]
+        ]
+        label_budget = label_budget_of(run.result)
+        entry = {"arm": run.arm, "seed": run.seed, "probe": run.result["probe"], "label_budget": label_budget}
+        out.append(entry | {"metric": metric, "split": run.result["split"], "points": points})
+    return out
+
+
+def stability(runs: Sequence[Run], arms: Sequence[str]) -> list[dict[str, Any]]:
+    """Per arm that was trained: how many runs finished, diverged, collapsed, failed otherwise. None is dropped.
+
+    Collapsed: finished, with an alarm of its own or a generator that is dead by its evaluation on test images.
+    """
+    trained = Trained(runs)
+    dead = {path for _, _, path in deaths(runs)}
+    rows = []
+    for arm in arms:
+        mine = trained.of_arm(runs, arm)
+        if not mine:
+            continue
+        alarmed = [run for run in mine if run.path.resolve() in dead or any(e.get("alarm") for e in run.metrics)]
+        diverged = [run for run in mine if not run.finished and "diverged" in (run.error or "")]
+        failed = [run for run in mine if run.state == "failed" and run not in diverged]
+        rows.append(
+            {
+                "arm": arm,
+                "runs": len(mine),
+                "finished": sum(run.finished for run in mine),
+                "diverged": len(diverged),
+                "collapsed": sum(run.finished for run in alarmed),
+                "failed": len(failed),
+                "alarms": len(alarmed),
+            }
+        )
+    return rows

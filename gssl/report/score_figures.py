@@ -8,8 +8,8 @@ from typing import Any
 from gssl.figures import dots, lines, style
 from gssl.figures.figure import Data, Figure
 from gssl.report import tables
-from gssl.report.units import is_share, reach, shown
-from gssl.words import count, judge, label_budget_text, metric_text, shortened
+from gssl.report.units import in_percent, metric_title, reach, shown
+from gssl.words import by_probe, count, label_budget_text, shortened
 
 MOST_PAIRS = 14  # rows in the figure of differences; the tables hold them all
 MOST_PANELS = 9  # of generation
@@ -51,7 +51,7 @@ def arm_roles(report: Any) -> dict[str, str]:
 
 def scale_of(metric: str) -> float:
     """What a value is multiplied with on an axis: fractions are shown in percent."""
-    return 100.0 if is_share(metric) else 1.0
+    return 100.0 if in_percent(metric) else 1.0
 
 
 def on_axis(metric: str, value: float, sign: bool = False) -> str:
@@ -60,19 +60,19 @@ def on_axis(metric: str, value: float, sign: bool = False) -> str:
 
 
 def unit_of(metric: str) -> str:
-    return ", %" if is_share(metric) else ""
+    return ", %" if in_percent(metric) else ""
 
 
 def spoken_unit(metric: str) -> str:
-    return " in percent" if is_share(metric) else ""
+    return " in percent" if in_percent(metric) else ""
 
 
 def percent_of(metric: str) -> str:
-    return "%" if is_share(metric) else ""
+    return "%" if in_percent(metric) else ""
 
 
 def _bounds(metric: str) -> tuple[float, float]:
-    return (-2.0, 112.0) if is_share(metric) else (-math.inf, math.inf)
+    return (-2.0, 112.0) if in_percent(metric) else (-math.inf, math.inf)
 
 
 def _ends(row: Any, scale: float) -> tuple[float, float] | None:
@@ -121,7 +121,7 @@ def primary(report: Any) -> Figure | None:
     arms.sort(key=lambda found: (role(found[0].role), found[0].name not in compared))  # what is compared first
     if not arms:
         return None
-    look, name = arm_looks(report.arms), metric_text(metric)
+    look, name = arm_looks(report.arms), metric_title(metric)
     shown_rows = [
         _row(shortened(a.title, TITLE), look[a.name], row, metric, strong=a.role == "contestant", group=a.role)
         for a, row in arms
@@ -137,8 +137,8 @@ def primary(report: Any) -> Figure | None:
     return dots.figure(
         "primary",
         [panel],
-        f"Test {name}{spoken_unit(metric)} with {label_budget_text(budget)}, by {judge(probe)}: {said}.",
-        f"{dot}Line: mean. Bar: {tables.intervals(report, [row for _, row in arms])}. Evaluated by {judge(probe)}."
+        f"Test {name}{spoken_unit(metric)} with {label_budget_text(budget)}, by {by_probe(probe)}: {said}.",
+        f"{dot}Line: mean. Bar: {tables.intervals(report, [row for _, row in arms])}. Evaluated by {by_probe(probe)}."
         " Grey: controls, which learnt nothing from these images, and reference lines, which use the labels of all"
         " training images.",
         dots.values(
@@ -155,12 +155,12 @@ def differences(report: Any) -> Figure | None:
     here = here[:MOST_PAIRS]
     if not here:
         return None
-    look, titles, name = arm_looks(report.arms), arm_titles(report, 20), metric_text(metric)
+    look, titles, name = arm_looks(report.arms), arm_titles(report, 20), metric_title(metric)
     rows = [
         _row(f"{titles[d.a]} − {titles[d.b]}", look[d.a], d, metric, True, strong=d.family == "primary", group=d.family)
         for d in here
     ]
-    unit = "points" if is_share(metric) else ""
+    unit = "points" if in_percent(metric) else ""
     said = "; ".join(f"{row.name} {on_axis(metric, row.mean, True)}" for row in rows)
     return dots.figure(
         "differences",
@@ -173,7 +173,7 @@ def differences(report: Any) -> Figure | None:
             )
         ],
         f"Paired differences of test {name}{' in points' if unit else ''} with {label_budget_text(budget)}, by"
-        f" {judge(probe)}: {said}.",
+        f" {by_probe(probe)}: {said}.",
         "Right of the line the first arm scores higher. Dots: seeds. Bar: 95% interval of the paired difference by"
         " itself. Dark names: the primary family. Grey names: exploratory, not adjusted.",
         dots.values(
@@ -245,7 +245,7 @@ def _label_curve(report: Any, probe: str, name: str) -> Figure | None:
     if len(rows) < 2 or len(budgets) < 2:
         return None
     look, titles, role, metric = arm_looks(report.arms), arm_titles(report), arm_roles(report), report.primary.metric
-    scale, title = scale_of(metric), metric_text(report.primary.metric)
+    scale, title = scale_of(metric), metric_title(report.primary.metric)
     drawn = []
     for arm, found in rows.items():
         ends = [_ends(r, scale) or (scale * r.mean, scale * r.mean) for _, r in found]
@@ -268,15 +268,15 @@ def _label_curve(report: Any, probe: str, name: str) -> Figure | None:
         y_axis=f"test {title}{unit_of(metric)}",
         log=True,
         ticks={x: _tick(key, x) for x, key in budgets.items()},
-        bounds=(0, 101) if is_share(metric) else (-math.inf, math.inf),
+        bounds=(0, 101) if in_percent(metric) else (-math.inf, math.inf),
     )
     every = [r for found in rows.values() for _, r in found]
     said = "; ".join(_highest(every, key, titles, role, metric) for key in budgets.values())
     return lines.figure(
         name,
         [panel],
-        f"Evaluated by {judge(probe)}. Bands: {tables.intervals(report, every)}.",
-        alt=f"Test {title}{spoken_unit(metric)} against the number of labels, by {judge(probe)}, one line per arm."
+        f"Evaluated by {by_probe(probe)}. Bands: {tables.intervals(report, every)}.",
+        alt=f"Test {title}{spoken_unit(metric)} against the number of labels, by {by_probe(probe)}, one line per arm."
         f" {said}.",
         data=Data(
             [

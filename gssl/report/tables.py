@@ -1,17 +1,25 @@
-"""The page's tables beside the scores: generation, spending, searches, pictures, where everything came from."""
+"""The tables of the report as every form shows them: scores, differences, generation, cost, pictures, provenance."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from gssl.report import advice
-from gssl.report.differences import ALPHA
+from gssl.report.model import Arm, Difference, Report, Score
 from gssl.report.units import duration, number, shown
 from gssl.report.verdict import outcome, size
 from gssl.words import PROBES, count, listed, p_text
 
 MOST_PICTURES = 5_000_000  # characters of inlined pictures; what is beyond is named, so that the page opens
 BUDGETED = ("flops", "images", "seconds")  # units of a budget that are measures of cost, too
-OWN = ("run", "random", "pixels", "majority", "checkpoint")  # sources that this tool made or without weights
+OWN = (
+    "run",
+    "random",
+    "pixels",
+    "majority",
+    "position",
+    "checkpoint",
+)  # sources that this tool made or without weights
 
 
 ARROWS = {"low": "↓", "high": "↑", "one": "→ 1"}
@@ -28,17 +36,17 @@ COST_HEADS = {
 # ── scores ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def intervals(report: dict[str, Any], rows: list[dict[str, Any]] | None = None) -> str:
+def intervals(report: Report, rows: Sequence[Score] | None = None) -> str:
     """ "95% intervals over 6 seeds and 1,000 test images": what varies in the intervals of the table's rows."""
-    kinds: dict[str, list[dict[str, Any]]] = {}
-    for row in report["table"] if rows is None else rows:
-        if row["interval"]:
-            kinds.setdefault(row["interval"]["over"], []).append(row["interval"])
-    told = []
+    kinds: dict[str, list[Any]] = {}
+    for row in report.table if rows is None else rows:
+        if row.interval:
+            kinds.setdefault(row.interval.over, []).append(row.interval)
+    parts = []
     for over, found in kinds.items():
-        images = f"{_span({i['items'] for i in found})} test images"
-        told.append(f"{_span({i['n'] for i in found})} seeds and {images}" if over != "test images" else images)
-    return f"95% intervals over {' or '.join(told)}" if told else "no intervals"
+        images = f"{_span({i.items for i in found})} test images"
+        parts.append(f"{_span({i.n for i in found})} seeds and {images}" if over != "test images" else images)
+    return f"95% intervals over {' or '.join(parts)}" if parts else "no intervals"
 
 
 def _span(n: set[int]) -> str:
@@ -48,26 +56,26 @@ def _span(n: set[int]) -> str:
 WAYS = ("adapted", "linear", "finetune")
 
 
-def adapting(report: dict[str, Any]) -> dict[str, Any] | None:
+def adapting(report: Report) -> dict[str, Any] | None:
     """What each way of adapting gives at the primary label budget, arm by arm; None where there was one way only.
 
     `by`: how often which way was chosen on an arm's own labels, in words.
     """
-    label_budget = report["primary"]["label_budget"]
-    at = {(r["arm"], r["probe"]): r for r in report["table"] if r["label_budget"] == label_budget}
+    label_budget = report.primary.label_budget
+    at = {(r.arm, r.probe): r for r in report.table if r.label_budget == label_budget}
     ways = [way for way in WAYS if any(probe == way for _, probe in at)]
     if len(ways) < 2:
         return None
     rows = []
-    for a in report["arms"]:
-        cells = [at.get((a["name"], way)) for way in ways]
-        by = next((c["adapted_by"] for c in cells if c and c["adapted_by"]), None) or {}
-        told = ", ".join(
+    for a in report.arms:
+        cells = [at.get((a.name, way)) for way in ways]
+        by = next((c.adapted_by for c in cells if c and c.adapted_by), None) or {}
+        chosen = ", ".join(
             f"{PROBES.get(way, way)} in {n} of {sum(by.values())}"
             for way, n in sorted(by.items(), key=lambda way: -way[1])
         )
         if any(cells):
-            rows.append({"arm": a["name"], "cells": cells, "by": told or "–"})
+            rows.append({"arm": a.name, "cells": cells, "by": chosen or "–"})
     return {"ways": [PROBES[way] for way in ways], "rows": rows, "chosen": "adapted" in ways}
 
 
@@ -77,84 +85,79 @@ def adapting(report: dict[str, Any]) -> dict[str, Any] | None:
 OUTCOMES = {"none": "no difference shown", "single": "one seed", "absent": "nothing"}
 
 
-def difference(d: dict[str, Any], report: dict[str, Any]) -> dict[str, Any]:
-    """A difference with what it is called and how it stands to the smallest difference of interest, in words."""
-    names = {a["name"]: a["title"] for a in report["arms"]}
-    alpha, margin = report["primary"].get("alpha") or ALPHA, report["primary"].get("margin") or 0.0
+def difference(d: Difference, report: Report) -> dict[str, Any]:
+    """A difference with its outcome and its relation to the smallest difference of interest, in words."""
+    alpha, margin = report.primary.alpha, report.primary.margin
     kind, least = outcome(d, alpha), f"{100 * margin:.3g}"
     if kind in ("beats", "ahead"):
-        winner = names[d["a"] if d["mean"] > 0 else d["b"]]
+        winner = report.titles[d.a if d.gap > 0 else d.b]
         called = f"{winner} {'higher' if kind == 'beats' else 'ahead, not tested'}"
     else:
         called = OUTCOMES[kind]
     sizes = {"at_least": f"at least {least}", "equivalent": f"equivalent: below {least}", "undecided": "undecided"}
-    wide = d["simultaneous"]
-    return d | {
+    return vars(d) | {
         "called": called,
         "size": sizes[size(d, margin, alpha)],
-        "wide": wide,
-        "level": f"{100 * wide['level']:.3g}%" if wide else "",
-        "images": f"{100 * d['item_share']:.0f}%" if d.get("item_share") is not None else "–",
+        "level": f"{100 * d.simultaneous.level:.3g}%" if d.simultaneous else "",
+        "images": f"{100 * d.item_share:.0f}%" if d.item_share is not None else "–",
     }
 
 
-def needed(report: dict[str, Any]) -> list[dict[str, Any]]:
+def needed(report: Report) -> list[dict[str, Any]]:
     """Per primary pair: how wide its interval is now, what was to be seen, and how many seeds or images that takes."""
-    found = {(d["a"], d["b"]): d for d in report["differences"] if d["family"] == "primary"}
-    out = []
-    for n in report["needs"]:
-        most = advice.MOST_SHOWN
-        reached = n["now"] <= n["half"]
-        seeds = "not alone" if not n["seeds"] or n["seeds"] > most or n["fixed"] else f"{n['seeds']:,}"
-        items = "not alone" if not n["items"] or n["items"] > most else f"{n['items']:,}"
-        mean = found[n["a"], n["b"]]["mean"]
-        out.append(n | {"mean": mean, "reached": reached, "seeds_text": seeds, "items_text": items})
+    means = {(d.a, d.b): d.mean for d in report.family}
+    most, out = advice.MOST_SHOWN, []
+    for n in report.needs:
+        seeds = "not alone" if not n.seeds or n.seeds > most or n.fixed else f"{n.seeds:,}"
+        items = "not alone" if not n.items or n.items > most else f"{n.items:,}"
+        texts = {"seeds_text": seeds, "items_text": items, "mean": means[n.a, n.b], "reached": n.now <= n.half}
+        out.append(vars(n) | texts)
     return out
 
 
-def registered(report: dict[str, Any]) -> list[tuple[str, str]]:
+def registered(report: Report) -> list[tuple[str, str]]:
     """What was on record when, as (what, text)."""
-    plan, opened = report.get("preregistration") or {}, report.get("openings") or {}
-    out = []
+    plan, out = report.preregistration, []
     if plan:
-        out.append(("the plan", plan["text"]))
-        for key, name in (("first", "first on record"), ("when_judged", "first score"), ("recorded", "as it is now")):
-            if plan.get(key):
-                out.append((name, str(plan[key]).replace("T", " ")))
-        out += [(f"changed: {found['kind'].replace('_', ' ')}", found["text"]) for found in plan.get("changes") or []]
-        seeds = [str(n) for n in plan.get("seeds_at_look") or []]
-        if seeds and plan.get("level") is not None:
+        out.append(("the plan", plan.text))
+        times = (("first on record", plan.first), ("first score", plan.when_judged), ("as it is now", plan.recorded))
+        out += [(name, when.replace("T", " ")) for name, when in times if when]
+        out += [(f"changed: {found.kind.replace('_', ' ')}", found.text) for found in plan.changes]
+        seeds = [str(n) for n in plan.seeds_at_look or []]
+        if seeds:
             held = f"{count(len(seeds), 'look')}, at {listed(seeds)} seeds; the test of this one is held to a level of"
-            out.append(("looks at the scores", f"{held} {p_text(plan['level'])[2:]}"))
-        if plan.get("record"):
-            out.append(("record", f"{plan['record']}, line {plan['hash']}"))
-    if opened:
-        out.append(("test images", opened["text"]))
+            out.append(("looks at the scores", f"{held} {p_text(plan.level)[2:]}"))
+        if plan.record:
+            out.append(("record", f"{plan.record}, line {plan.hash}"))
+    if report.openings:
+        out.append(("test images", report.openings.text))
     return out
 
 
 # ── generation ───────────────────────────────────────────────────────────────────────────────────
 
 
-def generation(report: dict[str, Any]) -> dict[str, Any]:
+def generation(report: Report) -> dict[str, Any]:
     """Arms against metrics, with the real-vs-real baselines; and in a sentence the evaluator, the split and the numbers
     of images."""
-    rows = report["generation"]
-    heads = list({r["metric"]: r for r in rows}.values())
-    at = {(r["arm"], r["metric"]): r for r in rows}
-    floors = {m: sorted({r["baseline"] for r in rows if r["metric"] == m and r["baseline"] is not None}) for _, m in at}
-    kinds = dict.fromkeys((r["evaluator"], r["split"], r["n"]) for r in rows)
-    said = [f"evaluator {judge}, {count(n, 'generated image')} against the {split} split" for judge, split, n in kinds]
-    over = dict.fromkeys(r["interval"]["over"] for r in rows if r["interval"])
+    rows = report.generation
+    heads = list({r.metric: r for r in rows}.values())
+    at = {(r.arm, r.metric): r for r in rows}
+    baselines = {m: sorted({r.baseline for r in rows if r.metric == m and r.baseline is not None}) for _, m in at}
+    kinds = dict.fromkeys((r.evaluator, r.split, r.n) for r in rows)
+    said = [
+        f"evaluator {name}, {count(n or 0, 'generated image')} against the {split} split" for name, split, n in kinds
+    ]
+    over = dict.fromkeys(r.interval.over for r in rows if r.interval)
     return {
-        "heads": [h | {"arrow": ARROWS[h["better"]]} for h in heads],
+        "heads": [{"metric": h.metric, "label": h.label, "arrow": ARROWS[h.better]} for h in heads],
         "intervals": f"over {' or '.join(over)}" if over else "none",
         "rows": [
-            {"arm": a["name"], "cells": [at.get((a["name"], h["metric"])) for h in heads]}
-            for a in report["arms"]
-            if any((a["name"], h["metric"]) in at for h in heads)
+            {"arm": a.name, "cells": [at.get((a.name, h.metric)) for h in heads]}
+            for a in report.arms
+            if any((a.name, h.metric) in at for h in heads)
         ],
-        "floors": [floors[h["metric"]] for h in heads],
+        "baselines": [baselines[h.metric] for h in heads],
         "settings": "; ".join(said) if len(said) < 4 else f"{len(said)} settings, see every row",
     }
 
@@ -162,45 +165,45 @@ def generation(report: dict[str, Any]) -> dict[str, Any]:
 # ── compute ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def cost(report: dict[str, Any]) -> dict[str, Any]:
+def cost(report: Report) -> dict[str, Any]:
     """What each arm's training spent over all its stages, and its search beside it."""
-    heads = [{"metric": m, "label": COST_HEADS.get(m, m)} for m in dict.fromkeys(r["metric"] for r in report["cost"])]
-    at = {(r["arm"], r["metric"]): r for r in report["cost"]}
-    search = {s["arm"]: s for s in report["searches"]}
+    heads = [{"metric": m, "label": COST_HEADS.get(m, m)} for m in dict.fromkeys(r.metric for r in report.cost)]
+    at = {(r.arm, str(r.metric)): r for r in report.cost}
+    search = {s.arm: s for s in report.searches}
     rows = []
-    for a in report["arms"]:
-        if any((a["name"], h["metric"]) in at for h in heads):
-            cells = [at.get((a["name"], h["metric"])) for h in heads]
-            rows.append({"arm": a["name"], "cells": cells, "stages": _stages(a), "search": search.get(a["name"])})
+    for a in report.arms:
+        if any((a.name, h["metric"]) in at for h in heads):
+            cells = [at.get((a.name, h["metric"])) for h in heads]
+            rows.append({"arm": a.name, "cells": cells, "stages": _stages(a), "search": search.get(a.name)})
     return {"heads": heads, "rows": rows, "searched": bool(search), "deviation": deviation(report)}
 
 
-def _stages(arm: dict[str, Any]) -> str:
+def _stages(arm: Arm) -> str:
     """ "simclr 50% (30.1 s) → dcgan 50%"; one stage alone is all of it."""
-    told = []
-    for s in arm["stages"]:
-        took = f" ({duration(s['seconds'])})" if "seconds" in s and s["seconds"] is not None else ""
-        share = f" {100 * s['share']:.3g}%" if s["share"] is not None and len(arm["stages"]) > 1 else ""
-        told.append(f"{s['method'] or s['command']}{share}{took}")
-    return " → ".join(told)
+    parts = []
+    for s in arm.stages:
+        took = f" ({duration(s.seconds)})" if s.seconds is not None else ""
+        part = f" {100 * s.fraction:.3g}%" if s.fraction is not None and len(arm.stages) > 1 else ""
+        parts.append(f"{s.method or s.command}{part}{took}")
+    return " → ".join(parts)
 
 
-def deviation(report: dict[str, Any]) -> str:
+def deviation(report: Report) -> str:
     """How far the trained arms are from equal spending, in a sentence."""
-    budget = report["budget"]
-    metric = budget["unit"] if budget and budget["unit"] in BUDGETED else "flops"
-    titles = {a["name"]: a["title"] for a in report["arms"] if a["stages"]}
-    spent = {r["arm"]: r for r in report["cost"] if r["metric"] == metric and r["arm"] in titles and r["mean"]}
+    budget = report.budget
+    metric = budget.unit if budget and budget.unit in BUDGETED else "flops"
+    titles = {a.name: a.title for a in report.arms if a.stages}
+    spent = {r.arm: r for r in report.cost if r.metric == metric and r.arm in titles and r.mean}
     if not spent:
         return ""
-    if budget and budget["unit"] == metric and budget["value"]:
-        off = {a: max(abs(v / budget["value"] - 1) for v in r["per_seed"].values()) for a, r in spent.items()}
+    if budget and budget.unit == metric and budget.value:
+        off = {a: max(abs(v / budget.value - 1) for v in r.per_seed.values()) for a, r in spent.items()}
         worst = max(off, key=lambda a: off[a])
         return f"The largest deviation of a run from the budget is {100 * off[worst]:.2g}% ({titles[worst]})."
     if len(spent) < 2:
         return ""
-    most, least = (pick(spent, key=lambda a: spent[a]["mean"]) for pick in (max, min))
-    gap = 100 * (spent[most]["mean"] / spent[least]["mean"] - 1)
+    most, least = (pick(spent, key=lambda a: spent[a].mean or 0.0) for pick in (max, min))
+    gap = 100 * ((spent[most].mean or 0.0) / (spent[least].mean or 1.0) - 1)
     what = "FLOPs" if metric == "flops" else metric
     if gap < 0.005:
         return f"All trained arms spent equal {what} (largest deviation below 0.01%)."
@@ -209,17 +212,17 @@ def deviation(report: dict[str, Any]) -> str:
     )
 
 
-def compute(report: dict[str, Any]) -> list[dict[str, Any]]:
-    """What each arm spent per stage, judging too: means over its runs, as texts with their numbers."""
-    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for c in report["compute"]:
-        groups.setdefault((c["arm"], c["stage"]), []).append(c)
-    order = {a["name"]: i for i, a in enumerate(report["arms"])}
+def compute(report: Report) -> list[dict[str, Any]]:
+    """What each arm spent per stage, evaluation too: means over its runs, as texts with their numbers."""
+    groups: dict[tuple[str, str], list[Any]] = {}
+    for c in report.compute:
+        groups.setdefault((c.arm, c.stage), []).append(c)
+    order = {a.name: i for i, a in enumerate(report.arms)}
     out = []
     for (arm, stage), runs in sorted(groups.items(), key=lambda g: (order.get(g[0][0], 99), g[0][1])):
         cells = []
         for key in STAGE_COLUMNS:
-            known = [c[key] for c in runs if c[key] is not None]
+            known = [v for c in runs if (v := getattr(c, key)) is not None]
             mean = sum(known) / len(known) if known else None
             cells.append({"value": number(key, mean), "text": shown(key, mean)})
         out.append({"arm": arm, "stage": stage, "runs": len(runs), "cells": cells})
@@ -239,33 +242,33 @@ STAGE_COLUMNS = {
 # ── runs ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-def stability(report: dict[str, Any]) -> str:
+def stability(report: Report) -> str:
     """All training runs in one sentence."""
-    rows = report["stability"]
+    rows = report.stability
     if not rows:
-        return "No training run was seen: nothing could diverge."
-    total = {k: sum(r[k] for r in rows) for k in ("runs", "finished", "diverged", "collapsed", "failed")}
+        return "No training run is on record: nothing could diverge."
+    total = {k: sum(getattr(r, k) for r in rows) for k in ("runs", "finished", "diverged", "collapsed", "failed")}
     bad = [f"{total[k]} {k}" for k in ("diverged", "collapsed", "failed")]
     runs = count(total["runs"], "training run")
     return f"Of {runs} {total['finished']} finished, {listed(bad)}. None is dropped; a collapsed run finished."
 
 
-def trials(report: dict[str, Any]) -> list[dict[str, Any]]:
+def trials(report: Report) -> list[dict[str, Any]]:
     """Trials per arm: those of its search, else one."""
-    search = {s["arm"]: s for s in report["searches"]}
-    return [{"arm": a["name"], "search": search.get(a["name"])} for a in report["arms"]]
+    search = {s.arm: s for s in report.searches}
+    return [{"arm": a.name, "search": search.get(a.name)} for a in report.arms]
 
 
-def pictures(report: dict[str, Any]) -> list[dict[str, Any]]:
-    """Pictures with the words below them; beyond MOST_PICTURES characters a picture is only named."""
-    titles = {a["name"]: a["title"] for a in report["arms"]}
+def pictures(report: Report) -> list[dict[str, Any]]:
+    """Pictures with their captions; beyond MOST_PICTURES characters a picture is only named."""
+    titles = report.titles
     out, left = [], MOST_PICTURES
-    for s in report["samples"]:
-        step = f", step {s['step']:,}" if s["step"] is not None else ""
-        who = f"{titles.get(s['arm'], s['arm'])}, seed {s['seed']}{step}"
-        png = s["png"] if s["png"] and len(s["png"]) <= left else None
+    for s in report.samples:
+        step = f", step {s.step:,}" if s.step is not None else ""
+        who = f"{titles.get(s.arm, s.arm)}, seed {s.seed}{step}"
+        png = s.png if s.png and len(s.png) <= left else None
         left -= len(png or "")
-        out.append(s | {"who": who, "png": png, "alt": s["alt"] or f"{s['kind'].capitalize()}: {who}"})
+        out.append(vars(s) | {"who": who, "png": png, "alt": s.alt or f"{s.kind.capitalize()}: {who}"})
     return out
 
 
@@ -284,18 +287,18 @@ def flat(tree: Any, prefix: str = "") -> list[tuple[str, str]]:
     return [(prefix, str(tree))]
 
 
-def loads(report: dict[str, Any]) -> dict[str, int]:
+def loads(report: Report) -> dict[str, int]:
     """Runs that were filled from weights, and how many of them had keys missing or unexpected."""
-    told = [r["load_report"] for r in report["provenance"]["runs"] if (r["load_report"] or {}).get("loaded")]
-    return {"runs": len(told), "partial": sum(bool(t.get("missing") or t.get("unexpected")) for t in told)}
+    found = [r.load_report for r in report.provenance.runs if r.load_report and r.load_report.get("loaded")]
+    return {"runs": len(found), "partial": sum(bool(f.get("missing") or f.get("unexpected")) for f in found)}
 
 
-def foreign(report: dict[str, Any]) -> list[dict[str, Any]]:
-    """Weights that came from elsewhere, each with the number of runs that judged or began from them."""
+def foreign(report: Report) -> list[dict[str, Any]]:
+    """Weights that came from elsewhere, each with the number of runs that evaluated them or began from them."""
     found: dict[str, dict[str, Any]] = {}
-    for r in report["provenance"]["runs"]:
-        source = r["source"] or {}
+    for r in report.provenance.runs:
+        source = r.source or {}
         if source.get("kind", "run") not in OWN:
             items = flat(source)
-            found.setdefault(json.dumps(items), {"arm": r["arm"], "items": items, "runs": 0})["runs"] += 1
+            found.setdefault(json.dumps(items), {"arm": r.arm, "items": items, "runs": 0})["runs"] += 1
     return list(found.values())

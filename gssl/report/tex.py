@@ -9,8 +9,9 @@ escaped, so that it compiles whatever the arms are called.
 import unicodedata
 from typing import Any
 
-from gssl.report import screen, tables
-from gssl.words import count, judge, label_budget_text, metric_text, p_text, points
+from gssl.report import first_screen, tables, units
+from gssl.report.model import Difference, Report, Score
+from gssl.words import by_probe, count, label_budget_text, p_text, points
 
 ESCAPED = {
     "\\": r"\textbackslash{}",
@@ -56,21 +57,21 @@ def escape(text: Any) -> str:
     return "".join(out)
 
 
-def render(report: dict[str, Any]) -> str:
+def render(report: Report) -> str:
     """The table of `report`: arms by label budgets at the primary probe, the answer in its caption; below it the
     primary differences, what to do and the cautions."""
-    primary = report["primary"]
-    label_budgets = [a["key"] for a in report["label_budgets"]]
+    primary = report.primary
+    label_budgets = [a.key for a in report.label_budgets]
     groups = [_rows(report, role, label_budgets) for role in ("contestant", "control", "reference")]
     body = "\n    \\midrule\n".join("\n".join(f"    {row} \\\\" for row in rows) for rows in groups if rows)
     head = " & ".join(["arm", *(_head(key) for key in label_budgets), "seeds"])
-    on = f" on {escape(report['data'])}" if report["data"] else ""
-    probe, metric = escape(judge(primary["probe"])), metric_text(primary["metric"])
+    on = f" on {escape(report.data)}" if report.data else ""
+    probe, metric = escape(by_probe(primary.probe)), escape(units.metric_title(primary.metric))
     lines = [
-        f"% gssl {report['gssl']}, {report['created']}; needs \\usepackage{{booktabs}}",
+        f"% gssl {report.gssl}, {report.created}; needs \\usepackage{{booktabs}}",
         r"\begin{table}[tb]",
         r"  \centering",
-        f"  \\caption{{Test {metric} (\\%){on}: {probe}. {escape(report['verdict']['headline'])}}}",
+        f"  \\caption{{Test {metric} (\\%){on}: {probe}. {escape(report.verdict.headline)}}}",
         r"  \label{tab:gssl}",
         f"  \\begin{{tabular}}{{l{'r' * len(label_budgets)}r}}",
         r"    \toprule",
@@ -87,60 +88,57 @@ def render(report: dict[str, Any]) -> str:
 
 
 def _head(label_budget: str) -> str:
-    return (
-        escape(label_budget) if label_budget == "all" or label_budget.endswith("%") else f"{escape(label_budget)}/class"
-    )
+    if label_budget.endswith("i"):
+        return escape(label_budget_text(label_budget).replace("labelled ", ""))
+    return f"{label_budget}/class" if label_budget.isdigit() else escape(label_budget)
 
 
-def _rows(report: dict[str, Any], role: str, label_budgets: list[str]) -> list[str]:
-    rows = {(r["arm"], r["probe"], r["label_budget"]): r for r in report["table"]}
+def _rows(report: Report, role: str, label_budgets: list[str]) -> list[str]:
     out = []
-    for arm in report["arms"]:
-        own = report["primary"]["probe"]
-        found = [rows.get((arm["name"], own, key)) for key in label_budgets]
-        seeds = [r["n_seeds"] for r in found if r]
-        if arm["role"] == role and seeds:
-            out.append(" & ".join([escape(arm["title"]), *map(_cell, found), str(max(seeds))]))
+    for arm in report.arms:
+        found = [report.row(arm.name, None, key) for key in label_budgets]
+        seeds = [r.n_seeds for r in found if r]
+        if arm.role == role and seeds:
+            out.append(" & ".join([escape(arm.title), *map(_cell, found), str(max(seeds))]))
     return out
 
 
-def _cell(row: dict[str, Any] | None) -> str:
+def _cell(row: Score | None) -> str:
     """ "83.1 (80.6--85.3)": intervals within 0 to 100 are not symmetric; "83.1" without one."""
     if row is None:
         return "--"
-    mean, interval = points(row["mean"]), row["interval"]
+    mean, interval = points(row.mean), row.interval
     if interval is None:
         return mean
-    return f"{mean} ({points(interval['low'])}--{points(interval['high'])})"
+    return f"{mean} ({points(interval.low)}--{points(interval.high)})"
 
 
-def _notes(report: dict[str, Any]) -> list[str]:
+def _notes(report: Report) -> list[str]:
     """What the brackets are, what the last rows are, and the primary family's differences."""
     intervals = tables.intervals(report)
     out = [escape(f"In brackets: {intervals}.")] if intervals != "no intervals" else []
-    roles = {a["role"] for a in report["arms"]}
+    roles = {a.role for a in report.arms}
     if "reference" in roles:
-        out.append("Last: reference lines, which read all labels and are not ranked.")
-    names = {a["name"]: escape(a["title"]) for a in report["arms"]}
-    found = [d for d in report["differences"] if d["family"] == "primary" and d["mean"] is not None]
-    if found:
-        label_budget = escape(label_budget_text(report["primary"]["label_budget"]))
-        told = "; ".join(_difference(d, names) for d in found)
-        out.append(f"Paired differences with {label_budget}, in points: {told}.")
-    out += [escape(text) for text in screen.advice(report)[:1]]
-    if report["verdict"]["cautions"]:
-        out.append("Cautions: " + " ".join(escape(text) for text in report["verdict"]["cautions"]))
+        out.append("Last: reference lines, which use the labels of all training images and are not ranked.")
+    names = {a.name: escape(a.title) for a in report.arms}
+    if report.family:
+        label_budget = escape(label_budget_text(report.primary.label_budget))
+        pairs = "; ".join(_difference(d, names) for d in report.family)
+        out.append(f"Paired differences with {label_budget}, in points: {pairs}.")
+    out += [escape(text) for text in first_screen.advice(report)[:1]]
+    if report.verdict.cautions:
+        out.append("Cautions: " + " ".join(escape(text) for text in report.verdict.cautions))
     return out
 
 
-def _difference(d: dict[str, Any], names: dict[str, str]) -> str:
-    i, n = d["simultaneous"] or d["interval"], count(d["n_seeds"], "seed")
-    ends = f"{100 * i['level']:.3g}\\% interval {_signed(i['low'])} to {_signed(i['high'])}, " if i else ""
-    p = d["p_adjusted"] if d["p_adjusted"] is not None else d["p"]
-    adjusted = " adjusted" if d["p_adjusted"] is not None else ""
+def _difference(d: Difference, names: dict[str, str]) -> str:
+    i, n = d.simultaneous or d.interval, count(d.n_seeds, "seed")
+    ends = f"{100 * i.level:.3g}\\% interval {_signed(i.low)} to {_signed(i.high)}, " if i else ""
+    p = d.p_adjusted if d.p_adjusted is not None else d.p
+    adjusted = " adjusted" if d.p_adjusted is not None else ""
     test = f"{adjusted} $p {p_text(p)}$,".lstrip() + " " if p is not None else ""
-    return f"{names[d['a']]} $-$ {names[d['b']]} {_signed(d['mean'])} ({ends}{test}{n})"
+    return f"{names[d.a]} $-$ {names[d.b]} {_signed(d.gap)} ({ends}{test}{n})"
 
 
-def _signed(share: float) -> str:
-    return "$" + points(share, sign=True).replace("−", "-") + "$"
+def _signed(fraction: float) -> str:
+    return "$" + points(fraction, sign=True).replace("−", "-") + "$"

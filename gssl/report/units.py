@@ -1,23 +1,30 @@
-"""How the page writes the value of a metric: accuracies in percent, else three digits with a unit, as claims do."""
+"""How the value of a metric or a cost is written: scores in percent, else three digits with a unit."""
 
-from typing import Any
+from gssl.report.generation import METRICS as GENERATION
+from gssl.report.generation import PERCENT
+from gssl.statistics.metric import METRICS
+from gssl.words import Ends, points
 
-from gssl.words import points
-
-SHARES = ("accuracy", "balanced_accuracy", "gan_train", "gan_test")
 MINUS = "−"
 
 
-def is_share(metric: str) -> bool:
-    """Whether a metric is an accuracy, shown in percent and its differences in points."""
-    return metric in SHARES
+def metric_title(metric: str) -> str:
+    """ "balanced_accuracy" → "balanced accuracy"."""
+    if metric in METRICS:
+        return METRICS[metric].title
+    return GENERATION[metric][0] if metric in GENERATION else metric.replace("_", " ")
+
+
+def in_percent(metric: str) -> bool:
+    """Whether a metric is shown in percent and its differences in points."""
+    return metric in PERCENT or (metric in METRICS and METRICS[metric].percent)
 
 
 def shown(metric: str, value: float | None, sign: bool = False) -> str:
     """.8312 accuracy → "83.1", 3.2e12 flops → "3.2 TFLOP", -.0123 kid → "−0.0123", None → "–"."""
     if value is None:
         return "–"
-    if is_share(metric):
+    if in_percent(metric):
         return points(value, sign=sign)
     if metric in COSTS:
         return COSTS[metric](value)
@@ -25,7 +32,7 @@ def shown(metric: str, value: float | None, sign: bool = False) -> str:
     return text.replace("-", MINUS)
 
 
-def plain(value: float | None) -> str:
+def one_decimal(value: float | None) -> str:
     """One decimal with a real minus, "–" for None."""
     return "–" if value is None else f"{value:.1f}".replace("-", MINUS)
 
@@ -34,7 +41,7 @@ def number(metric: str, value: float | None) -> str:
     """The same with all its digits, in the unit of the table, for sorting and CSV; "" for None."""
     if value is None:
         return ""
-    if is_share(metric):
+    if in_percent(metric):
         value *= 100
     if metric in ("memory", "peak_memory_bytes"):
         value /= 2**20
@@ -43,15 +50,15 @@ def number(metric: str, value: float | None) -> str:
 
 def unit(metric: str) -> str:
     """The unit of `number`: "%", "FLOP", "s", "MiB" or ""."""
-    return "%" if is_share(metric) else UNITS.get(metric, "")
+    return "%" if in_percent(metric) else UNITS.get(metric, "")
 
 
-def reach(metric: str, interval: dict[str, Any] | None, sign: bool = False) -> str:
+def reach(metric: str, interval: Ends | None, sign: bool = False) -> str:
     """An interval: "81.0 to 84.2", "3.19 to 3.22 TFLOP", "–" where there is none, "" for spending
     without any spread."""
     if not interval:
         return "–"
-    low, high = (shown(metric, interval[end], sign) for end in ("low", "high"))
+    low, high = (shown(metric, end, sign) for end in (interval.low, interval.high))
     if low == high and metric in COSTS:
         return ""
     value, _, of = low.rpartition(" ")

@@ -4,7 +4,7 @@
     term   = arm.probe@labels | arm.measure       see `gssl.report.terms`
     OP     = >  >=  <  <=
 
-Accuracies are percent, differences between them points; every other measure stands in its own unit. A claim holds
+Scores are percent, differences between them points; every other measure stands in its own unit. A claim holds
 only where its 95% interval does, for scores over seeds and test images: of one term, or of two over the seeds and
 images that both have (paired). Where there is no interval nothing holds, but what is counted and not sampled (FLOPs,
 images, steps): there one run's value decides.
@@ -16,14 +16,14 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
 
 from gssl.config.arms import Arm
 from gssl.config.registry import reads_labels
 from gssl.errors import UsageError
 from gssl.report import terms
-from gssl.report.cells import Cells
-from gssl.report.terms import CONDITIONAL, COST, GENERATION, NUMBER, Term
+from gssl.report.model import Report
+from gssl.report.scores import Cells
+from gssl.report.terms import CONDITIONAL, COST, GENERATION, NUMBER, Term, Value
 from gssl.words import count, points, title
 
 FORM = (
@@ -37,7 +37,7 @@ OPERATORS: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
 }
 RIGHT = re.compile(rf"(?P<term>.*?\S)\s*(?P<sign>[+−*×-])\s*(?P<number>{NUMBER})")
-MOST = {"accuracy": (100, "percent, 0 to 100"), "share": (1, "a share, 0 to 1")}
+MOST = {"percent": (100, "percent, 0 to 100"), "fraction": (1, "a fraction, 0 to 1")}
 
 
 @dataclass(frozen=True)
@@ -52,23 +52,23 @@ class Claim:
     factor: float = 1.0
 
 
-Judged = Mapping[str, Sequence[str]]
+Probes = Mapping[str, Sequence[str]]
 
 
 def parse(
-    claim: str, judged: Judged | None = None, label_budgets: Sequence[str] = (), measured: Judged | None = None
+    claim: str, probes: Probes | None = None, label_budgets: Sequence[str] = (), measured: Probes | None = None
 ) -> Claim:
-    """The claim in `claim`. Where `judged` ({arm: its probes}) is given, its terms must be among what will be judged
-    at `amounts` (as `judging.amount_keys` writes them) and, where `measured` ({arm: its measures}) is, among those;
-    else only the form is checked.
+    """The claim in `claim`. Where `probes` ({arm: its probes}) is given, its terms must be among what will be
+    evaluated at `label_budgets` (keys) and, where `measured` ({arm: its measures}) is, among those; else only the form
+    is checked.
 
     Cheap and without torch, so a wrong claim can be refused before anything is trained.
-    Raises UsageError naming the claim, and the form or what is judged.
+    Raises UsageError naming the claim, and the form or what will be evaluated.
     """
     try:
         found = _read(claim)
         for term in (found.left, found.right):
-            wrong = _not_judged(term, judged, label_budgets, measured) if term and judged is not None else ""
+            wrong = _not_evaluated(term, probes, label_budgets, measured) if term and probes is not None else ""
             if wrong:
                 raise UsageError(wrong)
     except UsageError as error:
@@ -84,18 +84,18 @@ def _read(claim: str) -> Claim:
     left, op, right = (s.strip() for s in sides)
     first = _term(left)
     if re.fullmatch(rf"[+-]?{NUMBER}", right):
-        most, told = MOST.get(first.measure.what, (math.inf, ""))
+        most, unit = MOST.get(first.measure.what, (math.inf, ""))
         if abs(float(right)) > most:
             raise UsageError(
-                f"{first} is {told}, so it cannot be held against {right}"
-                + (f"; write {float(right) / 100:g}" if first.measure.what == "share" else "")
+                f"{first} is {unit}, so it cannot be held against {right}"
+                + (f"; write {float(right) / 100:g}" if first.measure.what == "fraction" else "")
             )
         return Claim(claim, first, op, None, float(right))
     whole = terms.SCORE.fullmatch(right) or terms.OTHER.fullmatch(right)
     parts = None if whole else RIGHT.fullmatch(right)
     second = _term(parts["term"] if parts else right)
     if second.measure.what != first.measure.what:
-        raise UsageError(f"{first} is {_told(first)} and {second} {_told(second)}: only the like can be compared")
+        raise UsageError(f"{first} is {_kind(first)} and {second} {_kind(second)}: only the like can be compared")
     number = float(parts["number"]) if parts else 0.0
     if parts and parts["sign"] in "*×":
         return Claim(claim, first, op, second, 0.0, number)
@@ -110,60 +110,61 @@ def _term(text: str) -> Term:
         raise UsageError(f"{error}{way}") from error
 
 
-def _told(term: Term) -> str:
+def _kind(term: Term) -> str:
     what = term.measure.what
-    return {"accuracy": "an accuracy", "share": "a share", "time": "a time"}.get(what, what.upper())
+    return {"percent": "a score in percent", "fraction": "a fraction", "time": "a time"}.get(what, what.upper())
 
 
-def measures_of(arm: Arm, judged: bool = True) -> list[str]:
-    """What will be measured of an arm beside its probes: generation where its last stage is a GAN and generated images
-    are `judged`, cost where anything is trained. Of a file or a run directory it is not known before it is read."""
+def measures_of(arm: Arm, generated: bool = True) -> list[str]:
+    """What will be measured of an arm beside its probes: generation where its last stage is a GAN and `generated`
+    images are evaluated, cost where anything is trained. Of a file or a run directory it is not known before it is
+    read."""
     made = arm.read or arm.family == "gan"
-    told = arm.read or (made and reads_labels(arm.stages[-1]))
-    found = [name for name in GENERATION if judged and made and (told or name not in CONDITIONAL)]
+    conditional = arm.read or (made and reads_labels(arm.stages[-1]))
+    found = [name for name in GENERATION if generated and made and (conditional or name not in CONDITIONAL)]
     return [*found, *(COST if arm.trained or arm.read else ())]
 
 
-def _not_judged(term: Term, judged: Judged, label_budgets: Sequence[str], measured: Judged | None) -> str:
-    """What is wrong with `term`, naming what is judged; empty where nothing is."""
-    if term.arm not in judged:
-        return terms.unknown("arm", term.arm, list(judged))
+def _not_evaluated(term: Term, probes: Probes, label_budgets: Sequence[str], measured: Probes | None) -> str:
+    """What is wrong with `term`, naming what will be evaluated; empty where nothing is."""
+    if term.arm not in probes:
+        return terms.unknown("arm", term.arm, list(probes))
     if term.label_budget is None:
         has = measured[term.arm] if measured is not None else [term.name]
         if term.name in has:
             return ""
         if term.name in CONDITIONAL:
-            why = f"{term.arm} has no generator that is told a class"
+            why = f"{term.arm} has no class-conditional generator"
         elif term.name in GENERATION:
-            why = f"{term.arm} has no generator, or none is judged (generation.images=0)"
+            why = f"{term.arm} has no generator, or none is evaluated (generation.images=0)"
         else:
             why = f"nothing of {term.arm} is trained"
         return f"{term} will not be measured: {why}" + (f"; it has {', '.join(has)}" if has else "")
-    probes = judged[term.arm]
-    if term.name in probes and term.label_budget in label_budgets:
+    own = probes[term.arm]
+    if term.name in own and term.label_budget in label_budgets:
         return ""
-    near = get_close_matches(term.name, probes, n=1) if term.name not in probes else []
+    near = get_close_matches(term.name, own, n=1) if term.name not in own else []
     meant = f"did you mean {near[0]!r}? " if near else ""
-    has = f"{term.arm} is judged by {', '.join(probes)} @ {', '.join(label_budgets)}" if probes else "nothing judges it"
-    return f"{term} will not be judged; {meant}{has}"
+    has = f"{term.arm} is evaluated by {', '.join(own)} @ {', '.join(label_budgets)}" if own else "nothing evaluates it"
+    return f"{term} will not be evaluated; {meant}{has}"
 
 
 # ── whether it holds ─────────────────────────────────────────────────────────────────────────────
 
 
-def in_report(claim: str, report: dict[str, Any]) -> None:
+def in_report(claim: str, report: Report) -> None:
     """Raises UsageError where the report has no value for a term of `claim`, though no run of that arm failed.
 
     What a failed run may have taken along is no typing error: such a claim does not hold.
     """
     parsed = parse(claim)
-    lost = {part["arm"] for part in (*report["failed"], *report["missing"])}
+    lost = {part.arm for part in report.failed} | {part.arm for part in report.missing}
     for term in (parsed.left, parsed.right):
         if term and term.arm not in lost and not terms.row(report, term):
             raise UsageError(f"check {claim!r}: {terms.absent(term, report)}")
 
 
-def check(claim: str, report: dict[str, Any], cells: Cells | None = None) -> tuple[bool, str]:
+def check(claim: str, report: Report, cells: Cells | None = None) -> tuple[bool, str]:
     """Whether `claim` holds in `report`, and one line that says so with the figures. cells: of its runs, for intervals
     over seeds and test images as the verdict has them.
 
@@ -178,31 +179,31 @@ def check(claim: str, report: dict[str, Any], cells: Cells | None = None) -> tup
             return False, f"does not hold: {claim} ({terms.absent(term, report)})"
     assert left
     if right is None:
-        got: dict[str, Any] | None = terms.value(left, parsed.left.measure.scale)
+        got: Value | None = terms.value(left, parsed.left.measure.scale)
         what = title(parsed.left.arm)
     else:
         assert parsed.right
-        exact = terms.between(cells, parsed.left, parsed.right, report["primary"]["metric"], parsed.factor)
+        exact = terms.between(cells, parsed.left, parsed.right, report.primary.metric, parsed.factor)
         got = terms.paired_difference(left, right, parsed.left.measure, parsed.factor, exact)
         what = "difference" if parsed.factor == 1 else f"left − {parsed.factor:g} × right ="
     if got is None:
-        return False, f"does not hold: {claim} (the two share no seed)"
+        return False, f"does not hold: {claim} (the two have no seed in common)"
     holds, spread = _decided(got, parsed)
-    shown = terms.figure(got["mean"], parsed.left, sign=right is not None)
+    shown = terms.figure(got.mean, parsed.left, sign=right is not None)
     return holds, f"{'holds' if holds else 'does not hold'}: {claim} ({what} {shown}, {spread})"
 
 
-def _decided(got: dict[str, Any], claim: Claim) -> tuple[bool, str]:
+def _decided(got: Value, claim: Claim) -> tuple[bool, str]:
     """Whether the interval fulfils the claim, and the interval in words."""
-    by_mean = _holds(got["mean"], claim)
-    i, term, n = got["interval"], claim.left, got["n_seeds"]
+    by_mean = _holds(got.mean, claim)
+    i, term, n = got.interval, claim.left, got.n_seeds
     if i is None and term.measure.counted:
         return by_mean, f"{count(n, 'seed')}: counted, not sampled, so the value decides"
     if i is None:
-        side = "the two share one seed" if claim.right and n == 1 else count(n, "seed")
+        side = "the two have one seed in common" if claim.right and n == 1 else count(n, "seed")
         return False, f"no interval: {side}, and nothing shows how far another would be; more seeds would (seeds=6)"
-    holds = all(_holds(i[end], claim) for end in ("low", "high"))
-    ends = " to ".join(_bare(i[end], term, claim.right is not None) for end in ("low", "high"))
+    holds = all(_holds(end, claim) for end in (i.low, i.high))
+    ends = " to ".join(_bare(end, term, claim.right is not None) for end in (i.low, i.high))
     text = f"95% interval {ends} {terms.over_text(i, n)}"
     if by_mean and not holds:
         text += "; the mean fulfils it, the interval does not lie beyond the bound: more seeds narrow it"
@@ -210,7 +211,7 @@ def _decided(got: dict[str, Any], claim: Claim) -> tuple[bool, str]:
 
 
 def _bare(number: float, term: Term, sign: bool) -> str:
-    return points(number / 100, sign) if term.measure.what == "accuracy" else terms.figure(number, term, sign)
+    return points(number / 100, sign) if term.measure.what == "percent" else terms.figure(number, term, sign)
 
 
 def _holds(value: float, claim: Claim) -> bool:

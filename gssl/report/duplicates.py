@@ -1,4 +1,4 @@
-"""Runs that are there twice, under another path, seed or name: told by hashes of weights and answers."""
+"""Runs that are there twice, under another path, seed or name: found by hashes of weights and predictions."""
 
 import hashlib
 import json
@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gssl.errors import UsageError
-from gssl.report.answers import PREDICTIONS
+from gssl.schemas.label_budgets import KEYS, label_budget_of
+from gssl.statistics.metric import METRICS
 
 if TYPE_CHECKING:
     from gssl.report.collect import Run
 
-SCORE = ("probe", "labels_per_class", "fraction", "draw", "subset", "n_test", "correct", "accuracy")
+PREDICTIONS = "predictions.npz"
+SETTING = ("probe", *KEYS, "draw")
+SCORE = (*SETTING, "subset", "n_test", "correct", "metrics", *METRICS)
 # of a transfer run: the configurations that made it what it is, without seeds and paths; and its ancestors' seeds
 Settings = tuple[Any, Any]
 
@@ -25,19 +28,19 @@ def kept(runs: Sequence["Run"], settings: Callable[["Run"], Settings]) -> list["
     """`runs` without those that are there twice, which would count as several seeds or as an arm of their own; the one
     that stays has them in `copies`.
 
-    A copy has the same weights and gave the same answers, under the same seed or, under another, on the same draws of
-    labels, which no two seeds have. A repeat has the same seed and settings and other answers: another machine.
+    A copy has the same weights and predictions, under the same seed or, under another, on the same draws of
+    labels, which no two seeds have. A repeat has the same seed and settings and other predictions: another machine.
     """
     first: list[Run] = []
     gone: dict[Path, Run] = {}
-    judged = [run for run in runs if run.stage == "transfer" and run.finished and run.result.get("scores")]
-    told = {run.path: settings(run) for run in judged}
+    evaluated = [run for run in runs if run.stage == "transfer" and run.finished and run.result.get("scores")]
+    configured = {run.path: settings(run) for run in evaluated}
     copies: dict[Path, list[tuple[str, str]]] = defaultdict(list)
-    for run in sorted(judged, key=_age):
+    for run in sorted(evaluated, key=_age):
         for other in first:
-            if other.arm != run.arm or told[other.path][0] != told[run.path][0]:
+            if other.arm != run.arm or configured[other.path][0] != configured[run.path][0]:
                 continue
-            if kind := _again(other, run, told[other.path][1] == told[run.path][1]):
+            if kind := _again(other, run, configured[other.path][1] == configured[run.path][1]):
                 gone[run.path] = run
                 copies[other.path].append((kind, str(run.path)))
                 break
@@ -56,14 +59,14 @@ def _again(first: "Run", run: "Run", trained_alike: bool) -> str | None:
     """What `run` is to a run of the same arm and settings: copy | repeat, or None."""
     if data_hash(first) != data_hash(run):
         return None
-    if same_answers(first, run) and (first.seed == run.seed or _drawn(run)):
+    if same_predictions(first, run) and (first.seed == run.seed or _drawn(run)):
         return "copy"
-    mine, other = ({tuple(s.get(key) for key in SCORE[:4]) for s in r.result["scores"]} for r in (run, first))
+    mine, other = ({tuple(s.get(key) for key in SETTING) for s in r.result["scores"]} for r in (run, first))
     return "repeat" if trained_alike and first.seed == run.seed and mine & other else None
 
 
 def _only_for(run: "Run", runs: Sequence["Run"], gone: Mapping[Path, "Run"]) -> bool:
-    """Whether a run is there for dropped ones alone: their training, or what else was asked of their weights."""
+    """Whether a run is there for dropped ones alone: their training, or other evaluations of their weights."""
     key = run.path.resolve()
     users = [other for other in runs if key in {p.resolve() for p in other.depends} and other.stage == "transfer"]
     if run.stage == "pretrain":
@@ -84,15 +87,15 @@ def _drawn(run: "Run") -> bool:
     few = [s for s in run.result["scores"] if s.get("subset") and s.get("fraction") != 1]
     subsets: dict[Any, set[str]] = defaultdict(set)
     for s in few:
-        subsets[s.get("labels_per_class"), s.get("fraction")].add(s["subset"])
+        subsets[label_budget_of(s)].add(s["subset"])
     return any(len(found) > 1 for found in subsets.values()) or any(2 * s["n_train"] < whole for s in few)
 
 
-def same_answers(one: "Run", two: "Run") -> bool:
-    """Whether two transfer runs judged the same weights and gave the same answers to every test image."""
+def same_predictions(one: "Run", two: "Run") -> bool:
+    """Whether two transfer runs judged the same weights and gave the same predictions to every test image."""
     if not one.result.get("scores") or _weights(one) != _weights(two) or _scores(one) != _scores(two):
         return False
-    answers = [_answers(run) for run in (one, two)]
+    answers = [_predictions(run) for run in (one, two)]
     return None in answers or answers[0] == answers[1]
 
 
@@ -105,12 +108,12 @@ def _scores(run: "Run") -> str:
     return json.dumps([[s.get(key) for key in SCORE] for s in run.result["scores"]])
 
 
-def _answers(run: "Run") -> str | None:
+def _predictions(run: "Run") -> str | None:
     """A hash of what predictions.npz holds, which its bytes may write otherwise; None where there is none."""
     digest = hashlib.sha256()
     try:
         with np.load(run.path / PREDICTIONS) as found:
-            for key in ("labels", "guess"):
+            for key in ("stats",) if "stats" in found.files else ("labels", "guess"):
                 digest.update(np.ascontiguousarray(found[key]).tobytes())
     except Exception:  # whatever a damaged archive raises
         return None
@@ -118,7 +121,7 @@ def _answers(run: "Run") -> str | None:
 
 
 def second_names(runs: Sequence["Run"]) -> dict[str, str]:
-    """{arm: the arm before it that is the very same}: wherever both have a seed, the same weights and answers."""
+    """{arm: the arm before it that is the very same}: wherever both have a seed, the same weights and predictions."""
     by_arm: dict[str, dict[int | None, Run]] = defaultdict(dict)
     for run in runs:
         if run.stage == "transfer" and run.finished:
@@ -127,9 +130,9 @@ def second_names(runs: Sequence["Run"]) -> dict[str, str]:
     found: dict[str, str] = {}
     for i, name in enumerate(names):
         for other in names[:i]:
-            shared = [seed for seed in by_arm[name] if seed in by_arm[other]]
-            same = all(same_answers(by_arm[other][seed], by_arm[name][seed]) for seed in shared)
-            if shared and same and other not in found:
+            common = [seed for seed in by_arm[name] if seed in by_arm[other]]
+            same = all(same_predictions(by_arm[other][seed], by_arm[name][seed]) for seed in common)
+            if common and same and other not in found:
                 found[name] = other
                 break
     return found
@@ -146,15 +149,15 @@ def one_name_each(runs: Sequence["Run"], pairs: Iterable[Sequence[str]] = ()) ->
             f"primary.pairs: {wrong} and {again[wrong]} are one and the same run under two names; keep {again[wrong]}"
         )
     needed = _behind(runs, [run for run in runs if run.arm not in again])
-    out, told = [], set[str]()
+    out, named = [], set[str]()
     for run in runs:
         if run.arm in again:
-            if run.path.resolve() in needed:  # the training that both share goes by the name that stays
+            if run.path.resolve() in needed:  # the training that both rest on goes by the name that stays
                 out.append(replace(run, arm=again[run.arm]))
             continue
-        mine = [name for name, first in again.items() if first == run.arm and name not in told]
+        mine = [name for name, first in again.items() if first == run.arm and name not in named]
         if mine and run.stage == "transfer":
-            told |= {*mine}
+            named |= {*mine}
             run = replace(run, copies=(*run.copies, *(("name", name) for name in mine)))
         out.append(run)
     return out
@@ -174,7 +177,7 @@ def _behind(runs: Sequence["Run"], some: Sequence["Run"]) -> set[Path]:
 
 
 def data_hash(run: "Run") -> str | None:
-    """Of the images that a run saw; None where it is not on record."""
+    """Of the images that a run read; None where it is not on record."""
     data = run.result.get("data") or {}
     found = data.get("hash") or data.get("hashes")
     return str(found) if found else None

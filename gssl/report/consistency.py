@@ -1,20 +1,19 @@
-"""In what runs are not alike though they are compared: copies, budgets, networks, data, draws, versions.
+"""In which runs differ though they are compared: copies, budgets, networks, data, draws, versions.
 
-A sentence each, for the cautions of a report; what would make its figures wrong is left out before, by `copies`.
+A sentence each, for the cautions of a report; what would make its numbers wrong is left out before, by `duplicates`.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from gssl.report import spent
-from gssl.report.collect import Run
-from gssl.report.copies import data_hash, second_names
-from gssl.schemas.label_budgets import label_budget_key
+from gssl.report.collect import Run, Trained
+from gssl.report.duplicates import data_hash, second_names
+from gssl.schemas.label_budgets import label_budget_of
 from gssl.words import count, label_budget_text, listed, title, upper
 
 Finding = dict[str, Any]
-TOLERANCE = 1.02  # budgets that differ by a larger factor are said
+TOLERANCE = 1.02  # budgets that differ by a larger factor are mentioned
 NETWORK = ("name", "norm", "width", "patch", "size")
 BUDGETS = {"flops": "FLOPs", "steps": "steps", "seconds": "seconds"}  # of training: the first that is on record
 
@@ -25,27 +24,30 @@ def notes(runs: Sequence[Run], titles: dict[str, str] | None = None) -> list[Fin
     kind: copy | repeat | name | network_shared | budget_within | budget | network | data | subset | draws | version |
     labels.
     """
-    judged: dict[str, list[Run]] = defaultdict(list)
+    evaluated: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
         if run.stage == "transfer" and run.finished:
-            judged[run.arm].append(run)
-    shown = {arm: title(arm, titles) for arm in judged}
-    found = [*_copies(judged, shown), *_names(runs, shown), *_shared(judged, shown), *_budgets(runs, judged, shown)]
-    found += [
-        *_networks(judged, shown),
-        *_between(judged, shown, "data", lambda run: {data_hash(run)}),
-        *_subsets(judged, shown),
+            evaluated[run.arm].append(run)
+    shown = {arm: title(arm, titles) for arm in evaluated}
+    found = [
+        *_copies(evaluated, shown),
+        *_names(runs, shown),
+        *_shared(evaluated, shown),
+        *_budgets(runs, evaluated, shown),
+        *_networks(evaluated, shown),
+        *_between(evaluated, shown, "data", lambda run: {data_hash(run)}),
+        *_subsets(evaluated, shown),
     ]
-    trained = spent.Trained(runs)
+    trained = Trained(runs)
 
     def versions(run: Run) -> set[str | None]:
         return {other.environment.get("gssl") for other in (run, *trained.behind(run))}
 
-    found += [*_draws(judged, shown), *_between(judged, shown, "version", versions), *_unknown(judged, shown)]
+    found += [*_draws(evaluated, shown), *_between(evaluated, shown, "version", versions), *_unknown(evaluated, shown)]
     return found
 
 
-Judged = Mapping[str, Sequence[Run]]
+Evaluated = Mapping[str, Sequence[Run]]
 Shown = Mapping[str, str]
 
 
@@ -53,10 +55,10 @@ def _finding(kind: str, text: str, *arms: str) -> Finding:
     return {"kind": kind, "text": text, "arms": list(dict.fromkeys(arms))}
 
 
-def _copies(judged: Judged, shown: Shown) -> list[Finding]:
+def _copies(evaluated: Evaluated, shown: Shown) -> list[Finding]:
     out = []
-    for arm, mine in judged.items():
-        for kind, why in (("copy", "copied"), ("repeat", "judged again with the same settings")):
+    for arm, mine in evaluated.items():
+        for kind, why in (("copy", "copied"), ("repeat", "evaluated again with the same settings")):
             found = [(run, path) for run in mine for k, path in run.copies if k == kind]
             if found:
                 some = listed([f"{path} is {run.path}" if kind == "copy" else path for run, path in found[:2]])
@@ -76,14 +78,14 @@ def _names(runs: Sequence[Run], shown: Shown) -> list[Finding]:
     for name, first in (again | dropped).items():
         left = f"; {name} is left out" if name in dropped else " and never compared with each other"
         text = f"{upper(shown.get(name, title(name)))} and {shown[first]} are one run under two names (the same weights"
-        out.append(_finding("name", f"{text}, the same answers){left}.", first, name))
+        out.append(_finding("name", f"{text}, the same predictions){left}.", first, name))
     return out
 
 
-def _shared(judged: Judged, shown: Shown) -> list[Finding]:
+def _shared(evaluated: Evaluated, shown: Shown) -> list[Finding]:
     """Seeds that rest on one network, where no plan has said so."""
     out = []
-    for arm, mine in judged.items():
+    for arm, mine in evaluated.items():
         by_hash: dict[str, set[int | None]] = defaultdict(set)
         for run in mine:
             if not str((run.part.get("about") or {}).get("note")).startswith("one network for all"):
@@ -97,12 +99,12 @@ def _shared(judged: Judged, shown: Shown) -> list[Finding]:
     return out
 
 
-def _budgets(runs: Sequence[Run], judged: Judged, shown: Shown) -> list[Finding]:
+def _budgets(runs: Sequence[Run], evaluated: Evaluated, shown: Shown) -> list[Finding]:
     """Per seed: a mean hides that one had twice the budget and the other none."""
-    trained = spent.Trained(runs)
+    trained = Trained(runs)
     spending: dict[str, dict[str, dict[int, float]]] = {unit: {} for unit in BUDGETS}
-    readers = {arm for arm, mine in judged.items() if any(run.result.get("labels_used") for run in mine)}
-    for arm, mine in judged.items():
+    readers = {arm for arm, mine in evaluated.items() if any(run.result.get("labels_used") for run in mine)}
+    for arm, mine in evaluated.items():
         for run in mine:
             stages = [other.result.get("spent") or {} for other in trained.behind(run) if other.finished]
             for unit in BUDGETS:
@@ -110,12 +112,12 @@ def _budgets(runs: Sequence[Run], judged: Judged, shown: Shown) -> list[Finding]
                     total = sum(float(stage[unit]) for stage in stages)
                     spending[unit].setdefault(arm, {})[run.seed or 0] = total
     out = []
-    for arm in judged:
-        told = [unit for unit in BUDGETS if arm in spending[unit]]
-        own = spending[told[0]][arm] if told else {}
+    for arm in evaluated:
+        units = [unit for unit in BUDGETS if arm in spending[unit]]
+        own = spending[units[0]][arm] if units else {}
         if own and max(own.values()) > TOLERANCE * min(own.values()):
             least, most = (choose(own.items(), key=lambda entry: entry[1])[0] for choose in (min, max))
-            times = f"{own[most] / own[least]:.2g} times the {BUDGETS[told[0]]}"
+            times = f"{own[most] / own[least]:.2g} times the {BUDGETS[units[0]]}"
             text = f"Seeds of {shown[arm]} had unlike budgets: seed {most} spent {times} of seed {least} in training."
             out.append(_finding("budget_within", text, arm))
     for unit in ("flops", "seconds"):
@@ -129,66 +131,66 @@ def _against(known: Mapping[str, Mapping[int, float]], shown: Shown, unit: str) 
     """Every arm against the one whose seeds are the most alike, seed by seed."""
     spread = {arm: max(own.values()) / min(own.values()) for arm, own in known.items()}
     base = min(known, key=lambda arm: (spread[arm] > TOLERANCE, list(known).index(arm)))
-    told, arms = [], [base]
+    texts, arms = [], [base]
     for arm, own in known.items():
         ratios = [own[seed] / known[base][seed] for seed in own if seed in known[base]]
         if arm == base or not ratios or (max(ratios) <= TOLERANCE and min(ratios) >= 1 / TOLERANCE):
             continue
         low, high = f"{min(ratios):.2g}", f"{max(ratios):.2g}"
-        told.append(f"seeds of {shown[arm]} spent {low if low == high else f'{low} to {high}'} times")
+        texts.append(f"seeds of {shown[arm]} spent {low if low == high else f'{low} to {high}'} times")
         arms.append(arm)
-    if not told:
+    if not texts:
         return []
-    return [_finding("budget", f"Training compute is not equal: {listed(told)} the {unit} of {shown[base]}.", *arms)]
+    return [_finding("budget", f"Training compute is not equal: {listed(texts)} the {unit} of {shown[base]}.", *arms)]
 
 
-def _networks(judged: Judged, shown: Shown) -> list[Finding]:
-    """Networks that differ within an arm; between arms `limits` says it."""
+def _networks(evaluated: Evaluated, shown: Shown) -> list[Finding]:
+    """Networks that differ within an arm; between arms `cautions` does."""
     out = []
-    for arm, mine in judged.items():
+    for arm, mine in evaluated.items():
         nets = {run.seed: run.result["backbone"] for run in mine if run.result.get("backbone")}
         for key in NETWORK:
             groups: dict[str, list[int | None]] = defaultdict(list)
             for seed, net in nets.items():
                 groups[str(net.get(key))].append(seed)
             if len(groups) > 1:
-                told = listed([f"{value} ({_seeds(seeds)})" for value, seeds in groups.items()])
-                text = f"The networks of {shown[arm]} differ between its seeds in {key}: {told}."
+                values = listed([f"{value} ({_seeds(seeds)})" for value, seeds in groups.items()])
+                text = f"The networks of {shown[arm]} differ between its seeds in {key}: {values}."
                 out.append(_finding("network", text, arm))
     return out
 
 
 HEADS = {
-    "data": "The arms were not judged on the same data: their data hashes differ ({}).",
+    "data": "The arms were not evaluated on the same data: their data hashes differ ({}).",
     "version": "The runs were made by more than one version of gssl ({}).",
 }
 
 
-def _between(judged: Judged, shown: Shown, kind: str, of: Callable[[Run], set[str | None]]) -> list[Finding]:
+def _between(evaluated: Evaluated, shown: Shown, kind: str, of: Callable[[Run], set[str | None]]) -> list[Finding]:
     """What should be one value for all runs: which arms, and of an arm with several which seeds, have which."""
     values: dict[str, dict[str, list[int | None]]] = defaultdict(lambda: defaultdict(list))
-    for arm, mine in judged.items():
+    for arm, mine in evaluated.items():
         for run in mine:
             for value in sorted(filter(None, of(run))):
                 values[value][arm].append(run.seed)
     if len(values) < 2:
         return []
-    told = []
+    texts = []
     for value, arms in values.items():
         mixed = {arm for arm in arms if sum(arm in other for other in values.values()) > 1}
         who = [shown[arm] + (f" {_seeds(seeds)}" if arm in mixed else "") for arm, seeds in arms.items()]
-        told.append(f"{value[:12]}: {listed(who)}")
-    return [_finding(kind, HEADS[kind].format("; ".join(told)), *(arm for arms in values.values() for arm in arms))]
+        texts.append(f"{value[:12]}: {listed(who)}")
+    return [_finding(kind, HEADS[kind].format("; ".join(texts)), *(arm for arms in values.values() for arm in arms))]
 
 
-def _subsets(judged: Judged, shown: Shown) -> list[Finding]:
+def _subsets(evaluated: Evaluated, shown: Shown) -> list[Finding]:
     """Labelled images that differ for the same seed, label budget and draw, though the data do not."""
     found: dict[tuple[Any, ...], dict[str, str]] = defaultdict(dict)
-    for arm, mine in judged.items():
+    for arm, mine in evaluated.items():
         for run in mine:
             for s in run.result.get("scores") or []:
                 if s.get("subset"):
-                    label_budget = label_budget_key(s.get("labels_per_class"), s.get("fraction"))
+                    label_budget = label_budget_of(s)
                     found[data_hash(run), label_budget, run.seed, s.get("draw")][arm] = s["subset"]
     odd = {key: by_arm for key, by_arm in found.items() if len(set(by_arm.values())) > 1}
     if not odd:
@@ -205,40 +207,40 @@ def _subsets(judged: Judged, shown: Shown) -> list[Finding]:
     return [_finding("subset", f"{text}: their differences mix images and methods.", *other, rest)]
 
 
-def _draws(judged: Judged, shown: Shown) -> list[Finding]:
+def _draws(evaluated: Evaluated, shown: Shown) -> list[Finding]:
     """Other numbers of draws by the same probe with the same label budget."""
     counts: dict[tuple[str, str], dict[int, dict[str, set[int | None]]]] = defaultdict(dict)
-    for arm, mine in judged.items():
+    for arm, mine in evaluated.items():
         for run in mine:
             own: dict[tuple[str, str], set[Any]] = defaultdict(set)
             for s in run.result.get("scores") or []:
-                own[str(s["probe"]), label_budget_key(s.get("labels_per_class"), s.get("fraction"))].add(s.get("draw"))
+                own[str(s["probe"]), label_budget_of(s)].add(s.get("draw"))
             for key, draws in own.items():
                 counts[key].setdefault(len(draws), {}).setdefault(arm, set()).add(run.seed)
     odd = {key: by for key, by in counts.items() if len(by) > 1}
     if not odd:
         return []
     (probe, label_budget), by = next(iter(odd.items()))
-    told = []
+    texts = []
     for n, arms in sorted(by.items(), reverse=True):
         mixed = {arm for arm in arms if sum(arm in other for other in by.values()) > 1}
-        told.append(f"{n} for {listed([shown[a] + (f' {_seeds(arms[a])}' if a in mixed else '') for a in arms])}")
+        texts.append(f"{n} for {listed([shown[a] + (f' {_seeds(arms[a])}' if a in mixed else '') for a in arms])}")
     more = f"; {count(len(odd) - 1, 'more cell')} like it" if len(odd) > 1 else ""
-    text = f"Numbers of draws of labels differ ({probe}, {label_budget_text(label_budget)}): {'; '.join(told)}{more}."
+    text = f"Numbers of draws of labels differ ({probe}, {label_budget_text(label_budget)}): {'; '.join(texts)}{more}."
     return [_finding("draws", text, *(arm for arms in by.values() for arm in arms))]
 
 
-def _unknown(judged: Judged, shown: Shown) -> list[Finding]:
-    """Weights of which nobody knows how they were made; where a plan has said so, it is in the arm's note."""
+def _unknown(evaluated: Evaluated, shown: Shown) -> list[Finding]:
+    """Weights of unknown origin; where a plan says so, it is in the arm's note."""
     arms = [
         arm
-        for arm, mine in judged.items()
+        for arm, mine in evaluated.items()
         if any("labels_used" in r.result and r.result["labels_used"] is None and not r.part.get("about") for r in mine)
     ]
     if not arms:
         return []
     names = upper(listed([shown[arm] for arm in arms]))
-    return [_finding("labels", f"{names}: whether labels were read in pretraining is not on record.", *arms)]
+    return [_finding("labels", f"{names}: whether pretraining used labels is not on record.", *arms)]
 
 
 def _seeds(seeds: Iterable[int | None]) -> str:
