@@ -16,6 +16,11 @@ FEW = 100  # test images
 FEW_PER_CLASS = 10
 IMBALANCED = 2.0  # the largest class is more than so many times the smallest
 SHOWN = 3  # examples
+MASKS = 64  # masks that are counted at once
+LABELS_FAIR = "always answering the largest class scores well by accuracy, so balanced accuracy is the fair measure"
+MASKS_FAIR = (
+    "the accuracy of pixels is mostly about the largest class, so the mean IoU over classes is the fair measure"
+)
 
 Finding = dict[str, Any]
 
@@ -37,7 +42,12 @@ def find(parts: Mapping[str, Images], test: Images, copies: np.ndarray) -> list[
         found += _duplicates(name, part, test, copies[copies[:, 1] == number][:, [0, 2, 3]])
     found += _torn(parts, test)
     if not test.classes:
-        return found  # nothing is labelled, so nothing is judged
+        return found  # nothing is labelled, so nothing is scored
+    if "mask" in test.columns:
+        pixels = {"train": class_pixels(parts["train"]), "test": class_pixels(test)}
+        for name, own in pixels.items():
+            found += _missing(name, own, test.classes, "pixel")
+        return found + _few_masks(test) + _imbalance(pixels, test.classes, "pixels", MASKS_FAIR)
     labelled = [part for name, part in parts.items() if name != "pretrain"]
     found += _conflicts(labelled, test)
     counts = {"train": class_counts(parts["train"]), "test": class_counts(test)}
@@ -47,8 +57,20 @@ def find(parts: Mapping[str, Images], test: Images, copies: np.ndarray) -> list[
 
 
 def class_counts(images: Images) -> list[int]:
-    """Images of each class; [] where nothing is labelled."""
+    """Images of each class; [] where nothing is labelled, or where masks have the classes."""
+    if "mask" in images.columns:
+        return []
     return np.bincount(images.labels[images.labels >= 0], minlength=len(images.classes)).tolist()
+
+
+def class_pixels(images: Images) -> list[int]:
+    """Pixels of each class in the masks; what is ignored is not counted."""
+    counts = np.zeros(256, dtype=np.int64)
+    for start in range(0, len(images), MASKS):
+        some = images.subset(np.arange(start, min(start + MASKS, len(images))))
+        assert some.masks is not None
+        counts += np.bincount(some.masks.reshape(-1), minlength=256)
+    return counts[: len(images.classes)].tolist()
 
 
 def warning(finding: Finding) -> str:
@@ -174,14 +196,14 @@ def _conflicts(labelled: list[Images], test: Images) -> list[Finding]:
 # ── counts of classes ────────────────────────────────────────────────────────────────────────────
 
 
-def _missing(name: str, counts: list[int], classes: list[str]) -> list[Finding]:
+def _missing(name: str, counts: list[int], classes: list[str], unit: str = "image") -> list[Finding]:
     gone = [classes[i] for i, n in enumerate(counts) if n == 0]
     if not gone:
         return []
     what = "training" if name == "train" else "test"
     so = "no arm can be right on them" if name == "train" else "the scores say nothing of them"
     many = f"{len(gone):,} of {len(classes):,} classes have" if len(gone) > 1 else f"1 of {len(classes):,} classes has"
-    text = f"{many} no {what} image ({_listed(gone)}): {so}."
+    text = f"{many} no {what} {unit} ({_listed(gone)}): {so}."
     return [{"kind": "missing_classes", "text": text, "part": name, "classes": gone}]
 
 
@@ -203,7 +225,17 @@ def _few(counts: list[int], classes: list[str]) -> list[Finding]:
     return found
 
 
-def _imbalance(counts: Mapping[str, list[int]], classes: list[str]) -> list[Finding]:
+def _few_masks(test: Images) -> list[Finding]:
+    n = len(test)
+    if n >= FEW:
+        return []
+    text = f"There are {n} test images only, and pixels of one image are not independent: differences of a few points"
+    return [{"kind": "few_test_images", "text": f"{text} cannot be shown.", "images": n}]
+
+
+def _imbalance(
+    counts: Mapping[str, list[int]], classes: list[str], unit: str = "images", fair: str = LABELS_FAIR
+) -> list[Finding]:
     """Test images first: those are what a score is of."""
     parts: dict[str, dict[str, Any]] = {}
     for name in ("test", "train"):
@@ -218,12 +250,11 @@ def _imbalance(counts: Mapping[str, list[int]], classes: list[str]) -> list[Find
     if not parts:
         return []
     texts = [
-        f"{100 * own['majority_share']:.3g}% of the {'test' if name == 'test' else 'training'} images are of the class"
+        f"{100 * own['majority_share']:.3g}% of the {'test' if name == 'test' else 'training'} {unit} are of the class"
         f" {own['largest']}, {own['ratio']:.3g} times as many as of {own['smallest']}"
         for name, own in parts.items()
     ]
-    so = "always answering the largest class scores well by accuracy, so balanced accuracy is the fair measure"
-    return [{"kind": "imbalance", "text": f"{'; '.join(texts)}: {so}.", "parts": parts}]
+    return [{"kind": "imbalance", "text": f"{'; '.join(texts)}: {fair}.", "parts": parts}]
 
 
 def _listed(names: list[str]) -> str:

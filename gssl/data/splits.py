@@ -22,8 +22,9 @@ class Splits:
 
     pretrain: what GANs and SSL train on, labels may be -1; never validation images of the same source.
     train, val: labelled; every choice is made on val. hash: hex, of all parts including the test part.
-    summary: JSON-able counts (`class_counts` per part and class), hashes, `findings` (see `gssl.data.findings`),
-    `test_groups` (how many groups the test images are of, or None), `warnings` to print and `skipped` files.
+    summary: JSON-able counts (`class_counts` per part and class, or `class_pixels` where there are masks), hashes,
+    `findings` (see `gssl.data.findings`), `test_groups` (how many groups the test images are of, or None), `warnings`
+    to print and `skipped` files.
     test_openings: calls of `open_test` so far.
     """
 
@@ -107,16 +108,20 @@ def make_splits(cfg: schemas.Data, source: Source, progress: bool = False) -> Sp
     pretrain = train if source.pretrain is None else _limited(source.pretrain, cfg)
     classes = pool.classes
     missing = sorted(set(range(len(classes))) - set(val.labels.tolist()))
-    if missing:  # costs choices and no verdict
+    if missing and "mask" not in pool.columns:  # costs choices and no verdict
         warnings.append(f"{len(missing)} classes have no val image, the first is {classes[missing[0]]}")
     seen = {"train": train, "val": val} | ({} if pretrain is train else {"pretrain": pretrain})
     found = findings.find(seen, test, near.copies(test, list(seen.values()), cfg.workers, progress))
     warnings += [findings.warning(finding) for finding in found]
+    class_pixels = {}
+    if "mask" in train.columns:
+        class_pixels = {name: findings.class_pixels(part) for name, part in (("train", train), ("test", test))}
     parts = {"pretrain": pretrain, "train": train, "val": val, "test": test}
     summary: dict[str, Any] = {
         "name": cfg.name,
         "size": cfg.size,
         "channels": train.channels,
+        "columns": list(train.columns),
         "classes": classes,
         "counts": {name: len(part) for name, part in parts.items()},
         "class_counts": {
@@ -124,6 +129,7 @@ def make_splits(cfg: schemas.Data, source: Source, progress: bool = False) -> Sp
             "val": findings.class_counts(val),
             "test": findings.class_counts(test),
         },
+        **({"class_pixels": class_pixels} if class_pixels else {}),
         "test_groups": None if test.groups is None else len(np.unique(test.groups)),
         "findings": found,
         "hashes": {name: part.hash for name, part in parts.items()},
