@@ -4,10 +4,10 @@
     python scripts/simulate_compare.py --population 'runs/compare/*/transfer' --json FILE
 
 The tables in docs/results/statistics_simulation.md come from here. What is drawn, correctness on single test images by
-a model or from real predictions, is in `scripts/simulated_answers.py`. It goes through `gssl.report.cells`,
-`differences` and `verdict`, as the report's does; tests hold that `document.build` comes to the same outcome. No
-statistic is computed here but those of the old rule, which covered seeds only: from six seeds on a 95% t interval over
-seeds and max-T, below that the t interval at 1 − .05/3.
+a model or from real predictions, is in `scripts/simulated_answers.py`. It goes through `gssl.report.scores`,
+`document.differences` and `verdict`, as the report's does; tests hold that `document.build` comes to the same outcome.
+No statistic is computed here but those of the old rule, which covered seeds only: from six seeds on a 95% t interval
+over seeds and max-T, below that the t interval at 1 − .05/3.
 
 --json: one line per cell and block of comparisons, with a hash of the code. Finished lines are not run again.
 --population: an .npz with `labels` (n,) and per arm an array (seeds, n) of correctness in [0, 1], or a pattern of run
@@ -42,63 +42,80 @@ from simulated_answers import (
 )
 
 from gssl.comparison.changes import level_of_look
-from gssl.report import answers, cells, differences
-from gssl.report.cells import Cell, Cells
+from gssl.report import document, scores
 from gssl.report.collect import Run
-from gssl.report.document import build
-from gssl.report.verdict import decisive, excludes_zero, outcome, size
-from gssl.statistics import paired, two_way
+from gssl.report.model import Difference, Primary
+from gssl.report.scores import Cell, Cells
+from gssl.report.verdict import decisive, outcome, size
+from gssl.statistics import families, items, paired, two_way
 
 PROBE, LABEL_BUDGET = "linear", "10"
 ALPHA, MARGIN = 0.05, 0.005
+METRICS = ("accuracy", "balanced_accuracy")
 BLOCK = 100  # comparisons of a line of --json
 
 # ── the rules ────────────────────────────────────────────────────────────────────────────────────
 
 
+def weights_of(d: Drawn) -> dict[str, np.ndarray]:
+    """Of each metric the weights (n,) of the items."""
+    assert d.items.labels is not None
+    return {m: items.weights(d.items.labels, m) for m in METRICS}
+
+
 def as_cells(d: Drawn) -> Cells:
-    """The cells that `cells.cells` would make of the runs."""
-    weights = {m: answers.weights(d.items.labels, m) for m in answers.METRICS}
+    """The cells that `scores.cells` would make of the runs."""
+    weights = weights_of(d)
     out: Cells = {}
     for arm, rows in d.right.items():
         value = {s: {m: float(row @ w) for m, w in weights.items()} for s, row in rows.items()}
-        scores = {s: [values | {"n_test": len(rows[s])}] for s, values in value.items()}
-        out[arm, PROBE, LABEL_BUDGET] = Cell(scores, rows, d.items)
+        entries = {s: [values | {"n_test": len(rows[s])}] for s, values in value.items()}
+        out[arm, PROBE, LABEL_BUDGET] = Cell(entries, rows, d.items)
     return out
 
 
 def as_runs(d: Drawn) -> list[Run]:
     """Finished transfer runs, as `collect.read_runs` finds them: one linear probe, 10 labels per class, five draws."""
-    out, turn = [], np.arange(len(d.items.labels))
-    weights = {m: answers.weights(d.items.labels, m) for m in answers.METRICS}
+    out, n = [], len(next(iter(d.right[next(iter(d.right))].values())))
+    turn = np.arange(n)
+    weights = weights_of(d)
     for arm, rows in d.right.items():
         for seed, row in rows.items():
             right = (np.arange(DRAWS)[:, None] + turn) % DRAWS < np.rint(DRAWS * row)
             entry = {"probe": PROBE, "labels_per_class": 10, "fraction": None, "n_test": len(row), "n_train": 100}
-            scores = [entry | {"draw": k} | {m: float(r @ w) for m, w in weights.items()} for k, r in enumerate(right)]
-            result = {"command": "transfer", "seed": seed, "scores": scores}
+            fits = [entry | {"draw": k} | {m: float(r @ w) for m, w in weights.items()} for k, r in enumerate(right)]
+            result = {"command": "transfer", "seed": seed, "scores": fits}
             own = replace(d.items, right=right)
             named = (Path(f"{arm}-{seed}"), arm, seed, "transfer", "finished", None, "gssl")
-            out.append(Run(*named, result, {}, {}, {}, {}, answers=own))
+            out.append(Run(*named, result, {}, {}, {}, {}, predictions=own))
     return out
 
 
-def family(d: Drawn, alpha: float = ALPHA) -> list[dict[str, Any]]:
+def family(d: Drawn, alpha: float = ALPHA) -> list[Difference]:
     """The primary family's differences, as in the report."""
-    pairs = list(combinations(d.right, 2))
-    primary = {"probe": PROBE, "label_budget": LABEL_BUDGET, "metric": d.metric, "pairs": pairs}
-    return differences.differences(as_cells(d), [{"name": a, "role": "contestant"} for a in d.right], primary, alpha)
+    pairs = [list(pair) for pair in combinations(d.right, 2)]
+    primary = Primary(
+        probe=PROBE,
+        label_budget=LABEL_BUDGET,
+        pairs=pairs,
+        fixed_by="rule",
+        task="classification",
+        metric=d.metric,
+        margin=MARGIN,
+        alpha=alpha,
+    )
+    return document.differences(as_cells(d), dict.fromkeys(d.right, "contestant"), primary)
 
 
-def reported(d: Drawn) -> list[dict[str, Any]]:
+def reported(d: Drawn) -> list[Difference]:
     """The same through runs and the whole report."""
-    made = build(as_runs(d), {"arms": list(d.right), "seeds": max(map(len, d.right.values()))})
-    return [found for found in made["differences"] if found["family"] == "primary"]
+    made = document.build(as_runs(d), {"arms": list(d.right), "seeds": max(map(len, d.right.values()))})
+    return [found for found in made.differences if found.family == "primary"]
 
 
-def winner(d: Mapping[str, Any], alpha: float = ALPHA) -> int:
+def winner(d: Difference, alpha: float = ALPHA) -> int:
     """1: the first arm of the pair, −1: the second, 0: nobody."""
-    return int(np.sign(d["mean"])) if outcome(d, alpha) in ("beats", "ahead") else 0
+    return int(np.sign(d.mean or 0.0)) if outcome(d, alpha) in ("beats", "ahead") else 0
 
 
 def old_rule(d: Drawn, alpha: float = ALPHA) -> tuple[list[int], list[tuple[float, float]]]:
@@ -143,14 +160,14 @@ def counted(d: Drawn) -> Counted:
     """False winners, coverage of the pairs' population differences and of the arms' population values, by both rules;
     `alike`: pairs that the new rule calls equivalent."""
     gaps, new, (old, old_ends) = _gaps(d), family(d), old_rule(d)
-    arms = [cells.of_arm(cell, d.metric) for cell in as_cells(d).values()]
+    arms = [scores.of_arm(cell, d.metric) for cell in as_cells(d).values()]
     seeds = [paired.t_interval([float(row.mean()) for row in rows.values()]) for rows in d.right.values()]
     return {
         "false": _false([winner(x) for x in new], gaps),
         "false_old": _false(old, gaps),
-        "covered": _holds([(x["interval"]["low"], x["interval"]["high"]) for x in new], gaps),
+        "covered": _holds([(x.interval.low, x.interval.high) for x in new if x.interval], gaps),
         "covered_old": _holds(old_ends, gaps),
-        "arm": _holds([(i["low"], i["high"]) for i in arms if i], list(d.truth.values())),
+        "arm": _holds([(i.low, i.high) for i in arms if i], list(d.truth.values())),
         "arm_old": _holds([(i.low, i.high) for i in seeds if i], list(d.truth.values())),
         "alike": float(np.mean([size(x, MARGIN) == "equivalent" for x in new])),
     }
@@ -219,9 +236,9 @@ def pooled(blocks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def code(of: Population | None = None) -> str:
     """A hash of what the figures depend on; figures of other code are not read again."""
-    parts: list[Any] = [two_way, paired, differences, answers.weights, answers.units, cells.Cell, cells.gap]
-    parts += [cells.Gap, cells.of_arm, outcome, size, decisive, excludes_zero, level_of_look, draw, subsample]
-    parts += [as_cells, family, winner, old_rule, counted, counted_looks, comparison, _false, _holds]
+    parts: list[Any] = [two_way, paired, families, items, scores.Cell, scores.gap, scores.Gap, scores.of_arm]
+    parts += [document.differences, document.difference, document.numbers, outcome, size, decisive, level_of_look]
+    parts += [draw, subsample, as_cells, family, winner, old_rule, counted, counted_looks, comparison, _false, _holds]
     text = "".join(map(inspect.getsource, parts)) + repr(SETTINGS)
     data = [of.labels, *of.right.values()] if of else []
     return hashlib.sha256(text.encode() + b"".join(array.tobytes() for array in data)).hexdigest()[:12]

@@ -15,8 +15,8 @@ from functools import cache
 import numpy as np
 
 from gssl.config.menus import shared
-from gssl.report import cells, collect
-from gssl.report.answers import Answers
+from gssl.report import collect, scores
+from gssl.report.scores import Predictions
 
 ARMS = ("simclr", "dcgan", "scratch")  # all three pairs are the default rule's family
 HARD, DRAWS = 2.0, 5  # weight of z; draws of labels per seed
@@ -97,7 +97,7 @@ class Drawn:
     """
 
     right: dict[str, dict[int, np.ndarray]]
-    items: Answers
+    items: Predictions
     truth: dict[str, float]
     metric: str = "accuracy"
 
@@ -172,7 +172,7 @@ def draw(c: Condition, rng: np.random.Generator) -> tuple[Drawn, Drawn]:
     z = rng.standard_normal(which[-1] + 1)[which]
     g = rng.standard_normal((3, which[-1] + 1))[:, which]
     labels = (np.arange(n) < round(of.minority * n)).astype(int) if of.minority else np.arange(n) % 10
-    items = Answers(labels, np.zeros((0, n), bool), which if of.group > 1 and of.known else None)
+    items = Predictions(labels, np.zeros((0, n), bool), which if of.group > 1 and of.known else None)
     noise = rng.standard_normal((3, seeds))
     if of.skewed:
         noise[0] = 1 - rng.standard_exponential(seeds)
@@ -217,12 +217,14 @@ def population(path: str, arms: Sequence[str] | None = None) -> Population:
         with np.load(path) as found:
             right, labels = {k: found[k].astype(float) for k in found.files if k != "labels"}, found["labels"]
     else:
-        found_cells = cells.cells(collect.read_runs(glob.glob(path)))
+        found_cells = scores.cells(collect.read_runs(glob.glob(path)))
         at = shared(found_cells)
         kept = {key[0]: cell for key, cell in found_cells.items() if key[1:] == at}
         items = next(cell.items for cell in kept.values() if cell.items)
         same = {arm: cell.right for arm, cell in kept.items() if cell.items and cell.items.same_items(items)}
-        right, labels = {arm: np.stack([r for _, r in sorted(by.items())]) for arm, by in same.items()}, items.labels
+        assert items is not None and items.labels is not None
+        right = {arm: np.stack([r for _, r in sorted(by.items())]) for arm, by in same.items()}
+        labels = items.labels
     if missing := [arm for arm in arms or [] if arm not in right]:
         raise SystemExit(f"--arms: {missing[0]!r} is not there; there are {', '.join(right)}")
     return Population({arm: right[arm] for arm in arms or list(right)[:3]}, labels)
@@ -248,4 +250,4 @@ def subsample(of: Population, weights: np.ndarray, c: Condition, rng: np.random.
     seeds = rng.permutation(min(map(len, of.right.values())))[: c.seeds]
     right = {arm: dict(enumerate(r[seeds][:, at])) for arm, r in of.right.items()}
     truth = {arm: float(r.mean(axis=0) @ weights) for arm, r in of.right.items()}
-    return Drawn(right, Answers(of.labels[at], np.zeros((0, len(at)), bool)), truth)
+    return Drawn(right, Predictions(of.labels[at], np.zeros((0, len(at)), bool)), truth)
