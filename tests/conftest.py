@@ -176,7 +176,7 @@ def inline(monkeypatch, inline_worker):
 @pytest.fixture
 def small(pictures, tmp_path, monkeypatch):
     """A comparison of seconds, for every test of `compare`."""
-    monkeypatch.setattr("gssl.figures.diagrams.ROUNDS", 250)  # t-SNE's fewest: a map per network takes a second
+    monkeypatch.setattr("gssl.metrics.tsne.ROUNDS", 250)  # t-SNE's fewest: a map per network takes a second
 
     def make(*overrides: str):
         words = ["data=imagefolder", f"data.root={pictures}", "data.size=16", "backbone.width=8"]

@@ -81,7 +81,7 @@ def folder(tmp_path_factory, pictures, inline_worker):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         patch.setattr("gssl.comparison.execution.Worker", inline_worker)
-        patch.setattr("gssl.figures.diagrams.ROUNDS", 250)  # of t-SNE: a map per network takes a second
+        patch.setattr("gssl.metrics.tsne.ROUNDS", 250)  # of t-SNE: a map per network takes a second
         patch.setattr("gssl.metrics.classifier.STEPS", 4)  # the small classifier need not be good here
         invoke(["pretrain-ssl", "experiment=smoke", f"hydra.run.dir={RUN}"])
         invoke(["train-gan", "experiment=smoke", "hydra.run.dir=runs/gan"])

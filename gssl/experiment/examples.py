@@ -1,4 +1,4 @@
-"""Pictures of single answers: the most confident mistakes, and which places spoke for an answer (Grad-CAM)."""
+"""Examples of answers: the most confident mistakes, and which positions spoke for an answer (Grad-CAM)."""
 
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gssl.data import Images
+from gssl.experiment.crops import centre_crops
 from gssl.experiment.probing import Prober
 from gssl.experiment.tasks import Answers, Fitted
-from gssl.figures.diagrams import short
-from gssl.figures.generator import joined, pixels
-from gssl.figures.panels import WIDEST, Panel, Row, Tile, heat, overlay, save_sheet
+from gssl.figures.confusion import short
+from gssl.figures.tiles import Row, Section, Tile, enlarged, heat, joined, overlay, save_page
 from gssl.probe.saliency import NotPooled, grad_cam, linear_head
 
 MISTAKES, IN_A_ROW = 24, 6
@@ -31,61 +31,69 @@ def mistakes(test: Images, found: Answers, size: int, classes: list[str], title:
     shown = wrong[:MISTAKES]
     rows = []
     if len(shown):
-        images = enlarged(pixels(test.subset(shown), size))
+        images = enlarged(centre_crops(test.subset(shown), size))
         letters = int(1.5 * images.shape[-1] / LETTER)
         blocks: list[list[Tile | None]] = []
         for image, i in zip(images, shown.tolist(), strict=True):
-            blocks.append([Tile(image, caption(classes, test.labels[i], found.guess[i], sure(found)[i], letters))])
+            blocks.append(
+                [Tile(image, caption(classes, test.labels[i], found.guess[i], confidences(found)[i], letters))]
+            )
         rows = [Row("", joined(blocks[i : i + IN_A_ROW])) for i in range(0, len(blocks), IN_A_ROW)]
     text = f"{len(wrong):,} of {len(test):,} answers are wrong; these are the {len(shown)} most confident of them."
     more = "Under each the true class → the answer, and the confidence in it. A label may be wrong as well."
-    save_sheet(title, "", [Panel(text, more, rows) if len(wrong) else Panel("No answer is wrong.", "")], path)
+    save_page(title, "", [Section(text, more, rows) if len(wrong) else Section("No answer is wrong.", "")], path)
 
 
 def saliency(prober: Prober, fit: Fitted, found: Answers, test: Images, title: str, path: Path) -> None:
     """Grad-CAM of confident answers: right ones, and wrong ones for the true class too. Raises LeftOut."""
-    size, classes = prober.cfg.data.side, prober.classes
     right = most_confident(found, found.guess == test.labels)
     # one of each class, or the most confident would often be of one class alone
     first = np.sort(np.unique(test.labels[right], return_index=True)[1])[:RIGHT]
-    chosen = [right[first], most_confident(found, found.guess != test.labels)[:WRONG]]
-    panels = []
-    for kind, index in zip(("Right", "Wrong"), chosen, strict=True):
-        if not len(index):
-            panels.append(Panel(f"{kind} answers", "There are none."))
-            continue
-        some, labels, guess = test.subset(index), test.labels[index], found.guess[index]
-        images = pixels(some, size)
-        p = fit.model.probabilities(some if fit.reads == "network" else prober.features(some, fit.reads))
-        shown = enlarged(images)
-        asked = [guess] if kind == "Right" else [guess, labels]
-        maps = [looked(prober, fit, images, which, shown.shape[-1]) for which in asked]
-        letters = int(shown.shape[-1] / LETTER) - 4
-        blocks: list[list[Tile | None]] = []
-        for i, image in enumerate(shown):
-            block: list[Tile | None] = [Tile(image, short(classes[labels[i]], letters + 4))]
-            for which, found_maps in zip(asked, maps, strict=True):
-                text = f"{short(classes[which[i]], letters)} {decimals(p[i, which[i]])}"
-                block.append(Tile(overlay(image, found_maps[i : i + 1])[0], text))
-            blocks.append(block)
-        wide = PAIRS if kind == "Right" else TRIPLES
-        rows = [Row("", joined(blocks[i : i + wide])) for i in range(0, len(blocks), wide)]
-        heads = ["image", "answer", "true class"][: 1 + len(asked)]
-        text = {
-            "Right": "The most confident right answer of each class; the most confident classes are shown.",
-            "Wrong": "The most confident wrong answers: what spoke for the answer, and what for the true class.",
-        }[kind]
-        line = [head for _ in range(min(wide, len(blocks))) for head in ["", *heads]][1:]
-        panels.append(Panel(f"{kind} answers", text, rows, line))
+    wrong = most_confident(found, found.guess != test.labels)[:WRONG]
+    sections = [
+        _explained(prober, fit, found, test, "Right answers", right[first]),
+        _explained(prober, fit, found, test, "Wrong answers", wrong),
+    ]
     text = (
         "Where it is light, the last stage's maps speak for the class (Grad-CAM, arXiv:1610.02391); each map has a"
         " scale of its own, and where nothing speaks for the class it is dark. Under an image its true class, under a"
-        " map the class that is asked for and the probability that the probe gives it."
+        " map the class that is explained and the probability that the probe gives it."
     )
-    save_sheet(title, text, panels, path)
+    save_page(title, text, sections, path)
 
 
-def looked(prober: Prober, fit: Fitted, images: Tensor, classes: np.ndarray, side: int) -> Tensor:
+EXPLAINED = {
+    "Right answers": "The most confident right answer of each class; the most confident classes are shown.",
+    "Wrong answers": "The most confident wrong answers: what spoke for the answer, and what for the true class.",
+}
+
+
+def _explained(prober: Prober, fit: Fitted, found: Answers, test: Images, kind: str, index: np.ndarray) -> Section:
+    """The answers `index` with a map for the answer, and of wrong ones with another for the true class."""
+    if not len(index):
+        return Section(kind, "There are none.")
+    some, labels, guess = test.subset(index), test.labels[index], found.guess[index]
+    images = centre_crops(some, prober.cfg.data.side)
+    p = fit.model.probabilities(some if fit.reads == "network" else prober.features(some, fit.reads))
+    shown = enlarged(images)
+    explained = [guess] if kind == "Right answers" else [guess, labels]
+    maps = [class_maps(prober, fit, images, which, shown.shape[-1]) for which in explained]
+    letters = int(shown.shape[-1] / LETTER) - 4
+    blocks: list[list[Tile | None]] = []
+    for i, image in enumerate(shown):
+        block: list[Tile | None] = [Tile(image, short(prober.classes[labels[i]], letters + 4))]
+        for which, found_maps in zip(explained, maps, strict=True):
+            text = f"{short(prober.classes[which[i]], letters)} {decimals(p[i, which[i]])}"
+            block.append(Tile(overlay(image, found_maps[i : i + 1])[0], text))
+        blocks.append(block)
+    wide = PAIRS if len(explained) == 1 else TRIPLES
+    rows = [Row("", joined(blocks[i : i + wide])) for i in range(0, len(blocks), wide)]
+    heads = ["image", "answer", "true class"][: 1 + len(explained)]
+    line = [head for _ in range(min(wide, len(blocks))) for head in ["", *heads]][1:]
+    return Section(kind, EXPLAINED[kind], rows, line)
+
+
+def class_maps(prober: Prober, fit: Fitted, images: Tensor, classes: np.ndarray, side: int) -> Tensor:
     """Grad-CAM of `images` (n, 3, S, S) for `classes` (n,), as colours (n, 3, side, side). Raises LeftOut."""
     backbone: Any = prober.network
     model = fit.model
@@ -93,13 +101,13 @@ def looked(prober: Prober, fit: Fitted, images: Tensor, classes: np.ndarray, sid
         backbone, head = model.network.backbone, model.network.head
     else:
         head = linear_head(model.weight, model.bias, model.classes, len(prober.classes), prober.device)
-    asked = torch.from_numpy(classes.astype(np.int64)).to(prober.device)
+    index = torch.from_numpy(classes.astype(np.int64)).to(prober.device)
     try:
-        maps = grad_cam(backbone, head, images.to(prober.device), asked)
+        maps = grad_cam(backbone, head, images.to(prober.device), index)
     except NotPooled as error:
         raise LeftOut(str(error)) from None
     if maps.shape[1:].numel() == 1:
-        raise LeftOut("the last stage's maps have one place only")
+        raise LeftOut("the last stage's maps have one position only")
     smooth = F.interpolate(maps[:, None], size=(side, side), mode="bilinear", align_corners=False)[:, 0]
     return heat(smooth, side)
 
@@ -107,20 +115,12 @@ def looked(prober: Prober, fit: Fitted, images: Tensor, classes: np.ndarray, sid
 def most_confident(found: Answers, which: np.ndarray) -> np.ndarray:
     """Indices of the answers in `which` (n,) bool, the most confident first; equal ones in their order."""
     index = np.flatnonzero(which)
-    return index[np.argsort(-sure(found)[index], kind="stable")]
+    return index[np.argsort(-confidences(found)[index], kind="stable")]
 
 
-def sure(found: Answers) -> np.ndarray:
+def confidences(found: Answers) -> np.ndarray:
     assert found.confidence is not None
     return found.confidence
-
-
-def enlarged(images: Tensor) -> Tensor:
-    """(n, 3, S, S) as wide as a sheet's widest tiles, or nearly: small ones by a whole factor."""
-    side = images.shape[-1]
-    if side <= WIDEST // 2:
-        return images.repeat_interleave(WIDEST // side, 2).repeat_interleave(WIDEST // side, 3)
-    return F.interpolate(images, size=(WIDEST, WIDEST), mode="bilinear", antialias=True, align_corners=False)
 
 
 def caption(classes: list[str], true: int, guess: int, confidence: float, letters: int) -> str:

@@ -20,14 +20,14 @@ WIDE = 10  # columns at most, beside the first
 @contextlib.contextmanager
 def inputs_of(network: nn.Module) -> Iterator[list[Tensor]]:
     """The batches of images that pass through `network` inside the block."""
-    seen: list[Tensor] = []
+    found: list[Tensor] = []
 
-    def note(module: nn.Module, args: tuple[Any, ...]) -> None:
-        seen.append(args[0].detach().clone())
+    def keep(module: nn.Module, args: tuple[Any, ...]) -> None:
+        found.append(args[0].detach().clone())
 
-    hook = network.register_forward_pre_hook(note)
+    hook = network.register_forward_pre_hook(keep)
     try:
-        yield seen
+        yield found
     finally:
         hook.remove()
 
@@ -42,10 +42,10 @@ def _columns(x: Tensor, count: int, size: int) -> list[Tensor]:
     return list(x.unflatten(0, (count, -1)).unbind(1))
 
 
-def save_views(raw: Batch, batch: Batch, seen: list[Tensor], path: Path, size: int) -> list[str]:
-    """One row per image: as it is, each view of it, then what the backbone saw where that was something else.
+def save_views(raw: Batch, batch: Batch, inputs: list[Tensor], path: Path, size: int) -> list[str]:
+    """One row per image: as it is, each view of it, then the backbone's input where that was something else.
 
-    `raw`: of `Batches`; `batch`: of `Feed`; `seen`: of `inputs_of`. Returns the columns' names.
+    `raw`: of `Batches`; `batch`: of `Feed`; `inputs`: of `inputs_of`. Returns the columns' names.
     """
     count = len(raw["image"])
     columns, names = [centre(raw["image"], size, raw.get("extent"))], ["image"]
@@ -53,13 +53,13 @@ def save_views(raw: Batch, batch: Batch, seen: list[Tensor], path: Path, size: i
         if value.ndim == 4:
             columns.append(value)
             names.append(name)
-    fed = list(columns)
-    for x in seen:
-        if any(x.shape == y.shape and torch.equal(x, y) for y in fed):
+    views = list(columns)
+    for x in inputs:
+        if any(x.shape == y.shape and torch.equal(x, y) for y in views):
             continue
         found = _columns(x, count, size)
         columns += found
-        names += ["seen by the backbone"] * len(found)
+        names += ["input of the backbone"] * len(found)
     columns, names = columns[: WIDE + 1], names[: WIDE + 1]
     save_columns(columns, path)
     return list(dict.fromkeys(names))
@@ -67,5 +67,5 @@ def save_views(raw: Batch, batch: Batch, seen: list[Tensor], path: Path, size: i
 
 def save_columns(columns: list[Tensor], path: Path) -> None:
     """Images side by side: row i has the i-th image of every column; at most `ROWS` rows."""
-    sheet = torch.stack([column[:ROWS].float().cpu() for column in columns], dim=1)
-    save_grid(sheet.flatten(0, 1), path, columns=len(columns))
+    rows = torch.stack([column[:ROWS].float().cpu() for column in columns], dim=1)
+    save_grid(rows.flatten(0, 1), path, columns=len(columns))

@@ -75,6 +75,16 @@ class Figure:
             about: Any = {"Date": None} if path.suffix == ".svg" else None
             canvas.savefig(path, dpi=style.DPI, bbox_inches=whole, facecolor=style.WHITE, metadata=about)
 
+    def image(self) -> Any:
+        """An RGB picture (PIL) without heading and caption, to be put into another one."""
+        from PIL import Image
+
+        buffer = io.BytesIO()
+        with self._canvas() as canvas:
+            self.paint(canvas)
+            canvas.savefig(buffer, format="png", dpi=style.DPI, facecolor=style.WHITE)
+        return Image.open(buffer).convert("RGB")
+
     @contextlib.contextmanager
     def _canvas(self) -> Iterator[Any]:
         import matplotlib

@@ -1,4 +1,4 @@
-"""Diagnostics of a transfer run: figures computed again from its plain files, pictures that show something."""
+"""Diagnostics of a transfer run: values computed again from its plain files, pictures that show something."""
 
 import shutil
 from dataclasses import replace
@@ -13,9 +13,10 @@ from gssl.config.composing import compose
 from gssl.data.corruptions import KINDS
 from gssl.data.splits import Splits
 from gssl.engine.files import read_json
-from gssl.experiment import diagnostics, examples
+from gssl.experiment import diagnostic_pictures, diagnostics, examples
 from gssl.experiment.examples import caption, decimals
-from gssl.figures import diagrams
+from gssl.figures import cka, confusion, feature_map, reliability
+from gssl.metrics.tsne import tsne
 from gssl.probe.saliency import NotPooled
 
 pytestmark = pytest.mark.long
@@ -29,7 +30,7 @@ def words(pictures, *more):
     return [*base, "engine.progress=false", "engine.device=cpu", *more]
 
 
-def judging(pictures, weights, *more):
+def transfer_of(pictures, weights, *more):
     quick = ["labels_per_class=[1,3]", "fractions=[]", "draws=2", "draws_one_shot=2", "probe.linear.l2_count=3"]
     quick += ["probe.finetune.steps=2", "probe.finetune.batch_size=8", "probe.finetune.lrs=[0.001]"]
     quick += ["probe.fewshot.shots=[1]", "probe.fewshot.draws=2", "probe.cluster.n_init=1"]
@@ -37,9 +38,9 @@ def judging(pictures, weights, *more):
 
 
 @pytest.fixture(scope="module")
-def judged(tmp_path_factory, pictures):
-    """A run with everything, what it was told, and how often it opened the test set; a few labels are wrong."""
-    root = tmp_path_factory.mktemp("judged")
+def diagnosed(tmp_path_factory, pictures):
+    """A run with everything, what was evaluated, and how often it opened the test set; a few labels are wrong."""
+    root = tmp_path_factory.mktemp("diagnosed")
     shutil.copytree(pictures, root / "photos")
     for i in range(4):
         (root / "photos" / "test" / "a" / f"00{i}.png").replace(root / "photos" / "test" / "b" / f"00{i}_too.png")
@@ -48,9 +49,10 @@ def judged(tmp_path_factory, pictures):
     kept, opened = [], []
     with pytest.MonkeyPatch.context() as patch:
         original, opening = diagnostics.diagnose, Splits.open_test
-        patch.setattr(diagnostics, "diagnose", lambda told, *rest: (kept.append(told), original(told, *rest))[1])
+        keep = lambda evaluated, *rest: (kept.append(evaluated), original(evaluated, *rest))[1]  # noqa: E731
+        patch.setitem(transfer.DIAGNOSE, "classification", keep)
         patch.setattr(Splits, "open_test", lambda self: (opened.append(1), opening(self))[1])
-        cfg = judging(pictures, root / "ssl", f"probe.use={PROBES}".replace(" ", ""), "diagnose.corruptions=true")
+        cfg = transfer_of(pictures, root / "ssl", f"probe.use={PROBES}".replace(" ", ""), "diagnose.corruptions=true")
         transfer.main(cfg, root / "run")
     return root / "run", kept[0], len(opened)
 
@@ -77,8 +79,8 @@ def colours(path):
     return len(found)
 
 
-def test_every_picture_is_there_and_none_is_blank(judged):
-    run, _, _ = judged
+def test_every_picture_is_there_and_none_is_blank(diagnosed):
+    run, _, _ = diagnosed
     result = read_json(run / "result.json")
     assert result["pictures"] == [f"pictures/{name}.png" for name in NAMES] and result["pictures_left_out"] == {}
     assert sorted(p.name for p in (run / "pictures").iterdir()) == sorted(f"{name}.png" for name in NAMES)
@@ -86,13 +88,13 @@ def test_every_picture_is_there_and_none_is_blank(judged):
     assert not (run / "log.txt").exists() and not list(run.glob(".pictures*"))
 
 
-def test_the_test_set_is_opened_once(judged):
-    run, _, opened = judged
+def test_the_test_set_is_opened_once(diagnosed):
+    run, _, opened = diagnosed
     assert opened == 1 == read_json(run / "result.json")["test_openings"]
 
 
-def test_confusion_and_classes_computed_again(judged):
-    result, of = numbers(judged[0])
+def test_confusion_and_classes_computed_again(diagnosed):
+    result, of = numbers(diagnosed[0])
     labels, guess, _ = of(result["confusion"])
     assert (result["confusion"]["probe"], result["confusion"]["label_budget"]) == ("linear", "3 per class")
     pairs = list(zip(labels.tolist(), guess.tolist(), strict=True))
@@ -107,30 +109,30 @@ def test_confusion_and_classes_computed_again(judged):
         assert entry["accuracy"] == [float((guess[labels == c] == c).mean()) for c in range(3)]
 
 
-def test_calibration_computed_again(judged):
-    result, of = numbers(judged[0])
+def test_calibration_computed_again(diagnosed):
+    result, of = numbers(diagnosed[0])
     assert [e["probe"] for e in result["calibration"]] == [p for p in PROBES if p != "cluster"]
     for entry in result["calibration"]:
-        labels, guess, sure = of(entry)
-        place = np.clip(np.ceil(sure * 15).astype(int) - 1, 0, 14)
-        gaps = [abs((guess == labels)[place == b].sum() - sure[place == b].sum()) for b in range(15)]
+        labels, guess, confidence = of(entry)
+        place = np.clip(np.ceil(confidence * 15).astype(int) - 1, 0, 14)
+        gaps = [abs((guess == labels)[place == b].sum() - confidence[place == b].sum()) for b in range(15)]
         assert entry["ece"] == pytest.approx(sum(gaps) / 60, abs=2e-3)  # confidences are kept as float16
         assert sum(b["count"] for b in entry["bins"]) == entry["n"] == 60
         scores = [s for s in result["scores"] if s["probe"] == entry["probe"] and s["draw"] == 0]
         assert entry["ece"] == max(scores, key=lambda s: s["n_train"])["ece"]
 
 
-def test_cka_of_averaged_maps_on_training_images(judged):
-    run, told, _ = judged
+def test_cka_of_averaged_maps_on_training_images(diagnosed):
+    run, evaluated, _ = diagnosed
     found = read_json(run / "result.json")["cka"]
-    assert found["n"] == len(told.prober.images) == 120
+    assert found["n"] == len(evaluated.prober.images) == 120
     stages, random = np.array(found["stages"]), np.array(found["random"])
     np.testing.assert_allclose(np.diag(stages), 1)
     np.testing.assert_allclose(stages, stages.T)
     assert abs(stages - random).max() > 0.02 and random[0, 0] < 0.999
-    x = torch.from_numpy(np.array([told.prober.images.fetch([i])["image"][0].numpy() for i in range(120)])) / 255
+    x = torch.from_numpy(np.array([evaluated.prober.images.fetch([i])["image"][0].numpy() for i in range(120)])) / 255
     with torch.no_grad():
-        maps = [m.mean((2, 3)).double().numpy() for m in told.prober.network.eval().dense(x)]
+        maps = [m.mean((2, 3)).double().numpy() for m in evaluated.prober.network.eval().dense(x)]
     for i in range(4):
         for j in range(4):
             assert stages[i, j] == pytest.approx(unbiased_cka(maps[i], maps[j]), abs=1e-4)
@@ -151,18 +153,18 @@ def unbiased_cka(x, y):
     return hsic(k, m) / np.sqrt(hsic(k, k) * hsic(m, m))
 
 
-def test_a_corruption_that_does_nothing_gives_the_clean_accuracy(judged, monkeypatch):
-    run, told, _ = judged
-    scores = {s["probe"]: s for s in read_json(run / "result.json")["scores"] if s["draw"] == 0}  # the last amount
+def test_a_corruption_that_does_nothing_gives_the_clean_accuracy(diagnosed, monkeypatch):
+    run, evaluated, _ = diagnosed
+    scores = {s["probe"]: s for s in read_json(run / "result.json")["scores"] if s["draw"] == 0}  # the last budget
     monkeypatch.setattr(diagnostics, "corrupt", lambda pixels, *rest, first=0: pixels.copy())
-    for entry in diagnostics.corruptions(told)["probes"]:
+    for entry in diagnostics.corruptions(evaluated)["probes"]:
         assert entry["clean"] == scores[entry["probe"]]["accuracy"]
         assert entry["accuracy"] == {kind: [entry["clean"]] * 5 for kind in KINDS}
         assert entry["mean"] == pytest.approx(entry["clean"])
 
 
-def test_corruptions_do_not_depend_on_how_many_images_go_together(judged, monkeypatch):
-    run, told, _ = judged
+def test_corruptions_do_not_depend_on_how_many_images_go_together(diagnosed, monkeypatch):
+    run, evaluated, _ = diagnosed
     found = read_json(run / "result.json")["corruptions"]
     assert found["n"] == 60 and found["kinds"] == list(KINDS) and found["strengths"] == [1, 2, 3, 4, 5]
     flat = [v for entry in found["probes"] for row in entry["accuracy"].values() for v in row]
@@ -171,26 +173,26 @@ def test_corruptions_do_not_depend_on_how_many_images_go_together(judged, monkey
         means = [np.mean(row) for row in entry["accuracy"].values()]
         assert entry["mean"] == pytest.approx(np.mean(means)) and list(entry["mean_per_kind"].values()) == means
     monkeypatch.setattr(diagnostics, "CHUNK", 7 * 16 * 16 * 3)
-    assert diagnostics.corruptions(told) == found
+    assert diagnostics.corruptions(evaluated) == found
 
 
-def test_a_corruption_of_known_effect(judged, monkeypatch):
+def test_a_corruption_of_known_effect(diagnosed, monkeypatch):
     """Every image is replaced by another, whose answer is known."""
-    _, told, _ = judged
+    _, evaluated, _ = diagnosed
     monkeypatch.setattr(diagnostics, "corrupt", lambda pixels, *rest, first=0: np.roll(pixels, 20, axis=0))
-    expected = float((np.roll(told.found[told.shown()].guess, 20) == told.test.labels).mean())
-    entry = next(e for e in diagnostics.corruptions(told)["probes"] if e["probe"] == "linear")
+    expected = float((np.roll(evaluated.found[evaluated.shown()].guess, 20) == evaluated.test.labels).mean())
+    entry = next(e for e in diagnostics.corruptions(evaluated)["probes"] if e["probe"] == "linear")
     assert entry["mean"] == pytest.approx(expected) and entry["mean"] != pytest.approx(entry["clean"])
 
 
-def test_what_is_shown_is_decided_by_names(judged):
-    _, told, _ = judged
+def test_what_is_shown_is_decided_by_what_probes_declare(diagnosed):
+    _, evaluated, _ = diagnosed
     only = lambda *names: replace(  # noqa: E731
-        told,
-        fitted=[f for f in told.fitted if f.probe in names],
-        found=[a for f, a in zip(told.fitted, told.found, strict=True) if f.probe in names],
+        evaluated,
+        fitted=[f for f in evaluated.fitted if f.probe in names],
+        found=[a for f, a in zip(evaluated.fitted, evaluated.found, strict=True) if f.probe in names],
     )
-    assert told.name(told.shown()) == "linear probe, 3 per class"
+    assert evaluated.name(evaluated.shown()) == "linear probe, 3 per class"
     some = only("fewshot", "knn", "cluster")
     assert some.fitted[some.shown()].probe == "knn" and some.fitted[some.shown()].draw == 0
     assert only("cluster").shown() is None and diagnostics.answers(only("cluster"))["per_class"] == []
@@ -200,8 +202,8 @@ def test_a_failure_to_draw_keeps_the_scores_and_the_traceback(pictures, tmp_path
     def failing(*args):
         raise ZeroDivisionError("of the pencil")
 
-    monkeypatch.setattr(diagrams, "reliability", failing)
-    transfer.main(judging(pictures, "random", "probe.use=[linear]"), tmp_path / "run")
+    monkeypatch.setattr(reliability, "figure", failing)
+    transfer.main(transfer_of(pictures, "random", "probe.use=[linear]"), tmp_path / "run")
     result = read_json(tmp_path / "run" / "result.json")
     assert result["scores"] and result["confusion"] and "pictures" not in result
     assert "in failing" in (tmp_path / "run" / "log.txt").read_text()
@@ -210,20 +212,20 @@ def test_a_failure_to_draw_keeps_the_scores_and_the_traceback(pictures, tmp_path
 
 
 def test_without_a_network(pictures, tmp_path):
-    transfer.main(judging(pictures, "pixels", "probe.use=[linear]"), tmp_path / "run")
+    transfer.main(transfer_of(pictures, "pixels", "probe.use=[linear]"), tmp_path / "run")
     result = read_json(tmp_path / "run" / "result.json")
     assert set(result["pictures_left_out"]) == {"saliency.png", "cka.png"} and "cka" not in result
     assert len(result["pictures"]) == 4
 
 
-def test_a_network_with_other_features_has_no_saliency(judged, tmp_path, monkeypatch):
+def test_a_network_with_other_features_has_no_saliency(diagnosed, tmp_path, monkeypatch):
     def refusing(*args):
         raise NotPooled("as it is")
 
     monkeypatch.setattr(examples, "grad_cam", refusing)
-    run, told, _ = judged
+    run, evaluated, _ = diagnosed
     with pytest.raises(examples.LeftOut, match="as it is"):
-        diagnostics.draw_saliency(told, tmp_path / "s.png")
+        diagnostic_pictures.draw_saliency(evaluated, {}, tmp_path / "s.png")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -234,7 +236,7 @@ def test_three_grey_test_images(pictures, tmp_path):
                 (tmp_path / "grey" / split / name).mkdir(parents=True, exist_ok=True)
                 with Image.open(file) as picture:
                     picture.convert("L").save(tmp_path / "grey" / split / name / file.name)
-    cfg = judging(tmp_path / "grey", "random", "probe.use=[linear]", "diagnose.corruptions=true")
+    cfg = transfer_of(tmp_path / "grey", "random", "probe.use=[linear]", "diagnose.corruptions=true")
     transfer.main(cfg, tmp_path / "run")
     result = read_json(tmp_path / "run" / "result.json")
     assert list(result["pictures_left_out"]) == ["map.png"] and result["corruptions"]["n"] == 3
@@ -247,18 +249,20 @@ def test_diagrams_of_few_and_many_classes(tmp_path, count):
     labels, guess = rng.integers(1, count, 400), rng.integers(0, count, 400)  # class 0 does not occur
     matrix = np.bincount(labels * count + guess, minlength=count**2).reshape(count, count)
     names = ["$x$ of a long name_^ that ends somewhere", "猫", *(f"class {c}" for c in range(2, count))]
-    diagrams.confusion(matrix, names, "title", tmp_path / "confusion.png")
+    confusion.figure(matrix, names, "title").save(tmp_path / "confusion.png")
     points = rng.normal(size=(60, 8))
     thumbnails = torch.rand(5, 3, 16, 16)
-    diagrams.feature_map(points, labels[:60], names, thumbnails, "title " * 30, tmp_path / "map.png")
+    heading = "title " * 30
+    feature_map.figure(tsne(points), labels[:60], names, thumbnails, heading).save(tmp_path / "map.png")
     assert colours(tmp_path / "confusion.png") > 20 and colours(tmp_path / "map.png") > 20
     with Image.open(tmp_path / "confusion.png") as picture:
         assert max(picture.size) < 3000
 
 
 def test_a_collapsed_network_and_undefined_similarities_can_be_drawn(tmp_path):
-    assert (diagrams.embedded(np.ones((9, 4))) == 0).all()
-    diagrams.cka([("a", "b", [[None, -0.001], [1.0, 0.5], [0.2, 0.1]])], "title", tmp_path / "cka.png")
+    assert (tsne(np.ones((9, 4))) == 0).all()
+    table = cka.Similarity("a", "b", [[None, -0.001], [1.0, 0.5], [0.2, 0.1]])
+    cka.figure([table], "title").save(tmp_path / "cka.png")
     assert colours(tmp_path / "cka.png") > 20
 
 
@@ -270,7 +274,7 @@ def test_captions_keep_to_their_room():
 
 
 def test_pictures_can_be_left_out(pictures, tmp_path):
-    transfer.main(judging(pictures, "random", "probe.use=[knn]", "diagnose.pictures=false"), tmp_path / "run")
+    transfer.main(transfer_of(pictures, "random", "probe.use=[knn]", "diagnose.pictures=false"), tmp_path / "run")
     result = read_json(tmp_path / "run" / "result.json")
     assert "pictures" not in result and "corruptions" not in result and result["confusion"]["probe"] == "knn"
     assert not (tmp_path / "run" / "pictures").exists()

@@ -12,14 +12,14 @@ from gssl.commands import train_gan
 from gssl.commands.inspect import inspect
 from gssl.config.composing import compose
 from gssl.data.splits import Splits
-from gssl.figures import generator
-from gssl.figures.generator import Sheet
+from gssl.experiment import generator_examples as generator
+from gssl.experiment.generator_examples import GeneratorExamples
 
 pytestmark = pytest.mark.long
 
-PANELS = {  # what is special about each recipe's sheet
+SECTIONS = {  # what is special about each recipe's page
     "dcgan": ["Samples", "Between two latent vectors", "Main directions"],
-    "sagan": ["Where self-attention looks"],
+    "sagan": ["Where self-attention reads"],
     "acgan": ["Samples of each class", "Between two classes"],
     "bigan": ["Images and what the generator makes of their codes"],
 }
@@ -43,41 +43,41 @@ def runs(tmp_path_factory, pictures):
 @pytest.fixture(autouse=True)
 def no_map(monkeypatch):
     """The map is tested with `inspect`; t-SNE takes its time."""
-    monkeypatch.setattr(command.diagrams, "feature_map", lambda *given: given[5].write_bytes(b""))
+    monkeypatch.setattr(command, "tsne", lambda features: features[:, :2])
 
 
 @pytest.fixture
 def shown(monkeypatch):
-    """The panels of every sheet that is written; little is computed for each, and the test images are locked."""
+    """The sections of every page that is written; little is computed for each, and the test images are locked."""
     found = {}
 
     def opened(self):
         raise AssertionError("the test set was opened")
 
-    def save(title, text, panels, path):
-        found.update({panel.title.partition(". ")[2]: panel for panel in panels}, head=(title, text))
-        return written(title, text, panels, path)
+    def save(title, text, sections, path):
+        found.update({section.title.partition(". ")[2]: section for section in sections}, head=(title, text))
+        return written(title, text, sections, path)
 
-    written = generator.save_sheet
+    written = generator.save_page
     monkeypatch.setattr(Splits, "open_test", opened)
-    monkeypatch.setattr(generator, "save_sheet", save)
-    monkeypatch.setattr(generator, "JUDGED", 24)
+    monkeypatch.setattr(generator, "save_page", save)
+    monkeypatch.setattr(generator, "COMPARED", 24)
     monkeypatch.setattr(generator, "COPIES", 2)
     return found
 
 
-@pytest.mark.parametrize("name", PANELS)
-def test_the_sheet_of_each_kind(runs, shown, tmp_path, name):
+@pytest.mark.parametrize("name", SECTIONS)
+def test_the_page_of_each_kind(runs, shown, tmp_path, name):
     out = tmp_path / "pictures"
     answer = inspect(runs(name), out, images=20)
     assert answer["files"] == ["neighbours.png", "map.png", "generator.png"]
     assert sorted(p.name for p in out.iterdir()) == sorted(answer["files"])
     assert [p.name for p in tmp_path.iterdir()] == ["pictures"]
-    for panel in PANELS[name]:
-        assert any(title.startswith(panel) for title in shown), list(shown)
-    assert ("Where self-attention looks" in shown) == (name == "sagan")
-    seen = shown["What the discriminator's answer depends on"]
-    assert seen.text.startswith("Left out") == (name == "bigan") == (not seen.rows)
+    for section in SECTIONS[name]:
+        assert any(title.startswith(section) for title in shown), list(shown)
+    assert ("Where self-attention reads" in shown) == (name == "sagan")
+    asked = shown["What the discriminator's answer depends on"]
+    assert asked.text.startswith("Left out") == (name == "bigan") == (not asked.rows)
     assert "random-conv" in shown["Nearest training images of samples"].text and "step 2" in shown["head"][1]
     with Image.open(out / "generator.png") as picture:
         assert picture.width > 900 and picture.height > 1000
@@ -97,7 +97,7 @@ def test_a_bigans_images_and_their_reconstructions(runs, shown, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(runs("bigan"), run)
     inspect(run, tmp_path / "p", images=20)
-    title = PANELS["bigan"][0]
+    title = SECTIONS["bigan"][0]
     real, made = shown[title].rows
     weights, where = generator.encoder_head(run, json.loads((run / "result.json").read_text()))
     assert where == "checkpoints/best" and where in shown[title].text
@@ -108,16 +108,16 @@ def test_a_bigans_images_and_their_reconstructions(runs, shown, tmp_path):
     assert shown[title].text.startswith("Left out") and not shown[title].rows
 
 
-def test_a_judge_that_is_not_there_is_replaced_and_said(runs, shown, tmp_path):
+def test_an_evaluator_that_is_not_there_is_replaced_and_said(runs, shown, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(runs("dcgan"), run)
     config = run / "config.yaml"
-    config.write_text(config.read_text().replace("judge: random", "judge: no-such-judge"))
+    config.write_text(config.read_text().replace("evaluator: random", "evaluator: no-such-evaluator"))
     inspect(run, tmp_path / "p", images=20)
-    assert "no-such-judge, is not to be had here" in shown["Nearest training images of samples"].text
+    assert "no-such-evaluator, is not available here" in shown["Nearest training images of samples"].text
 
 
-def test_the_same_run_gives_the_same_sheet(runs, shown, tmp_path):
+def test_the_same_run_gives_the_same_page(runs, shown, tmp_path):
     for name in ("one", "two"):
         inspect(runs("dcgan"), tmp_path / name, images=20)
     assert (tmp_path / "one" / "generator.png").read_bytes() == (tmp_path / "two" / "generator.png").read_bytes()
@@ -125,9 +125,9 @@ def test_the_same_run_gives_the_same_sheet(runs, shown, tmp_path):
 
 def test_an_error_leaves_nothing_new_and_keeps_what_was_there(runs, tmp_path, monkeypatch):
     def fails(self):
-        raise RuntimeError("in the last panel")
+        raise RuntimeError("in the last section")
 
-    monkeypatch.setattr(Sheet, "reconstructions", fails)
+    monkeypatch.setattr(GeneratorExamples, "reconstructions", fails)
     out = tmp_path / "pictures"
     with pytest.raises(RuntimeError):
         inspect(runs("dcgan"), out, images=20)
