@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from gssl.report import cells
+from gssl.report import scores
 from gssl.report.verdict import outcome
 from gssl.statistics import paired
 from gssl.statistics.paired import sign_flip
@@ -96,12 +96,13 @@ def test_the_short_way_comes_to_what_the_whole_report_says(condition: Condition)
     """Runs in memory through `document.build`, which chooses pairs and metric by its own rules."""
     for made in model.draw(condition, rng(1)):
         for short, whole in zip(compare.family(made), compare.reported(made), strict=True):
-            assert (short["a"], short["b"], short["metric"]) == (whole["a"], whole["b"], whole["metric"])
-            assert outcome(short) == outcome(whole) and short["n_seeds"] == whole["n_seeds"]
+            assert (short.a, short.b, short.metric) == (whole.a, whole.b, whole.metric)
+            assert outcome(short) == outcome(whole) and short.n_seeds == whole.n_seeds
             for key in ("mean", "p", "p_adjusted", "item_share"):
-                assert short[key] == pytest.approx(whole[key], abs=1e-9), key
+                assert getattr(short, key) == pytest.approx(getattr(whole, key), abs=1e-9), key
             for key in ("interval", "simultaneous"):
-                assert short[key] == pytest.approx(whole[key], abs=1e-9)
+                one, two = getattr(short, key), getattr(whole, key)
+                assert (one.low, one.high, one.level) == pytest.approx((two.low, two.high, two.level), abs=1e-9)
 
 
 # ── the claims ───────────────────────────────────────────────────────────────────────────────────
@@ -114,13 +115,13 @@ def test_equal_arms_seldom_have_a_winner_and_had_one_often_by_the_rule_over_seed
 
 
 def test_an_interval_over_seeds_alone_would_be_found_out(monkeypatch) -> None:
-    monkeypatch.setattr(cells, "two_way", lambda units, width=1.0: replace(two_way(units, width), from_items=0.0))
+    monkeypatch.setattr(scores, "two_way", lambda units, width=1.0: replace(two_way(units, width), from_items=0.0))
     with pytest.raises(AssertionError):
         holds(Condition("standard", 100, 6), FEW)
 
 
 def test_an_interval_over_images_alone_would_be_found_out(monkeypatch) -> None:
-    monkeypatch.setattr(cells, "two_way", lambda units, width=1.0: replace(two_way(units, width), from_seeds=0.0))
+    monkeypatch.setattr(scores, "two_way", lambda units, width=1.0: replace(two_way(units, width), from_seeds=0.0))
     with pytest.raises(AssertionError):
         holds(Condition("scatter", 1_000, 3), FEW // 2)
 
@@ -157,7 +158,7 @@ def test_pairs_that_lost_seeds_divide_what_the_test_of_the_others_leaves() -> No
 
     def levels(condition: Condition) -> dict[tuple[str, str], float]:
         made = compare.family(model.draw(condition, rng())[0])
-        return {(d["a"], d["b"]): d["simultaneous"]["level"] for d in made}
+        return {(d.a, d.b): d.simultaneous.level for d in made if d.simultaneous}
 
     six = levels(Condition("standard", 20, 6, 2))
     assert paired.attainable(6) == 1 / 32
@@ -225,9 +226,9 @@ def test_a_population_is_read_from_a_file_and_from_runs(tmp_path) -> None:
         part = {"schema": "gssl.part/1", "arm": run.arm, "seed": run.seed, "stage": "transfer"}
         for name, value in (("result", run.result), ("status", {"state": "finished"}), ("part", part)):
             (at / f"{name}.json").write_text(json.dumps(value))
-        assert run.answers
-        labels = run.answers.labels
-        np.savez(at / "predictions.npz", labels=labels, guess=np.where(run.answers.right, labels, labels + 1))
+        assert run.predictions
+        labels = run.predictions.labels
+        np.savez(at / "predictions.npz", labels=labels, guess=np.where(run.predictions.right, labels, labels + 1))
     read, drawn = model.population(str(tmp_path / "*-[01]")), model.draw(Condition("standard", 60, 2), rng(8))[0]
     assert set(read.right) == set(ARMS)
     assert read.right["dcgan"] == pytest.approx(np.stack(list(drawn.right["dcgan"].values())))
