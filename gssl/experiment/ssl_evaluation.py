@@ -28,7 +28,8 @@ class SSLEvaluator:
         """`pictures`: also draw what a generative method makes of images."""
         self.cfg, self.run, self.device = cfg, training.run, training.device
         self.method, self.pictures = training.method, pictures
-        self.size, self.classes = cfg.data.size, len(training.splits.classes)
+        self.size = cfg.data.side
+        self.classes = len(training.splits.classes) if "label" in training.splits.columns else 0
         draws, splits = training.draws, training.splits
 
         def some(name: str, part: Images) -> Images:

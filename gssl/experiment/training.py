@@ -57,7 +57,7 @@ class Training:
         if self.sampler:
             run.bind(generator=self.sampler.sha256)
         self.source = checkpoint_weights.resolve(source, device)
-        backbone, self.load_report = weight_sources.build(self.source, cfg.backbone, cfg.data.size, cfg.seed)
+        backbone, self.load_report = weight_sources.build(self.source, cfg.backbone, cfg.data.side, cfg.seed)
         self.trainer = Trainer(run, cfg.engine, cfg.budget, device, precision)
         context = self._context()
         cls = _method_class(family, self.method_cfg)
@@ -89,7 +89,7 @@ class Training:
 
     def _context(self) -> Context:
         """What the method is given."""
-        images, size = self.splits.pretrain, self.cfg.data.size
+        images, size = self.splits.pretrain, self.cfg.data.side
         gan = self.family == "gan"
         colour = {"colour": weight_sources.colour(images, self.draws, size, self.device)} if gan else {}
         return Context(
@@ -110,7 +110,7 @@ class Training:
             name = self.method_cfg.name
             raise UsageError(f"generated.run: {self.family}={name} reads labels, and these images have none")
         assert isinstance(self.cfg, schemas.PretrainSSL)
-        return synthetic.images(self.sampler, self.cfg.generated, self.real, self.cfg.data.size, self.cfg.seed)
+        return synthetic.images(self.sampler, self.cfg.generated, self.real, self.cfg.data.side, self.cfg.seed)
 
     def _batches(self) -> Batches:
         wanted, parts = self.method_cfg.batch_size, self.cfg.engine.accumulate
@@ -138,7 +138,7 @@ class Training:
             self.trainer.dry(self.method, batch)
         evaluator.evaluate(0)
         picture = self.run.path / "views.png"
-        columns = save_views(self.batches(0), batch, inputs, picture, self.cfg.data.size)
+        columns = save_views(self.batches(0), batch, inputs, picture, self.cfg.data.side)
         return f"the configuration builds and one batch went through\nviews.png: {', '.join(columns)}"
 
     def fit(self, evaluator: Evaluator) -> dict[str, Any]:
@@ -156,7 +156,7 @@ class Training:
 
     def export(self, done: dict[str, Any]) -> dict[str, Any]:
         """Write the backbone; returns what result.json says of every training. `done`: of `fit`."""
-        cfg, size = self.cfg, self.cfg.data.size
+        cfg, size = self.cfg, self.cfg.data.side
         learned = synthetic.record(self.sampler, self.images) if self.sampler else None
         of_images = learned["labels_used"] if learned else False
         labels_used = label_use.worst(self.reads_labels, of_images, self.source.labels_used)

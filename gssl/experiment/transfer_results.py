@@ -33,7 +33,7 @@ def save_finetuned(prober: Prober, fitted: Sequence[Fitted], run_dir: Path) -> d
     file.parent.mkdir(exist_ok=True)
     digest = save_weights(best.answering.network, file)
     text: dict[str, Any] = {"schema": "gssl.finetuned/1", "sha256": digest, "classes": prober.classes}
-    text |= {"backbone": prober.described, "image_size": prober.cfg.data.size, "n_train": best.n_train}
+    text |= {"backbone": prober.described, "image_size": prober.cfg.data.side, "n_train": best.n_train}
     text |= {"probe": best.member, "input": best.answering.network.backbone.inputs.record()}
     if prober.task.column != "label":
         text["task"] = prober.task.name
