@@ -31,9 +31,9 @@ def _end_with(parent: Any) -> None:
 
 
 def _serve(pipe: Connection, threads: int) -> None:
-    from gssl.config.registry import load
     from gssl.engine.device import set_threads
     from gssl.errors import Busy, Interrupted
+    from gssl.names import load
 
     threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # between jobs; the loop listens while one runs
