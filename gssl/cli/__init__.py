@@ -86,9 +86,10 @@ def _launch(
             kinds = cfg.value if cfg else None, info.value if info else None
             bridge.show(command, overrides, *kinds, resolve, package, config_dir)
         elif plan:
+            from gssl.cli import plan_table
+
             found = bridge.plan(command, overrides, config_dir, also, quiet=as_json)
-            if as_json:
-                emit(found)
+            emit(found) if as_json else plan_table.show(found)
         elif dry_run:
             text = bridge.dry_run(command, overrides, config_dir, also)
             emit({"schema": "gssl.dry-run/1", "command": command, "message": text}) if as_json else print(text)
@@ -101,7 +102,7 @@ def _readable_claims(cfg: Any) -> None:
     """A claim that cannot be read, or about what will not be judged, is a usage error now, not after an hour."""
     from gssl.config import arms
     from gssl.config.menus import probes_of
-    from gssl.report.checks import measures_of, parse
+    from gssl.report.claims import measures_of, parse
     from gssl.schemas.label_budgets import label_budget_keys
 
     if cfg.runs or not cfg.check:  # what finished runs hold is known when they are read

@@ -1,21 +1,24 @@
 """Runs the parts of a comparison in workers, side by side, each when what it needs is there."""
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from gssl import schemas
-from gssl.comparison.plan import Part
+from gssl.comparison.parts import Part
 from gssl.engine.files import write_json
-from gssl.engine.signals import Signals
 from gssl.engine.progress import PlanMeter, say
+from gssl.engine.signals import Signals
 from gssl.engine.worker import BUSY, OK, STOPPED, Job, Worker
 from gssl.errors import Interrupted
 
 RETRY = 2.0  # seconds until a part that another process works on is tried again
 
 
-def execute(parts: list[Part], jobs: int, engine: schemas.Engine) -> dict[str, str]:
+def execute(parts: list[Part], jobs: int, engine: schemas.Engine, commands: Mapping[str, str]) -> dict[str, str]:
     """Run what is not finished, `jobs` side by side. Returns {part's name: why} of the failed ones.
+
+    commands: `module:function` of whole commands, by name.
 
     Raises Interrupted on a signal, after the running parts have saved.
     """
@@ -25,7 +28,7 @@ def execute(parts: list[Part], jobs: int, engine: schemas.Engine) -> dict[str, s
         part.path.mkdir(parents=True, exist_ok=True)
         write_json(part.path / "part.json", part.record())
     waiting = [part for part in parts if not part.finished]
-    kinds = {part.name: f"{part.stage} {part.method} {part.share}" for part in waiting}
+    kinds = {part.name: f"{part.stage} {part.method} {part.budget_fraction}" for part in waiting}
     failed: dict[str, str] = {}
     bad: set[Path] = set()
     later: dict[Path, float] = {}
@@ -44,7 +47,7 @@ def execute(parts: list[Part], jobs: int, engine: schemas.Engine) -> dict[str, s
                             waiting.remove(ready)
                             workers[worker] = ready
                             meter.begin(ready.name)
-                            worker.start(Job(ready.where, ready.cfg, ready.path))
+                            worker.start(Job(ready.where(commands), ready.cfg, ready.path))
                     running = workers[worker]
                     answer = worker.poll(0.2) if running else None
                     if running and answer:

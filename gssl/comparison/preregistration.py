@@ -17,7 +17,8 @@ import gssl
 from gssl import schemas
 from gssl.comparison import contestants
 from gssl.comparison.changes import changes, level_of_look
-from gssl.comparison.plan import Part, Planner
+from gssl.comparison.parts import Part
+from gssl.comparison.plan import Planner
 from gssl.config import arms
 from gssl.config.arms import Arm
 from gssl.config.check import determining
@@ -119,7 +120,7 @@ def _arm(arm: Arm, planner: Planner, parts: Sequence[Part], probe: str) -> dict[
             tree = {key: value for key, value in determining(part.cfg).items() if key not in (*SHARED, *ASIDE)}
             if "probe" in tree:
                 tree["probe"] = _sections(tree["probe"], probe, [arm])
-            trees.append([part.command, part.method, part.share, tree])
+            trees.append([part.command, part.method, part.budget_fraction, tree])
     text = {
         "name": arm.name,
         "written": arms.written(arm),

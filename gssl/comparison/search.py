@@ -1,23 +1,25 @@
 """The search before a comparison: some settings of some arms, chosen by their scores on validation images."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from gssl import schemas
 from gssl.comparison.execution import execute
-from gssl.comparison.plan import Part, Planner
+from gssl.comparison.parts import Part
+from gssl.comparison.plan import Planner
 from gssl.config import arms
 from gssl.engine.files import read_json
 from gssl.engine.progress import say
 
 
-def search(cfg: schemas.Compare, planner: Planner) -> list[dict[str, Any]]:
+def search(cfg: schemas.Compare, planner: Planner, commands: Mapping[str, str]) -> list[dict[str, Any]]:
     """Per searched arm: every trial with what it scored on validation images, and the overrides of the best."""
     if not cfg.search.trials:
         return []
     searched = [arm for arm in arms.read(cfg.arms) if arm.name in cfg.search.space]
     trials = {arm.name: planner.trials(arm) for arm in searched}
     parts = {part.path: part for found in trials.values() for _, needed in found for part in needed}
-    execute(list(parts.values()), cfg.jobs, cfg.engine)
+    execute(list(parts.values()), cfg.jobs, cfg.engine, commands)
     return [_found(name, tried, planner) for name, tried in trials.items()]
 
 
@@ -28,8 +30,8 @@ def _found(name: str, tried: list[tuple[list[str], list[Part]]], planner: Planne
         result = read_json(needed[-1].path / "result.json") or {}
         value = (result.get("objective") or {}).get("value")
         rows.append({"overrides": overrides, "value": value, "state": "failed" if value is None else "finished"})
-    told = [row for row in rows if row["value"] is not None]
-    best = max(told, key=lambda row: row["value"], default=None)
+    scored = [row for row in rows if row["value"] is not None]
+    best = max(scored, key=lambda row: row["value"], default=None)
     if best is None:
         say(f"warning: every trial of {name} failed; it takes part with its recipe as it is")
     # trials that differ in a later stage of a chain share the earlier ones
@@ -49,7 +51,7 @@ def _found(name: str, tried: list[tuple[list[str], list[Part]]], planner: Planne
 
 
 def _spent(part: Part) -> dict[str, Any] | None:
-    """What a part's training spent, a failed one's too; {} where it never began, None where it died without a word."""
+    """What a part's training spent, a failed one's too; {} where it never began, None where it left no record."""
     found: dict[str, Any] | None
     for name in ("result.json", "status.json"):
         if found := (read_json(part.path / name) or {}).get("spent"):

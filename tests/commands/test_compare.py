@@ -11,7 +11,7 @@ import time
 import pytest
 
 from gssl.commands import compare
-from gssl.comparison import execution, plan
+from gssl.comparison import execution, parts, plan
 from gssl.config.composing import compose
 from gssl.engine.files import read_json
 from gssl.errors import JobError, UsageError
@@ -161,8 +161,8 @@ def test_the_printed_command_composes_the_same_configuration(small):
         words = shlex.split(part.shell)
         assert words[:2] == ["gssl", part.command]
         again = compose(part.command, words[2:])
-        expected = plan.determining(part.cfg)
-        assert plan.determining(again) == expected, part.shell
+        expected = parts.determining(part.cfg)
+        assert parts.determining(again) == expected, part.shell
 
 
 @pytest.mark.long

@@ -2,8 +2,9 @@
 
 import pytest
 
+from gssl.cli import plan_table
 from gssl.commands import compare
-from gssl.comparison import plan
+from gssl.comparison import parts, plan
 from gssl.engine.files import read_json
 
 pytestmark = [pytest.mark.usefixtures("inline"), pytest.mark.long]
@@ -107,6 +108,7 @@ def test_milestones_never_see_the_test_images(small, tmp_path):
 def test_the_plan_measures_and_does_nothing(small, tmp_path, capsys):
     cfg = small("arms=[simclr,dcgan,scratch,pca]", "budget.steps=null", "budget.flops=2e9", "seeds=2")
     plan = compare.main(cfg, tmp_path / "run", plan=True)
+    plan_table.show(plan)
     said = capsys.readouterr().out
     assert not (tmp_path / "run").exists() and not (tmp_path / "parts").exists()
     training = [row for row in plan["parts"] if row["stage"] == "pretrain"]
@@ -146,7 +148,7 @@ def test_a_search_gives_every_arm_the_same_trials_and_its_best(small, tmp_path):
     assert states["ssl.optim.lr=0.05", "ssl.optim.warmup=0"] == "finished"
     assert states["ssl.optim.lr=1e30", "ssl.optim.warmup=0"] == "failed"  # counted all the same
     assert found[0]["chosen"] == ["ssl.optim.lr=0.05", "ssl.optim.warmup=0"]
-    tried = list((tmp_path / "parts").glob(f"simclr-s{plan.SEARCHED}-pretrain-*"))
+    tried = list((tmp_path / "parts").glob(f"simclr-s{parts.SEARCHED}-pretrain-*"))
     (failed,) = (status for p in tried if (status := read_json(p / "status.json"))["state"] == "failed")
     (whole,) = (result for p in tried if (result := read_json(p / "result.json")))
     assert 0 < failed["spent"]["steps"] <= whole["spent"]["steps"]
@@ -156,7 +158,7 @@ def test_a_search_gives_every_arm_the_same_trials_and_its_best(small, tmp_path):
     assert "1 trial of the searches failed." in text
     trained = list((tmp_path / "parts").glob("simclr-s0-pretrain-*"))
     assert len(trained) == 1 and "lr: 0.05" in (trained[0] / "config.yaml").read_text()
-    trials = list((tmp_path / "parts").glob(f"simclr-s{plan.SEARCHED}-milestones-*/status.json"))
+    trials = list((tmp_path / "parts").glob(f"simclr-s{parts.SEARCHED}-milestones-*/status.json"))
     assert len(trials) == 1 and "test_openings" not in read_json(trials[0])
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gssl.commands import compare
+from gssl.comparison import outcome
 from gssl.comparison.plan import Planner
 from gssl.comparison.preregistration import RECORD, register
 from gssl.engine.files import read_json, write_json
@@ -232,11 +233,11 @@ def recorded(run, path: Path):
 
 def test_a_comparison_hands_the_record_and_the_ledger_to_its_report(small, tmp_path, monkeypatch, inline):
     plans: list[dict] = []
-    build = compare.build
-    monkeypatch.setattr(compare, "build", lambda runs, plan, *rest: plans.append(plan) or build(runs, plan, *rest))
+    build = outcome.build
+    monkeypatch.setattr(outcome, "build", lambda runs, plan, *rest: plans.append(plan) or build(runs, plan, *rest))
     # on record before anything has run, a search's trials included
     for name in ("search", "execute"):
-        monkeypatch.setattr(compare, name, recorded(getattr(compare, name), tmp_path / "parts" / RECORD))
+        monkeypatch.setattr(outcome, name, recorded(getattr(outcome, name), tmp_path / "parts" / RECORD))
     pair = "primary.pairs=['pca vs kmeans']"
     words = ["arms=[pca,kmeans]", "probe.use=[linear]", "eval.milestones=0", "classical.kmeans.patches=500"]
     compare.main(small(*words, pair), tmp_path / "one")

@@ -31,9 +31,9 @@ from gssl.errors import UsageError
 def test_what_is_written_is_read(text, name, stages, family, share):
     arm = arms.parse(text)
     assert (arm.name, arm.stages, arm.family) == (name, stages, family)
-    assert arm.share == pytest.approx(share)
+    assert arm.budget_fraction == pytest.approx(share)
     if arm.trained:  # all that is trained for an arm spends one budget
-        assert arm.share * len(arm.trained) == pytest.approx(1)
+        assert arm.budget_fraction * len(arm.trained) == pytest.approx(1)
 
 
 def test_who_reads_labels_is_no_contestant():
