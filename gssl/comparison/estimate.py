@@ -27,12 +27,12 @@ from gssl.engine.progress import say
 from gssl.experiment.label_budgets import label_budgets
 from gssl.experiment.probing import Prober, find
 from gssl.names import load
-from gssl.report.scores import cells, gap
 from gssl.report.collect import read_runs
-from gssl.statistics.families import ALPHA
 from gssl.report.document import chosen_metric
+from gssl.report.scores import cells, gap
 from gssl.schemas.label_budgets import label_budget_keys
 from gssl.schemas.ready_made import READY_MADE
+from gssl.statistics.families import ALPHA
 from gssl.statistics.two_way import half_width, needed
 
 STEPS = 10  # of training: more than a period of every recipe here

@@ -15,11 +15,11 @@ from gssl.comparison.preregistration import register
 from gssl.comparison.search import search
 from gssl.config.comparing import pair
 from gssl.errors import UsageError
-from gssl.report.scores import cells
 from gssl.report.claims import in_report
 from gssl.report.collect import Run, read_runs
-from gssl.report.duplicates import one_name_each
 from gssl.report.document import build
+from gssl.report.duplicates import one_name_each
+from gssl.report.scores import cells
 from gssl.schemas.label_budgets import label_budget_of
 
 

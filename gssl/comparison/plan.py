@@ -203,7 +203,7 @@ class Planner:
         probe, label_budget = self.primary()
         probe = "linear" if probe == ADAPTED else probe  # on the way only frozen features are looked at
         lists = [[] if value is None else [value] for value in parse_label_budget(label_budget)]
-        budgets = dict(zip(("labels_per_class", "fractions", "images_labelled"), lists, strict=True))
+        budgets: dict[str, Any] = dict(zip(("labels_per_class", "fractions", "images_labelled"), lists, strict=True))
         typed = replace(typed, probe=replace(typed.probe, use=[probe]), **budgets)
         return self._part(Draft(arm, seed, "milestones", "milestones", typed, base, given, weights=last))
 
