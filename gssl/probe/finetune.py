@@ -91,7 +91,7 @@ class Finetune:
             loss,
             feed,
             setting,
-            adamw(point["lr"], point["weight_decay"]),
+            adamw(point["lr"], point["weight_decay"], cfg.clip),
             cfg.steps,
             title=f"finetune on {len(images)} images, lr {point['lr']:g}",
             key=("finetune", type(objective).__name__, cfg, point, images.hash, extra.hash if extra else None),

@@ -92,7 +92,7 @@ class FixMatch:
             loss,
             feed,
             setting,
-            adamw(point["lr"], cfg.weight_decay),
+            adamw(point["lr"], cfg.weight_decay, cfg.clip),
             cfg.steps,
             title=f"fixmatch on {len(images)} images, lr {point['lr']:g}",
             key=("fixmatch", cfg, point, images.hash, unlabelled.hash, extra.hash if extra else None),

@@ -74,6 +74,7 @@ class Finetune:
     batch_size: int = number(min=2)
     lrs: list[float] = numbers(above=0, least=1)  # grid, with weight_decays; chosen on validation
     weight_decays: list[float] = numbers(min=0, least=1)
+    clip: float | None = number(above=0)  # largest gradient norm; null: no clipping
     folds: int = number(min=1)  # of the labels, at most, that the chosen point is validated on; the first chooses it
     draws: int = number(min=1)  # label subsets per amount that are fine-tuned
     points: int = number(min=0)  # steps of the learning curve on validation images; 0: none
@@ -93,6 +94,7 @@ class FixMatch:
     cutout: float = number(min=0, max=1)  # side of the square that a strong view lacks, as a share of the image's
     lrs: list[float] = numbers(above=0, least=1)  # grid; chosen on validation
     weight_decay: float = number(min=0)
+    clip: float | None = number(above=0)  # largest gradient norm; null: no clipping
     draws: int = number(min=1)
 
 

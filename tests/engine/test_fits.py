@@ -92,6 +92,14 @@ def test_accumulation_leaves_two_images_in_each_part(quarters):
     assert all(p.isfinite().all() for p in fitted.network.parameters())
 
 
+def test_clipping_bounds_the_gradient(quarters, monkeypatch):
+    norms = []
+    clip = nn.utils.clip_grad_norm_
+    monkeypatch.setattr(nn.utils, "clip_grad_norm_", lambda params, most: norms.append(most) or clip(params, most))
+    free, clipped = (tuned(quarters(1), config(steps=3, clip=most)) for most in (None, 1e-3))
+    assert norms == [1e-3] * 3 and not same(free.network, clipped.network)
+
+
 @pytest.mark.parametrize("count", [3, 11, 22, 25])
 def test_a_fit_that_was_killed_goes_on_to_the_same_bits(quarters, tmp_path, monkeypatch, count):
     """Eight steps on the first fold, eight on the second, eight on all images; a checkpoint every two."""

@@ -37,7 +37,7 @@ def views(image, step, view=0, extent=None):
 
 def tune(name: str, images, **changes):
     values = dict(train="lora", stages=1, rank=2, layer_decay=1.0, steps=60, batch_size=16, draws=1, points=0)
-    values |= dict(folds=1, head_l2=None)
+    values |= dict(folds=1, clip=None, head_l2=None)
     cfg = schema.Finetune(**(values | dict(lrs=[0.02], weight_decays=[0.01]) | changes))
     return Finetune(cfg).fit(images, Setting(lambda: build(name), 4, views, None, 8, CPU, 0, Draws(0), fits()))
 

@@ -61,7 +61,7 @@ def config(**changes) -> schema.Finetune:
     values = dict(
         train="all", stages=1, rank=2, layer_decay=1.0, steps=40, batch_size=16, draws=1, points=0, colour=True
     )
-    values |= dict(folds=1, head_l2=None)
+    values |= dict(folds=1, clip=None, head_l2=None)
     return schema.Finetune(**(values | dict(lrs=[0.01], weight_decays=[0.01]) | changes))
 
 

@@ -28,7 +28,7 @@ def digits():
 
 def config(**changes) -> schema.FixMatch:
     values = dict(steps=80, batch_size=8, ratio=6, threshold=0.7, weight=1.0, weak_crop=0.9, cutout=0.3)
-    return schema.FixMatch(**(values | dict(lrs=[0.02], weight_decay=0.01, draws=1) | changes))
+    return schema.FixMatch(**(values | dict(lrs=[0.02], weight_decay=0.01, clip=None, draws=1) | changes))
 
 
 def build() -> nn.Module:
