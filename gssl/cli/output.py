@@ -141,19 +141,16 @@ def print_result(run: Path, result: dict[str, Any]) -> None:
     for score in scores:
         groups.setdefault((score["probe"], _amount(score)), []).append(score)
     if groups:
+        from gssl.statistics.metric import METRICS
         from gssl.words import PROBES
 
-        rows = [
-            [
-                PROBES.get(probe, probe),
-                label_budget,
-                f"{mean(s['accuracy'] for s in found):.1%}",
-                f"{mean(s['balanced_accuracy'] for s in found):.1%}",
-                str(len(found)),
-            ]
-            for (probe, label_budget), found in groups.items()
-        ]
-        table(["probe", "labels", "test accuracy", "balanced", "draws"], rows)
+        metrics = [METRICS[name] for name in scores[0].get("metrics") or ("accuracy", "balanced_accuracy")]
+        rows = []
+        for (probe, label_budget), found in groups.items():
+            values = [mean(s.get("metrics", s)[m.name] for s in found) for m in metrics]
+            shown = [f"{v:.1%}" if m.percent else f"{v:.4g}" for v, m in zip(values, metrics, strict=True)]
+            rows.append([PROBES.get(probe, probe), label_budget, *shown, str(len(found))])
+        table(["probe", "labels", *(f"test {m.title}" for m in metrics), "draws"], rows)
     if result.get("curve"):
         _curve(result["curve"])
     if result.get("generated_gain"):
@@ -253,4 +250,6 @@ def _lines(verdict: Any) -> list[str]:
 def _amount(score: dict[str, Any]) -> str:
     if score.get("labels_per_class") is not None:
         return f"{score['labels_per_class']} per class" if score["labels_per_class"] else "none"
+    if score.get("images_labelled") is not None:
+        return f"{score['images_labelled']} images"
     return "all" if score.get("fraction") == 1 else f"{100 * score['fraction']:g}%"
