@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from gssl.commands import pretrain_ssl, transfer
+from gssl.commands import embed, predict, pretrain_ssl, transfer
 from gssl.data.splits import Splits
 from gssl.engine.files import read_json
 from gssl.errors import UsageError
@@ -133,14 +133,12 @@ def test_a_chain_starts_from_the_weights(tiny, tmp_path, pretrained):
 
 
 def test_the_finetuned_network_is_saved_and_predicts(tiny, tmp_path, pictures):
-    from gssl.commands import use
-
     _, result = prober(
         tiny, tmp_path / "t", "weights=random", "probe.use=[finetune]", "labels_per_class=[]",
         "probe.finetune.steps=60",
     )  # fmt: skip
     table = tmp_path / "labels.csv"
-    use.predict(tmp_path / "t", pictures / "test", table, "cpu")
+    predict.predict(tmp_path / "t", pictures / "test", table, "cpu")
     rows = [line.split(",") for line in table.read_text().splitlines()]
     assert rows[0] == ["path", "label", "probability"] and len(rows) == 61
     right = np.mean([path.split("/")[-2] == label for path, label, _ in rows[1:]])
@@ -148,9 +146,7 @@ def test_the_finetuned_network_is_saved_and_predicts(tiny, tmp_path, pictures):
 
 
 def test_embeddings_are_the_backbones_features(tmp_path, pretrained, pictures):
-    from gssl.commands import use
-
-    said = use.embed(pretrained, pictures / "test", tmp_path / "features.npz", "cpu")
+    said = embed.embed(pretrained, pictures / "test", tmp_path / "features.npz", "cpu")
     made = np.load(tmp_path / "features.npz")
     assert made["features"].shape == (60, said["dim"]) and made["features"].dtype == np.float32
     assert all(path.endswith(".png") for path in made["paths"])

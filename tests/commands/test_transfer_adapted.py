@@ -105,7 +105,7 @@ def test_one_shot_goes_by_the_rule_that_is_given(tiny, tmp_path):
 
 def test_a_control_is_never_trained_and_scratch_wholly(tiny):
     cfg = tiny("transfer", "weights=random", USE, "probe.finetune.train=last")
-    assert of_source(cfg.probe, "random").adapted.menu == ["linear"]
+    assert of_source(cfg.probe, "random").adapted.menu == ["linear", "segment"]
     assert of_source(cfg.probe, "scratch").adapted.menu == ["linear", "finetune"]
     assert of_source(cfg.probe, "scratch").finetune.train == "all"
     assert of_source(cfg.probe, "runs/simclr") == of_source(cfg.probe, None) == cfg.probe

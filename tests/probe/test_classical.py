@@ -167,7 +167,7 @@ def test_what_was_fitted_is_told(blurred):
 def test_too_small_images_are_refused_before_anything_is_learnt():
     with pytest.raises(UsageError, match=r"classical\.kmeans\.patch=12: .* expected at most 11"):
         classical.check("kmeans", cfg(patch=12), 12)
-    with pytest.raises(UsageError, match=r"plain\.pca\.side=8"):
+    with pytest.raises(UsageError, match=r"classical\.pca\.side=8"):
         classical.check("pca", cfg(), 7)
     for fine in ("pca", "pixels", "random"):
         classical.check(fine, cfg(patch=12), 12)

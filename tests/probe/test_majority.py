@@ -32,4 +32,4 @@ def test_validation_accuracy_is_measured_on_folds():
 
 
 def test_it_is_judged_by_every_probe_of_features_that_reads_labels():
-    assert probes_of("majority", list(registry.PROBE)) == ["knn", "linear", "fewshot", "adapted"]
+    assert probes_of("majority", list(registry.PROBE)) == ["knn", "linear", "fewshot", "segment", "adapted"]
