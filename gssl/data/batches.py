@@ -20,7 +20,7 @@ class Batches:
     slices. On CUDA the whole set stays on the device where it takes less than a quarter of the free memory;
     otherwise a thread prepares the next batch in pinned memory.
 
-    size: images per local batch, min(batch_size, share of N). steps_per_epoch: N / global batch.
+    size: images per local batch, min(batch_size, N / ranks). steps_per_epoch: N / global batch.
     """
 
     def __init__(self, images: Images, batch_size: int, draws: Draws, device: torch.device) -> None:

@@ -25,7 +25,7 @@ LEVELS: dict[str, tuple[float, ...]] = {
     "gaussian_blur": (0.4, 0.6, 0.7, 0.8, 1.0),  # standard deviation in pixels
     "contrast": (0.75, 0.5, 0.4, 0.3, 0.15),  # factor of the distance to the mean of the image's channel
     "jpeg": (80, 65, 58, 50, 40),  # quality
-    "pixelate": (0.95, 0.9, 0.85, 0.75, 0.65),  # share of the pixels along a side that stay apart
+    "pixelate": (0.95, 0.9, 0.85, 0.75, 0.65),  # fraction of the pixels along a side that stay apart
 }
 KINDS = tuple(LEVELS)
 TRUNCATE = 4.0  # standard deviations at which the blur's kernel ends
@@ -80,9 +80,9 @@ def _blur(sigma: float, side: int) -> np.ndarray:
     return matrix.astype(np.float32)
 
 
-def _cells(share: float, side: int) -> np.ndarray:
+def _cells(fraction: float, side: int) -> np.ndarray:
     """(side, side) float32: every pixel becomes the mean of those whose centres lie in the same cell as its own."""
-    count = max(1, int(share * side))
+    count = max(1, int(fraction * side))
     cell = (2 * np.arange(side) + 1) * count // (2 * side)
     same = cell[:, None] == cell
     return (same / same.sum(axis=1, keepdims=True)).astype(np.float32)

@@ -1,7 +1,7 @@
 """From files or arrays to uint8 images in the cache.
 
 Stored at native size, except that an image whose short side is more than twice the training size is shrunk
-(antialiased) to that: crops cut from there still see enough pixels, and nothing is ever enlarged.
+(antialiased) to that: crops cut from there still have enough pixels, and nothing is ever enlarged.
 """
 
 import os
@@ -95,7 +95,7 @@ def write_files(writer: Writer, paths: Sequence[str], size: int, workers: int, p
         return [_try_decode(path, size) for path in paths[start : start + CHUNK]]
 
     title = f"decoding {len(paths):,} images"
-    # caught here, not in the threads, which share the filters: odd metadata is not the user's problem
+    # caught here, not in the threads, which have the filters in common: odd metadata is not the user's problem
     with warnings.catch_warnings(), bar(title, len(paths), progress) as advance:
         warnings.simplefilter("ignore")
         for start, results in windowed(work, range(0, len(paths), CHUNK), threads(workers)):

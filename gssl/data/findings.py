@@ -28,7 +28,7 @@ Finding = dict[str, Any]
 PARTS = {
     "train": ("the labelled training images", "scores of every arm"),
     "val": ("the validation images, which probes learn from too", "scores of every arm"),
-    "pretrain": ("the images that pretraining sees", "scores of everything pretrained"),
+    "pretrain": ("the images of pretraining", "scores of everything pretrained"),
 }
 
 
@@ -86,11 +86,11 @@ def _duplicates(name: str, part: Images, test: Images, copies: np.ndarray) -> li
     """Exact copies, and the near ones among the other test images."""
     content, order = np.unique(part.contents(), return_index=True)
     own = test.contents()
-    place = np.minimum(np.searchsorted(content, own), max(len(content) - 1, 0))
-    same = content[place] == own
+    position = np.minimum(np.searchsorted(content, own), max(len(content) - 1, 0))
+    same = content[position] == own
     found = []
     if same.any():
-        pairs = [(int(i), int(order[place[i]])) for i in np.flatnonzero(same)]
+        pairs = [(int(i), int(order[position[i]])) for i in np.flatnonzero(same)]
         found.append(_leak("test_in_training", name, part, test, pairs, ", pixel for pixel"))
     near = [row for row in copies.tolist() if not same[row[0]]]
     if near:
@@ -103,15 +103,15 @@ def _duplicates(name: str, part: Images, test: Images, copies: np.ndarray) -> li
 
 def _leak(kind: str, name: str, part: Images, test: Images, pairs: list[tuple[int, int]], how: str) -> Finding:
     what, so = PARTS[name]
-    several, share = len(pairs) > 1, len(pairs) / len(test)
+    several, fraction = len(pairs) > 1, len(pairs) / len(test)
     if kind == "near_duplicates":
         verb = "look like copies of images" if several else "looks like a copy of an image"
         verb += " among"
     else:
         verb = "are among" if several else "is among"
-    text = f"{_of(len(pairs), len(test), 'test image')} {verb} {what} (data.{name}){how}: {so} {_high(share)}."
+    text = f"{_of(len(pairs), len(test), 'test image')} {verb} {what} (data.{name}){how}: {so} {_high(fraction)}."
     examples = [f"{test.name(i)} = {part.name(j)}" for i, j in pairs[:SHOWN]]
-    return {"kind": kind, "text": text, "part": name, "images": len(pairs), "share": share, "examples": examples}
+    return {"kind": kind, "text": text, "part": name, "images": len(pairs), "fraction": fraction, "examples": examples}
 
 
 def _what(mirrored: int, images: int) -> str:
@@ -121,9 +121,9 @@ def _what(mirrored: int, images: int) -> str:
     return f"{rest}, {mirrored:,} of them mirrored" if mirrored else rest
 
 
-def _high(share: float) -> str:
+def _high(fraction: float) -> str:
     """Copies that would all be wrong without their originals are the most that they can be worth."""
-    return "may be too high" + (f", by {100 * share:.2g} points at the most" if share <= 0.2 else "")
+    return "may be too high" + (f", by {100 * fraction:.2g} points at the most" if fraction <= 0.2 else "")
 
 
 def _of(some: int, all_: int, what: str) -> str:
@@ -153,7 +153,7 @@ def _torn(parts: Mapping[str, Images], test: Images) -> list[Finding]:
         f"{len(names):,} {word} images among the test images and among those trained on ({', '.join(where)}), so"
         f" {known}: scores of every arm {_high(float(inside.mean()))}."
     )
-    more = {"groups": len(names), "images": int(inside.sum()), "share": float(inside.mean()), "parts": where}
+    more = {"groups": len(names), "images": int(inside.sum()), "fraction": float(inside.mean()), "parts": where}
     return [{"kind": "torn_groups", "text": text, **more, "examples": [str(name) for name in names[:SHOWN]]}]
 
 
@@ -176,9 +176,9 @@ def _conflicts(labelled: list[Images], test: Images) -> list[Finding]:
     for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
         rows = order[start:end]
         rows = rows[known[rows]]
-        seen = set(label[rows[~tested[rows]]].tolist())
-        within += len(seen) > 1
-        against += sum(bool(seen - {own}) for own in label[rows[tested[rows]]].tolist())
+        labels_here = set(label[rows[~tested[rows]]].tolist())
+        within += len(labels_here) > 1
+        against += sum(bool(labels_here - {own}) for own in label[rows[tested[rows]]].tolist())
     first = order[starts[0] : ends[0]]
     offsets = np.cumsum([0, *(len(part) for part in sides)])
     owners = (np.searchsorted(offsets, first, side="right") - 1).tolist()
@@ -244,14 +244,14 @@ def _imbalance(
             continue
         most, least = max(own, key=lambda c: (c[0], -c[1])), min(own)
         if most[0] > IMBALANCED * least[0]:
-            share = most[0] / sum(counts[name])
+            fraction = most[0] / sum(counts[name])
             named = {"largest": classes[most[1]], "smallest": classes[least[1]]}
-            parts[name] = {**named, "ratio": most[0] / least[0], "majority_share": share}
+            parts[name] = {**named, "ratio": most[0] / least[0], "majority_fraction": fraction}
     if not parts:
         return []
     texts = [
-        f"{100 * own['majority_share']:.3g}% of the {'test' if name == 'test' else 'training'} {unit} are of the class"
-        f" {own['largest']}, {own['ratio']:.3g} times as many as of {own['smallest']}"
+        f"{100 * own['majority_fraction']:.3g}% of the {'test' if name == 'test' else 'training'} {unit} are of the"
+        f" class {own['largest']}, {own['ratio']:.3g} times as many as of {own['smallest']}"
         for name, own in parts.items()
     ]
     return [{"kind": "imbalance", "text": f"{'; '.join(texts)}: {fair}.", "parts": parts}]

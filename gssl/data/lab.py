@@ -10,7 +10,7 @@ TO_XYZ = torch.tensor(
     [(0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041)],
     dtype=torch.float64,
 )
-TO_XYZ = TO_XYZ / TO_XYZ.sum(1, keepdim=True)  # white is (1, 1, 1): X, Y, Z come as shares of it
+TO_XYZ = TO_XYZ / TO_XYZ.sum(1, keepdim=True)  # white is (1, 1, 1): X, Y, Z are fractions of it
 FROM_XYZ = torch.linalg.inv(TO_XYZ)
 EDGE = 6 / 29  # below it, the cube root goes on as its tangent
 

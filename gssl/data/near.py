@@ -7,8 +7,8 @@ are those of the whole picture whatever its number of pixels, so that a resized 
 of the brightness drop out. Mirroring changes the sign of the odd horizontal frequencies alone: both similarities come
 of one product of the even part and one of the odd part.
 
-What is alike by nature (digits, a row of cars on white) is told from copies by its neighbours: a copy is far nearer to
-its original than to the `NEIGHBOURS`-th nearest image. Colours of candidates are compared last.
+What is alike by nature (digits, a row of cars on white) is distinguished from copies by its neighbours: a copy is far
+nearer to its original than to the `NEIGHBOURS`-th nearest image. Colours of candidates are compared last.
 
 Measured on 500 changed training images each of CIFAR-10 and of mnist5k, looked for among all training images: found
 was every one that was mirrored, saved as JPEG of quality 30 to 95, at half or double size, with an aspect ratio changed
@@ -38,7 +38,10 @@ CLOSER = 0.08
 SAME = 0.997  # cosine from which the neighbours are not asked: an image may have many copies
 LUMA = np.array([[0.299], [0.587], [0.114]], dtype=np.float32)  # as Pillow and JPEG make colours grey
 COLOUR_GRID = 4  # side of the grid on which colours are compared
-COLOUR_LEVELS, COLOUR_SHARE = 10.0, 0.35  # largest difference of colours: levels, or a share of what colour there is
+COLOUR_LEVELS, COLOUR_FRACTION = (
+    10.0,
+    0.35,
+)  # largest difference of colours: levels, or a fraction of the colour there is
 BLOCK = 1 << 22  # numbers per temporary array
 BAR = 1 << 28  # pairs from which a line says what takes so long
 
@@ -135,7 +138,7 @@ def same_colours(test: Images, i: int, part: Images, j: int, mirrored: int) -> b
         return True
     other = other[:, ::-1] if mirrored else other
     strength = max(float(np.sqrt(np.square(c).mean())) for c in (one, other))
-    return float(np.sqrt(np.square(one - other).mean())) <= max(COLOUR_LEVELS, COLOUR_SHARE * strength)
+    return float(np.sqrt(np.square(one - other).mean())) <= max(COLOUR_LEVELS, COLOUR_FRACTION * strength)
 
 
 def _colours(images: Images, i: int) -> np.ndarray | None:

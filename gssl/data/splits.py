@@ -86,7 +86,7 @@ def make_splits(cfg: schemas.Data, source: Source, progress: bool = False) -> Sp
     """Test part (where the source has none), validation part and limits.
 
     The test part is decided for each image (or group) by its own hash alone, so added files move no other
-    file; the validation part has exact shares per class.
+    file; the validation part has exact fractions per class.
     """
     pool, groups, test = source.train, source.train.groups, source.test
     warnings = list(source.warnings)
@@ -110,8 +110,8 @@ def make_splits(cfg: schemas.Data, source: Source, progress: bool = False) -> Sp
     missing = sorted(set(range(len(classes))) - set(val.labels.tolist()))
     if missing and "mask" not in pool.columns:  # costs choices and no verdict
         warnings.append(f"{len(missing)} classes have no val image, the first is {classes[missing[0]]}")
-    seen = {"train": train, "val": val} | ({} if pretrain is train else {"pretrain": pretrain})
-    found = findings.find(seen, test, near.copies(test, list(seen.values()), cfg.workers, progress))
+    known = {"train": train, "val": val} | ({} if pretrain is train else {"pretrain": pretrain})
+    found = findings.find(known, test, near.copies(test, list(known.values()), cfg.workers, progress))
     warnings += [findings.warning(finding) for finding in found]
     class_pixels = {}
     if "mask" in train.columns:
@@ -222,7 +222,7 @@ def label_subset(
 
 
 def _rank_in_class(codes: np.ndarray, chances: np.ndarray) -> np.ndarray:
-    """int64 (N,): each image's place among its class when ordered by chance."""
+    """int64 (N,): each image's rank among its class when ordered by chance."""
     order = np.lexsort((np.arange(len(codes)), chances, codes))
     starts = np.searchsorted(codes[order], codes[order])
     ranks = np.empty(len(codes), dtype=np.int64)

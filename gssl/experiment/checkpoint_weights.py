@@ -5,14 +5,12 @@ from functools import partial
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from gssl import schemas
 from gssl.config import registry
-from gssl.config.check import first_line
+from gssl.config.validate import first_line, section
 from gssl.data import Draws, Splits
 from gssl.engine.device import Precision
 from gssl.engine.files import read_json
@@ -23,7 +21,7 @@ from gssl.experiment.trained import splits_of
 from gssl.experiment.weight_sources import WeightSource
 from gssl.method import Context
 from gssl.nets.norms import recompute_batch_norm
-from gssl.nets.weights import State, plain
+from gssl.nets.weights import State, as_stored
 
 
 def resolve(origin: WeightSource, device: torch.device, splits: Splits | None = None) -> WeightSource:
@@ -48,15 +46,15 @@ def weights_of(origin: WeightSource, device: torch.device, splits: Splits | None
     if entry is None:
         raise UsageError(f"weights={origin.path}: this version of gssl has no {family}={written[family]['name']}")
     try:
-        cfg: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(entry.schema), written[family]))
-    except OmegaConfBaseException as error:
-        raise _other_version(origin, first_line(error)) from error
+        cfg = section(entry.schema, written[family])
+    except UsageError as error:
+        raise _other_version(origin, str(error)) from error
     known = ((read_json(run / "status.json") or {}).get("inputs") or {}).get("images")
     if splits is None or splits.hash != known:
         splits, _ = splits_of(run)
-    draws = Draws(written["seed"])
+    draws, side = Draws(written["seed"]), weight_sources.side_of(written)
     with torch.random.fork_rng(devices=[]):  # first weights, which are overwritten
-        method, labels = _method(entry, cfg, origin, splits, written["data"]["size"], draws, device)
+        method, labels = _method(entry, cfg, origin, splits, side, draws, device)
     try:
         method.load_state_dict(load_file(origin.path / "model.safetensors", device=str(device)))
     except (OSError, SafetensorError) as error:  # a run that goes on has removed it
@@ -65,8 +63,8 @@ def weights_of(origin: WeightSource, device: torch.device, splits: Splits | None
         raise _other_version(origin, first_line(error)) from error
     network = weight_sources.exported(method)
     images = splits.train if labels else splits.pretrain
-    recompute_batch_norm(network, weight_sources.centred(images, draws, written["data"]["size"], device))
-    return State(plain(network))
+    recompute_batch_norm(network, weight_sources.centred(images, draws, side, device))
+    return State(as_stored(network))
 
 
 def _method(
@@ -83,7 +81,7 @@ def _method(
         classes=len(splits.classes),
         optimizer=partial(Optimizer, device=device, precision=Precision("fp32", device)),
     )
-    method = cls(cfg, origin.blank(schemas.Backbone(), size), context)
+    method = cls(cfg, origin.blank(schemas.Backbone.model_construct(), size), context)
     method.to(memory_format=torch.channels_last)
     method.train()
     return method, "label" in needs

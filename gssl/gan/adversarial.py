@@ -1,4 +1,4 @@
-"""The adversarial game: one class that plays every recipe in `conf/gan/`.
+"""Adversarial training: one class for every recipe in `conf/gan/`.
 
 Goodfellow et al.: Generative Adversarial Nets, NeurIPS 2014, arXiv:1406.2661. What a recipe consists of: a pair of
 losses (`losses`), regularisers (`penalties`, spectral norm), the two networks (`gssl.nets`), augmentation (`augment`)
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils import parametrize
 
-from gssl.data.rotations import TURNS, turned
+from gssl.data.rotations import TURNS, rotated
 from gssl.errors import UsageError
 from gssl.gan.augment import DRAWS, adapted, diffaugment
 from gssl.gan.losses import LOSSES
@@ -48,7 +48,7 @@ class GAN(nn.Module):
     needs = ("real",)
 
     def __init__(self, cfg: schema.GAN, backbone: Backbone, context: Context, trunk: Backbone | None = None) -> None:
-        """`trunk`: the discriminator's, where the backbone is an encoder and pairs of image and z are judged."""
+        """`trunk`: the discriminator's, where the backbone is an encoder; it reads pairs of image and z then."""
         super().__init__()
         _check(cfg, backbone if trunk is None else trunk, context)
         self.cfg, self.draws, self.latent = cfg, context.draws, cfg.latent
@@ -78,8 +78,8 @@ class GAN(nn.Module):
         self.to_z = None if trunk is None else nn.Linear(backbone.dim, cfg.latent)
         self.generator = Generator(shape)
         if cfg.start == "median":
-            # batch norm takes brightness and contrast out of a batch of samples before they are judged: who starts from
-            # grey may stay there, whatever the images look like
+            # batch norm takes brightness and contrast out of a batch of samples before the discriminator's first layer:
+            # a generator that starts from grey may stay there, whatever the images look like
             self.generator.begin(context.colour)
         self.discriminator = Discriminator(backbone if trunk is None else trunk, heads, context.size)
         if cfg.spectral_norm in ("d", "both"):
@@ -92,8 +92,8 @@ class GAN(nn.Module):
         self.to(context.device)
         self.ema = EMA(self.generator, decay=cfg.ema)
         self.optimizer_d = context.optimizer(self.discriminator.parameters(), cfg.optim_d)
-        players = [self.generator] if self.to_z is None else [self.generator, backbone, self.to_z]
-        self.optimizer_g = context.optimizer([p for module in players for p in module.parameters()], cfg.optim_g)
+        modules = [self.generator] if self.to_z is None else [self.generator, backbone, self.to_z]
+        self.optimizer_g = context.optimizer([p for module in modules for p in module.parameters()], cfg.optim_g)
 
     usual: Tensor
     p: Tensor
@@ -104,10 +104,10 @@ class GAN(nn.Module):
         return ("real", "label") if schema.reads_labels(cfg) else ("real",)
 
     def encode(self, images: Tensor) -> Tensor | None:
-        """z of images, (B, latent), where the discriminator judges pairs."""
+        """z of images, (B, latent), where the discriminator reads pairs."""
         return None if self.to_z is None else self.to_z(self.backbone(images))
 
-    # ── what the discriminator sees ──────────────────────────────────────────────────────────────
+    # ── what the discriminator reads ─────────────────────────────────────────────────────────────
 
     def augmented(self, images: Tensor, draws: Tensor | None) -> Tensor:
         return images if draws is None else diffaugment(images, draws, self.p)
@@ -121,7 +121,7 @@ class GAN(nn.Module):
             def critic(images: Tensor) -> Tensor:
                 return self.discriminator(images, label, code).logit
 
-            return cfg.gp_weight * gradient_penalty(critic, real, fake, batch["share"])
+            return cfg.gp_weight * gradient_penalty(critic, real, fake, batch["mixing"])
         start, end = cfg.r_weight
         gamma = end + (start - end) * (1 + math.cos(math.pi * min(self.optimizer_d.progress, 1.0))) / 2
         total = torch.zeros((), device=real.device)
@@ -136,11 +136,11 @@ class GAN(nn.Module):
     def d_loss(self, batch: Batch) -> dict[str, Tensor]:
         cfg, label = self.cfg, batch.get("label")
         with torch.no_grad():
-            fake = self.generator(batch["z"], self._told(label))
+            fake = self.generator(batch["z"], self._condition(label))
             code = self.encode(batch["real"])
         real = self.augmented(batch["real"], batch.get("seen_real"))
         fake = self.augmented(fake, batch.get("seen_fake"))
-        penalise = "share" in batch
+        penalise = "mixing" in batch
         with contextlib.ExitStack() as stack:
             stack.enter_context(parametrize.cached())  # the spectral norm is computed once
             if penalise:
@@ -148,12 +148,12 @@ class GAN(nn.Module):
                 fake = fake.detach().requires_grad_("r2" in cfg.penalty)
                 # torch's fused attention on a CPU has no second derivative
                 stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-            # real and fake in passes of their own: batch norm must not tell them apart by the mixture
+            # real and fake in passes of their own: batch norm must not separate them by the statistics of a mixture
             on_real = self.discriminator(real, label, code)
             on_fake = self.discriminator(fake, label, batch["z"] if code is not None else None)
-            game = self.loss.d(on_real.logit, on_fake.logit)
+            adversarial = self.loss.d(on_real.logit, on_fake.logit)
             out = self._watched(on_real.logit, on_fake.logit)
-            total = game
+            total = adversarial
             if penalise:
                 penalty = self.penalised(batch, real, fake, on_real.logit, on_fake.logit)
                 total = total + penalty * cfg.penalty_every
@@ -170,12 +170,12 @@ class GAN(nn.Module):
             out["class_accuracy"] = tasks["class_accuracy"]
         if cfg.rotation_d:
             out["rotation_accuracy"] = tasks["rotation_accuracy"]
-        return {"loss": total + tasks["task"], "d_loss": game} | out
+        return {"loss": total + tasks["task"], "d_loss": adversarial} | out
 
     def g_loss(self, batch: Batch) -> dict[str, Tensor]:
         cfg, label = self.cfg, batch.get("label")
         with parametrize.cached():
-            fake = self.generator(batch["z"], self._told(label))
+            fake = self.generator(batch["z"], self._condition(label))
             code = self.encode(batch["real"])
             shown = self.augmented(fake, batch.get("seen_fake"))
             on_fake = self.discriminator(shown, label, batch["z"] if code is not None else None)
@@ -183,23 +183,23 @@ class GAN(nn.Module):
             if self.loss.paired or code is not None:
                 real = self.augmented(batch["real"], batch.get("seen_real"))
                 on_real = self.discriminator(real, label, code).logit
-            game = self.loss.g(on_fake.logit, on_real)
+            adversarial = self.loss.g(on_fake.logit, on_real)
             if code is not None and not self.loss.paired:
-                # the encoder's side of the game: its pairs are to be taken for the generator's
-                game = game + self.loss.g(2 * (self.loss.boundary or 0.0) - on_real, on_fake.logit)
+                # the encoder's loss: its pairs are to be taken for the generator's
+                adversarial = adversarial + self.loss.g(2 * (self.loss.boundary or 0.0) - on_real, on_fake.logit)
             tasks = self._tasks(on_fake, fake, label, batch["z"], batch, cfg.class_g, cfg.rotation_g)
-        out = {"g_loss": game.detach()}
+        out = {"g_loss": adversarial.detach()}
         if cfg.class_g:
             out["class_accuracy_g"] = tasks["class_accuracy"]
         if cfg.rotation_g:
             out["rotation_accuracy_g"] = tasks["rotation_accuracy"]
-        return {"loss": game + tasks["task"]} | out
+        return {"loss": adversarial + tasks["task"]} | out
 
-    def _told(self, label: Tensor | None) -> Tensor | None:
+    def _condition(self, label: Tensor | None) -> Tensor | None:
         return label if self.generator.classes else None
 
     def _watched(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
-        """What tells who is winning, without gradients."""
+        """What shows which network is ahead, without gradients."""
         real, fake = real.detach(), fake.detach()
         out = {"logit_real": real.mean(), "logit_fake": fake.mean()}
         if self.loss.boundary is None:
@@ -224,7 +224,7 @@ class GAN(nn.Module):
             out["class_accuracy"] = (scores.detach().argmax(1) == label).float().mean()
         if by_turn:
             assert net.turn is not None
-            features = net(turned(images, batch["turns"]), label, code if net.heads.latent else None).features
+            features = net(rotated(images, batch["turns"]), label, code if net.heads.latent else None).features
             scores = net.turn(features).float()
             out["task"] = out["task"] + by_turn * F.cross_entropy(scores, batch["turns"])
             out["rotation_accuracy"] = (scores.detach().argmax(1) == batch["turns"]).float().mean()
@@ -243,7 +243,7 @@ class GAN(nn.Module):
             found["turns"] = self.draws.integers(f"turns/{who}", step, (count,), TURNS)
         if who == "d":
             if cfg.penalty != "none" and step % cfg.penalty_every == 0:
-                found["share"] = self.draws.uniform("penalty/share", step, (count,))
+                found["mixing"] = self.draws.uniform("penalty/share", step, (count,))
             if cfg.consistency:
                 found["moved"] = self.draws.uniform("consistency", step, (count, DRAWS))
         return batch | {key: value.to(device, non_blocking=True) for key, value in found.items()}
@@ -265,13 +265,13 @@ class GAN(nn.Module):
             out |= made
         return out
 
-    # ── what others ask for ──────────────────────────────────────────────────────────────────────
+    # ── what the rest of gssl asks for ───────────────────────────────────────────────────────────
 
     @torch.no_grad()
     def sample(self, z: Tensor, label: Tensor | None = None) -> Tensor:
-        """Images (B, 3, S, S) in [0, 1] of the averaged generator; `z` (B, latent), `label` (B,) where it is told."""
+        """Images (B, 3, S, S) in [0, 1] of the averaged generator; `z` (B, latent), `label` (B,) if conditional."""
         self.ema.eval()
-        images: Tensor = self.ema.module(z, self._told(label))
+        images: Tensor = self.ema.module(z, self._condition(label))
         return images
 
     @torch.no_grad()
@@ -288,9 +288,9 @@ class GAN(nn.Module):
 def _check(cfg: schema.GAN, trunk: Any, context: Context) -> None:
     """Raises UsageError where a recipe's parts do not fit together or the data."""
     if schema.reads_labels(cfg) and context.classes < 2:
-        raise UsageError(f"gan={cfg.name}: it is told the class of each image; data= has no labels, use gan=dcgan")
+        raise UsageError(f"gan={cfg.name}: it reads the class of each image; data= has no labels, use gan=dcgan")
     if cfg.class_g and cfg.condition == "none":
-        raise UsageError("gan.class_g: the generator is not told the class; set gan.condition=generator or class_g=0")
+        raise UsageError("gan.class_g: the generator is not conditional; set gan.condition=generator or class_g=0")
     if cfg.condition == "generator" and not cfg.class_g:
         raise UsageError(
             "gan.condition=generator: nothing teaches the generator its classes; set gan.class_d and gan.class_g above"

@@ -1,4 +1,4 @@
-"""Networks: backbones that serve both worlds, heads, a generator, running averages, weights as files."""
+"""Networks: backbones for every family of methods, heads, a generator, running averages, weights as files."""
 
 from gssl.nets.backbone import build_backbone
 from gssl.nets.ema import EMA

@@ -1,4 +1,4 @@
-"""Self-attention between the places of a feature map (SAGAN: Zhang et al. 2019, arXiv:1805.08318, section 3)."""
+"""Self-attention between the positions of a feature map (SAGAN: Zhang et al. 2019, arXiv:1805.08318, section 3)."""
 
 import torch
 import torch.nn.functional as F
@@ -20,12 +20,12 @@ class SelfAttention(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(()))
 
     def weights(self, x: Tensor) -> Tensor:
-        """(B, h·w, ⌊h/2⌋·⌊w/2⌋): from each place to each pooled one; rows add up to one."""
+        """(B, h·w, ⌊h/2⌋·⌊w/2⌋): from each position to each pooled one; rows add up to one."""
         query = self.query(x).flatten(2).transpose(1, 2)
         key = F.max_pool2d(self.key(x), 2).flatten(2)
         return torch.softmax(query @ key, dim=2)
 
     def forward(self, x: Tensor) -> Tensor:
-        value = F.max_pool2d(self.value(x), 2).flatten(2)  # (B, C/2, places)
-        seen = value @ self.weights(x).transpose(1, 2)
-        return x + self.gamma * self.out(seen.unflatten(2, x.shape[2:]))
+        value = F.max_pool2d(self.value(x), 2).flatten(2)  # (B, C/2, positions)
+        read = value @ self.weights(x).transpose(1, 2)
+        return x + self.gamma * self.out(read.unflatten(2, x.shape[2:]))

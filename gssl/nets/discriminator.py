@@ -23,16 +23,16 @@ class Heads:
     attention: bool = False
     projection: int = 0  # classes that the logit depends on
     classes: int = 0  # that a second head tells apart
-    turns: bool = False  # a head that tells quarter turns apart
-    latent: int = 0  # dimension of z, where pairs (image, z) are judged
-    summed: bool = False  # places of the trunk's last map are added up instead of averaged
+    turns: bool = False  # a head that classifies rotations by quarters
+    latent: int = 0  # dimension of z, where pairs (image, z) are classified
+    summed: bool = False  # positions of the trunk's last map are added up instead of averaged
 
     def record(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def places(backbone: Backbone, size: int) -> int:
-    """Places of the trunk's last map for images of `size` pixels."""
+def positions(backbone: Backbone, size: int) -> int:
+    """Positions of the trunk's last map for images of `size` pixels."""
     with torch.no_grad():
         probe = torch.zeros(1, 3, size, size, device=next(backbone.parameters()).device)
         training = backbone.training
@@ -52,10 +52,10 @@ class Discriminator(nn.Module):
     """Images (B, 3, S, S) in [0, 1] → `Seen`; the logit is linear in the trunk's features.
 
     With `attention`, a self-attention block on the map of the trunk's second stage stands beside the rest of the trunk
-    and its pooled output joins the features: so the trunk is the same network in every recipe, and is exported plain.
+    and its pooled output joins the features: so the trunk is the same network in every recipe, and is exported alone.
     With `projection`, the logit has a term of class and features (Miyato & Koyama 2018, arXiv:1802.05637, eq. 4).
-    With `summed`, features are sums over places, as in the published networks under spectral norm: layers that cannot
-    stretch anything leave averages too small to tell real from fake (measured: docs/results/gan_tables.md). The
+    With `summed`, features are sums over positions, as in the published networks under spectral norm: layers that
+    cannot stretch anything leave averages too small to tell real from fake (measured: docs/results/gan_tables.md). The
     attended features are scaled alike.
     With `latent`, z is embedded and joins the features through a hidden layer (BiGAN, arXiv:1605.09782).
     """
@@ -64,7 +64,7 @@ class Discriminator(nn.Module):
         """`size`: side of the images in pixels."""
         super().__init__()
         self.backbone, self.heads = backbone, heads
-        self.scale = float(places(backbone, size)) if heads.summed else 1.0
+        self.scale = float(positions(backbone, size)) if heads.summed else 1.0
         dim = backbone.dim
         self.attention = None
         if heads.attention:

@@ -15,14 +15,14 @@ from gssl.nets.vit import DEPTHS, HEADS, MLP_RATIO
 
 ANYWHERE = "safetensors, onnx or torch-export"  # what every backbone can become
 
-# what the numbers in a file of plain weights mean, for those who build the network themselves
+# what the numbers in a file of weights mean, for those who build the network themselves
 ARCHITECTURE = {
     "convnet": "Four blocks: convolution 3×3 (padding 1), norm, leaky ReLU (slope 0.1). Before blocks 2, 3 and 4 the "
-    "map is halved by averaging 2×2 places (ceil_mode). Features: the last map's mean over its places. Norms: batch "
-    "(eps 1e-5), group (gcd(channels, min(32, channels ÷ 4)) groups, eps 1e-5), or none (an offset per channel).",
-    "resnet": "torchvision's ResNet without fc; features are the mean over the places of layer4. {stem}",
+    "map is halved by averaging 2×2 positions (ceil_mode). Features: the last map's mean over its positions. Norms: "
+    "batch (eps 1e-5), group (gcd(channels, min(32, channels ÷ 4)) groups, eps 1e-5), or none (an offset per channel).",
+    "resnet": "torchvision's ResNet without fc; features are the mean over the positions of layer4. {stem}",
     "vit": "Patches by a convolution, plus fixed 2-D sine-cosine positions (not in the file: half of the width is the "
-    "row's, half the column's, each sin then cos of place · 10000^(−i ÷ (width ÷ 4))); {depth} pre-norm blocks of "
+    "row's, half the column's, each sin then cos of position · 10000^(−i ÷ (width ÷ 4))); {depth} pre-norm blocks of "
     "{heads} heads and an MLP of {ratio} times the width with exact GELU; layer norms with eps 1e-6; no class token: "
     "features are the mean over the patches after the final norm.",
 }

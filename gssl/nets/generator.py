@@ -67,7 +67,7 @@ def _conv(before: int, after: int, side: int, bias: bool = False) -> nn.Conv2d:
     return nn.Conv2d(before, after, side, padding=side // 2, bias=bias)
 
 
-class Classical(nn.Module):
+class Upsampling(nn.Module):
     """Twice the side: nearest up-sampling, 3×3 convolution, norm, ReLU."""
 
     def __init__(self, shape: Shape, before: int, after: int) -> None:
@@ -115,16 +115,16 @@ class Generator(nn.Module):
         while side > 8 and side % 2 == 0:
             ups, side = ups + 1, side // 2
         self.shape, self.latent, self.classes = shape, shape.latent, shape.classes
-        plain = shape.kind == "dcgan"
-        widths = [shape.width * 2 ** (ups - i) if plain else shape.width for i in range(ups + 1)]
+        sequential = shape.kind == "dcgan"
+        widths = [shape.width * 2 ** (ups - i) if sequential else shape.width for i in range(ups + 1)]
         self.start = (widths[0], side, side)
         # where a norm follows, an offset would be taken away again
-        self.project = nn.Linear(shape.latent, widths[0] * side * side, bias=not plain)
-        self.norm = _norm(shape, widths[0]) if plain else nn.Identity()
-        block = Classical if plain else Residual
+        self.project = nn.Linear(shape.latent, widths[0] * side * side, bias=not sequential)
+        self.norm = _norm(shape, widths[0]) if sequential else nn.Identity()
+        block = Upsampling if sequential else Residual
         self.blocks = nn.ModuleList(block(shape, a, b) for a, b in zip(widths, widths[1:], strict=False))
         self.attention = SelfAttention(widths[1]) if shape.attention else None
-        self.last = nn.Identity() if plain else _norm(shape, widths[-1])
+        self.last = nn.Identity() if sequential else _norm(shape, widths[-1])
         self.to_image = _conv(widths[-1], shape.channels, 3, bias=True)
         if shape.norm == "none":
             self._scale()
@@ -137,8 +137,8 @@ class Generator(nn.Module):
             inner = [m for m in inner if m not in set(self.attention.modules())]
         for module in inner:
             # a ReLU before a layer takes half of the power, and none is before these
-            plain = module is self.project or any(module is getattr(block, "skip", None) for block in self.blocks)
-            nn.init.kaiming_normal_(module.weight, nonlinearity="linear" if plain else "relu")
+            first = module is self.project or any(module is getattr(block, "skip", None) for block in self.blocks)
+            nn.init.kaiming_normal_(module.weight, nonlinearity="linear" if first else "relu")
         with torch.no_grad():
             for block in self.blocks:
                 if isinstance(block, Residual):  # both branches add up: 2010.12859

@@ -23,7 +23,7 @@ PREFIXES = (
     "encoder.",
     "encoder_q.",  # MoCo's own
     "base_encoder.",  # MoCo v3's own
-    "teacher_backbone.",  # DINO judges the average
+    "teacher_backbone.",  # DINO is evaluated by the average
     "student_backbone.",
 )
 TRUNKS = PREFIXES[2:]
@@ -119,7 +119,7 @@ def _is_dict(content: object, key: str) -> bool:
 
 
 def _rules(tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    """What to put in the place of which part of the keys. Raises UsageError for other functions than ours."""
+    """What replaces which part of the keys. Raises UsageError for other functions than ours."""
     if "patch_embed.proj.weight" in tensors:
         return _vit_rules(tensors)
     rules = {}
@@ -130,8 +130,8 @@ def _rules(tensors: Mapping[str, Tensor]) -> dict[str, str]:
         if numbers != [4, 5, 6, 7]:
             raise UsageError(
                 f"a ResNet as nn.Sequential whose layers are numbered {', '.join(map(str, numbers))}: what stands "
-                "between its stem and them cannot be told (lightly's ResNetGenerator loses its ReLU there), so its "
-                "features cannot be had; only torchvision's, numbered 4 to 7, are known"
+                "between its stem and them cannot be determined (lightly's ResNetGenerator loses its ReLU there), so "
+                "its features cannot be had; only torchvision's, numbered 4 to 7, are known"
             )
         rules = STEM | {f"{number}.": layer for number, layer in zip(numbers, LAYERS, strict=True)}
     if any(".shortcut." in key for key in tensors) and "layer1.0.conv1.weight" in tensors:
@@ -141,10 +141,15 @@ def _rules(tensors: Mapping[str, Tensor]) -> dict[str, str]:
 
 def _vit_rules(tensors: Mapping[str, Tensor]) -> dict[str, str]:
     """timm's names; ours computes the same without a class token, with our positions and the norm before the mean."""
-    places, width = tensors.get("pos_embed"), len(tensors["patch_embed.proj.weight"])
-    side = round(places.shape[1] ** 0.5) if places is not None and places.ndim == 3 else 0
+    positions, width = tensors.get("pos_embed"), len(tensors["patch_embed.proj.weight"])
+    side = round(positions.shape[1] ** 0.5) if positions is not None and positions.ndim == 3 else 0
     ours = position_embedding(width, side) if side and width % 4 == 0 else None
-    if places is None or ours is None or ours.shape != places.shape or not torch.allclose(ours, places, atol=1e-5):
+    if (
+        positions is None
+        or ours is None
+        or ours.shape != positions.shape
+        or not torch.allclose(ours, positions, atol=1e-5)
+    ):
         raise UsageError(f"a vision transformer with positions of its own, ours are fixed waves; {INTO_TIMM}")
     if width > WIDEST:
         raise UsageError(f"a vision transformer {width} wide: such have more heads than ours; {INTO_TIMM}")

@@ -61,18 +61,18 @@ def recompute_batch_norm(module: nn.Module, batches: Iterable[Tensor], training_
     for norm in norms:
         norm.reset_running_stats()
         norm.train()
-    seen = 0
+    counted = 0
     try:
         with torch.no_grad():
             for batch in batches:
-                seen += len(batch)
+                counted += len(batch)
                 for norm in norms:
-                    norm.momentum = len(batch) / seen  # running += share · (batch's − running): a running average
+                    norm.momentum = len(batch) / counted  # running += momentum · (batch's − running): a running average
                 module(batch)
     finally:
         for norm, value in zip(norms, momentum, strict=True):
             norm.momentum = value
         for child, mode in training.items():
             child.training = mode
-    if not seen:
+    if not counted:
         raise ValueError("no batch to compute batch-norm statistics from")

@@ -10,7 +10,7 @@ from gssl.nets.vit import HEADS, Block, initialise, position_embedding
 class Predictor(nn.Module):
     """The decoder of masked autoencoders (He et al., 2111.06377), the predictor of I-JEPA (Assran et al., 2301.08243).
 
-    One learnt token, told apart by fixed positions, stands at every hidden place; visible and hidden tokens attend to
+    One learnt token, distinguished by fixed positions, stands at every hidden one; visible and hidden tokens attend to
     one another. `dim` comes in, `out` goes out, `width` · `depth` blocks are in between; `side`² patches are a whole
     image.
     """
@@ -30,13 +30,13 @@ class Predictor(nn.Module):
         nn.init.trunc_normal_(self.token, std=0.02)
         initialise(self)
 
-    def forward(self, seen: Tensor, places: Tensor, hidden: Tensor) -> Tensor:
-        """`seen` (B, v, dim), which stand at `places` (B, v) → (B, h, out), what stands at `hidden` (B, h).
+    def forward(self, visible: Tensor, at: Tensor, hidden: Tensor) -> Tensor:
+        """`visible` (B, v, dim), which stand at `at` (B, v) → (B, h, out), what stands at `hidden` (B, h).
 
-        Places count row by row from 0.
+        Positions count row by row from 0.
         """
-        x = torch.cat([self.enter(seen) + self.positions[places], self.token + self.positions[hidden]], dim=1)
+        x = torch.cat([self.enter(visible) + self.positions[at], self.token + self.positions[hidden]], dim=1)
         for block in self.blocks:
             x = block(x)
-        out: Tensor = self.leave(self.norm(x[:, places.shape[1] :]))
+        out: Tensor = self.leave(self.norm(x[:, at.shape[1] :]))
         return out

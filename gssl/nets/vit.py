@@ -79,7 +79,7 @@ class ViT(Backbone):
     any height and width: another grid of patches gets the sines and cosines of its own rows and columns, and nothing
     is interpolated. Where `patch` does not divide a side, the image's lower or right border is repeated up to the next
     multiple. There is no class token: features are the mean over the positions of the last stage, after the final
-    norm. `norm` must be none: a ViT brings its layer norm, and batch or group norm have no place in it. Raises
+    norm. `norm` must be none: a ViT brings its layer norm, and batch or group norm do not belong in it. Raises
     UsageError for that, for a `size` that `patch` does not divide and for a `width` not divisible by 12.
     (Torch's fused attention on a CPU has no second derivative: a gradient penalty on this backbone needs
     `torch.nn.attention.sdpa_kernel(SDPBackend.MATH)`.)

@@ -1,4 +1,4 @@
-"""Weights as files: plain tensors in safetensors, read with a report of what fitted.
+"""Weights as files: tensors in safetensors, read with a report of what fitted.
 
 Nothing here runs what a file contains: safetensors is data, and `.pth` is read with `weights_only=True`.
 """
@@ -45,7 +45,7 @@ class LoadReport:
     missing: list[str]  # the module has it, the file does not
     unexpected: list[str]  # the file has it, the module does not
     mismatched: list[str]  # both have it, in different shapes
-    ignored: list[str] = field(default_factory=list)  # heads of the file that the module has no place for
+    ignored: list[str] = field(default_factory=list)  # heads of the file that the module does not have
     unwrapped: list[str] = field(default_factory=list)  # nests and prefixes taken off the file's keys
     renamed: list[str] = field(default_factory=list)  # rules such as "4. → layer1."
     mapped_by: str | None = None  # whose names the file has: lightly, solo-learn, torchvision, …; None: ours
@@ -88,7 +88,7 @@ def fold_spectral_norm(module: nn.Module) -> dict[str, Tensor]:
     return state
 
 
-def plain(source: nn.Module | Mapping[str, Tensor]) -> dict[str, Tensor]:
+def as_stored(source: nn.Module | Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A module's or a state dict's tensors: spectral norm folded, contiguous, on the CPU, floats as float32, sorted."""
     state = fold_spectral_norm(source) if isinstance(source, nn.Module) else source
     found = {}
@@ -101,10 +101,10 @@ def plain(source: nn.Module | Mapping[str, Tensor]) -> dict[str, Tensor]:
 def save_weights(source: nn.Module | Mapping[str, Tensor], path: Path) -> str:
     """Write a module's or a state dict's tensors to `path` (safetensors) and return the file's sha256.
 
-    Plain tensors only (see `plain`), no metadata: equal weights make equal bytes. A reader sees the old file or the
+    Tensors only (see `as_stored`), no metadata: equal weights make equal bytes. A reader finds the old file or the
     new one, never a part.
     """
-    data = to_bytes(plain(source))
+    data = to_bytes(as_stored(source))
     path = Path(path)
     temp = path.with_name(f".{path.name}.tmp")
     with temp.open("wb") as file:
@@ -121,7 +121,7 @@ def read_weights(path: Path, rename: bool = True) -> State:
     Common wrappings are taken off: a nested "state_dict" or "model", then prefixes such as "module." and
     "backbone."; where a prefix marks the trunk, keys without it are dropped. Names of others become ours, unless
     `rename` is false. `State` says what was done. Raises UsageError for a file that is absent, is no checkpoint of
-    plain tensors, or holds a network whose like we do not have.
+    tensors alone, or holds a network whose like we do not have.
     """
     path = Path(path)
     if not path.is_file():
@@ -150,7 +150,7 @@ def _pickled(path: Path) -> object:
         names = re.findall(r"GLOBAL ([\w.]+)", str(error))
         why = f"Python objects in it ({names[0]})" if names else "damaged, or with Python objects in it"
         raise UsageError(
-            f"{path}: not a checkpoint of plain tensors: {why}, which are never run; save its state dict as "
+            f"{path}: not a checkpoint of tensors alone: {why}, which are never run; save its state dict as "
             f".safetensors where you trust it"
         ) from error
     except Exception as error:  # whatever a foreign file makes the reader stumble over
@@ -166,7 +166,7 @@ def load_into(
 ) -> LoadReport:
     """Copy `state` into `module` (not wrapped) where names and shapes agree, and report the rest.
 
-    Keys that start with one of `ignore` and have no place in the module are left behind. Raises UsageError,
+    Keys that start with one of `ignore` and are not in the module are left behind. Raises UsageError,
     before anything is copied, where nothing fits, where something does not (unless `allow_partial`), and
     where values are not finite.
     """

@@ -7,7 +7,7 @@ arXiv:1803.07728. Values and the measured result: conf/ssl/rotation.yaml.
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gssl.data.rotations import TURNS, turned
+from gssl.data.rotations import TURNS, rotated
 from gssl.method import Batch, Context
 from gssl.nets.backbone import Backbone
 from gssl.schemas import ssl as schema
@@ -31,7 +31,7 @@ class Rotation(nn.Module):
         # one pass for all turns: batch statistics of one turn alone would be another network for each answer
         images = batch["real"].repeat_interleave(self.copies, dim=0)
         turns = batch["turns"].flatten()
-        logits = self.head(self.backbone(turned(images, turns))).float()
+        logits = self.head(self.backbone(rotated(images, turns))).float()
         return {"loss": F.cross_entropy(logits, turns), "accuracy": (logits.argmax(1) == turns).float().mean()}
 
     def update(self, batch: Batch, step: int) -> dict[str, Tensor]:

@@ -40,7 +40,8 @@ def cfg() -> Callable[..., schemas.Data]:
             "workers": 1,
             "views": None,
         }
-        return schemas.Data(**{key: str(v) if isinstance(v, Path) else v for key, v in (values | changes).items()})
+        given = {key: str(v) if isinstance(v, Path) else v for key, v in (values | changes).items()}
+        return schemas.Data.model_construct(None, **given)
 
     return make
 

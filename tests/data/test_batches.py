@@ -97,10 +97,10 @@ def test_small_data_make_small_batches() -> None:
 
 def test_prefetching_changes_nothing() -> None:
     """The CUDA path's thread, run on the CPU."""
-    plain, ahead = Batches(make(ragged=True), 4, Draws(2), CPU), Batches(make(ragged=True), 4, Draws(2), CPU)
+    direct, ahead = Batches(make(ragged=True), 4, Draws(2), CPU), Batches(make(ragged=True), 4, Draws(2), CPU)
     ahead._ahead = True
     for t in (0, 1, 2, 9, 3, 4):
-        expected, got = plain(t), ahead(t)
+        expected, got = direct(t), ahead(t)
         assert expected.keys() == got.keys()
         assert all(torch.equal(expected[name], got[name]) for name in expected)
 
@@ -110,10 +110,10 @@ def test_resident_set_changes_nothing() -> None:
     from gssl.data.batches import _on_device
 
     images = make().subset(np.array([3, 1, 8, 5, 0]))
-    plain, resident = Batches(images, 2, Draws(2), CPU), Batches(images, 2, Draws(2), CPU)
+    direct, resident = Batches(images, 2, Draws(2), CPU), Batches(images, 2, Draws(2), CPU)
     resident._resident = _on_device(images, CPU)
     for t in range(4):
-        expected, got = plain(t), resident(t)
+        expected, got = direct(t), resident(t)
         assert all(torch.equal(expected[name], got[name]) for name in expected)
 
 

@@ -64,9 +64,9 @@ def test_hue_is_a_rotation_in_yiq():
     got = colour.apply_colour(x, *matrix(4, hue=turns))
     before, after = (torch.einsum("kc,bchw->bkhw", to_yiq, image) for image in (x, got))
     torch.testing.assert_close(after[:, 0], before[:, 0], atol=1e-5, rtol=0)  # luma stays
-    turned = torch.complex(before[:, 1], before[:, 2])
-    turned = turned * torch.exp(-2j * math.pi * turns).view(-1, 1, 1)
-    torch.testing.assert_close(torch.view_as_real(turned), torch.stack([after[:, 1], after[:, 2]], -1))
+    rotated = torch.complex(before[:, 1], before[:, 2])
+    rotated = rotated * torch.exp(-2j * math.pi * turns).view(-1, 1, 1)
+    torch.testing.assert_close(torch.view_as_real(rotated), torch.stack([after[:, 1], after[:, 2]], -1))
 
 
 @pytest.mark.parametrize("turns", [-0.1, 0.1])

@@ -38,9 +38,14 @@ def test_a_sound_data_set_has_no_findings(cfg: Cfg, halves: Path) -> None:
 def test_every_test_image_inside_what_pretraining_sees(cfg: Cfg, halves: Path) -> None:
     splits = load_data(cfg(root=halves, pretrain=halves / "test"))
     (found,) = splits.summary["findings"]
-    assert (found["kind"], found["part"], found["images"], found["share"]) == ("test_in_training", "pretrain", 120, 1)
+    assert (found["kind"], found["part"], found["images"], found["fraction"]) == (
+        "test_in_training",
+        "pretrain",
+        120,
+        1,
+    )
     assert found["text"] == (
-        "All 120 test images are among the images that pretraining sees (data.pretrain), pixel for pixel: scores of"
+        "All 120 test images are among the images of pretraining (data.pretrain), pixel for pixel: scores of"
         " everything pretrained may be too high."
     )
     assert found["examples"][0] == f"{halves}/test/a/000.png = {halves}/test/a/000.png"
@@ -67,7 +72,7 @@ def test_copies_that_were_changed(cfg: Cfg, halves: Path) -> None:
     (exact,), (near,) = of(splits, "test_in_training"), of(splits, "near_duplicates")
     assert (exact["images"], near["images"], near["mirrored"], near["part"]) == (1, 5, 2, "pretrain")
     assert near["text"] == (
-        "5 of 120 test images (4.2%) look like copies of images among the images that pretraining sees (data.pretrain),"
+        "5 of 120 test images (4.2%) look like copies of images among the images of pretraining (data.pretrain),"
         " saved again, resized or a little changed, 2 of them mirrored: scores of everything pretrained may be too"
         " high, by 4.2 points at the most."
     )
@@ -105,7 +110,7 @@ def grouped(root: Path, rows: list[tuple[str, str, str, str]]) -> Path:
 def test_groups_on_both_sides(cfg: Cfg, halves: Path) -> None:
     rows = [(f"train/{c}/{i:03}.png", c, "train", f"p{i // 2}") for c in "ab" for i in range(100)]
     rows += [(f"test/{c}/{i:03}.png", c, "test", "p7" if i < 3 else f"q{i}") for c in "ab" for i in range(60)]
-    rows += [("train/a/109.png", "", "", "q59")]  # unlabelled: pretraining sees a sister of two test images
+    rows += [("train/a/109.png", "", "", "q59")]  # unlabelled: pretraining has a sister of two test images
     splits = load_data(cfg(root=grouped(halves, rows)))
     (found,) = of(splits, "torn_groups")
     assert (found["groups"], found["images"], found["examples"]) == (2, 8, ["p7", "q59"])
@@ -150,7 +155,7 @@ def test_imbalance(cfg: Cfg, halves: Path) -> None:
     for i in range(20, 60):
         (halves / "test" / "b" / f"{i:03}.png").unlink()
     (found,) = of(load_data(cfg(root=halves)), "imbalance")
-    own = {"largest": "a", "smallest": "b", "ratio": 3.0, "majority_share": 0.75}
+    own = {"largest": "a", "smallest": "b", "ratio": 3.0, "majority_fraction": 0.75}
     assert found["parts"] == {"test": own}
     assert found["text"].startswith("75% of the test images are of the class a, 3 times as many as of b:")
     for i in range(50, 110):

@@ -100,7 +100,7 @@ def test_flat_folder_has_no_labels(cfg: Callable, paint: Callable, tmp_path: Pat
 
 def test_loose_images_beside_class_folders_are_named(cfg: Callable, folders: Path, paint: Callable) -> None:
     paint(folders / "loose.png")
-    (folders / "loop").symlink_to(folders)  # a link that leads back must not hang
+    (folders / "loop").symlink_to(folders)  # a symbolic link that leads back must not hang
     splits = load_data(cfg(root=folders))
     assert splits.summary["warnings"][:1] == [f"data.root: 1 images directly in {folders} have no class: left out"]
 
@@ -124,8 +124,8 @@ def test_csv_groups_are_never_torn(cfg: Callable, folders: Path) -> None:
 def test_csv_splits_and_unlabelled_rows(cfg: Callable, folders: Path, tmp_path: Path) -> None:
     kinds = ["train", "", "test", "val", "pretrain"]
     path = _csv(folders, "path,label,split", lambda i, n: f"{n},{'' if i % 5 == 4 else 'xy'[i % 2]},{kinds[i % 5]}")
-    for places in ({"labels": path}, {"root": folders, "labels": "labels.csv"}):
-        splits = load_data(cfg(**places))
+    for given in ({"labels": path}, {"root": folders, "labels": "labels.csv"}):
+        splits = load_data(cfg(**given))
         assert splits.summary["counts"] == {"pretrain": 7, "train": 15, "val": 7, "test": 7}
         assert splits.classes == ["x", "y"] and set(splits.pretrain.labels) == {-1}
     one = load_data(cfg(root=folders, test=folders, labels=None))  # explicit rows win over the folder
@@ -187,7 +187,7 @@ def test_broken_files(cfg: Callable, folders: Path) -> None:
     splits = load_data(cfg(root=folders, on_error="skip"))
     assert len(splits.summary["skipped"]) == 2 and str(folders / "b" / "05.png") in splits.summary["skipped"][1]
     assert sum(splits.summary["counts"][n] for n in ("train", "val", "test")) == 34
-    for i, name in enumerate(splits.train.names):  # nothing has slipped by a place
+    for i, name in enumerate(splits.train.names):  # nothing has slipped by one
         pixels = splits.train.fetch(np.array([i]))["image"][0].permute(1, 2, 0).numpy()
         assert (pixels == decode.decode(str(name), 16)).all()
         assert splits.classes[splits.train.labels[i]] == Path(name).parent.name
@@ -205,7 +205,7 @@ def test_warm_start_decodes_nothing(cfg: Callable, folders: Path, monkeypatch: p
     monkeypatch.setattr(decode, "decode", lambda *a: pytest.fail("decoded again"))
     assert load_data(cfg(root=folders)).hash == first.hash
     moved = folders.with_name("elsewhere")
-    shutil.copytree(folders, moved, copy_function=shutil.copy)  # same contents, other place and times
+    shutil.copytree(folders, moved, copy_function=shutil.copy)  # same contents, another folder and other times
     assert load_data(cfg(root=moved)).hash == first.hash
 
 

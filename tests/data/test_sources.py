@@ -64,7 +64,7 @@ def test_mnist_files(cfg: Callable, tmp_path: Path, name: str, folder: str, monk
     for part, rows in (("train", slice(0, 40)), ("t10k", slice(40, 60))):
         _idx(raw / f"{part}-images-idx3-ubyte", images[rows])
         _idx(raw / f"{part}-labels-idx1-ubyte", labels[rows])
-    monkeypatch.setenv("GSSL_DATA", str(tmp_path))  # the default place
+    monkeypatch.setenv("GSSL_DATA", str(tmp_path))  # the default folder
     splits = load_data(cfg(name=name, size=28))
     test = splits.open_test()
     assert len(splits.classes) == 10 and splits.classes[0] in ("0 - zero", "T-shirt/top")

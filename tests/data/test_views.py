@@ -112,14 +112,14 @@ def test_boxes_have_the_distribution_of_torchvision():
 )
 def test_boxes_fall_back_to_the_centre(ratio, expected):
     side = torch.full((2, 6), 50.0)  # fits nowhere
-    place = torch.tensor([[0.0, 0.0], [0.99, 0.99]])
-    boxes = crop_boxes(side, place, ratio, torch.tensor([20, 20]), torch.tensor([40, 40]))
+    position = torch.tensor([[0.0, 0.0], [0.99, 0.99]])
+    boxes = crop_boxes(side, position, ratio, torch.tensor([20, 20]), torch.tensor([40, 40]))
     assert boxes.tolist() == [expected, expected]
 
 
 def test_boxes_reach_every_position_and_no_further():
-    shape, place = torch.full((2, 2), 5.0), torch.tensor([[0.0, 0.0], [1 - 2**-24, 1 - 2**-24]])
-    boxes = crop_boxes(shape, place, (1.0, 1.0), torch.tensor([20, 20]), torch.tensor([30, 30]))
+    shape, position = torch.full((2, 2), 5.0), torch.tensor([[0.0, 0.0], [1 - 2**-24, 1 - 2**-24]])
+    boxes = crop_boxes(shape, position, (1.0, 1.0), torch.tensor([20, 20]), torch.tensor([30, 30]))
     assert boxes.tolist() == [[0, 0, 5, 5], [15, 25, 5, 5]]
 
 
@@ -206,29 +206,29 @@ def test_ragged_equals_the_images_alone():
         torch.testing.assert_close(middle[i], centre(alone, 16)[i], atol=1e-5, rtol=0)
 
 
-def share(hits: torch.Tensor, p: float) -> None:
-    """The share of true in `hits` is p within 5 standard deviations."""
+def fraction(hits: torch.Tensor, p: float) -> None:
+    """The fraction of true in `hits` is p within 5 standard deviations."""
     assert abs(hits.float().mean() - p) < 5 * math.sqrt(p * (1 - p) / hits.numel())
 
 
 def test_probabilities():
     n, p = 2000, 0.3
     image = photos(1, height=8, width=8).expand(n, 3, 8, 8)
-    plain = image[:1].float() / 255
+    unchanged = image[:1].float() / 255
     changes = {"flip": {}, "jitter": {}, "grayscale": {}, "blur": {"blur_sigma": [1.0, 2.0]}, "solarize": {}}
     changed = {}
     for name, more in (changes | {"cutout": {}}).items():
         x = make(8, **{name: p}, **more)(image, 0)
-        changed[name] = ((x - plain).abs().amax((1, 2, 3)) > 1e-4).flatten()
-        share(changed[name], p)
+        changed[name] = ((x - unchanged).abs().amax((1, 2, 3)) > 1e-4).flatten()
+        fraction(changed[name], p)
     for a, b in (("flip", "jitter"), ("grayscale", "blur"), ("solarize", "cutout")):
-        share(changed[a] & changed[b], p * p)  # drawn independently
+        fraction(changed[a] & changed[b], p * p)  # drawn independently
     drawer = make(8, flip=0.5)
     flipped = [
-        (drawer(image, step, view) - plain).abs().amax((1, 2, 3)) > 1e-4 for step, view in ((0, 0), (0, 1), (1, 0))
+        (drawer(image, step, view) - unchanged).abs().amax((1, 2, 3)) > 1e-4 for step, view in ((0, 0), (0, 1), (1, 0))
     ]
-    share(flipped[0] & flipped[1], 0.25)
-    share(flipped[0] & flipped[2], 0.25)
+    fraction(flipped[0] & flipped[1], 0.25)
+    fraction(flipped[0] & flipped[2], 0.25)
 
 
 def test_jitter_strengths():
@@ -249,9 +249,9 @@ def test_rotation_angles():
 def test_blur_touches_only_the_drawn():
     image = photos(40)
     drawer = make(blur=0.5, blur_sigma=[0.5, 0.5])
-    x, plain = drawer(image, 0), image.float() / 255
-    blurred = colour.blur(plain, torch.full((40,), 0.5), 3)
-    same = (x - plain).abs().amax((1, 2, 3)) < 1e-6
+    x, unchanged = drawer(image, 0), image.float() / 255
+    blurred = colour.blur(unchanged, torch.full((40,), 0.5), 3)
+    same = (x - unchanged).abs().amax((1, 2, 3)) < 1e-6
     assert 5 < same.sum() < 35
     torch.testing.assert_close(x[~same], blurred[~same], atol=1e-5, rtol=0)
 

@@ -32,7 +32,7 @@ def test_it_answers_the_largest_class(tiny, tmp_path, unbalanced):
     assert "cka" not in result and not (tmp_path / "run" / "pictures").exists()
     assert find("majority").kind == "majority"
     (found,) = (f for f in result["data"]["findings"] if f["kind"] == "imbalance")
-    assert found["parts"]["test"]["majority_share"] == 0.85
+    assert found["parts"]["test"]["majority_fraction"] == 0.85
 
 
 def test_it_has_no_clusters_and_no_network(tiny, tmp_path, unbalanced):

@@ -1,4 +1,4 @@
-"""Self-attention over a feature map against a loop over its places."""
+"""Self-attention over a feature map against a loop over its positions."""
 
 import math
 
@@ -47,8 +47,8 @@ def test_it_is_the_written_out_loop(block):
     for r in range(3):
         for c in range(4):
             scores = [math.exp((wq @ x[0, :, r, c] @ key).item()) for key in keys]
-            seen = sum(s / sum(scores) * value for s, value in zip(scores, values, strict=True))
-            expected[0, :, r, c] += 0.7 * (wo @ seen)
+            read = sum(s / sum(scores) * value for s, value in zip(scores, values, strict=True))
+            expected[0, :, r, c] += 0.7 * (wo @ read)
     torch.testing.assert_close(block(x), expected)
 
 

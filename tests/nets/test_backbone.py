@@ -1,4 +1,4 @@
-"""What all backbones share: shapes, normalisation, gradients, configuration."""
+"""What all backbones have in common: shapes, normalisation, gradients, configuration."""
 
 import subprocess
 import sys
@@ -25,13 +25,13 @@ def build(name: str, size: int, norm: str | None = None, width: int | None = Non
     values["width"] = width or {"convnet": 4, "vit_tiny": 24}.get(name, values["width"])
     values["norm"] = norm or values["norm"]
     torch.manual_seed(0)
-    return build_backbone(schemas.Backbone(**values), size)
+    return build_backbone(schemas.Backbone.model_construct(**values), size)
 
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_every_backbone_has_a_configuration_with_the_keys_of_the_schema(name: str) -> None:
     values = yaml.safe_load((CONF / f"{name}.yaml").read_text())
-    assert list(values) == list(schemas.Backbone.__dataclass_fields__)
+    assert list(values) == list(schemas.Backbone.model_fields)
     assert BACKBONES[values["name"]] == BACKBONES[name]  # convnet_plain is a convnet
 
 
@@ -142,7 +142,7 @@ def test_a_shift_without_norm_keeps_the_scale_of_a_convnet() -> None:
     ],
 )
 def test_what_does_not_fit_together_is_one_line_that_names_the_key(change: dict, key: str) -> None:
-    cfg = schemas.Backbone(**{"name": "convnet", "norm": "batch", "width": 4, "patch": 1} | change)
+    cfg = schemas.Backbone.model_construct(**{"name": "convnet", "norm": "batch", "width": 4, "patch": 1} | change)
     with pytest.raises(UsageError, match=f"^{key}") as error:
         build_backbone(cfg, 32)
     assert "\n" not in str(error.value)
@@ -157,8 +157,8 @@ def test_tiny_images_are_refused_by_convnet() -> None:
 def test_torchvision_is_imported_only_by_who_uses_it() -> None:
     code = (
         "import sys; from gssl.nets import build_backbone; from gssl.schemas import Backbone;"
-        "build_backbone(Backbone('convnet', 'batch', 4, 1), 32);"
-        "build_backbone(Backbone('vit_tiny', 'none', 24, 4), 32);"
+        "build_backbone(Backbone(name='convnet', norm='batch', width=4, patch=1), 32);"
+        "build_backbone(Backbone(name='vit_tiny', norm='none', width=24, patch=4), 32);"
         "sys.exit('torchvision' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0

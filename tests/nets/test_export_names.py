@@ -1,4 +1,4 @@
-"""Our backbones as torchvision and timm build them: every name has its place, and the features are the same."""
+"""Our backbones as torchvision and timm build them: every name is there, and the features are the same."""
 
 import math
 
@@ -35,7 +35,7 @@ RESNETS += [("timm", "resnet18", 32), ("timm", "resnet50", 72)]
 @pytest.mark.long
 @pytest.mark.parametrize(("library", "name", "size"), RESNETS)
 def test_resnets(library, name, size):
-    cfg = Backbone(name, "batch", 64, 1)
+    cfg = Backbone(name=name, norm="batch", width=64, patch=1)
     network = made(cfg, size)
     there = form(library, cfg, network, size)
     assert there.small == (size <= 64)
@@ -48,16 +48,16 @@ def test_resnets(library, name, size):
 
 
 @pytest.mark.parametrize(
-    ("name", "width", "patch", "size", "seen"), [("vit_micro", 24, 4, 16, 16), ("vit_tiny", 36, 8, 16, 32)]
+    ("name", "width", "patch", "size", "other"), [("vit_micro", 24, 4, 16, 16), ("vit_tiny", 36, 8, 16, 32)]
 )
-def test_vits_in_timm(name, width, patch, size, seen):
-    """`seen`: the size of the images; positions are those of their patches, not of the training images'."""
-    cfg = Backbone(name, "none", width, patch)
+def test_vits_in_timm(name, width, patch, size, other):
+    """`other`: the size of the images; positions are those of their patches, not of the training images'."""
+    cfg = Backbone(name=name, norm="none", width=width, patch=patch)
     network = made(cfg, size)
-    there = form("timm", cfg, network, seen)
+    there = form("timm", cfg, network, other)
     model = there.build()
     model.load_state_dict(renamed(there, network), strict=True)
-    images = torch.rand(3, 3, seen, seen)
+    images = torch.rand(3, 3, other, other)
     with torch.no_grad():
         ours, theirs = network(images), model(normalised(network, images))
     torch.testing.assert_close(theirs, ours, rtol=0, atol=1e-5 * float(ours.abs().max()))
@@ -66,10 +66,10 @@ def test_vits_in_timm(name, width, patch, size, seen):
 @pytest.mark.parametrize(
     ("library", "cfg", "size"),
     [
-        ("torchvision", Backbone("resnet18", "batch", 64, 1), 32),
-        ("timm", Backbone("resnet18", "batch", 64, 1), 32),
-        ("timm", Backbone("vit_micro", "none", 24, 4), 16),
-        ("timm", Backbone("timm:test_convnext", "none", 1, 1), 32),
+        ("torchvision", Backbone(name="resnet18", norm="batch", width=64, patch=1), 32),
+        ("timm", Backbone(name="resnet18", norm="batch", width=64, patch=1), 32),
+        ("timm", Backbone(name="vit_micro", norm="none", width=24, patch=4), 16),
+        ("timm", Backbone.model_construct(name="timm:test_convnext", norm="none", width=1, patch=1), 32),
     ],
     ids=["torchvision", "timm-resnet", "timm-vit", "timm"],
 )
@@ -87,12 +87,12 @@ def test_a_head_goes_along(library, cfg, size):
 @pytest.mark.parametrize(
     ("library", "cfg", "size", "said"),
     [
-        ("torchvision", Backbone("convnet", "batch", 8, 1), 16, "no convnet; use --to safetensors, onnx"),
-        ("timm", Backbone("convnet_plain", "none", 8, 1), 16, "no convnet_plain; use --to safetensors, onnx"),
-        ("torchvision", Backbone("vit_micro", "none", 24, 4), 16, "no vit_micro; use --to timm, safetensors"),
-        ("timm", Backbone("resnet18", "group", 64, 1), 16, "has batch norm, this one backbone.norm=group"),
-        ("torchvision", Backbone("timm:test_vit", "none", 1, 1), 16, "no timm:test_vit; use --to timm, safetensors"),
-        ("timm", Backbone("timm:test_vit", "none", 1, 1), 32, "takes images of 160 pixels, this run's have 32"),
+        ("torchvision", Backbone(name="convnet", norm="batch", width=8, patch=1), 16, "no convnet; use --to safetensors, onnx"),
+        ("timm", Backbone.model_construct(name="convnet_plain", norm="none", width=8, patch=1), 16, "no convnet_plain; use --to safetensors, onnx"),
+        ("torchvision", Backbone(name="vit_micro", norm="none", width=24, patch=4), 16, "no vit_micro; use --to timm, safetensors"),
+        ("timm", Backbone(name="resnet18", norm="group", width=64, patch=1), 16, "has batch norm, this one backbone.norm=group"),
+        ("torchvision", Backbone.model_construct(name="timm:test_vit", norm="none", width=1, patch=1), 16, "no timm:test_vit; use --to timm, safetensors"),
+        ("timm", Backbone.model_construct(name="timm:test_vit", norm="none", width=1, patch=1), 32, "takes images of 160 pixels, this run's have 32"),
     ],
 )
 def test_what_cannot_be_had(library, cfg, size, said):
@@ -102,7 +102,7 @@ def test_what_cannot_be_had(library, cfg, size, said):
 
 @pytest.mark.parametrize("norm", ["batch", "group", "none"])
 def test_the_sentence_about_the_convnet_is_enough_to_build_it(norm):
-    network = made(Backbone("convnet", norm, 36, 1), 15)
+    network = made(Backbone(name="convnet", norm=norm, width=36, patch=1), 15)
     state, images = network.state_dict(), torch.rand(3, 3, 15, 15)
     x = normalised(network, images)
     for i in range(4):
@@ -123,6 +123,6 @@ def test_the_sentence_about_the_convnet_is_enough_to_build_it(norm):
 
 
 def test_the_sentence_tells_a_small_stem():
-    cfg = Backbone("resnet18", "batch", 64, 1)
+    cfg = Backbone(name="resnet18", norm="batch", width=64, patch=1)
     assert "small images" in architecture(cfg, build_backbone(cfg, 32))
     assert "small images" not in architecture(cfg, build_backbone(cfg, 96))

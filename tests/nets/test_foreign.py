@@ -32,11 +32,11 @@ def test_features_are_timms_own(name: str, size: int, side: int | None) -> None:
     net = TimmBackbone(name, size).eval()
     x = images(size)
     assert net.side == side
-    seen = x
+    given = x
     if side and side != size:
-        seen = nn.functional.interpolate(x, (side, side), mode="bicubic", antialias=True).clamp(0, 1)
+        given = nn.functional.interpolate(x, (side, side), mode="bicubic", antialias=True).clamp(0, 1)
     with torch.no_grad():
-        expected = net.net(normed(net.net, seen))
+        expected = net.net(normed(net.net, given))
         found, maps = net(x), net.dense(x)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
     assert found.shape == (2, net.dim) and [m.shape[1] for m in maps] == net.dims
@@ -113,7 +113,7 @@ def test_a_network_that_cannot_take_small_images_gets_its_own_size(monkeypatch) 
 
 
 def test_it_is_built_by_its_name_and_named_layers_are_in_its_state() -> None:
-    net = build_backbone(schemas.Backbone("timm:test_resnet"), 32)
+    net = build_backbone(schemas.Backbone.model_construct(name="timm:test_resnet"), 32)
     assert isinstance(net, TimmBackbone)
     assert {key.partition(".")[0] for key in net.state_dict()} == {"net"}
 

@@ -111,14 +111,14 @@ def test_a_residual_block_is_what_its_paper_draws():
 
 
 def test_attention_is_off_at_the_start_and_sits_after_the_first_block():
-    plain, attending = make(), make(attention=True)
-    attending.load_state_dict(plain.state_dict(), strict=False)
+    bare, attending = make(), make(attention=True)
+    attending.load_state_dict(bare.state_dict(), strict=False)
     z = torch.randn(3, 5)
-    assert torch.equal(plain.eval()(z), attending.eval()(z))
+    assert torch.equal(bare.eval()(z), attending.eval()(z))
     assert attending.attention.query.in_channels == attending.maps(z)[0].shape[1]
     nn.init.ones_(attending.attention.gamma)
-    assert not torch.allclose(plain(z), attending(z))
-    assert torch.equal(plain.maps(z)[0], attending.maps(z)[0])  # before attention
+    assert not torch.allclose(bare(z), attending(z))
+    assert torch.equal(bare.maps(z)[0], attending.maps(z)[0])  # before attention
 
 
 @pytest.mark.parametrize("kind", ["dcgan", "resnet"])

@@ -28,9 +28,9 @@ def by_hand(x: torch.Tensor, mean, std) -> torch.Tensor:
 @pytest.mark.parametrize(("mean", "std"), [SIGNED, IMAGENET, (MEAN, STD), (MEAN, [0.5] * 3), ([0.4] * 3, STD)])
 def test_it_is_the_definition_and_keeps_the_layout(mean, std) -> None:
     x = images()
-    seen = Inputs(mean, std)(x)
-    torch.testing.assert_close(seen.double(), by_hand(x, mean, std), rtol=1e-6, atol=1e-6)
-    assert seen.dtype == torch.float32 and seen.is_contiguous(memory_format=torch.channels_last)
+    given = Inputs(mean, std)(x)
+    torch.testing.assert_close(given.double(), by_hand(x, mean, std), rtol=1e-6, atol=1e-6)
+    assert given.dtype == torch.float32 and given.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize(("mean", "std"), [SIGNED, (MEAN, STD)])
@@ -64,7 +64,7 @@ def test_a_backbones_normalisation_is_exchanged_not_learnt(net: nn.Module) -> No
     other = copy.deepcopy(net).eval()
     other.inputs = Inputs(MEAN, STD)
     assert list(other.state_dict()) == keys
-    # what the first layer sees is the same for images that differ as the normalisations do
+    # what the first layer reads is the same for images that differ as the normalisations do
     x = images()
     moved = net.inputs(x) * torch.tensor(STD).view(3, 1, 1) + torch.tensor(MEAN).view(3, 1, 1)
     with torch.no_grad():

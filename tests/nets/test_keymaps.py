@@ -67,8 +67,8 @@ def prefixed(**parts: nn.Module) -> dict[str, Tensor]:
 
 
 def lightning(state: dict[str, Tensor]) -> dict[str, object]:
-    plain = {"epoch": 9, "global_step": 90, "pytorch-lightning_version": "2.2", "optimizer_states": [], "loops": {}}
-    return {"state_dict": state, "hyper_parameters": {"lr": 0.1, "backbone": "resnet18", "sizes": [1, 2]}, **plain}
+    rest = {"epoch": 9, "global_step": 90, "pytorch-lightning_version": "2.2", "optimizer_states": [], "loops": {}}
+    return {"state_dict": state, "hyper_parameters": {"lr": 0.1, "backbone": "resnet18", "sizes": [1, 2]}, **rest}
 
 
 RULES = ["0. → conv1.", "1. → bn1.", "4. → layer1.", "5. → layer2.", "6. → layer3.", "7. → layer4."]

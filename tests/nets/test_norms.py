@@ -18,9 +18,9 @@ def test_statistics_are_those_of_the_batches_layer_by_layer() -> None:
     recompute_batch_norm(net, iter(batches))
 
     def by_definition(maps: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        share = [len(m) / sum(map(len, maps)) for m in maps]
-        mean = sum(s * m.mean((0, 2, 3)) for s, m in zip(share, maps, strict=True))
-        var = sum(s * m.var((0, 2, 3), unbiased=True) for s, m in zip(share, maps, strict=True))
+        fraction = [len(m) / sum(map(len, maps)) for m in maps]
+        mean = sum(s * m.mean((0, 2, 3)) for s, m in zip(fraction, maps, strict=True))
+        var = sum(s * m.var((0, 2, 3), unbiased=True) for s, m in zip(fraction, maps, strict=True))
         return mean, var
 
     def normed(x: torch.Tensor) -> torch.Tensor:
@@ -34,11 +34,11 @@ def test_statistics_are_those_of_the_batches_layer_by_layer() -> None:
 
 
 def test_only_batch_norm_is_in_train_mode_and_modes_come_back() -> None:
-    seen = []
+    modes = []
 
     class Spy(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            seen.append((self.training, torch.is_grad_enabled()))
+            modes.append((self.training, torch.is_grad_enabled()))
             return x
 
     norm, spy = nn.BatchNorm2d(3, momentum=0.2), Spy()
@@ -46,7 +46,7 @@ def test_only_batch_norm_is_in_train_mode_and_modes_come_back() -> None:
     spy.eval()
     weight = norm.weight.detach().clone()
     recompute_batch_norm(net, [torch.rand(4, 3, 2, 2)])
-    assert seen == [(False, False)]
+    assert modes == [(False, False)]
     assert (net.training, norm.training, spy.training, norm.momentum) == (True, True, False, 0.2)
     assert torch.equal(norm.weight, weight)
 

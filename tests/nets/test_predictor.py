@@ -19,29 +19,29 @@ def net() -> Predictor:
 
 
 def test_it_equals_a_whole_sequence_in_the_images_order(net) -> None:
-    """Patches back in their places with a token in every gap, as the MAE paper draws it."""
-    seen = torch.randn(3, 5, 10)
+    """Patches back in their positions with a token in every gap, as the MAE paper draws it."""
+    visible = torch.randn(3, 5, 10)
     order = torch.rand(3, 16).argsort(1)
-    places, hidden = order[:, :5], order[:, 5:]
+    at, hidden = order[:, :5], order[:, 5:]
     with torch.no_grad():
         x = net.token.expand(3, 16, 24).clone()
         for i in range(3):
-            x[i, places[i]] = net.enter(seen[i])
+            x[i, at[i]] = net.enter(visible[i])
         x = x + position_embedding(24, 4)
         for block in net.blocks:
             x = block(x)
         x = net.leave(net.norm(x))
         expected = torch.stack([x[i, hidden[i]] for i in range(3)])
-        torch.testing.assert_close(net(seen, places, hidden), expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(net(visible, at, hidden), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_what_it_says_depends_on_where_and_not_on_the_order(net) -> None:
-    seen, places, hidden = torch.randn(2, 3, 10), torch.tensor([[0, 1, 2]] * 2), torch.tensor([[7, 9]] * 2)
+    visible, at, hidden = torch.randn(2, 3, 10), torch.tensor([[0, 1, 2]] * 2), torch.tensor([[7, 9]] * 2)
     with torch.no_grad():
-        out = net(seen, places, hidden)
-        torch.testing.assert_close(net(seen.flip(1), places.flip(1), hidden.flip(1)), out.flip(1))
-        assert not torch.allclose(net(seen, places, hidden + 1), out)
-        assert not torch.allclose(net(seen, places + 3, hidden), out)
+        out = net(visible, at, hidden)
+        torch.testing.assert_close(net(visible.flip(1), at.flip(1), hidden.flip(1)), out.flip(1))
+        assert not torch.allclose(net(visible, at, hidden + 1), out)
+        assert not torch.allclose(net(visible, at + 3, hidden), out)
     assert out.shape == (2, 2, 7)
 
 

@@ -32,12 +32,12 @@ def same(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
 def test_the_weight_ends_with_a_largest_singular_value_of_one(make):
     torch.manual_seed(0)
     layer = make()
-    plain = layer.weight.detach().clone()
+    bare = layer.weight.detach().clone()
     net = wrapped(layer)
     for _ in range(300):
         weight = layer.weight
     assert torch.linalg.matrix_norm(weight.detach().flatten(1), 2).item() == pytest.approx(1, abs=1e-5)
-    expected = plain / torch.linalg.svdvals(plain.flatten(1))[0]
+    expected = bare / torch.linalg.svdvals(bare.flatten(1))[0]
     torch.testing.assert_close(weight, expected, rtol=1e-4, atol=1e-5)
     assert net.eval() is net
     torch.testing.assert_close(layer.weight, expected, rtol=1e-4, atol=1e-5)
@@ -121,23 +121,23 @@ def test_a_running_average_carries_the_vectors():
 
 @pytest.fixture
 def discriminators():
-    """A trained-on discriminator under spectral norm, and a plain backbone."""
+    """A trained-on discriminator under spectral norm, and a backbone without it."""
     torch.manual_seed(0)
-    trunk, plain = (build_backbone(schemas.Backbone("convnet", "none", 4, 1), 16) for _ in range(2))
+    trunk, bare = (build_backbone(schemas.Backbone(name="convnet", norm="none", width=4, patch=1), 16) for _ in range(2))
     net = Discriminator(trunk, Heads(attention=True, projection=3, classes=3, turns=True, summed=True), 16)
     spectral_norm(net)
     x = torch.rand(4, 3, 16, 16)
     for _ in range(3):
         net(x, torch.tensor([0, 1, 2, 0]))
-    return net, plain, x
+    return net, bare, x
 
 
 def test_the_folded_trunk_is_a_plain_backbone_with_the_same_features(discriminators):
-    net, plain, x = discriminators
-    assert load_into(plain, fold_spectral_norm(net.backbone)).complete
-    net.eval(), plain.eval()
-    torch.testing.assert_close(plain(x), net.backbone(x))
-    whole = Discriminator(plain, net.heads, 16)
+    net, bare, x = discriminators
+    assert load_into(bare, fold_spectral_norm(net.backbone)).complete
+    net.eval(), bare.eval()
+    torch.testing.assert_close(bare(x), net.backbone(x))
+    whole = Discriminator(bare, net.heads, 16)
     assert load_into(whole, fold_spectral_norm(net), ignore=()).complete
     whole.eval()
     label = torch.tensor([2, 1, 0, 1])

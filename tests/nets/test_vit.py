@@ -58,7 +58,7 @@ def test_positions_are_sines_and_cosines_of_row_and_column() -> None:
     expected = [math.sin(row), math.sin(row / 100), math.cos(row), math.cos(row / 100)]
     expected += [math.sin(column), math.sin(column / 100), math.cos(column), math.cos(column / 100)]
     torch.testing.assert_close(table[row * 3 + column], torch.tensor(expected))
-    assert len({tuple(place.tolist()) for place in table}) == 9
+    assert len({tuple(position.tolist()) for position in table}) == 9
 
 
 def test_vit_tiny_has_the_published_number_of_parameters() -> None:
@@ -131,7 +131,7 @@ def test_vit_micro_is_a_third_as_deep() -> None:
 
 
 def test_patches_start_as_loud_as_their_positions() -> None:
-    """Else a random network sees where and not what, and a short run has to undo that first."""
+    """Else a random network knows where and not what, and a short run has to undo that first."""
     torch.manual_seed(0)
     net = ViT("vit_micro", "none", 96, 4, 32)
     with torch.no_grad():

@@ -51,28 +51,28 @@ def test_equal_weights_make_equal_bytes_and_come_back(tmp_path: Path) -> None:
 
 def test_layout_sharing_and_precision_leave_no_trace(tmp_path: Path) -> None:
     weight = torch.rand(4, 3, 3, 3)
-    plain = {"a": weight, "b": weight.clone(), "n": torch.tensor(3)}
+    bare = {"a": weight, "b": weight.clone(), "n": torch.tensor(3)}
     odd = {"a": weight.to(memory_format=torch.channels_last).requires_grad_(), "n": torch.tensor(3)}
     odd["b"] = odd["a"]
-    assert save_weights(plain, tmp_path / "a.safetensors") == save_weights(odd, tmp_path / "b.safetensors")
+    assert save_weights(bare, tmp_path / "a.safetensors") == save_weights(odd, tmp_path / "b.safetensors")
     save_weights({"h": weight.half()}, tmp_path / "h.safetensors")
     assert read_weights(tmp_path / "h.safetensors")["h"].dtype == torch.float32
     assert read_weights(tmp_path / "a.safetensors")["n"].dtype == torch.int64
 
 
 def test_folding_spectral_norm_keeps_the_output(tmp_path: Path) -> None:
-    trunk, plain = wrapped()
+    trunk, bare = wrapped()
     vectors = {key: value.clone() for key, value in trunk.state_dict().items()}
     x = torch.rand(2, 3, 16, 16)
-    assert set(fold_spectral_norm(trunk)) == set(plain.state_dict())
+    assert set(fold_spectral_norm(trunk)) == set(bare.state_dict())
     assert all(torch.equal(value, vectors[key]) for key, value in trunk.state_dict().items())
     assert all(module.training for module in trunk.modules())
     save_weights(trunk, tmp_path / "trunk.safetensors")
-    report = load_into(plain, read_weights(tmp_path / "trunk.safetensors"))
+    report = load_into(bare, read_weights(tmp_path / "trunk.safetensors"))
     assert report.complete
     with torch.no_grad():
-        torch.testing.assert_close(plain.eval()(x), trunk.eval()(x), rtol=1e-6, atol=1e-6)
-        assert not torch.allclose(plain(x), net().eval()(x), atol=1e-2)  # the norm did change something
+        torch.testing.assert_close(bare.eval()(x), trunk.eval()(x), rtol=1e-6, atol=1e-6)
+        assert not torch.allclose(bare(x), net().eval()(x), atol=1e-2)  # the norm did change something
 
 
 def test_folding_a_wrapped_layer_itself() -> None:

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from gssl.ssl.rotation import turned
+from gssl.ssl.rotation import rotated
 
 
 def given(method, images: torch.Tensor, step: int) -> dict[str, torch.Tensor]:
@@ -22,13 +22,13 @@ def given(method, images: torch.Tensor, step: int) -> dict[str, torch.Tensor]:
 def test_quarter_turns_go_counter_clockwise_and_back():
     images = torch.rand(8, 3, 5, 5, generator=torch.Generator().manual_seed(0))
     turns = torch.tensor([0, 1, 2, 3, 3, 2, 1, 0])
-    out = turned(images, turns)
+    out = rotated(images, turns)
     for image, turn, found in zip(images, turns.tolist(), out, strict=True):
         assert torch.equal(found, torch.rot90(image, turn, (1, 2)))
-    assert torch.equal(turned(out, -turns % 4), images)
+    assert torch.equal(rotated(out, -turns % 4), images)
     corner = torch.zeros(1, 3, 5, 5)
     corner[..., 0, -1] = 1  # the upper right corner comes to the upper left
-    assert turned(corner, torch.tensor([1]))[0, 0, 0, 0] == 1
+    assert rotated(corner, torch.tensor([1]))[0, 0, 0, 0] == 1
 
 
 @pytest.mark.parametrize("copies", [1, 3, 4])
@@ -38,8 +38,8 @@ def test_the_backbone_sees_what_the_labels_say(copies, build, batch):
     handed = given(method, images, 3)
     turns = handed["turns"]
     assert turns.shape == (200, copies) and all(len(set(row)) == copies for row in turns.tolist())
-    share = turns.flatten().bincount(minlength=4) / turns.numel()
-    assert float((share - 0.25).abs().max()) < 0.1
+    fraction = turns.flatten().bincount(minlength=4) / turns.numel()
+    assert float((fraction - 0.25).abs().max()) < 0.1
     assert torch.equal(turns, given(method, images, 3)["turns"])
     if copies < 4:
         assert not torch.equal(turns, given(method, images, 4)["turns"])

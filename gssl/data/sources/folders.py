@@ -1,4 +1,4 @@
-"""What sources that read folders share: where a folder is, which files it has, how some of them are named."""
+"""What sources that read folders have in common: where a folder is, which files it has, how some of them are named."""
 
 import os
 from collections.abc import Sequence
@@ -32,13 +32,13 @@ def child(root: Path, name: str) -> Path | None:
 def images_below(root: Path, exclude: list[Path]) -> list[str]:
     """Paths relative to `root` with forward slashes, sorted; nothing hidden, every folder once."""
     names: list[str] = []
-    seen = {folder.resolve() for folder in exclude}
+    visited = {folder.resolve() for folder in exclude}
     for folder, subfolders, files in os.walk(root, followlinks=True):
         real = Path(folder).resolve()
-        if real in seen:  # excluded, or a link that leads back
+        if real in visited:  # excluded, or a symbolic link that leads back
             subfolders.clear()
             continue
-        seen.add(real)
+        visited.add(real)
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         below = os.path.relpath(folder, root).replace(os.sep, "/")
         prefix = "" if below == "." else f"{below}/"

@@ -44,7 +44,7 @@ def read(cfg: schemas.Data, progress: bool = False) -> Source:
         if part in ("val", "test"):
             _check_classes(part, listing, classes, listings["train"])
         names = [] if part == "pretrain" else classes
-        images, hashes, kept = _load(listing, names, cfg.size, cfg.workers, cfg.on_error, progress, skipped)
+        images, hashes, kept = _load(listing, names, cfg.side, cfg.workers, cfg.on_error, progress, skipped)
         loaded[part] = images
         if part == "train":
             keys = [hashes[i] for i in kept]

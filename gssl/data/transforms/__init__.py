@@ -1,4 +1,4 @@
-"""Random crops and flips that every column of a row shares: parameters are drawn once and applied to each column.
+"""Random crops and flips that all columns of a row have in common: parameters are drawn once, applied to each.
 
     p = transform.draw(step, len(image), sides)
     x, y = transform.apply(p, batch["image"], "image"), transform.apply(p, batch["mask"], "mask")

@@ -1,4 +1,4 @@
-"""Image and mask share one crop and one flip; ids are never invented; images are resampled as torchvision does."""
+"""Image and mask get one crop and one flip; ids are never invented; images are resampled as torchvision does."""
 
 import numpy as np
 import pytest
