@@ -22,7 +22,7 @@ class LabelBudget:
         if self.per_class is not None:
             return f"{self.per_class} per class" if self.per_class else "no labels"
         if self.images is not None:
-            return f"{self.images} labelled images"
+            return f"{self.images} labelled image" + "s" * (self.images > 1)
         return "all labels" if self.fraction == 1 else f"{self.fraction:.3%} of the labels"
 
     def record(self) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from gssl.probe.folds import Trial, best_point, choice_folds, unselected
+from gssl.probe.folds import Trial, best_point, choice_folds, image_folds, unselected
 
 
 def labels_of(counts: list[int]) -> np.ndarray:
@@ -92,3 +92,26 @@ def test_a_grid_of_one_counts_as_it_is():
     assert [f.tolist() for f in unselected(folds, [])] == [[True, False, True], [False, False, True]]
     assert [f.tolist() for f in unselected(folds[:1], [np.zeros(3)])] == [[True, False, True]]
     assert unselected([], []) == []
+
+
+# ── folds of images ──────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(("n", "folds"), [(1, 0), (2, 2), (3, 3), (20, 3), (49, 3), (50, 1), (2000, 1)])
+def test_folds_of_images_are_disjoint_and_whole(n, folds):
+    found = image_folds(n, None, 0)
+    assert len(found) == folds
+    for fit, val in found:
+        assert set(fit) | set(val) == set(range(n)) and not set(fit) & set(val) and len(val)
+    if folds > 1:
+        assert sorted(np.concatenate([val for _, val in found])) == list(range(n))
+    if n == 2000:
+        assert len(found[0][1]) == 300
+    assert all(np.array_equal(a[1], b[1]) for a, b in zip(found, image_folds(n, None, 0), strict=True))
+
+
+def test_folds_of_images_never_tear_a_group():
+    groups = np.repeat(list("abcdefg"), [1, 2, 3, 4, 5, 6, 7])
+    for fit, val in image_folds(28, groups, 0):
+        assert not set(groups[fit]) & set(groups[val])
+    assert image_folds(4, np.array(["a"] * 4), 0) == []
