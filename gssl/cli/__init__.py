@@ -75,48 +75,41 @@ def _launch(
         _exclusive({"--plan": plan, "--multirun": multirun, "--cfg": cfg, "--info": info, "--dry-run": dry_run})
         if (resolve or package) and not cfg:
             raise UsageError("--resolve and --package go with --cfg")
-        if as_json and (info or (cfg and cfg is not Cfg.job)):
+        if as_json and (info or (cfg and cfg not in (Cfg.job, Cfg.schema))):
             raise UsageError("--json goes with a run, --plan, --dry-run or --cfg job")
-        from gssl.config import bridge
+        if cfg is Cfg.schema:
+            from gssl.config import json_schema
 
-        also = _readable_claims if command == "compare" else None
+            emit(json_schema.document(command))
+            return
+        from gssl.commands import COMMANDS
+        from gssl.config import looking, running
+
+        where = COMMANDS[command].where
+        also = _check_claims if command == "compare" else None
         if cfg is Cfg.job and as_json:
-            emit(bridge.plain_config(command, overrides, package, config_dir))
+            emit(looking.values(command, overrides, package, config_dir))
         elif cfg or info:
             kinds = cfg.value if cfg else None, info.value if info else None
-            bridge.show(command, overrides, *kinds, resolve, package, config_dir)
+            looking.show(command, overrides, *kinds, resolve, package, config_dir)
         elif plan:
             from gssl.cli import plan_table
 
-            found = bridge.plan(command, overrides, config_dir, also, quiet=as_json)
+            found = looking.plan(command, where, overrides, config_dir, also, quiet=as_json)
             emit(found) if as_json else plan_table.show(found)
         elif dry_run:
-            text = bridge.dry_run(command, overrides, config_dir, also)
+            text = looking.dry_run(command, where, overrides, config_dir, also)
             emit({"schema": "gssl.dry-run/1", "command": command, "message": text}) if as_json else print(text)
         else:
-            records = bridge.run(command, overrides, multirun, config_dir, also)
+            records = running.run(command, where, overrides, multirun, config_dir, also)
             raise typer.Exit(report(records, multirun, as_json))
 
 
-def _readable_claims(cfg: Any) -> None:
-    """A claim that cannot be read, or about what will not be judged, is a usage error now, not after an hour."""
-    from gssl.config import arms
-    from gssl.config.menus import probes_of
-    from gssl.report.claims import measures_of, parse
-    from gssl.schemas.label_budgets import label_budget_keys
+def _check_claims(cfg: Any) -> None:
+    """A claim that cannot be read, or about what will not be measured, is a usage error now, not after an hour."""
+    from gssl.comparison.claims import check
 
-    if cfg.runs or not cfg.check:  # what finished runs hold is known when they are read
-        for claim in cfg.check:
-            parse(claim)
-        return
-    found = arms.read(cfg.arms)
-    kinds = {arm.name: arm.source if arm.source in arms.FIXED else arm.name for arm in found}
-    judged = {name: probes_of(kind, cfg.probe.use) for name, kind in kinds.items()}
-    measured = {arm.name: measures_of(arm, cfg.generation.images > 0) for arm in found}
-    own = cfg.probe.fewshot.shots if "fewshot" in cfg.probe.use else []  # probes with amounts of their own
-    own = [*own, *([0] if "cluster" in cfg.probe.use else [])]
-    for claim in cfg.check:
-        parse(claim, judged, label_budget_keys([*cfg.labels_per_class, *own], cfg.fractions), measured)
+    check(cfg)
 
 
 def _exclusive(flags: dict[str, Any]) -> None:

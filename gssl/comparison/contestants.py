@@ -3,13 +3,11 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from gssl.config import arms
-from gssl.config.arms import Arm
+from gssl.config import arms, label_use
+from gssl.config.arms import METHOD, Arm
 from gssl.config.comparing import MOST_PAIRS, choices, pair
-from gssl.config.composing import METHOD
 from gssl.config.menus import CONTROLS, kind_of, probes_of
 from gssl.errors import UsageError
-from gssl.experiment import label_use
 from gssl.statistics.paired import default_pairs
 
 if TYPE_CHECKING:

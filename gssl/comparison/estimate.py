@@ -19,6 +19,7 @@ from gssl import schemas
 from gssl.comparison.parts import Part
 from gssl.comparison.plan import Planner
 from gssl.config import registry
+from gssl.config.comparing import budget_keys
 from gssl.config.menus import NO_NETWORK
 from gssl.data import Splits
 from gssl.engine.device import pick_device
@@ -30,7 +31,6 @@ from gssl.names import load
 from gssl.report.collect import read_runs
 from gssl.report.document import chosen_metric
 from gssl.report.scores import cells, gap
-from gssl.schemas.label_budgets import label_budget_keys
 from gssl.schemas.ready_made import READY_MADE
 from gssl.statistics.families import ALPHA
 from gssl.statistics.two_way import half_width, needed
@@ -80,7 +80,7 @@ def planned(
         "primary": {"probe": probe, "labels": label_budget, "pairs": planner.pairs(), "fixed_by": fixed_by},
         "seeds": cfg.seeds,
         "probes": list(cfg.probe.use),
-        "labels": label_budget_keys(cfg.labels_per_class, cfg.fractions, cfg.images_labelled),
+        "labels": budget_keys(cfg),
         "jobs": cfg.jobs,
         "parts": rows,
         "searches": {"trials": cfg.search.trials, "arms": searched, "budget": cfg.search.budget},
@@ -161,18 +161,18 @@ def training(part: Part, where: str) -> Cost:
     """A few real steps of the method on the real data, then the budget divided by them."""
     cfg = part.cfg
     with tempfile.TemporaryDirectory(prefix="gssl-plan-") as folder:
-        few = replace(
+        few = schemas.replace(
             cfg,
             # what a chain begins with is not there yet, and no dearer
             weights="random" if part.depends else cfg.weights,
-            budget=replace(cfg.budget, steps=STEPS, epochs=None, images=None, seconds=None, flops=None),
-            engine=replace(cfg.engine, log_every=1, checkpoint_every=10**9, resume="no", progress=False),
-            eval=replace(cfg.eval, every=None, images=min(cfg.eval.images, 64), milestones=0),
+            budget=schemas.replace(cfg.budget, steps=STEPS, epochs=None, images=None, seconds=None, flops=None),
+            engine=schemas.replace(cfg.engine, log_every=1, checkpoint_every=10**9, resume="no", progress=False),
+            eval=schemas.replace(cfg.eval, every=None, images=min(cfg.eval.images, 64), milestones=0),
         )
         if part.command == "train-gan":
-            few = replace(few, evaluator="random")
+            few = schemas.replace(few, evaluator="random")
         elif few.generated.run:
-            few = replace(few, generated=replace(few.generated, run=None))
+            few = schemas.replace(few, generated=schemas.replace(few.generated, run=None))
         with contextlib.redirect_stderr(io.StringIO()):
             load(where)(few, Path(folder) / "run")
         spent = (read_json(Path(folder) / "run" / "result.json") or {})["spent"]
@@ -204,12 +204,12 @@ def probing(cfg: schemas.Transfer, splits: Splits) -> float:
     device = pick_device(cfg.engine.device)
     published = cfg.weights.partition(":")[0] in ("torchvision", "timm", *READY_MADE)
     weights = cfg.weights if published or cfg.weights in NO_NETWORK else "random"
-    probes = replace(
+    probes = schemas.replace(
         cfg.probe,
-        finetune=replace(cfg.probe.finetune, steps=FEW, points=0),
-        fixmatch=replace(cfg.probe.fixmatch, steps=FEW),
+        finetune=schemas.replace(cfg.probe.finetune, steps=FEW, points=0),
+        fixmatch=schemas.replace(cfg.probe.fixmatch, steps=FEW),
     )
-    small = replace(cfg, weights=weights, draws=1, draws_one_shot=1, probe=probes)
+    small = schemas.replace(cfg, weights=weights, draws=1, draws_one_shot=1, probe=probes)
     with contextlib.redirect_stderr(io.StringIO()):
         rest = (splits.labelled, splits.classes, device, splits.unlabelled)
         prober = Prober(small, find(weights), *rest, pretrain=splits.pretrain)

@@ -9,14 +9,14 @@ scratch reaches, how similar the data sets are without any label, and how simila
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from gssl import schemas
-from gssl.config.composing import compose, in_quotes
+from gssl.config.composing import compose
 from gssl.config.menus import NO_NETWORK, probes_of
 from gssl.config.menus import from_scratch as trained
+from gssl.config.overrides import in_quotes
 from gssl.engine.device import prepare
 from gssl.engine.files import write_json, write_text
 from gssl.engine.progress import say
@@ -192,24 +192,24 @@ def targets_of(cfg: Any, sources: list[Source]) -> dict[str, schemas.Data]:
             ) from error
         # torchvision's files of several data sets lie in one folder; a folder of images is one data set's own
         root = {} if folder or cfg.data.name == "imagefolder" else {"root": cfg.data.root}
-        found[name] = replace(other, **same, **root)
+        found[name] = schemas.replace(other, **same, **root)
     return found
 
 
 def jobs_of(cfg: Any, sources: list[Source], targets: dict[str, schemas.Data], run_dir: Path) -> Iterator[Job]:
     """One transfer run per source and target, in the order in which they run."""
     base = compose("transfer", ["weights=random"])
-    shared = {f.name: getattr(cfg, f.name) for f in fields(schemas.Probing)}
-    engine = replace(cfg.engine, resume="auto", progress=cfg.engine.progress)
+    shared = {name: getattr(cfg, name) for name in schemas.Probing.model_fields}
+    engine = schemas.replace(cfg.engine, resume="auto", progress=cfg.engine.progress)
     for name, data in targets.items():
         for named in sources:
             use = named.uses(cfg, sources)
             if not use:
                 say(f"note: {named.name} is evaluated by none of probe.use; left out")
                 continue
-            probes = replace(of_source(cfg.probe, named.weights), use=use)
+            probes = schemas.replace(of_source(cfg.probe, named.weights), use=use)
             mine = shared | {"to": [], "data": data, "engine": engine, "probe": probes}
-            child = replace(base, **mine, weights=named.kind)
+            child = schemas.replace(base, **mine, weights=named.kind)
             yield named, name, child, run_dir / "parts" / f"{_file(named.name)}-{_file(name)}"
 
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import gssl
 from gssl.config.arms import Arm
-from gssl.config.check import determining
 from gssl.engine.files import read_json
 from gssl.experiment import weight_sources
+from gssl.schemas.determining import determining
 
 # what a comparison runs beside whole commands
 STEPS = {"milestones": "gssl.experiment.milestones:main", "evaluate": "gssl.comparison.generator_part:main"}

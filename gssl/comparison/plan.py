@@ -1,7 +1,7 @@
 """Which runs a comparison needs: from arms and settings to parts, training before what needs it."""
 
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +9,17 @@ from gssl import schemas
 from gssl.comparison import contestants
 from gssl.comparison.parts import SEARCHED, STEPS, Draft, Part
 from gssl.config import arms
-from gssl.config.arms import Arm
+from gssl.config.arms import METHOD, Arm
 from gssl.config.command_line import as_command, quoted
-from gssl.config.comparing import choices
-from gssl.config.composing import METHOD, compose
-from gssl.config.menus import ADAPTED, NO_NETWORK, primary_probe, probes_of
+from gssl.config.comparing import budget_keys, choices
+from gssl.config.composing import compose
+from gssl.config.menus import NO_NETWORK, primary_probe, probes_of
+from gssl.config.registry import PROBE
+from gssl.data.sources import SOURCES
 from gssl.errors import UsageError
-from gssl.experiment.probing import of_source
-from gssl.schemas.label_budgets import label_budget_keys, parse_label_budget
+from gssl.experiment.probing import FROZEN, of_source
+from gssl.experiment.tasks import Task, task_of
+from gssl.schemas.label_budgets import parse_label_budget
 from gssl.schemas.ready_made import READY_MADE, weights_file
 
 SAME = ("labels_per_class", "fractions", "images_labelled", "draws", "draws_one_shot", "classical")  # for every arm
@@ -79,8 +82,13 @@ class Planner:
         """Probe and label budget that carry the verdict."""
         cfg, own = self.cfg, self.cfg.primary
         probe = own.probe or primary_probe(cfg.probe.use)
-        keys = label_budget_keys(sorted(cfg.labels_per_class), sorted(cfg.fractions), sorted(cfg.images_labelled))
+        keys = budget_keys(cfg)
         return probe, own.labels or ("10" if "10" in keys else keys[0])
+
+    @property
+    def task(self) -> Task:
+        """What the probes learn to predict, by the columns that the data can bring."""
+        return task_of(SOURCES[self.cfg.data.name].columns)
 
     def pairs(self) -> list[list[str]]:
         """The primary family: as given, else by a rule over names. Known before anything runs. Raises UsageError."""
@@ -131,8 +139,8 @@ class Planner:
             given["weights"] = str(weights.path)
         if images:
             given["generated.run"] = str(images.path)
-            typed = replace(typed, generated=replace(typed.generated, run=str(images.path)))
-        typed = replace(
+            typed = schemas.replace(typed, generated=schemas.replace(typed.generated, run=str(images.path)))
+        typed = schemas.replace(
             typed,
             weights=given.get("weights", typed.weights),
             seed=seed,
@@ -140,7 +148,7 @@ class Planner:
             backbone=self._backbone(method, command),
             budget=scaled(cfg.budget, fraction),
             engine=self._engine(),
-            eval=replace(cfg.eval, milestones=milestones),
+            eval=schemas.replace(cfg.eval, milestones=milestones),
         )
         draft = Draft(arm, seed, "pretrain", command, typed, base, given, weights=weights, generated=images)
         return self._part(replace(draft, method=method, stage_index=index, budget_fraction=fraction))
@@ -156,7 +164,7 @@ class Planner:
                 f"arms: {method} is made for a backbone without norm layers, and a comparison has one backbone for all;"
                 " set backbone=convnet_plain (or backbone.norm=group), leave this arm out, or allow_norm_diff=true"
             )
-        return replace(cfg.backbone, norm="none")
+        return schemas.replace(cfg.backbone, norm="none")
 
     def _transfer(self, arm: Arm, seed: int, trained: list[Part], extra: list[str]) -> Part:
         last = trained[-1] if arm.stages else None
@@ -164,10 +172,10 @@ class Planner:
         maker = next((part for part in trained if part.method == arm.generator), None) if arm.generator else None
         if maker:
             given["generated.run"] = str(maker.path)
-            typed = replace(typed, generated=replace(typed.generated, run=str(maker.path)))
+            typed = schemas.replace(typed, generated=schemas.replace(typed.generated, run=str(maker.path)))
         no_map = (*NO_NETWORK, arms.SCRATCH)
         if seed == 0 and arm.source not in no_map:  # one map of each network is enough
-            typed = replace(typed, diagnose=replace(typed.diagnose, map=True))
+            typed = schemas.replace(typed, diagnose=schemas.replace(typed.diagnose, map=True))
         draft = Draft(arm, seed, "transfer", "transfer", typed, base, given, weights=last, generated=maker)
         return self._part(replace(draft, needs=tuple(trained)))
 
@@ -176,7 +184,7 @@ class Planner:
     ) -> tuple[schemas.Transfer, list[str], dict[str, str]]:
         """The configuration of a transfer run, what its command line begins with, and what that gives beside it."""
         cfg, weights = self.cfg, str(last.path) if last else self._source(arm, seed)
-        own = replace(cfg.backbone, norm=arm.norm) if arm.norm else cfg.backbone
+        own = schemas.replace(cfg.backbone, norm=arm.norm) if arm.norm else cfg.backbone
         base = ["weights=random", *self._common()]
         theirs = [text for name in arm.trained if name != arm.name for text in cfg.overrides.get(name, [])]
         mine = [text for text in [*theirs, *extra] if arms.owner(text) == "transfer"]
@@ -184,13 +192,13 @@ class Planner:
         probes = cfg.probe
         if mine:
             probes = changed(probes, self.compose("transfer", base).probe, composed.probe)
-        typed = replace(
+        typed = schemas.replace(
             composed,
             seed=seed,
             weights=weights,
             data=cfg.data,
             backbone=last.cfg.backbone if last else own,
-            probe=replace(of_source(probes, arm.source), use=probes_of(arms.kind(arm), cfg.probe.use)),
+            probe=schemas.replace(of_source(probes, arm.source), use=probes_of(arms.kind(arm), cfg.probe.use)),
             engine=self._engine(),
             diagnose=schemas.Diagnose(pictures=False, map=False, corruptions=False),  # the report has its own
             **{key: getattr(cfg, key) for key in SAME},
@@ -201,11 +209,18 @@ class Planner:
         """The last run's checkpoints and its end, by the primary probe, on validation images."""
         typed, base, given = self._probing(arm, seed, last, extra)
         probe, label_budget = self.primary()
-        probe = "linear" if probe == ADAPTED else probe  # on the way only frozen features are looked at
+        probe = self._frozen(probe)  # on the way only frozen features are looked at
         lists = [[] if value is None else [value] for value in parse_label_budget(label_budget)]
         budgets: dict[str, Any] = dict(zip(("labels_per_class", "fractions", "images_labelled"), lists, strict=True))
-        typed = replace(typed, probe=replace(typed.probe, use=[probe]), **budgets)
+        typed = schemas.replace(typed, probe=schemas.replace(typed.probe, use=[probe]), **budgets)
         return self._part(Draft(arm, seed, "milestones", "milestones", typed, base, given, weights=last))
+
+    def _frozen(self, probe: str) -> str:
+        """Of a menu the first probe that leaves the network as it is and serves the task; any other probe itself."""
+        if PROBE[probe].reads != "menu":
+            return probe
+        menu = [*getattr(self.cfg.probe, probe).menu, *PROBE]
+        return next(name for name in menu if PROBE[name].reads in FROZEN and self.task.name in PROBE[name].tasks)
 
     def _evaluate(self, arm: Arm, seed: int, run: Path, last: Part | None) -> Part:
         own = self.cfg.generation
@@ -253,7 +268,7 @@ class Planner:
         return as_command(draft.command, draft.cfg, base, draft.choices, draft.given)
 
     def _engine(self) -> schemas.Engine:
-        return replace(self.cfg.engine, resume="auto", progress=False, threads=self.threads)
+        return schemas.replace(self.cfg.engine, resume="auto", progress=False, threads=self.threads)
 
     def _common(self) -> list[str]:
         """Overrides that every part starts from: one data set, one network."""
@@ -299,10 +314,10 @@ def plan(
 def changed(ours: Any, before: Any, after: Any) -> Any:
     """`ours` with what differs between `before` and `after`: the comparison's settings, then the arm's own."""
     values = {}
-    for field in fields(ours):
-        a, b, c = (getattr(tree, field.name) for tree in (ours, before, after))
-        values[field.name] = changed(a, b, c) if is_dataclass(a) else (a if b == c else c)
-    return replace(ours, **values)
+    for name in type(ours).model_fields:
+        a, b, c = (getattr(tree, name) for tree in (ours, before, after))
+        values[name] = changed(a, b, c) if isinstance(a, schemas.Section) else (a if b == c else c)
+    return schemas.replace(ours, **values)
 
 
 def scaled(budget: schemas.Budget, fraction: float) -> schemas.Budget:
@@ -310,8 +325,7 @@ def scaled(budget: schemas.Budget, fraction: float) -> schemas.Budget:
     if fraction == 1:
         return budget
     values: dict[str, Any] = {}
-    for f in fields(budget):
-        value = getattr(budget, f.name)
-        whole = f.name in ("steps", "images")
-        values[f.name] = None if value is None else max(1, round(value * fraction)) if whole else value * fraction
+    for name, value in budget:
+        whole = name in ("steps", "images")
+        values[name] = None if value is None else max(1, round(value * fraction)) if whole else value * fraction
     return schemas.Budget(**values)

@@ -9,7 +9,6 @@ last one before the first of its parts was judged. It guards against choosing by
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +20,14 @@ from gssl.comparison.parts import Part
 from gssl.comparison.plan import Planner
 from gssl.config import arms
 from gssl.config.arms import Arm
-from gssl.config.check import determining
 from gssl.config.menus import CONTROLS
+from gssl.config.registry import PROBE
 from gssl.engine.files import read_json
 from gssl.engine.lines import growing, parsed
 from gssl.engine.run import now
 from gssl.errors import UsageError
 from gssl.experiment import weight_sources
+from gssl.schemas.determining import determining
 from gssl.statistics.paired import attainable
 
 RECORD = "preregistration.jsonl"
@@ -107,7 +107,7 @@ def plan_of(cfg: schemas.Compare, planner: Planner, test: str) -> dict[str, Any]
         "metric": getattr(own, "metric", None),
         "margin": getattr(own, "margin", None),
         "seeds": cfg.seeds,
-        "settings": _shared(cfg, probe, every),
+        "settings": _common(cfg, probe, every, planner.task.name),
     }
 
 
@@ -119,7 +119,7 @@ def _arm(arm: Arm, planner: Planner, parts: Sequence[Part], probe: str) -> dict[
         if judged and (part is judged or (part.path in judged.depends and part.stage == "pretrain")):
             tree = {key: value for key, value in determining(part.cfg).items() if key not in (*SHARED, *ASIDE)}
             if "probe" in tree:
-                tree["probe"] = _sections(tree["probe"], probe, [arm])
+                tree["probe"] = _sections(tree["probe"], probe, [arm], planner.task.name)
             trees.append([part.command, part.method, part.budget_fraction, tree])
     text = {
         "name": arm.name,
@@ -134,21 +134,23 @@ def _arm(arm: Arm, planner: Planner, parts: Sequence[Part], probe: str) -> dict[
     return text | {"control": arm.source in CONTROLS, "ranked": ranked, "settings": digest}
 
 
-def _shared(cfg: schemas.Compare, probe: str, every: Sequence[Arm]) -> dict[str, Any]:
+def _common(cfg: schemas.Compare, probe: str, every: Sequence[Arm], task: str) -> dict[str, Any]:
     """Settings that hold for all arms and can move the primary scores, as {key: value}."""
     tree = {key: value for key, value in determining(cfg).items() if key in SHARED}
     tree["search"] = {"trials": cfg.search.trials, "budget": cfg.search.budget if cfg.search.trials else None}
-    tree["probe"] = _sections(asdict(cfg.probe), probe, every)
+    tree["probe"] = _sections(cfg.probe.model_dump(), probe, every, task)
     if any(arm.source in arms.CLASSICAL for arm in every):
-        tree["classical"] = asdict(cfg.classical)
+        tree["classical"] = cfg.classical.model_dump()
     return _flat(tree)
 
 
-def _sections(probes: dict[str, Any], probe: str, every: Sequence[Arm]) -> dict[str, Any]:
-    """The settings by which the primary probe judges: a probe that is only added to the table changes nothing."""
-    wanted = {probe} | ({"linear", "finetune"} if probe == "adapted" else set())
-    if any(arm.source == arms.SCRATCH for arm in every):
-        wanted.add("finetune")
+def _sections(probes: dict[str, Any], probe: str, every: Sequence[Arm], task: str) -> dict[str, Any]:
+    """The settings that the primary probe depends on: a probe that is only added to the table changes nothing."""
+    serving = {name: entry for name, entry in PROBE.items() if task in entry.tasks}
+    wanted = {probe}
+    if PROBE[probe].reads == "menu" or any(arm.source == arms.SCRATCH for arm in every):
+        wanted |= {name for name, entry in serving.items() if entry.from_scratch}
+    wanted |= set(probes[probe].get("menu") or []) & set(serving)
     return {key: value for key, value in probes.items() if key in wanted}
 
 
@@ -248,6 +250,7 @@ def _told(state: str, text: str, found: list[dict[str, str]], seeds: list[int]) 
         "changes": found,
         "looks": len(seeds),
         "seeds_at_look": seeds,
+        "level": level,
         "alpha": level,
         "attainable": reach,
         "exploratory": len(seeds) > 1 and not reach,

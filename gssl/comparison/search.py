@@ -10,6 +10,7 @@ from gssl.comparison.plan import Planner
 from gssl.config import arms
 from gssl.engine.files import read_json
 from gssl.engine.progress import say
+from gssl.statistics.metric import METRICS
 
 
 def search(cfg: schemas.Compare, planner: Planner, commands: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -38,11 +39,12 @@ def _found(name: str, tried: list[tuple[list[str], list[Part]]], planner: Planne
     spent = {part.path: _spent(part) for _, needed in tried for part in needed[:-1]}
     flops, seconds = (sum((one or {}).get(key, 0.0) for one in spent.values()) for key in ("flops", "seconds"))
     probe, label_budget = planner.primary()
+    metric = METRICS[planner.task.metrics[0]].title
     return {
         "arm": name,
         "trials": len(rows),
         "chosen": best["overrides"] if best else [],
-        "objective": f"accuracy of the {probe} probe on validation images ({label_budget})",
+        "objective": f"{metric} of the {probe} probe on validation images ({label_budget})",
         "flops": flops,
         "seconds": seconds,
         "uncounted": sum(any(spent[part.path] is None for part in needed[:-1]) for _, needed in tried),

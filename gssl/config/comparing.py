@@ -5,9 +5,9 @@ from itertools import product
 from pathlib import Path
 
 from gssl import schemas
-from gssl.config import arms, registry
+from gssl.config import arms, label_use, registry
+from gssl.data.sources import SOURCES
 from gssl.errors import UsageError
-from gssl.experiment import label_use
 from gssl.names import unknown
 from gssl.schemas.label_budgets import label_budget_keys
 
@@ -75,10 +75,10 @@ def choices(space: list[str]) -> list[list[str]]:
 def _primary(cfg: schemas.Compare, found: list[arms.Arm]) -> None:
     own = cfg.primary
     if own.probe is not None and own.probe not in cfg.probe.use:
-        raise UsageError(f"primary.probe={own.probe}: is not judged; expected one of probe.use={cfg.probe.use}")
-    label_budgets = label_budget_keys(cfg.labels_per_class, cfg.fractions)
-    if own.labels is not None and own.labels not in label_budgets:
-        raise UsageError(f"primary.labels={own.labels}: is not judged; expected one of {', '.join(label_budgets)}")
+        raise UsageError(f"primary.probe={own.probe}: is not in use; expected one of probe.use={cfg.probe.use}")
+    budgets = budget_keys(cfg)
+    if own.labels is not None and own.labels not in budgets:
+        raise UsageError(f"primary.labels={own.labels}: is no label budget here; expected one of {', '.join(budgets)}")
     if own.pairs is not None and len(own.pairs) > MOST_PAIRS:
         raise UsageError(
             f"primary.pairs: {len(own.pairs)} pairs; at most {MOST_PAIRS} can be tested with a handful of seeds, and"
@@ -94,6 +94,19 @@ def _primary(cfg: schemas.Compare, found: list[arms.Arm]) -> None:
                 raise unknown("primary.pairs: no arm", name, names)
             if names[name].labels or has_read(names[name]):
                 raise UsageError(f"primary.pairs: {name} reads all labels: a reference, which is never ranked")
+
+
+def budget_keys(cfg: schemas.Compare) -> list[str]:
+    """Keys of the label budgets of all arms, the smallest first; which of them apply depends on what is labelled."""
+    per_class, images = sorted(cfg.labels_per_class), sorted(cfg.images_labelled)
+    if labels_images(cfg.data.name):
+        return label_budget_keys([], sorted(cfg.fractions), images)
+    return label_budget_keys(per_class, sorted(cfg.fractions))
+
+
+def labels_images(data: str) -> bool:
+    """Whether a data set is labelled image by image (all pixels of one at once), so that budgets count images."""
+    return data in SOURCES and "mask" in SOURCES[data].columns
 
 
 def has_read(arm: arms.Arm) -> bool:

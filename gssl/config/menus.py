@@ -54,7 +54,7 @@ def primary_probe(use: Sequence[str]) -> str:
 
 
 def shared(rows: Iterable[tuple[str, str, str]], probe: str | None = None) -> tuple[str, str]:
-    """The probe and amount at which arms are compared where no plan says so, from their (arm, probe, amount).
+    """The probe and label budget at which arms are compared where no plan says so, from their (arm, probe, budget).
 
     The probe that most arms have, among several adapted, linear, then the first (`probe`, where given, is kept); then
     10 labels per class, else the fewest per class, else the smallest fraction, of what most of them have.
@@ -69,8 +69,8 @@ def shared(rows: Iterable[tuple[str, str, str]], probe: str | None = None) -> tu
 
 
 def _few_first(label_budget: str) -> tuple[bool, bool, float]:
-    share = label_budget == "all" or label_budget.endswith("%")
-    return share, label_budget != "10", 100.0 if label_budget == "all" else float(label_budget.rstrip("%"))
+    fraction = label_budget == "all" or label_budget.endswith("%")
+    return fraction, label_budget != "10", 100.0 if label_budget == "all" else float(label_budget.rstrip("%i"))
 
 
 def _most(pairs: Iterable[tuple[str, str]], rank: Callable[[str], Any]) -> str | None:

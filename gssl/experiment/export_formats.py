@@ -10,15 +10,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from omegaconf import MISSING
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from gssl import schemas
+from gssl.config import label_use
 from gssl.data import Draws, centre
 from gssl.engine.progress import say
 from gssl.errors import JobError, UsageError
-from gssl.experiment import label_use, weight_sources
+from gssl.experiment import weight_sources
 from gssl.experiment.trained import backbone_of, described_weights, read_classifier, splits_of
 from gssl.nets import export as names
 from gssl.nets.weights import save_weights
@@ -220,7 +220,7 @@ def describe(subject: Subject, run: Path, to: str, target: Target) -> dict[str, 
         "part": subject.part,
         "run": str(run),
         "labels_used": subject.part == "classifier" or label_use.of_path(run),
-        "backbone": {key: value for key, value in vars(subject.backbone).items() if value != MISSING},
+        "backbone": subject.backbone.model_dump(),
         "architecture": names.architecture(subject.backbone, subject.trunk),
         "size": subject.size,
         "dim": subject.trunk.dim,

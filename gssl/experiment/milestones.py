@@ -1,7 +1,7 @@
-"""Accuracy against compute: a training run's kept checkpoints and its end, judged on validation images.
+"""A score against compute: a training run's kept checkpoints and its end, probed on validation images.
 
-A part of `gssl compare`. The test images stay closed: what is seen here may choose (a search does), so it must not be
-what is quoted. The probe learns from labels of the training split and is asked about the whole validation split.
+A part of `gssl compare`. The test images stay closed: a search chooses by these scores, so they must not be quoted.
+The probe learns from labels of the training split and answers for the whole validation split.
 """
 
 from pathlib import Path
@@ -19,10 +19,10 @@ from gssl.experiment.probing import Prober
 
 
 def main(cfg: schemas.Transfer, run_dir: Path, *, dry_run: bool = False) -> float | None:
-    """Judge every milestone of the run `cfg.weights`; the objective is the accuracy of its end on validation images.
+    """Score every milestone of the run `cfg.weights`; the objective is that of its end, by the task's primary metric.
 
     `cfg` has one probe and one label budget; result.json's points: step, images, flops, seconds of training so far,
-    and the mean accuracy over the draws of labels.
+    and the mean over the draws of labels under the metric's name.
     """
     device, _ = prepare(cfg.engine)
     with Run(run_dir, "milestones", cfg) as run:
@@ -31,33 +31,36 @@ def main(cfg: schemas.Transfer, run_dir: Path, *, dry_run: bool = False) -> floa
         training = Path(cfg.weights)
         result = read_json(training / "result.json")
         splits = load_data(cfg.data, progress=cfg.engine.progress)
-        run.bind(images=splits.hash, weights=weight_sources.find_weights(cfg.weights).sha256)
+        source = weight_sources.find_weights(cfg.weights)
+        run.bind(images=splits.hash, weights=source.sha256)
         spent = result["spent"]
         end = {key: spent[key] for key in ("step", "images", "flops", "seconds") if key in spent}
-        places = [*result.get("milestones", []), end | {"step": spent["steps"], "checkpoint": None}]
+        moments = [*result.get("milestones", []), end | {"step": spent["steps"], "checkpoint": None}]
         run.begin()
         points: list[dict[str, Any]] = []
-        for place in places:
-            weights = training if place["checkpoint"] is None else training / place["checkpoint"]
-            origin = checkpoint_weights.resolve(weight_sources.find_weights(str(weights)), device, splits)
-            prober = Prober(cfg, origin, splits.train, splits.classes, device, splits.unlabelled)
+        for moment in moments:
+            weights = training if moment["checkpoint"] is None else training / moment["checkpoint"]
+            found = checkpoint_weights.resolve(weight_sources.find_weights(str(weights)), device, splits)
+            prober = Prober(cfg, found, splits.train, splits.classes, device, splits.unlabelled)
+            task, metric = prober.task, prober.task.metrics[0]
             fitted = list(prober.fit())
             answers = prober.predict(fitted, splits.val)
-            scores = [float((answer.guess == splits.val.labels).mean()) for answer in answers]
-            points.append({**place, "accuracy": float(np.mean(scores)), "draws": len(scores)})
-            run.log({"val_accuracy": points[-1]["accuracy"], **place})
-        name = f"val_{cfg.probe.use[0]}"
+            scores = [task.score(f, a, splits.val)["metrics"][metric] for f, a in zip(fitted, answers, strict=True)]
+            points.append({**moment, metric: float(np.mean(scores)), "draws": len(scores)})
+            run.log({f"val_{metric}": points[-1][metric], **moment})
+        objective = {"name": f"val_{cfg.probe.use[0]}", "value": points[-1][metric], "direction": "max"}
         run.finish(
             {
                 "seed": cfg.seed,
-                "source": weight_sources.find_weights(cfg.weights).record(),
+                "source": source.record(),
                 "probe": cfg.probe.use[0],
-                "labels_per_class": next(iter(cfg.labels_per_class), None),
-                "fraction": next(iter(cfg.fractions), None),
+                "task": task.name,
+                "metric": metric,
+                **fitted[0].label_budget.record(),
                 "split": "val",
                 "n": len(splits.val),
                 "points": points,
-                "objective": {"name": name, "value": points[-1]["accuracy"], "direction": "max"},
+                "objective": objective,
             }
         )
         return run.objective

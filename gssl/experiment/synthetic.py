@@ -6,10 +6,10 @@ import numpy as np
 import torch
 
 from gssl import schemas
+from gssl.config import label_use
 from gssl.data import Images
 from gssl.data.memory import in_memory
 from gssl.errors import UsageError
-from gssl.experiment import label_use
 from gssl.experiment.generators import Sampler, find_generator
 
 

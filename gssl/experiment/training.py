@@ -1,4 +1,4 @@
-"""What train-gan and pretrain-ssl share: a training that is made ready, run, exported and recorded."""
+"""What train-gan and pretrain-ssl have in common: a training that is made ready, run, exported and recorded."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from gssl import schemas
-from gssl.config import registry
+from gssl.config import label_use, registry
 from gssl.data import Batches, Draws, Images, Splits, load_data
 from gssl.engine.device import Precision
 from gssl.engine.dist import rank, world_size
@@ -15,7 +15,7 @@ from gssl.engine.loop import Evaluator, Trainer
 from gssl.engine.progress import say
 from gssl.engine.run import Run
 from gssl.errors import UsageError
-from gssl.experiment import checkpoint_weights, label_use, synthetic, weight_sources
+from gssl.experiment import checkpoint_weights, synthetic, weight_sources
 from gssl.experiment.method_pictures import inputs_of, save_views
 from gssl.method import Context
 

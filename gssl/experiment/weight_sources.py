@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import MISSING, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 from yaml import YAMLError
 
 from gssl import schemas
+from gssl.config import label_use
 from gssl.data import Draws, Images, centre, sequential
 from gssl.engine import checkpoint
 from gssl.engine.files import read_json, sha256, write_json
 from gssl.errors import UsageError
-from gssl.experiment import label_use
 from gssl.nets import foreign, keymaps, ready_made
 from gssl.nets.backbone import Backbone, build_backbone
 from gssl.nets.inputs import Inputs, adjusted
@@ -83,7 +83,7 @@ class WeightSource:
     def described(self, default: schemas.Backbone, size: int) -> dict[str, Any]:
         """`network` for result.json and for files of weights."""
         kind, side = self.network(default, size)
-        return _values(kind) | {"size": side}
+        return kind.model_dump() | {"size": side}
 
     def blank(self, default: schemas.Backbone, size: int) -> Backbone:
         """The network with random weights and the source's normalisation."""
@@ -109,7 +109,7 @@ def _found(weights: str) -> WeightSource:
         if name not in PUBLISHED:
             known = " or ".join(f"torchvision:{known}" for known in PUBLISHED)
             raise UsageError(f"weights={weights}: expected {known}; timm:NAME has many more")
-        return WeightSource("torchvision", backbone=schemas.Backbone(name, "batch", 64, 1), stem=7)
+        return WeightSource("torchvision", backbone=_resnet(name), stem=7)
     if kind == "timm" and name:
         return _timm(weights, *name.partition("@")[::2])
     path = Path(weights).expanduser()
@@ -139,8 +139,17 @@ def _file(path: Path) -> WeightSource:
         return source
     state = read_weights(path)
     name, stem = keymaps.resnet(state) or (None, None)
-    backbone = schemas.Backbone(name, "batch", 64, 1) if name else None
+    backbone = _resnet(name) if name else None
     return WeightSource("file", path, sha256=source.sha256, backbone=backbone, stem=stem, kept={"state": state})
+
+
+def _resnet(name: str) -> schemas.Backbone:
+    return schemas.Backbone.model_validate({"name": name, "norm": "batch", "width": 64, "patch": 1})
+
+
+def _of_timm(name: str) -> schemas.Backbone:
+    """A network that timm builds: its name says all, and no `backbone=` can name it."""
+    return schemas.Backbone.model_construct(None, name=foreign.PREFIX + name)
 
 
 def _timm(weights: str, name: str, file: str) -> WeightSource:
@@ -149,7 +158,7 @@ def _timm(weights: str, name: str, file: str) -> WeightSource:
     if path is not None and not path.is_file():
         raise UsageError(f"weights={weights}: no such file {path}; expected weights of timm's {name}")
     digest = sha256(path) if path else None
-    return WeightSource("timm", path, sha256=digest, backbone=schemas.Backbone(foreign.PREFIX + name))
+    return WeightSource("timm", path, sha256=digest, backbone=_of_timm(name))
 
 
 def _ready_made(name: str) -> WeightSource:
@@ -158,7 +167,7 @@ def _ready_made(name: str) -> WeightSource:
     if digest != made.sha256:
         raise UsageError(f"weights={name}: {made.project} is not as published (sha256); install version 0.1.0 of it")
     foreign.check(made.timm)
-    return WeightSource(name, sha256=digest, backbone=schemas.Backbone(foreign.PREFIX + made.timm))
+    return WeightSource(name, sha256=digest, backbone=_of_timm(made.timm))
 
 
 def _described(source: WeightSource, text: Any) -> WeightSource:
@@ -171,7 +180,7 @@ def _described(source: WeightSource, text: Any) -> WeightSource:
         source.path,
         text["method"],
         source.sha256,
-        schemas.Backbone(**text["backbone"]),
+        schemas.Backbone.model_construct(**text["backbone"]),
         text["size"],
         text["seed"],
         input=text.get("input"),
@@ -194,13 +203,13 @@ def _checkpoint(path: Path) -> WeightSource:
     written = read_config(run)
     text = read_json(run / "weights" / "backbone.json")
     if isinstance(text, dict) and text.get("schema") == "gssl.weights/1":
-        kind, size, inputs = schemas.Backbone(**text["backbone"]), text["size"], text.get("input")
+        kind, size, inputs = schemas.Backbone.model_construct(**text["backbone"]), text["size"], text.get("input")
     else:
         try:
             origin = find_weights(written["weights"])
         except UsageError as error:
             raise UsageError(f"weights={path}: what its run began with cannot be had: {error}") from error
-        kind, size = origin.network(schemas.Backbone(**written["backbone"]), written["data"]["size"])
+        kind, size = origin.network(schemas.Backbone.model_construct(**written["backbone"]), side_of(written))
         inputs = origin.input
     return WeightSource(
         "checkpoint",
@@ -225,6 +234,12 @@ def read_config(run: Path) -> dict[str, Any]:
     if not isinstance(written, dict) or not {"weights", "backbone", "data", "seed"} <= set(written):
         raise UsageError(f"{run}: has no readable config.yaml, which says how its checkpoints were trained")
     return written
+
+
+def side_of(written: dict[str, Any]) -> int:
+    """The side of the square images that a run was trained on, from its config.yaml."""
+    data = written["data"]
+    return schemas.Data.model_construct(None, size=data["size"], crop=data.get("crop")).side
 
 
 def _whole(path: Path) -> bool:
@@ -344,15 +359,10 @@ def export(
         "method": name,
         "seed": seed,
         "sha256": digest,
-        "backbone": _values(backbone),
+        "backbone": backbone.model_dump(),
         "size": size,
         "input": network.inputs.record(),
         "labels_used": labels_used,
     }
     write_json(file.with_suffix(".json"), description)
     return {"file": "weights/backbone.safetensors", "sha256": digest}
-
-
-def _values(kind: schemas.Backbone) -> dict[str, Any]:
-    """What is known of a network: timm's have a name only."""
-    return {key: value for key, value in asdict(kind).items() if value != MISSING}

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gssl.config import registry
+from gssl.config import label_use
 from gssl.config.menus import trains
 from gssl.errors import UsageError
-from gssl.experiment import label_use
 from gssl.report import duplicates
+from gssl.schemas.commands import COMMANDS
 from gssl.schemas.label_budgets import KEYS
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def _read(path: Path) -> Run:
     command = _command(result, status)
     if result and command == "transfer":  # labels that its weights were trained with
         result["labels_used"] = label_use.of_source(source, path)
-    elif result and "labels_used" not in result and command in registry.COMMAND:  # of an older version
+    elif result and "labels_used" not in result and command in COMMANDS:  # of an older version
         result["labels_used"] = label_use.of_path(path)
     stage = part.get("stage") or STAGES.get(command, command or "pretrain")
     depends = [Path(p) for p in part.get("depends") or []]

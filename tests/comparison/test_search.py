@@ -8,7 +8,7 @@ import pytest
 
 from gssl.comparison.search import _found
 
-PLANNER = SimpleNamespace(primary=lambda: ("linear", "10"))
+PLANNER = SimpleNamespace(primary=lambda: ("linear", "10"), task=SimpleNamespace(metrics=("accuracy",)))
 
 
 def part(path: Path, **files):

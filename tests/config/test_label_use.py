@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from gssl.config import arms
-from gssl.experiment import label_use
+from gssl.config import arms, label_use
 
 
 def write(path: Path, value: Any) -> None:

@@ -36,7 +36,8 @@ def of_method(family: str, cfg: Any) -> bool:
     if family != "gan":
         return False
     weights = [get(key, 0.0) or 0.0 for key in ("class_d", "class_g")]
-    return gan.reads_labels(gan.GAN(condition=get("condition") or "none", class_d=weights[0], class_g=weights[1]))
+    chosen = {"condition": get("condition") or "none", "class_d": weights[0], "class_g": weights[1]}
+    return gan.reads_labels(gan.GAN.model_construct(None, **chosen))
 
 
 def of_arm(arm: arms.Arm, composed: Callable[[str, Sequence[str]], Any], settings: Sequence[Overrides]) -> bool | None:
