@@ -19,7 +19,7 @@ import tables
 from tables import Row, compose
 
 from gssl.config import registry
-from gssl.config.check import config_hash
+from gssl.schemas.determining import config_hash
 from gssl.statistics.intervals import wilson
 
 PROBING = ["labels_per_class=[]", "fractions=[1.0]", "draws=1", "probe.use=[linear]"]

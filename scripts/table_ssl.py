@@ -19,7 +19,7 @@ import tables
 from tables import Row, compose
 
 from gssl.config import registry
-from gssl.config.check import config_hash
+from gssl.schemas.determining import config_hash
 from gssl.statistics.intervals import wilson
 
 VIT = "backbone=vit_micro"

@@ -18,8 +18,8 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from gssl.config.check import config_hash
 from gssl.config.composing import compose as hydra_compose
+from gssl.schemas.determining import config_hash
 
 COMPOSING = Lock()  # Hydra has one global state
 TIMED = 25  # steps from which the time of one is measured

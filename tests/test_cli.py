@@ -42,9 +42,9 @@ def start(*args, cwd, code="", **env):
 
 
 STUB = """
-from gssl.config import registry
-for name, entry in registry.COMMAND.items():
-    registry.COMMAND[name] = entry._replace(where="stub:main")
+from gssl.commands import COMMANDS
+for name, entry in COMMANDS.items():
+    COMMANDS[name] = entry._replace(where="stub:main")
 """
 
 

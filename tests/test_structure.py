@@ -2,14 +2,14 @@
 
 import ast
 import re
-from dataclasses import MISSING as NO_DEFAULT
-from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 import pytest
-from omegaconf import MISSING, OmegaConf
+from omegaconf import OmegaConf
+from pydantic import BaseModel
 
 from gssl import schemas
+from gssl.commands import COMMANDS
 from gssl.config import registry
 from gssl.data.sources import SOURCES
 from gssl.nets.backbone import BACKBONES
@@ -98,7 +98,7 @@ def test_every_method_has_a_line_a_file_a_yaml_and_a_row(family):
     for name, entry in registry.FAMILIES[family].items():
         cls = registry.load(entry.where)
         assert callable(getattr(cls, "update", None)) and isinstance(cls.needs, tuple) and cls.needs, name
-        assert is_dataclass(entry.schema)
+        assert issubclass(entry.schema, schemas.Section)
         given = OmegaConf.load(files[name])["name"]
         assert given == name, f"conf/{family}/{name}.yaml says name: {given}"
 
@@ -118,30 +118,39 @@ def test_other_names_are_there_too():
     probes = [entry.where for entry in registry.PROBE.values()]
     for where in [*BACKBONES.values(), *(source.where for source in SOURCES.values()), *probes]:
         assert callable(registry.load(where))
-    for entry in registry.COMMAND.values():
-        assert callable(registry.load(entry.where))
+    for name, command in COMMANDS.items():
+        assert callable(registry.load(command.where))
+        assert command.schema is schemas.commands.COMMANDS[name]
 
 
 def test_every_probe_has_a_line_a_yaml_a_schema_and_a_row():
     files = {path.stem for path in (ROOT / "conf" / "probe").glob("*.yaml")} - {"default"}
     docs = (ROOT / "docs" / "transfer.md").read_text(encoding="utf-8")
     rows = {line.split("|")[1].strip(" `") for line in docs.splitlines() if line.startswith("| `")}
-    assert set(registry.PROBE) == files == {f.name for f in fields(probes.Probes)} - {"use"}
+    assert set(registry.PROBE) == files == probes.Probes.model_fields.keys() - {"use"}
     assert set(registry.PROBE) <= rows, "docs/transfer.md lacks a probe"
     for entry in registry.PROBE.values():
         assert entry.reads in ("pooled", "stages", "dense", "network", "menu")
 
 
+def sections(base=schemas.Section):
+    """Every section of a configuration."""
+    for found in base.__subclasses__():
+        yield from (found, *sections(found))
+
+
 def test_values_live_in_conf_and_never_in_a_schema():
-    classes = {
-        value for room in (schemas, ssl, gan, probes) for value in vars(room).values() if isinstance(value, type)
-    }
-    classes = [cls for cls in classes if is_dataclass(cls)]
-    assert len(classes) > 10
-    for cls in classes:
-        for field in fields(cls):
-            assert field.default == MISSING, f"{cls.__name__}.{field.name} has a value in the schema"
-            assert field.default_factory is NO_DEFAULT
+    found = list(sections())
+    assert len(found) > 60 and {schemas.Compare, ssl.SimCLR, gan.BiGAN, probes.Knn} <= set(found)
+    for section in found:
+        for name, field in section.model_fields.items():
+            assert field.is_required(), f"{section.__name__}.{name} has a value in the schema"
+
+
+def test_every_schema_is_a_section_that_knows_no_other_key():
+    for section in sections():
+        assert issubclass(section, BaseModel) and section.model_config["extra"] == "forbid"
+        assert section.__doc__, section
 
 
 def test_no_target_in_any_config():

@@ -18,6 +18,7 @@ class Cfg(StrEnum):
     job = "job"
     hydra = "hydra"
     all = "all"
+    schema = "schema"
 
 
 class Info(StrEnum):
@@ -50,7 +51,14 @@ Multirun = Annotated[
     bool,
     typer.Option("--multirun", "-m", help="Run each combination of values such as a,b or range(0,3)."),
 ]
-CfgFlag = Annotated[Cfg | None, typer.Option("--cfg", "-c", help="Print the checked configuration and stop.")]
+CfgFlag = Annotated[
+    Cfg | None,
+    typer.Option(
+        "--cfg",
+        "-c",
+        help="Print the checked configuration and stop; schema: the JSON schema of all keys, for editors.",
+    ),
+]
 Resolve = Annotated[bool, typer.Option("--resolve", help="With --cfg: fill in interpolations.")]
 Package = Annotated[str | None, typer.Option("--package", "-p", help="With --cfg: only this part.")]
 InfoFlag = Annotated[Info | None, typer.Option("--info", help="Print how the configuration comes about.")]

@@ -174,6 +174,9 @@ def names(texts: Sequence[str]) -> list[str]:
     return [arm.name for arm in read(texts)]
 
 
+METHOD = {"pretrain-ssl": "ssl", "train-gan": "gan"}  # the family of a command's method
+
+
 def command(method: str) -> str:
     """The command that trains it."""
     return "train-gan" if method in registry.GAN else "pretrain-ssl"

@@ -2,8 +2,9 @@
 
 import re
 import shlex
-from dataclasses import fields, is_dataclass
 from typing import Any
+
+from gssl.schemas.section import Section
 
 
 def quoted(value: Any) -> str:
@@ -27,9 +28,9 @@ def as_command(command: str, cfg: Any, default: Any, choices: list[str], given: 
 
     def differences(now: Any, before: Any, prefix: str) -> list[str]:
         found = []
-        for field in fields(now):
-            a, b, key = getattr(now, field.name), getattr(before, field.name), f"{prefix}{field.name}"
-            if is_dataclass(a):
+        for name in type(now).model_fields:
+            a, b, key = getattr(now, name), getattr(before, name), f"{prefix}{name}"
+            if isinstance(a, Section):
                 found += differences(a, b, f"{key}.")
             elif a != b and key not in ("engine.resume", "engine.progress", "experiment", *given):
                 found.append(f"{key}={quoted(a)}")

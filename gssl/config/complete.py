@@ -1,26 +1,21 @@
-"""Shell completion of overrides: groups, keys and choices, from the schemas and the YAML files' names.
+"""Shell completion of overrides: groups, keys and choices, from the schemas and the names of the YAML files.
 
 Neither Hydra nor torch is imported.
 """
 
 import os
 import re
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from gssl.config import arms, check, registry
+from gssl.config import arms, registry
+from gssl.config.keys import SHORT, Key, keys_of
 from gssl.config.paths import conf_dir, config_name
-from gssl.schemas import classical
-from gssl.schemas.ready_made import READY_MADE
+from gssl.schemas.commands import COMMANDS
 
 LISTS: dict[str, dict[str, Any]] = {
     "probe.use": registry.PROBE,
     "arms": {**registry.SSL, **registry.GAN, **dict.fromkeys(arms.FIXED)},
-}
-WORDS: dict[str, tuple[str, ...]] = {
-    "engine.device": ("auto", "cpu", "cuda", "mps"),
-    "weights": ("random", "pixels", "majority", "position", *classical.NAMES, *READY_MADE, "torchvision", "timm:"),
 }
 
 
@@ -60,36 +55,33 @@ def _line(incomplete: str) -> tuple[str, str | None, str]:
 
 
 def _groups(command: str, folders: list[Path]) -> list[str]:
-    names = {f.name for f in fields(registry.COMMAND[command].schema)}
+    names = COMMANDS[command].model_fields
     return sorted(n for n in {*names, "experiment"} if any((d / n).is_dir() for d in folders))
 
 
-def _keys(command: str, line: str) -> dict[str, check.Leaf]:
+def _keys(command: str, line: str) -> dict[str, Key]:
     """Every key of the command; of a method that the line does not choose, every method's keys."""
-    root = registry.COMMAND[command].schema
-    found = check.leaves(root)
-    for family in check.families(root):
+    root = COMMANDS[command]
+    found = keys_of(root)
+    for family in registry.FAMILIES.keys() & root.model_fields.keys():
         entries = registry.FAMILIES[family]
         chosen = re.search(rf"(?:^|\s){family}=([\w-]+)", line)
         names = [chosen[1]] if chosen and chosen[1] in entries else list(entries)
         for name in names:
-            found |= check.leaves(root, {family: entries[name].schema})
+            found |= keys_of(root, {family: entries[name].schema})
     return found
 
 
 def _values(command: str, key: str, value: str, line: str, folders: list[Path]) -> list[str]:
     """Values for `key` that go on from `value`; the last one of a list `a,b` or `[a,b`."""
     head = value[: max(value.rfind(","), value.rfind("["), value.rfind("(")) + 1]
-    leaves = _keys(command, line)
-    leaf = leaves.get(check.SHORT.get(key, key))
+    known = _keys(command, line).get(SHORT.get(key, key))
     if key == "experiment":
         found = [p.stem for d in folders for p in (d / key / config_name(command)).glob("*.yaml")]
-    elif leaf is None:
+    elif known is None:
         found = [p.stem for d in folders for p in (d / key.lstrip("+")).glob("*.yaml")]
     elif key in LISTS:
         head, found = head or "[", list(LISTS[key])
-    elif leaf.type is bool:
-        found = ["true", "false"]
     else:
-        found = list(leaf.meta.get("choices") or WORDS.get(key, ()))
+        found = known.choices
     return sorted({head + f for f in found if (head + f).startswith(value)})

@@ -16,8 +16,11 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from gssl.config import check, registry
+from gssl.config.validate import validate
 from gssl.errors import Interrupted, JobError, UsageError
+from gssl.names import load
+from gssl.schemas import section
+from gssl.schemas.determining import config_hash
 
 FINISHED, FAILED, USAGE, INTERRUPTED = "finished", "failed", "usage", "interrupted"
 JOBS = "jobs.jsonl"  # in a sweep's directory: one line per job, of every call
@@ -58,6 +61,7 @@ class Task:
     """
 
     command: str
+    where: str  # `module:function`
     call: str = ""
     raises: bool = False  # optimising sweepers want to see a failed trial's exception
 
@@ -75,12 +79,12 @@ class Task:
             if not os.access(run_dir, os.W_OK | os.X_OK):
                 key = "hydra.sweep.dir" if self.call else "hydra.run.dir"
                 raise UsageError(f"{short(run_dir)}: cannot write this directory; choose another {key}")
-            cfg = check.validate(self.command, config)
-            digest = check.config_hash(cfg)
+            cfg = validate(self.command, config)
+            digest = config_hash(cfg)
             if self.call:
-                cfg = replace(cfg, engine=replace(cfg.engine, resume="auto"))
+                cfg = section.replace(cfg, engine=section.replace(cfg.engine, resume="auto"))
             with contextlib.redirect_stdout(sys.stderr):
-                value = registry.load(registry.COMMAND[self.command].where)(cfg, run_dir)
+                value = load(self.where)(cfg, run_dir)
         except UsageError as e:
             state, message, code = USAGE, one_line(e), 2
         except (Interrupted, KeyboardInterrupt) as e:

@@ -8,13 +8,14 @@ from typing import NamedTuple
 from gssl import schemas
 from gssl.names import load as load
 from gssl.schemas import gan, ssl
+from gssl.schemas.section import Section
 
 
 class Entry(NamedTuple):
     """Where a class is (`module:Class`), the schema of its configuration, and what a command line must know of it."""
 
     where: str
-    schema: type
+    schema: type[Section]
     labels: bool = False  # reads them: an upper reference in every report, never ranked
     vit: bool = False  # works on patches: needs a ViT as its backbone
 

@@ -10,7 +10,6 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -36,15 +35,15 @@ class Feed:
                 " label them, or take a method that needs none"
             )
         views = cfg.views
-        second = replace(
+        second = schemas.replace(
             views,
             blur=views.blur if views.second_blur is None else views.second_blur,
             solarize=views.solarize if views.second_solarize is None else views.second_solarize,
         )
         self.random = RandomViews(views, cfg.side, draws), RandomViews(second, cfg.side, draws)
-        placed = replace(views, jitter=0.0, grayscale=0.0, blur=0.0, solarize=0.0, cutout=0.0)
+        placed = schemas.replace(views, jitter=0.0, grayscale=0.0, blur=0.0, solarize=0.0, cutout=0.0)
         self.placed = RandomViews(placed, cfg.side, draws)
-        still = replace(placed, crop_scale=[1.0, 1.0], crop_ratio=[1.0, 1.0], rotate=0.0)
+        still = schemas.replace(placed, crop_scale=[1.0, 1.0], crop_ratio=[1.0, 1.0], rotate=0.0)
         self.still = RandomViews(still, cfg.side, draws)
 
     @property

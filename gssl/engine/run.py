@@ -1,4 +1,4 @@
-"""The run directory: plain files with written schemas, the only thing that commands hand to each other.
+"""The run directory: ordinary files with written schemas, the only thing that commands hand to each other.
 
 status.json · config.yaml · environment.json · metrics.jsonl · checkpoints/ · samples/ · weights/ · result.json
 """
@@ -13,7 +13,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -23,9 +22,9 @@ import torch
 from omegaconf import OmegaConf
 
 import gssl
-from gssl.config.check import config_hash, determining
 from gssl.engine.files import clean, read_json, write_json, write_text
 from gssl.errors import Busy, Interrupted, UsageError
+from gssl.schemas.determining import config_hash, determining
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
@@ -187,7 +186,7 @@ class Run:
             )
         if not (step and old):
             write_json(self.path / "environment.json", env)
-        write_text(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(asdict(self.cfg))))
+        write_text(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(self.cfg.model_dump())))
         self._trim(step)
         self._metrics = (self.path / "metrics.jsonl").open("a", encoding="utf-8")
         started = self._status.get("started", now()) if step else now()
@@ -237,7 +236,7 @@ class Run:
         return [json.loads(line) for line in text.splitlines()]
 
     def finish(self, result: dict[str, Any]) -> None:
-        """Write result.json, then the state: who sees `finished` finds a whole result."""
+        """Write result.json, then the state: where the state is `finished`, the result is whole."""
         write_json(self.path / "result.json", {"schema": "gssl.result/1", "command": self.command, **result})
         self._status |= {"state": "finished", "ended": now()}
         self._write_status()

@@ -1,4 +1,4 @@
-"""Data augmentation with fakes: what do images of a class-conditional generator add to a probe's real labels?
+"""Data augmentation: what do images of a class-conditional generator add to a probe's real labels?
 
 Every probe is fitted twice on each draw of labels: on the real images alone, and on the same ones beside generated
 images. What is chosen is chosen on the same folds of real images both times, and both are asked about the same test
@@ -36,15 +36,15 @@ class SyntheticImages:
         """Raises UsageError where generator and data do not belong together; returns warnings."""
         run, shape = self.cfg.run, self.sampler.generator.shape
         if self.sampler.classes != splits.classes:
-            place = next(
+            index = next(
                 (i for i, (a, b) in enumerate(zip(self.sampler.classes, splits.classes, strict=False)) if a != b), None
             )
-            if place is None:
-                told = f"{len(self.sampler.classes)} classes, the data {len(splits.classes)}"
+            if index is None:
+                known = f"{len(self.sampler.classes)} classes, the data {len(splits.classes)}"
             else:
-                told = f"class {place} as '{self.sampler.classes[place]}', the data as '{splits.classes[place]}'"
+                known = f"class {index} as '{self.sampler.classes[index]}', the data as '{splits.classes[index]}'"
             raise UsageError(
-                f"generated.run={run}: its generator knows {told}; train it on the data that is judged here"
+                f"generated.run={run}: its generator knows {known}; train it on the data that is evaluated here"
             )
         if shape.size != size:
             raise UsageError(
@@ -56,10 +56,10 @@ class SyntheticImages:
             kinds = {1: "grey", 3: "colour"}
             raise UsageError(
                 f"generated.run={run}: its generator makes {kinds[shape.channels]} images, the data are"
-                f" {kinds[channels]}; train it on the data that is judged here"
+                f" {kinds[channels]}; train it on the data that is evaluated here"
             )
         if self.same_images(splits) is False:
-            return [f"generated.run={run}: trained with another data split; it may have seen images of this test set"]
+            return [f"generated.run={run}: trained with another data split; it may know images of this test set"]
         return []
 
     def same_images(self, splits: Splits) -> bool | None:
@@ -103,7 +103,7 @@ def find(cfg: schemas.Generated, device: torch.device) -> SyntheticImages | None
     sampler = find_generator(cfg.run, device)
     if not sampler.classes:
         raise UsageError(
-            f"generated.run={cfg.run}: the generator of this {sampler.method} run is not told a class, so its images"
+            f"generated.run={cfg.run}: the generator of this {sampler.method} run takes no class, so its images"
             " have no labels; expected a class-conditional run, such as gan=acgan or gan=projection"
         )
     return SyntheticImages(cfg, sampler, read_json(sampler.run / "result.json") or {})
@@ -133,7 +133,7 @@ class Pair:
 
 
 def gains(pairs: Sequence[Pair]) -> list[dict[str, Any]]:
-    """Per probe and label budget: mean paired difference in accuracy (shares; with minus without), 95% interval.
+    """Per probe and label budget: mean paired difference in accuracy (of 1; with minus without), 95% interval.
 
     How the interval comes about: `paired_difference`; over draws it is for this generator and these test images.
     """

@@ -17,7 +17,7 @@ from gssl.experiment.method_pictures import ROWS, save_columns
 from gssl.experiment.training import Training
 from gssl.figures.grid import save_grid
 from gssl.metrics.evaluator import ClassifierEvaluator, evaluator_features, evaluator_outputs, make_evaluator
-from gssl.metrics.generation import Reference, floor
+from gssl.metrics.generation import Reference, real_baseline
 from gssl.metrics.instability import Watch
 from gssl.schemas.gan import reads_labels
 
@@ -56,7 +56,7 @@ class GANEvaluator:
         self.held = self._some(labelled, cfg.eval.images)
         self.train = self._some(splits.train if reads else splits.pretrain, TRAIN)
         real, train = (evaluator_features(self.extractor, part, BATCH, device) for part in (self.held, self.train))
-        self.baseline = floor(train, real, seed=cfg.seed)
+        self.baseline = real_baseline(train, real, seed=cfg.seed)
         self.reference = Reference(real, train, seed=cfg.seed)
         self.watch = Watch(self.baseline["train_real"])
         self._draw_latents(len(splits.classes))

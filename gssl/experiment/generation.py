@@ -20,7 +20,7 @@ from gssl.gan.explain import neighbours
 from gssl.metrics import cas
 from gssl.metrics.classifier import cached_classifier
 from gssl.metrics.evaluator import Evaluator, evaluator_features, evaluator_outputs, make_evaluator
-from gssl.metrics.generation import Reference, floor
+from gssl.metrics.generation import Reference, real_baseline
 from gssl.metrics.instability import lifeless
 from gssl.metrics.replicates import REAL, weights, written
 
@@ -67,7 +67,7 @@ def evaluate_generator(run: Path, asked: Asked, device: torch.device, picture: P
     on_made, probabilities = evaluator_outputs(evaluator, made, BATCH, device)
     reference = Reference(on_real, on_train, seed=asked.seed)
     figures, replicates = reference.replicated(on_made, indices, probabilities)
-    baseline = floor(on_train, on_real, asked.seed)
+    baseline = real_baseline(on_train, on_real, asked.seed)
     text = {
         "schema": "gssl.evaluation/2",
         "run": str(run),

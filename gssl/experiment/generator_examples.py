@@ -168,7 +168,7 @@ class GeneratorExamples:
                 len(self.bank),
                 evaluator.name,
                 note,
-                figures.Copies(copies.share, copies.low, copies.high, copies.chance),
+                figures.Copies(copies.proportion, copies.low, copies.high, copies.chance),
             )
         )
 
@@ -210,7 +210,7 @@ class GeneratorExamples:
                 maps = explain.discriminator_attention(network, images.to(self.device), POSITIONS)
                 attended.append((name, images, maps))
         found = [
-            figures.Attention(name, images, one.heat.cpu(), one.places, one.gamma)
+            figures.Attention(name, images, one.heat.cpu(), one.positions, one.gamma)
             for name, images, one in attended
             if one is not None
         ]

@@ -174,7 +174,7 @@ def load_discriminator(run: Path, device: torch.device) -> Discriminator | None:
     if _file(run, "generator", "gssl.generator/2")[1]["method"].get("pairs"):
         return None
     file, text = _file(run, "discriminator", "gssl.discriminator/1")
-    trunk = build_backbone(schemas.Backbone(**text["backbone"]), text["trunk_size"])
+    trunk = build_backbone(schemas.Backbone.model_construct(**text["backbone"]), text["trunk_size"])
     if text.get("input"):  # older ones do not say
         trunk.inputs = Inputs(**text["input"])
     network: nn.Module = Discriminator(trunk, Heads(**text["heads"]), text["size"])

@@ -13,12 +13,12 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from gssl.config.check import FREE, NAMED_WEIGHTS, determining
 from gssl.data.cache import cache_root
 from gssl.engine.files import sha256
 from gssl.engine.lines import growing, parsed
 from gssl.engine.progress import say
 from gssl.engine.run import now
+from gssl.schemas.determining import FREE, NAMED_WEIGHTS, determining
 
 ASIDE = ("seed", "engine", "eval", "experiment", "diagnose")  # of a configuration: what makes no other setting
 

@@ -1,6 +1,6 @@
 """What a transfer run shows beside its scores where masks are predicted: test images, labelled and predicted masks.
 
-Which images is decided by their place among the test images alone, which fit by the number of labels. Figures that are
+Which images is decided by their order among the test images alone, which fit by the number of labels. Figures that are
 about one answer per image are left out, and the record says so.
 """
 

@@ -48,10 +48,10 @@ def of_source(probes: Probes, source: str | None) -> Probes:
     """The probes as they evaluate a source. Of a network without pretraining (scratch) all is trained, whatever is
     frozen of the others. A control is never trained: its menus have what stays frozen."""
     if source in UNTRAINED:
-        whole = {n: replace(getattr(probes, n), train="all", layer_decay=1.0) for n in _entries("from_scratch")}
-        return replace(probes, **whole)
+        whole = {n: schemas.replace(getattr(probes, n), train="all", layer_decay=1.0) for n in _entries("from_scratch")}
+        return schemas.replace(probes, **whole)
     if source in CONTROLS:
-        return replace(probes, **{n: replace(getattr(probes, n), menu=_frozen(getattr(probes, n).menu))
+        return schemas.replace(probes, **{n: schemas.replace(getattr(probes, n), menu=_frozen(getattr(probes, n).menu))
                                   for n, entry in registry.PROBE.items() if entry.reads == "menu"})  # fmt: skip
     return probes
 
@@ -215,16 +215,16 @@ class Prober:
         """Every probe at every label budget and draw, all choices made on the labels it was given.
 
         With a generator each of them twice: on the real images, then on the same ones and generated images (but
-        where no labels are read). What a menu shares with another probe is fitted once.
+        where no labels are read). What a menu has in common with another probe is fitted once.
         """
         cfg = self.cfg
-        shared = {m for name in cfg.probe.use if registry.PROBE[name].reads == "menu" for m in self.members(name)}
+        common = {m for name in cfg.probe.use if registry.PROBE[name].reads == "menu" for m in self.members(name)}
         kept: dict[tuple[str, LabelBudget, int], list[Fitted]] = {}
 
         def fits(name: str, label_budget: LabelBudget, draw: int) -> list[Fitted]:
             key = (name, replace(label_budget, draws=1), draw)
             made = kept.get(key) or self._fits(name, label_budget, draw)
-            if name in shared & set(cfg.probe.use):
+            if name in common & set(cfg.probe.use):
                 kept[key] = made
             return [replace(f, label_budget=label_budget) for f in made]
 
@@ -290,7 +290,7 @@ class Prober:
         return self.probes[name]
 
     def _known(self, reads: str) -> np.ndarray:
-        """(n, d) features of the labelled images; where few of them are asked for, zeros in the place of the others."""
+        """(n, d) features of the labelled images; where few of them are asked for, zeros for the others."""
         if reads not in self.known:
             self.known[reads] = self._asked(reads)
         return self.known[reads]

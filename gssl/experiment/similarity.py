@@ -4,7 +4,6 @@ Data sets: KID between training images of the source's run and of the target, by
 from nothing and is the same everywhere. Backbones: unbiased linear CKA of their features of the same images.
 """
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +90,7 @@ def backbones(
     few = images.subset(np.sort(Draws(cfg.seed).permutation("likeness/cka", 0, len(images))[:IMAGES]))
     features = []
     for _, origin in sources:
-        network, _ = network_of(replace(cfg, data=data), origin, images, device)
+        network, _ = network_of(schemas.replace(cfg, data=data), origin, images, device)
         features.append(extract(network, few, data.side, BATCH, device))
     found = cka_matrix(features, features)
     matrix = [[None if np.isnan(v) else float(v) for v in row] for row in found]

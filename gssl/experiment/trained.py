@@ -1,6 +1,5 @@
 """What a finished run left behind, read again: its weights with their descriptions, its images, its networks."""
 
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +50,7 @@ def read_classifier(file: Path | str) -> Classifier:
 
 def backbone_of(text: dict[str, Any]) -> schemas.Backbone:
     """The network that a description of weights names."""
-    return schemas.Backbone(**{key: value for key, value in text["backbone"].items() if key != "size"})
+    return schemas.Backbone.model_construct(**{key: value for key, value in text["backbone"].items() if key != "size"})
 
 
 def splits_of(run: Path) -> tuple[Splits, dict[str, Any]]:
@@ -61,8 +60,9 @@ def splits_of(run: Path) -> tuple[Splits, dict[str, Any]]:
         raise UsageError(f"{run}: has no config.yaml, which says what it was trained on")
     written: Any = OmegaConf.to_container(OmegaConf.load(run / "config.yaml"))
     # only what says which images: the rest of a config of an older version need not be valid today
-    known = {field.name for field in fields(schemas.Data)} - {"views"}
-    data = schemas.Data(**{key: value for key, value in written["data"].items() if key in known})
+    known = schemas.Data.model_fields.keys() - {"views"}
+    given = {key: value for key, value in written["data"].items() if key in known}
+    data = schemas.Data.model_construct(None, **dict.fromkeys(known) | given)
     splits = load_data(data, progress=False)
     if splits.hash != (status.get("inputs") or {}).get("images", splits.hash):
         raise UsageError(f"{run}: the images at data.root are not those that it was trained on")

@@ -11,7 +11,6 @@ drawn, never test images): from random weights with 10 and 100 labels per class,
 beside .879 and .912).
 """
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,7 @@ from gssl.probe.adapter import add_adapters
 from gssl.probe.classification import Classification, Classifier, FittedFinetune, predict_proba
 from gssl.probe.setting import Setting
 from gssl.probe.training import Objective, Point, ValidationCurve, adamw, fit_best, optimise, streams
-from gssl.schemas import Views
+from gssl.schemas import Views, replace
 from gssl.schemas import probes as schema
 
 STATISTICS_IMAGES = 2048  # images whose batch statistics the trained network carries

@@ -5,8 +5,6 @@ strongly augmented copy. Network, head, optimiser and schedule are those of fine
 AdamW with a cosine down to 0 where the paper has SGD with momentum, and no running average of the weights.
 """
 
-from dataclasses import replace
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -17,7 +15,7 @@ from gssl.method import Batch
 from gssl.probe.classification import Classification, Classifier, FittedFinetune
 from gssl.probe.setting import Setting
 from gssl.probe.training import Point, ValidationCurve, adamw, fit_best, optimise, streams
-from gssl.schemas import Views
+from gssl.schemas import Views, replace
 from gssl.schemas import probes as schema
 
 TAIL = 0.1  # fraction of the steps, the last ones, whose used guesses are counted

@@ -2,11 +2,11 @@
 
 All maps of the encoder (`dense`) are brought to 64 channels by 1×1 convolutions and summed at a quarter of the image's
 side; a 3×3 convolution, a norm and a 1×1 convolution give logits, which are brought to the mask's size. It learns from
-random crops, which image and mask share (`gssl.data.transforms`), and predicts whole images.
+random crops, which image and mask have in common (`gssl.data.transforms`), and predicts whole images.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gssl import schemas
 from gssl.data import Images
 from gssl.data.transforms import RandomCrop
 from gssl.method import Batch
@@ -30,7 +31,7 @@ from gssl.statistics.metric import IGNORE, mask_counts, mean_iou_of
 def finetune(cfg: schema.Finetune) -> Finetune:
     """The probe `finetune` for masks, by its configuration."""
     own = cfg.masks
-    return Finetune(replace(cfg, lrs=own.lrs, batch_size=own.batch_size, head_l2=None), Masks(own))
+    return Finetune(schemas.replace(cfg, lrs=own.lrs, batch_size=own.batch_size, head_l2=None), Masks(own))
 
 
 class PyramidHead(nn.Module):
@@ -108,7 +109,7 @@ class Masks:
         self.cfg = cfg
 
     def network(self, setting: Setting) -> MaskNetwork:
-        """A fresh network in training mode; the same at every call, whatever torch's global generator has seen."""
+        """A fresh network in training mode; the same at every call, whatever state torch's global generator is in."""
         setting.draws.reseed(0)
         network = MaskNetwork(setting.build(), self.cfg.channels, setting.n_classes).to(setting.device)
         return network.to(memory_format=torch.channels_last).train()

@@ -1,40 +1,37 @@
-"""Types and meanings of the keys in `conf/classical.yaml`: unsupervised learning without a network, every field MISSING."""
+"""Keys of `conf/classical.yaml`: unsupervised learning without a network."""
 
-from dataclasses import dataclass, fields
+from pydantic import Field
 
-from omegaconf import MISSING
-
-from gssl.schemas.fields import number
+from gssl.schemas.section import Section
 
 
-@dataclass
-class Pca:
+class Pca(Section):
     """Principal components of small images."""
 
-    side: int = number(min=1)  # images are averaged to so many pixels per side first, as weights=pixels does
-    dim: int = number(min=1)  # leading components that are kept
-    whiten: bool = MISSING  # bring every component to variance 1
+    side: int = Field(ge=1, description="images are averaged to so many pixels per side first, as weights=pixels does")
+    dim: int = Field(ge=1, description="leading components that are kept")
+    whiten: bool = Field(description="bring every component to variance 1")
 
 
-@dataclass
-class Kmeans:
+class Kmeans(Section):
     """Distances of whitened patches to k-means centres, pooled over quadrants."""
 
-    centres: int = number(min=2)  # K; there are 4·K features
-    patch: int = number(min=2)  # side in pixels
-    stride: int = number(min=1)  # pixels from patch to patch where features are made
-    patches: int = number(min=2)  # random ones that the whitening and the centres are learnt from
-    iterations: int = number(min=1)  # of k-means, at most
-    contrast: float = number(above=0)  # added to a patch's variance (values of 0 to 255) before its root divides
-    epsilon: float = number(above=0)  # added to the eigenvalues before whitening
+    centres: int = Field(ge=2, description="K; there are 4·K features")
+    patch: int = Field(ge=2, description="side in pixels")
+    stride: int = Field(ge=1, description="pixels from patch to patch where features are made")
+    patches: int = Field(ge=2, description="random ones that the whitening and the centres are learnt from")
+    iterations: int = Field(ge=1, description="of k-means, at most")
+    contrast: float = Field(
+        gt=0, description="added to a patch's variance (values of 0 to 255) before its root divides"
+    )
+    epsilon: float = Field(gt=0, description="added to the eigenvalues before whitening")
 
 
-@dataclass
-class Classical:
+class Classical(Section):
     """How the sources of features that learn without a network learn."""
 
-    pca: Pca = MISSING
-    kmeans: Kmeans = MISSING
+    pca: Pca
+    kmeans: Kmeans
 
 
-NAMES = tuple(f.name for f in fields(Classical))
+NAMES = tuple(Classical.model_fields)

@@ -29,7 +29,7 @@ def files(tmp_path, pictures):
     text = tmp_path / "model.pth"
     text.write_text("hello, I am no checkpoint")
     torch.manual_seed(0)
-    wide = build_backbone(schemas.Backbone("convnet", "batch", 12, 1), 16)
+    wide = build_backbone(schemas.Backbone(name="convnet", norm="batch", width=12, patch=1), 16)
     save_weights(wide, tmp_path / "wide.safetensors")
     torch.save({"state_dict": wide.state_dict(), "bomb": Bomb(tmp_path / "ran")}, tmp_path / "code.pth")
     shutil.copytree(pictures / "train" / "a", tmp_path / "single" / "a")

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from gssl.commands import curve, pretrain_ssl, transfer
 from gssl.engine.files import read_json
 from gssl.errors import JobError, UsageError
+from gssl.schemas import replace
 from gssl.schemas.label_budgets import label_budget_key
 from gssl.statistics.intervals import wilson
 from gssl.statistics.paired import newcombe_paired, t_interval

@@ -10,8 +10,8 @@ import torch
 from typer.testing import CliRunner
 
 from gssl.cli import app
-from gssl.commands import train_gan
 from gssl.cli.evaluation_table import show
+from gssl.commands import train_gan
 from gssl.commands.evaluate import evaluate
 from gssl.engine.files import read_json
 from gssl.errors import UsageError

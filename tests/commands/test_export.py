@@ -28,10 +28,10 @@ from gssl.schemas import Backbone
 pytestmark = pytest.mark.long
 
 KINDS = {
-    "convnet": (Backbone("convnet", "batch", 8, 1), 16),
-    "resnet": (Backbone("resnet18", "batch", 64, 1), 16),
-    "grouped": (Backbone("resnet18", "group", 64, 1), 16),
-    "vit": (Backbone("vit_micro", "none", 24, 4), 16),
+    "convnet": (Backbone(name="convnet", norm="batch", width=8, patch=1), 16),
+    "resnet": (Backbone(name="resnet18", norm="batch", width=64, patch=1), 16),
+    "grouped": (Backbone(name="resnet18", norm="group", width=64, patch=1), 16),
+    "vit": (Backbone(name="vit_micro", norm="none", width=24, patch=4), 16),
 }
 
 
@@ -135,7 +135,7 @@ def test_images_of_the_run_are_compared_too(run, tmp_path):
     assert text["schema"] == "gssl.export/1" and text["file"] == str(tmp_path / "new" / "model.safetensors")
     assert text["check"]["images"] == 16 and text["check"]["real"] == 8 and text["check"]["relative"] < 1e-4
     found = weight_sources.find_weights(text["file"])  # as any `weights=FILE`
-    assert (found.method, found.size, found.backbone) == ("simclr", 16, Backbone("convnet", "batch", 8, 1))
+    assert (found.method, found.size, found.backbone) == ("simclr", 16, Backbone(name="convnet", norm="batch", width=8, patch=1))
     assert json.loads((tmp_path / "new" / "model.json").read_text())["schema"] == "gssl.weights/1"
 
 

@@ -232,7 +232,7 @@ def test_a_generator_that_does_not_fit_is_a_usage_error_that_leaves_nothing(tiny
 
 
 def test_other_keys_are_checked_and_play_no_part_when_it_is_off(tiny, run):
-    from gssl.config.check import config_hash
+    from gssl.schemas.determining import config_hash
 
     with pytest.raises(UsageError, match="generated.per_real: expected a number, above 0"):
         tiny("transfer", "weights=random", "generated.per_real=0")

@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from gssl.config import check
 from gssl.errors import Interrupted, JobError, UsageError
+from gssl.schemas.determining import config_hash
 
 CALLS: list[tuple[Any, Path, bool]] = []
 MODES: dict[int | None, str] = {}  # by seed; None: any
@@ -46,7 +46,7 @@ def main(cfg: Any, run_dir: Path, *, dry_run: bool = False) -> float | str | Non
 
 def begin(cfg: Any, run_dir: Path) -> None:
     """On record, by this process; its way out does not come to note how it ended."""
-    status = {"schema": "gssl.status/1", "command": "stub", "config_hash": check.config_hash(cfg), "step": 2}
+    status = {"schema": "gssl.status/1", "command": "stub", "config_hash": config_hash(cfg), "step": 2}
     status |= {"state": "running", "started": "2020-01-01T00:00:00+00:00", "ended": None, "error": None}
     (run_dir / "status.json").write_text(json.dumps(status | {"pid": os.getpid()}))
 
@@ -54,7 +54,7 @@ def begin(cfg: Any, run_dir: Path) -> None:
 def finish(cfg: Any, run_dir: Path, value: float | None) -> None:
     result = {"schema": "gssl.result/1", "command": "stub", "method": "stub", "seed": value}
     result |= {"objective": {"name": "val_knn", "value": value, "direction": "max"}, "spent": {"steps": 5}}
-    status = {"schema": "gssl.status/1", "command": "stub", "config_hash": check.config_hash(cfg), "step": 5}
+    status = {"schema": "gssl.status/1", "command": "stub", "config_hash": config_hash(cfg), "step": 5}
     status |= {"state": "finished", "started": "2020-01-01T00:00:00+00:00", "ended": None, "error": None}
     (run_dir / "result.json").write_text(json.dumps(result))
     (run_dir / "status.json").write_text(json.dumps(status))

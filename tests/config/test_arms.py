@@ -8,7 +8,7 @@ from gssl.errors import UsageError
 
 
 @pytest.mark.parametrize(
-    "text, name, stages, world, share",
+    "text, name, stages, family, share",
     [
         ("simclr", "simclr", ("simclr",), "ssl", 1),
         ("dcgan", "dcgan", ("dcgan",), "gan", 1),

@@ -43,7 +43,7 @@ def test_other_shells_get_the_whole_word():
         ("pretrain-ssl", "ssl.optim.name=a", ["ssl.optim.name=adam", "ssl.optim.name=adamw"]),
         ("pretrain-ssl", "engine.progress=", ["engine.progress=false", "engine.progress=true"]),
         ("transfer", "weights=r", ["weights=random"]),
-        ("transfer", "weights=p", ["weights=pca", "weights=pixels"]),
+        ("transfer", "weights=p", ["weights=pca", "weights=pixels", "weights=position"]),
         ("transfer", "classical.kmeans.c", ["classical.kmeans.centres=", "classical.kmeans.contrast="]),
         ("transfer", "probe.use=[knn,l", ["probe.use=[knn,linear", "probe.use=[knn,linear_multilayer"]),
         ("compare", "arms=[ra", ["arms=[random"]),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gssl.config import composing, paths, registry
+from gssl.config import hydra_api, paths, registry
 from gssl.config.composing import check_all, compose
 from gssl.errors import UsageError
 
@@ -171,4 +171,4 @@ def test_nothing_is_left_behind(tmp_path, monkeypatch):
     compose("train-gan")
     refused("train-gan", "seed=-1")
     assert list(Path().iterdir()) == []
-    assert not composing.GlobalHydra.instance().is_initialized()
+    assert not hydra_api.GlobalHydra.instance().is_initialized()

@@ -48,7 +48,7 @@ def kill() -> None:
 
 def without_norm() -> nn.Module:
     torch.manual_seed(0)
-    return build_backbone(Backbone("convnet", "none", 4, 1), 8)
+    return build_backbone(Backbone(name="convnet", norm="none", width=4, patch=1), 8)
 
 
 def tuned(images, cfg=None, build=None, **engine):

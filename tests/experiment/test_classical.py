@@ -3,13 +3,13 @@
 import pytest
 
 from gssl.commands import curve, transfer
-from gssl.config.check import config_hash
 from gssl.config.menus import NO_NETWORK, probes_of
 from gssl.data import load_data
 from gssl.engine.files import read_json
 from gssl.errors import UsageError
 from gssl.probe import classical
 from gssl.schemas.classical import NAMES
+from gssl.schemas.determining import config_hash
 
 pytestmark = pytest.mark.long
 

@@ -2,13 +2,13 @@
 
 import subprocess
 import sys
-from dataclasses import replace
 
 import pytest
 
 from gssl.commands import evaluate, transfer
 from gssl.engine.files import read_json
 from gssl.experiment import ledger
+from gssl.schemas import replace
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """`weights=`: what is found, what is built from it, what is refused."""
 
 import os
-from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,8 +16,8 @@ from gssl.experiment import weight_sources
 from gssl.nets import build_backbone, foreign
 from gssl.nets.inputs import IMAGENET, SIGNED, Inputs
 
-SMALL = schemas.Backbone("convnet", "batch", 4, 1)
-RESNET = schemas.Backbone("resnet18", "batch", 64, 1)
+SMALL = schemas.Backbone(name="convnet", norm="batch", width=4, patch=1)
+RESNET = schemas.Backbone(name="resnet18", norm="batch", width=64, patch=1)
 SAYS = schemas.Input(mean=[0.4] * 3, std=[0.2] * 3, range=None)
 
 
@@ -67,7 +66,7 @@ def test_a_torchvision_file_needs_no_other_word_and_gives_torchvisions_features(
     assert (report["missing"], report["unexpected"], report["mismatched"]) == ([], [], [])
     assert report["mapped_by"] == "torchvision" and sorted(report["ignored"]) == ["fc.bias", "fc.weight"]
     assert report["input"] == {"mean": IMAGENET[0], "std": IMAGENET[1]}
-    assert origin.described(SMALL, 96) == {**asdict(RESNET), "size": 96}
+    assert origin.described(SMALL, 96) == {**RESNET.model_dump(), "size": 96}
     theirs.fc = nn.Identity()
     x = images(96)
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in IMAGENET)
@@ -135,7 +134,7 @@ def test_what_the_user_says_comes_first(tmp_path) -> None:
     nothing = schemas.Input(mean=None, std=None, range=None)
     assert weight_sources.build(origin, SMALL, 16, 0, inputs=nothing)[1]["input"]["mean"] == [0.1] * 3
     with pytest.raises(UsageError, match="input.std"):
-        weight_sources.build(origin, SMALL, 16, 0, inputs=schemas.Input(mean=None, std=[0.0] * 3, range=None))
+        weight_sources.build(origin, SMALL, 16, 0, inputs=schemas.Input.model_construct(mean=None, std=[0.0] * 3, range=None))
 
 
 def test_a_second_build_reads_nothing_and_is_no_alias(tmp_path, monkeypatch) -> None:
@@ -159,7 +158,7 @@ def test_other_arguments_are_no_copy() -> None:
     nets = [weight_sources.build(origin, SMALL, 16, seed)[0] for seed in (0, 1, 0)]
     values = [net.blocks[0][0].weight for net in nets]
     assert torch.equal(values[0], values[2]) and not torch.equal(values[0], values[1])
-    wide = weight_sources.build(origin, schemas.Backbone("convnet", "batch", 8, 1), 16, 0)[0]
+    wide = weight_sources.build(origin, schemas.Backbone(name="convnet", norm="batch", width=8, patch=1), 16, 0)[0]
     assert wide.dim == 64 and weight_sources.build(origin, SMALL, 16, 0, inputs=SAYS)[1]["input"]["mean"] == [0.4] * 3
 
 
@@ -177,7 +176,7 @@ def test_torchvision_and_its_names(monkeypatch, theirs) -> None:
         net, report = weight_sources.build(origin, cfg, 32, 0)
         weight_sources.build(origin, cfg, 32, 0)
         assert asked == ["resnet18"] and report["missing"] == [] and net.conv1.kernel_size == (7, 7)
-        assert origin.described(cfg, 32) == {**asdict(RESNET), "size": 224}
+        assert origin.described(cfg, 32) == {**RESNET.model_dump(), "size": 224}
         asked.clear()
     with pytest.raises(UsageError, match="torchvision:resnet18 or torchvision:resnet50"):
         weight_sources.find_weights("torchvision:resnet34")
@@ -237,7 +236,7 @@ def test_the_ready_made_network(monkeypatch) -> None:
 
 def test_a_network_of_timms_that_was_trained_on_comes_back(tmp_path) -> None:
     pytest.importorskip("timm")
-    kind = schemas.Backbone("timm:test_vit")
+    kind = schemas.Backbone.model_construct(name="timm:test_vit")
     net = build_backbone(kind, 32)
     write_json(tmp_path / "status.json", {"command": "pretrain-ssl", "state": "finished"})
     weight_sources.export(SimpleNamespace(backbone=net), iter([images(32)]), tmp_path, "simclr", kind, 32, 0)

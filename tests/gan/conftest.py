@@ -1,7 +1,6 @@
 """Building one recipe outside the engine, as the engine would."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -17,6 +16,7 @@ from gssl.engine.device import Precision
 from gssl.engine.optim import Optimizer
 from gssl.method import Batch, Context
 from gssl.nets.backbone import build_backbone
+from gssl.schemas import replace
 
 CPU = torch.device("cpu")
 composed = lru_cache(lambda *overrides: compose("train-gan", list(overrides)))

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gssl.config.check import leaves
+from gssl.config.keys import keys_of
 from gssl.gan.losses import LOSSES
 from gssl.schemas.gan import GAN
 
@@ -32,7 +32,7 @@ WRITTEN = {  # discriminator of (real, fake), generator of (fake, real)
 
 
 def test_every_loss_can_be_chosen_every_choice_exists_and_each_is_tested():
-    assert set(leaves(GAN)["loss"].meta["choices"]) == set(LOSSES) == set(WRITTEN)
+    assert set(keys_of(GAN)["loss"].choices) == set(LOSSES) == set(WRITTEN)
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -56,10 +56,10 @@ def test_the_flags_say_what_the_functions_do(name):
     real, fake = torch.tensor([0.3, 1.2]), torch.tensor([-0.4, 0.1], requires_grad=True)
     # paired: the generator's loss changes with the logits of real images
     assert loss.paired == (loss.g(fake, real) != loss.g(fake, real + 1))
-    # no boundary: a shift of all logits changes nothing in the discriminator's game
+    # no boundary: a shift of all logits changes nothing in the discriminator's loss
     shifted = torch.isclose(loss.d(real, fake), loss.d(real + 5, fake + 5))
     assert (loss.boundary is None) == bool(shifted)
-    if loss.boundary is not None:  # real and fake change places when logits are mirrored at it
+    if loss.boundary is not None:  # real and fake are exchanged when logits are mirrored at it
         mirrored = loss.d(2 * loss.boundary - fake, 2 * loss.boundary - real)
         torch.testing.assert_close(loss.d(real, fake), mirrored)
 
@@ -69,7 +69,7 @@ def test_each_player_is_pushed_to_its_side(name):
     real, fake = torch.zeros(4, requires_grad=True), torch.zeros(4, requires_grad=True)
     up, down = torch.autograd.grad(LOSSES[name].d(real, fake), (real, fake))
     assert (up < 0).all() and (down >= 0).all()
-    if name != "least_squares":  # at 0 it has its fakes where it wants them
+    if name != "least_squares":  # at 0 its samples are where it wants them
         assert (down > 0).all()
     (rising,) = torch.autograd.grad(LOSSES[name].g(fake, real), fake)
     assert (rising < 0).all()

@@ -18,9 +18,9 @@ from tests.probe.conftest import fits
 
 CPU = torch.device("cpu")
 KINDS = {
-    "convnet": Backbone("convnet", "batch", 8, 1),
-    "convnet_plain": Backbone("convnet", "none", 8, 1),
-    "vit_micro": Backbone("vit_micro", "none", 12, 4),
+    "convnet": Backbone(name="convnet", norm="batch", width=8, patch=1),
+    "convnet_plain": Backbone(name="convnet", norm="none", width=8, patch=1),
+    "vit_micro": Backbone(name="vit_micro", norm="none", width=12, patch=4),
 }
 
 
@@ -37,7 +37,7 @@ def views(image, step, view=0, extent=None):
 
 def tune(name: str, images, **changes):
     values = dict(train="lora", stages=1, rank=2, layer_decay=1.0, steps=60, batch_size=16, draws=1, points=0)
-    values |= dict(folds=1, clip=None, head_l2=None)
+    values |= dict(folds=1, clip=None, head_l2=None, colour=True)
     cfg = schema.Finetune(**(values | dict(lrs=[0.02], weight_decays=[0.01]) | changes))
     return Finetune(cfg).fit(images, Setting(lambda: build(name), 4, views, None, 8, CPU, 0, Draws(0), fits()))
 

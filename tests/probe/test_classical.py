@@ -42,7 +42,7 @@ def blurred(stored):
 @pytest.mark.parametrize("whiten", [False, True])
 def test_components_are_scikit_learns(blurred, whiten):
     train, test = blurred(), blurred(seed=1)
-    ours = classical.Pca.fit(schema.Pca(8, 10, whiten), train, 12)
+    ours = classical.Pca.fit(schema.Pca(side=8, dim=10, whiten=whiten), train, 12)
     theirs = PCA(10, whiten=whiten, svd_solver="full").fit(pixels(train, 12).astype(np.float64))
     got, expected = ours.features(test), theirs.transform(pixels(test, 12).astype(np.float64))
     signs = np.sign((got * expected).sum(axis=0))
@@ -54,7 +54,7 @@ def test_components_are_scikit_learns(blurred, whiten):
 
 
 def test_no_more_components_than_there_are(blurred):
-    few = classical.Pca.fit(schema.Pca(8, 500, True), blurred(count=20), 12)
+    few = classical.Pca.fit(schema.Pca(side=8, dim=500, whiten=True), blurred(count=20), 12)
     assert few.basis.shape == (192, 19)
     assert few.explained == pytest.approx(1)
     assert few.record() == {"dims": 19, "of": 192, "explained_variance": few.explained}

@@ -39,9 +39,9 @@ class Tiny(nn.Module):
 
 def backbone(name: str) -> Callable[[], nn.Module]:
     kinds = {
-        "convnet": Backbone("convnet", "batch", 4, 1),
-        "resnet18": Backbone("resnet18", "batch", 64, 1),
-        "vit_micro": Backbone("vit_micro", "none", 12, 4),
+        "convnet": Backbone(name="convnet", norm="batch", width=4, patch=1),
+        "resnet18": Backbone(name="resnet18", norm="batch", width=64, patch=1),
+        "vit_micro": Backbone(name="vit_micro", norm="none", width=12, patch=4),
     }
 
     def build() -> nn.Module:
@@ -324,7 +324,7 @@ def test_groups_hold_every_weight_once_and_shrink_matrices_only():
 
 def test_layer_decay_works_in_what_is_trained(quarters):
     cfg = config(steps=3, train="last", stages=2, weight_decays=[0.0])
-    even, slow = (fit(replace(cfg, layer_decay=d), quarters(1), build=backbone("convnet")) for d in (1.0, 0.1))
+    even, slow = (fit(cfg.model_copy(update={"layer_decay": d}), quarters(1), build=backbone("convnet")) for d in (1.0, 0.1))
     start = classifier(setting(build=backbone("convnet")))
     first = start.layer_groups()[2]
     far = [sum((a - b).abs().sum().item() for a, b in zip(f.network.layer_groups()[2], first, strict=True))

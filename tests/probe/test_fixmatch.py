@@ -1,5 +1,5 @@
 import math
-from dataclasses import replace
+from dataclasses import replace as with_other
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from gssl.nets import build_backbone
 from gssl.probe import fixmatch
 from gssl.probe.fixmatch import FixMatch, fixmatch_loss, weak_views
 from gssl.probe.setting import Setting
-from gssl.schemas import Backbone
+from gssl.schemas import Backbone, replace
 from gssl.schemas import probes as schema
 from tests.probe.conftest import fits
 
@@ -33,7 +33,7 @@ def config(**changes) -> schema.FixMatch:
 
 def build() -> nn.Module:
     torch.manual_seed(0)
-    return build_backbone(Backbone("convnet", "batch", 8, 1), 8)
+    return build_backbone(Backbone(name="convnet", norm="batch", width=8, patch=1), 8)
 
 
 def setting(digits, unlabelled, seed: int = 0) -> Setting:
@@ -162,16 +162,16 @@ def test_without_unlabelled_images_it_is_a_usage_error(digits, quarters, empty):
 def test_weak_views_are_crops_and_the_flips_that_are_allowed(digits, quarters):
     natural = compose("transfer", ["weights=random", "data=cifar10"]).data.views
     image = quarters(5).fetch(np.arange(20))["image"]
-    plain = image.float() / 255
+    floats = image.float() / 255
     whole = replace(weak_views(natural, 1.0), crop_ratio=[1.0, 1.0])
     flipped = RandomViews(whole, 8, Draws(0))(image, 0)
-    mirrored = [torch.equal(a, b.flip(-1)) for a, b in zip(flipped, plain, strict=True)]
-    assert all(m or torch.equal(a, b) for m, a, b in zip(mirrored, flipped, plain, strict=True))
+    mirrored = [torch.equal(a, b.flip(-1)) for a, b in zip(flipped, floats, strict=True)]
+    assert all(m or torch.equal(a, b) for m, a, b in zip(mirrored, flipped, floats, strict=True))
     assert 2 < sum(mirrored) < 18
     whole = replace(weak_views(digits, 1.0), crop_ratio=[1.0, 1.0])
-    assert torch.equal(RandomViews(whole, 8, Draws(0))(image, 0), plain)
+    assert torch.equal(RandomViews(whole, 8, Draws(0))(image, 0), floats)
     cropped = RandomViews(replace(weak_views(natural, 0.5), flip=0.0), 8, Draws(0))(image, 0)
-    assert not torch.equal(cropped, plain)
+    assert not torch.equal(cropped, floats)
 
 
 def test_strong_views_have_a_square_cut_out_and_streams_differ(digits, quarters, monkeypatch):
@@ -191,7 +191,7 @@ def test_strong_views_have_a_square_cut_out_and_streams_differ(digits, quarters,
 
     quiet = replace(digits, crop_scale=[1.0, 1.0], crop_ratio=[1.0, 1.0], rotate=0.0, jitter=0.0)
     images = quarters(4)
-    given = replace(setting(quiet, images.unlabelled()), build=Spy)
+    given = with_other(setting(quiet, images.unlabelled()), build=Spy)
     FixMatch(config(steps=1, batch_size=16, ratio=1, weak_crop=1.0, cutout=0.5)).fit(images, given)
     labelled, weak, strong = seen[-1].split(16)
     assert not torch.equal(labelled, weak)  # the same images in another order

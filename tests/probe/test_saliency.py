@@ -7,8 +7,8 @@ from torch import nn
 
 from gssl.data import Draws
 from gssl.nets.backbone import build_backbone
-from gssl.probe.saliency import NotPooled, grad_cam, linear_head
 from gssl.probe.classification import Classifier
+from gssl.probe.saliency import NotPooled, grad_cam, linear_head
 from gssl.schemas import Backbone
 
 

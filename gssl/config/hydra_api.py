@@ -1,0 +1,162 @@
+"""All that gssl uses of Hydra: composing, its grammar, running a task. Only `Session` knows where it keeps its state.
+
+Everything stands on names without an underscore. `GlobalHydra` gives the object that `hydra.main` would make: running
+through it spares composing the configuration once more.
+"""
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override
+from hydra.core.plugins import Plugins
+from hydra.errors import HydraException, OverrideParseException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from gssl.config.paths import conf_dir, config_name
+from gssl.config.validate import first_line
+from gssl.errors import UsageError
+
+# What Hydra and OmegaConf raise about a configuration.
+ERRORS = (HydraException, OmegaConfBaseException)
+VERSION_BASE = "1.3"
+
+
+class OwnDirectory(SearchPathPlugin):
+    """Puts --config-dir behind gssl's own directory, as `hydra.main` does."""
+
+    path: str | None = None
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        if self.path is not None:
+            search_path.append("command-line", f"file://{self.path}")
+
+
+Plugins.instance().register(OwnDirectory)
+
+
+@contextlib.contextmanager
+def session(config_dir: str | None) -> Iterator[None]:
+    """Hydra is initialised inside; within a running job it is so already, and that job's directories count."""
+    if GlobalHydra.instance().is_initialized():
+        yield
+        return
+    if config_dir is not None and not Path(config_dir).is_dir():
+        raise UsageError(f"--config-dir: no directory {config_dir}")
+    OwnDirectory.path = None if config_dir is None else str(Path(config_dir).absolute())
+    try:
+        with hydra.initialize_config_dir(str(conf_dir()), job_name="gssl", version_base=VERSION_BASE):
+            yield
+    finally:
+        OwnDirectory.path = None
+
+
+# ── composing ────────────────────────────────────────────────────────────────────────────────────
+
+
+def composed(command: str, overrides: list[str]) -> DictConfig:
+    """The configuration of a command, the `hydra` node included. Raises one of ERRORS."""
+    return hydra.compose(config_name(command), overrides, return_hydra_config=True)
+
+
+def options(group: str) -> list[str]:
+    """The choices of a group; [] where there is no such group."""
+    found: list[str] = GlobalHydra.instance().config_loader().get_group_options(group)
+    return found
+
+
+def exists(group: str, name: str) -> bool:
+    """Whether a group has a choice, which may lie in a folder of it."""
+    folder, _, last = f"{group}/{name}".rpartition("/")
+    return last in options(folder)
+
+
+def is_group(key: str) -> bool:
+    """Whether a key names a group: a folder of files, or of folders."""
+    return bool(GlobalHydra.instance().config_loader().get_group_options(key, results_filter=None))
+
+
+def search_path() -> str:
+    """The directories in which configurations are looked for."""
+    return str(GlobalHydra.instance().config_loader().get_search_path())
+
+
+@contextlib.contextmanager
+def hydra_values(whole: DictConfig) -> Iterator[None]:
+    """Inside, `${hydra:...}` resolves as it will in the job."""
+    before = HydraConfig.instance().cfg
+    HydraConfig.instance().set_config(whole)
+    try:
+        yield
+    finally:
+        HydraConfig.instance().cfg = before
+
+
+def selected(whole: DictConfig, key: str) -> str:
+    """The value of a key, such as hydra.run.dir, as the job will see it. Raises UsageError."""
+    try:
+        with hydra_values(whole):
+            return str(OmegaConf.select(whole, key, throw_on_missing=True))
+    except OmegaConfBaseException as e:
+        raise UsageError(f"{key}: {first_line(e)}") from e
+
+
+# ── the grammar of overrides ─────────────────────────────────────────────────────────────────────
+
+
+def parsed(text: str) -> Override:
+    """An override. Raises one of ERRORS."""
+    found: Override = OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides([text])[0]
+    return found
+
+
+def value_of(text: str) -> Any:
+    """The value that Hydra reads in an override, or None where it cannot."""
+    try:
+        return parsed(text).value()
+    except (OverrideParseException, HydraException):
+        return None
+
+
+def choices(override: Override) -> list[str]:
+    """The single overrides that a sweep stands for; of an interval, its two ends."""
+    key, value = override.get_key_element(), override.value()
+    if isinstance(value, IntervalSweep):
+        return [f"{key}={value.start}", f"{key}={value.end}"]
+    return [f"{key}={choice}" for choice in override.sweep_string_iterator()]
+
+
+# ── running ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@contextlib.contextmanager
+def on_record(command: str, texts: list[str], config_dir: str | None, multirun: bool = False) -> Iterator[Any]:
+    """Hydra's own object, with the whole command line in sys.argv: workers have no other place to read it from."""
+    before = sys.argv
+    place = ["--config-dir", str(Path(config_dir).absolute())] if config_dir else []
+    sys.argv = [f"gssl {command}", *(["--multirun"] if multirun else []), *place, *texts]
+    try:
+        with session(config_dir):
+            yield GlobalHydra.instance().hydra
+    finally:
+        sys.argv = before
+
+
+def run(
+    command: str, texts: list[str], config_dir: str | None, multirun: bool, task: Callable[[DictConfig], Any]
+) -> None:
+    """Run a task as `hydra.main` would, once or for each combination of a sweep."""
+    mode = RunMode.MULTIRUN if multirun else RunMode.RUN
+    with on_record(command, texts, config_dir, multirun) as made:
+        start = made.multirun if multirun else made.run
+        start(config_name=config_name(command), task_function=task, overrides=[*texts, f"hydra.mode={mode.name}"])

@@ -1,0 +1,119 @@
+"""Looking at a command without running it: one batch, its plan, its configuration, the schema of that."""
+
+import contextlib
+import io
+import shutil
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from gssl.config import hydra_api, job
+from gssl.config.composing import check_all
+from gssl.config.paths import config_name
+from gssl.config.running import logging_restored, sigterm
+from gssl.config.validate import first_line
+from gssl.errors import Interrupted, JobError, UsageError
+from gssl.names import load
+
+Also = Callable[[Any], None]
+
+
+def dry_run(
+    command: str, where: str, overrides: Sequence[str], config_dir: str | None = None, also: Also | None = None
+) -> str:
+    """Compose, build and run one batch in a directory that is removed. Returns what the command says.
+
+    where: `module:function` of the command. Pictures that it made are kept: they move to where the run would have
+    gone. Raises UsageError, Interrupted and JobError; the traceback of anything unforeseen goes to stderr.
+    """
+    cfg, whole, _ = check_all(command, overrides, False, config_dir, also)
+    said = io.StringIO()
+    with tempfile.TemporaryDirectory(prefix="gssl-dry-run-") as folder:
+        with contextlib.redirect_stdout(said):
+            message = _looked(where, cfg, folder, dry_run=True)
+        target = Path(hydra_api.selected(whole, "hydra.run.dir"))
+        kept = []
+        for picture in sorted(Path(folder).glob("*.png")):
+            target.mkdir(parents=True, exist_ok=True)
+            kept.append(job.short(Path(shutil.move(picture, target / picture.name)).absolute()))
+    if isinstance(message, str):
+        for path in kept:
+            message = message.replace(Path(path).name, path)
+    parts = [said.getvalue().rstrip(), message if isinstance(message, str) else ""]
+    return "\n".join(p for p in parts if p) or "the configuration builds and one batch went through"
+
+
+def plan(
+    command: str,
+    where: str,
+    overrides: Sequence[str],
+    config_dir: str | None = None,
+    also: Also | None = None,
+    quiet: bool = False,
+) -> Any:
+    """What a command would do: the document that its `main` returns with `plan=True`.
+
+    It prints as it goes (`quiet`: on stderr). The directory it gets is removed. Raises as `dry_run`.
+    """
+    cfg, _, _ = check_all(command, overrides, False, config_dir, also)
+    aside = contextlib.redirect_stdout(sys.stderr) if quiet else contextlib.nullcontext()
+    with tempfile.TemporaryDirectory(prefix="gssl-plan-") as folder, aside:
+        return _looked(where, cfg, folder, plan=True)
+
+
+def _looked(where: str, cfg: Any, folder: str, **how: bool) -> Any:
+    """What the command's `main` returns when it only looks; its errors are those of a job."""
+    main = load(where)
+    with sigterm():
+        try:
+            return main(cfg, Path(folder), **how)
+        except KeyboardInterrupt as e:
+            raise Interrupted(75 if isinstance(e, job.Terminated) else 130) from e
+        except (UsageError, Interrupted, JobError):
+            raise
+        except Exception as e:
+            traceback.print_exc()
+            raise JobError(job.describe(e)) from e
+
+
+def show(
+    command: str,
+    overrides: Sequence[str],
+    kind: str | None = None,
+    info: str | None = None,
+    resolve: bool = False,
+    package: str | None = None,
+    config_dir: str | None = None,
+) -> None:
+    """Print the validated config as YAML (`kind`: job, hydra or all) or Hydra's `info` about it on stdout."""
+    _, whole, texts = check_all(command, overrides, False, config_dir)
+    if package and package != "_global_" and OmegaConf.select(whole, package) is None:
+        raise _no_package(package)
+    name = config_name(command)
+    try:
+        with logging_restored(), hydra_api.on_record(command, texts, config_dir) as hydra:
+            if kind:
+                hydra.show_cfg(config_name=name, overrides=texts, cfg_type=kind, package=package, resolve=resolve)
+            else:
+                hydra.show_info(info or "all", config_name=name, overrides=texts)
+    except (*hydra_api.ERRORS, ValueError) as e:
+        raise UsageError(first_line(e)) from e
+
+
+def values(command: str, overrides: Sequence[str], package: str | None = None, config_dir: str | None = None) -> Any:
+    """The validated config, or its dotted part `package`, as plain containers: for --cfg job --json."""
+    tree: Any = check_all(command, overrides, False, config_dir)[0].model_dump()
+    for part in package.split(".") if package else []:
+        if not isinstance(tree, dict) or part not in tree:
+            raise _no_package(package)
+        tree = tree[part]
+    return tree
+
+
+def _no_package(package: str | None) -> UsageError:
+    return UsageError(f"--package: no package '{package}' in the configuration")

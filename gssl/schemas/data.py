@@ -1,0 +1,89 @@
+"""Keys of `conf/data/`: where images come from, how views of them are made, and images that a GAN made."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from gssl.schemas.section import Fraction, Interval, Positive, Section, Text
+
+Side = Annotated[int, Field(ge=8)]
+
+
+class Views(Section):
+    """Random views of an image. Probabilities in [0, 1]; strengths as in torchvision's ColorJitter."""
+
+    crop_scale: Interval[Fraction] = Field(description="fraction of the area")
+    crop_ratio: Interval[Positive] = Field(description="width / height, [low, high]")
+    rotate: float = Field(ge=0, le=180, description="degrees, drawn from [-rotate, rotate]")
+    flip: float = Field(ge=0, le=1, description="probability of a horizontal flip")
+    jitter: float = Field(ge=0, le=1, description="probability that the colour jitter is applied")
+    brightness: float = Field(ge=0)
+    contrast: float = Field(ge=0)
+    saturation: float = Field(ge=0)
+    hue: float = Field(ge=0, le=0.5, description="in fractions of the colour circle")
+    grayscale: float = Field(ge=0, le=1, description="probability")
+    blur: float = Field(ge=0, le=1, description="probability")
+    blur_sigma: Interval[Positive] = Field(description="pixels, [low, high]")
+    solarize: float = Field(ge=0, le=1, description="probability; inverts values above one half")
+    cutout: float = Field(ge=0, le=1, description="probability")
+    cutout_size: float = Field(ge=0, le=1, description="side of the erased square as a fraction of the image's side")
+    second_blur: float | None = Field(
+        ge=0, le=1, description="blur of every second view (BYOL's asymmetry); null: as blur"
+    )
+    second_solarize: float | None = Field(ge=0, le=1, description="null: as solarize")
+
+
+class Data(Section):
+    """Where images come from and how they are split."""
+
+    name: Text = Field(description="a name of gssl.data.sources.SOURCES")
+    root: Text | None = Field(description="folder that holds the files; null: the source's usual place")
+    size: Side | Annotated[list[Side], Field(min_length=2, max_length=2)] = Field(
+        description="side in pixels of the square images that networks read; segmentation: a number is the shorter side"
+        " at which images are stored, [h, w] their height and width"
+    )
+    crop: int | None = Field(
+        ge=8, description="segmentation: side of the square images of pretraining; null: the shorter side"
+    )
+    pretrain: Text | None = Field(description="imagefolder: folder of images for pretraining (labels not needed)")
+    train: Text | None = Field(description="imagefolder: labelled training folder; null: root/train or root")
+    test: Text | None = Field(description="imagefolder: labelled test folder; null: root/test or a split of train")
+    labels: Text | None = Field(description="imagefolder: a CSV (path,label[,split][,group]) instead of class folders")
+    masks: Text | None = Field(
+        description="segmentation: a template such as '{stem}_mask.png'; null: folders images/ and masks/"
+    )
+    groups: Text | None = Field(
+        description="segmentation: a pattern of names such as '{group}_*', or a CSV (path,group)"
+    )
+    val_fraction: float = Field(gt=0, le=0.9, description="of the labelled training images; choices are made on it")
+    test_fraction: float = Field(gt=0, le=0.9, description="where the source brings no test split")
+    split_seed: int = Field(ge=0)
+    limit: int | None = Field(ge=2, description="at most so many images per split, stratified; null: all")
+    on_error: Literal["stop", "skip"] = Field(description="broken files")
+    workers: int = Field(ge=0, description="decoding threads; 0: one per core")
+    views: Views
+
+    @property
+    def side(self) -> int:
+        """Side in pixels of the square images that are made for pretraining, GANs and image features."""
+        if self.crop is not None:
+            return self.crop
+        return min(self.size) if isinstance(self.size, list) else self.size
+
+
+class Synthetic(Section):
+    """Images that a GAN made, to learn from instead of real ones."""
+
+    run: Text | None = Field(description="directory of a finished train-gan run; null: real images")
+    images: int | None = Field(ge=2, description="how many; null: as many as there are real ones")
+    truncation: float | None = Field(gt=0, description="largest |z|; null: the run's own")
+
+
+class Generated(Section):
+    """Images of a class-conditional generator, mixed into the labelled ones."""
+
+    run: Text | None = Field(
+        description="directory of a finished train-gan run, e.g. with gan=acgan; null: real images only"
+    )
+    per_real: float = Field(gt=0, description="generated images per real labelled one, class by class; at least one")
+    truncation: float | None = Field(gt=0, description="largest |z|; null: the run's own")

@@ -1,0 +1,54 @@
+"""What of a configuration determines a run's result, and its hash. Pure functions of a typed configuration."""
+
+import hashlib
+import json
+import re
+from typing import Any
+
+from gssl.schemas.classical import NAMES as CLASSICAL
+from gssl.schemas.ready_made import READY_MADE
+from gssl.schemas.section import Section
+
+# What changes neither the weights nor the numbers: it may differ when a run goes on. Where images lie is among it:
+# a run is tied to their content, as to that of the weights it starts from (`Run.bind`).
+FREE = {
+    "engine": (
+        "resume",
+        "progress",
+        "tensorboard",
+        "log_every",
+        "checkpoint_every",
+        "keep_checkpoints",
+        "threads",
+        "on_collapse",
+    ),
+    "data": ("root", "pretrain", "train", "test", "labels", "workers"),
+    "diagnose": ("pictures", "map"),
+}
+# Other weights are paths.
+NAMED_WEIGHTS = re.compile(
+    rf"random|pixels|majority|position|{'|'.join([*CLASSICAL, *READY_MADE])}|torchvision|(torchvision|timm):.+"
+)
+
+
+def determining(cfg: Section) -> dict[str, Any]:
+    """The part of a typed configuration that determines the result, as plain containers (see FREE)."""
+    tree = cfg.model_dump()
+    for group, keys in FREE.items():
+        for key in keys:
+            tree.get(group, {}).pop(key, None)
+    learns = [str(tree.get("weights")), *(text.rpartition("@")[2] for text in tree.get("sources", []))]
+    if not set(learns) & set(CLASSICAL):
+        tree.pop("classical", None)  # nothing is learnt by it
+    if not NAMED_WEIGHTS.fullmatch(tree.get("weights", "random")):
+        tree["weights"] = "file"
+    if tree.get("generated", {}).get("run", "") is None:
+        tree.pop("generated")  # off: its other keys have no effect
+    elif "generated" in tree:
+        tree["generated"]["run"] = "directory"
+    return tree
+
+
+def config_hash(cfg: Section) -> str:
+    """16 hex digits of what determines a run's result."""
+    return hashlib.sha256(json.dumps(determining(cfg), sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,65 @@
+"""Keys of a training: budget, optimiser, how a run runs, how often it is evaluated."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from gssl.schemas.probes import Knn
+from gssl.schemas.section import Section, Text
+
+
+class Budget(Section):
+    """When training ends: at the first of those given that is reached; none given: `default_epochs`."""
+
+    steps: int | None = Field(ge=1)
+    epochs: float | None = Field(gt=0)
+    images: int | None = Field(ge=1)
+    seconds: float | None = Field(gt=0)
+    flops: float | None = Field(gt=0)
+    default_epochs: float = Field(gt=0)
+
+
+class Optim(Section):
+    """An optimiser and its schedule over progress in [0, 1]."""
+
+    name: Literal["sgd", "lars", "adam", "adamw"]
+    lr: float = Field(gt=0)
+    weight_decay: float = Field(ge=0)
+    momentum: float = Field(ge=0, le=1, description="SGD, LARS")
+    betas: list[Annotated[float, Field(ge=0, lt=1)]] = Field(min_length=2, max_length=2, description="Adam, AdamW")
+    warmup: float = Field(ge=0, le=1, description="fraction of the budget with linearly rising lr")
+    schedule: Literal["cosine", "linear", "constant"]
+    clip: float | None = Field(gt=0, description="largest gradient norm; null: no clipping")
+
+
+class Engine(Section):
+    """How a run runs: nothing here changes what is learnt except precision and accumulation."""
+
+    device: Text = Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", examples=["auto", "cpu", "cuda", "cuda:N", "mps"])
+    precision: Literal["fp32", "bf16", "fp16"]
+    accumulate: int = Field(ge=1, description="micro-batches per update")
+    threads: int = Field(ge=0, description="CPU threads; 0: one per core")
+    on_collapse: Literal["warn", "stop"] = Field(description="what follows when the features lose their spread")
+    log_every: int = Field(ge=1, description="steps")
+    checkpoint_every: int = Field(ge=1, description="steps")
+    keep_checkpoints: int = Field(ge=1)
+    resume: Literal["no", "auto"]
+    tensorboard: bool
+    progress: bool
+
+
+class Eval(Section):
+    """Evaluation during and after training, on the validation split only."""
+
+    every: int | None = Field(ge=1, description="steps; null: only at the end")
+    images: int = Field(ge=2, description="at most so many real and so many generated images")
+    milestones: int = Field(ge=0, le=20, description="checkpoints kept for good, at 1/2, 1/4, 1/8 … of the budget")
+    knn: Knn = Field(description="pretrain-ssl's measure")
+
+
+class Diagnose(Section):
+    """What a transfer run records beside its scores, about the fits with the most labels."""
+
+    pictures: bool = Field(description="confusion, mistakes, saliency, reliability, map, CKA")
+    map: bool = Field(description="the map alone, where pictures is false")
+    corruptions: bool = Field(description="accuracy on test images with noise, blur, less contrast, JPEG, large pixels")

@@ -1,0 +1,210 @@
+"""Typed configs: what is refused, in which words; what the hash of a config depends on."""
+
+import pytest
+
+from gssl import names, schemas
+from gssl.config import registry
+from gssl.config.composing import compose
+from gssl.config.keys import keys_of
+from gssl.data.sources import SOURCES
+from gssl.errors import UsageError
+from gssl.nets.backbone import BACKBONES
+from gssl.schemas import ssl
+from gssl.schemas.determining import config_hash
+
+COMMANDS = sorted(schemas.commands.COMMANDS)
+
+
+def refused(command, *overrides):
+    with pytest.raises(UsageError) as caught:
+        compose(command, overrides)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_composes_to_its_schema(command):
+    needed = {"transfer": ["weights=random"], "curve": ["sources=[random]"]}
+    cfg = compose(command, needed.get(command, []))
+    assert type(cfg) is schemas.commands.COMMANDS[command]
+    assert isinstance(cfg.data.views, schemas.Views)
+    assert isinstance(cfg.engine.log_every, int)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_smoke_preset_composes_and_is_tiny(command):
+    cfg = compose(command, ["experiment=smoke"])
+    assert cfg.data.limit <= 500
+    assert cfg.backbone.width <= 24
+    assert command in ("transfer", "curve") or cfg.budget.steps <= 20
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("family", sorted(registry.FAMILIES))
+def test_every_method_composes_with_its_own_schema(family):
+    command = {"ssl": "pretrain-ssl", "gan": "train-gan"}[family]
+    for name, entry in registry.FAMILIES[family].items():
+        cfg = compose(command, [f"{family}={name}"])
+        assert type(getattr(cfg, family)) is entry.schema
+        assert getattr(cfg, family).name == name
+
+
+def test_every_data_config_has_its_own_views():
+    for name in SOURCES:
+        cfg = compose("pretrain-ssl", [f"data={name}", "data.root=somewhere"])
+        assert cfg.data.name == name
+        digits = name in ("mnist5k", "mnist", "svhn")
+        assert (cfg.data.views.flip == 0) == digits
+
+
+def test_every_backbone_composes():
+    for name in BACKBONES:
+        found = compose("pretrain-ssl", [f"backbone={name}"]).backbone.name
+        assert BACKBONES[found] == BACKBONES[name]  # convnet_plain is a convnet
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("ssl.temperature=abc", "ssl.temperature: expected a number, above 0; got 'abc'"),
+        ("ssl.temperature=", "ssl.temperature: expected a number, above 0; got ''"),
+        ("ssl.temperature=0", "ssl.temperature: expected a number, above 0; got 0.0"),
+        ("ssl.temperature=nan", "ssl.temperature: expected a number, above 0; got nan"),
+        ("ssl.temperature=null", "ssl.temperature: expected a number, above 0; got null"),
+        ("seed=-1", "seed: expected an integer, at least 0; got -1"),
+        ("seed=true", "seed: expected an integer, at least 0; got True"),
+        ("budget.steps=1e4", "budget.steps: expected an integer, at least 1, or null; got 10000.0"),
+        ("data.views.flip=2", "data.views.flip: expected a number, at least 0, at most 1; got 2.0"),
+        ("engine.progress=maybe", "engine.progress: expected true or false; got 'maybe'"),
+        ("engine.precision=fp15", "expected one of fp32, bf16, fp16; got 'fp15'; did you mean 'fp16'?"),
+        ("backbone.name=convnt", "did you mean 'convnet'?"),
+        ("data.views.crop_scale=0.4", "data.views.crop_scale: expected a list of 2 numbers"),
+        ("data.views.crop_scale=[0.4]", "got [0.4]"),
+        ("data.views.crop_scale=[0.9,0.4]", "the smaller first; got [0.9, 0.4]"),
+        ("data.views.crop_scale=[0.9,a]", "data.views.crop_scale: expected a list of 2 numbers"),
+        ("ssl.optim.betas=[0.9,1.0]", "below 1; got [0.9, 1.0]"),
+        ("ssl.head=[]", "1 or more of them; got []"),
+        ("ssl.optim=3", "ssl.optim: expected a section with name, lr,"),
+        ("ssl.optim=null", "ssl.optim: expected a section with name, lr,"),
+        ("~ssl", "ssl: a method is needed, such as ssl=simclr"),
+        ("ssl.name=simclrr", "ssl.name: no method 'simclrr'; did you mean 'simclr'?"),
+        ("~ssl.temperature", "ssl.temperature must be given: a number, above 0"),
+        ("+ssl.foo=1", "no key 'ssl.foo'; ssl has batch_size, head, name, optim, temperature"),
+        ("+ssl.optim.lrr=1", "no key 'ssl.optim.lrr'; did you mean 'ssl.optim.lr'?"),
+        ("+foo=1", "no key 'foo'; there is:"),
+        ("engine.device=gpu", "engine.device: expected auto, cpu, cuda, cuda:N or mps; got 'gpu'"),
+        ("data.name=mnst", "data.name: no source 'mnst'; did you mean 'mnist'?"),
+        ("data.train=photos", "data.train is for data=imagefolder; mnist5k brings its own split"),
+        ("data=imagefolder", "data.root must be given: the folder of your images"),
+        ("seed=${nowhere}", "seed: Interpolation key 'nowhere' not found"),
+    ],
+)
+def test_a_wrong_value_is_one_line(override, expected):
+    assert expected in refused("pretrain-ssl", override)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ([], "weights must be given: random, pixels, majority, pca, kmeans, torchvision[:NAME], timm:NAME, a run"),
+        (["weights=random", "probe.use=[linaer]"], "probe.use: no probe 'linaer'; did you mean 'linear'?"),
+        (["weights=random", "probe.use=[knn,knn]"], "probe.use: knn stands there twice"),
+        (["weights=random", "probe.use=[]"], "probe.use is empty"),
+        (["weights=random", "fractions=[0]"], "fractions: expected a list of numbers, above 0, at most 1"),
+        (
+            ["weights=random", "labels_per_class=[0]"],
+            "labels_per_class: expected a list of integers, at least 1",
+        ),
+        (["weights=random", "labels_per_class=[]", "fractions=[]"], "are both empty"),
+        (
+            ["weights=random", "probe.linear.l2_low=10", "probe.linear.l2_high=1"],
+            "is above probe.linear.l2_high",
+        ),
+        (["weights=random", "backbone=vit_tiny", "backbone.patch=5"], "5 does not divide data.size 28"),
+    ],
+)
+def test_transfer_checks_what_no_single_key_tells(overrides, expected):
+    assert expected in refused("transfer", *overrides)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["arms=[simclr,dcgn]"], "arms: no arm 'dcgn'; did you mean 'dcgan'?"),
+        (["arms=[simclr,simclr]"], "arms: simclr stands there twice"),
+        (["arms=[]"], "arms is empty"),
+        (["overrides={simclrr: ['seed=1']}"], "overrides: no arm 'simclrr'; did you mean 'simclr'?"),
+        (
+            ["overrides={simclr: ['ssl.temprature=1']}"],
+            "overrides.simclr: no key 'ssl.temprature'; did you mean",
+        ),
+        (
+            ["overrides={dcgan: ['gan.latent=0']}"],
+            "overrides.dcgan: gan.latent: expected an integer, at least 1",
+        ),
+        (["overrides={random: ['probe.knn.k=0']}"], "overrides.random: probe.knn.k: expected an integer"),
+        (["overrides={simclr: ['seed=1']}"], "overrides.simclr: seed cannot be an arm's own; a comparison has one for"),
+        (["overrides={simclr: ['++data.size=8']}"], "overrides.simclr: data.size cannot be an arm's own"),
+        (["overrides={simclr: ['data/views=natural']}"], "data/views cannot be an arm's own"),
+        (["overrides={simclr: ['backbone=resnet18']}"], "backbone cannot be an arm's own"),
+        (["overrides={dcgan: ['budget.steps=8']}"], "budget.steps cannot be an arm's own"),
+        (["overrides={dcgan: ['eval.every=8']}"], "eval.every cannot be an arm's own"),
+        (["overrides={simclr: ['device=cpu']}"], "device cannot be an arm's own"),
+        (["overrides={simclr: ['hydra.run.dir=x']}"], "hydra.run.dir cannot be an arm's own"),
+        (["overrides={simclr: ['weights=torchvision']}"], "weights cannot be an arm's own"),
+        (["overrides={random: ['draws=1']}"], "overrides.random: draws cannot be an arm's own"),
+        (["overrides={random: ['labels_per_class=[1]']}"], "labels_per_class cannot be an arm's own"),
+        (["overrides={simclr: ['probe.use=[knn]']}"], "probe.use cannot be an arm's own"),
+        (
+            ["overrides={scratch: ['allow_partial=true']}"],
+            "overrides.scratch: allow_partial has no place here: scratch",
+        ),
+        (["overrides={pixels: ['ssl.temperature=1']}"], "of the rest a comparison has one for all"),
+        (["overrides={simclr: 'seed=1'}"], "overrides: expected a mapping such as"),
+    ],
+)
+def test_compare_checks_its_arms(overrides, expected):
+    assert expected in refused("compare", *overrides)
+
+
+def test_arms_have_overrides_of_both_their_commands():
+    cfg = compose("compare", ["overrides={simclr: ['ssl.temperature=1', 'probe.knn.k=3'], random: ['probe.knn.k=3']}"])
+    assert cfg.overrides["simclr"] == ["ssl.temperature=1", "probe.knn.k=3"]
+
+
+def test_compare_that_only_reads_needs_no_arms():
+    assert compose("compare", ["runs=runs/*", "arms=[]"]).runs == "runs/*"
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "near"),
+    [
+        ("lr", ["ssl.optim.lr", "seed"], "ssl.optim.lr"),
+        ("ssl.lr", ["gan.optim.lr", "ssl.optim.lr"], "ssl.optim.lr"),
+        ("temprature", ["ssl.temperature", "data.size"], "ssl.temperature"),
+        ("sede", ["seed", "data.size"], "seed"),
+        ("zzz", ["seed", "data.size"], None),
+    ],
+)
+def test_nearest(name, options, near):
+    assert names.nearest(name, options) == near
+
+
+def test_keys_carry_type_and_bounds():
+    found = keys_of(schemas.PretrainSSL, {"ssl": ssl.SimCLR})
+    assert found["ssl.temperature"].number
+    assert found["budget.steps"].optional and found["budget.steps"].types[0]["type"] == "integer"
+    assert found["ssl.optim.name"].choices == ["sgd", "lars", "adam", "adamw"]
+    assert "ssl" not in found and "ssl.optim" not in found
+    assert not any(k.startswith("ssl") for k in keys_of(schemas.PretrainSSL))
+
+
+def test_the_hash_sees_what_decides_the_result_and_nothing_else():
+    plain = compose("pretrain-ssl")
+    one = config_hash(plain)
+    assert one == config_hash(compose("pretrain-ssl"))
+    assert one == config_hash(compose("pretrain-ssl", ["resume=auto", "engine.progress=false"]))
+    for override in ("seed=1", "ssl.optim.lr=0.7", "engine.precision=bf16", "data.views.flip=0.5"):
+        assert one != config_hash(compose("pretrain-ssl", [override]))
+    assert plain.model_dump()["engine"]["resume"] == "no"  # hashing leaves the config as it was
