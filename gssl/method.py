@@ -31,7 +31,7 @@ time, the data room owns randomness.
 copy.
 
 Optional: `reads(cfg)` (a static method: `needs` where they depend on the configuration), `sample(z, label)` (a
-generator's images in [0, 1]), `judge(images, label, z)` (a discriminator's logits), `latent` (dimension of z),
+generator's images in [0, 1]), `discriminate(images, label, z)` (a discriminator's logits), `latent` (dimension of z),
 `generator`, `discriminator` and `ema` (exported beside the backbone), `exported()` (the network to export, where it is
 not `backbone`: a teacher), `period` (steps until the same work comes again, so that FLOPs are counted over all of it),
 `reconstruct(images, step)` (what a generative method makes of images: a list of columns for a picture, each

@@ -12,7 +12,7 @@ class Clock:
 
     steps: int | None
     seconds: float | None
-    flops: float | None  # turned into steps once a full step was counted
+    flops: float | None  # becomes a number of steps once a full step was counted
 
     @classmethod
     def of(cls, cfg: schemas.Budget, batch_size: int, images: int) -> "Clock":
@@ -36,10 +36,10 @@ class Clock:
             self.steps = min(self.steps, steps) if self.steps else steps
 
     def progress(self, step: int, seconds: float) -> float:
-        """The share of the budget that `step` finished steps and `seconds` of training have used, at most 1."""
-        shares = [0.0]
+        """The fraction of the budget that `step` finished steps and `seconds` of training have used, at most 1."""
+        used = [0.0]
         if self.steps:
-            shares.append(step / self.steps)
+            used.append(step / self.steps)
         if self.seconds:
-            shares.append(seconds / self.seconds)
-        return min(max(shares), 1.0)
+            used.append(seconds / self.seconds)
+        return min(max(used), 1.0)

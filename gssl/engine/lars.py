@@ -11,8 +11,8 @@ EPSILON = 1e-8
 class LARS(torch.optim.Optimizer):
     """g ← trust · (∇ + λw) with trust = η‖w‖ / (‖∇‖ + λ‖w‖); then momentum and a step of size lr.
 
-    Only groups with `adapt=True` are scaled; biases and norm layers take plain SGD with momentum. `clip`: trust ←
-    min(trust / lr, 1), so that a step is trust · g and never more than plain SGD's (LARC); the published CIFAR-10
+    Only groups with `adapt=True` are scaled; biases and norm layers take SGD with momentum. `clip`: trust ←
+    min(trust / lr, 1), so that a step is trust · g and never more than SGD's (LARC); the published CIFAR-10
     recipes that name LARS were trained so (solo-learn's `clip_lr`).
     """
 
@@ -33,7 +33,7 @@ class LARS(torch.optim.Optimizer):
                 trust = TRUST * of_weights / (of_grads + decay * of_weights + EPSILON)
                 if self.clip and group["lr"] > 0:
                     trust = (trust / group["lr"]).clamp_max(1)
-                # a layer that is all zero, or has no gradient, takes a plain step
+                # a layer that is all zero, or has no gradient, takes a step of SGD
                 trust = torch.where((of_weights > 0) & (of_grads > 0), trust, torch.ones_like(trust))
             if decay:
                 torch._foreach_add_(grads, params, alpha=decay)

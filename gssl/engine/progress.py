@@ -24,7 +24,7 @@ def _duration(seconds: float) -> str:
 class Meter:
     """Progress of one training: fraction done, throughput, time left. `transient`: one of many, whose bar vanishes."""
 
-    _said = 0.0  # when the last plain line was printed, by whichever meter
+    _said = 0.0  # when the last line was printed, by whichever meter
 
     def __init__(self, title: str, show: bool, transient: bool = False) -> None:
         self.title, self.show, self.transient = title, show, transient

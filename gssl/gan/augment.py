@@ -1,4 +1,4 @@
-"""Augmentation of all that the discriminator sees, so that few images last longer.
+"""Augmentation of all that the discriminator reads, so that few images last longer.
 
 Zhao et al.: Differentiable Augmentation for Data-Efficient GAN Training, NeurIPS 2020, arXiv:2006.10738 (colour,
 translation, cut-out). With probability p instead of always: Karras et al.: Training Generative Adversarial Networks
@@ -24,14 +24,14 @@ def diffaugment(images: Tensor, draws: Tensor, probability: Tensor | float = 1.0
     colour, shift, hole = ((u < probability).to(images.dtype) for u in happens)
     x = images
 
-    def label_budget(u: Tensor, low: float, high: float, without: float) -> Tensor:
+    def strength(u: Tensor, low: float, high: float, without: float) -> Tensor:
         return (without + colour * (low + (high - low) * u - without)).view(-1, 1, 1, 1)
 
-    x = x + label_budget(brightness, -0.25, 0.25, 0.0)  # half of the paper's ±.5, for half of its range
+    x = x + strength(brightness, -0.25, 0.25, 0.0)  # half of the paper's ±.5, for half of its range
     grey = x.mean(1, keepdim=True)
-    x = grey + (x - grey) * label_budget(saturation, 0.0, 2.0, 1.0)
+    x = grey + (x - grey) * strength(saturation, 0.0, 2.0, 1.0)
     middle = x.mean((1, 2, 3), keepdim=True)
-    x = middle + (x - middle) * label_budget(contrast, 0.5, 1.5, 1.0)
+    x = middle + (x - middle) * strength(contrast, 0.5, 1.5, 1.0)
 
     size = x.shape[-1]
     most = int(size * SHIFT + 0.5)

@@ -1,4 +1,4 @@
-"""BiGAN / ALI: an encoder learns beside the generator; the discriminator judges pairs of image and z.
+"""BiGAN / ALI: an encoder learns beside the generator; the discriminator reads pairs of image and z.
 
 Donahue, Krähenbühl, Darrell: Adversarial Feature Learning, ICLR 2017, arXiv:1605.09782; Dumoulin et al.: Adversarially
 Learned Inference, ICLR 2017, arXiv:1606.00704. The encoder is the backbone. Values and the measured result:
@@ -20,7 +20,7 @@ SHOWN = 10  # classes in a picture of reconstructions
 
 
 class BiGAN(GAN):
-    """(image, E(image)) against (G(z), z). E plays on the generator's side and with its optimiser."""
+    """(image, E(image)) against (G(z), z). E is trained with the generator, by its loss and its optimiser."""
 
     def __init__(self, cfg: schema.BiGAN, backbone: Backbone, context: Context) -> None:
         trunk: Any = ConvNet("gan.width_d", cfg.norm_d, cfg.width_d, 1, context.size)
@@ -28,9 +28,9 @@ class BiGAN(GAN):
 
     @torch.no_grad()
     def reconstruct(self, images: Tensor, step: int) -> list[Tensor]:
-        """The images and G(E(image)), (B, 3, S, S) each in [0, 1]. Nothing asks for them to be alike but the game.
+        """The images and G(E(image)), (B, 3, S, S) each in [0, 1]. No loss but the adversarial one compares them.
 
-        Where G is told the class: one G(E(image), class) for each of the first classes.
+        Where G is conditional: one G(E(image), class) for each of the first classes.
         """
         training = self.training
         self.eval()

@@ -1,4 +1,4 @@
-"""What can be read out of a trained generator and discriminator: plain arithmetic, no drawing, no random numbers.
+"""What can be read out of a trained generator and discriminator: arithmetic, no drawing, no random numbers.
 
 Ways through the latent space: interpolation on the sphere, between classes, along the directions of the closed-form
 factorisation (Shen & Zhou 2021, "Closed-Form Factorization of Latent Semantics in GANs", arXiv:2007.06600). Where the
@@ -42,7 +42,7 @@ class Directions(NamedTuple):
     """The main directions of a latent space, the strongest first."""
 
     vectors: Tensor  # (count, latent), orthonormal; the largest number of each is positive
-    shares: list[float]  # of the sum of squares of the weight
+    fractions: list[float]  # of the sum of squares of the weight
 
 
 def directions(weight: Tensor, count: int) -> Directions:
@@ -51,8 +51,8 @@ def directions(weight: Tensor, count: int) -> Directions:
     values, vectors = torch.linalg.eigh(matrix.T @ matrix)
     vectors = vectors.T.flip(0)[:count]
     largest = vectors.gather(1, vectors.abs().argmax(1, keepdim=True))
-    shares = values.flip(0).clamp_min(0) / values.sum().clamp_min(1e-30)
-    return Directions((vectors * largest.sign()).float(), shares[:count].tolist())
+    fractions = values.flip(0).clamp_min(0) / values.sum().clamp_min(1e-30)
+    return Directions((vectors * largest.sign()).float(), fractions[:count].tolist())
 
 
 @torch.no_grad()
@@ -97,7 +97,7 @@ def saliency(network: Discriminator, images: Tensor, label: Tensor | None, noise
     """Heat (n, S, S) ≥ 0 and logits (n,) of `images` (n, 3, S, S) in [0, 1]; `label` (n,) where the logit needs it.
 
     |∂ logit / ∂ pixel| summed over the colours, of the gradient's mean over copies with `noise` (k, n, 3, S, S) added
-    (SmoothGrad); one copy of zeros is the plain gradient.
+    (SmoothGrad); one copy of zeros is the gradient itself.
     """
     total = torch.zeros_like(images)
     with torch.enable_grad():
@@ -110,23 +110,23 @@ def saliency(network: Discriminator, images: Tensor, label: Tensor | None, noise
     return (total / len(noise)).abs().sum(1), logit
 
 
-def places(side: tuple[int, int], at: list[tuple[float, float]]) -> list[tuple[int, int]]:
+def positions(side: tuple[int, int], at: list[tuple[float, float]]) -> list[tuple[int, int]]:
     """Rows and columns of a map of `side` (h, w) at heights and widths in [0, 1)."""
     return [(int(y * side[0]), int(x * side[1])) for y, x in at]
 
 
 class Attended(NamedTuple):
-    """Where a self-attention block looks from a few places."""
+    """Where a self-attention block looks from a few positions."""
 
-    heat: Tensor  # (n, places, h, w): shares of attention, which add up to one over h · w
-    places: list[tuple[int, int]]  # row and column of each on the map
+    heat: Tensor  # (n, positions, h, w): attention, which adds up to one over h · w
+    positions: list[tuple[int, int]]  # row and column of each on the map
     gamma: float  # what the block adds is multiplied by it; 0 at the start of training
 
 
 @torch.no_grad()
 def _attended(block: SelfAttention, maps: Tensor, at: list[tuple[float, float]]) -> Attended:
     n, _, height, width = maps.shape
-    chosen = places((height, width), at)
+    chosen = positions((height, width), at)
     weights = block.weights(maps)[:, [row * width + column for row, column in chosen]]
     pooled = weights.unflatten(2, (height // 2, width // 2))
     heat = pooled.repeat_interleave(2, 2).repeat_interleave(2, 3) / 4  # keys are pooled 2×2
@@ -138,7 +138,7 @@ def _attended(block: SelfAttention, maps: Tensor, at: list[tuple[float, float]])
 def generator_attention(
     generator: Generator, z: Tensor, label: Tensor | None, at: list[tuple[float, float]]
 ) -> Attended | None:
-    """Attention of the generator for z (n, latent) from places `at`, heights and widths in [0, 1); None without."""
+    """Attention of the generator for z (n, latent) from positions `at`, heights and widths in [0, 1); None without."""
     if generator.attention is None:
         return None
     return _attended(generator.attention, generator.maps(z, label)[0], at)

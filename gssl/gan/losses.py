@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 class Loss(NamedTuple):
-    """One game. `boundary`: the logit between real and fake, None where logits have no zero of their own."""
+    """A pair of losses. `boundary`: the logit between real and fake, None where logits have no zero of their own."""
 
     d: Callable[[Tensor, Tensor], Tensor]
     g: Callable[[Tensor, Tensor], Tensor]
@@ -31,7 +31,7 @@ def non_saturating_g(fake: Tensor, real: Tensor) -> Tensor:
 
 
 def minimax_g(fake: Tensor, real: Tensor) -> Tensor:
-    """log(1 − D(G(z))), the game as it is defined (same paper, eq. 1); it saturates where the generator loses."""
+    """log(1 − D(G(z))), the loss as it is defined (same paper, eq. 1); it saturates where the generator loses."""
     return -F.softplus(fake).mean()
 
 
@@ -56,7 +56,7 @@ def wasserstein_d(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def raise_g(fake: Tensor, real: Tensor) -> Tensor:
-    """−D(G(z)), the generator's side of the hinge and the Wasserstein game."""
+    """−D(G(z)), the generator's loss beside the hinge and the Wasserstein loss."""
     return -fake.mean()
 
 

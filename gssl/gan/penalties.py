@@ -23,13 +23,13 @@ def zero_centred(logits: Tensor, images: Tensor) -> Tensor:
     return 0.5 * slope(logits, images).mean()
 
 
-def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, share: Tensor) -> Tensor:
+def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, mixing: Tensor) -> Tensor:
     """(‖∇D‖ − 1)² between real and fake (WGAN-GP: Gulrajani et al. 2017, arXiv:1704.00028, eq. 3).
 
-    `share` (B,) in [0, 1]: how much of each point is real. `critic` maps images (B, C, H, W) to logits (B,).
+    `mixing` (B,) in [0, 1]: how much of each point is real. `critic` maps images (B, C, H, W) to logits (B,).
     """
-    share = share.view(-1, 1, 1, 1)
-    between = (share * real + (1 - share) * fake).detach().requires_grad_()
+    mixing = mixing.view(-1, 1, 1, 1)
+    between = (mixing * real + (1 - mixing) * fake).detach().requires_grad_()
     length = (slope(critic(between), between) + 1e-12).sqrt()  # the root has no gradient at 0
     return (length - 1).square().mean()
 

@@ -1,4 +1,4 @@
-"""What the probes that train the network share: the training itself, and the choice of a grid point on a fold.
+"""What probes that train the network have in common: the training itself, and the choice of a grid point on a fold.
 
 What a network is fine-tuned for is an `Objective`: its network and head, its batches, its loss and its score.
 `gssl.probe.classification` has that of classes; another task brings an objective of its own and gives it to

@@ -1,7 +1,7 @@
-"""Colorization: the network sees lightness only and tells the colour of every place as one of a grid of colours.
+"""Colorization: the network reads lightness only and predicts the colour of every cell out of a grid of colours.
 
 Zhang, Isola, Efros: Colorful Image Colorization, ECCV 2016, arXiv:1603.08511. The plane of a and b (CIE Lab) is cut
-into cells; rare colours weigh more. One colour per place is the target, where the paper spreads it over five.
+into cells; rare colours weigh more. One colour per cell is the target, where the paper spreads it over five.
 Values and the measured result: conf/ssl/colorization.yaml.
 """
 
@@ -39,16 +39,16 @@ def palette(grid: float) -> tuple[Tensor, Tensor]:
 
 
 def nearest(ab: Tensor, table: Tensor, grid: float) -> Tensor:
-    """Colour of each place as an index into the palette: (B, 2, h, w) → (B, h, w) int64."""
+    """Colour of each cell as an index into the palette: (B, 2, h, w) → (B, h, w) int64."""
     reach = len(table) // 2
     a, b = ((ab / grid).round().long().clamp(-reach, reach) + reach).unbind(1)
     return table[a, b]
 
 
 def rebalanced(frequency: Tensor, smooth: Tensor, mix: float) -> Tensor:
-    """Weights of the colours, (Q,), from how often they come (Q,): eq. 4. Their mean over all places is 1.
+    """Weights of the colours, (Q,), from how often they come (Q,): eq. 4. Their mean over all cells is 1.
 
-    `smooth` (Q, Q), rows and columns summing to about 1, blurs the frequencies; a share `mix` of them becomes uniform.
+    `smooth` (Q, Q), rows and columns summing to about 1, blurs the frequencies; a fraction `mix` becomes uniform.
     """
     p = smooth @ frequency
     weight = 1 / ((1 - mix) * p + mix / len(p))
@@ -56,12 +56,12 @@ def rebalanced(frequency: Tensor, smooth: Tensor, mix: float) -> Tensor:
 
 
 def colour_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Weighted cross-entropy, mean over places (eq. 2): (B, Q, h, w), (B, h, w), (B, h, w) → scalar."""
+    """Weighted cross-entropy, mean over cells (eq. 2): (B, Q, h, w), (B, h, w), (B, h, w) → scalar."""
     return (F.cross_entropy(logits.float(), target, reduction="none") * weight).mean()
 
 
 def annealed_mean(logits: Tensor, colours: Tensor, temperature: float) -> Tensor:
-    """One colour per place out of a distribution (eq. 5): (B, Q, h, w), (Q, 2) → ab (B, 2, h, w)."""
+    """One colour per cell out of a distribution (eq. 5): (B, Q, h, w), (Q, 2) → ab (B, 2, h, w)."""
     return torch.einsum("bqhw,qc->bchw", (logits.float() / temperature).softmax(1), colours)
 
 
@@ -78,7 +78,7 @@ def blind(backbone: nn.Module) -> None:
 
 
 class Colorization(nn.Module):
-    """Backbone on grey images, and a decoder that classifies the colour of each place."""
+    """Backbone on grey images, and a decoder that classifies the colour of each cell."""
 
     needs = ("crop0",)
     colours: Tensor
@@ -91,7 +91,7 @@ class Colorization(nn.Module):
         if context.channels == 1:
             raise UsageError("ssl=colorization: needs images in colour, and these are grey; use e.g. ssl=rotation")
         self.grid, self.mix, self.temperature = cfg.grid, cfg.mix, cfg.temperature
-        self.places = math.ceil(context.size / cfg.cell)
+        self.cells = math.ceil(context.size / cfg.cell)
         colours, table = palette(cfg.grid)
         smooth = torch.exp(-0.5 * (torch.cdist(colours, colours) / cfg.smooth) ** 2)
         self.register_buffer("colours", colours, persistent=False)
@@ -100,7 +100,7 @@ class Colorization(nn.Module):
         self.register_buffer("frequency", torch.full((len(colours),), 1 / len(colours)))
         blind(backbone)
         self.backbone = backbone
-        self.decoder = Decoder(backbone.dim, last_side(backbone, context.size), self.places, len(colours), cfg.decoder)
+        self.decoder = Decoder(backbone.dim, last_side(backbone, context.size), self.cells, len(colours), cfg.decoder)
         self.to(context.device)
         self.optimizer = context.optimizer(self.parameters(), cfg.optim)
 
@@ -126,12 +126,12 @@ class Colorization(nn.Module):
     def update(self, batch: Batch, step: int) -> dict[str, Tensor]:
         with torch.no_grad():
             lab = rgb_to_lab(batch["crop0"])
-            ab = F.adaptive_avg_pool2d(lab[:, 1:], self.places)
+            ab = F.adaptive_avg_pool2d(lab[:, 1:], self.cells)
             target = nearest(ab, self.table, self.grid)
-            share = torch.zeros_like(self.frequency).scatter_add_(
+            counts = torch.zeros_like(self.frequency).scatter_add_(
                 0, target.flatten(), torch.ones_like(target, dtype=torch.float32).flatten()
             )
-            self.frequency.lerp_(share / target.numel(), 1 / (step + 1))  # the mean of all batches so far
+            self.frequency.lerp_(counts / target.numel(), 1 / (step + 1))  # the mean of all batches so far
             weight = rebalanced(self.frequency, self.smooth, self.mix)[target]
             grey = self.grey(lab[:, :1])
         out = self.optimizer.minimize(self.loss, batch | {"grey": grey, "target": target, "weight": weight})

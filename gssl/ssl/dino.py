@@ -24,13 +24,13 @@ def targets(teacher: Tensor, center: Tensor, temperature: float) -> Tensor:
 
 
 def distillation(student: Tensor, target: Tensor, temperature: float) -> Tensor:
-    """Cross-entropy of the student's softmax to `target`, averaged over the batch (eq. 2); logits, shares: (B, K)."""
+    """Cross-entropy of the student's softmax to `target`, averaged over the batch (eq. 2); logits, target: (B, K)."""
     return F.cross_entropy(student.float() / temperature, target)
 
 
-def warmed(start: float, end: float, share: float, progress: float) -> float:
-    """From `start` to `end` on a line over the first `share` of the budget, then constant."""
-    return end if progress >= share else start + (end - start) * progress / share
+def warmed(start: float, end: float, warmup: float, progress: float) -> float:
+    """From `start` to `end` on a line over the first `warmup` of the budget, then constant."""
+    return end if progress >= warmup else start + (end - start) * progress / warmup
 
 
 class Prototypes(nn.Module):
@@ -91,6 +91,6 @@ class DINO(nn.Module):
         return out
 
     def exported(self) -> nn.Module:
-        """The teacher's backbone, as in the paper; in short runs kNN did not tell the two apart."""
+        """The teacher's backbone, as in the paper; in short runs kNN gave the same for both."""
         backbone: nn.Module = self.teacher.module[0]  # type: ignore[index]
         return backbone

@@ -1,4 +1,4 @@
-"""I-JEPA: from one part of an image, predict how a slower copy of the network sees other parts; no pixel is predicted.
+"""I-JEPA: from one part of an image, predict the features of other parts by a slower copy of the network; no pixels.
 
 Assran, Duval, Misra, Bojanowski, Vincent, Rabbat, LeCun, Ballas: Self-Supervised Learning from Images with a
 Joint-Embedding Predictive Architecture, CVPR 2023, arXiv:2301.08243. Needs a ViT. Values and the measured result:
@@ -26,7 +26,7 @@ from gssl.ssl.patches import need_vit, take
 
 
 def block_shapes(side: int, scale: list[float], aspect: list[float], blocks: int) -> list[tuple[int, int]]:
-    """(height, width) of target blocks on a square of `side`² patches: all whose share of it and height / width are
+    """(height, width) of target blocks on a square of `side`² patches: all whose fraction of it and height / width are
     within the bounds, or else those that come nearest; `blocks` of them never cover everything.
     """
 
@@ -56,15 +56,15 @@ def block_places(top: Tensor, left: Tensor, shape: tuple[int, int], side: int) -
 
 
 def context_places(targets: Tensor, block: Tensor, noise: Tensor, scale: list[float], count: int) -> Tensor:
-    """(B, count) patches that the context encoder sees: at random of a large square block without its targets.
+    """(B, count) patches that the context encoder reads: at random of a large square block without its targets.
 
-    `targets` (B, M, n); `block` (B, 3) and `noise` (B, T), uniform in [0, 1): the block's share of the image within
+    `targets` (B, M, n); `block` (B, 3) and `noise` (B, T), uniform in [0, 1): the block's fraction of the image within
     `scale`, its place, and the order. Patches outside the block fill up where it has too few; targets never do:
     `count` ≤ T − M n.
     """
     side = int(noise.shape[1] ** 0.5)
-    share = scale[0] + (scale[1] - scale[0]) * block[:, :1]
-    length = (share.sqrt() * side).round().clamp(1, side)
+    area = scale[0] + (scale[1] - scale[0]) * block[:, :1]
+    length = (area.sqrt() * side).round().clamp(1, side)
     start = (block[:, 1:] * (side - length + 1)).floor()  # (B, 2): row, column
     line = torch.arange(side)
     within = (line >= start[..., None]) & (line < (start + length)[..., None])  # (B, 2, side)
@@ -108,7 +108,7 @@ class IJEPA(nn.Module):
 
     @torch.no_grad()
     def targets(self, images: Tensor) -> Tensor:
-        """(B, T, dim): every patch as the target encoder sees it in the whole image, standardised by itself."""
+        """(B, T, dim): every patch as the target encoder represents it in the whole image, standardised by itself."""
         net = self.target.module
         assert isinstance(net, ViT)
         tokens = net.embed(images)
@@ -125,8 +125,8 @@ class IJEPA(nn.Module):
         whole = self.targets(images)
         seen = self.encode(images, context)
         # every block is predicted by itself
-        places, hidden = context.repeat_interleave(blocks, 0), targets.flatten(0, 1)
-        prediction = self.predictor(seen.repeat_interleave(blocks, 0), places, hidden)
+        positions, hidden = context.repeat_interleave(blocks, 0), targets.flatten(0, 1)
+        prediction = self.predictor(seen.repeat_interleave(blocks, 0), positions, hidden)
         wanted = take(whole, targets.flatten(1)).view_as(prediction)
         return {"loss": distance(prediction, wanted, self.cfg.loss), **spread(whole[:, self.middle])}
 

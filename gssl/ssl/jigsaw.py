@@ -44,7 +44,7 @@ def permutations(grid: int, count: int) -> Tensor:
 
 
 class Jigsaw(nn.Module):
-    """The backbone sees each tile by itself; a head reads all their features, in order, and names the permutation."""
+    """The backbone reads each tile by itself; a head reads all their features, in order, and names the permutation."""
 
     needs = ("real",)
     orders: Tensor

@@ -1,4 +1,4 @@
-"""LeJEPA: views come to one place, and the places of all images together look like a standard normal cloud.
+"""LeJEPA: views come to one point, and the points of all images together look like a standard normal cloud.
 
 Balestriero, LeCun: LeJEPA: Provable and Scalable Self-Supervised Learning Without the Heuristics, 2025,
 arXiv:2511.08544. No teacher, no stop-gradient. Values and the measured result: conf/ssl/lejepa.yaml.
@@ -24,7 +24,7 @@ def epps_pulley(x: Tensor, limit: float, knots: int) -> Tensor:
 
     n ∫ |φ(t) − exp(−t²/2)|² exp(−t²/2) dt over [−limit, limit] by the trapezoidal rule, with φ(t) the mean of
     exp(itx) over the n numbers. Standard normal numbers give 1.06 on average, whatever n (limit = ∞); numbers that
-    are all 0 give 0.41 n. The integrand is even and 0 at t = 0: `knots` places in [0, limit] are enough, the first
+    are all 0 give 0.41 n. The integrand is even and 0 at t = 0: `knots` points in [0, limit] are enough, the first
     for nothing.
     """
     t = torch.linspace(0, limit, knots, device=x.device)[1:]

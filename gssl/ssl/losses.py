@@ -1,4 +1,4 @@
-"""Losses that several self-supervised methods share, and what they log: pure functions of tensors."""
+"""Losses that several self-supervised methods have in common, and what they log: pure functions of tensors."""
 
 import torch
 import torch.nn.functional as F

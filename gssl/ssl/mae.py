@@ -1,4 +1,4 @@
-"""MAE: three quarters of the patches are taken away; the encoder sees the rest, a light decoder paints what is gone.
+"""MAE: three quarters of the patches are taken away; the encoder reads the rest, a light decoder paints what is gone.
 
 He, Chen, Xie, Li, Dollár, Girshick: Masked Autoencoders Are Scalable Vision Learners, CVPR 2022, arXiv:2111.06377.
 Needs a ViT. Values and the measured result: conf/ssl/mae.yaml.
@@ -25,7 +25,7 @@ def standardised(patches: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def hidden_mse(prediction: Tensor, patches: Tensor, hidden: Tensor, normalise: bool) -> Tensor:
     """Mean squared error on the hidden patches only (section 3, "Reconstruction target").
 
-    `prediction` (B, m, d) for the places `hidden` (B, m) of `patches` (B, T, d); `normalise`: towards patches that
+    `prediction` (B, m, d) for the positions `hidden` (B, m) of `patches` (B, T, d); `normalise`: towards patches that
     are standardised each by itself. Scalar.
     """
     target = take(patches.float(), hidden)
@@ -33,7 +33,7 @@ def hidden_mse(prediction: Tensor, patches: Tensor, hidden: Tensor, normalise: b
 
 
 class MAE(nn.Module):
-    """ViT on the visible patches, decoder on all places; the decoder is dropped on export."""
+    """ViT on the visible patches, decoder on all positions; the decoder is dropped on export."""
 
     needs = ("crop0",)
 

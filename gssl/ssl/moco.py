@@ -1,4 +1,4 @@
-"""MoCo: a view must find the other view of its image, as an average of past encoders sees it.
+"""MoCo: a view must find the other view of its image, as an average of past encoders represents it.
 
 v2: among a queue of keys of earlier batches. He et al., CVPR 2020, arXiv:1911.05722; Chen et al.: Improved Baselines
 with Momentum Contrastive Learning, 2020, arXiv:2003.04297. v3: among the keys of its batch, through a predictor.

@@ -1,4 +1,4 @@
-"""Images as patches, and which of them are hidden: what the masked-image methods share."""
+"""Images as patches, and which of them are hidden: what the masked-image methods have in common."""
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +32,7 @@ def unpatchify(patches: Tensor, patch: int) -> Tensor:
 
 
 def hidden_count(total: int, ratio: float) -> int:
-    """How many of `total` patches are hidden: the nearest to the share, but never none and never all.
+    """How many of `total` patches are hidden: the nearest to the fraction, but never none and never all.
 
     Raises UsageError where there is one patch only.
     """
@@ -49,14 +49,14 @@ def split_order(noise: Tensor, hidden: int) -> tuple[Tensor, Tensor]:
     return order[:, : noise.shape[1] - hidden], order[:, noise.shape[1] - hidden :]
 
 
-def take(tokens: Tensor, places: Tensor) -> Tensor:
-    """(B, T, d), (B, n) → (B, n, d): the tokens at `places`, in their order."""
-    return tokens.gather(1, places.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
+def take(tokens: Tensor, positions: Tensor) -> Tensor:
+    """(B, T, d), (B, n) → (B, n, d): the tokens at `positions`, in their order."""
+    return tokens.gather(1, positions.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
 
 
-def put(tokens: Tensor, places: Tensor, new: Tensor) -> Tensor:
-    """(B, T, d) with `new` (B, n, d) at `places` (B, n)."""
-    return tokens.scatter(1, places.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]), new.to(tokens.dtype))
+def put(tokens: Tensor, positions: Tensor, new: Tensor) -> Tensor:
+    """(B, T, d) with `new` (B, n, d) at `positions` (B, n)."""
+    return tokens.scatter(1, positions.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]), new.to(tokens.dtype))
 
 
 def as_grid(hidden: Tensor, side: int) -> Tensor:

@@ -26,7 +26,7 @@ def cells(sides: Tensor) -> Tensor:
 
 
 class RelativeLocation(nn.Module):
-    """The backbone sees each tile by itself; a head reads the pair of features and names the side."""
+    """The backbone reads each tile by itself; a head reads the pair of features and names the side."""
 
     needs = ("real",)
 

@@ -80,7 +80,7 @@ class SimMIM(nn.Module):
         self.optimizer = context.optimizer(self.parameters(), cfg.optim)
 
     def covered(self, images: Tensor, mask: Tensor) -> Tensor:
-        """Images whose hidden pixels are of the learnt colour (a ViT's are grey: what it sees there is no pixel)."""
+        """Images whose hidden pixels are of the learnt colour (a ViT's are grey: what it reads there is no pixel)."""
         colour = GREY if isinstance(self.backbone, ViT) else self.token
         return images * (1 - mask) + colour * mask
 

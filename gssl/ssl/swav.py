@@ -72,7 +72,7 @@ class SwAV(nn.Module):
         for queue, each in zip(self.queues, z, strict=False):  # there may be none
             assert isinstance(queue, Queue)
             queue.push(each)
-        # used: the share of the prototypes among which predictions spread
+        # used: the fraction of the prototypes among which predictions spread
         return {"loss": loss, "used": used, **spread(z[0])}
 
     def update(self, batch: Batch, step: int) -> dict[str, Tensor]:

@@ -1,8 +1,8 @@
 """Variational autoencoder: an image becomes a Gaussian over a few numbers per place, and is remade from a draw of it.
 
 Kingma, Welling: Auto-Encoding Variational Bayes, ICLR 2014, arXiv:1312.6114. Mean and log-variance are linear in each
-place of the backbone's last map: with 128 numbers for the image as a whole instead of 8 for each of 16 places, the
-averaged features that are exported were worse (kNN on validation images of CIFAR-10 after 300 steps, one run each,
+position of the backbone's last map: with 128 numbers for the image as a whole instead of 8 for each of 16 positions,
+the averaged features that are exported were worse (kNN on validation images of CIFAR-10 after 300 steps, one run each,
 .277 against .2985). Values and the measured result: conf/ssl/vae.yaml.
 """
 

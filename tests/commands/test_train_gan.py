@@ -149,7 +149,7 @@ def test_the_best_is_kept_beside_the_last_and_which_is_exported_is_told(digits, 
         result = read_json(run / "result.json")
         assert result["best"]["step"] == 2 and result["last"]["step"] == 4
         assert result["best"]["val_kid"] < result["last"]["val_kid"]
-        # the random judge knows no labels
+        # the random feature extractor knows no labels
         assert result["exported"] == {"which": export, "step": result[export]["step"], "chosen_with_labels": False}
         assert result["objective"]["value"] == result[export]["val_kid"]
         weights[export] = read_weights(run / "weights" / "generator.safetensors")

@@ -48,8 +48,8 @@ def train(module: nn.Module, optimizer: Optimizer, seeds: range) -> None:
 def test_several_steps_are_lightlys(momentum):
     ours, theirs = net(), net()
     weights = [p for p in theirs.parameters() if p.ndim > 1]
-    plain = [p for p in theirs.parameters() if p.ndim <= 1]  # it leaves out of the scaling what has no decay
-    groups = [{"params": weights, "weight_decay": DECAY}, {"params": plain, "weight_decay": 0.0}]
+    vectors = [p for p in theirs.parameters() if p.ndim <= 1]  # it leaves out of the scaling what has no decay
+    groups = [{"params": weights, "weight_decay": DECAY}, {"params": vectors, "weight_decay": 0.0}]
     reference = LightlyLARS(groups, lr=LR, momentum=momentum, trust_coefficient=TRUST)
     train(ours, make(ours, momentum), range(6))
     for seed in range(6):

@@ -9,16 +9,16 @@ from gssl.engine.progress import PlanMeter
 def test_time_left_knows_that_kinds_differ(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
-    kinds = {"a train": "train", "a judge": "evaluator", "b train": "train", "b judge": "evaluator"}
+    kinds = {"a train": "train", "a evaluate": "evaluator", "b train": "train", "b evaluate": "evaluator"}
     with PlanMeter(kinds, 1, 1, show=False) as meter:
         assert meter.total == 5 and meter.seconds_left() is None
         meter.begin("a train")
         now[0] = 100.0
         meter.done("a train", "ok")
         assert meter.seconds_left() == pytest.approx(300)  # one of them is all there is to go by
-        meter.begin("a judge")
+        meter.begin("a evaluate")
         now[0] = 110.0
-        meter.done("a judge", "ok")
+        meter.done("a evaluate", "ok")
         assert meter.seconds_left() == pytest.approx(110)
         meter.begin("b train")
         now[0] = 150.0
@@ -26,7 +26,7 @@ def test_time_left_knows_that_kinds_differ(monkeypatch):
         now[0] = 300.0
         assert meter.seconds_left() == pytest.approx(10)  # late, but never below nothing
         meter.done("b train", "ok")
-        meter.done("b judge", "ok")  # another comparison has made it
+        meter.done("b evaluate", "ok")  # another comparison has made it
         assert meter.seconds_left() == 0 and meter.finished == 5
 
 

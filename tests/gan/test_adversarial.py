@@ -1,4 +1,4 @@
-"""One update of the game: who learns when, from what, and that its parts combine."""
+"""One update: which network learns when, from what, and that all parts combine."""
 
 import math
 
@@ -17,7 +17,7 @@ from .conftest import moved, state
 
 TASKS = ("gan.condition=generator", "gan.class_d=1", "gan.class_g=1", "gan.rotation_d=1", "gan.rotation_g=0.2")
 
-# a game of differences does not see it, nor does a hinge that all logits are still inside of
+# a loss of differences is blind to it, nor does a hinge that all logits are still inside of
 OFFSET = {"discriminator.logit.bias"}
 
 
@@ -188,8 +188,8 @@ def test_the_generators_tasks_read_its_own_images_and_classes(build, batch):
     fake = method.generator(drawn["z"], drawn["label"])
     seen = method.discriminator(fake)
     by_class = nn.functional.cross_entropy(method.discriminator.classify(seen.features), drawn["label"])
-    turned = torch.stack([torch.rot90(x, int(k), (1, 2)) for x, k in zip(fake, drawn["turns"], strict=True)])
-    scores = method.discriminator.turn(method.discriminator(turned).features)
+    rotated = torch.stack([torch.rot90(x, int(k), (1, 2)) for x, k in zip(fake, drawn["turns"], strict=True)])
+    scores = method.discriminator.turn(method.discriminator(rotated).features)
     expected = LOSSES["non_saturating"].g(seen.logit, seen.logit) + by_class
     expected = expected + 0.2 * nn.functional.cross_entropy(scores, drawn["turns"])
     torch.testing.assert_close(out["loss"], expected, rtol=1e-4, atol=1e-4)
@@ -286,11 +286,14 @@ def test_parts_that_do_not_fit_are_refused_in_one_line(recipe, classes, match, b
 
 @pytest.mark.parametrize("name", registry.GAN)
 def test_who_reads_labels_says_so(name, build):
-    method, told = build(name), registry.GAN[name].labels
+    method, conditional = build(name), registry.GAN[name].labels
     assert (
-        schema.reads_labels(method.cfg) == told == registry.reads_labels(name) == ("label" in method.reads(method.cfg))
+        schema.reads_labels(method.cfg)
+        == conditional
+        == registry.reads_labels(name)
+        == ("label" in method.reads(method.cfg))
     )
-    if not told:
+    if not conditional:
         build(name, classes=0)
 
 

@@ -40,7 +40,7 @@ def test_its_name_alone_runs_on_grey_digits_of_28_pixels(name, tmp_path):
     assert result["labels_used"] == registry.GAN[name].labels
     numbers = [value for entry in logged(tmp_path) for value in entry.values() if isinstance(value, float)]
     assert len(numbers) > 20 and all(map(math.isfinite, numbers))
-    # what it leaves behind makes images again, and judges them with the trunk that was exported
+    # what it leaves behind makes images again, and the trunk that was exported discriminates that was exported
     sampler = generators.load_generator(tmp_path, CPU)
     assert bool(sampler.classes) == (name in ("acgan", "projection"))
     labels = sampler.labels(5)

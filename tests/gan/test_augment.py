@@ -136,14 +136,14 @@ def test_the_probability_follows_overfitting_and_stays_in_its_range():
     assert float(p) == pytest.approx(1.0)
 
 
-# ── in the game ───────────────────────────────────────────────────────────────────────────────────
+# ── in training ──────────────────────────────────────────────────────────────────────────────────
 
 
 def test_the_game_adapts_to_its_own_logits(build, batch):
     method = build(
         "dcgan", "gan.augment=diffaugment", "gan.augment_p=0.5", "gan.augment_target=0", "gan.augment_ramp=80"
     )
-    # the share itself is adapted: `augment_p` is not used, and it begins at nothing
+    # the probability itself is adapted: `augment_p` is not used, and it begins at nothing
     for bias, expected in ((50.0, 0.1), (50.0, 0.2), (-50.0, 0.1)):
         method.discriminator.logit.bias.data.fill_(bias)
         out = method.update(batch(), 0)

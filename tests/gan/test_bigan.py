@@ -47,8 +47,8 @@ def test_the_backbone_is_the_encoder_and_no_part_of_the_discriminator(bigan):
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_a_perfect_inverse_pair_leaves_nothing_to_tell(loss, build):
-    """Where (x, E(x)) and (G(z), z) are the same pairs, both sides' logits are, and the game stands at its value."""
+def test_a_perfect_inverse_pair_leaves_nothing_to_discriminate(loss, build):
+    """Where (x, E(x)) and (G(z), z) are the same pairs, so are their logits: the loss is that of the equilibrium."""
     method = build("bigan", f"gan.loss={loss}", "gan.norm_d=none").eval()
     z = torch.randn(8, 6, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -82,7 +82,7 @@ def test_the_encoders_pairs_are_pushed_to_the_other_side(loss, build, batch):
     assert (found[False].grad >= 0).all() and (found[False].grad > 0).any()
 
 
-ENCODERS = {  # what the encoder's side of the game is: the discriminator's own loss on real pairs, turned round
+ENCODERS = {  # the encoder's loss: the discriminator's own on real pairs, with the sides exchanged
     "non_saturating": lambda real: bce(real, torch.zeros_like(real)),
     "minimax": lambda real: -bce(real, torch.ones_like(real)),
     "least_squares": lambda real: 0.5 * real.square().mean(),
@@ -96,11 +96,11 @@ ENCODERS = {  # what the encoder's side of the game is: the discriminator's own 
 def test_the_generators_side_is_its_own_game_and_the_encoders(loss, build, batch):
     method = build("bigan", f"gan.loss={loss}", "gan.norm_d=none")
     drawn = method._drawn("g", 0, batch())
-    game = method.g_loss(drawn)["g_loss"]
+    loss_of_both = method.g_loss(drawn)["g_loss"]
     with torch.no_grad():
         fake = method.discriminator(method.generator(drawn["z"]), z=drawn["z"]).logit
         real = method.discriminator(drawn["real"], z=method.encode(drawn["real"])).logit
-    torch.testing.assert_close(game, LOSSES[loss].g(fake, real) + ENCODERS[loss](real))
+    torch.testing.assert_close(loss_of_both, LOSSES[loss].g(fake, real) + ENCODERS[loss](real))
 
 
 def test_the_encoder_is_drawn_to_what_the_discriminator_takes_for_generated(build, batch):
@@ -130,7 +130,7 @@ def test_reconstructions_are_pictures_of_the_code(more, build, batch):
     method.update(batch(), 0)
     columns = method.reconstruct(batch()["real"], 5)
     assert method.training and torch.equal(columns[0], batch()["real"])
-    assert len(columns) == (2 if not more else 5)  # one for each class that the generator can be told
+    assert len(columns) == (2 if not more else 5)  # one for each class that the generator knows
     assert all(c.shape == (8, 3, 16, 16) and c.min() >= 0 and c.max() <= 1 for c in columns)
     method.eval()
     label = torch.zeros(8, dtype=torch.long) if more else None

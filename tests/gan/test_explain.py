@@ -48,7 +48,7 @@ def test_directions_are_the_right_singular_vectors():
     _, values, vectors = torch.linalg.svd(weight.double())
     cosine = (found.vectors.double() * vectors[:3]).sum(1)
     assert torch.allclose(cosine.abs(), torch.ones(3, dtype=torch.float64), atol=1e-6)
-    assert np.allclose(found.shares, (values**2 / (values**2).sum())[:3])
+    assert np.allclose(found.fractions, (values**2 / (values**2).sum())[:3])
     assert (found.vectors.gather(1, found.vectors.abs().argmax(1, keepdim=True)) > 0).all()
 
 
@@ -112,14 +112,14 @@ def test_saliency_averages_gradients_before_their_size_is_taken():
     assert torch.allclose(heat, (2 * weight * (x + noise.mean(0))).abs().sum(1), atol=1e-5)
 
 
-@pytest.mark.parametrize("size", [16, 18])  # maps of 8 and of 9 places to a side
+@pytest.mark.parametrize("size", [16, 18])  # maps of 8 and of 9 positions to a side
 def test_attention_is_the_blocks_own_and_adds_up_to_one(size):
     torch.manual_seed(0)
     network = Discriminator(ConvNet("convnet", "none", 8, 1, size), Heads(attention=True), size).eval()
     images = DRAWS.uniform("x", 0, (2, 3, size, size))
     found = explain.discriminator_attention(network, images, [(0.5, 0.5), (0.0, 0.99)])
     side = -(-size // 2)
-    assert found.heat.shape == (2, 2, side, side) and found.places == [(side // 2, side // 2), (0, side - 1)]
+    assert found.heat.shape == (2, 2, side, side) and found.positions == [(side // 2, side // 2), (0, side - 1)]
     assert torch.allclose(found.heat.sum((2, 3)), torch.ones(2, 2)) and found.gamma == 0
     assert isinstance(network.attention, SelfAttention)
     weights = network.attention.weights(network.backbone.dense(images)[1])[:, side - 1]

@@ -1,4 +1,4 @@
-"""Regularisers on networks whose gradients are known, and what the game does with them."""
+"""Regularisers on networks whose gradients are known, and their part in training."""
 
 import math
 
@@ -56,11 +56,11 @@ def test_the_gradient_penalty_of_a_linear_critic(length):
 
 
 def test_the_gradient_penalty_looks_between_real_and_fake():
-    real, fake, share = rand(*SHAPE), rand(*SHAPE, seed=1), torch.tensor([1.0, 0.0, 0.5, 0.25, 0.75]).double()
+    real, fake, mixing = rand(*SHAPE), rand(*SHAPE, seed=1), torch.tensor([1.0, 0.0, 0.5, 0.25, 0.75]).double()
     w = torch.tensor(0.3, dtype=torch.float64)
-    between = 2 * torch.stack([s * r + (1 - s) * f for s, r, f in zip(share, real, fake, strict=True)]) - 1
+    between = 2 * torch.stack([s * r + (1 - s) * f for s, r, f in zip(mixing, real, fake, strict=True)]) - 1
     expected = (0.3 * between.flatten(1).norm(dim=1) - 1).square().mean()
-    found = gradient_penalty(quadratic(w), real, fake, share)
+    found = gradient_penalty(quadratic(w), real, fake, mixing)
     torch.testing.assert_close(found, expected, check_dtype=False, rtol=1e-5, atol=1e-6)
 
 
@@ -78,7 +78,7 @@ def test_consistency_and_lecam_as_written():
     assert float(lecam(a, b, usual_real, usual_fake)) == pytest.approx(expected)
 
 
-# ── in the game ───────────────────────────────────────────────────────────────────────────────────
+# ── in training ──────────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_lazy_penalty_counts_as_often_as_it_is_left_out(build, batch):

@@ -36,8 +36,8 @@ def test_weights_by_the_papers_formula_and_their_mean_is_one():
     torch.testing.assert_close(ratio, ratio[:1].expand(6))
     torch.testing.assert_close((frequency * found).sum(), torch.ones(()))
     torch.testing.assert_close(rebalanced(frequency, smooth, 1.0), torch.ones(6))
-    plain = rebalanced(torch.tensor([0.7, 0.2, 0.1]), torch.eye(3), 0.5)
-    assert plain[0] < plain[1] < plain[2]
+    weights = rebalanced(torch.tensor([0.7, 0.2, 0.1]), torch.eye(3), 0.5)
+    assert weights[0] < weights[1] < weights[2]
 
 
 def test_the_loss_equals_torchs_weighted_cross_entropy_value_and_gradient():
@@ -110,11 +110,11 @@ def test_targets_are_the_colours_of_places_and_frequencies_their_running_mean(bu
     assert method.colours[seen[0][0, 1, 1]].tolist() == [30, -20]
     assert method.colours[seen[0][0, 0, 0]].tolist() == [0, 40]
     assert method.colours[seen[0][1, 0, 1]].tolist() == [-30, 20]
-    shares = torch.bincount(seen[0].flatten(), minlength=len(method.colours)) / 8
-    torch.testing.assert_close(method.frequency, shares)
+    frequencies = torch.bincount(seen[0].flatten(), minlength=len(method.colours)) / 8
+    torch.testing.assert_close(method.frequency, frequencies)
     method.update({"crop0": real["crop0"][[1, 1]]}, 1)
     other = torch.nn.functional.one_hot(seen[1][0, 0, 0], len(method.colours)).float()
-    torch.testing.assert_close(method.frequency, (shares + other) / 2)
+    torch.testing.assert_close(method.frequency, (frequencies + other) / 2)
     assert "frequency" in method.state_dict()
 
 

@@ -44,7 +44,7 @@ def test_the_centre_of_a_run_is_the_running_mean_of_what_the_teacher_says(build,
     for step, parts in enumerate((1, 1, 2)):
         views = batch(method, seed=step)
         method.optimizer.accumulate = parts
-        with torch.no_grad():  # the teacher normalises by the part it sees
+        with torch.no_grad():  # the teacher normalises by the part it reads
             said = [copy.deepcopy(method.teacher)(part) for v in method.needs for part in views[v].chunk(parts)]
         out = method.update(views, step)
         expected = 0.75 * expected + 0.25 * torch.cat(said).mean(0)
@@ -69,16 +69,16 @@ def test_the_prototypes_are_torchs_weight_normalised_layer_of_length_one():
 def test_the_prototypes_stand_still_at_first_and_then_learn(build, batch):
     method = build("dino", "ssl.freeze=0.2")
 
-    def turned():
+    def rotation_of():
         before = F.normalize(method.prototypes.weight.detach().clone(), dim=1)
         for step in range(2):
             method.update(batch(method, seed=step), step)
         return float((F.normalize(method.prototypes.weight.detach(), dim=1) - before).abs().max())
 
     method.optimizer.progress = 0.19
-    assert turned() < 1e-6
+    assert rotation_of() < 1e-6
     method.optimizer.progress = 0.2
-    assert turned() > 1e-4
+    assert rotation_of() > 1e-4
 
 
 def test_the_teacher_follows_exactly_is_never_trained_and_is_exported(build, batch):

@@ -29,13 +29,13 @@ def test_target_shapes_are_within_the_bounds_or_nearest_to_them(side, expected):
 
 def test_a_block_is_a_rectangle_of_patches():
     top, left = torch.tensor([[0, 5], [2, 1]]), torch.tensor([[4, 0], [3, 2]])
-    places = block_places(top, left, (3, 4), 8)
-    assert places.shape == (2, 2, 12)
+    positions = block_places(top, left, (3, 4), 8)
+    assert positions.shape == (2, 2, 12)
     for i in range(2):
         for j in range(2):
             expected = torch.zeros(8, 8)
             expected[top[i, j] : top[i, j] + 3, left[i, j] : left[i, j] + 4] = 1
-            assert torch.equal(torch.zeros(64).scatter(0, places[i, j], 1.0).view(8, 8), expected)
+            assert torch.equal(torch.zeros(64).scatter(0, positions[i, j], 1.0).view(8, 8), expected)
 
 
 def test_the_context_has_its_count_and_never_a_target():
@@ -90,9 +90,9 @@ def test_the_loss_is_the_papers_written_out_block_by_block(build, batch):
     seen = net.encode(lightly.apply_masks(net.embed(images) + net.positions, masks["context"]))
     losses = []
     for i in range(4):
-        places = masks["targets"][:, i]
-        prediction = method.predictor(seen, masks["context"], places)
-        losses.append(F.smooth_l1_loss(prediction, lightly.apply_masks(whole, places)))
+        positions = masks["targets"][:, i]
+        prediction = method.predictor(seen, masks["context"], positions)
+        losses.append(F.smooth_l1_loss(prediction, lightly.apply_masks(whole, positions)))
     torch.testing.assert_close(loss, torch.stack(losses).mean(), rtol=1e-5, atol=1e-6)
 
 

@@ -58,10 +58,10 @@ def test_places_are_central_or_random_per_image_and_step(build):
     assert torch.equal(many, method.mask(400, 7, cpu)) and not torch.equal(many, method.mask(400, 8, cpu))
 
 
-@pytest.mark.parametrize("share", [1.0, 0.01])
-def test_blocks_of_all_or_nothing_are_refused(build, share):
+@pytest.mark.parametrize("fraction", [1.0, 0.01])
+def test_blocks_of_all_or_nothing_are_refused(build, fraction):
     with pytest.raises(UsageError, match="ssl.block"):
-        build("inpainting", f"ssl.block={share}")
+        build("inpainting", f"ssl.block={fraction}")
 
 
 def test_without_a_weight_there_is_no_discriminator(build, batch):

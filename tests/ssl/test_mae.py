@@ -1,4 +1,4 @@
-"""MAE: what the encoder sees, what the loss asks for, what the pictures show."""
+"""MAE: what the encoder reads, what the loss asks for, what the pictures show."""
 
 import pytest
 import torch
@@ -12,11 +12,11 @@ from gssl.ssl.patches import patchify, put, take
 @pytest.mark.parametrize("normalise", [False, True])
 @pytest.mark.parametrize(("total", "length", "hidden"), [(16, 48, 12), (9, 12, 1), (49, 48, 37)])
 def test_the_loss_is_torchs_on_lightlys_targets(normalise, total, length, hidden):
-    patches, places = torch.rand(4, total, length), torch.rand(4, total).argsort(1)[:, :hidden]
+    patches, positions = torch.rand(4, total, length), torch.rand(4, total).argsort(1)[:, :hidden]
     ours, theirs = (torch.zeros(4, hidden, length).fill_(0.3).requires_grad_() for _ in range(2))
-    target = lightly.get_at_index(patches, places)
+    target = lightly.get_at_index(patches, positions)
     expected = torch.nn.MSELoss()(theirs, lightly.normalize_mean_var(target) if normalise else target)
-    loss = hidden_mse(ours, patches, places, normalise)
+    loss = hidden_mse(ours, patches, positions, normalise)
     torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-6)
     loss.backward(), expected.backward()
     torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-5, atol=1e-7)
@@ -35,7 +35,7 @@ def test_the_encoder_sees_no_hidden_pixel_and_the_loss_no_visible_one(build, bat
     assert mask["visible"].shape == (8, 4) and mask["hidden"].shape == (8, 12)
     images = batch(method)["crop0"]
     noise = torch.rand(8, 16, 48)
-    # `put` along the hidden places, so that only those pixels change
+    # `put` along the hidden positions, so that only those pixels change
     changed = lightly.unpatchify(put(patchify(images, 4), mask["hidden"], take(noise, mask["hidden"])), 4)
     assert not torch.equal(changed, images)
     before, after = (method.encode(x, mask["visible"]) for x in (images, changed))
@@ -82,7 +82,7 @@ def test_a_perfect_decoder_paints_the_original(build, batch):
     method = build("mae")
     images = batch(method)["crop0"]
 
-    def oracle(seen, places, hidden):
+    def oracle(seen, positions, hidden):
         return standardised(take(patchify(images, 4), hidden))[0]
 
     method.decoder.forward = oracle

@@ -1,4 +1,4 @@
-"""Patches against lightly's helpers; masks hide exactly the share they should."""
+"""Patches against lightly's helpers; masks hide exactly the fraction they should."""
 
 import pytest
 import torch
@@ -39,17 +39,17 @@ def test_the_share_of_hidden_patches_is_the_nearest_and_never_none_or_all(total,
 
 def test_every_place_is_hidden_equally_often():
     hidden = split_order(torch.rand(4000, 16, generator=torch.Generator().manual_seed(0)), 12)[1]
-    share = as_grid(hidden, 4).mean((0, 1))
-    assert share.sub(0.75).abs().max() < 0.03  # four standard errors
+    fraction = as_grid(hidden, 4).mean((0, 1))
+    assert fraction.sub(0.75).abs().max() < 0.03  # four standard errors
 
 
 def test_taking_and_putting_back():
-    tokens, places = torch.rand(2, 9, 5), torch.tensor([[3, 0, 8], [1, 2, 7]])
-    assert torch.equal(take(tokens, places), lightly.get_at_index(tokens, places))
+    tokens, positions = torch.rand(2, 9, 5), torch.tensor([[3, 0, 8], [1, 2, 7]])
+    assert torch.equal(take(tokens, positions), lightly.get_at_index(tokens, positions))
     new = torch.rand(2, 3, 5)
-    changed = put(tokens, places, new)
-    assert torch.equal(take(changed, places), new)
-    rest = as_grid(places, 3).flatten(1) == 0
+    changed = put(tokens, positions, new)
+    assert torch.equal(take(changed, positions), new)
+    rest = as_grid(positions, 3).flatten(1) == 0
     assert torch.equal(changed[rest], tokens[rest]) and rest.sum() == 12
 
 

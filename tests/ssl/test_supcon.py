@@ -17,8 +17,12 @@ def by_definition(z0: torch.Tensor, z1: torch.Tensor, label: torch.Tensor, t: fl
     for i in range(len(z)):
         others = [j for j in range(len(z)) if j != i]
         every = sum(math.exp(float(z[i] @ z[j]) / t) for j in others)
-        shares = [math.exp(float(z[i] @ z[j]) / t) / every for j in others if label[j] == label[i]]
-        mean = math.log(sum(shares) / len(shares)) if inside else sum(map(math.log, shares)) / len(shares)
+        probabilities = [math.exp(float(z[i] @ z[j]) / t) / every for j in others if label[j] == label[i]]
+        mean = (
+            math.log(sum(probabilities) / len(probabilities))
+            if inside
+            else sum(map(math.log, probabilities)) / len(probabilities)
+        )
         total -= mean / len(z)
     return total
 

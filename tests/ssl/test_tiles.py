@@ -15,8 +15,8 @@ CLASSICAL = {"gap": 0.0, "zoom": 1.0, "grey": 0.0, "normalise": False}
 FREE = SimpleNamespace()  # a backbone without patches
 
 
-def places(size: int, count: int = 1) -> torch.Tensor:
-    """Images whose red is the row and whose green is the column of each pixel, as k / 64; blue tells images apart."""
+def coordinates(size: int, count: int = 1) -> torch.Tensor:
+    """Images whose red is the row and whose green is the column of each pixel, as k / 64; blue is the image."""
     row, column = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
     image = torch.stack([row, column, torch.zeros(size, size)]).float().div(64)
     image = image.repeat(count, 1, 1, 1)
@@ -30,7 +30,7 @@ def test_tiles_lie_in_their_cells_at_random_places_with_gaps(grid, size):
     count, n = 60, grid * grid
     cells = torch.stack([torch.randperm(n, generator=torch.Generator().manual_seed(i)) for i in range(count)])
     luck = tiles.draw(Draws(0), 0, count, n)
-    cut = tiles.cut(places(size, count), cells, luck).mul(64).round().long()
+    cut = tiles.cut(coordinates(size, count), cells, luck).mul(64).round().long()
     assert cut.shape == (count * n, 3, tiles.side, tiles.side) and cut.is_contiguous(memory_format=torch.channels_last)
     cell, free = size // grid, size // grid - tiles.side
     assert free >= 1 and 0.7 * cell < tiles.side < cell
@@ -49,7 +49,7 @@ def test_tiles_lie_in_their_cells_at_random_places_with_gaps(grid, size):
 def test_the_largest_uniform_number_stays_in_the_cell():
     tiles = Tiles(schema.Tiles(**{**CLASSICAL, "gap": 0.3}), 3, 32, FREE)
     luck = torch.full((1, 1, 3), 1 - 2**-24)
-    cut = tiles.cut(places(32), torch.tensor([[8]]), luck)
+    cut = tiles.cut(coordinates(32), torch.tensor([[8]]), luck)
     assert round(float(cut[0, 0, -1, -1]) * 64) == 1 + 3 * 10 - 1
 
 
@@ -80,7 +80,7 @@ def test_zoom_and_whole_patches():
     assert seen == [4, 8, 8, 20]
     large = Tiles(schema.Tiles(**{**CLASSICAL, "gap": 0.2, "zoom": 2.0}), 3, 32, FREE)
     assert (large.side, large.seen) == (8, 16)
-    cut = large.cut(places(32, 2), torch.tensor([[0, 4], [8, 2]]), torch.zeros(2, 2, 3))
+    cut = large.cut(coordinates(32, 2), torch.tensor([[0, 4], [8, 2]]), torch.zeros(2, 2, 3))
     assert cut.shape == (4, 3, 16, 16)
     # the mean of a ramp is its middle, in whatever resolution
     torch.testing.assert_close(cut.mean((2, 3))[1], torch.tensor([14.5, 14.5, 0]) / 64)
