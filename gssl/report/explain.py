@@ -65,11 +65,11 @@ def _report(path: Path) -> Report:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}: cannot be read ({error})") from error
-    schema = found.get("schema") if isinstance(found, dict) else None
+    schema = str(found.get("schema")) if isinstance(found, dict) else ""
+    if schema != SCHEMA and schema.startswith("gssl.report/"):
+        raise UsageError(f"{path}: is a report of {schema}, this version reads {SCHEMA}; make it again by runs=…")
     if schema != SCHEMA:
-        older = str(schema).startswith("gssl.report/")
-        way = f"; it is of {schema}: make it again by gssl compare runs=…" if older else ""
-        raise UsageError(f"{path}: is no report of this version of gssl compare; expected schema {SCHEMA}{way}")
+        raise UsageError(f"{path}: is no report of gssl compare; expected schema {SCHEMA}")
     try:
         return Report.model_validate(found)
     except ValidationError as error:

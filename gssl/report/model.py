@@ -5,11 +5,12 @@
 
 import json
 import math
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import AliasChoices, BaseModel, Field
 
+from gssl.config.comparing import MOST_PAIRS
 from gssl.report.model_records import (
     Alarm,
     ArmName,
@@ -105,7 +106,9 @@ class Primary(Part):
 
     probe: str = Field(description="The probe, the same for every arm that it can be fitted to.")
     label_budget: str = Field(description="The label budget: 10 (per class), 5i (images), 1% or all.")
-    pairs: list[list[str]] = Field(description="Pairs of arms: a − b is tested.")
+    pairs: list[Annotated[list[str], Field(min_length=2, max_length=2)]] = Field(
+        max_length=MOST_PAIRS, description="Pairs of arms: a − b is tested."
+    )
     fixed_by: Literal["plan", "rule", "reader"]
     """plan: the configuration (compare's `primary`) before anything ran; rule: by names only; reader: `primary`
     beside finished runs (`runs=`)."""

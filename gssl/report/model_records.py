@@ -9,7 +9,7 @@ Positive = Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=0)]
 AtLeastOne = Annotated[int, Field(ge=1)]
 Seed = Annotated[str, Field(pattern=r"^\d+$")]
-PerSeed = dict[Seed, float]  # seed → value
+PerSeed = Annotated[dict[Seed, float], Field(json_schema_extra={"additionalProperties": False})]  # seed → value
 ArmName = Annotated[str, Field(description="Name of the arm.")]
 AnySeed = Annotated[int | None, Field(description="The seed; null where it is not on record.")]
 DID = (

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gssl.report.collect import read_runs
-from gssl.report.document import build
+from tests.report.documents import build
 
 
 def _beside(name: str) -> ModuleType:

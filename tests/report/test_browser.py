@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gssl.report import page
+from tests.report.documents import page
 
 CI = any(os.environ.get(name) for name in ("CI", "GSSL_CI"))
 
@@ -226,7 +226,8 @@ def test_a_phone_never_scrolls_sideways(browser: Any) -> None:
 
 def test_dark_mode_changes_page_and_figures(browser: Any) -> None:
     code = (
-        "[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.querySelector('.figure svg')).color,"
+        "[getComputedStyle(document.body).backgroundColor,"
+        " getComputedStyle(document.querySelector('.figure svg')).color,"
         " getComputedStyle(document.querySelector('.tip')).backgroundColor]"
     )
     browser.look(1400, dark=False)

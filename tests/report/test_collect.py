@@ -10,7 +10,7 @@ import pytest
 
 from gssl.errors import UsageError
 from gssl.report.collect import read_runs
-from gssl.report.document import build
+from tests.report.documents import build
 
 Reports = Callable[..., dict[str, Any]]
 

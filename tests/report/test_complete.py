@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from gssl.report import page
 from gssl.words import points
+from tests.report.documents import page
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def test_trials_per_arm_and_the_selection_rule(body: str, shown: dict[str, str],
 
 def test_the_validation_score_stands_beside_each_test_score(body: str, full_report: dict[str, Any]) -> None:
     table = rows(body, "every-score")
-    test, validation = table[0].index("test accuracy"), table[0].index("validation accuracy")
+    test, validation = table[0].index("test accuracy"), table[0].index("validation")
     want = sorted([points(r["mean"]), points(r["validation"])] for r in full_report["table"])
     assert sorted([line[test], line[validation]] for line in table[1:]) == want
     assert len(want) == 8 * 2 * 4 + 8  # arms, probes and label budgets; adapted at one of them

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from gssl.config.menus import probes_of
-from gssl.report.answers import Answers
 from gssl.report.collect import Run
-from gssl.report.document import build, unequal
-from gssl.report.verdict import outcome, size
+from gssl.report.document import unequal
+from gssl.report.scores import Predictions
+from tests.report.documents import build, verdict
 
 LABELS = np.arange(400) % 4
 
@@ -21,9 +21,9 @@ def run(arm, seed, right, labels=LABELS, probe="adapted", **result):
     recall = [right[labels == c].mean() for c in np.unique(labels)]
     score |= {"correct": int(right.sum()), "accuracy": float(right.mean()), "balanced_accuracy": float(np.mean(recall))}
     text = {"command": "transfer", "seed": seed, "scores": [score], **result}
-    answers = Answers(labels, right[None])
+    found = Predictions(labels, right[None])
     where = Path(f"{arm}-{seed}")
-    return Run(where, arm, seed, "transfer", "finished", None, "", text, {}, {}, {}, {}, answers=answers)
+    return Run(where, arm, seed, "transfer", "finished", None, "", text, {}, {}, {}, {}, predictions=found)
 
 
 def hard(share, seed, arm=0, labels=LABELS):
@@ -64,7 +64,7 @@ def test_seeds_that_are_equal_by_chance_make_a_sentence_like_any_other():
     report = build(both, {"arms": ["simclr", "scratch"], "seeds": 2})
     (d,) = [d for d in report["differences"] if d["family"] == "primary"]
     assert not d["fixed"] and d["p"] == 0.5 and d["interval"]["low"] < d["interval"]["high"]
-    assert outcome(d) == "none"  # equal differences of two seeds are no certainty
+    assert verdict.outcome(d) == "none"  # equal differences of two seeds are no certainty
     assert "scatter" not in report["verdict"]["headline"] and "alike" not in report["verdict"]["headline"]
 
 
@@ -85,9 +85,9 @@ def test_where_classes_are_unequal_every_class_counts_alike():
     report = build(made, {"arms": ["simclr", "lazy"], "seeds": 6, "pairs": [["simclr", "lazy"]]})
     assert report["primary"]["metric"] == "balanced_accuracy"
     (d,) = [d for d in report["differences"] if d["family"] == "primary"]
-    assert d["metric"] == "balanced_accuracy" and d["mean"] > 0.25 and outcome(d) == "beats"
+    assert d["metric"] == "balanced_accuracy" and d["mean"] > 0.25 and verdict.outcome(d) == "beats"
     lazy = next(r for r in report["table"] if r["arm"] == "lazy")
-    assert lazy["mean"] == 0.5 and lazy["accuracy"] == 0.9
+    assert lazy["mean"] == 0.5 and lazy["metrics"]["accuracy"] == 0.9
     plain = build(made, {"arms": ["simclr", "lazy"], "seeds": 6, "pairs": [["simclr", "lazy"]], "metric": "accuracy"})
     assert next(d["mean"] for d in plain["differences"]) < 0
     assert not unequal([10, 20]) and unequal([10, 21]) and not unequal([0, 30])
@@ -104,8 +104,8 @@ def test_a_tiny_difference_is_shown_and_yet_not_called_large():
         made += [run("simclr", seed, better, labels), run("scratch", seed, right, labels)]
     report = build(made, {"arms": ["simclr", "scratch"], "seeds": 6, "margin": 0.005})
     (d,) = [d for d in report["differences"] if d["family"] == "primary"]
-    assert outcome(d) == "beats" and size(d, 0.005) == "equivalent"
-    assert size(d, 0.001) == "at_least"
+    assert verdict.outcome(d) == "beats" and verdict.size(d, 0.005) == "equivalent"
+    assert verdict.size(d, 0.001) == "at_least"
 
 
 def test_few_test_images_keep_a_winner_from_being_named():
@@ -121,7 +121,7 @@ def test_few_test_images_keep_a_winner_from_being_named():
     (d,) = [d for d in report["differences"] if d["family"] == "primary"]
     assert d["p"] <= 0.05 and abs(d["mean"]) > 0.1  # what the old rule went by
     assert d["over_seeds"]["low"] > 0 or d["over_seeds"]["high"] < 0
-    assert outcome(d) == "none" and d["item_share"] > 0.5
+    assert verdict.outcome(d) == "none" and d["item_share"] > 0.5
     assert any("20 test images" in text for text in report["verdict"]["cautions"])
 
 
@@ -158,7 +158,7 @@ def test_the_advice_knows_no_more_than_the_verdict():
         report = build(runs(shares), {"arms": list(shares), "seeds": 6})
         kept, best = {k["arm"] for k in report["advice"]["kept"]}, report["advice"]["best"]
         for d in report["differences"]:
-            if d["family"] == "primary" and best in (d["a"], d["b"]) and outcome(d) == "none":
+            if d["family"] == "primary" and best in (d["a"], d["b"]) and verdict.outcome(d) == "none":
                 assert {d["a"], d["b"]} <= kept
 
 
@@ -168,7 +168,7 @@ def test_equal_answers_of_two_seeds_are_no_certainty_where_labels_are_drawn():
     made = [run(arm, s, right if arm == "simclr" else wrong) for arm in ("simclr", "scratch") for s in range(2)]
     report = build(made, {"arms": ["simclr", "scratch"], "seeds": 2})
     (d,) = [d for d in report["differences"] if d["family"] == "primary"]
-    assert not d["fixed"] and outcome(d) == "ahead" and report["verdict"]["answer"] == "perhaps"
+    assert not d["fixed"] and verdict.outcome(d) == "ahead" and report["verdict"]["answer"] == "perhaps"
 
 
 def test_a_constant_answer_is_nothing_that_pretraining_could_pay_against():
@@ -190,14 +190,17 @@ def test_the_answers_count_where_result_json_says_otherwise():
     report = build(made, {"arms": ["simclr", "scratch"], "seeds": 6})
     row = next(r for r in report["table"] if r["arm"] == "simclr")
     assert row["per_seed"]["0"] == pytest.approx(0.6)
-    assert any("simclr seed 0" in text and "answers count" in text for text in report["verdict"]["cautions"])
+    assert any("simclr seed 0" in text and "predictions.npz counts" in text for text in report["verdict"]["cautions"])
 
 
 def test_answers_that_are_gone_are_said():
     made = runs({"simclr": 0.6, "scratch": 0.7})
-    made[3] = replace(made[3], answers=None)
+    made[3] = replace(made[3], predictions=None)
     report = build(made, {"arms": ["simclr", "scratch"], "seeds": 6})
-    assert any("simclr seed 3 are not there" in text for text in report["verdict"]["cautions"])
+    assert any(
+        "predictions of simclr seed 3 for single test images are not there" in text
+        for text in report["verdict"]["cautions"]
+    )
 
 
 def test_a_class_of_six_images_leaves_its_recall_open():

@@ -19,8 +19,8 @@ from gssl.cli import app
 from gssl.errors import UsageError
 from gssl.report import terms
 from gssl.report.collect import read_runs
-from gssl.report.document import build
 from gssl.report.explain import explain, find, text
+from tests.report.documents import build, typed
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_every_number_of_a_full_report_comes_out_of_its_files_again(
     full_report: dict[str, Any], fake: ModuleType, tmp_path: Path
 ) -> None:
     fake.write(tmp_path / "report.json", full_report)
-    every = terms.every(full_report)
+    every = terms.every(typed(full_report))
     assert {t.measure.part for t in every} == {"table", "generation", "cost"}
     for term in every:
         found = explain(str(term), tmp_path / "report.json")
@@ -65,12 +65,12 @@ def test_every_number_of_a_full_report_comes_out_of_its_files_again(
 def test_a_score_is_its_seeds_mean_and_their_interval(six: Path) -> None:
     found = explain("simclr.linear@10", six)
     report = json.loads(six.read_text())
-    row = terms.row(report, terms.parse("simclr.linear@10"))
-    assert row
+    row = terms.row(typed(report), terms.parse("simclr.linear@10"))
+    assert row and row.interval
     low, high = figures(line_of(found, "Interval"))
-    assert (low, high) == pytest.approx((100 * row["interval"]["low"], 100 * row["interval"]["high"]), abs=0.006)
+    assert (low, high) == pytest.approx((100 * row.interval.low, 100 * row.interval.high), abs=0.006)
     assert "6 seeds and 1,000 test images" in line_of(found, "Interval")
-    assert figures(line_of(found, "Mean"))[-1] == pytest.approx(100 * row["mean"], abs=0.006)
+    assert figures(line_of(found, "Mean"))[-1] == pytest.approx(100 * row.mean, abs=0.006)
     for entry in found["files"]:
         scores = json.loads(Path(entry["path"]).read_text())["scores"]
         own = [s["accuracy"] for s in scores if (s["probe"], s["labels_per_class"]) == ("linear", 10)]
@@ -143,7 +143,7 @@ def test_files_that_changed_are_said(fake: ModuleType, tmp_path: Path) -> None:
     assert f"{gone} is gone" in lost["warnings"]
     moved = explain("random.linear@10", path)
     assert moved["agrees"] is False
-    assert any("seed 0: the files say 90.00, the report" in warning for warning in moved["warnings"])
+    assert any("seed 0: the files give 90.00, the report" in warning for warning in moved["warnings"])
     assert "does NOT agree" in text(moved)
     both = explain("simclr.linear@10 - random.linear@10", path)
     assert both["agrees"] is False and len(both["warnings"]) >= 2
@@ -184,11 +184,11 @@ def test_scores_are_counted_again_in_the_predictions(fake: ModuleType, tmp_path:
 def test_without_predictions_only_result_json_vouches(fake: ModuleType, tmp_path: Path) -> None:
     report = made(fake, tmp_path, 2)
     (run,) = (tmp_path / "runs").glob("transfer-simclr-1-*")
-    assert "vouches" not in text(explain("verdict", report))
+    assert "Only result.json" not in text(explain("verdict", report))
     (run / "predictions.npz").unlink()
     for key in ("simclr.linear@10", "simclr.linear@10 - dcgan.linear@10", "verdict"):
         found = explain(key, report)
-        assert "Nothing but result.json vouches for the scores of simclr seed 1" in text(found)
+        assert "Only result.json supports the scores of simclr seed 1" in text(found)
         assert found["agrees"] is True and not found["warnings"]
     result = json.loads((run / "result.json").read_text())
     for score in result["scores"]:

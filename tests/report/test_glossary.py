@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from gssl.report import glossary, page
+from gssl.report import glossary
+from tests.report.documents import page
 
 Reports = Callable[..., dict[str, Any]]
 

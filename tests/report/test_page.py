@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 
-from gssl.report import figures, markdown, page, score_figures, screen, tables, tex, units
+from gssl.report import figures, score_figures, units
 from gssl.report.collect import read_runs
-from gssl.report.document import build
+from gssl.report.model_records import RunRecord
+from gssl.statistics.paired import Interval
+from tests.report.documents import build, first_screen, markdown, page, tables, tex, typed
 
 Reports = Callable[..., dict[str, Any]]
 HOSTILE = '<script>alert("x")</script>$\\frac{1}{0}$ & {{ 7*7 }} | `rm` "quoted"'
@@ -69,7 +71,7 @@ def read(html: str) -> Reader:
 @pytest.fixture
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures take most of a page's time, and most tests do not look at them."""
-    monkeypatch.setattr(page, "figures", lambda report: {})
+    monkeypatch.setattr(page.module, "figures", lambda report: {})
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +89,11 @@ def test_every_section_is_there_and_the_verdict_comes_first(html: str, report_of
     report = report_of(3)
     question = report["question"]
     # the question, the answer in a word, then in a sentence
-    assert shown.startswith(f"{question} {screen.short(report)} {screen.sentence(report)} How sure: ")
-    assert f"{screen.short(report)}: {screen.sentence(report)}".lower() == report["verdict"]["headline"].lower()
+    assert shown.startswith(f"{question} {first_screen.short(report)} {first_screen.sentence(report)} How sure: ")
+    assert (
+        f"{first_screen.short(report)}: {first_screen.sentence(report)}".lower()
+        == report["verdict"]["headline"].lower()
+    )
     told = [shown.index(text) for text in ("How sure: ", "What to do", "Test images 1,000", "Dots: seeds", "Cautions")]
     assert told == sorted(told)
     assert "Produced by gssl" in shown
@@ -182,7 +187,7 @@ def test_written_files_hold_the_same_report(report_of: Reports, tmp_path: Path, 
     ]  # fmt: skip
     again = json.loads((path.parent / "report.json").read_text())
     assert again == report
-    assert again["schema"] == "gssl.report/3"
+    assert again["schema"] == "gssl.report/4"
     # The page is made from the document alone.
     assert page.render(again) == path.read_text()
     assert (path.parent / "report.md").read_text() == markdown.render(again)
@@ -246,7 +251,7 @@ def test_numbers_in_figures_stay_whole(report_of: Reports) -> None:
     """Places are cut to a hundredth of a point; an arm's settings and a tick's label are not."""
     report = copy.deepcopy(report_of(1))
     next(a for a in report["arms"] if a["name"] == "dcgan")["title"] = "DCGAN (lr=0.00125)"
-    svg = score_figures.primary(report).svg()
+    svg = score_figures.primary(typed(report)).svg()
     assert ">DCGAN (lr=0.00125)</text>" in svg
     assert not re.search(r'd="[^"]*\d\.\d{3}', svg)
 
@@ -254,8 +259,8 @@ def test_numbers_in_figures_stay_whole(report_of: Reports) -> None:
 def test_pictures_beyond_the_limit_are_named(report_of: Reports, monkeypatch: pytest.MonkeyPatch) -> None:
     report = report_of(3)
     one = len(report["samples"][0]["png"])
-    monkeypatch.setattr(tables, "MOST_PICTURES", 2 * one + 100)
-    monkeypatch.setattr(page, "figures", lambda report: {})
+    monkeypatch.setattr(tables.module, "MOST_PICTURES", 2 * one + 100)
+    monkeypatch.setattr(page.module, "figures", lambda report: {})
     out = page.render(report)
     assert len(read(out).images) == 2
     assert "step-00001380.png is not shown here" in out
@@ -280,10 +285,10 @@ def test_values_are_written_in_their_unit(metric: str, value: float | None, text
 
 
 def test_an_interval_names_its_unit_once() -> None:
-    assert units.reach("flops", {"low": 3.19e12, "high": 3.22e12}) == "3.19 to 3.22 TFLOP"
-    assert units.reach("flops", {"low": 9e11, "high": 1.1e12}) == "900 GFLOP to 1.1 TFLOP"
-    assert units.reach("images", {"low": 5, "high": 5}) == ""
-    assert units.reach("accuracy", {"low": -0.013, "high": 0.02}) == "−1.3 to 2.0"
+    assert units.reach("flops", Interval(0, 3.19e12, 3.22e12)) == "3.19 to 3.22 TFLOP"
+    assert units.reach("flops", Interval(0, 9e11, 1.1e12)) == "900 GFLOP to 1.1 TFLOP"
+    assert units.reach("images", Interval(5, 5, 5)) == ""
+    assert units.reach("accuracy", Interval(0, -0.013, 0.02)) == "−1.3 to 2.0"
 
 
 @pytest.mark.parametrize(
@@ -300,26 +305,31 @@ def test_an_interval_names_its_unit_once() -> None:
     ],
 )
 def test_the_largest_deviation_from_an_equal_budget(budget: Any, spent: dict[str, Any], told: str) -> None:
-    arms = [{"name": n, "title": n.upper(), "stages": [{}]} for n in spent]
-    cost = [
-        {"arm": n, "metric": "flops", "mean": sum(v) / len(v), "per_seed": dict(enumerate(v))} for n, v in spent.items()
+    report = build([], {"arms": list(spent), "titles": {n: n.upper() for n in spent}, "pairs": [], "budget": budget})
+    for arm in report["arms"]:
+        arm["stages"] = [{"method": "simclr", "command": None, "fraction": 1.0}]
+    report["cost"] = [
+        {"arm": n, "metric": "flops", "label": "", "mean": sum(v) / len(v), "interval": None, "n_seeds": len(v)}
+        | {"per_seed": {str(seed): value for seed, value in enumerate(v)}}
+        for n, v in spent.items()
     ]
-    found = tables.deviation({"budget": budget, "arms": arms, "cost": cost})
+    found = tables.deviation(report)
     assert told in found
     assert bool(told) == bool(found)
 
 
-def test_stages_of_a_chain_show_their_shares() -> None:
-    stages = [
-        {"method": "simclr", "command": "pretrain-ssl", "share": 0.25, "seconds": 12.0},
-        {"method": "dcgan", "command": "train-gan", "share": 0.75},
+def test_stages_of_a_chain_show_their_fractions() -> None:
+    report = build([], {"arms": ["a"], "pairs": []})
+    report["arms"][0]["stages"] = [
+        {"method": "simclr", "command": "pretrain-ssl", "fraction": 0.25, "seconds": 12.0},
+        {"method": "dcgan", "command": "train-gan", "fraction": 0.75},
     ]
-    assert tables._stages({"stages": stages}) == "simclr 25% (12.0 s) → dcgan 75%"
+    assert tables._stages(typed(report).arms[0]) == "simclr 25% (12.0 s) → dcgan 75%"
 
 
 def test_the_room_never_imports_torch_and_claims_need_no_plots() -> None:
     code = (
-        "import sys, gssl.report.page, gssl.report.checks; "
+        "import sys, gssl.report.page, gssl.report.claims; "
         "bad = {'torch', 'matplotlib', 'scipy', 'jinja2'} & set(sys.modules); "
         "sys.exit(str(bad) if bad else 0)"
     )
@@ -330,5 +340,8 @@ def test_the_room_never_imports_torch_and_claims_need_no_plots() -> None:
 def test_only_networks_that_were_filled_are_counted():
     """Random networks and pixels have a load report too: an empty one."""
     reports = [{"loaded": 0, "missing": [], "unexpected": []}, {"loaded": 3, "missing": ["a"], "unexpected": []}, None]
-    document = {"provenance": {"runs": [{"load_report": r} for r in reports]}}
-    assert tables.loads(document) == {"runs": 1, "partial": 1}
+    report = typed(build([], {"arms": ["a"], "pairs": []}))
+    run = dict.fromkeys(RunRecord.model_fields) | {"arm": "a", "stage": "", "state": "", "path": "", "command": ""}
+    run |= {"weights": {}, "config": {}}
+    report.provenance.runs = [RunRecord.model_validate(run | {"load_report": found}) for found in reports]
+    assert tables.module.loads(report) == {"runs": 1, "partial": 1}

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gssl.report import tex
 from gssl.words import points
+from tests.report.documents import tex
 
 Reports = Callable[..., dict[str, Any]]
 NASTY = [

@@ -14,13 +14,12 @@ import pytest
 from gssl import words
 from gssl.config import menus
 from gssl.errors import UsageError
-from gssl.report import markdown, page, screen, verdict
-from gssl.report.cells import Gap
 from gssl.report.collect import read_runs
-from gssl.report.differences import _over_seeds, numbers
-from gssl.report.document import build
+from gssl.report.document import numbers, over_seeds
+from gssl.report.scores import Gap
 from gssl.statistics.two_way import two_way
 from gssl.words import points
+from tests.report.documents import build, first_screen, markdown, page, verdict
 
 Reports = Callable[..., dict[str, Any]]
 
@@ -41,7 +40,10 @@ def test_one_seed_says_nothing_about_seeds(report_of: Reports) -> None:
     row = next(r for r in report["table"] if r["arm"] == "simclr")
     assert row["interval"]["over"] == "test images"
     assert report["advice"]["sentences"][0].startswith("For now SimCLR, by one run of each method:")
-    assert (screen.short(report), screen.how_sure(report).split(":")[0]) == ("Cannot be said yet", "Not sure at all")
+    assert (first_screen.short(report), first_screen.how_sure(report).split(":")[0]) == (
+        "Cannot be said yet",
+        "Not sure at all",
+    )
 
 
 @pytest.mark.parametrize(("seeds", "word", "luck"), [(2, "Two", "50"), (3, "Three", "25")])
@@ -61,7 +63,9 @@ def test_few_seeds_establish_nothing(report_of: Reports, seeds: int, word: str, 
     assert "SimCLR is ahead of DCGAN by" in first
     assert first.endswith("Three seeds cannot establish it by a test; six can.")
     assert report["verdict"]["answer"] == "perhaps"
-    assert screen.how_sure(report) == "Not established: three seeds give a hint, and six are needed to confirm it."
+    assert (
+        first_screen.how_sure(report) == "Not established: three seeds give a hint, and six are needed to confirm it."
+    )
 
 
 def test_six_seeds_may_name_a_winner(report_of: Reports) -> None:
@@ -80,7 +84,9 @@ def test_six_seeds_may_name_a_winner(report_of: Reports) -> None:
     found = f"{points(d['mean'])} percentage points of test accuracy (plausibly {low} to {high}); training from scratch"
     assert f"class, SimCLR beats training from scratch by {found} beats DCGAN by" in headline
     assert headline.startswith("Yes: with 10")
-    assert screen.how_sure(report).startswith("Well supported: ") and "at most 5%" in screen.how_sure(report)
+    assert first_screen.how_sure(report).startswith("Well supported: ") and "at most 5%" in first_screen.how_sure(
+        report
+    )
 
 
 def test_a_family_that_failures_split_is_told_as_it_was_computed(report_of: Reports) -> None:
@@ -89,7 +95,7 @@ def test_a_family_that_failures_split_is_told_as_it_was_computed(report_of: Repo
     told = dict(zip(primary, report["verdict"]["sentences"], strict=False))
     alone = primary["simclr", "scratch"]  # the one pair with six seeds: adjusted over nothing but itself
     assert alone["p_adjusted"] == alone["p"] and "adjusted over" not in told["simclr", "scratch"]
-    assert [other["a"] for other in verdict.adjusted_with(alone, report)] == ["simclr"]
+    assert [other.a for other in verdict.adjusted_with(alone, report)] == ["simclr"]
     few = primary["simclr", "dcgan"]
     assert len(verdict.adjusted_with(few, report)) == 3
     assert few["simultaneous"]["level"] == pytest.approx(1 - (0.05 - 1 / 32) / 2)
@@ -108,7 +114,7 @@ def test_no_difference_is_called_that(report_of: Reports, seeds: int) -> None:
     assert "whether SimCLR is better than random features. SimCLR scored" in report["verdict"]["headline"]
     assert report["verdict"]["headline"].endswith(ends)
     assert report["verdict"]["sentences"][0].startswith("SimCLR and random features are not shown to differ")
-    assert screen.how_sure(report).startswith("Undecided, not equal: SimCLR could still score up to")
+    assert first_screen.how_sure(report).startswith("Undecided, not equal: SimCLR could still score up to")
     assert report["primary"]["fixed_by"] == "plan"
     told = [c for c in report["verdict"]["cautions"] if c.startswith("Not shown to be ahead of random features")]
     assert len(told) == 1 and "SimCLR" in told[0]
@@ -141,8 +147,10 @@ def difference(values: Sequence[float], seed: int = 0) -> dict[str, Any]:
     noise = np.random.default_rng(seed).normal(0, 0.1, (len(values), 1000))
     units = np.array(values)[:, None] + noise - noise.mean(axis=1, keepdims=True)
     between = Gap(dict(enumerate(values)), two_way(units))
-    d = numbers(between) | {"p_adjusted": None, "simultaneous": None}
-    return d | {"over_seeds": _over_seeds(d, 0.95)}
+    names = {"a": "a", "b": "b", "probe": "linear", "probes": ["linear"] * 2, "label_budget": "10"}
+    d = numbers(between, metric="accuracy", **names)
+    d.over_seeds = over_seeds(d, 0.95)
+    return d.model_dump()
 
 
 def test_a_winner_needs_both_the_test_and_the_interval() -> None:
@@ -235,7 +243,7 @@ def test_a_planned_seed_that_never_ran_is_missing(fake: ModuleType, tmp_path: Pa
 
 def test_an_arm_without_figures_is_not_said_to_have_some(report_of: Reports) -> None:
     cautions = report_of(2, fail=[("dcgan", 0), ("dcgan", 1)])["verdict"]["cautions"]
-    assert "2 runs of DCGAN did not finish; it has no figures." in cautions
+    assert "2 runs of DCGAN did not finish; it has no scores." in cautions
     assert "0 seeds" not in " ".join(cautions)
 
 
@@ -282,7 +290,7 @@ def test_what_a_probe_chose_and_how_long_training_took(fake: ModuleType, tmp_pat
         (path / "result.json").write_text(json.dumps(result))
     said = " ".join(build(read_runs(paths), fake.plan(1, ("simclr", "random")))["limitations"])
     assert "Pretraining took less than a second per run" in said
-    assert "settings are chosen by folds of the labels a probe was given" in said
+    assert "Settings are chosen on folds of the labels that a probe was given" in said
     assert "validation images" not in said
 
 
@@ -340,8 +348,8 @@ def test_a_plan_by_knn_reads_right(fake: ModuleType, tmp_path: Path) -> None:
     shown = shown.split('<section id="glossary">')[0]  # what a probe is names the linear one
     told = [said(report), markdown.render(report), shown, *report["limitations"]]
     assert not any("linear" in text for text in told)
-    assert "Arms are judged by kNN on frozen features; settings" in " ".join(report["limitations"])
-    assert "fixed by the plan before any score was read" in told[2]
+    assert "Arms are evaluated by kNN on frozen features. Settings" in " ".join(report["limitations"])
+    assert "fixed by the plan before any score was computed" in told[2]
 
 
 def test_pixels_are_no_control_of_fine_tuning(fake: ModuleType, tmp_path: Path) -> None:
@@ -351,7 +359,7 @@ def test_pixels_are_no_control_of_fine_tuning(fake: ModuleType, tmp_path: Path) 
     ]
     report = build(read_runs(paths), fake.plan(1, ("simclr", "scratch", "pixels"), probe="finetune"))
     assert report["primary"]["pairs"] == [["simclr", "scratch"]]
-    assert "Arms are judged by fine-tuning" in " ".join(report["limitations"])
+    assert "Arms are evaluated by fine-tuning" in " ".join(report["limitations"])
 
 
 def test_nothing_finished_is_said_and_not_raised(fake: ModuleType, tmp_path: Path) -> None:

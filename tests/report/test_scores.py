@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from gssl.report.answers import Answers, mean_over_draws, read, units, weights
+from gssl.report.scores import Predictions, mean_over_draws, read_predictions
+from gssl.statistics.items import units, weights
 from gssl.statistics.two_way import two_way
 
 
@@ -11,12 +12,12 @@ def rng(seed: int = 0) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(seed))
 
 
-def answers(labels, groups=None) -> Answers:
+def answers(labels, groups=None) -> Predictions:
     labels = np.asarray(labels)
-    return Answers(labels, np.zeros((0, len(labels)), bool), groups)
+    return Predictions(labels, np.zeros((0, len(labels)), bool), groups)
 
 
-def unequal(n: int = 200, seed: int = 0) -> tuple[Answers, np.ndarray]:
+def unequal(n: int = 200, seed: int = 0) -> tuple[Predictions, np.ndarray]:
     """90/10 classes, the small one is harder: (seeds, n) answers of three seeds."""
     labels = (np.arange(n) % 10 == 0).astype(int)
     draw = rng(seed)
@@ -33,7 +34,7 @@ def test_weights_are_those_of_the_metric() -> None:
         assert weights(items.labels, metric).sum() == pytest.approx(1)
         assert float((right @ weights(items.labels, metric)).mean()) == pytest.approx(value)
         for groups in (None, np.arange(200) // 7):
-            found = units(list(right), Answers(items.labels, items.right, groups), metric)
+            found = units(list(right), items.labels, groups, metric)
             assert found.mean() == pytest.approx(value)
             assert found.shape == (3, 200 if groups is None else 29)
 
@@ -41,20 +42,20 @@ def test_weights_are_those_of_the_metric() -> None:
 def test_the_rows_of_units_have_the_seeds_metric_as_their_means() -> None:
     items, right = unequal()
     for groups in (None, rng(1).integers(0, 12, 200)):
-        found = units(list(right), Answers(items.labels, items.right, groups), "balanced_accuracy")
+        found = units(list(right), items.labels, groups, "balanced_accuracy")
         each = [balanced(row, items.labels) for row in right]
         assert found.mean(axis=1) == pytest.approx(each)
 
 
 def test_plain_accuracy_of_single_items_are_the_answers_themselves() -> None:
     items, right = unequal()
-    assert (units(list(right), items, "accuracy") == right).all()
+    assert (units(list(right), items.labels, items.groups, "accuracy") == right).all()
 
 
 def test_balanced_accuracys_variance_is_the_jackknifes_and_the_bootstraps() -> None:
     items, right = unequal(400)
     one, labels, n = right[0], items.labels, 400
-    found = two_way(units([one], items, "balanced_accuracy"), width=0.0).from_items
+    found = two_way(units([one], items.labels, items.groups, "balanced_accuracy"), width=0.0).from_items
     left = np.array([balanced(np.delete(one, i), np.delete(labels, i)) for i in range(n)])
     jackknife = (n - 1) / n * ((left - left.mean()) ** 2).sum()
     draw, resampled = rng(2), []
@@ -63,7 +64,7 @@ def test_balanced_accuracys_variance_is_the_jackknifes_and_the_bootstraps() -> N
         resampled.append(balanced(one[at], labels[at]))
     assert found == pytest.approx(jackknife, rel=0.05)
     assert found == pytest.approx(np.var(resampled), rel=0.15)
-    assert found > 2 * two_way(units([one], items, "accuracy"), width=0.0).from_items
+    assert found > 2 * two_way(units([one], items.labels, items.groups, "accuracy"), width=0.0).from_items
 
 
 def test_groups_give_the_cluster_robust_variance_of_the_mean() -> None:
@@ -73,19 +74,19 @@ def test_groups_give_the_cluster_robust_variance_of_the_mean() -> None:
     n = len(groups)
     right = (draw.random(n) < np.repeat(draw.random(25), np.bincount(groups))).astype(float)
     items = answers(draw.integers(0, 3, n), draw.permutation(25)[groups] * 7)  # names of groups do not matter
-    found = two_way(units([right], items, "accuracy"), width=0.0).from_items
+    found = two_way(units([right], items.labels, items.groups, "accuracy"), width=0.0).from_items
     sums = np.bincount(groups, right - right.mean())
     assert found == pytest.approx(25 / 24 * (sums**2).sum() / n**2)
-    single = two_way(units([right], answers(items.labels), "accuracy"), width=0.0).from_items
+    single = two_way(units([right], items.labels, None, "accuracy"), width=0.0).from_items
     assert found > 1.5 * single
 
 
 def test_copies_of_an_item_in_a_group_add_nothing() -> None:
     items, right = unequal()
     groups = np.arange(200)
-    twice = Answers(np.repeat(items.labels, 2), np.zeros((0, 400), bool), np.repeat(groups, 2))
-    one = two_way(units(list(right), items, "accuracy")).variance
-    two = two_way(units(list(np.repeat(right, 2, axis=1)), twice, "accuracy")).variance
+    twice = Predictions(np.repeat(items.labels, 2), np.zeros((0, 400), bool), np.repeat(groups, 2))
+    one = two_way(units(list(right), items.labels, items.groups, "accuracy")).variance
+    two = two_way(units(list(np.repeat(right, 2, axis=1)), twice.labels, twice.groups, "accuracy")).variance
     assert two == pytest.approx(one)
 
 
@@ -102,9 +103,9 @@ def test_the_same_items_are_told_from_others() -> None:
 
 
 def test_answers_are_read_from_predictions_or_not_at_all(tmp_path) -> None:
-    assert read(tmp_path) is None
+    assert read_predictions(tmp_path) is None
     np.savez(tmp_path / "predictions.npz", labels=np.array([0, 1, 2]), guess=np.array([[0, 1, 1], [0, 0, 2]]))
-    found = read(tmp_path)
+    found = read_predictions(tmp_path)
     assert found and found.right.tolist() == [[True, True, False], [True, False, True]] and found.groups is None
     (tmp_path / "predictions.npz").write_bytes(b"PK\x03\x04 torn")
-    assert read(tmp_path) is None
+    assert read_predictions(tmp_path) is None

@@ -11,12 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from gssl.report import limits, markdown, page, screen, tex
-from gssl.report.checks import check
 from gssl.report.collect import read_runs
-from gssl.report.document import build
 from gssl.report.explain import explain
-from gssl.report.verdict import excludes_zero, outcome, sentence
+from tests.report.documents import build, cautions, check, first_screen, markdown, page, tex, verdict
 
 Reports = Callable[..., dict[str, Any]]
 
@@ -77,7 +74,9 @@ def test_no_caution_says_more_than_the_verdict(fake: ModuleType, tmp_path: Path)
     for pair, mine in (["simclr", "random"], -1), (["random", "simclr"], 1):
         report = build(read_runs(paths), {"pairs": [pair], "fixed_by": "plan"})
         (d,) = [d for d in report["differences"] if d["family"] == "primary"]
-        assert excludes_zero(d["interval"]) and d["mean"] * mine > 0 and outcome(d) == "none"
+        assert (
+            d["interval"]["low"] * d["interval"]["high"] > 0 and d["mean"] * mine > 0 and verdict.outcome(d) == "none"
+        )
         told = " ".join(report["verdict"]["cautions"])
         assert "Behind" not in told and "Not shown to be ahead of random features, which learnt nothing: SimCLR" in told
         assert report["verdict"]["answer"] == "not shown"
@@ -86,8 +85,8 @@ def test_no_caution_says_more_than_the_verdict(fake: ModuleType, tmp_path: Path)
 def test_a_family_chosen_beside_finished_runs_is_not_called_planned(fake: ModuleType, tmp_path: Path) -> None:
     report = build(read_runs(fake.make(tmp_path, seeds=2)), {"pairs": [["simclr", "random"]], "fixed_by": "reader"})
     everything = " ".join([*report["verdict"]["cautions"], page.render(report), *report["limitations"]])
-    assert "before any score was read" not in everything
-    assert any("nothing to show that no score had been seen" in told for told in report["verdict"]["cautions"])
+    assert "before any score was computed" not in everything
+    assert any("nothing shows that no score had been seen" in told for told in report["verdict"]["cautions"])
     assert "searched before is not on record" in everything  # no plan was read
 
 
@@ -122,15 +121,27 @@ def test_what_decides_below_six_seeds_is_told(fake: ModuleType, tmp_path: Path) 
     """The plain interval leaves out zero and the one that is widened for three pairs does not: both are written."""
     ends = {"kind": "two_way", "over": "seeds and test images", "n": 3, "items": 500}
     d = {
-        "a": "simclr", "b": "random", "metric": "accuracy", "family": "primary", "probe": "linear", "label_budget": "10",
-        "probes": ["linear", "linear"], "mean": 0.04, "p": 0.25, "p_adjusted": 0.25, "n_seeds": 3, "effect_size": 3.0,
-        "interval": ends | {"level": 0.95, "low": 0.01, "high": 0.07}, "per_seed": {"0": 0.03, "1": 0.04, "2": 0.05},
-        "simultaneous": ends | {"level": 1 - 0.05 / 3, "low": -0.005, "high": 0.085}, "over_seeds": None,
-    }  # fmt: skip
-    arms = [{"name": "simclr", "title": "SimCLR"}, {"name": "random", "title": "random features"}]
-    primary = {"pairs": [["simclr", "random"]] * 3, "margin": 0.005}
-    report = {"arms": arms, "primary": primary, "table": [], "differences": [d] * 3}
-    text = sentence(d, report)
+        "a": "simclr",
+        "b": "random",
+        "metric": "accuracy",
+        "family": "primary",
+        "probe": "linear",
+        "label_budget": "10",
+        "probes": ["linear", "linear"],
+        "mean": 0.04,
+        "p": 0.25,
+        "p_adjusted": 0.25,
+        "n_seeds": 3,
+        "effect_size": 3.0,
+        "interval": ends | {"level": 0.95, "low": 0.01, "high": 0.07},
+        "per_seed": {"0": 0.03, "1": 0.04, "2": 0.05},
+        "simultaneous": ends | {"level": 1 - 0.05 / 3, "low": -0.005, "high": 0.085},
+        "over_seeds": None,
+    }
+    d |= {"fixed": False, "item_share": 0.5}
+    pairs = [["simclr", "random"]] * 3
+    report = build([], {"arms": ["simclr", "random"], "pairs": pairs}) | {"differences": [d] * 3}
+    text = verdict.sentence(d, report)
     assert "are not shown to differ" in text and "over 3 seeds and 500 test images 1.0 to 7.0" in text
     assert "98.3%, to hold for three pairs together, −0.5 to 8.5" in text
 
@@ -139,13 +150,13 @@ def test_what_decides_below_six_seeds_is_told(fake: ModuleType, tmp_path: Path) 
 
 
 def told(report: dict[str, Any], **changed: Any) -> list[str]:
-    return limits.cautions(report | changed)
+    return cautions.cautions(report | changed)
 
 
 def test_few_test_images_are_said_even_if_nobody_looked_for_them(report_of: Reports) -> None:
     report = report_of(3)
     few = [row | {"n_test": 20} for row in report["table"]]
-    said = "There are 20 test images only, and one of them is 5 points"
+    said = "There are only 20 test images, and one of them is 5 points"
     assert said in told(report, table=few)[0]
     assert not any(text.startswith("There are") for text in told(report))
     found = [{"kind": "few_test_images", "text": "There are 20.", "images": 20}]
@@ -167,14 +178,20 @@ def test_the_metric_is_said_where_classes_are_unequal(report_of: Reports) -> Non
     report = report_of(3)
     found = [{"kind": "imbalance", "text": "90% of the test images are of the class a."}]
     balanced = report["primary"] | {"metric": "balanced_accuracy"}
-    assert "plain accuracy all the same" in told(report, findings=found)[1]
+    assert "Scores are accuracy all the same" in told(report, findings=found)[1]
     assert told(report, findings=found, primary=balanced)[1].startswith("Scores are balanced accuracy")
     assert "accuracy" not in str(told(report))
 
 
 @pytest.mark.parametrize("state", ["planned", "changed", "unknown"])
 def test_what_was_changed_after_scores_were_there_is_said(report_of: Reports, state: str) -> None:
-    plan = {"state": state, "text": "State.", "changes": [{"kind": "pairs", "text": "Pairs."}], "looks": 1}
+    plan = {
+        "state": state,
+        "text": "State.",
+        "changes": [{"kind": "pairs", "text": "Pairs."}],
+        "looks": 1,
+        "level": 0.05,
+    }
     first = told(report_of(3), preregistration=plan)[:2]
     assert {"planned": 0, "changed": 1, "unknown": 2}[state] == sum(text in ("State.", "Pairs.") for text in first)
 
@@ -192,9 +209,9 @@ def test_added_seeds_are_said_with_what_they_cost(report_of: Reports) -> None:
 
 def test_other_uses_of_the_test_images_are_said(report_of: Reports) -> None:
     report = report_of(3)
-    own = limits.own_openings(report)
+    own = cautions.own_openings(report)
     assert own == 18
-    opened = {"runs": own, "settings": 6, "openings": own, "text": "Opened."}
+    opened = {"runs": own, "settings": 6, "openings": own, "first": None, "last": None, "text": "Opened."}
     assert "Opened." not in str(told(report, openings=opened))
     assert told(report, openings=opened | {"runs": 41})[0].startswith("Opened. 18 of the 41 are of this comparison")
 
@@ -208,8 +225,8 @@ def test_a_dead_generator_comes_first(report_of: Reports) -> None:
     found = [{"kind": "imbalance", "text": "Unequal."}]
     first = told(report, alarms=dead, findings=found)[0]
     assert first.startswith("The generator of DCGAN is dead in 2 runs (seeds 1 and 4)")
-    assert "But a generator is dead: see the cautions." in screen.how_sure(report | {"alarms": dead})
-    assert "dead" not in screen.how_sure(report)
+    assert "But a generator is dead: see the cautions." in first_screen.how_sure(report | {"alarms": dead})
+    assert "dead" not in first_screen.how_sure(report)
 
 
 def test_every_form_carries_answer_advice_cautions_and_findings(fake: ModuleType, tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ import pytest
 from gssl.metrics.instability import lifeless
 from gssl.report import generation
 from gssl.report.collect import Run
-from gssl.report.replicated import difference, interval, spread
-from gssl.report.spent import stability
+from gssl.report.generation import difference, interval
+from gssl.report.records import stability
+from gssl.statistics.resampled import spread
 
 RNG = np.random.Generator(np.random.Philox(7))
 WEIGHTS = RNG.poisson(1.0, (200, 300)).astype(float)
@@ -35,8 +36,8 @@ def test_they_cover_what_other_seeds_and_other_images_give(metric, seeds, by_see
     for _ in range(250):
         values, replicates = drawn(seeds, 200, 0.5, by_seed, by_image, 0.3)
         found = interval(metric, list(values), replicates, 200)
-        assert found is not None and found["kind"] == "two_way" and found["over"] == "seeds and test images"
-        inside += found["low"] <= 0.5 <= found["high"]
+        assert found is not None and found.kind == "two_way" and found.over == "seeds and test images"
+        inside += found.low <= 0.5 <= found.high
     assert inside / 250 > 0.95 - 3 * (0.05 * 0.95 / 250) ** 0.5
 
 
@@ -45,8 +46,8 @@ def test_over_seeds_alone_they_would_not():
     for _ in range(400):
         values, _ = drawn(6, 200, 0.5, 0.01, 0.6, 0.3)
         found = interval("kid", list(values), None, 200)
-        assert found is not None and found["kind"] == "t"
-        inside += found["low"] <= 0.5 <= found["high"]
+        assert found is not None and found.kind == "t"
+        inside += found.low <= 0.5 <= found.high
     assert inside / 400 < 0.8
 
 
@@ -64,14 +65,14 @@ def test_the_images_that_seeds_share_are_told_from_their_own_fakes():
 def test_they_stay_in_range(metric, values, with_replicates):
     replicates = np.array(values)[:, None] + 0.05 * RNG.standard_normal((len(values), 200)) if with_replicates else None
     found = interval(metric, values, replicates, 1000)
-    assert found is not None and found["low"] >= 0 and found["low"] <= np.mean(values) <= found["high"]
-    assert found["high"] <= 1 or metric in ("fd", "density")
+    assert found is not None and found.low >= 0 and found.low <= np.mean(values) <= found.high
+    assert found.high <= 1 or metric in ("fd", "density")
 
 
 def test_kid_is_cut_at_the_smaller_of_zero_and_its_estimate():
     wild = interval("kid", [0.1, 6.2, 0.3], None, 1000)
     below = interval("kid", [-0.004, -0.002, -0.006], np.full((3, 200), -0.004), 1000)
-    assert wild is not None and wild["low"] == 0.0 and below is not None and below["low"] == pytest.approx(-0.004)
+    assert wild is not None and wild.low == 0.0 and below is not None and below.low == pytest.approx(-0.004)
 
 
 def test_what_both_sides_share_cancels_in_a_difference():
@@ -79,7 +80,7 @@ def test_what_both_sides_share_cancels_in_a_difference():
     told, parts = difference("coverage", [0.01, 0.02, 0.03], replicates - replicates, 200)
     alone = interval("coverage", list(values), replicates, 200)
     assert told is not None and parts is not None and parts.from_items == 0.0 and alone is not None
-    assert told["high"] - told["low"] < 0.6 * (alone["high"] - alone["low"])
+    assert told.high - told.low < 0.6 * (alone.high - alone.low)
 
 
 # ── of runs ──────────────────────────────────────────────────────────────────────────────────────
@@ -127,12 +128,12 @@ def test_a_dead_generator_is_a_collapsed_run_though_nothing_was_said_while_it_tr
 def test_rows_and_differences_are_over_seeds_and_images_where_the_images_are_the_same(tmp_path):
     found = runs(tmp_path, dcgan=[ALIVE, ALIVE | {"kid": 0.13}], sngan=[ALIVE | {"kid": 0.2}, ALIVE | {"kid": 0.25}])
     rows = generation.rows(found, ["dcgan", "sngan"])
-    kinds = {row["metric"]: row["interval"]["kind"] for row in rows}
+    kinds = {row.metric: row.interval.kind for row in rows}
     assert kinds["kid"] == "two_way" and kinds["recall"] == "t"
     assert kinds["coverage"] == "bootstrap"  # equal over seeds: only images are a sample
     (kid, coverage) = generation.differences(rows, ["dcgan", "sngan"], found)
-    assert kid["metric"] == "kid" and kid["interval"]["kind"] == "two_way" and kid["mean"] == pytest.approx(-0.11)
-    assert coverage["fixed"]
+    assert kid.metric == "kid" and kid.interval.kind == "two_way" and kid.mean == pytest.approx(-0.11)
+    assert coverage.fixed
     # other images, other replicates
     found[1].result["evaluation"]["images"] = "b"
-    assert {row["interval"]["kind"] for row in generation.rows(found, ["dcgan"])} == {"t"}
+    assert {row.interval.kind for row in generation.rows(found, ["dcgan"])} == {"t"}

@@ -11,15 +11,16 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from gssl.cli import _readable_claims, app
+from gssl.cli import app
+from gssl.comparison.claims import check as held_against
 from gssl.config.menus import probes_of
 from gssl.errors import UsageError
 from gssl.report import terms
-from gssl.report.cells import cells
-from gssl.report.checks import check, parse
+from gssl.report.claims import parse
 from gssl.report.collect import read_runs
-from gssl.report.document import build
+from gssl.report.scores import cells
 from gssl.statistics import paired
+from tests.report.documents import build, check, typed
 
 Reports = Callable[..., dict[str, Any]]
 
@@ -51,21 +52,18 @@ def test_truth(report_of: Reports, claim: str, holds: bool) -> None:
     assert "\n" not in line
 
 
+GENERATED = {"label": "", "better": "low", "baseline": None, "evaluator": "own", "split": "test", "n": 500}
+
+
 def row(arm: str, metric: str, values: list[float], interval: dict[str, Any] | None = None) -> dict[str, Any]:
     """A row of `generation` or `cost` over seeds 0, 1, …, as the document has it."""
     over = paired.t_interval(values)
     if over:
         interval = {"kind": "t", "over": "seeds", "n": len(values), "level": 0.95, "low": over.low, "high": over.high}
     per_seed = {str(i): v for i, v in enumerate(values)}
-    mean = float(np.mean(values))
-    return {
-        "arm": arm,
-        "metric": metric,
-        "mean": mean,
-        "interval": interval,
-        "per_seed": per_seed,
-        "n_seeds": len(values),
-    }
+    own = GENERATED if metric in terms.GENERATION else {"label": ""}
+    found = {"arm": arm, "metric": metric, "mean": float(np.mean(values)), "interval": interval, "per_seed": per_seed}
+    return found | {"n_seeds": len(values)} | own
 
 
 def test_an_interval_decides_never_the_mean() -> None:
@@ -93,9 +91,8 @@ def test_an_interval_decides_never_the_mean() -> None:
 
 
 def bare(**more: Any) -> dict[str, Any]:
-    arms = [{"name": name, "stages": []} for name in "ab"]
-    empty: dict[str, Any] = {key: [] for key in ("table", "compute", "failed", "missing", "generation", "cost")}
-    return {"arms": arms, "primary": {"metric": "accuracy"}, **empty} | more
+    """A report of two arms that holds nothing but `more`."""
+    return build([], {"arms": ["a", "b"], "pairs": []}) | {"failed": [], "missing": []} | more
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
@@ -108,18 +105,18 @@ def test_pairs_are_those_of_the_report(fake: ModuleType, tmp_path: Path, seeds: 
     assert len(told) > 20
     for d in told:
         left, right = (terms.Term(d[s], p, d["label_budget"]) for s, p in zip("ab", d["probes"], strict=True))
-        rows = [terms.row(report, term) for term in (left, right)]
+        rows = [terms.row(typed(report), term) for term in (left, right)]
         assert rows[0] and rows[1]
         exact = terms.paired_difference(
-            rows[0], rows[1], terms.ACCURACY, 1.0, terms.between(found, left, right, "accuracy")
+            rows[0], rows[1], terms.SCORED, 1.0, terms.between(found, left, right, "accuracy")
         )
-        alone = terms.paired_difference(rows[0], rows[1], terms.ACCURACY)
-        assert exact and alone
-        assert exact["mean"] == pytest.approx(100 * d["mean"], abs=1e-10)
-        ends = (exact["interval"]["low"], exact["interval"]["high"])
+        alone = terms.paired_difference(rows[0], rows[1], terms.SCORED)
+        assert exact and alone and exact.interval and alone.interval
+        assert exact.mean == pytest.approx(100 * d["mean"], abs=1e-10)
+        ends = (exact.interval.low, exact.interval.high)
         assert ends == pytest.approx((100 * d["interval"]["low"], 100 * d["interval"]["high"]), abs=1e-10)
-        assert exact["interval"]["kind"] == d["interval"]["kind"] == "two_way"
-        assert alone["mean"] == pytest.approx(exact["mean"]) and alone["interval"]["kind"] == "two_way"
+        assert exact.interval.kind == d["interval"]["kind"] == "two_way"
+        assert alone.mean == pytest.approx(exact.mean) and alone.interval.kind == "two_way"
 
 
 def test_equality_is_not_decided_by_rounding(report_of: Reports) -> None:
@@ -201,11 +198,11 @@ def test_units_are_those_that_people_write() -> None:
         ("simclr@10 > 5", ["cannot read 'simclr@10'"]),
         ("simclr.linear@ten > 5", ["cannot read"]),
         ("simclr.linear@10 > random.linear@10 + five", ["cannot read 'random.linear@10 + five'"]),
-        ("simclr.linear@0% > 5", ["no share of the labels"]),
+        ("simclr.linear@0% > 5", ["no part of the labels"]),
         ("simclr.linear@10 > 101", ["percent, 0 to 100"]),
         ("dcgan.kidd < 5", ["unknown measure 'kidd'; did you mean 'kid'?"]),
         ("dcgan.kid@10 < 5", ["kid takes no labels; write dcgan.kid"]),
-        ("dcgan.coverage > 80", ["a share, 0 to 1", "write 0.8"]),
+        ("dcgan.coverage > 80", ["a fraction, 0 to 1", "write 0.8"]),
         ("dcgan.kid < sngan.fd", ["only the like can be compared"]),
         ("dcgan.seconds < simclr.flops", ["only the like can be compared"]),
     ],
@@ -274,15 +271,15 @@ ACCEPTED = [
     "mine@x.linear@5 > 1",
 ]
 REFUSED = {
-    "random.finetune@5 > 1": "random.finetune@5 will not be judged; random is judged by linear @ 5, 1%, all",
-    "simclr.linear@7 > 1": "simclr.linear@7 will not be judged; simclr is judged by linear, finetune @ 5, 1%, all",
-    "pixels.finetune@5 > 1": "pixels is judged by linear @ 5",
-    "simclr.linear@5 > pixels.knn@5": "pixels.knn@5 will not be judged",
+    "random.finetune@5 > 1": "random.finetune@5 will not be evaluated; random is evaluated by linear @ 5, 1%, all",
+    "simclr.linear@7 > 1": "simclr.linear@7 will not be evaluated; simclr is evaluated by linear, finetune @ 5",
+    "pixels.finetune@5 > 1": "pixels is evaluated by linear @ 5",
+    "simclr.linear@5 > pixels.knn@5": "pixels.knn@5 will not be evaluated",
     "simclr.liner@5 > 1": "did you mean 'linear'?",
     "simclr.linear@10% > 1": "@ 5, 1%, all",
     "simlcr.linear@5 > 1": "unknown arm 'simlcr'; did you mean 'simclr'? known: simclr, scratch, random, pixels",
     "simclr.kid < 1": "simclr.kid will not be measured: simclr has no generator",
-    "dcgan.gan_train > 1": "dcgan has no generator that is told a class",
+    "dcgan.gan_train > 1": "dcgan has no class-conditional generator",
     "random.seconds < 5": "random.seconds will not be measured: nothing of random is trained",
     "simclr-on-dcgan.kid < 1": "simclr-on-dcgan has no generator",
     "simclr.flops < scratch.flops": "nothing of scratch is trained",
@@ -300,33 +297,34 @@ def config(claim: str, runs: str | None = None, use: tuple[str, ...] = ("linear"
         generation=SimpleNamespace(images=images),
         labels_per_class=[5],
         fractions=[0.01, 1.0],
+        images_labelled=[],
     )
 
 
 def test_claims_are_held_against_what_will_be_judged() -> None:
     for claim in ACCEPTED:
-        _readable_claims(config(claim))
+        held_against(config(claim))
     for claim, text in REFUSED.items():
         with pytest.raises(UsageError) as error:
-            _readable_claims(config(claim))
+            held_against(config(claim))
         assert repr(claim) in str(error.value)
         assert text in str(error.value)
         assert "\n" not in str(error.value)
-        _readable_claims(config(claim, runs="runs/*"))  # only the form is known before these are read
+        held_against(config(claim, runs="runs/*"))  # only the form is known before these are read
     with pytest.raises(UsageError, match="cannot read"):
-        _readable_claims(config("simclr@5 > 1", runs="runs/*"))
-    _readable_claims(config("simclr.linear@5 > scratch.linear@5 - 100", use=("linear",)))
-    with pytest.raises(UsageError, match=r"pixels\.finetune@5 will not be judged; nothing judges it"):
-        _readable_claims(config("pixels.finetune@5 > 1", use=("finetune",)))
+        held_against(config("simclr@5 > 1", runs="runs/*"))
+    held_against(config("simclr.linear@5 > scratch.linear@5 - 100", use=("linear",)))
+    with pytest.raises(UsageError, match=r"pixels\.finetune@5 will not be evaluated; nothing evaluates it"):
+        held_against(config("pixels.finetune@5 > 1", use=("finetune",)))
     with pytest.raises(UsageError, match=r"generation\.images=0"):
-        _readable_claims(config("dcgan.kid < 1", images=0))
+        held_against(config("dcgan.kid < 1", images=0))
 
 
 def test_a_claim_about_nothing_judged_is_exit_2_before_anything_runs(tmp_path: Path) -> None:
     words = ["compare", "--check", "scratch.knn@5 > 1", "labels_per_class=[5]", "probe.use=[linear]"]
     done = CliRunner().invoke(app, [*words, f"hydra.run.dir={tmp_path / 'run'}"])
     assert done.exit_code == 2
-    assert "scratch is judged by linear @ 5" in done.output
+    assert "scratch is evaluated by linear @ 5" in done.output
     assert not (tmp_path / "run").exists()
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from gssl.errors import UsageError
-from gssl.report import copies, identity
+from gssl.report import consistency, duplicates
 from gssl.report.collect import Run, read_runs
-from gssl.report.document import build
+from tests.report.documents import build
 
 Change = Callable[[dict[str, Any]], object]
 
@@ -30,7 +30,7 @@ def set_all(key: str, value: Any) -> Change:
 
 def told(runs: list[Run], kind: str) -> str:
     """The sentence of a kind; there is one at most."""
-    found = [entry["text"] for entry in identity.notes(runs) if entry["kind"] == kind]
+    found = [entry["text"] for entry in consistency.notes(runs) if entry["kind"] == kind]
     assert len(found) <= 1
     return "".join(found)
 
@@ -76,7 +76,7 @@ def test_one_seed_under_two_paths_is_one(fake: ModuleType, tmp_path: Path) -> No
     change(made[-1], set_all("accuracy", 0.5))
     runs = read_runs(made)
     assert {run.arm for run in runs} == {"simclr"} and told(runs, "copy") == ""
-    assert "seed 0 was judged again with the same settings" in told(runs, "repeat")
+    assert "seed 0 was evaluated again with the same settings" in told(runs, "repeat")
     kept = [run for run in runs if run.stage == "transfer" and run.seed == 0]
     assert len(kept) == 1
 
@@ -85,12 +85,12 @@ def test_predictions_decide_before_scores(fake: ModuleType, tmp_path: Path) -> N
     made = transfers(fake, tmp_path, "pixels", 1)
     other = Path(shutil.copytree(made[0], tmp_path / "other"))
     one, two = read_runs([made[0]])[0], read_runs([other])[0]
-    assert copies.same_answers(one, two)
+    assert duplicates.same_predictions(one, two)
     found = json.loads((other / "result.json").read_text())["scores"]
     fake.answer(other, found[::-1])
-    assert not copies.same_answers(one, two)
+    assert not duplicates.same_predictions(one, two)
     (other / "predictions.npz").unlink()
-    assert copies.same_answers(one, two)
+    assert duplicates.same_predictions(one, two)
 
 
 def test_one_run_under_two_names_is_one_contestant(fake: ModuleType, tmp_path: Path) -> None:
@@ -100,24 +100,24 @@ def test_one_run_under_two_names_is_one_contestant(fake: ModuleType, tmp_path: P
         change(other, lambda part: part.update(arm="hot"), "part.json")
         made.append(other)
     runs = read_runs(made)
-    assert copies.second_names(runs) in ({"simclr": "hot"}, {"hot": "simclr"})
+    assert duplicates.second_names(runs) in ({"simclr": "hot"}, {"hot": "simclr"})
     assert "one run under two names" in told(runs, "name") and "never compared" in told(runs, "name")
-    alone = copies.one_name_each(runs)
+    alone = duplicates.one_name_each(runs)
     report = build(alone, {})
     (name,) = [arm["name"] for arm in report["arms"] if arm["pretrained"]]
     assert {"hot", "simclr"} - {name} <= set(told(alone, "name").split()) and "is left out" in told(alone, "name")
     assert not any({d["a"], d["b"]} == {"hot", "simclr"} for d in report["differences"])
     assert [c["arm"] for c in report["cost"] if c["metric"] == "flops"] == [name]  # what was trained is still there
     with pytest.raises(UsageError, match="one and the same run under two names"):
-        copies.one_name_each(runs, [("hot", "simclr")])
+        duplicates.one_name_each(runs, [("hot", "simclr")])
     change(made[-1], set_all("accuracy", 0.5))  # one seed of one of them is another
-    assert copies.second_names(read_runs(made)) == {}
+    assert duplicates.second_names(read_runs(made)) == {}
 
 
 def test_budgets_are_compared_seed_by_seed(fake: ModuleType, tmp_path: Path) -> None:
     """Seeds of 1.9, 1 and .1 times the budget have its mean; so means say nothing."""
     made = [path for arm in ("simclr", "dcgan") for path in transfers(fake, tmp_path, arm)]
-    equal = identity.notes(read_runs(made))
+    equal = consistency.notes(read_runs(made))
     assert not [entry for entry in equal if entry["kind"].startswith("budget")]
     for seed, share in enumerate((1.9, 1.0, 0.1)):
         change(tmp_path / f"simclr-{seed}", lambda r, share=share: r["spent"].update(flops=share * 3.2e12))
@@ -131,7 +131,7 @@ def test_budgets_are_compared_seed_by_seed(fake: ModuleType, tmp_path: Path) -> 
         for arm in ("simclr", "dcgan"):
             spent = {"flops": None, "steps": 100 + 50 * seed, "seconds": 60.0 if arm == "dcgan" else 120.0}
             change(tmp_path / f"{arm}-{seed}", lambda r, spent=spent: r["spent"].update(spent))
-    both = [entry for entry in identity.notes(read_runs(made)) if entry["kind"] == "budget_within"]
+    both = [entry for entry in consistency.notes(read_runs(made)) if entry["kind"] == "budget_within"]
     assert len(both) == 2 and "2 times the steps" in both[0]["text"]
     assert "seeds of SimCLR spent 2 times the seconds of DCGAN" in told(read_runs(made), "budget")
 
@@ -152,7 +152,7 @@ def test_seeds_on_one_network_and_networks_that_differ(fake: ModuleType, tmp_pat
 
 def test_other_data_subsets_draws_and_versions_are_said(fake: ModuleType, tmp_path: Path) -> None:
     made = [path for arm in ("simclr", "random", "pixels") for path in transfers(fake, tmp_path, arm)]
-    assert identity.notes(read_runs(made)) == []
+    assert consistency.notes(read_runs(made)) == []
     one = made[3]  # random, seed 0
     change(one, lambda r: [s.update(subset="x") for s in r["scores"] if s["labels_per_class"] == 10])
     text = told(read_runs(made), "subset")
