@@ -12,9 +12,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from gssl.config import arm_overrides, hydra_api, registry
-from gssl.config.arms import METHOD as METHOD
 from gssl.config.keys import Key, dotted, keys_of
-from gssl.config.overrides import in_quotes as in_quotes
 from gssl.config.overrides import parsed, rewritten
 from gssl.config.validate import families, first_line, validate
 from gssl.errors import UsageError

@@ -5,7 +5,6 @@ A new SSL or GAN method is one file in its room, one YAML in `conf/`, one schema
 
 from typing import NamedTuple
 
-from gssl import schemas
 from gssl.names import load as load
 from gssl.schemas import gan, ssl
 from gssl.schemas.section import Section
@@ -95,14 +94,6 @@ PROBE: dict[str, Probe] = {
     "fixmatch": Probe("gssl.probe.fixmatch:FixMatch", "network", chooses=True, linear_head=True),
     "segment": Probe("gssl.probe.segment:Segment", "dense", ("segmentation",), chooses=True),
     "adapted": Probe("gssl.probe.adapted:Adapted", "menu", ("classification", "segmentation")),
-}
-
-COMMAND: dict[str, Entry] = {
-    "train-gan": Entry("gssl.commands.train_gan:main", schemas.TrainGAN),
-    "pretrain-ssl": Entry("gssl.commands.pretrain_ssl:main", schemas.PretrainSSL),
-    "transfer": Entry("gssl.commands.transfer:main", schemas.Transfer),
-    "curve": Entry("gssl.commands.curve:main", schemas.Curve),
-    "compare": Entry("gssl.commands.compare:main", schemas.Compare),
 }
 
 FAMILIES: dict[str, dict[str, Entry]] = {"ssl": SSL, "gan": GAN}
