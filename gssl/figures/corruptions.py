@@ -32,7 +32,7 @@ def figure(found: Sequence[Robustness], strengths: Sequence[int], n_classes: int
             "strength",
             "accuracy, %",
             ticks={x: str(x) if x else "clean" for x in at},
-            bounds=(0, 100),
+            bounds=(-2, 102),
             level=guessing,
         )
         for one in found

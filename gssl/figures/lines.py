@@ -32,7 +32,10 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """Lines over one pair of axes; `level`: (name, look, y) of a horizontal line; `ticks`: x → label."""
+    """Lines over one pair of axes; `level`: (name, look, y) of a horizontal line; `ticks`: x → label.
+
+    Where there is a title, y_axis stands at the left of a row of panels, else above the only panel.
+    """
 
     lines: Sequence[Line]
     title: str = ""
@@ -53,9 +56,9 @@ def figure(
     alt: str = "",
     heading: str = "",
     data: Data | None = None,
-    height: float = 2.8,
+    height: float = 3.5,
     shape: tuple[int, int] | None = None,
-    width: float | None = None,
+    width: float = style.WIDTH,
     share_y: Any = False,
 ) -> Figure:
     """One panel with names beside the ends of its lines, or small multiples with one legend below them.
@@ -64,21 +67,22 @@ def figure(
     """
     rows, columns = shape or grid_shape(len(panels), 4 if len(panels) % 4 == 0 else 3)
 
-    width = width or (style.WIDTH if len(panels) == 1 else style.WIDE)
-
     def paint(canvas: Any) -> list[Mark]:
         axes = canvas.subplots(rows, columns, squeeze=False, sharey=share_y).ravel()
         marks: list[Mark] = []
         for ax, panel in zip(axes, panels, strict=False):
             marks += _panel(ax, panel)
+        for i, (ax, panel) in enumerate(zip(axes, panels, strict=False)):  # axes may share what all of them need
+            low, high = ax.get_ylim()
+            ax.set_ylim(max(low, panel.bounds[0]), min(high, panel.bounds[1]))
             if len(panels) == 1:
                 _names(ax, panel)
-            elif not panel.ticks:
-                ax.locator_params(axis="y", nbins=4)
+            elif i % columns == 0:
+                ax.set_ylabel(panel.y_axis)
         for ax in axes[len(panels) :]:
             ax.set_visible(False)
         if len(panels) > 1 and any(len({line.name for line in panel.lines}) > 1 for panel in panels):
-            _legend(canvas, axes[: len(panels)], columns)
+            _legend(canvas, panels, columns)
         return marks
 
     return Figure(name, paint, (width, height * rows), caption, alt, heading, data or Data([], []))
@@ -119,9 +123,7 @@ def _panel(ax: Any, panel: Panel) -> list[Mark]:
         marks += [Mark(ax, x[i], y[i], text) for i, text in line.said.items()]
     if panel.level:
         _, look, level = panel.level
-        ax.axhline(level, color=look.colour, linestyle=look.dashes, linewidth=style.LINE, label=panel.level[0])
-    low, high = ax.get_ylim()
-    ax.set_ylim(max(low, panel.bounds[0]), min(high, panel.bounds[1]))
+        ax.axhline(level, color=look.colour, linestyle=look.dashes, linewidth=style.LINE)
     _axes(ax, panel)
     return crosses + marks
 
@@ -138,8 +140,8 @@ def _axes(ax: Any, panel: Panel) -> None:
     if panel.log:
         ax.minorticks_off()
     ax.set_xlabel(panel.x_axis)
-    text = "\n".join(part for part in (panel.title, panel.y_axis) if part)
-    ax.set_title(text, color=LIGHT.ink if panel.title else LIGHT.muted)
+    ax.set_title(panel.title or panel.y_axis, color=LIGHT.ink if panel.title else LIGHT.muted)
+    ax.locator_params(axis="y", nbins=6 if panel.ticks else 4)
 
 
 def _names(ax: Any, panel: Panel) -> None:
@@ -197,17 +199,19 @@ def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list
     return out
 
 
-def _legend(canvas: Any, axes: Sequence[Any], columns: int) -> None:
+def _legend(canvas: Any, panels: Sequence[Panel], columns: int) -> None:
     """One for all panels, below them."""
     from matplotlib.lines import Line2D
 
-    found: dict[str, Any] = {}
-    for ax in axes:
-        for handle in [line for line in ax.get_lines() if not line.get_label().startswith("_")]:
-            found.setdefault(handle.get_label(), handle)
+    found: dict[str, tuple[Look, str]] = {}
+    for panel in panels:
+        for line in panel.lines:
+            found.setdefault(line.name, (line.look, line.look.marker if line.markers else ""))
+        if panel.level:
+            found.setdefault(panel.level[0], (panel.level[1], ""))
     handles = [
-        Line2D([], [], color=h.get_color(), linestyle=h.get_linestyle(), marker=h.get_marker(), markersize=4.5)
-        for h in found.values()
+        Line2D([], [], color=look.colour, linestyle=look.dashes, marker=marker, markersize=4.5, linewidth=style.LINE)
+        for look, marker in found.values()
     ]
     canvas.legend(handles, list(found), loc="outside lower center", ncols=min(len(found), 2 * columns, 6))
 

@@ -38,7 +38,7 @@ LIGHT = Theme(
     rule="#e5e4df",
     tint="#f5f4f0",
     accent="#1d63b3",
-    series=("#0040f8", "#a54f00", "#227d62", "#442e73", "#fb5091", "#b79000", "#039de2", "#5f2422"),
+    series=("#0040f8", "#a54f00", "#227d62", "#442e73", "#fb5091", "#b58e00", "#039cdf", "#5f2422"),
     control="#74787f",
     reference="#45494f",
 )
@@ -58,7 +58,7 @@ WHITE = "#ffffff"  # behind files
 
 # ── roles of colours in pictures ─────────────────────────────────────────────────────────────────
 
-SAME, OTHER, UNKNOWN = LIGHT.series[2], LIGHT.series[4], LIGHT.control  # frames of neighbours, by their class
+SAME, OTHER, UNKNOWN = LIGHT.series[2], LIGHT.series[4], "#c9cbcf"  # frames of neighbours, by their class
 BARS = "#b4b6ba"  # a histogram that is context
 SHADES = "Blues"  # matplotlib's colour map of fractions and similarities
 HEAT = "inferno"  # of maps over images: lightness alone says the value
@@ -99,8 +99,9 @@ class Look(NamedTuple):
 
 
 def look(index: int) -> Look:
-    """Of the thing number `index` where there are no roles. Markers shift with each round of colours."""
-    n = len(LIGHT.series)
+    """Of the thing number `index` where there are no roles: the greys are its 9th and 10th colour. Markers shift with
+    each round of colours."""
+    n = len(LIGHT.series) + 2
     return Look(index % n, "solid", MARKERS[(index + index // n) % len(MARKERS)])
 
 
@@ -109,7 +110,7 @@ def looks(arms: Sequence[tuple[str, str]]) -> dict[str, Look]:
     found, contestants = {}, 0
     for name, role in arms:
         if role == "contestant":
-            found[name] = look(contestants)
+            found[name] = Look(contestants % CONTROL, "solid", MARKERS[contestants % len(MARKERS)])
             contestants += 1
         elif role == "control":
             found[name] = Look(CONTROL, CONTROL_DASHES.get(name, DASHED), "o")
@@ -122,11 +123,10 @@ def looks(arms: Sequence[tuple[str, str]]) -> dict[str, Look]:
 
 FONT = "DejaVu Sans"  # has most scripts, and comes with matplotlib
 TEXT, SMALL, TINY, HEADING = 9.0, 8.0, 6.5, 12.0  # points
-WIDTH, WIDE = 5.0, 7.4  # inches, of a figure of the report: one that a phone shows whole, and of several panels
-ENLARGED = 1.7  # CSS pixels to a point, at most
+WIDTH = 7.4  # inches, of a figure of the report
 DPI = 120  # of files
 POINTS = 72  # to the inch
-TILE_TITLE, TILE_HEADING, TILE_TEXT, TILE_SMALL = 25, 19, 14, 11  # letters beside image tiles, pixels
+TILE_TITLE, TILE_HEADING, TILE_TEXT, TILE_SMALL = 21, 17, 14, 11  # letters beside image tiles, pixels
 
 
 def settings(text: float = TEXT, salt: str = "gssl") -> dict[str, Any]:

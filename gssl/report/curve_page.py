@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from gssl.config.menus import trains
+from gssl.figures.curve import Cell, figure
 from gssl.words import PROBES, between, count, label_budget_text, points, title
 
 
@@ -166,58 +167,10 @@ def told(text: dict[str, Any]) -> list[str]:
 
 def draw(text: dict[str, Any], path: Path) -> None:
     """curve.png: accuracy against labels, a panel per target and probe, a line per source, bands: 95% intervals."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    found = [c for c in text["cells"] if c["n_train"] > 0]
-    targets = list(dict.fromkeys(c["target"] for c in found))
-    probes = list(dict.fromkeys(c["probe"] for c in found))
-    if not found:
-        return
-    wide = min(len(probes), 3) if len(targets) == 1 else len(probes)
-    high = -(-len(probes) // wide) if len(targets) == 1 else len(targets)
-    figure, grid = pyplot.subplots(
-        high, wide, figsize=(4.6 * wide, 3.7 * high), dpi=130, squeeze=False, sharey="row", layout="tight"
-    )
-    names = list(dict.fromkeys(c["source"] for c in found))
-    # Okabe and Ito's colours are told apart by colour-blind readers too; markers for print
-    colours = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442"]
-    places = [(t, p) for t in targets for p in probes]
-    for axes, (target, probe) in zip(grid.flat, places, strict=False):
-        for i, name in enumerate(names):
-            mine = [c for c in found if (c["target"], c["probe"], c["source"]) == (target, probe, name)]
-            mine.sort(key=lambda c: c["n_train"])
-            if not mine:
-                continue
-            x, y = [c["n_train"] for c in mine], [100 * c["mean"] for c in mine]
-            low, high_ = [100 * c["low"] for c in mine], [100 * c["high"] for c in mine]
-            colour = colours[i % len(colours)]
-            axes.fill_between(x, low, high_, color=colour, alpha=0.15, linewidth=0)
-            axes.errorbar(x, y, [np.subtract(y, low), np.subtract(high_, y)], color=colour, linewidth=0, elinewidth=1)
-            axes.plot(x, y, marker="os^Dvx*P"[i % 8], markersize=4.5, color=colour, label=title(name), linewidth=1.4)
-        axes.set_xscale("log")
-        axes.grid(alpha=0.25, linewidth=0.6)
-        axes.spines[["top", "right"]].set_visible(False)
-        heading = PROBES.get(probe, probe)
-        axes.set_title(heading if len(targets) == 1 else f"{target}: {heading}", fontsize=10)
-    for axes in list(grid.flat)[len(places) :]:
-        axes.set_visible(False)
-    for axes in grid[:, 0]:
-        axes.set_ylabel("test accuracy, %")
-    for axes in grid[-1]:
-        axes.set_xlabel("labelled images (log)")
-    handles = {label: h for axes in grid.flat for h, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-    n = sorted({c["n_test"] for c in found})
-    sizes = f"n = {n[0]:,}" if len(n) == 1 else f"n = {n[0]:,} to {n[-1]:,}"
-    figure.suptitle(f"Labels against accuracy on {', '.join(targets)}; bands: 95% intervals, {sizes} test images")
-    place: dict[str, Any] = {
-        "loc": "upper center",
-        "bbox_to_anchor": (0.5, 0.0),
-        "ncols": min(len(handles), 6),
-        "frameon": False,
-    }
-    figure.legend(list(handles.values()), list(handles), **place)
-    figure.savefig(path, bbox_inches="tight")
-    pyplot.close(figure)
+    cells = []
+    for c in text["cells"]:
+        if c["n_train"] > 0:
+            mean, low, high = (100 * c[key] for key in ("mean", "low", "high"))
+            cells.append(Cell(title(c["source"]), c["target"], _probe(c), c["n_train"], mean, low, high, c["n_test"]))
+    if cells:
+        figure(cells).save(path)
