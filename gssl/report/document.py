@@ -230,7 +230,7 @@ def _table(found: Cells, arms: Sequence[Arm], metric: str) -> Rows:
             draw_sd=_mean(scatter),
             n_train=_mean([s.get("n_train") for s in flat]),
             n_test=cell.n_test,
-            validation=_mean([s.get("val_score", s.get("val_accuracy")) for s in flat]),
+            validation=_mean([next(iter((s.get("validation") or {}).values()), s.get("val_accuracy")) for s in flat]),
             metrics={name: float(np.mean([m[name] for m in beside if name in m])) for name in beside[0]},
             chosen=taken[:1],
             adapted_by=_adapted_by(taken),

@@ -128,7 +128,6 @@ def _compute_curve(report: Any, runs: list[Any], probe: str, budget: str, name: 
                 for p in found
             ],
         ),
-        height=3.4,
     )
 
 
@@ -251,7 +250,6 @@ def validation(report: Any) -> Figure | None:
         + _alarms_said(report, curves),
         alt=f"Validation score {metric}{spoken_unit(metric)} during pretraining, one line per seed. {ends}.",
         data=_data(curves, titles),
-        height=2.9,
     )
 
 

@@ -47,7 +47,7 @@ TERMS = {
         " endless seeds and test images of the same kind would give."
     ),
     "KID": "How far generated images are from real ones, by a comparison of features. Low is good.",
-    "label budget": "How many labelled images an arm may learn from, for example 10 per class.",
+    "label budget": "How many labels an arm may learn from.",
     "linear probe": "A linear model trained on what the network computes, while the network is left as it is.",
     "near-copies": "The part of generated images that lie nearer to a training image than other real images do.",
     "point": "One percentage point: a hundredth of the largest possible score.",

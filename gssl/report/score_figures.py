@@ -13,7 +13,7 @@ from gssl.words import by_probe, count, label_budget_text, shortened
 
 MOST_PAIRS = 14  # rows in the figure of differences; the tables hold them all
 MOST_PANELS = 9  # of generation
-TITLE = 26  # letters of an arm's name
+TITLE = 22  # letters of an arm's name
 GOOD = {"low": "low is good", "high": "high is good", "one": "near 1 is good"}
 
 
@@ -81,13 +81,13 @@ def _ends(row: Any, scale: float) -> tuple[float, float] | None:
 
 def _row(name: str, look: style.Look, row: Any, metric: str, sign: bool = False, **more: Any) -> dots.Row:
     """A row of a table (scores, differences, generation) as a row of dots."""
-    scale = scale_of(metric)
+    scale, said = scale_of(metric), name.replace("\n", " ")
     between = f", 95% interval {reach(metric, row.interval, sign)}" if row.interval else ""
     return dots.Row(
         name,
         look,
         scale * row.mean,
-        f"{name}: mean {shown(metric, row.mean, sign)}{between}, {count(row.n_seeds, 'seed')}",
+        f"{said}: mean {shown(metric, row.mean, sign)}{between}, {count(row.n_seeds, 'seed')}",
         _ends(row, scale),
         {str(seed): scale * value for seed, value in row.per_seed.items()},
         **more,
@@ -157,11 +157,13 @@ def differences(report: Any) -> Figure | None:
         return None
     look, titles, name = arm_looks(report.arms), arm_titles(report, 20), metric_title(metric)
     rows = [
-        _row(f"{titles[d.a]} − {titles[d.b]}", look[d.a], d, metric, True, strong=d.family == "primary", group=d.family)
+        _row(
+            f"{titles[d.a]} −\n{titles[d.b]}", look[d.a], d, metric, True, strong=d.family == "primary", group=d.family
+        )
         for d in here
     ]
     unit = "points" if in_percent(metric) else ""
-    said = "; ".join(f"{row.name} {on_axis(metric, row.mean, True)}" for row in rows)
+    said = "; ".join(f"{row.name} {on_axis(metric, row.mean, True)}" for row in rows).replace("\n", " ")
     return dots.figure(
         "differences",
         [
@@ -293,7 +295,7 @@ def _label_curve(report: Any, probe: str, name: str) -> Figure | None:
                 for x, r in found
             ],
         ),
-        height=3.7,
+        height=3.0,
     )
 
 

@@ -215,12 +215,15 @@ def test_a_phone_never_scrolls_sideways(browser: Any) -> None:
         wide = browser.run("document.documentElement.scrollWidth")
         shown = browser.run("innerWidth")
         assert (wide, shown) == (width, width)
-    browser.look(400)  # a figure keeps letters that can be read: it scrolls inside its frame
-    inner, outer = browser.run(
-        "(() => { const f = document.querySelector('#verdict .figure');"
-        " return [f.querySelector('svg').getBoundingClientRect().width, f.parentElement.clientWidth]; })()"
+    browser.look(400)  # one panel is whole, several keep letters that can be read and scroll inside their frame
+    code = (
+        "(() => {{ const s = document.querySelector('{} .figure svg');"
+        " return [s.getBoundingClientRect().width, s.closest('.scroll').clientWidth]; }})()"
     )
-    assert inner >= 560 > 400 >= outer
+    inner, outer = browser.run(code.format("#verdict"))
+    assert inner <= outer < 400
+    inner, outer = browser.run(code.format("#generation"))
+    assert inner >= 560 > 400 > outer
     browser.look(1400)
 
 

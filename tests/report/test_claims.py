@@ -298,6 +298,7 @@ def config(claim: str, runs: str | None = None, use: tuple[str, ...] = ("linear"
         labels_per_class=[5],
         fractions=[0.01, 1.0],
         images_labelled=[],
+        data=SimpleNamespace(name="mnist5k"),
     )
 
 

@@ -1,0 +1,137 @@
+"""A comparison of another task than classification: intervals by bootstrap over images, its own metric everywhere."""
+
+import html
+import json
+import re
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gssl.report.claims import check
+from gssl.report.collect import read_runs
+from gssl.report.document import build
+from gssl.report.explain import explain
+from gssl.report.model import Report
+from gssl.report.page import write
+from gssl.report.scores import Cell, Predictions, cells, gap, of_arm
+from gssl.statistics.metric import METRICS
+
+CLASSES, IMAGES, PIXELS = 4, 60, 200
+BUDGETS = (5, None)
+LEVELS = {"simclr": (0.7, 0.85), "scratch": (0.55, 0.8), "position": (0.3, 0.32), "pixels": (0.25, 0.3)}
+
+
+def stats(level: float, seed: int) -> np.ndarray:
+    """int (images, 3 · classes): pixels that are correct, predicted, labelled; the same images are hard for all."""
+    shared, own = np.random.default_rng(0), np.random.default_rng(seed)
+    labelled = shared.multinomial(PIXELS, [0.6, 0.25, 0.1, 0.05], IMAGES)
+    hard = shared.normal(0, 0.08, (IMAGES, 1))
+    part = np.clip(level + hard + own.normal(0, 0.02, (IMAGES, CLASSES)) + own.normal(0, 0.01), 0, 1)
+    correct = np.round(labelled * part).astype(int)
+    wrong = (labelled - correct).sum(axis=1, keepdims=True)
+    predicted = correct + np.round(wrong * [[0.4, 0.3, 0.2, 0.1]]).astype(int)
+    return np.concatenate([correct, predicted, labelled], axis=1).astype(np.int32)
+
+
+def run(fake: ModuleType, root: Path, arm: str, seed: int) -> Path:
+    """A transfer run directory as the tool writes it for masks."""
+    path = root / f"{arm}-{seed}"
+    fake.status(path, "transfer")
+    fake.config(path, f"seed: {seed}\ndata: {{name: segmentation}}\n")
+    fake.part(path, arm, seed, "transfer", f"gssl transfer weights={arm}")
+    found, entries = [], []
+    for budget, level in zip(BUDGETS, LEVELS[arm], strict=True):
+        for draw in range(2 if budget else 1):
+            one = stats(level, 100 * seed + 10 * draw + len(arm))
+            values = {name: METRICS[name].value(one) for name in ("mean_iou", "pixel_accuracy")}
+            of = {"labels_per_class": None, "fraction": None if budget else 1.0, "images_labelled": budget}
+            entry = {"probe": "segment", "task": "segmentation", **of, "draw": draw, "n_test": IMAGES}
+            entry |= {"n_train": budget or 100, "metrics": values, "validation": {"mean_iou": 0.5}, "chosen": {"l2": 1}}
+            found.append(one)
+            entries.append(entry)
+    data = {"hash": "e" * 16, "train": 100, "val": 10, "test": IMAGES, "classes": CLASSES}
+    source = {"kind": arm if arm in ("position", "pixels") else "random", "path": None, "method": None, "sha256": None}
+    result = {"command": "transfer", "seed": seed, "source": source, "scores": entries, "test_openings": 1}
+    fake.write(path / "result.json", {"schema": "gssl.result/1", **result, "data": data, "spent": {"seconds": 1.0}})
+    metric = np.array(["mean_iou", "pixel_accuracy"])
+    np.savez(path / "predictions.npz", stats=np.array(found), metric=metric, items=np.array("images"))
+    return path
+
+
+@pytest.fixture(scope="module")
+def made(fake: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Any], Report, Path]:
+    root = tmp_path_factory.mktemp("masks")
+    runs = read_runs([run(fake, root, arm, seed) for arm in LEVELS for seed in range(3)])
+    report = build(runs, {"arms": list(LEVELS), "seeds": 3, "data": "street scenes", "budget": None})
+    write(report, root / "report")
+    return runs, report, root / "report"
+
+
+def test_rows_are_of_the_task_and_its_metric(made: tuple[list[Any], Report, Path]) -> None:
+    _, report, _ = made
+    assert {(r.task, r.metric, r.probe) for r in report.table} == {("segmentation", "mean_iou", "segment")}
+    assert [(b.key, b.label) for b in report.label_budgets] == [("5i", "5 labelled images"), ("all", "all labels")]
+    assert (report.primary.task, report.primary.metric, report.primary.label_budget) == (
+        "segmentation",
+        "mean_iou",
+        "5i",
+    )
+    row = report.row("simclr")
+    assert row and row.interval and (row.interval.kind, row.interval.items, row.interval.n) == ("two_way", IMAGES, 3)
+    assert row.interval.low < row.mean < row.interval.high and set(row.metrics) == {"mean_iou", "pixel_accuracy"}
+    assert row.validation == 0.5
+    d = next(d for d in report.differences if d.family == "primary")
+    assert d.interval and d.simultaneous and d.interval.width <= d.simultaneous.width and d.interval.items == IMAGES
+    assert report.needs and report.advice and report.advice.use == "simclr"
+
+
+def test_pairs_on_the_same_images_are_known_better_than_each_alone(made: tuple[list[Any], Report, Path]) -> None:
+    found = cells(made[0])
+    one, two = found["simclr", "segment", "5i"], found["scratch", "segment", "5i"]
+    between = gap(one, two, "mean_iou")
+    alone = of_arm(one, "mean_iou")
+    assert between and between.spread and alone
+    both = between.interval()
+    assert both and both.width < alone.width  # images that are hard for both cancel
+    assert between.spread.item_share < 0.5
+
+
+def test_an_interval_over_images_is_the_bootstraps(made: tuple[list[Any], Report, Path]) -> None:
+    one = Cell()
+    rows = stats(0.6, 1)
+    one.scores[0] = [{"probe": "segment", "n_test": IMAGES, "metrics": {"mean_iou": METRICS["mean_iou"].value(rows)}}]
+    one.add(0, Predictions(None, None, None, rows[None], "images", ("mean_iou",)), [0])
+    found = of_arm(one, "mean_iou")
+    draws = np.random.default_rng(3).integers(IMAGES, size=(2000, IMAGES))
+    values = [METRICS["mean_iou"].value(rows[i]) for i in draws]
+    assert found and found.over == "test images"
+    assert found.width == pytest.approx(2 * 1.96 * np.std(values), rel=0.12)
+
+
+def test_no_form_speaks_of_accuracy(made: tuple[list[Any], Report, Path]) -> None:
+    _, report, folder = made
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    shown = html.unescape(re.sub(r"<(script|style)\b.*?</\1>|<[^>]+>", " ", page, flags=re.DOTALL))
+    for text in (shown, (folder / "report.md").read_text(), (folder / "report.tex").read_text()):
+        assert "mean IoU" in text
+        found = re.search(r"(?<!pixel )accurac|classified|per class|/class", text, re.IGNORECASE)
+        assert not found, text[found.start() - 80 : found.end() + 40]
+    assert "5 labelled images" in shown and "percentage points of test mean IoU" in report.verdict.headline
+
+
+def test_it_is_explained_and_claimed_like_any_other(made: tuple[list[Any], Report, Path]) -> None:
+    runs, report, folder = made
+    for key in ("simclr.segment@5i", "simclr.segment@5i - scratch.segment@5i", "verdict"):
+        found = explain(key, folder / "report.json")
+        assert found["agrees"] is True, found
+    assert "mean IoU, percent" in " ".join(explain("simclr.segment@5i", folder / "report.json")["how"])
+    assert explain("simclr.segment@5i", folder / "report.json")["files"][0]["key"] == (
+        "scores[probe=segment, images_labelled=5].mean_iou"
+    )
+    holds, line = check("simclr.segment@5i > scratch.segment@5i + 5", report, cells(runs))
+    assert holds and "over 3 seeds and 60 test images" in line
+    changed = json.loads((folder / "report.json").read_text())
+    assert Report.model_validate(changed).plain() == changed
