@@ -56,7 +56,7 @@ def figure(cells: Sequence[Cell], score: str = "test accuracy, %") -> Figure:
         heading=f"Labels against scores on {', '.join(targets)}{by}",
         height=HEIGHT,
         shape=(rows, columns),
-        width=style.WIDTH if len(panels) == 1 else WIDTH * columns,
+        width=style.WIDE if len(panels) == 1 else WIDTH * columns,
         share_y="row",
     )
 

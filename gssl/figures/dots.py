@@ -9,7 +9,7 @@ from gssl.figures import style
 from gssl.figures.figure import Data, Figure, Mark, grid_shape
 from gssl.figures.style import LIGHT, Look
 
-ROW, AROUND = 0.34, 0.75  # inches: of a row, of axis and title
+ROW, LINE, AROUND = 0.27, 0.13, 0.75  # inches: of a row, of each further line of its name, of axis and title
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,9 @@ def figure(name: str, panels: Sequence[Panel], alt: str, caption: str, data: Dat
     """Panels of dots, two side by side where there are several."""
     rows, columns = grid_shape(len(panels), 2)
     most = max(len(panel.rows) for panel in panels)
-    height = AROUND + ROW * most if len(panels) == 1 else 0.1 + (0.7 + 0.26 * most) * rows
+    further = max(row.name.count("\n") for panel in panels for row in panel.rows)
+    height = AROUND + (ROW + LINE * further) * most if len(panels) == 1 else 0.1 + (0.8 + 0.26 * most) * rows
+    width = style.WIDTH if len(panels) == 1 else style.WIDE
 
     def paint(canvas: Any) -> list[Mark]:
         axes = canvas.subplots(rows, columns, squeeze=False).ravel()
@@ -55,7 +57,7 @@ def figure(name: str, panels: Sequence[Panel], alt: str, caption: str, data: Dat
             ax.set_visible(False)
         return marks
 
-    return Figure(name, paint, (style.WIDTH, height), caption, alt, data=data)
+    return Figure(name, paint, (width, height), caption, alt, data=data)
 
 
 def values(heads: list[str], rows: Sequence[tuple[list[Any], Row]], unit: str) -> Data:
@@ -73,13 +75,13 @@ def _panel(ax: Any, panel: Panel, small: bool) -> list[Mark]:
     means, seeds = [], []
     last = len(panel.rows) - 1
     for i, row in enumerate(panel.rows):
-        y, colour = last - i, row.look.colour
+        y, colour, name = last - i, row.look.colour, row.name.replace("\n", " ")
         if row.interval:
             ax.plot(row.interval, [y, y], color=colour, linewidth=7, alpha=0.25, solid_capstyle="butt")
         if len(row.seeds) > 1:
             x = list(row.seeds.values())
             ax.plot(x, [y] * len(x), "o", color=colour, markersize=3.6, alpha=0.75, mew=0)
-            seeds += [Mark(ax, v, y, f"{row.name}, seed {s}: {panel.write(v)}") for s, v in row.seeds.items()]
+            seeds += [Mark(ax, v, y, f"{name}, seed {s}: {panel.write(v)}") for s, v in row.seeds.items()]
         if row.baseline is not None:
             ax.plot([row.baseline] * 2, [y - 0.42, y + 0.42], color=LIGHT.muted, linewidth=1.2, linestyle=style.DOTTED)
         ax.plot([row.mean] * 2, [y - 0.3, y + 0.3], color=colour, linewidth=2.4)

@@ -64,7 +64,7 @@ class Figure:
         with self._canvas() as canvas:
             FigureCanvasSVG(canvas)
             marks = self.paint(canvas)
-            text = _markup(canvas, self.name)
+            text = _markup(canvas, self.name, self.size[0])
             return text.removesuffix("</svg>") + _hits(marks, self.size[1] * style.POINTS) + "</svg>"
 
     def save(self, path: Path) -> None:
@@ -142,7 +142,7 @@ def _hits(marks: Sequence[Mark], height: float) -> str:
     return "".join(found)
 
 
-def _markup(canvas: Any, prefix: str) -> str:
+def _markup(canvas: Any, prefix: str, width: float) -> str:
     """The painted figure: no prologue, metadata, comments or namespaces; ids unique on the page."""
     buffer = io.StringIO()
     canvas.savefig(buffer, format="svg", metadata={"Date": None})
@@ -158,7 +158,9 @@ def _markup(canvas: Any, prefix: str) -> str:
     text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
     # A hundredth of a point is enough for positions; a number in a text stays whole, and so does a colour in one.
     text = re.sub(r"<[^>]*>", lambda tag: _coloured(re.sub(r"(\d+\.\d{2})\d+", r"\1", tag[0])), text)
-    return text.replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1).strip()
+    most = f'style="max-width:{width * style.POINTS * style.ENLARGED:.0f}px"'
+    kind = 'class="wide" ' if width > style.WIDTH else ""
+    return text.replace("<svg ", f'<svg aria-hidden="true" focusable="false" {kind}{most} ', 1).strip()
 
 
 def _coloured(tag: str) -> str:

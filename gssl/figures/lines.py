@@ -56,9 +56,9 @@ def figure(
     alt: str = "",
     heading: str = "",
     data: Data | None = None,
-    height: float = 3.5,
+    height: float = 2.8,
     shape: tuple[int, int] | None = None,
-    width: float = style.WIDTH,
+    width: float | None = None,
     share_y: Any = False,
 ) -> Figure:
     """One panel with names beside the ends of its lines, or small multiples with one legend below them.
@@ -66,6 +66,7 @@ def figure(
     `height`: of one row of panels, inches; small multiples whose lines are one thing each have no legend.
     """
     rows, columns = shape or grid_shape(len(panels), 4 if len(panels) % 4 == 0 else 3)
+    width = width or (style.WIDTH if len(panels) == 1 else style.WIDE)
 
     def paint(canvas: Any) -> list[Mark]:
         axes = canvas.subplots(rows, columns, squeeze=False, sharey=share_y).ravel()

@@ -123,7 +123,8 @@ def looks(arms: Sequence[tuple[str, str]]) -> dict[str, Look]:
 
 FONT = "DejaVu Sans"  # has most scripts, and comes with matplotlib
 TEXT, SMALL, TINY, HEADING = 9.0, 8.0, 6.5, 12.0  # points
-WIDTH = 7.4  # inches, of a figure of the report
+WIDTH, WIDE = 5.0, 7.4  # inches, of a figure of the report: one that a phone shows whole, and of several panels
+ENLARGED = 1.7  # CSS pixels to a point, at most
 DPI = 120  # of files
 POINTS = 72  # to the inch
 TILE_TITLE, TILE_HEADING, TILE_TEXT, TILE_SMALL = 21, 17, 14, 11  # letters beside image tiles, pixels
