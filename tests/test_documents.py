@@ -82,7 +82,7 @@ def test_lines_are_short_and_words_are_known(path):
     for number, line in enumerate(text_of(path).splitlines(), 1):
         assert len(line) <= 120 or line.startswith("|"), f"{path.name}:{number} has {len(line)} characters"
         if path.name != "CHANGELOG.md":  # which lists old names beside new ones
-            found = OLD.search(line.lower())
+            found = OLD.search(re.sub(r"`[^`]*`", "", line).lower())  # keys and names are what the code calls them
             assert not found, f"{path.name}:{number}: {found[0]!r} is not a term of the field"
 
 
