@@ -142,7 +142,7 @@ def _experiment(name: str) -> Callable[[Callable[[], None]], None]:
 
 @_experiment("train-gan")
 def train_gan() -> None:
-    """Train a GAN; its discriminator's trunk is a backbone that `transfer` can judge.
+    """Train a GAN; its discriminator's trunk is a backbone that `transfer` can evaluate.
 
     \b
     Examples:
@@ -171,7 +171,7 @@ def pretrain_ssl() -> None:
 
 @_experiment("transfer")
 def transfer() -> None:
-    """Judge a backbone by few labels: kNN, linear probes, few-shot, clusters, fine-tuning, FixMatch.
+    """Evaluate a backbone by few labels: kNN, linear probes, few-shot, clusters, fine-tuning, FixMatch.
 
     \b
     Examples:
@@ -240,7 +240,7 @@ def compare(
 
 
 def _explain(key: str, overrides: list[str], as_json: bool) -> None:
-    """How a number of a finished report was computed. Reads plain files: no Hydra, no torch."""
+    """How a number of a finished report was computed. Reads files only: no Hydra, no torch."""
     from gssl.report import explain
 
     folder = None

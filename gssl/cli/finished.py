@@ -122,14 +122,14 @@ def inspect(
     images: Annotated[int, typer.Option("-n", min=20, help="Validation images on the map.")] = 1000,
     against: Annotated[
         Path | None,
-        typer.Option("--against", help="Another run: how much alike the two backbones' stages arrange RUN's images."),
+        typer.Option("--against", help="Another run: how similarly the stages of both backbones arrange RUN's images."),
     ] = None,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Draw what a backbone thinks is alike: nearest neighbours and a 2-D map of validation images.
+    """Draw which images a backbone places close together: nearest neighbours and a 2-D map of validation images.
 
-    Of a GAN run also generator.png, one sheet that explains its two players: samples, interpolations, the main
+    Of a GAN run also generator.png, which explains generator and discriminator: samples, interpolations, the main
     directions of the latent space, nearest training images, what the discriminator looks at. With --against also
     cka.png, the similarity of the stages of two backbones.
 
@@ -168,7 +168,7 @@ def evaluate(
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Judge a trained GAN: distances, diversity, copies, and for conditional ones what a classifier learns from it.
+    """Evaluate a trained GAN: distances, diversity, memorised images; of conditional ones what a classifier learns.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""What the commands share: their arguments and options, and how errors end them."""
+"""Arguments and options that several commands have, and how errors end them."""
 
 import contextlib
 from collections.abc import Iterator

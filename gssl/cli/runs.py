@@ -1,4 +1,4 @@
-"""`gssl runs list|show`: what the run directories' plain files say. No torch, no database."""
+"""`gssl runs list|show`: what the files of run directories say. No torch, no database."""
 
 import json
 import os
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gssl.cli.output import number, objective, print_result, read_json, table
+from gssl.cli.output import number, objective, read_json, table
 from gssl.config.paths import held
 from gssl.errors import UsageError
 
@@ -104,6 +104,8 @@ def print_run(run: Path) -> None:
     if shown["error"]:
         print(f"error: {shown['error']} ({run / 'log.txt'})")
     if shown["result"]:
+        from gssl.cli.result_table import print_result
+
         print_result(run, shown["result"])
     elif shown["last_metrics"]:
         print(" · ".join(f"{k} {number(v)}" for k, v in shown["last_metrics"].items()))

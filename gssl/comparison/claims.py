@@ -2,7 +2,7 @@
 
 from gssl import schemas
 from gssl.config import arms, registry
-from gssl.config.comparing import budget_keys
+from gssl.config.comparison_rules import budget_keys
 from gssl.config.menus import probes_of
 from gssl.report.claims import measures_of, parse
 from gssl.schemas.label_budgets import label_budget_keys

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from gssl.config import arms, label_use
 from gssl.config.arms import METHOD, Arm
-from gssl.config.comparing import MOST_PAIRS, choices, pair
+from gssl.config.comparison_rules import MOST_PAIRS, choices, pair
 from gssl.config.menus import CONTROLS, kind_of, probes_of
 from gssl.errors import UsageError
 from gssl.statistics.paired import default_pairs

@@ -9,7 +9,7 @@ from gssl import schemas
 from gssl.comparison.parts import Part
 from gssl.comparison.plan import Planner
 from gssl.comparison.preregistration import only_read
-from gssl.config.comparing import pair
+from gssl.config.comparison_rules import pair
 from gssl.engine.run import command_line
 from gssl.experiment import ledger
 from gssl.report.collect import Run

@@ -13,7 +13,7 @@ from gssl.comparison.facts import Done, facts_of_plan, facts_of_runs
 from gssl.comparison.plan import Planner
 from gssl.comparison.preregistration import register
 from gssl.comparison.search import search
-from gssl.config.comparing import pair
+from gssl.config.comparison_rules import pair
 from gssl.errors import UsageError
 from gssl.report.claims import in_report
 from gssl.report.collect import Run, read_runs

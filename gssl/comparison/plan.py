@@ -11,7 +11,7 @@ from gssl.comparison.parts import SEARCHED, STEPS, Draft, Part
 from gssl.config import arms
 from gssl.config.arms import METHOD, Arm
 from gssl.config.command_line import as_command, quoted
-from gssl.config.comparing import budget_keys, choices
+from gssl.config.comparison_rules import budget_keys, choices
 from gssl.config.composing import compose
 from gssl.config.menus import NO_NETWORK, primary_probe, probes_of
 from gssl.config.registry import PROBE

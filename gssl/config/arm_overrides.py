@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from gssl import schemas
 from gssl.config import arms
-from gssl.config.comparing import choices
+from gssl.config.comparison_rules import choices
 from gssl.config.keys import SHORT
 from gssl.errors import UsageError
 

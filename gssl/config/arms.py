@@ -2,7 +2,7 @@
 
 simclr, dcgan, supervised          a method by name
 scratch, random, pixels, majority  what every table needs beside them; position: where a pixel lies, for masks
-pca, kmeans                        plain unsupervised learning, without a network
+pca, kmeans                        unsupervised learning without a network
 efficientnet_lite0                 a ready-made network, trained on ImageNet
 torchvision:resnet18, timm:NAME    published weights
 runs/pretrain_ssl/RUN              a run directory, or a file of weights; a pattern's i-th match is seed i
@@ -38,8 +38,8 @@ class Arm:
 
     stages: methods that are trained one after another, the weights going on; empty where nothing is trained.
     images: the GAN whose images the stages learn from instead of real ones. generator: the GAN whose images stand
-    beside the labelled ones. source: what is judged where nothing is trained. norm: of its network, where that is not
-    the comparison's.
+    beside the labelled ones. source: what is evaluated where nothing is trained. norm: of its network, where that is
+    not the comparison's.
     """
 
     name: str
@@ -56,12 +56,12 @@ class Arm:
 
     @property
     def read(self) -> bool:
-        """Whether it is judged from a file or a directory that is there."""
+        """Whether it is read from a file or a directory that is there."""
         return self.source is not None and self.source not in FIXED and not PUBLISHED.fullmatch(self.source)
 
     @property
     def family(self) -> str:
-        """gan | ssl (of the last stage) | plain | file | none."""
+        """gan | ssl (of the last stage) | classical | file | none."""
         if self.stages:
             return "gan" if self.stages[-1] in registry.GAN else "ssl"
         return "classical" if self.source in CLASSICAL else "none" if self.source in CONTROLS else "file"
@@ -146,8 +146,8 @@ def _check(arm: Arm, text: str) -> None:
     if arm.images and any(registry.reads_labels(stage) for stage in arm.stages):
         _refuse(text, f"{arm.stages[-1]} reads labels, and images of {arm.images} have none; see -with-")
     if arm.generator and not registry.reads_labels(arm.generator):
-        told = ", ".join(name for name in registry.GAN if registry.reads_labels(name))
-        _refuse(text, f"images of {arm.generator} have no labels; write a class-conditional GAN after -with-: {told}")
+        given = ", ".join(name for name in registry.GAN if registry.reads_labels(name))
+        _refuse(text, f"images of {arm.generator} have no labels; write a class-conditional GAN after -with-: {given}")
 
 
 def _unknown(name: str, text: str, options: Sequence[str] | dict[str, registry.Entry] | None = None) -> UsageError:
@@ -198,7 +198,7 @@ def fits(method: str, backbone: str) -> None:
 
 
 def kind(arm: Arm) -> str:
-    """The name by which `gssl.config.menus` knows what may judge an arm."""
+    """The name by which `gssl.config.menus` knows which probes fit an arm."""
     return arm.source if arm.source in FIXED else arm.name
 
 
@@ -223,6 +223,6 @@ def described(arm: Arm, overrides: Sequence[str], labels: bool | None) -> dict[s
         notes.append(f"published weights, learned from {made} ({READY_MADE[arm.source].licence}), none of this data's")
     elif arm.source and PUBLISHED.fullmatch(arm.source):
         notes.append("published weights, made with other images and mostly with labels of theirs, none of this data's")
-    stages = [{"method": m, "command": command(m), "share": arm.budget_fraction} for m in arm.trained]
-    told = {"family": arm.family, "stages": stages, "note": "; ".join(notes), "source": arm.source, "labels": labels}
-    return told | {"written": written(arm)}
+    stages = [{"method": m, "command": command(m), "fraction": arm.budget_fraction} for m in arm.trained]
+    about = {"family": arm.family, "stages": stages, "note": "; ".join(notes), "source": arm.source, "labels": labels}
+    return about | {"written": written(arm)}

@@ -1,4 +1,4 @@
-"""What runs inside Hydra: one job, from a composed config to a run directory that tells how it went.
+"""What runs inside Hydra: one job, from a composed config to a run directory that says how it went.
 
 `Task` is a frozen dataclass because Hydra's launchers pickle it. Torch comes in with the command's module.
 """
@@ -40,7 +40,7 @@ class Record:
     code: int = 0
     job: str = ""  # a sweep's job number
     overrides: tuple[str, ...] = ()
-    judged: bool = False  # failed with a result: a comparison whose claim does not hold
+    has_result: bool = False  # failed with a result: a comparison whose claim does not hold
     call: str = ""  # which call of the sweep's directory
 
 
@@ -95,9 +95,9 @@ class Task:
             with contextlib.suppress(OSError), (run_dir / "log.txt").open("a", encoding="utf-8") as log:
                 log.write(traceback.format_exc())
         if state in (FAILED, INTERRUPTED):
-            with contextlib.suppress(OSError):  # a full disk: what went wrong is told all the same
+            with contextlib.suppress(OSError):  # a full disk: what went wrong is reported all the same
                 note_status(run_dir, self.command, digest, state, message if state == FAILED else None)
-        record = Record(short(run_dir), state, message, code, judged=state == FAILED and _stamp(run_dir) != before)
+        record = Record(short(run_dir), state, message, code, has_result=state == FAILED and _stamp(run_dir) != before)
         if self.call:
             number = str(OmegaConf.select(hydra, "job.num", default=""))  # type: ignore[arg-type]
             record = replace(record, job=number, overrides=tuple(hydra.overrides.task), call=self.call)
@@ -125,7 +125,7 @@ def describe(error: Exception) -> str:
 
 
 def _stamp(run_dir: Path) -> tuple[int, int] | None:
-    """Tells one result.json from the next: it is always replaced as a whole."""
+    """What distinguishes one result.json from the next: it is always replaced as a whole."""
     try:
         found = (run_dir / "result.json").stat()
     except OSError:

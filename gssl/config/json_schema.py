@@ -24,12 +24,12 @@ def document(command: str) -> dict[str, Any]:
             definitions[title] = schema
         for title, names in methods.items():
             definitions[title]["properties"]["name"] = {"title": "Name", "enum": names}
-        places = {title: f"#/$defs/{title}" for title in methods}
+        pointers = {title: f"#/$defs/{title}" for title in methods}
         made["properties"][family] |= {
-            "anyOf": [{"$ref": place} for place in places.values()],
+            "anyOf": [{"$ref": pointer} for pointer in pointers.values()],
             "discriminator": {
                 "propertyName": "name",
-                "mapping": {name: places[title] for title, names in methods.items() for name in names},
+                "mapping": {name: pointers[title] for title, names in methods.items() for name in names},
             },
         }
     return {"$schema": DRAFT, "title": f"gssl {command}"} | {k: v for k, v in made.items() if k != "title"}

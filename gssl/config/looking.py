@@ -106,7 +106,7 @@ def show(
 
 
 def values(command: str, overrides: Sequence[str], package: str | None = None, config_dir: str | None = None) -> Any:
-    """The validated config, or its dotted part `package`, as plain containers: for --cfg job --json."""
+    """The validated config, or its dotted part `package`, as dicts and lists: for --cfg job --json."""
     tree: Any = check_all(command, overrides, False, config_dir)[0].model_dump()
     for part in package.split(".") if package else []:
         if not isinstance(tree, dict) or part not in tree:

@@ -1,4 +1,4 @@
-"""Which probes judge which arm, and which probe and label budget carry a verdict: by names only, never by scores."""
+"""Which probes fit which arm, and which probe and label budget carry a verdict: by names only, never by scores."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -30,8 +30,11 @@ def from_scratch(probe: str) -> str:
 
 
 def probes_of(arm: str, use: Sequence[str]) -> list[str]:
-    """The probes of `use` that judge an arm. Every network has the same menu; a control is never trained, and what has
-    no network (pixels, pca) is judged by its features."""
+    """The probes of `use` that evaluate an arm.
+
+    Every network has the same menu. A control is never trained. What has no network (pixels, pca) is evaluated by its
+    features.
+    """
     name = base(arm)
     if name in NO_NETWORK:
         fit = [probe for probe in use if PROBE[probe].reads in ("pooled", "dense", "menu")]

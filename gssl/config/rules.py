@@ -3,7 +3,7 @@
 from typing import Any
 
 from gssl import schemas
-from gssl.config import arms, comparing, registry
+from gssl.config import arms, comparison_rules, registry
 from gssl.data.sources import SOURCES
 from gssl.errors import UsageError
 from gssl.names import unknown
@@ -30,7 +30,7 @@ def check(command: str, cfg: Any) -> None:
     if command == "curve" and not cfg.sources:
         raise UsageError(f"sources is empty; expected {type(cfg).model_fields['sources'].description}")
     if command == "compare":
-        comparing.check(cfg)
+        comparison_rules.check(cfg)
 
 
 def _columns(cfg: Any) -> None:

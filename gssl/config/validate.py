@@ -26,12 +26,12 @@ def families(root: type[schemas.Section]) -> list[str]:
     return [name for name in root.model_fields if name in registry.FAMILIES]
 
 
-def method_schemas(root: type[schemas.Section], plain: Mapping[str, Any]) -> dict[str, type[schemas.Section] | None]:
+def method_schemas(root: type[schemas.Section], values: Mapping[str, Any]) -> dict[str, type[schemas.Section] | None]:
     """The schema of the method that a configuration names, per family of the command. Raises UsageError."""
     chosen: dict[str, type[schemas.Section] | None] = {}
     for family in families(root):
         names = registry.FAMILIES[family]
-        node = plain.get(family)
+        node = values.get(family)
         if not isinstance(node, Mapping) or "name" not in node:
             raise UsageError(f"{family}: a method is needed, such as {family}={next(iter(names))}")
         if node["name"] not in names:
@@ -47,18 +47,18 @@ def validate(command: str, cfg: DictConfig) -> Any:
     """
     root = COMMANDS[command]
     try:
-        plain: Any = OmegaConf.to_container(cfg, resolve=True)
+        values: Any = OmegaConf.to_container(cfg, resolve=True)
     except OmegaConfBaseException as e:
         raise UsageError(first_line(e)) from e
-    methods = method_schemas(root, plain)
-    plain = _given(plain)
+    methods = method_schemas(root, values)
+    values = _given(values)
     errors: list[Any] = []
-    typed = dict(plain)
+    typed = dict(values)
     for family, method in methods.items():
-        plain[family].pop("recipes", None)  # what `recipe=` may stand for, no values of this run
+        values[family].pop("recipes", None)  # what `recipe=` may stand for, no values of this run
         assert method
         try:
-            typed[family] = method.model_validate(plain[family])
+            typed[family] = method.model_validate(values[family])
         except ValidationError as e:
             errors += [error | {"loc": (family, *error["loc"])} for error in e.errors()]
     found: Any = None
@@ -67,17 +67,17 @@ def validate(command: str, cfg: DictConfig) -> Any:
     except ValidationError as e:
         errors += e.errors()
     if errors:
-        raise _message(min(errors, key=lambda e: FIRST.get(e["type"], 2)), keys_of(root, methods), plain)
+        raise _message(min(errors, key=lambda e: FIRST.get(e["type"], 2)), keys_of(root, methods), values)
     rules.check(command, found)
     return found
 
 
-def section(schema: type[schemas.Section], plain: Mapping[str, Any]) -> Any:
+def section(schema: type[schemas.Section], values: Mapping[str, Any]) -> Any:
     """A section that a file of an earlier run holds. Raises UsageError with one line."""
     try:
-        return schema.model_validate(plain)
+        return schema.model_validate(values)
     except ValidationError as e:
-        raise _message(min(e.errors(), key=lambda e: FIRST.get(e["type"], 2)), keys_of(schema), plain) from e
+        raise _message(min(e.errors(), key=lambda e: FIRST.get(e["type"], 2)), keys_of(schema), values) from e
 
 
 def _given(tree: Any) -> Any:
@@ -87,7 +87,7 @@ def _given(tree: Any) -> Any:
     return {key: _given(value) for key, value in tree.items() if value != "???"}
 
 
-def _message(error: Any, known: Mapping[str, Key], plain: Mapping[str, Any]) -> UsageError:
+def _message(error: Any, known: Mapping[str, Key], values: Mapping[str, Any]) -> UsageError:
     """pydantic's complaint as one line that names the key, what may stand there and what stood there."""
     key = ".".join(map(str, error["loc"]))
     inner = ", ".join(name.removeprefix(f"{key}.") for name in known if name.startswith(f"{key}."))
@@ -103,7 +103,7 @@ def _message(error: Any, known: Mapping[str, Key], plain: Mapping[str, Any]) -> 
         key = key.rpartition(".")[0]
     if error["type"] == "value_error":
         return UsageError(f"{key}: {error['ctx']['error']}")
-    value: Any = plain
+    value: Any = values
     for part in key.split("."):
         value = value[part]
     near = nearest(str(value), known[key].choices) if known[key].types[0].get("enum") else None

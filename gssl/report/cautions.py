@@ -84,10 +84,10 @@ def _data(report: Report) -> list[str]:
     kinds = {found.kind for found in findings}
     out = [found.text for found in findings]
     tests = [r.n_test for r in report.table if r.n_test]
-    if tests and min(tests) < FEW and "few_test_images" not in kinds:
+    if tests and metric.per_item_mean and min(tests) < FEW and "few_test_images" not in kinds:
         n = min(tests)
-        each = f", and one of them is {100 / n:.2g} points" if metric.per_item_mean else ""
-        out.append(f"There are only {count(n, 'test image')}{each}: differences of a few points cannot be shown.")
+        each = f"one of them is {100 / n:.2g} points"
+        out.append(f"There are only {count(n, 'test image')}, and {each}: differences of a few points cannot be shown.")
     summaries = [found.summary for found in report.provenance.data]
     sizes = [(s.get("class_counts") or {}).get("test") or [] for s in summaries]
     fewest = min((n for counts in sizes for n in counts if n), default=FEW_PER_CLASS)

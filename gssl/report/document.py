@@ -13,7 +13,7 @@ import numpy as np
 import gssl
 from gssl import words
 from gssl.config import registry
-from gssl.config.comparing import MOST_PAIRS
+from gssl.config.comparison_rules import MOST_PAIRS
 from gssl.config.menus import CLASSICAL, CONTROLS, UNTRAINED, base, kind_of, probes_of, shared
 from gssl.errors import UsageError
 from gssl.report import advice, cautions, generation, records, verdict

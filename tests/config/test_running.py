@@ -278,7 +278,7 @@ def test_jobs_of_a_sweep_go_on_where_they_stopped(stubbed):
     again = gssl("pretrain-ssl", "-m", "seed=0,1", SWEEP, "--json")
     assert again.exit_code == 0
     assert len(json.loads(again.stdout)) == 2  # of this call, not of both
-    # the engine leaves finished runs alone and continues others when told so
+    # the engine leaves finished runs alone and continues others when asked to
     assert {c.engine.resume for c, _, _ in stubbed.CALLS} == {"auto"}
 
 
@@ -345,16 +345,18 @@ def test_info(stubbed, tmp_path, args):
 
 def test_the_command_on_record_is_whole(stubbed, tmp_path, monkeypatch):
     """Workers have no other place to read it from."""
-    told = []
+    argvs = []
 
     def main(cfg, run_dir, *, dry_run=False):
-        told.append(sys.argv[:])
+        argvs.append(sys.argv[:])
 
     monkeypatch.setattr(stubbed, "main", main)
     mine = tmp_path / "mine"
     mine.mkdir()
     gssl("train-gan", "-m", "--config-dir", str(mine), "seed=0", SWEEP)
-    assert told and told[0][:4] == ["gssl train-gan", "--multirun", "--config-dir", str(mine)] and "seed=0" in told[0]
+    assert (
+        argvs and argvs[0][:4] == ["gssl train-gan", "--multirun", "--config-dir", str(mine)] and "seed=0" in argvs[0]
+    )
 
 
 @pytest.mark.long

@@ -107,7 +107,10 @@ def test_a_wrong_value_is_one_line(override, expected):
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
-        ([], "weights must be given: random, pixels, majority, pca, kmeans, torchvision[:NAME], timm:NAME, a run"),
+        (
+            [],
+            "weights must be given: random, pixels, majority, position, pca, kmeans, torchvision[:NAME], timm:NAME, a run",
+        ),
         (["weights=random", "probe.use=[linaer]"], "probe.use: no probe 'linaer'; did you mean 'linear'?"),
         (["weights=random", "probe.use=[knn,knn]"], "probe.use: knn stands there twice"),
         (["weights=random", "probe.use=[]"], "probe.use is empty"),
@@ -201,10 +204,10 @@ def test_keys_carry_type_and_bounds():
 
 
 def test_the_hash_sees_what_decides_the_result_and_nothing_else():
-    plain = compose("pretrain-ssl")
-    one = config_hash(plain)
+    composed = compose("pretrain-ssl")
+    one = config_hash(composed)
     assert one == config_hash(compose("pretrain-ssl"))
     assert one == config_hash(compose("pretrain-ssl", ["resume=auto", "engine.progress=false"]))
     for override in ("seed=1", "ssl.optim.lr=0.7", "engine.precision=bf16", "data.views.flip=0.5"):
         assert one != config_hash(compose("pretrain-ssl", [override]))
-    assert plain.model_dump()["engine"]["resume"] == "no"  # hashing leaves the config as it was
+    assert composed.model_dump()["engine"]["resume"] == "no"  # hashing leaves the config as it was

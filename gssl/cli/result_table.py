@@ -1,0 +1,134 @@
+"""What a finished run prints: verdict or objective, scores, what was spent, where the files are."""
+
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from gssl.cli.output import number, objective, table
+from gssl.config.menus import primary_probe
+from gssl.statistics.metric import METRICS
+from gssl.words import PROBES, between, count, label_budget_text, points, title
+
+
+def print_result(run: Path, result: dict[str, Any]) -> None:
+    """A run's result.json for people."""
+    for line in _lines(result.get("verdict")):
+        print(line)
+    if objective(result) != "–":
+        print(objective(result))
+    for line in _generator(result):
+        print(line)
+    if result.get("scores"):
+        _scores(result["scores"])
+    if result.get("curve"):
+        _curve(result["curve"])
+    if result.get("generated_gain"):
+        _gains(result["generated_gain"], result["generated"])
+    spent = {k: v for k, v in (result.get("spent") or {}).items() if isinstance(v, int | float)}
+    words = [f"{number(spent[k])} {k}" for k in ("steps", "images", "epochs", "seconds") if k in spent]
+    if "flops" in spent:
+        words.append(f"{spent['flops']:.3g} FLOPs")
+    if words:
+        print("spent: " + ", ".join(words))
+    print(f"run: {run}")
+    if result.get("report"):  # last: what one opens next
+        print(f"report: {result['report']}")
+
+
+def _scores(scores: list[dict[str, Any]]) -> None:
+    """A row per probe and label budget: the means over draws of the metrics of the task."""
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for score in scores:
+        groups.setdefault((score["probe"], _label_budget(score)), []).append(score)
+    metrics = [METRICS[name] for name in scores[0].get("metrics") or ("accuracy", "balanced_accuracy")]
+    rows = []
+    for (probe, label_budget), found in groups.items():
+        values = [mean(s.get("metrics", s)[m.name] for s in found) for m in metrics]
+        shown = [f"{v:.1%}" if m.percent else f"{v:.4g}" for v, m in zip(values, metrics, strict=True)]
+        rows.append([PROBES.get(probe, probe), label_budget, *shown, str(len(found))])
+    table(["probe", "labels", *(f"test {m.title}" for m in metrics), "draws"], rows)
+
+
+def _curve(found: dict[str, Any]) -> None:
+    """A row per target, probe and label budget, a column per source, in percent."""
+    sources = list(dict.fromkeys(c["source"] for c in found["cells"]))
+    rows: dict[tuple[str, str, str], dict[str, str]] = {}
+    for c in found["cells"]:
+        cell = f"{100 * c['mean']:.1f} ({100 * c['low']:.1f}–{100 * c['high']:.1f})"
+        rows.setdefault((c["target"], c["probe"], c["label_budget"]), {})[c["source"]] = cell
+    several = len(found["targets"]) > 1
+    lines = [
+        [
+            *([target] if several else []),
+            PROBES.get(probe, probe),
+            label_budget_text(label_budget),
+            *(row.get(s, "–") for s in sources),
+        ]
+        for (target, probe, label_budget), row in rows.items()
+    ]
+    table([*(["target"] if several else []), "probe", "labels", *map(title, sources)], lines)
+
+
+def _gains(gains: list[dict[str, Any]], generated: dict[str, Any]) -> None:
+    """What generated images added: a table, and in words the row that comparisons are about by default."""
+    rows = [
+        [
+            g["probe"],
+            _label_budget(g),
+            f"{g['accuracy']:.1%}",
+            f"{g['accuracy_generated']:.1%}",
+            points(g["gain"], sign=True),
+            between(g["low"], g["high"]),
+            count(g["draws"], "draw") if g["interval"].startswith("t ") else count(g["n_test"], "test image"),
+        ]
+        for g in gains
+    ]
+    table(["probe", "labels", "real only", "with generated", "points", "95% interval", "over"], rows)
+    first = primary_probe([g["probe"] for g in gains])  # and 10 labels per class where they are among them
+    shown = min(gains, key=lambda g: (g["probe"] != first, g["labels_per_class"] != 10))
+    per_class = shown["labels_per_class"]
+    labels = f"{count(per_class, 'label')} per class" if per_class else f"{_label_budget(shown)} of the labels"
+    labels = "all labels" if shown["fraction"] == 1 else labels
+    over = count(shown["draws"], "draw")
+    over += "" if shown["interval"].startswith("t ") else f", {count(shown['n_test'], 'test image')}"
+    interval = between(shown["low"], shown["high"])
+    print(
+        f"generated images: {points(shown['gain'], sign=True)} points (95% interval {interval}, {over})"
+        f" with {labels}, {PROBES.get(shown['probe'], shown['probe'])}; {generated['caution']}"
+    )
+    if generated["same_images"] is False:
+        print("the generator was trained with another data split: it may have been trained on images of this test set")
+
+
+def _generator(result: dict[str, Any]) -> list[str]:
+    """Of a GAN: how its distance was measured, the baseline beside it, and which weights are exported."""
+    evaluator, best, last = (result.get(key) for key in ("evaluator", "best", "last"))
+    if not (evaluator and best and last):
+        return []
+    real = result["kid_baseline"]["train_real"]
+    named = f"{evaluator['name']}@{evaluator['hash'][:8]}, d {evaluator['dim']}, n {evaluator['n']:,}"
+    marks = [
+        f"{name}: step {found['step']:,}, val_kid {number(found['val_kid'])}"
+        f" ({number(found['figures']['kid_low'])} to {number(found['figures']['kid_high'])}),"
+        f" coverage {number(found['figures']['coverage'])}"
+        for name, found in (("best", best), ("last", last))
+    ]
+    baseline = f"real-vs-real baseline {number(real['kid'])} (real training images, n {real['n_fake']:,})"
+    return [
+        f"evaluator: {named}, {evaluator['split']} images, seed {result['seed']}; {baseline}",
+        f"{'; '.join(marks)}; exported: {result['exported']['which']}",
+    ]
+
+
+def _lines(verdict: Any) -> list[str]:
+    if isinstance(verdict, dict):
+        verdict = verdict.get("sentences") or verdict.get("text") or []
+    return [verdict] if isinstance(verdict, str) else [str(v) for v in verdict or []]
+
+
+def _label_budget(score: dict[str, Any]) -> str:
+    if score.get("labels_per_class") is not None:
+        return f"{score['labels_per_class']} per class" if score["labels_per_class"] else "none"
+    if score.get("images_labelled") is not None:
+        return f"{score['images_labelled']} images"
+    return "all" if score.get("fraction") == 1 else f"{100 * score['fraction']:g}%"
