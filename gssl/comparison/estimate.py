@@ -19,7 +19,7 @@ from gssl import schemas
 from gssl.comparison.parts import Part
 from gssl.comparison.plan import Planner
 from gssl.config import registry
-from gssl.config.comparing import budget_keys
+from gssl.config.comparison_rules import budget_keys
 from gssl.config.menus import NO_NETWORK
 from gssl.data import Splits
 from gssl.engine.device import pick_device

@@ -109,7 +109,7 @@ def test_a_wrong_value_is_one_line(override, expected):
     [
         (
             [],
-            "weights must be given: random, pixels, majority, position, pca, kmeans, torchvision[:NAME], timm:NAME, a run",
+            "weights must be given: random, pixels, majority, position, pca, kmeans, torchvision[:NAME], timm:NAME",
         ),
         (["weights=random", "probe.use=[linaer]"], "probe.use: no probe 'linaer'; did you mean 'linear'?"),
         (["weights=random", "probe.use=[knn,knn]"], "probe.use: knn stands there twice"),
