@@ -2,6 +2,7 @@
 
 import ast
 import re
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -39,8 +40,8 @@ LEVELS = [
     {"words", "names"},
     {"errors"},
 ]
-WHERE = re.compile(r"gssl(\.\w+)+:\w+")
 ALLOWED: set[tuple[str, str]] = set()
+LONGER: dict[tuple[str, str], int] = {}  # (file, function): lines, where more than 80 read better
 LEVEL = {room: depth for depth, rooms in enumerate(LEVELS) for room in rooms}
 
 
@@ -53,37 +54,92 @@ def room(path: Path) -> str:
     return parts[0] if len(parts) > 1 or parts[0] != "__init__" else ""
 
 
-def imports(path: Path) -> set[str]:
-    """Rooms of gssl that a file imports, wherever in the file; a string that says where something is counts too."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+WHERE = re.compile(r"gssl(\.\w+)+(:\w+)?")  # a module in a string, as `load` and import_module take it
+
+
+def imports(path: Path, at_import: bool = False) -> set[str]:
+    """Modules of gssl that a file imports or names in a string: dotted, with what is taken from them.
+
+    at_import: only what runs when the file is imported, neither in functions nor for type checkers.
+    """
+    found, queue = set(), [ast.parse(path.read_text(encoding="utf-8"))]
+    while queue:
+        node = queue.pop()
+        if at_import and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if at_import and isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            continue
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and WHERE.fullmatch(node.value):
-            names = [node.value]
-        else:
-            continue
-        found |= {name.split(".")[1] for name in names if name.startswith("gssl.")}
-    return {name for name in found if name in LEVEL}
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif not at_import and isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found |= {node.value.replace(":", ".")} if WHERE.fullmatch(node.value) else set()
+        queue += ast.iter_child_nodes(node)
+    return {name for name in found if name.startswith("gssl.")}
+
+
+def rooms(path: Path) -> set[str]:
+    """Rooms of gssl that a file imports or names in a string, wherever in the file."""
+    return {name.split(".")[1] for name in imports(path)} & set(LEVEL)
+
+
+def module(path: Path) -> str:
+    return ".".join(["gssl", *path.relative_to(PACKAGE).with_suffix("").parts]).removesuffix(".__init__")
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_imports_run_downwards(path):
+def test_imports_and_strings_run_downwards(path):
     here = room(path)
     if here == "":
         return
     assert here in LEVEL, f"{path}: a room that the design does not know; give it a level"
-    for other in imports(path) - {here}:
+    for other in rooms(path) - {here}:
         fine = LEVEL[other] > LEVEL[here] or (here, other) in ALLOWED
-        assert fine, f"{path} imports gssl.{other}, which stands above or beside gssl.{here}"
+        assert fine, f"{path} imports or names gssl.{other}, which stands above or beside gssl.{here}"
 
 
-def test_the_level_test_sees_imports():
-    assert {"engine", "data", "probe"} <= imports(PACKAGE / "experiment" / "probing.py")
-    assert {"ssl", "gan", "probe", "schemas"} <= imports(PACKAGE / "config" / "registry.py")  # by strings
+def test_the_level_test_finds_imports_and_strings():
+    assert {"engine", "data", "probe"} <= rooms(PACKAGE / "experiment" / "probing.py")
+    assert {"ssl", "gan", "probe"} <= rooms(PACKAGE / "config" / "registry.py")
+
+
+def needs(paths: list[Path], at_import: bool) -> dict[str, set[str]]:
+    """Module → modules among `paths` that it imports."""
+    known = {module(path): path for path in paths}
+    graph = {}
+    for name, path in known.items():
+        # `from gssl.x import y` needs gssl.x.y where that is a module, else gssl.x
+        needed = {text if text in known else text.rpartition(".")[0] for text in imports(path, at_import)}
+        graph[name] = needed & set(known) - {name}
+    return graph
+
+
+@pytest.mark.parametrize(("where", "at_import"), [("", True), ("commands", False)])
+def test_no_circle_of_modules(where, at_import):
+    """Whichever module is imported first, what it needs is there; commands do not call each other in a circle."""
+    paths = [path for path in modules() if path.is_relative_to(PACKAGE / where)]
+    graph = needs(paths, at_import)
+    graph.pop("gssl.commands" if not at_import else "", None)  # it names every command
+    try:
+        list(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        raise AssertionError(" → ".join(error.args[1])) from None
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_no_function_passes_80_lines(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef):
+            length = (node.end_lineno or 0) - node.lineno + 1
+            most = LONGER.get((str(path.relative_to(PACKAGE)), node.name), 80)
+            assert length <= most, f"{path.name}:{node.lineno}: {node.name} has {length} lines"
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "commands").glob("*.py")), ids=lambda p: p.name)
+def test_a_command_is_short(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 120
 
 
 @pytest.mark.parametrize("path", sorted([*modules(), *(ROOT / "tests").rglob("*.py")]), ids=lambda p: p.name)
