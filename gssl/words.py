@@ -33,6 +33,7 @@ TITLES = {
     "scratch": "scratch",
     "random": "random features",
     "pixels": "raw pixels",
+    "position": "position alone",
     "majority": "most frequent class",
     "pca": "principal components",
     "kmeans": "k-means on patches",
@@ -124,6 +125,8 @@ def by_probe(probe: str | None) -> str:
         return "no probe"
     if probe == "adapted":
         return "a linear probe or fine-tuning, whichever does better on held-out parts of an arm's own labels"
+    if probe == "segment":
+        return "a linear probe on frozen dense features"
     if probe in ("finetune", "fixmatch"):
         return PROBES[probe]
     name = PROBES.get(probe, f"{probe} probe")

@@ -1,7 +1,7 @@
 """Several sources of weights on the same draws of labels, on one data set or on several: `gssl curve`, `transfer to=`.
 
 Each source on each target is a transfer run of its own in `parts/`, so that what is finished is not run again when the
-call is repeated, and all of them share seed, folds, draws of labels and test images. From their files come a table, a
+call is repeated, and all of them have the same seed, folds, draws of labels and test images. From their files come a table, a
 figure of accuracy against labels, each cell's gain over training from scratch, how soon fine-tuning reaches what
 scratch reaches, how similar the data sets are without any label, and how similarly the backbones see images (CKA).
 """
@@ -26,7 +26,6 @@ from gssl.experiment import similarity, weight_sources
 from gssl.experiment.checkpoint_weights import resolve
 from gssl.experiment.probing import find, of_source
 from gssl.report import curve as report
-from gssl.report import curve_page as page
 
 SCRATCH = "scratch"
 NAMED = re.compile(r"([\w.-]+)@(.+)")
@@ -90,12 +89,12 @@ def run(
         done = {(n.name, t): path for n, t, _, path in jobs if (path / "result.json").is_file()}
         text = summary(cfg, sources, targets, done, failed, device)
         write_json(run_dir / "curve.json", text)
-        write_text(run_dir / "table.md", page.markdown(text))
-        page.draw(text, run_dir / "curve.png")
+        write_text(run_dir / "table.md", report.markdown(text))
+        report.draw(text, run_dir / "curve.png")
         if failed:  # not finished: the same call with resume=auto tries them again
             first, why = next(iter(failed.items()))
             raise JobError(f"{len(failed)} of {len(jobs)} parts failed ({first}: {why}); the rest is in {run_dir}")
-        for line in page.told(text):
+        for line in report.summary(text):
             say(line)
         run.finish(
             {

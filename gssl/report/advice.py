@@ -67,7 +67,7 @@ def advice(report: Report, found: Cells) -> Advice | None:
         groups=[],
     )
     higher, surer = _higher(report, out), _resolution(report)
-    titled = (("To score higher", higher), ("To be surer", surer))
+    titled = (("To score higher", higher), ("To be more certain", surer))
     out.groups = [AdviceGroup(title=title, sentences=sentences) for title, sentences in titled if sentences]
     out.sentences = [*_first(report, out), *higher, *surer]
     return out
@@ -162,8 +162,8 @@ def _higher(report: Report, out: Advice) -> list[str]:
     """What more labels and more training would buy."""
     said = []
     for step in out.more_labels[:1]:
-        sure = f" (plausibly {span(step.interval)})" if step.interval else ""
-        gain = f"{points(step.mean)} points{sure}"
+        range_ = f" (plausibly {span(step.interval)})" if step.interval else ""
+        gain = f"{points(step.mean)} points{range_}"
         use = _shown_names(report)[out.use]
         said.append(f"More labels: {_steps(report, step)} brings {use} {gain}{_beyond(report, step)}.")
     return said + _more_training(report, out)

@@ -203,10 +203,10 @@ def _arm(result: dict[str, Any], status: dict[str, Any], config: dict[str, Any])
     return Path(str(weights)).name if weights else _command(result, status) or "unknown"
 
 
-def _shown_command(*places: dict[str, Any]) -> str:
+def _shown_command(*sources: dict[str, Any]) -> str:
     """The exact command: from compare's part.json, else the environment, else the bare name."""
-    for place in places:
-        command = place.get("command")
+    for source in sources:
+        command = source.get("command")
         if isinstance(command, list):
             words = [str(word) for word in command]
             return shlex.join([Path(words[0]).name, *words[1:]]) if words else ""
@@ -304,7 +304,7 @@ def _distinct(runs: list[Run]) -> list[Run]:
             for parent in run.depends:
                 if parent.resolve() in names:
                     names.setdefault(run.path.resolve(), names[parent.resolve()])
-    # `random` and `scratch` may share a directory: only the arm that collided is renamed.
+    # `random` and `scratch` may lie in one directory: only the arm that collided is renamed.
     return [
         replace(r, arm=names[r.path.resolve()]) if names.get(r.path.resolve(), "").startswith(r.arm + "[") else r
         for r in runs
@@ -335,7 +335,7 @@ def _decisive(run: Run, by_path: dict[Path, Run]) -> dict[str, Any]:
 
 
 def _lineage(run: Run, by_path: dict[Path, Run]) -> duplicates.Settings:
-    """The configurations of a run and of all that it rests on, without seeds and places, and the seeds of the latter;
+    """The configurations of a run and of all that it rests on, without seeds and paths, and the seeds of the latter;
     of what is not among the runs its name."""
     configs: list[Any] = [{k: v for k, v in run.config.items() if k not in ASIDE}]
     seeds: list[int | None] = []

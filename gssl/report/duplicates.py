@@ -92,7 +92,7 @@ def _drawn(run: "Run") -> bool:
 
 
 def same_predictions(one: "Run", two: "Run") -> bool:
-    """Whether two transfer runs judged the same weights and gave the same predictions to every test image."""
+    """Whether two transfer runs evaluated the same weights and predicted the same for every test image."""
     if not one.result.get("scores") or _weights(one) != _weights(two) or _scores(one) != _scores(two):
         return False
     answers = [_predictions(run) for run in (one, two)]

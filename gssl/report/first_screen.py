@@ -1,5 +1,5 @@
-"""The first screen of the report in words, the same in every form: the answer in a word, how sure it is, the facts of
-the comparison in a line. No p-values; what the words rest on stands below in the report."""
+"""The first screen of the report, the same in every form: the answer in a word, the confidence in it, the facts of the
+comparison in a line. No p-values; what the words rest on stands below in the report."""
 
 from gssl.report.cautions import dead
 from gssl.report.model import AdviceGroup, Difference, Report
@@ -42,7 +42,7 @@ def _tested(report: Report) -> bool:
     return any(d.n_seeds >= seeds_needed(report.primary.alpha) or d.fixed for d in report.family)
 
 
-def how_sure(report: Report) -> str:
+def confidence(report: Report) -> str:
     """How far the answer may be trusted, in one or two sentences."""
     family, answer = report.family, report.verdict.answer
     if not family:
@@ -50,7 +50,7 @@ def how_sure(report: Report) -> str:
     alpha = report.primary.alpha
     need = word(seeds_needed(alpha))
     if _seeds(report) < 2:
-        return f"Not sure at all: with one seed nothing tells a method from luck. {upper(need)} seeds can."
+        return f"None yet: with one seed nothing distinguishes a method from luck. {upper(need)} seeds can."
     if report.preregistration and report.preregistration.exploratory:
         text = "Not established: scores were looked at before with fewer seeds, and no test can be passed any more."
         return _but(report, text)

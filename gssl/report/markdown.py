@@ -56,8 +56,8 @@ def _answer(report: Report) -> list[str]:
     todo = first_screen.advice(report)
     lines = [f"# {escape(report.question)}", "", f"**{escape(verdict.headline)}**", ""]
     lines += [f"**What to do:** {escape(todo[0])}", ""] if todo else []
-    if sure := first_screen.how_sure(report):
-        lines += [f"**How sure:** {escape(sure)}", ""]
+    if text := first_screen.confidence(report):
+        lines += [f"**Confidence:** {escape(text)}", ""]
     lines += [f"{'; '.join(f'{what}: {escape(text)}' for what, text in first_screen.facts(report))}.", ""]
     lines += [f"- {escape(text)}" for text in first_screen.lead(report)[1:]]
     lines += [f"- **{g.title}:** {escape(text)}" for g in first_screen.groups(report) for text in g.sentences]
@@ -122,7 +122,7 @@ def _differences(report: Report, names: dict[str, str]) -> list[str]:
 
 
 def _needed(report: Report, names: dict[str, str]) -> list[str]:
-    """How sure, and what would make it surer."""
+    """Confidence, and what would increase it."""
     rows = [
         [
             f"{names[n['a']]} − {names[n['b']]}",
@@ -141,7 +141,7 @@ def _needed(report: Report, names: dict[str, str]) -> list[str]:
     note = (
         "From the variance of these runs. Asked for: the difference that was found, at least the smallest of interest."
     )
-    return ["## How sure, and what would make it surer", "", *_table(head, rows), "", note]
+    return ["## Confidence, and what would increase it", "", *_table(head, rows), "", note]
 
 
 def _p(value: float | None) -> str:

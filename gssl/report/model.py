@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import AliasChoices, BaseModel, Field
 
-from gssl.config.comparing import MOST_PAIRS
+from gssl.config.comparison_rules import MOST_PAIRS
 from gssl.report.model_records import (
     Alarm,
     ArmName,
@@ -83,7 +83,7 @@ class StepUp(Part):
 class AdviceGroup(Part):
     """Sentences of the advice with one aim."""
 
-    title: str = Field(description="To score higher, or to be surer.")
+    title: str = Field(description="To score higher, or to be more certain.")
     sentences: list[str] = Field(description="Its sentences.")
 
 
@@ -222,7 +222,7 @@ class Difference(Part):
     p_adjusted: Share | None = Field(description="max-T over the primary family; null elsewhere.")
     simultaneous: Interval | None
     """The interval at 1 − alpha/pairs, so that those of the primary family hold together: it decides. Pairs below
-    six seeds beside pairs that are tested share what the tests leave of alpha. Null elsewhere."""
+    six seeds beside pairs that are tested divide among them what the tests leave of alpha. Null elsewhere."""
     effect_size: float | None = Field(description="Mean over s.d. of the paired differences (d_z).")
     n_seeds: Count = Field(description="Shared seeds.")
     per_seed: PerSeed = Field(description="Seed → a − b.")
@@ -327,7 +327,7 @@ class Report(Part):
 
 
 def clean(value: Any) -> Any:
-    """`value` as JSON can hold it: non-finite numbers become None, numbers of NumPy and paths plain ones."""
+    """`value` as JSON can hold it: non-finite numbers become None, numbers of NumPy and paths as plain Python."""
     if isinstance(value, dict):
         return {str(k): clean(v) for k, v in value.items()}
     if isinstance(value, list | tuple | set):

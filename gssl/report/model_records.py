@@ -177,7 +177,7 @@ class Picture(Part):
     height: Count = Field(description="Pixels.")
     png: str | None = Field(description="The PNG in base64; null where it is too large.")
     caption: str = Field(description="What it shows; may be empty.")
-    alt: str = Field(description="The same for who cannot see it.")
+    alt: str = Field(description="The same for readers who cannot see it.")
 
 
 class Spending(Part):
@@ -249,7 +249,7 @@ class Provenance(Part):
     command: str | None = Field(description="The command that made the report.")
     environments: list[Environment] = Field(description="Each environment that runs were made in.")
     data: list[DataSummary] = Field(description="Each summary of data that runs saw.")
-    subsets: list[Subset] = Field(description="Which labelled images each amount and seed had.")
+    subsets: list[Subset] = Field(description="Which labelled images each label budget and seed had.")
     runs: list[RunRecord] = Field(description="Every run directory.")
 
 
@@ -316,7 +316,7 @@ class Preregistration(Part):
     exploratory: bool | None = Field(default=None, description="Whether no p can reach the level.")
     first: str | None = Field(default=None, description="When the plan that counts was put on record.")
     recorded: str | None = Field(default=None, description="When this one was.")
-    when_judged: str | None = Field(default=None, description="When the first score was there.")
+    when_scored: str | None = Field(default=None, description="When the first score was there.")
     record: str | None = Field(default=None, description="The file.")
     hash: str | None = Field(default=None, description="Hash of its line.")
     alpha: Share | None = Field(default=None, description="The level that the report uses.")

@@ -88,7 +88,7 @@ def view(report: Report) -> dict[str, Any]:
     return {
         "answer": first_screen.short(report),
         "headline": first_screen.sentence(report),
-        "how_sure": first_screen.how_sure(report),
+        "confidence": first_screen.confidence(report),
         "advice": first_screen.lead(report),
         "advice_groups": first_screen.groups(report),
         "chart_key": first_screen.key(report),

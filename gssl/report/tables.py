@@ -120,7 +120,7 @@ def registered(report: Report) -> list[tuple[str, str]]:
     plan, out = report.preregistration, []
     if plan:
         out.append(("the plan", plan.text))
-        times = (("first on record", plan.first), ("first score", plan.when_judged), ("as it is now", plan.recorded))
+        times = (("first on record", plan.first), ("first score", plan.when_scored), ("as it is now", plan.recorded))
         out += [(name, when.replace("T", " ")) for name, when in times if when]
         out += [(f"changed: {found.kind.replace('_', ' ')}", found.text) for found in plan.changes]
         seeds = [str(n) for n in plan.seeds_at_look or []]

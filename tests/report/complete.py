@@ -38,7 +38,7 @@ PLAN = {
     "exploratory": True,
     "first": "2025-01-02T03:00:00",
     "recorded": "2025-01-03T03:00:00",
-    "when_judged": "2025-01-02T04:00:00",
+    "when_scored": "2025-01-02T04:00:00",
     "record": "runs/parts/preregistration.jsonl",
     "hash": "ab" * 32,
 }

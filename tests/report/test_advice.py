@@ -54,7 +54,7 @@ def test_scratch_saves_pretraining_and_what_more_would_buy_is_grouped(report_of:
     assert first.startswith("Skip pretraining: train on your labels alone. This saves the 64 s of ")
     assert first.endswith(" is the cheapest of what these runs cannot tell apart.") and "(" not in first
     higher, surer = advice["groups"]
-    assert (higher["title"], surer["title"]) == ("To score higher", "To be surer")
+    assert (higher["title"], surer["title"]) == ("To score higher", "To be more certain")
     assert advice["sentences"] == [first, *higher["sentences"], *surer["sentences"]]
     assert " of the doubt comes from " in surer["sentences"][0]
     assert all("(now " in text for text in surer["sentences"][1:])

@@ -167,7 +167,7 @@ def test_figures_tell_their_values_by_pointer_and_by_keys(browser: Any, full_rep
 
 
 def test_a_word_is_explained_under_the_pointer_on_focus_and_by_a_finger(browser: Any) -> None:
-    word = "document.querySelector('#verdict .sure a.term')"
+    word = "document.querySelector('#verdict .confidence a.term')"
     entry = browser.run(f"document.getElementById({word}.hash.slice(1)).nextElementSibling.textContent")
     assert "random choices" in entry  # it is the seed
     browser.run("scrollTo(0, 0)")
@@ -202,7 +202,7 @@ def test_a_head_explains_its_word_too(browser: Any) -> None:
 def test_the_first_screen_holds_answer_advice_and_facts(browser: Any) -> None:
     browser.look(1400, height=1000)
     browser.run("scrollTo(0, 0)")
-    for what in (".answer", "#verdict h1", ".sure", ".todo .first", ".facts"):
+    for what in (".answer", "#verdict h1", ".confidence", ".todo .first", ".facts"):
         bottom = browser.run(f"document.querySelector('{what}').getBoundingClientRect().bottom")
         assert 0 < bottom < 1000, what
     assert browser.run("document.querySelector('#verdict .figure').getBoundingClientRect().top") < 1000

@@ -225,8 +225,8 @@ def test_a_dead_generator_comes_first(report_of: Reports) -> None:
     found = [{"kind": "imbalance", "text": "Unequal."}]
     first = told(report, alarms=dead, findings=found)[0]
     assert first.startswith("The generator of DCGAN is dead in 2 runs (seeds 1 and 4)")
-    assert "But a generator is dead: see the cautions." in first_screen.how_sure(report | {"alarms": dead})
-    assert "dead" not in first_screen.how_sure(report)
+    assert "But a generator is dead: see the cautions." in first_screen.confidence(report | {"alarms": dead})
+    assert "dead" not in first_screen.confidence(report)
 
 
 def test_every_form_carries_answer_advice_cautions_and_findings(fake: ModuleType, tmp_path: Path) -> None:

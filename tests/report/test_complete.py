@@ -217,7 +217,7 @@ def test_pictures_of_every_kind(shown: dict[str, str]) -> None:
     assert "Map of test images in two dimensions by the features of SimCLR, seed 0" in shown["pictures"]
 
 
-def test_what_would_make_it_surer(full_report: dict[str, Any], body: str) -> None:
+def test_what_would_increase_confidence(full_report: dict[str, Any], body: str) -> None:
     table = rows(body, "needed")
     assert len(table) - 1 == len(full_report["needs"]) == 3
     for line, n in zip(table[1:], full_report["needs"], strict=True):

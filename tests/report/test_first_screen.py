@@ -26,7 +26,7 @@ def test_no_p_value_on_the_first_screen(report_of: Reports) -> None:
         first = [
             first_screen.short(report),
             first_screen.sentence(report),
-            first_screen.how_sure(report),
+            first_screen.confidence(report),
             *first_screen.advice(report),
         ]
         first += [text for _, text in first_screen.facts(report)] + report["verdict"]["cautions"]
@@ -49,21 +49,21 @@ def test_an_effect_too_small_to_matter_is_called_that(report_of: Reports) -> Non
     for d in report["differences"]:
         if d["family"] == "primary":
             assert verdict.sentence(d, report).count("which may be less than the smallest difference of interest (50)")
-    assert "the gain may be below 50 points, too small to matter" in first_screen.how_sure(report)
+    assert "the gain may be below 50 points, too small to matter" in first_screen.confidence(report)
 
 
 def test_what_takes_from_the_answer_is_said_with_it(report_of: Reports) -> None:
     report = report_of(6)
-    assert "But " not in first_screen.how_sure(report)
+    assert "But " not in first_screen.confidence(report)
     plan = {"state": "planned", "text": "", "changes": [], "looks": 1, "level": 0.05}
     for changed, text in (
         ({"findings": [{"kind": "near_duplicates", "text": "Copies."}]}, "some test images are known from training"),
         ({"preregistration": plan | {"state": "changed"}}, "the plan was changed after scores were there"),
         ({"preregistration": plan | {"state": "unknown"}}, "nothing shows that the comparisons were chosen before"),
     ):
-        assert f"But {text}" in first_screen.how_sure(report | changed)
+        assert f"But {text}" in first_screen.confidence(report | changed)
     harmless = {"findings": [{"kind": "imbalance", "text": "x"}], "preregistration": plan}
-    assert "But " not in first_screen.how_sure(report | harmless)
+    assert "But " not in first_screen.confidence(report | harmless)
 
 
 def test_what_is_undecided_is_not_called_well_supported(report_of: Reports) -> None:
@@ -74,7 +74,7 @@ def test_what_is_undecided_is_not_called_well_supported(report_of: Reports) -> N
         d |= {"mean": 0.004, "interval": ends, "simultaneous": ends}
     report["verdict"] = verdict.verdict(report)
     assert report["verdict"]["answer"] == "not shown" and verdict.outcome(report["differences"][0]) == "beats"
-    told = first_screen.how_sure(report)
+    told = first_screen.confidence(report)
     assert told.startswith(
         "Undecided, not equal: pretraining could still help by up to 3.0 points (SimCLR) or hurt by up to 2.0"
     )
@@ -97,7 +97,7 @@ def test_what_is_undecided_is_said_with_name_and_direction(report_of: Reports) -
     start = "With 10 labels per class we cannot tell whether SimCLR or DCGAN is better than training from scratch. "
     assert headline.startswith(start) and headline.count("plausibly") == 1
     help_, hurt = re.search(
-        r"help by up to ([\d.]+) points .*hurt by up to ([\d.]+) ", first_screen.how_sure(report)
+        r"help by up to ([\d.]+) points .*hurt by up to ([\d.]+) ", first_screen.confidence(report)
     ).groups()  # type: ignore[union-attr]
     assert f"to {help_} higher" in headline and f"{hurt} lower to" in headline
 

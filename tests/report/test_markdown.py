@@ -42,7 +42,7 @@ def test_the_first_five_lines_hold_the_answer(report_of: Reports, full_report: d
 
 def test_what_it_rests_on_and_what_weakens_it_come_before_any_table(full_report: dict[str, Any]) -> None:
     top = markdown.render(full_report).split("\n## ")[0]
-    assert f"**How sure:** {escape(first_screen.how_sure(full_report))}" in top
+    assert f"**Confidence:** {escape(first_screen.confidence(full_report))}" in top
     assert "Test images: 1,000; Labels: 100 (10 per class); Seeds: 3 (everything repeated 3 times" in top
     assert all(f"- **Caution:** {escape(text)}" in top for text in full_report["verdict"]["cautions"])
     assert not re.search(r"\bp [=<]", top)

@@ -82,19 +82,21 @@ def html(report_of: Reports) -> str:
 def test_every_section_is_there_and_the_verdict_comes_first(html: str, report_of: Reports) -> None:
     found = re.findall(r'<section id="(\w+)">', html)
     assert found == [
-        "verdict", "sure", "scores", "labels", "progress", "generation", "differences", "training", "controls",
+        "verdict", "confidence", "scores", "labels", "progress", "generation", "differences", "training", "controls",
         "compute", "stability", "failed", "searches", "plan", "commands", "provenance", "limitations", "glossary",
     ]  # fmt: skip
     shown = " ".join("".join(read(html[html.index("<main") : html.index("<script>")]).text).split())
     report = report_of(3)
     question = report["question"]
     # the question, the answer in a word, then in a sentence
-    assert shown.startswith(f"{question} {first_screen.short(report)} {first_screen.sentence(report)} How sure: ")
+    assert shown.startswith(f"{question} {first_screen.short(report)} {first_screen.sentence(report)} Confidence: ")
     assert (
         f"{first_screen.short(report)}: {first_screen.sentence(report)}".lower()
         == report["verdict"]["headline"].lower()
     )
-    told = [shown.index(text) for text in ("How sure: ", "What to do", "Test images 1,000", "Dots: seeds", "Cautions")]
+    told = [
+        shown.index(text) for text in ("Confidence: ", "What to do", "Test images 1,000", "Dots: seeds", "Cautions")
+    ]
     assert told == sorted(told)
     assert "Produced by gssl" in shown
 

@@ -40,9 +40,9 @@ def test_one_seed_says_nothing_about_seeds(report_of: Reports) -> None:
     row = next(r for r in report["table"] if r["arm"] == "simclr")
     assert row["interval"]["over"] == "test images"
     assert report["advice"]["sentences"][0].startswith("For now SimCLR, by one run of each method:")
-    assert (first_screen.short(report), first_screen.how_sure(report).split(":")[0]) == (
+    assert (first_screen.short(report), first_screen.confidence(report).split(":")[0]) == (
         "Cannot be said yet",
-        "Not sure at all",
+        "None yet",
     )
 
 
@@ -64,7 +64,7 @@ def test_few_seeds_establish_nothing(report_of: Reports, seeds: int, word: str, 
     assert first.endswith("Three seeds cannot establish it by a test; six can.")
     assert report["verdict"]["answer"] == "perhaps"
     assert (
-        first_screen.how_sure(report) == "Not established: three seeds give a hint, and six are needed to confirm it."
+        first_screen.confidence(report) == "Not established: three seeds give a hint, and six are needed to confirm it."
     )
 
 
@@ -84,7 +84,7 @@ def test_six_seeds_may_name_a_winner(report_of: Reports) -> None:
     found = f"{points(d['mean'])} percentage points of test accuracy (plausibly {low} to {high}); training from scratch"
     assert f"class, SimCLR beats training from scratch by {found} beats DCGAN by" in headline
     assert headline.startswith("Yes: with 10")
-    assert first_screen.how_sure(report).startswith("Well supported: ") and "at most 5%" in first_screen.how_sure(
+    assert first_screen.confidence(report).startswith("Well supported: ") and "at most 5%" in first_screen.confidence(
         report
     )
 
@@ -114,7 +114,7 @@ def test_no_difference_is_called_that(report_of: Reports, seeds: int) -> None:
     assert "whether SimCLR is better than random features. SimCLR scored" in report["verdict"]["headline"]
     assert report["verdict"]["headline"].endswith(ends)
     assert report["verdict"]["sentences"][0].startswith("SimCLR and random features are not shown to differ")
-    assert first_screen.how_sure(report).startswith("Undecided, not equal: SimCLR could still score up to")
+    assert first_screen.confidence(report).startswith("Undecided, not equal: SimCLR could still score up to")
     assert report["primary"]["fixed_by"] == "plan"
     told = [c for c in report["verdict"]["cautions"] if c.startswith("Not shown to be ahead of random features")]
     assert len(told) == 1 and "SimCLR" in told[0]
