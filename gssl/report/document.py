@@ -19,7 +19,7 @@ from gssl.errors import UsageError
 from gssl.report import advice, cautions, generation, records, verdict
 from gssl.report.collect import Run, Trained
 from gssl.report.model import SCHEMA, Arm, Difference, LabelBudget, Primary, Report, Score, Verdict, clean
-from gssl.report.model_records import Interval, Preregistration
+from gssl.report.model_records import Finding, Interval, Openings, Preregistration, Search, known
 from gssl.report.scores import TASK, Cells, Gap, cells, doubts, gap, metrics_of, of_arm
 from gssl.schemas.label_budgets import label_budget_key
 from gssl.statistics import paired
@@ -47,7 +47,8 @@ def build(runs: Sequence[Run], plan: dict[str, Any], found: Cells | None = None)
     if isinstance(plan.get("seeds"), int):
         plan = plan | {"seeds": list(range(plan["seeds"]))}
     found = cells(runs) if found is None else found
-    registered = Preregistration.model_validate(plan["preregistration"]) if plan.get("preregistration") else None
+    record = known(Preregistration, plan.get("preregistration") or {})
+    registered = Preregistration.model_validate(record) if record else None
     arms = _arms(runs, plan)
     names = [a.name for a in arms]
     metric = plan.get("metric") or chosen_metric(runs, found)
@@ -67,13 +68,13 @@ def build(runs: Sequence[Run], plan: dict[str, Any], found: Cells | None = None)
         "budget": plan.get("budget"),
         "progress": records.progress(runs),
         "stability": records.stability(runs, names),
-        "searches": list(plan.get("searches") or []),
+        "searches": [known(Search, s) for s in plan.get("searches") or []],
         "curves": records.curves(runs),
         "samples": records.samples(runs),
         "compute": [records.spent(r) for r in runs if r.finished and r.result.get("spent")],
         "provenance": records.provenance(runs, plan),
-        "findings": records.findings(runs),
-        "openings": plan.get("openings"),
+        "findings": [known(Finding, f) for f in records.findings(runs)],
+        "openings": known(Openings, plan["openings"]) if plan.get("openings") else None,
         "failed": records.failed(runs, plan),
         "alarms": records.alarms(runs),
         "missing": records.missing(runs, plan, names),
@@ -112,7 +113,7 @@ def build(runs: Sequence[Run], plan: dict[str, Any], found: Cells | None = None)
 def chosen_metric(runs: Sequence[Run], found: Cells) -> str:
     """The first metric that the scores have; where the largest class is more than twice the smallest, in the labels
     that are trained on or in those of the test items, the first that is a mean over classes: there a mean over items
-    rewards who always predicts the largest class. By sizes alone, never by scores."""
+    rewards predicting the largest class always. By sizes alone, never by scores."""
     first = next((s for cell in found.values() for draws in cell.scores.values() for s in draws), {})
     there = list(metrics_of(first)) or list(METRICS)
     sizes = [counts for run in runs for counts in ((run.result.get("data") or {}).get("class_counts") or {}).values()]

@@ -20,6 +20,7 @@ from gssl.report.model_records import (
     Curve,
     FailedPart,
     Finding,
+    Fraction,
     GenerationRow,
     Interval,
     MissingPart,
@@ -32,7 +33,6 @@ from gssl.report.model_records import (
     Progress,
     Provenance,
     Search,
-    Share,
     Spending,
     Stability,
 )
@@ -95,7 +95,7 @@ class Advice(Part):
     use: str = Field(description="The cheapest of them.")
     adapt: dict[str, AtLeastOne] | None
     """Way of adapting → in how many fits it was chosen for `use`."""
-    level: Share = Field(description="Of the intervals: they hold for all arms together.")
+    level: Fraction = Field(description="Of the intervals: they hold for all arms together.")
     more_labels: list[StepUp] = Field(description="What each larger label budget brings `use` over the one before it.")
     sentences: list[str] = Field(description="The advice in words, what to use first.")
     groups: list[AdviceGroup] = Field(description="Which of the sentences say what more would buy, by what it is for.")
@@ -116,8 +116,8 @@ class Primary(Part):
     metric: str
     """Metric of the scores that carry the verdict; where none is given the task's, of unequal classes the balanced
     one."""
-    margin: Share = Field(description="Smallest difference of interest, in the unit of the metric.")
-    alpha: Share
+    margin: Fraction = Field(description="Smallest difference of interest, in the unit of the metric.")
+    alpha: Fraction
     """Level of the family: how often it may err, all pairs together; below .05 after further looks."""
 
 
@@ -128,7 +128,7 @@ class Need(Part):
     b: str = Field(description="Second arm.")
     half: Positive = Field(description="What is asked for: the family's interval at ± this.")
     now: Positive = Field(description="Half the family's interval as it is.")
-    item_share: Share = Field(description="Fraction of the variance that comes from the test images.")
+    item_share: Fraction = Field(description="Fraction of the variance that comes from the test images.")
     seeds: AtLeastOne | None = Field(description="Seeds that would do with these test images; null: no number.")
     items: AtLeastOne | None = Field(description="Test images that would do with these seeds; null: no number.")
     fixed: bool = Field(description="Whether nothing depends on the seed.")
@@ -139,7 +139,7 @@ class Stage(Part):
 
     method: str | None = Field(description="Name of the method.")
     command: str | None = Field(description="The command that trains it.")
-    fraction: Share | None = Field(
+    fraction: Fraction | None = Field(
         validation_alias=AliasChoices("fraction", "share"), description="Its fraction of the budget."
     )
     seconds: Positive | None = Field(default=None, description="Mean wall time over seeds.")
@@ -216,19 +216,19 @@ class Difference(Part):
     probes: list[str | None] = Field(description="a's and b's probe; empty for generation.")
     label_budget: str = Field(description="Key of the label budget; empty for generation.")
     metric: str = Field(description="The primary metric, or a metric of generation; mean and interval are in its unit.")
-    mean: float | None = Field(description="Mean of a − b over shared seeds; null where there is none.")
+    mean: float | None = Field(description="Mean of a − b over the seeds that both have; null where there is none.")
     interval: Interval | None = Field(description="Of the mean, paired.")
-    p: Share | None = Field(description="Exact two-sided sign-flip test.")
-    p_adjusted: Share | None = Field(description="max-T over the primary family; null elsewhere.")
+    p: Fraction | None = Field(description="Exact two-sided sign-flip test.")
+    p_adjusted: Fraction | None = Field(description="max-T over the primary family; null elsewhere.")
     simultaneous: Interval | None
     """The interval at 1 − alpha/pairs, so that those of the primary family hold together: it decides. Pairs below
     six seeds beside pairs that are tested divide among them what the tests leave of alpha. Null elsewhere."""
     effect_size: float | None = Field(description="Mean over s.d. of the paired differences (d_z).")
-    n_seeds: Count = Field(description="Shared seeds.")
+    n_seeds: Count = Field(description="Seeds that both have.")
     per_seed: PerSeed = Field(description="Seed → a − b.")
     family: Literal["primary", "exploratory"] = Field(description="Whether it may carry the verdict.")
     fixed: bool = Field(description="Whether nothing depends on the seed, so that test images alone decide.")
-    item_share: Share | None = Field(description="Fraction of the variance that comes from the test images.")
+    item_share: Fraction | None = Field(description="Fraction of the variance that comes from the test images.")
     over_seeds: Interval | None = None
     """The t interval over seeds alone: below six seeds it must exclude 0 as well."""
 
@@ -267,7 +267,7 @@ class Report(Part):
     arms: list[Arm] = Field(description="Contestants (pretrained ones first), controls, reference lines.")
     budget: Budget | None
     """What every trained arm was given; null where finished runs were only read."""
-    seeds: list[int] = Field(description="Seeds that were seen.")
+    seeds: list[int] = Field(description="Seeds of the runs.")
     planned_seeds: list[int] | None = Field(description="Seeds of the plan; null without one.")
     label_budgets: list[LabelBudget] = Field(description="Label budgets, from few to all.")
     probes: list[str] = Field(description="Names of the probes.")

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
-Share = Annotated[float, Field(ge=0, le=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=0)]
 AtLeastOne = Annotated[int, Field(ge=1)]
@@ -17,6 +17,12 @@ DID = (
     " evaluate (generated images)."
 )
 StageName = Annotated[str, Field(description=DID)]
+
+
+def known(part: type["Part"], found: dict[str, Any]) -> dict[str, Any]:
+    """The keys of a record of another room that the document has; others do not keep a report from being made."""
+    names = {*part.model_fields, "share"}  # "share": what older runs call a fraction
+    return {key: value for key, value in found.items() if key in names}
 
 
 class Part(BaseModel):
@@ -92,7 +98,7 @@ class Checkpoint(Part):
 
     step: Count = Field(description="Update steps so far.")
     flops: Positive | None = Field(description="FLOPs so far.")
-    images: Positive | None = Field(description="Images seen so far.")
+    images: Positive | None = Field(description="Images read so far.")
     seconds: Positive | None = Field(description="Seconds of training so far.")
     value: float = Field(description="Score on validation images, by the metric of the run.")
 
@@ -113,7 +119,7 @@ class Stability(Part):
     """What became of the training runs of an arm."""
 
     arm: ArmName
-    runs: Count = Field(description="Training runs planned or seen.")
+    runs: Count = Field(description="Training runs planned or there.")
     finished: Count = Field(description="Finished runs.")
     diverged: Count = Field(description="Runs whose loss was not finite.")
     collapsed: Count = Field(description="Finished, with an alarm of collapse.")
@@ -150,7 +156,7 @@ class Curve(Part):
     metric: str = Field(description="Key in metrics.jsonl.")
     kind: Literal["loss", "validation"] = Field(description="What it is.")
     step: list[int | float] = Field(description="Update steps.")
-    images: list[int | float | None] = Field(description="Images seen.")
+    images: list[int | float | None] = Field(description="Images read.")
     value: list[int | float | None] = Field(description="Values.")
 
 
@@ -177,7 +183,7 @@ class Picture(Part):
     height: Count = Field(description="Pixels.")
     png: str | None = Field(description="The PNG in base64; null where it is too large.")
     caption: str = Field(description="What it shows; may be empty.")
-    alt: str = Field(description="The same for readers who cannot see it.")
+    alt: str = Field(description="The same in words.")
 
 
 class Spending(Part):
@@ -188,7 +194,7 @@ class Spending(Part):
     stage: StageName
     seconds: Positive | None = Field(description="Wall time.")
     flops: Positive | None = Field(description="FLOPs of training.")
-    images: Positive | None = Field(description="Training images seen.")
+    images: Positive | None = Field(description="Training images read.")
     steps: Positive | None = Field(description="Update steps.")
     epochs: Positive | None = Field(description="Passes.")
     peak_memory_bytes: Positive | None = Field(description="Peak memory.")
@@ -281,7 +287,11 @@ class Finding(Part):
     text: str = Field(description="The finding in a sentence.")
     part: str | None = Field(default=None, description="Which part of the data.")
     images: Count | None = Field(default=None, description="How many images.")
-    share: Share | None = Field(default=None, description="Their fraction of the test images.")
+    fraction: Fraction | None = Field(
+        default=None,
+        validation_alias=AliasChoices("fraction", "share"),
+        description="Their fraction of the test images.",
+    )
     mirrored: Count | None = Field(default=None, description="How many of them are mirrored.")
     groups: Count | None = Field(default=None, description="How many groups.")
     pictures: Count | None = Field(default=None, description="How many pictures.")
@@ -311,15 +321,15 @@ class Preregistration(Part):
     changes: list[Change] = Field(description="What was changed.")
     looks: Count = Field(description="How often scores could be seen at growing numbers of seeds.")
     seeds_at_look: list[int] | None = Field(default=None, description="Numbers of seeds at these looks.")
-    level: Share = Field(description="Level of the test at this look.")
-    attainable: Share | None = Field(default=None, description="The largest attainable p at or below it.")
+    level: Fraction = Field(description="Level of the test at this look.")
+    attainable: Fraction | None = Field(default=None, description="The largest attainable p at or below it.")
     exploratory: bool | None = Field(default=None, description="Whether no p can reach the level.")
     first: str | None = Field(default=None, description="When the plan that counts was put on record.")
     recorded: str | None = Field(default=None, description="When this one was.")
     when_scored: str | None = Field(default=None, description="When the first score was there.")
     record: str | None = Field(default=None, description="The file.")
     hash: str | None = Field(default=None, description="Hash of its line.")
-    alpha: Share | None = Field(default=None, description="The level that the report uses.")
+    alpha: Fraction | None = Field(default=None, description="The level that the report uses.")
 
 
 class Openings(Part):

@@ -179,7 +179,7 @@ def counted(row: int, items: Predictions) -> dict[str, float]:
 
 
 def _consistent(entry: Mapping[str, Any]) -> dict[str, float]:
-    """Without the predictions: what the number of correct ones says of the metric that is their plain mean."""
+    """Without the predictions: what the number of correct ones says of the metric that is their mean."""
     if entry.get("correct") is None or not entry.get("n_test"):
         return {}
     mean = next(name for name, m in METRICS.items() if m.per_item_mean and m.of_classes is None)
@@ -244,22 +244,22 @@ def _key(term: Term, metric: str = "") -> str:
     return f"spent.{SPENT.get(name, name)}" if term.measure.part == "cost" else FIGURES[0].format(name)
 
 
-def _places(document: Mapping[str, Any], term: Term) -> list[str]:
+def _keys(document: Mapping[str, Any], term: Term) -> list[str]:
     """Where the value may stand: an evaluation is a file of its own, or a part's result.json holds it."""
     if term.measure.part == "cost":
         return [_key(term)]
     inside = "evaluation." if "evaluation" in document else ""
-    return [inside + place.format(term.measure.metric) for place in FIGURES]
+    return [inside + form.format(term.measure.metric) for form in FIGURES]
 
 
 def _values(document: Mapping[str, Any], term: Term) -> tuple[str, list[float]]:
     """What of a result.json or an evaluation is the term, which is no score, and its value."""
-    for place in _places(document, term):
+    for key in _keys(document, term):
         value: Any = document
-        for name in place.split("."):
+        for name in key.split("."):
             value = value.get(name) if isinstance(value, dict) else None
         if isinstance(value, int | float):
-            return place, [float(value)]
+            return key, [float(value)]
     return _key(term), []
 
 

@@ -26,7 +26,7 @@ LARGEST_SAMPLE = 400_000  # bytes of one PNG; larger ones are only named
 # metric: its key in a run's `spent`, how stages of a chain are combined, its title
 COSTS: dict[str, tuple[str, Any, str]] = {
     "flops": ("flops", sum, "FLOPs of training"),
-    "images": ("images", sum, "images seen"),
+    "images": ("images", sum, "images read"),
     "seconds": ("seconds", sum, "wall time of training, s"),
     "cpu_seconds": ("cpu_seconds", sum, "processor time of training, s"),
     "memory": ("peak_memory_bytes", max, "peak memory, bytes"),

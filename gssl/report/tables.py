@@ -104,7 +104,7 @@ def difference(d: Difference, report: Report) -> dict[str, Any]:
 
 
 def needed(report: Report) -> list[dict[str, Any]]:
-    """Per primary pair: how wide its interval is now, what was to be seen, and how many seeds or images that takes."""
+    """Per primary pair: how wide its interval is now, what was to be shown, and how many seeds or images that takes."""
     means = {(d.a, d.b): d.mean for d in report.family}
     most, out = advice.MOST_SHOWN, []
     for n in report.needs:

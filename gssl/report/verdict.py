@@ -357,7 +357,7 @@ def _cannot(primary: Pairs, report: Report) -> list[str]:
 
 def _beside(report: Report) -> list[str]:
     """Each pretrained contestant against what the primary family leaves out, at the same labels: against what is not
-    pretrained, and the one with the highest mean against the others, too, for a reader sees it in the table."""
+    pretrained, and the one with the highest mean against the others, too, because a reader finds it in the table."""
     names = report.titles
     trained = [a.name for a in report.arms if a.role == "contestant" and a.pretrained]
     table = report.primary.probe, report.primary.label_budget

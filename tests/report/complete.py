@@ -55,7 +55,7 @@ FINDING = {
     "text": "3 of 1,000 test images (0.3%) look like copies of images among the labelled training images (data.train).",
     "part": "train",
     "images": 3,
-    "share": 0.003,
+    "fraction": 0.003,
     "mirrored": 1,
     "examples": ["7 = 12"],
 }
