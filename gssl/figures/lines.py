@@ -158,7 +158,7 @@ def _names(ax: Any, panel: Panel) -> None:
     if panel.level:
         ends[panel.level[0]] = furthest, panel.level[2], panel.level[1], False
     low, high = ax.get_ylim()
-    gap = (high - low) * 0.066
+    gap = (high - low) * 0.075
     heights = spread([y for _, y, *_ in ends.values()], gap, low + gap / 2, high - gap / 2)
     for (name, (x, y, look, strong)), height in zip(ends.items(), heights, strict=True):
         # A line that ends early is named where it ends.
