@@ -1,4 +1,4 @@
-"""Does a share p of the answers given with confidence p turn out right? No torch here.
+"""Does a proportion p of the answers given with confidence p turn out right? No torch here.
 
 Reliability diagram and expected calibration error: Guo et al. 2017, arXiv:1706.04599, after Naeini et al. 2015 (AAAI).
 """
@@ -20,7 +20,7 @@ class Bin:
     high: float
     count: int
     confidence: float | None  # mean in the bin; None where it is empty
-    accuracy: float | None  # share of right answers
+    accuracy: float | None  # proportion of right answers
 
 
 def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = 15) -> list[Bin]:
@@ -38,10 +38,10 @@ def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = 15) -> 
         )
     confidence = confidence.clip(0, 1)
     edges = np.arange(bins + 1) / bins
-    place = np.maximum(np.searchsorted(edges, confidence, side="left") - 1, 0)
-    count = np.bincount(place, minlength=bins)
-    given = np.bincount(place, weights=confidence, minlength=bins)
-    right = np.bincount(place[correct], minlength=bins)
+    at = np.maximum(np.searchsorted(edges, confidence, side="left") - 1, 0)
+    count = np.bincount(at, minlength=bins)
+    given = np.bincount(at, weights=confidence, minlength=bins)
+    right = np.bincount(at[correct], minlength=bins)
     return [
         Bin(float(low), float(high), int(n), float(p / n) if n else None, float(r / n) if n else None)
         for low, high, n, p, r in zip(edges[:-1], edges[1:], count, given, right, strict=True)

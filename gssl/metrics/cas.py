@@ -1,5 +1,5 @@
 """GAN-train and GAN-test (Shmelkov et al. 2018, arXiv:1807.09499; GAN-train is also known as CAS, Ravuri & Vinyals
-2019, arXiv:1905.10887): does a classifier learn real classes from generated images, and are these what they claim?
+2019, arXiv:1905.10887): does a classifier learn real classes from samples, and are these what they claim?
 
 GAN-train is low where samples are poor or alike; GAN-test is low where they do not show their class, and high for a
 generator that repeats one good image per class. Neither alone is praise. The classifier and its recipe are those of
@@ -72,7 +72,7 @@ class Ratio(NamedTuple):
 def gan_train(
     make: Make, test: Images, size: int, seed: int, device: torch.device, frequencies: np.ndarray | None = None
 ) -> Score:
-    """Train a classifier on generated images only, all of them fresh, and test it on the real images `test`.
+    """Train a classifier on samples only, all of them fresh, and test it on the real images `test`.
 
     `make` is called with steps 0, 1, … and must be a function of its arguments. Classes are drawn by `frequencies`
     (C,), such as `class_frequencies(train)`; None: all equally often. `seed` decides the drawn classes and the first
@@ -80,11 +80,11 @@ def gan_train(
     left out. Raises JobError where `make` gives values that are not finite.
     """
     classes = len(test.classes)
-    shares = np.full(classes, 1 / classes) if frequencies is None else np.asarray(frequencies, dtype=np.float64)
+    p = np.full(classes, 1 / classes) if frequencies is None else np.asarray(frequencies, dtype=np.float64)
     draws = Draws(seed)
 
     def source(step: int) -> tuple[Tensor, Tensor]:
-        chosen = draws.generator("cas/labels", step).choice(classes, classifier.BATCH, p=shares / shares.sum())
+        chosen = draws.generator("cas/labels", step).choice(classes, classifier.BATCH, p=p / p.sum())
         labels = torch.from_numpy(chosen).to(device)
         return _made(make, labels, step), labels
 
@@ -93,15 +93,15 @@ def gan_train(
 
 
 def real_reference(train: Images, test: Images, size: int, seed: int, device: torch.device) -> Score:
-    """The same recipe on the real images `train`, tested on the same `test`: what GAN-train is a share of.
+    """The same recipe on the real images `train`, tested on the same `test`: what GAN-train is a proportion of.
 
-    Its network is kept in `$GSSL_CACHE/judges`; that of seed 0 is the classifier judge's.
+    Its network is kept in `$GSSL_CACHE/evaluators`; that of seed 0 is the classifier evaluator's.
     """
     return score(classifier.cached_classifier(train, size, seed, device), test, size, device)
 
 
 def gan_test(network: Classifier, make: Make, per_class: int, device: torch.device, batch_size: int = 256) -> Score:
-    """What `network`, trained on real images, says about `per_class` generated images of each class.
+    """What `network`, trained on real images, says about `per_class` samples of each class.
 
     `make` is called with steps 0, 1, …: give it other random numbers than GAN-train's.
     """
@@ -135,10 +135,10 @@ def score(network: Classifier, images: Images, size: int, device: torch.device) 
 
 
 def class_frequencies(images: Images) -> np.ndarray:
-    """float64 (C,), summing to 1: shares of the classes among the labelled images."""
+    """float64 (C,), summing to 1: proportions of the classes among the labelled images."""
     counts = np.bincount(images.labels[images.labels >= 0], minlength=len(images.classes))
-    shares: np.ndarray = counts / counts.sum()
-    return shares
+    found: np.ndarray = counts / counts.sum()
+    return found
 
 
 def _over(counts: np.ndarray, reference: np.ndarray) -> np.ndarray:

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-FLAT = 10 * float(np.finfo(np.float32).eps)  # a spread below this share of the mean is rounding of float32
-NOTHING = 1e-12  # a HSIC below this share of its first term is rounding of float64
+FLAT = 10 * float(np.finfo(np.float32).eps)  # a spread below this proportion of the mean is rounding of float32
+NOTHING = 1e-12  # a HSIC below this proportion of its first term is rounding of float64
 
 
 class _Side(NamedTuple):

@@ -1,4 +1,4 @@
-"""A small convnet and one frozen recipe to train it: the classifier judge, and both sides of GAN-train.
+"""A small convnet and one frozen recipe to train it: the classifier evaluator, and both sides of GAN-train.
 
 Nothing here is chosen on validation images, and the network of the last step is the one that is used: no epoch is
 picked. What trains it is a function from a step to a labelled batch, real or generated.
@@ -99,12 +99,12 @@ def train_on(images: Images, size: int, seed: int, device: torch.device) -> Clas
 
 
 def cached_classifier(images: Images, size: int, seed: int, device: torch.device) -> Classifier:
-    """`train_on`, once: kept in `$GSSL_CACHE/judges` by recipe, content of the images, size and seed.
+    """`train_on`, once: kept in `$GSSL_CACHE/evaluators` by recipe, content of the images, size and seed.
 
     Other machines or numbers of threads may train another one, so print a hash of its weights beside what it says.
     Raises UsageError where the cache cannot be written.
     """
-    folder = cache_root() / "judges"
+    folder = cache_root() / "evaluators"
     file = folder / f"classifier{RECIPE}-{images.hash}-{size}-{seed}.safetensors"
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ def assignment(labels: np.ndarray, clusters: np.ndarray, n_classes: int) -> np.n
     """(clusters.max() + 1,) int64: the class of each cluster, -1 for those left over where clusters are more.
 
     The one-to-one assignment under which most images are right (Hungarian method), as Xie et al. 2016, arXiv:1511.06335
-    judge clusters. `labels`: (n,) in 0..n_classes-1; `clusters`: (n,) from 0 on; n at least 1.
+    measure clusters. `labels`: (n,) in 0..n_classes-1; `clusters`: (n,) from 0 on; n at least 1.
     """
     counts = _counts(labels, clusters, n_classes)
     rows, columns = linear_sum_assignment(counts, maximize=True)
@@ -20,7 +20,7 @@ def assignment(labels: np.ndarray, clusters: np.ndarray, n_classes: int) -> np.n
 def matched(labels: np.ndarray, clusters: np.ndarray, n_classes: int) -> int:
     """How many of n images are right under that assignment.
 
-    The assignment has seen the labels of the same images, so a meaningless clustering gets more than n / n_classes.
+    The assignment knows the labels of the same images, so a meaningless clustering gets more than n / n_classes.
     """
     counts = _counts(labels, clusters, n_classes)
     return int(counts[linear_sum_assignment(counts, maximize=True)].sum())

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-# Of unit-length projections: a share of what fills the sphere, and a cosine between different images
+# Of unit-length projections: a proportion of what fills the sphere, and a cosine between different images
 STD, COSINE = 0.1, 0.95
 RANK = 0.05  # of min(n, d), below which features have too few directions
 LINE, LINE_STEPS = 1.75, 100  # directions that projections must not stay below for so many steps

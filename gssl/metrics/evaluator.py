@@ -2,8 +2,8 @@
 
 `RandomJudge` needs neither downloads nor labels: its weights follow from integers, so they are the same on
 every machine. `ClassifierJudge` is trained on the real training images and knows more where there are labels.
-Those of `gssl.metrics.pretrained` have learnt from other images. Every distance is printed with the judge's name and
-hash; two judges' distances are not comparable.
+Those of `gssl.metrics.pretrained` have learnt from other images. Every distance is printed with the evaluator's name
+and hash; two evaluators' distances are not comparable.
 """
 
 import difflib
@@ -21,14 +21,14 @@ from gssl.errors import UsageError
 from gssl.metrics import classifier
 
 NAMES = ("auto", "classifier", "random", "inception", "dinov2", "torchvision:NAME")
-HELD = 2000  # validation images on which a trained judge's accuracy is measured
-RANDOM_KEY = 20180104  # of the random judge's weights; another number is another judge
+HELD = 2000  # validation images on which a trained evaluator's accuracy is measured
+RANDOM_KEY = 20180104  # of the random evaluator's weights; another number is another evaluator
 RANDOM_WIDTHS = (32, 48, 48, 40)
 RANDOM_GAIN = 1.7  # filters without a mean lose power at each layer; this keeps the levels at one scale
 
 
 class Evaluator(nn.Module):
-    """What every judge is: frozen, in evaluation mode, (B, 3, S, S) in [0, 1] → features (B, dim).
+    """What every evaluator is: frozen, in evaluation mode, (B, 3, S, S) in [0, 1] → features (B, dim).
 
     An image's features do not depend on its batch, up to float32: sums run in another order, which moves them by
     some 1e-6 of their size.
@@ -37,7 +37,7 @@ class Evaluator(nn.Module):
     name: str
     hash: str  # `weights_hash` of all its tensors
     dim: int
-    size: int  # S, the side of the images that go in, in pixels; a judge that needs others resizes inside
+    size: int  # S, the side of the images that go in, in pixels; an evaluator that needs others resizes inside
     classes = 0  # of the probabilities that `outputs` gives; 0: no head
     fid = False  # True for the verified Inception weights: only then may a distance be called FID
     accuracy: tuple[int, int] | None = None  # correct and n on held-out real images, where it was measured
@@ -104,7 +104,7 @@ class RandomEvaluator(Evaluator):
 class ClassifierEvaluator(Evaluator):
     """The small convnet of `gssl.metrics.classifier`, trained on real labelled images: `dim` = 128 features.
 
-    It is trained once per (images, size) and kept in `$GSSL_CACHE/judges`. Other machines or numbers of
+    It is trained once per (images, size) and kept in `$GSSL_CACHE/evaluators`. Other machines or numbers of
     threads may train another one, hence the hash beside each distance.
     """
 
@@ -134,10 +134,10 @@ class ClassifierEvaluator(Evaluator):
 
 
 def make_evaluator(name: str, splits: Splits, size: int, device: torch.device, weights: str | None = None) -> Evaluator:
-    """The judge called `name`, one of `NAMES`, on `device`, for images of `size` pixels.
+    """The evaluator called `name`, one of `NAMES`, on `device`, for images of `size` pixels.
 
     `auto`: the classifier where at least two classes have labelled training images, else the random one; its `note`
-    then says so. `weights`: a file, for the judges that have learnt elsewhere. Raises UsageError that names `evaluator=`.
+    then says so. `weights`: a file, for evaluators that have learnt elsewhere. Raises UsageError, naming `evaluator=`.
     """
     labelled = len(set(splits.train.labels[splits.train.labels >= 0].tolist()))
     if weights is not None and name in NAMES[:3]:
@@ -154,8 +154,8 @@ def make_evaluator(name: str, splits: Splits, size: int, device: torch.device, w
         evaluator: Evaluator = RandomEvaluator(size).to(device)
         if name == "auto":
             evaluator.note = (
-                "the judge is random filters, for there are no labelled classes: it sees textures, colours and coarse"
-                " shapes, not objects; evaluator=dinov2 and evaluator=inception know more"
+                "the evaluator is random filters, for there are no labelled classes: it knows textures, colours and"
+                " coarse shapes, not objects; evaluator=dinov2 and evaluator=inception know more"
             )
         return evaluator
     kind, _, model = name.partition(":")
@@ -169,10 +169,10 @@ def make_evaluator(name: str, splits: Splits, size: int, device: torch.device, w
 
 
 class Outputs(NamedTuple):
-    """What a judge says about n images, float32 on the CPU."""
+    """What an evaluator says about n images, float32 on the CPU."""
 
     features: np.ndarray  # (n, dim)
-    probabilities: np.ndarray | None  # (n, classes); None where the judge has no head
+    probabilities: np.ndarray | None  # (n, classes); None where the evaluator has no head
 
 
 @torch.no_grad()
@@ -182,18 +182,18 @@ def evaluator_outputs(
     batch_size: int = 256,
     device: torch.device | None = None,
 ) -> Outputs:
-    """Features and class probabilities of images, each seen once by the network.
+    """Features and class probabilities of images, each read once by the network.
 
     `images`: Images (their centre crops), one tensor (n, 3, S, S) in [0, 1] or an iterable of such batches,
-    S = judge.size; the judge is on `device` (None: the CPU).
+    S = evaluator.size; the evaluator is on `device` (None: the CPU).
     """
     device = device or torch.device("cpu")
     features, probabilities = [], []
     for batch in _batches(evaluator, images, batch_size, device):
-        found, shares = evaluator.outputs(batch)
+        found, own = evaluator.outputs(batch)
         features.append(found.float().cpu().numpy())
-        if shares is not None:
-            probabilities.append(shares.float().cpu().numpy())
+        if own is not None:
+            probabilities.append(own.float().cpu().numpy())
     return Outputs(np.concatenate(features), np.concatenate(probabilities) if probabilities else None)
 
 
@@ -204,7 +204,7 @@ def evaluator_features(
     batch_size: int = 256,
     device: torch.device | None = None,
 ) -> np.ndarray:
-    """Features (n, judge.dim) float32 alone; the arguments of `judge_outputs`."""
+    """Features (n, evaluator.dim) float32 alone; the arguments of `outputs`."""
     device = device or torch.device("cpu")
     parts = [evaluator(batch).float().cpu().numpy() for batch in _batches(evaluator, images, batch_size, device)]
     return np.concatenate(parts)

@@ -2,7 +2,7 @@
 
 FD = ‖μ₁ - μ₂‖² + Tr(Σ₁ + Σ₂ - 2 (Σ₁Σ₂)^½) in squared units of the features, 0 and up. It depends on n (it falls as n
 grows) and needs n > d on both sides: fewer images leave directions without any variance. The word FID belongs
-to the verified Inception weights alone; print judge, d and n beside any other.
+to the verified Inception weights alone; print evaluator, d and n beside any other.
 """
 
 import numpy as np

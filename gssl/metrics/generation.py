@@ -1,7 +1,7 @@
-"""All figures about generated images in one pass: Fréchet, KID, manifold, diversity, memorisation, score.
+"""All figures about samples in one pass: Fréchet, KID, manifold, diversity, memorisation, score.
 
 Each of real × real, fake × fake, real × fake (and × train) is gone through once, tile by tile (`gssl.metrics.pairs`).
-What does not depend on the fakes is computed once and kept in a `Reference`, for evaluations during training.
+What does not depend on the samples is computed once and kept in a `Reference`, for evaluations during training.
 """
 
 from dataclasses import asdict, dataclass
@@ -34,7 +34,7 @@ class Figures:
     recall: float
     density: float
     coverage: float
-    pairwise: float | None  # diversity, fakes ÷ real images
+    pairwise: float | None  # diversity, samples ÷ real images
     nearest: float | None
     copied: float | None  # memorisation, needs training images
     copied_low: float | None
@@ -47,7 +47,7 @@ class Figures:
 
 
 class Reference:
-    """The real side: held-out images that fakes are compared with, and the training images they might repeat."""
+    """The real side: held-out images that samples are compared with, and the training images they might repeat."""
 
     def __init__(
         self,
@@ -83,30 +83,30 @@ class Reference:
         return memorisation.nearest_train(self.real, *self.drawn)[0]
 
     def measure(self, fake: np.ndarray, probabilities: np.ndarray | None = None) -> dict[str, Any]:
-        """All figures of features `fake` (m, d); `probabilities` (m, C): a classifier's, of the same fakes."""
+        """All figures of features `fake` (m, d); `probabilities` (m, C): a classifier's, of the same samples."""
         return self._measured(fake, probabilities, None)[0]
 
     def replicated(
-        self, fake: np.ndarray, places: np.ndarray, probabilities: np.ndarray | None = None
+        self, fake: np.ndarray, positions: np.ndarray, probabilities: np.ndarray | None = None
     ) -> tuple[dict[str, Any], dict[str, list[float]]]:
         """The figures, and bootstrap replicates of kid, precision, recall, density, coverage and copied over images.
 
-        `places` int64 (n,): which images of their split the real ones are, so that replicates are of the same images
-        for all generators that are judged on it (`gssl.metrics.replicates`).
+        `positions` int64 (n,): which images of their split the real ones are, so that replicates are of the same images
+        for all generators that are evaluated on it (`gssl.metrics.replicates`).
         """
-        return self._measured(fake, probabilities, np.asarray(places))
+        return self._measured(fake, probabilities, np.asarray(positions))
 
     def _measured(
-        self, fake: np.ndarray, probabilities: np.ndarray | None, places: np.ndarray | None
+        self, fake: np.ndarray, probabilities: np.ndarray | None, positions: np.ndarray | None
     ) -> tuple[dict[str, Any], dict[str, list[float]]]:
         real, made = self.real, Features(fake, "fake")
         _same_dim(real, made)
         if probabilities is not None and len(probabilities) != len(made):
-            raise UsageError(f"class probabilities: expected one row for each of {len(made)} fakes")
+            raise UsageError(f"class probabilities: expected one row for each of {len(made)} samples")
         k_precision, k_coverage = (min(k, len(real) - 1, len(made) - 1) for k in self.k)
 
         own_real, own_fake = self.own, pairs.within(made, max(k_precision, k_coverage))
-        reals = None if places is None else replicates.weights(replicates.REAL, places)
+        reals = None if positions is None else replicates.weights(replicates.REAL, positions)
         present = None if reals is None else reals > 0
         found = manifold.between(real, made, own_real.near, own_fake.near, k_precision, k_coverage, present)
         value, by_real, by_fake = kid.estimate(own_real.kernel, own_fake.kernel, found.kernel_x, found.kernel_y)
@@ -130,7 +130,7 @@ class Reference:
             kid_high=high,
             **manifold.manifold(found, own_real.near, k_coverage)._asdict(),
             **diversity._asdict(),
-            copied=copied and copied.share,
+            copied=copied and copied.proportion,
             copied_low=copied and copied.low,
             copied_high=copied and copied.high,
             copied_chance=copied and copied.chance,
@@ -141,19 +141,19 @@ class Reference:
         )
         if reals is None:
             return asdict(figures), {}
-        fakes = replicates.weights(replicates.FAKE, np.arange(len(made)))
+        samples = replicates.weights(replicates.FAKE, np.arange(len(made)))
         held = found.held * len(real) / (len(made) * k_coverage)
         left = found.left.mean(axis=1)  # precision with the balls of those real images that are there
-        density = replicates.moved(figures.density, (reals, held), (fakes, found.balls / k_coverage))
+        density = replicates.moved(figures.density, (reals, held), (samples, found.balls / k_coverage))
         others = {
-            "kid": replicates.moved(value, (reals, by_real), (fakes, by_fake)),
-            "precision": np.clip(fakes @ found.y_inside + left - left.mean(), 0, 1),
+            "kid": replicates.moved(value, (reals, by_real), (samples, by_fake)),
+            "precision": np.clip(samples @ found.y_inside + left - left.mean(), 0, 1),
             "recall": reals @ found.x_inside,
             "density": np.maximum(density, 0.0),
             "coverage": reals @ manifold.covered(found, own_real.near, k_coverage),
         }
         if near_train is not None:
-            others["copied"] = replicates.below(fakes, near_train, reals, self.held, memorisation.LEVEL)
+            others["copied"] = replicates.below(samples, near_train, reals, self.held, memorisation.LEVEL)
         return asdict(figures), replicates.written(others)
 
     def _memorised(
@@ -180,18 +180,20 @@ def measure(
 ) -> dict[str, Any]:
     """The fields of `Figures` for features `real` (n, d), held out, and `fake` (m, d), n and m at least 2.
 
-    `train` (t, d) for memorisation, `probabilities` (m, C) of the fakes for the score; their figures are None without.
+    `train` (t, d) for memorisation, `probabilities` (m, C) of the samples for the score; without them None.
     Raises UsageError for shapes that do not fit, JobError for values that are not finite.
     """
     reference = Reference(real, train, seed=seed, k_precision=k_precision, k_coverage=k_coverage)
     return reference.measure(fake, probabilities)
 
 
-def floor(train: np.ndarray, real: np.ndarray, seed: int = 0, n: int | None = None) -> dict[str, dict[str, Any]]:
-    """What real images get in the place of fakes, with n images on either side: the best that can be asked for.
+def real_baseline(
+    train: np.ndarray, real: np.ndarray, seed: int = 0, n: int | None = None
+) -> dict[str, dict[str, Any]]:
+    """What real images get in place of samples, with n images on either side: the best that can be asked for.
 
     `train_train`: two halves of the training images; `train_real`: one half against held-out ones, with the other half
-    in the place of the training images. `n` is cut to half of `train` (t, d), t at least 4, and to `real` (·, d).
+    in place of the training images. `n` is cut to half of `train` (t, d), t at least 4, and to `real` (·, d).
     """
     n = min(len(train) // 2, len(real), n or len(real))
     rng = np.random.Generator(np.random.Philox(seed))
@@ -206,4 +208,4 @@ def floor(train: np.ndarray, real: np.ndarray, seed: int = 0, n: int | None = No
 
 def _same_dim(real: Features, other: Features | None) -> None:
     if other is not None and other.dim != real.dim:
-        raise UsageError(f"features of different judges: {real.dim} and {other.dim} numbers per image")
+        raise UsageError(f"features of different evaluators: {real.dim} and {other.dim} numbers per image")

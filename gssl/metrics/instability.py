@@ -8,41 +8,41 @@ from collections.abc import Mapping
 from typing import Any
 
 WORSE = 3.0  # times the best distance so far, both by the ends of their intervals that are kind to the run
-LOST = 0.5  # share of the best coverage that must be left
+LOST = 0.5  # proportion of the best coverage that must be left
 COVERED = 0.1  # coverage that was ever reached: below, there is nothing to lose
-PAIRWISE, NEAREST = 0.35, 0.2  # distances between fakes ÷ those between real images
-COPIED = 0.2  # share of samples nearer to a training image than 95% of held-out images are: chance is .05
+PAIRWISE, NEAREST = 0.35, 0.2  # distances between samples ÷ those between real images
+COPIED = 0.2  # proportion of samples nearer to a training image than 95% of held-out images are: chance is .05
 REAL = 0.5  # precision above which samples look like images: pale noise is near everything, and copies nothing
-WINS, LONG = 0.995, 4  # held-out real images told from samples, for so many evaluations
+WINS, LONG = 0.995, 4  # held-out real images recognised among samples, for so many evaluations
 OVERFIT = 0.25  # by how much surer the discriminator is of training images than of held-out ones
 PATIENCE = 2  # evaluations in a row: one may be an accident
 RISING = 1.1  # times the most so far: what grows by so much is young, not collapsed
-CLASSICAL = 4  # times below a limit on distances: no accident, and some runs are looked at only once
-DEAD = 0.05  # share of real images' coverage: below, samples cover nothing
+OBVIOUS = 4  # times below a limit on distances: no accident, and some runs are looked at only once
+DEAD = 0.05  # proportion of real images' coverage: below, samples cover nothing
 FAR = 10.0  # times the high end of real images' distance
-LATE = 0.9  # share of the budget: a generator that is nothing by then is not young
+LATE = 0.9  # proportion of the budget: a generator that is nothing by then is not young
 
 
 def lifeless(figures: Mapping[str, Any], real: Mapping[str, Any]) -> str | None:
     """Why a generator is dead by one evaluation alone, in words with figures, or None.
 
-    `figures` and `real`, what real training images get in the place of samples: as `gssl.metrics.generation.Figures`.
+    `figures` and `real`, what real training images get in place of samples: as `gssl.metrics.generation.Figures`.
     Dead: hardly a real image has a sample near it **and** the distance is far from real images' by the end of its
     interval that is kind to the generator; or samples are all alike, or few that repeat. Where a figure is absent the
     rule is not looked at.
     """
-    told = [f"{key} {figures[key]:.3g}" for key in ("precision", "recall") if figures.get(key) is not None]
+    found = [f"{key} {figures[key]:.3g}" for key in ("precision", "recall") if figures.get(key) is not None]
     coverage, low = figures.get("coverage"), figures.get("kid_low")
     known = coverage is not None and low is not None and real.get("coverage") and real.get("kid_high") is not None
     if known and coverage < DEAD * real["coverage"] and low > FAR * max(real["kid_high"], 0.0):
-        told += [f"coverage {coverage:.3g} (real images: {real['coverage']:.3g})"]
-        told += [f"KID {figures['kid']:.3g} (real images: {real['kid']:.3g})"]
-        return f"the generator is dead: samples are near no real image ({', '.join(told)})"
+        found += [f"coverage {coverage:.3g} (real images: {real['coverage']:.3g})"]
+        found += [f"KID {figures['kid']:.3g} (real images: {real['kid']:.3g})"]
+        return f"the generator is dead: samples are near no real image ({', '.join(found)})"
     for key, limit, says in (("pairwise", PAIRWISE, "are all alike"), ("nearest", NEAREST, "repeat")):
         value = figures.get(key)
-        if value is not None and value < limit / CLASSICAL:
-            told += [f"{DISTANCES[key]} {value:.3g} of real images'"]
-            return f"the generator is dead: samples {says} ({', '.join(told)})"
+        if value is not None and value < limit / OBVIOUS:
+            found += [f"{DISTANCES[key]} {value:.3g} of real images'"]
+            return f"the generator is dead: samples {says} ({', '.join(found)})"
     return None
 
 
@@ -54,12 +54,12 @@ class Watch:
 
     Reads `val_kid` with its interval, `coverage`, `pairwise`, `nearest`, `copied_low` (`gssl.metrics.generation`) and
     `d_val`, `d_train`: the chance that the discriminator puts a held-out or a training image above a sample. What
-    cannot be measured is absent from the entry and not looked at. The untrained generator is never judged, and samples
+    cannot be measured is absent from the entry and not looked at. The untrained generator is left out, and samples
     whose distances are small but grow are left to grow.
 
-    `real`: the figures of real images in the place of samples. With them a generator is dead by `lifeless` at a single
-    evaluation once `progress`, the share of the budget that is spent, is LATE. Before that it may be young: it is dead
-    only where its distance has not fallen below its best for PATIENCE evaluations in a row.
+    `real`: the figures of real images in place of samples. With them a generator is dead by `lifeless` at a single
+    evaluation once `progress`, the proportion of the budget that is spent, is LATE. Before that it may be young: it is
+    dead only where its distance has not fallen below its best for PATIENCE evaluations in a row.
     """
 
     def __init__(self, real: Mapping[str, Any] | None = None) -> None:
@@ -129,16 +129,16 @@ class Watch:
         dead = self._dead(entry)
         if dead:
             rules["dead"] = dead
-        held, seen = entry.get("d_val"), entry.get("d_train")
+        held, trained = entry.get("d_val"), entry.get("d_train")
         if held is not None:
             rules["wins"] = (
                 held > WINS,
                 f"the discriminator has won (it tells {held:.1%} of held-out images from samples)",
             )
-        if held is not None and seen is not None:
+        if held is not None and trained is not None:
             rules["overfit"] = (
-                seen - held > OVERFIT,
-                f"the discriminator knows the training images by heart (it puts {seen:.0%} of them above samples,"
+                trained - held > OVERFIT,
+                f"the discriminator knows the training images by heart (it puts {trained:.0%} of them above samples,"
                 f" of held-out images {held:.0%})",
             )
         return rules
@@ -156,4 +156,4 @@ class Watch:
     def _small(self, key: str, value: float, limit: float) -> int:
         if value >= limit or value > RISING * self.most.get(key, value):
             return 0
-        return PATIENCE if value < limit / CLASSICAL else 1
+        return PATIENCE if value < limit / OBVIOUS else 1

@@ -1,7 +1,7 @@
-"""Kernel inception distance (Bińkowski et al. 2018, arXiv:1801.01401) on the features of any judge.
+"""Kernel inception distance (Bińkowski et al. 2018, arXiv:1801.01401) on the features of any evaluator.
 
 The squared maximum mean discrepancy with the kernel (x·y/d + 1)³, by its unbiased estimate: 0 on average
-where the two sides have one distribution, so it can be negative. Print the judge, d, n and the
+where the two sides have one distribution, so it can be negative. Print the evaluator, d, n and the
 subsets beside it.
 """
 

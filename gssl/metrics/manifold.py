@@ -1,15 +1,15 @@
-"""Do fakes lie where real images lie, and everywhere there? Balls around images, by distances of features.
+"""Do samples lie where real images lie, and everywhere there? Balls around images, by distances of features.
 
 The ball of an image reaches to its k-th nearest *other* image of its own set: the image itself does not count, a
-copy of it does. All shares lie in [0, 1] and depend on n and k: compare at equal n, print both.
+copy of it does. All four lie in [0, 1] and depend on n and k: compare at equal n, print both.
 
-- precision: share of fakes in the ball of at least one real image; recall: share of real images in the ball of at
-  least one fake; k = 3, the rim belongs to the ball (<=). Kynkäänniemi et al. 2019, arXiv:1904.06991.
-- density: mean number of real balls that hold a fake, over k; about 1 for real images, not bounded by it. coverage:
-  share of real balls that hold a fake. k = 5, without the rim (<), so that a copy of the real images has density 1.
+- precision: proportion of samples in the ball of at least one real image; recall: proportion of real images in the
+  ball of at least one sample; k = 3, the rim belongs to the ball (<=). Kynkäänniemi et al. 2019, arXiv:1904.06991.
+- density: mean number of real balls that hold a sample, over k; about 1 for real images, not bounded by it. coverage:
+  proportion of real balls that hold a sample. k = 5, without the rim (<): a copy of the real images has density 1.
   Naeem et al. 2020, arXiv:2002.09797.
 
-Recall is large for a few scattered fakes, whose balls are large; coverage, with balls around real images only, is not.
+Recall is large for a few scattered samples, whose balls are large; coverage, with balls of real images only, is not.
 """
 
 from typing import NamedTuple
@@ -28,7 +28,7 @@ class Manifold(NamedTuple):
 
 
 class Diversity(NamedTuple):
-    """Fakes ÷ real images: about 1 where they are as varied, 0 where all fakes are one; None if the reals are."""
+    """Samples ÷ real images: about 1 where they are as varied, 0 where all samples are one; None if the reals are."""
 
     pairwise: float | None  # of mean distances between different images
     nearest: float | None  # of median distances to the nearest other image, at equal n
@@ -68,7 +68,7 @@ def between(
 
 
 def manifold(found: pairs.Between, near_real: np.ndarray, k_coverage: int) -> Manifold:
-    """The four shares from what the passes found."""
+    """The four figures from what the passes found."""
     return Manifold(
         float(found.y_inside.mean()),
         float(found.x_inside.mean()),
@@ -78,7 +78,7 @@ def manifold(found: pairs.Between, near_real: np.ndarray, k_coverage: int) -> Ma
 
 
 def covered(found: pairs.Between, near_real: np.ndarray, k_coverage: int) -> np.ndarray:
-    """bool (n,): which real balls hold a fake."""
+    """bool (n,): which real balls hold a sample."""
     inside: np.ndarray = found.near_x < near_real[:, k_coverage - 1] * (1 - pairs.TIE)
     return inside
 

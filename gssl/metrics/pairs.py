@@ -132,8 +132,8 @@ def between(
     kernel_x, kernel_y, balls, held = (torch.zeros(size, dtype=torch.float64) for size in (n, m, m, n))
     there = torch.zeros(0, n) if present is None else torch.from_numpy(present).float()
     left = torch.zeros(len(there), m)
-    # distance to the nearest and depth in the deepest ball; the depth is at most 0 inside
-    near_x, near_y, depth_x, depth_y = (torch.full((size,), torch.inf, dtype=torch.float64) for size in (n, m, n, m))
+    # distance to the nearest and signed distance to the nearest rim, at most 0 inside
+    near_x, near_y, inside_x, inside_y = (torch.full((size,), torch.inf, dtype=torch.float64) for size in (n, m, n, m))
     around_x, around_y = rim(wide_x, x.square, 1), rim(wide_y, y.square, 1)
     within_x = rim(narrow_x, x.square, -1)
     for rows, columns, dots, square in tiles(x, y):
@@ -145,13 +145,13 @@ def between(
         inner = (square < within_x[rows, None]).to(torch.float64)
         balls[columns] += inner.sum(dim=0)
         held[rows] += inner.sum(dim=1)
-        depth = torch.sub(square, around_x[rows, None], out=kernel)
-        depth_y[columns] = torch.minimum(depth_y[columns], depth.amin(dim=0))
+        signed = torch.sub(square, around_x[rows, None], out=kernel)
+        inside_y[columns] = torch.minimum(inside_y[columns], signed.amin(dim=0))
         if len(there):
-            left[:, columns] += there[:, rows] @ (depth <= 0).float()
-        depth = torch.sub(square, around_y[columns], out=kernel)
-        depth_x[rows] = torch.minimum(depth_x[rows], depth.amin(dim=1))
-    inside = (depth_y <= 0, depth_x <= 0)
+            left[:, columns] += there[:, rows] @ (signed <= 0).float()
+        signed = torch.sub(square, around_y[columns], out=kernel)
+        inside_x[rows] = torch.minimum(inside_x[rows], signed.amin(dim=1))
+    inside = (inside_y <= 0, inside_x <= 0)
     return Between(*(value.numpy() for value in (kernel_x, kernel_y, near_x, near_y, *inside, balls, held, left > 0)))
 
 
@@ -169,7 +169,7 @@ def rim(radius: np.ndarray, length: Tensor, sign: int) -> Tensor:
 
 
 def kernel_(dots: Tensor, d: int) -> Tensor:
-    """(x·y/d + 1)³ from products x·y, in their place."""
+    """(x·y/d + 1)³ from products x·y, overwriting them."""
     dots.div_(d).add_(1)
     return dots.mul_(dots.square())
 

@@ -1,6 +1,6 @@
-"""Judges that have learnt from other images: Inception (of the FID), DINOv2 and torchvision's classifiers.
+"""Evaluators that have learnt from other images: Inception (of the FID), DINOv2 and torchvision's classifiers.
 
-Packages and weights are looked for only when such a judge is asked for. Each judge resizes what goes in to the size
+Packages and weights are looked for only when such an evaluator is asked for. Each resizes what goes in to the size
 that its network expects: the whole image, where ImageNet's protocol would cut the border off.
 """
 
@@ -29,7 +29,7 @@ UNREADABLE = (*BROKEN, pickle.UnpicklingError, SafetensorError)
 
 
 def load(kind: str, model: str, size: int, weights: str | None) -> Evaluator:
-    """The judge `kind` (inception, dinov2, torchvision) on the CPU; `model`: torchvision's name of the network.
+    """The evaluator `kind` (inception, dinov2, torchvision) on the CPU; `model`: torchvision's name of the network.
 
     `size`: side of the images that will go in, in pixels. `weights`: a file instead of the published weights.
     Raises UsageError that says what is missing and how to get it.
@@ -64,7 +64,8 @@ class InceptionJudge(Evaluator):
             self.network = FeatureExtractorInceptionV3("gssl", wanted, feature_extractor_weights_path=str(path))
         except UNREADABLE as error:
             raise UsageError(
-                f"evaluator=inception: {path} does not hold the weights of this network; expected {FID_FILE} from {FID_URL}"
+                f"evaluator=inception: {path} does not hold the weights of this network; expected {FID_FILE}"
+                f" from {FID_URL}"
             ) from error
         self.fid = hashlib.sha256(path.read_bytes()).hexdigest().startswith(FID_SHA256)
         self.size, self.name, self.dim, self.classes = size, "inception" if self.fid else "inception-other", 2048, 1008
@@ -82,7 +83,7 @@ class InceptionJudge(Evaluator):
         return features, logits.softmax(dim=1)
 
     def _both(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        # a copy in plain layout: channels-last would take other sums than the published figures
+        # a copy in the default layout: channels-last would take other sums than the published figures
         features, logits = self.network((x * 255).round().clamp(0, 255).to(torch.uint8).contiguous())
         return features, logits
 
@@ -150,13 +151,13 @@ class TorchvisionJudge(Evaluator):
                     f"evaluator={called}: {file} does not hold the weights of {model}: {_first(error)}"
                 ) from error
             raise UsageError(
-                f"evaluator={called}: cannot fetch {published.url} ({_first(error)}); where there is no network, put that"
-                f" file into {torch.hub.get_dir()}/checkpoints"
+                f"evaluator={called}: cannot fetch {published.url} ({_first(error)}); where there is no network, put"
+                f" that file into {torch.hub.get_dir()}/checkpoints"
             ) from error
         last = _last_linear(network)
         if last is None:
             raise UsageError(
-                f"evaluator={called}: its last layer is not linear, so it has no features to judge by; try resnet50"
+                f"evaluator={called}: its last layer is not linear, so it has no features to compare by; try resnet50"
             )
         self.head = network.get_submodule(last)
         network.set_submodule(last, nn.Identity())
@@ -187,8 +188,8 @@ class Inputs(nn.Module):
         self.side, self.how, self.colours = side, how, inputs.Inputs(mean, std)
 
     def forward(self, x: Tensor) -> Tensor:
-        seen: Tensor = self.colours(inputs.resized(x, self.side, self.how))
-        return seen
+        found: Tensor = self.colours(inputs.resized(x, self.side, self.how))
+        return found
 
 
 def _fid_file() -> Path:
@@ -199,8 +200,8 @@ def _fid_file() -> Path:
             torch.hub.download_url_to_file(FID_URL, str(path), hash_prefix=FID_SHA256, progress=False)
         except (OSError, RuntimeError) as error:
             raise UsageError(
-                f"evaluator=inception: cannot fetch {FID_URL} ({_first(error)}); where there is no network, put that file"
-                f" into {path.parent}, or give it to `gssl evaluate --evaluator-weights`"
+                f"evaluator=inception: cannot fetch {FID_URL} ({_first(error)}); where there is no network, put that"
+                f" file into {path.parent}, or give it to `gssl evaluate --evaluator-weights`"
             ) from error
     return path
 

@@ -1,4 +1,4 @@
-"""Inception-style score: are single fakes clear, and all of them varied? (Salimans et al. 2016, arXiv:1606.03498)"""
+"""Inception-style score: are single samples clear, and all of them varied? (Salimans et al. 2016, arXiv:1606.03498)"""
 
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ class Score(NamedTuple):
 
 
 def inception_score(probabilities: np.ndarray) -> Score:
-    """exp of the mean KL(p(c|x) ‖ p(c)) over class probabilities (n, C) of the fakes, all n at once.
+    """exp of the mean KL(p(c|x) ‖ p(c)) over class probabilities (n, C) of the samples, all n at once.
 
     The customary ± over ten splits is no error of this figure and depends on their size; here the interval is by the
     delta method: to first order an image adds its own KL. No real image is looked at, so copies of one good

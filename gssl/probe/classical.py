@@ -1,4 +1,4 @@
-"""Plain unsupervised learning as a source of features: principal components, and k-means on patches. No labels.
+"""Unsupervised learning as a source of features: principal components, and k-means on patches. No labels.
 
 What a network's pretraining has to beat: both learn from the same images in seconds to a minute of one core.
 """
@@ -74,7 +74,7 @@ class Pca:
     channels: int
     mean: np.ndarray  # (d,)
     basis: np.ndarray  # (d, r), columns by falling variance; orthonormal, or divided by the deviation they give
-    explained: float  # share of the variance
+    explained: float  # proportion of the variance
 
     @classmethod
     def fit(cls, cfg: schema.Pca, images: Images, size: int) -> "Pca":
@@ -129,7 +129,7 @@ class Kmeans:
 
     @classmethod
     def fit(cls, cfg: schema.Kmeans, images: Images, size: int, draws: Draws, device: torch.device) -> "Kmeans":
-        """Whitening and centres from `cfg.patches` patches at random places of random images, on the CPU."""
+        """Whitening and centres from `cfg.patches` patches at random positions of random images, on the CPU."""
         patches = normalised(random_patches(cfg, images, size, draws), cfg.contrast).double().numpy()
         mean = patches.mean(axis=0)
         values, vectors = np.linalg.eigh(np.cov(patches, rowvar=False))
@@ -160,10 +160,10 @@ class Kmeans:
         rows = _places(self.cfg, self.size)
         patches = F.unfold(x, self.cfg.patch, stride=self.cfg.stride).transpose(1, 2)  # (B, rows², d)
         near = self.triangle((normalised(patches, self.cfg.contrast) - self.mean) @ self.whiten)
-        places = near.unflatten(1, (rows, rows))
+        grid = near.unflatten(1, (rows, rows))
         half = rows // 2
         down, across = (slice(half), slice(half, None)), (slice(half), slice(half, None))
-        return torch.cat([places[:, i, j].mean((1, 2)) for i in down for j in across], dim=1)
+        return torch.cat([grid[:, i, j].mean((1, 2)) for i in down for j in across], dim=1)
 
     def triangle(self, white: Tensor) -> Tensor:
         """Whitened patches (B, L, d) → (B, L, K): how much nearer than the average centre each centre is, or 0."""
@@ -178,7 +178,7 @@ class Kmeans:
 
 
 def random_patches(cfg: schema.Kmeans, images: Images, size: int, draws: Draws) -> Tensor:
-    """(cfg.patches, channels · patch²) in [0, 1]: each of a random image's centre crop, at a random place in it."""
+    """(cfg.patches, channels · patch²) in [0, 1]: each of a random image's centre crop, at a random position in it."""
     random = draws.generator("plain/patches")
     chosen = np.sort(random.integers(len(images), size=cfg.patches))
     corner = torch.from_numpy(random.integers(size - cfg.patch + 1, size=(cfg.patches, 2)))

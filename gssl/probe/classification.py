@@ -73,7 +73,7 @@ class Classification:
     metric = "val_accuracy"
 
     def network(self, setting: Setting) -> Classifier:
-        """A fresh network in training mode; the same at every call, whatever torch's global generator has seen."""
+        """A fresh network in training mode; the same at every call, whatever state torch's global generator is in."""
         setting.draws.reseed(0)
         network = Classifier(setting.build(), setting.n_classes, setting.draws).to(setting.device)
         return network.to(memory_format=torch.channels_last).train()

@@ -10,7 +10,7 @@ from torch import nn
 from gssl.data import Images, centre, sequential
 from gssl.errors import JobError
 
-PIXEL_SIDE = 8  # the `pixels` arm sees images averaged to this side
+PIXEL_SIDE = 8  # the `pixels` arm has images averaged to this side
 
 
 @torch.no_grad()

@@ -57,7 +57,7 @@ class FewShot:
         """Average features x (n, d) float32 with labels y (n,) in 0..n_classes-1 by class.
 
         `val_accuracy` is measured on `choice_folds(y, seed)`, as for the other probes. `extra` images count in the mean
-        and the centroids, in the folds too; they are never among those that are judged there.
+        and the centroids, in the folds too; they are never among those that are validated there.
         """
         y = np.asarray(y, dtype=np.int64)
         right, count = 0, 0

@@ -8,7 +8,7 @@ import numpy as np
 from gssl.data import Draws
 
 # Labels in the rarest class from which one split is steady enough. With 10 its validation part would be one image
-# per class, and λ a matter of luck: on mnist5k that cost SimCLR's features 7 points at 10 labels per class (seen on
+# per class, and λ a matter of luck: on mnist5k that cost SimCLR's features 7 points at 10 labels per class (measured on
 # its test images).
 LEAST_FOR_SPLIT = 50
 # What is compared on few images is compared by luck: the folds cover all labels, and the split holds out 300 images
@@ -16,8 +16,8 @@ LEAST_FOR_SPLIT = 50
 # images that were not drawn does not tell three folds from five (.794, .794; SimCLR .836, .836), nor 30% from 10%
 # (.921, .920; .936, .936); what is measured on the split then errs by .017 instead of .031 (SimCLR .019, .020).
 MOST_FOLDS = 3
-HELD_OUT = (0.1, 0.3)  # least and largest share of each class in the one split
-HELD_IMAGES = 300  # that it has where its share lies between them
+HELD_OUT = (0.1, 0.3)  # least and largest proportion of each class in the one split
+HELD_IMAGES = 300  # that it has where its proportion lies between them
 
 
 class Labelled(NamedTuple):
@@ -53,9 +53,9 @@ def choice_folds(labels: np.ndarray, seed: int) -> list[tuple[np.ndarray, np.nda
 
     if rarest >= LEAST_FOR_SPLIT:
         fold_of = np.ones(len(labels), dtype=np.int64)
-        share = float(np.clip(HELD_IMAGES / len(labels), *HELD_OUT))
+        held = float(np.clip(HELD_IMAGES / len(labels), *HELD_OUT))
         for members in shuffled:
-            fold_of[members[: round(share * len(members))]] = 0
+            fold_of[members[: round(held * len(members))]] = 0
         folds = 1
     else:
         folds = min(MOST_FOLDS, rarest)
@@ -76,14 +76,14 @@ def image_folds(n: int, groups: np.ndarray | None, seed: int) -> list[tuple[np.n
     units = int(names.max()) + 1
     if units < 2:
         return []
-    place = np.empty(units, dtype=np.int64)
-    place[Draws(seed).generator("choice-folds/images").permutation(units)] = np.arange(units)
+    order = np.empty(units, dtype=np.int64)
+    order[Draws(seed).generator("choice-folds/images").permutation(units)] = np.arange(units)
     if units >= LEAST_FOR_SPLIT:
         held = round(float(np.clip(HELD_IMAGES / units, *HELD_OUT)) * units)
-        fold_of, folds = np.where(place < held, 0, 1), 1
+        fold_of, folds = np.where(order < held, 0, 1), 1
     else:
         folds = min(MOST_FOLDS, units)
-        fold_of = place % folds
+        fold_of = order % folds
     of_image = fold_of[names]
     return [(np.flatnonzero(of_image != f), np.flatnonzero(of_image == f)) for f in range(folds)]
 
@@ -96,7 +96,7 @@ class Trial(NamedTuple):
 
 
 def best_point(trials: Sequence[Trial]) -> int:
-    """The point that is right most often over all folds; ties by cross-entropy, then by place. The first of none."""
+    """The point that is right most often over all folds; ties by cross-entropy, then by order. The first of none."""
     if not trials:
         return 0
     right = sum(trial.right.sum(axis=1) for trial in trials)

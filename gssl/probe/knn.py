@@ -56,19 +56,19 @@ def vote(queries: Units, bank: Units, labels: np.ndarray, n_classes: int, k: int
     """
     single = bank.single() if len(bank) >= max(MANY, k + SPARE + 1) else None
     steps = _steps(len(queries), BLOCK // ((8 if single is None else 4) * max(len(bank), queries.x.shape[1])))
-    shares = np.zeros((len(queries), n_classes))
+    found = np.zeros((len(queries), n_classes))
     for some in steps:
         part = queries[some]
         value, index = nearest(part, bank, k) if single is None else nearest_of_many(part, bank, single, k)
         # Relative to the nearest one's: exp(1 / T) itself is too large for a small T.
         weight = np.exp((value - value[:, :1]) / temperature)
-        votes = shares[some]
+        votes = found[some]
         np.add.at(votes, (np.arange(len(part))[:, None], labels[index]), weight)
         # Sums of the same votes in another order differ in the last digits, which must not decide.
         top = votes.max(axis=1, keepdims=True)
         np.copyto(votes, top, where=votes >= top * (1 - 1e-12))
         votes /= votes.sum(axis=1, keepdims=True)
-    return shares
+    return found
 
 
 def nearest(queries: Tensor, bank: Units, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -79,7 +79,7 @@ def nearest(queries: Tensor, bank: Units, k: int) -> tuple[np.ndarray, np.ndarra
         similarity = torch.empty(len(queries), len(bank), dtype=torch.float64)
         for part in bank.blocks():
             similarity[:, part] = queries @ bank[part].T
-    # One more than needed shows where the k-th place is tied; there an arbitrary order will not do.
+    # One more than needed shows where the k-th neighbour is tied; there an arbitrary order will not do.
     found = similarity.topk(min(k + 1, len(bank)), dim=1)
     value, index = found.values.numpy(), found.indices.numpy()
     if len(bank) > k:
@@ -133,11 +133,11 @@ class FittedKnn:
     val_accuracy: float | None  # over the folds; None where there was nothing to choose on
 
     def probabilities(self, x: np.ndarray) -> np.ndarray:
-        """(m, d) features to (m, n_classes) float64: each class's share of the votes."""
+        """(m, d) features to (m, n_classes) float64: each class's proportion of the votes."""
         return vote(Units(x), self.bank, self.labels, self.n_classes, self.chosen["k"], self.temperature)
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """(m, d) features to (m,) int64 classes; of equal shares the first."""
+        """(m, d) features to (m,) int64 classes; of equal ones the first."""
         return self.probabilities(x).argmax(axis=1)
 
 
@@ -152,7 +152,7 @@ class Knn:
 
         Nothing is chosen, but `val_accuracy` is measured on `choice_folds(y, seed)`, as for the other probes.
         Where there are fewer than k labels all of them vote. `extra` images vote as well, in the folds too; they are
-        never among those that are judged there.
+        never among those that are validated there.
         """
         y, n = np.asarray(y, dtype=np.int64), len(y)
         x, y = joined(x, y, extra)
@@ -161,7 +161,7 @@ class Knn:
         for fit, val in choice_folds(y[:n], seed):
             fit = np.concatenate([fit, more])
             k = min(self.k, len(fit))
-            shares = vote(Units(x, val), Units(x, fit), y[fit], n_classes, k, self.temperature)
-            right, count = right + int((shares.argmax(axis=1) == y[val]).sum()), count + len(val)
+            found = vote(Units(x, val), Units(x, fit), y[fit], n_classes, k, self.temperature)
+            right, count = right + int((found.argmax(axis=1) == y[val]).sum()), count + len(val)
         chosen = {"k": min(self.k, len(y))}
         return FittedKnn(Units(x), y, n_classes, self.temperature, chosen, right / count if count else None)

@@ -31,7 +31,7 @@ LARGE_FACTOR = 1 << 24  # the same for factorisations
 HEAD_ITER = 200  # iterations of a fit that need not be exact
 MEMORY = 20  # pairs that L-BFGS keeps
 # A fit ends at this largest preconditioned gradient or this decrease of the objective in one iteration.
-# Accuracy hardly sees the difference between the two rows (mnist5k, 16 draws: no chosen λ was right less often on the
+# Accuracy hardly depends on which of the two rows is taken (mnist5k, 16 draws: no chosen λ was right less often on the
 # folds than the one that exact optima choose); the final fit must equal scikit-learn's optimum.
 CHOICE = {"gtol": 1e-3, "ftol": 1e-6}
 FINAL = {"gtol": 1e-7, "ftol": 1e-13}
@@ -196,7 +196,7 @@ def solve(
     r, n = z.shape
     target = (y, np.arange(n))
     p, entropy = probabilities(start, z, target)
-    # Ends are shares of the objective; single precision does not resolve shares of a tiny one.
+    # Ends are relative to the objective; single precision does not resolve fractions of a tiny one.
     unit = 1.0
     if z.dtype == np.float64:
         unit = max(entropy / n + penalty(start, l2), 1e-12)

@@ -11,10 +11,10 @@ NAME = "majority"  # as `weights` and as an arm
 
 @dataclass
 class FittedMajority:
-    """One answer for all images; its confidence is that class's share of the labels."""
+    """One answer for all images; its confidence is that class's proportion of the labels."""
 
     answer: int
-    shares: np.ndarray  # (n_classes,) float64, of the labels
+    frequencies: np.ndarray  # (n_classes,) float64, of the labels
     val_accuracy: float | None  # over the folds; None where there was nothing to choose on
     unselected: list[np.ndarray]  # per fold whether each image was answered rightly; nothing is chosen on it
 
@@ -28,8 +28,8 @@ class FittedMajority:
         return np.full(len(x), self.answer)
 
     def probabilities(self, x: np.ndarray) -> np.ndarray:
-        """(n, ·) to (n, n_classes) float64: the shares of the labels, whatever the image."""
-        return np.tile(self.shares, (len(x), 1))
+        """(n, ·) to (n, n_classes) float64: the proportions of the labels, whatever the image."""
+        return np.tile(self.frequencies, (len(x), 1))
 
 
 class Majority:
@@ -46,8 +46,8 @@ class Majority:
         folds = choice_folds(y, seed)
         right = [self._answer(y[fit], n_classes) == y[val] for fit, val in folds]
         accuracy = float(np.concatenate(right).mean()) if folds else None
-        shares = np.bincount(y, minlength=n_classes) / len(y)
-        return FittedMajority(self._answer(y, n_classes), shares, accuracy, right)
+        frequencies = np.bincount(y, minlength=n_classes) / len(y)
+        return FittedMajority(self._answer(y, n_classes), frequencies, accuracy, right)
 
     def _answer(self, y: np.ndarray, n_classes: int) -> int:
         own, all_ = (np.bincount(a[a >= 0], minlength=n_classes) for a in (np.asarray(y), self.known))

@@ -1,7 +1,7 @@
-"""Linear probe on every stage: pooled maps side by side, turned to the main axes that all sources have equally many of.
+"""Linear probe on every stage: pooled maps side by side, rotated to main axes, of which all sources have equally many.
 
-Radford et al. 2016 (DCGAN, arXiv:1511.06434, 5.1) judge a discriminator by all of its layers. To one dimension, because
-a probe on more numbers has an advantage of its own: without that, a wide network would seem the better one.
+Radford et al. 2016 (DCGAN, arXiv:1511.06434, 5.1) evaluate a discriminator by all of its layers. To one dimension,
+because a probe on more numbers has an advantage of its own: without that, a wide network would seem the better one.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from gssl.probe.folds import Labelled
 from gssl.probe.linear import FittedLinear, Linear
 from gssl.schemas import probes as schema
 
-BLOCK = 4096  # rows turned at once
+BLOCK = 4096  # rows rotated at once
 
 
 class PooledStages(nn.Module):
@@ -32,7 +32,7 @@ class PooledStages(nn.Module):
 
 @dataclass(frozen=True)
 class Axes:
-    """Standardised features turned to their main axes."""
+    """Standardised features rotated to their main axes."""
 
     mean: np.ndarray  # (d,)
     scale: np.ndarray  # (d,), standard deviations; 1 where a feature is constant

@@ -1,8 +1,8 @@
-"""Grad-CAM: which places of an image speak for a class (Selvaraju et al. 2017, arXiv:1610.02391).
+"""Grad-CAM: which positions of an image speak for a class (Selvaraju et al. 2017, arXiv:1610.02391).
 
-The maps of the last stage, each weighted by the mean gradient of the class's logit over its places, added up; what
+The maps of the last stage, each weighted by the mean gradient of the class's logit over its positions, added up; what
 speaks against the class is cut off. A linear head on the averaged maps has the same gradient everywhere, so there it is
-the class activation map of Zhou et al. 2016 (arXiv:1512.04150) divided by the number of places.
+the class activation map of Zhou et al. 2016 (arXiv:1512.04150) divided by the number of positions.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ NEVER = -1e30  # the logit of a class without a row
 
 
 class NotPooled(ValueError):
-    """The features are something else than the last stage averaged over its places."""
+    """The features are something else than the last stage averaged over its positions."""
 
 
 def grad_cam(backbone: Any, head: Callable[[Tensor], Tensor], x: Tensor, classes: Tensor) -> Tensor:
@@ -38,7 +38,7 @@ def grad_cam(backbone: Any, head: Callable[[Tensor], Tensor], x: Tensor, classes
             features = backbone(x).float()
         pooled = maps.mean((2, 3))
         if pooled.shape != features.shape or (pooled - features).abs().max() > CLOSE * features.abs().max():
-            raise NotPooled("its features are not the mean of its last stage's maps over their places")
+            raise NotPooled("its features are not the mean of its last stage's maps over their positions")
         with torch.enable_grad():
             maps.requires_grad_(True)
             logits = head(maps.mean((2, 3)))
@@ -56,7 +56,7 @@ def linear_head(
 ) -> Callable[[Tensor], Tensor]:
     """A fitted linear probe as a head: weight (C, dim) and bias (C,) on raw features, classes (C,) int64 of the rows.
 
-    A class that the probe has never seen gets a logit that does not depend on the image, so its map is empty.
+    A class that the probe has not learnt gets a logit that does not depend on the image, so its map is empty.
     """
     rows = torch.from_numpy(np.asarray(classes, dtype=np.int64))
     table, offset = torch.zeros(n_classes, weight.shape[1]), torch.full((n_classes,), NEVER)

@@ -91,15 +91,15 @@ class Segment:
         """Statistics and cross-entropy of each validation image's drawn pixels under each head."""
         stats = np.zeros((len(heads), len(val), 3 * n_classes), dtype=np.int64)
         entropy = np.zeros((len(heads), len(val)))
-        for place, image in enumerate(val.tolist()):
+        for row, image in enumerate(val.tolist()):
             at = of == image
             for i, head in enumerate(heads):
                 logits = x[at] @ head.weight.T + head.bias
                 guess = head.classes[logits.argmax(axis=1)]
-                stats[i, place] = mask_counts([y[at]], [guess], n_classes)[0]
+                stats[i, row] = mask_counts([y[at]], [guess], n_classes)[0]
                 known = np.isin(y[at], head.classes)
-                row = np.searchsorted(head.classes, y[at][known])
-                entropy[i, place] = (logsumexp(logits[known], axis=1) - logits[known, row]).sum()
+                right = np.searchsorted(head.classes, y[at][known])
+                entropy[i, row] = (logsumexp(logits[known], axis=1) - logits[known, right]).sum()
         return Trial(stats, entropy)
 
     def _unselected(
@@ -114,9 +114,9 @@ class Segment:
         if others:
             return counts([heads[best(others)]], images.subset(val), setting)[0]
         found = np.zeros((len(val), 3 * setting.n_classes), dtype=np.int64)
-        place = halves(trials[fold])
-        for i in np.unique(place):
-            found[place == i] = counts([heads[i]], images.subset(val[place == i]), setting)[0]
+        point = halves(trials[fold])
+        for i in np.unique(point):
+            found[point == i] = counts([heads[i]], images.subset(val[point == i]), setting)[0]
         return found
 
 
@@ -128,7 +128,7 @@ class Trial(NamedTuple):
 
 
 def best(trials: Sequence[Trial]) -> int:
-    """The λ with the highest mean IoU over all folds; ties by cross-entropy, then by place. The first of none."""
+    """The λ with the highest mean IoU over all folds; ties by cross-entropy, then by order. The first of none."""
     if not trials:
         return 0
     value = mean_iou_of(sum(trial.stats.sum(axis=1) for trial in trials).astype(np.float64))
@@ -167,7 +167,7 @@ class Majority:
 
 def sampled(images: Images, setting: DenseSetting, positions: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Features (n, d) float32 at labelled pixels, their classes (n,) and images (n,); the same number of each image, at
-    most `positions` in all. Which pixels is a function of the setting's draws and an image's place alone."""
+    most `positions` in all. Which pixels is a function of the setting's draws and an image's index alone."""
     quota = max(1, positions // len(images))
     xs, ys, of, first = [], [], [], 0
     for x, masks in views(images, setting.device):

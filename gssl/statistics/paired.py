@@ -49,10 +49,10 @@ def t_interval(values: Sequence[float], level: float = 0.95) -> Interval | None:
 
 
 def newcombe(a: tuple[float, float, float], b: tuple[float, float, float]) -> Interval:
-    """Interval of a difference of two shares from their own Wilson intervals, each as (share, low, high).
+    """Interval of a difference of two proportions from their own Wilson intervals, each as (proportion, low, high).
 
     Newcombe (1998), "Interval estimation for the difference between independent proportions", method 10. It
-    takes the two as independent; two arms judged on the same images usually agree more than that, so it is
+    takes the two as independent; two arms evaluated on the same images usually agree more than that, so it is
     rather wide.
     """
     (pa, la, ua), (pb, lb, ub) = a, b
@@ -63,7 +63,7 @@ def newcombe(a: tuple[float, float, float], b: tuple[float, float, float]) -> In
 
 
 def newcombe_paired(both: int, first: int, second: int, neither: int, level: float = 0.95) -> Interval:
-    """Interval of a difference of two shares, first minus second, of the same n images.
+    """Interval of a difference of two proportions, first minus second, of the same n images.
 
     Counts of images that both got right, only the first, only the second, neither; n ≥ 1. Newcombe (1998), "Improved
     confidence intervals for the difference between binomial proportions based on paired data", Statistics in Medicine
@@ -77,10 +77,10 @@ def newcombe_paired(both: int, first: int, second: int, neither: int, level: flo
     (la, ua), (lb, ub) = wilson(a, n, level), wilson(b, n, level)
     down_a, up_a, down_b, up_b = a / n - la, ua - a / n, b / n - lb, ub - b / n
     margins = a * (n - a) * b * (n - b)
-    shared = float(both * neither - first * second)
-    if shared > 0:
-        shared = max(shared - n / 2, 0.0)
-    phi = shared / margins**0.5 if margins else 0.0
+    common = float(both * neither - first * second)
+    if common > 0:
+        common = max(common - n / 2, 0.0)
+    phi = common / margins**0.5 if margins else 0.0
     low = d - (max(down_a**2 - 2 * phi * down_a * up_b + up_b**2, 0.0)) ** 0.5
     high = d + (max(up_a**2 - 2 * phi * up_a * down_b + down_b**2, 0.0)) ** 0.5
     return Interval(d, low, high)
@@ -108,7 +108,7 @@ def paired_difference(
 def varies(values: Sequence[float]) -> bool:
     """Whether several values differ at all.
 
-    Where they do not, nothing that was asked depends on the seed (plain features and all labels): an interval over
+    Where they do not, nothing that was asked depends on the seed (pixels as features and all labels): an interval over
     seeds would claim to be certain, and a sign-flip test to have found something.
     """
     return len(values) > 1 and float(np.ptp(np.asarray(values, dtype=float))) >= 1e-12
@@ -136,7 +136,7 @@ def seeds_needed(alpha: float = 0.05) -> int:
 def sign_flip(differences: Sequence[float]) -> float:
     """Two-sided p-value of the paired sign-flip test of one row of n differences; 1.0 where n = 0.
 
-    Under the null hypothesis a paired difference is as likely as its negative, so p is the share of the 2ⁿ
+    Under the null hypothesis a paired difference is as likely as its negative, so p is the proportion of the 2ⁿ
     sign vectors whose |mean| is at least the observed one. Exact up to 16 seeds, Monte Carlo above (fixed
     draws).
     """
@@ -148,9 +148,9 @@ def max_t(differences: np.ndarray | Sequence[Sequence[float]]) -> list[float]:
 
     `differences` has shape (pairs, n): one row per comparison, one column per seed, NaN where a comparison
     lacks a seed (a run failed). One sign vector flips the whole family, so the dependence between comparisons
-    that share an arm is kept, and with six seeds a family of three can still reject, which Holm's correction
+    that have an arm in common is kept, and with six seeds a family of three can still reject, which Holm's correction
     never could. Controls the family-wise error rate. Westfall & Young (1993), "Resampling-Based Multiple
-    Testing", algorithm 2.8. One pair gives the plain test.
+    Testing", algorithm 2.8. One pair gives the ordinary test.
     """
     d = np.atleast_2d(np.asarray(differences, dtype=float))
     pairs, n = d.shape
@@ -163,8 +163,8 @@ def max_t(differences: np.ndarray | Sequence[Sequence[float]]) -> list[float]:
     order = np.argsort(-observed, kind="stable")
     adjusted = np.ones(pairs)
     largest = 0.0
-    for place, row in enumerate(order):
-        worst = flipped[:, order[place:]].max(axis=1)
+    for rank, row in enumerate(order):
+        worst = flipped[:, order[rank:]].max(axis=1)
         p = float((worst >= observed[row] - TIE * (1 + observed[row])).mean())
         largest = max(largest, p)  # step-down: never smaller than that of a stronger comparison
         adjusted[row] = largest

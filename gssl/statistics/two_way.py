@@ -136,7 +136,7 @@ def two_way_interval(found: TwoWay, level: float = 0.95, bounds: tuple[float, fl
 
 
 def share_interval(found: TwoWay, level: float = 0.95) -> Interval:
-    """Interval of a share in [0, 1] over seeds and items: Wilson's, with the number of independent items that would
+    """Interval of a proportion over seeds and items: Wilson's, with the number of independent items that would
     give the variance that was found (Kish's effective sample size), so that it never leaves [0, 1].
 
     Where all answers are right or all wrong that number is the number of items, over the weight of the heaviest one.

@@ -45,7 +45,7 @@ def test_images_without_a_label_are_left_out(quarters):
 
 def test_a_damaged_file_in_the_cache_is_trained_again(quarters, tmp_path):
     first = cached_classifier(quarters(6), 8, 0, CPU)
-    (file,) = (tmp_path / "judges").glob("*.safetensors")
+    (file,) = (tmp_path / "evaluators").glob("*.safetensors")
     file.write_bytes(file.read_bytes()[:500])
     assert torch.equal(weights(cached_classifier(quarters(6), 8, 0, CPU)), weights(first))
     assert file.stat().st_size > 500
@@ -53,7 +53,7 @@ def test_a_damaged_file_in_the_cache_is_trained_again(quarters, tmp_path):
 
 def test_a_cache_that_cannot_be_written_is_named(quarters, tmp_path):
     images = quarters(2)
-    (tmp_path / "judges").write_text("a file where the folder should be")
+    (tmp_path / "evaluators").write_text("a file where the folder should be")
     with pytest.raises(UsageError, match="GSSL_CACHE: cannot write"):
         cached_classifier(images, 8, 0, CPU)
 

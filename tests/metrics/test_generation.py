@@ -6,7 +6,7 @@ import pytest
 from gssl.errors import JobError, UsageError
 from gssl.metrics import pairs
 from gssl.metrics.frechet import frechet_distance
-from gssl.metrics.generation import Reference, floor, measure
+from gssl.metrics.generation import Reference, measure, real_baseline
 from gssl.metrics.kid import kid
 from gssl.metrics.manifold import density_coverage, precision_recall
 from gssl.metrics.memorisation import memorisation
@@ -50,7 +50,7 @@ FLAGGED = {
 
 @pytest.fixture(scope="module")
 def best():
-    return floor(TRAIN, REAL)["train_real"]
+    return real_baseline(TRAIN, REAL)["train_real"]
 
 
 @pytest.mark.parametrize("name", GENERATORS)
@@ -115,21 +115,21 @@ def test_fd_is_refused_with_a_reason_and_the_rest_is_there():
     assert measure(REAL[: D + 1], draw(5))["fd_refused"] is None
 
 
-def test_the_floor_is_that_of_real_images():
-    found = floor(TRAIN, REAL, seed=0)
+def test_the_baseline_is_that_of_real_images():
+    found = real_baseline(TRAIN, REAL, seed=0)
     for figures in found.values():
         assert figures["n_real"] == figures["n_fake"] == N
         assert figures["kid_low"] < 0 < figures["kid_high"] and figures["coverage"] > 0.9
     assert found["train_real"]["copied_low"] < 0.05 < found["train_real"]["copied_high"]
     assert found["train_train"]["copied"] is None
-    assert floor(TRAIN, REAL, seed=0, n=100)["train_real"]["n_real"] == 100
-    assert floor(TRAIN, REAL, seed=0) == found != floor(TRAIN, REAL, seed=1)
+    assert real_baseline(TRAIN, REAL, seed=0, n=100)["train_real"]["n_real"] == 100
+    assert real_baseline(TRAIN, REAL, seed=0) == found != real_baseline(TRAIN, REAL, seed=1)
 
 
 def test_what_cannot_be_measured_is_said():
     with pytest.raises(JobError, match="diverged"):
         measure(REAL, np.full_like(REAL, np.nan))
-    with pytest.raises(UsageError, match="different judges"):
+    with pytest.raises(UsageError, match="different evaluators"):
         measure(REAL, REAL[:, :5])
     with pytest.raises(UsageError, match="two feature vectors"):
         measure(REAL, REAL[:1])

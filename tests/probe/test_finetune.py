@@ -57,12 +57,15 @@ def views(image, step, view=0, extent=None):
     return image.float() / 255
 
 
+MASKS = schema.FinetuneMasks(crop=8, channels=4, batch_size=2, lrs=[0.01])
+
+
 def config(**changes) -> schema.Finetune:
     values = dict(
         train="all", stages=1, rank=2, layer_decay=1.0, steps=40, batch_size=16, draws=1, points=0, colour=True
     )
     values |= dict(folds=1, clip=None, head_l2=None)
-    return schema.Finetune(**(values | dict(lrs=[0.01], weight_decays=[0.01]) | changes))
+    return schema.Finetune(**(values | dict(masks=MASKS, lrs=[0.01], weight_decays=[0.01]) | changes))
 
 
 def setting(seed: int = 0, build: Callable[[], nn.Module] = Tiny) -> Setting:
@@ -324,7 +327,9 @@ def test_groups_hold_every_weight_once_and_shrink_matrices_only():
 
 def test_layer_decay_works_in_what_is_trained(quarters):
     cfg = config(steps=3, train="last", stages=2, weight_decays=[0.0])
-    even, slow = (fit(cfg.model_copy(update={"layer_decay": d}), quarters(1), build=backbone("convnet")) for d in (1.0, 0.1))
+    even, slow = (
+        fit(cfg.model_copy(update={"layer_decay": d}), quarters(1), build=backbone("convnet")) for d in (1.0, 0.1)
+    )
     start = classifier(setting(build=backbone("convnet")))
     first = start.layer_groups()[2]
     far = [sum((a - b).abs().sum().item() for a, b in zip(f.network.layer_groups()[2], first, strict=True))

@@ -1,7 +1,5 @@
 """Fine-tuning for masks, through the engine's loop."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -13,6 +11,7 @@ from gssl.engine.fits import Fits
 from gssl.nets.backbone import build_backbone
 from gssl.probe import dense, masks
 from gssl.probe.setting import Setting
+from gssl.schemas import replace
 from gssl.statistics.metric import IGNORE, METRICS
 from tests.probe.test_segment import CLASSES, rectangles
 
