@@ -2,7 +2,7 @@
 
 Another seed trains another network, and another test set asks other questions. An interval over seeds alone grows
 narrower with every seed, although the test images stay the few that they are. What goes in are units (seeds, items),
-as `gssl.report.answers.units` makes them; nothing here knows what an accuracy is.
+as `gssl.statistics.items.units` makes them; nothing here knows what an accuracy is.
 """
 
 from collections.abc import Callable
