@@ -220,7 +220,7 @@ class Peer(nn.Module):
 
 
 def theirs(args: argparse.Namespace, cfg: Any) -> dict[str, Any]:
-    """Plain training around `Peer`, as long as ours."""
+    """Ordinary training around `Peer`, as long as ours."""
     from lightly.models.utils import update_momentum
 
     torch.set_num_threads(args.threads)
