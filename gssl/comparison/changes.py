@@ -66,7 +66,7 @@ def _settings(rows: Sequence[Row], row: Row) -> Found:
     """Of all arms together, and of each arm that an earlier plan has under the same name."""
     base = rows[0]
     old, new = base["settings"], row["settings"]
-    # another probe or kind of arm brings settings of its own, which is one change and told as such
+    # another probe or kind of arm brings settings of its own, which is one change and is reported as one
     differ = [f"{key} {old[key]} then, {new[key]} now" for key in old if key in new and old[key] != new[key]]
     if differ:
         more = f" and {len(differ) - 5} more" if len(differ) > 5 else ""
@@ -105,9 +105,9 @@ def _arms(base: Row, row: Row) -> Found:
         )
     if other:
         lost, more = _pairs(base) - _pairs(row), _pairs(row) - _pairs(base)
-        told = [f"without {_list(_words(lost))}"] if lost else []
-        told += [f"with {_list(_words(more))}"] if more else []
-        yield "pairs", f"The pairs that carry the verdict were changed {AFTER}: now {' and '.join(told)}."
+        words = [f"without {_list(_words(lost))}"] if lost else []
+        words += [f"with {_list(_words(more))}"] if more else []
+        yield "pairs", f"The pairs that carry the verdict were changed {AFTER}: now {' and '.join(words)}."
 
 
 def _rest(base: Row, row: Row) -> Found:

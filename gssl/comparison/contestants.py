@@ -37,7 +37,7 @@ def described(planner: "Planner", arm: Arm) -> dict[str, Any]:
 
 
 def second_names(planner: "Planner") -> dict[str, str]:
-    """{name: the arm before it that is the very same}: the same runs judged in the same way, under another name.
+    """{name: the arm before it that is the very same}: the same runs with the same probes, under another name.
 
     An arm whose settings are searched is none: nobody knows yet what it will be.
     """

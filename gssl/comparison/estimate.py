@@ -1,7 +1,7 @@
 """What there is to do in a comparison, what is done, and what the rest will take on this machine.
 
 Every arm that has no finished run takes a few steps in a directory that is removed; nothing is kept and no test image
-is looked at. Times are of one run by itself: side by side they share the machine.
+is looked at. Times are of one run by itself: side by side they are slower.
 """
 
 import contextlib
@@ -234,5 +234,5 @@ def probing(cfg: schemas.Transfer, splits: Splits) -> float:
                 took = max(took - extracting, 0.0)  # which comes once, whatever the draws
             total += took * times * draws[fitted.probe, replace(fitted.label_budget, draws=1)]
     counts = splits.summary["counts"]
-    share = 1 + counts["test"] / max(1, counts["train"] + counts["val"])
-    return total + extracting * share
+    images = 1 + counts["test"] / max(1, counts["train"] + counts["val"])
+    return total + extracting * images

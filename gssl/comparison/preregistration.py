@@ -1,9 +1,9 @@
 """What a comparison was going to do before it could see a score, and what became of that.
 
 `preregistration.jsonl`, beside the parts, holds the plan of every comparison that was started: all that choosing
-afterwards could change. A line is on the disk before anything of its plan runs, names the parts that had been judged by
+afterwards could change. A line is on the disk before anything of its plan runs, names the parts that had been scored by
 then, and carries the hash of the line before it, so that a line that is taken out shows. The plan that counts is the
-last one before the first of its parts was judged. It guards against choosing by scores unawares, not against forgers.
+last one before the first of its parts was scored. It guards against choosing by scores unawares, not against forgers.
 """
 
 import hashlib
@@ -31,9 +31,9 @@ from gssl.schemas.determining import determining
 from gssl.statistics.paired import attainable
 
 RECORD = "preregistration.jsonl"
-SCHEMA = "gssl.preregistration/1"
+SCHEMA = "gssl.preregistration/2"
 # of a line: what is no part of the plan
-ABOUT = ("schema", "time", "parts", "judged", "previous")
+ABOUT = ("schema", "time", "parts", "scored", "previous")
 # of the parts' configurations: what is the same for all arms, and what changes no score of the primary probe
 SHARED = ("budget", "backbone", "data", "engine", "draws", "draws_one_shot", "allow_norm_diff")
 ASIDE = ("seed", "eval", "diagnose", "labels_per_class", "fractions", "classical", "export")
@@ -47,7 +47,7 @@ def register(cfg: schemas.Compare, planner: Planner, test: str, parts: Sequence[
     test: hash of the test images. parts: all of the comparison's; None before a search, which decides on them.
     Returns state ("planned" | "changed" | "unknown"), text (of the state), changes ([{kind, text}]), looks,
     seeds_at_look, alpha (level of the test at this look), attainable (the largest p up to it), exploratory (no p can
-    reach it), first (time of the plan that counts), recorded (of this one), when_judged (time of the first score, or
+    reach it), first (time of the plan that counts), recorded (of this one), when_scored (time of the first score, or
     None), record (path),
     hash (of the line). Raises UsageError where the record cannot be written.
     """
@@ -63,7 +63,7 @@ def register(cfg: schemas.Compare, planner: Planner, test: str, parts: Sequence[
             current = known or row
             if known is None or _plan(known) != plan or (named is not None and known["parts"] != named):
                 everything = {name for old in [*before, row] for name in _parts(old)}
-                row["judged"] = sorted(name for name in everything if _judged(path.parent / name))
+                row["scored"] = sorted(name for name in everything if _scored(path.parent / name))
                 row["previous"] = _hash(found[-1][0]) if found else None
                 current = {"schema": SCHEMA, **row}
                 found.append((append(current), current))
@@ -77,7 +77,7 @@ def only_read(seeds: int) -> dict[str, Any]:
     return _told("unknown", ONLY_READ, [], [seeds] if seeds else []) | {
         "first": None,
         "recorded": None,
-        "when_judged": None,
+        "when_scored": None,
         "record": None,
         "hash": None,
     }
@@ -113,10 +113,10 @@ def plan_of(cfg: schemas.Compare, planner: Planner, test: str) -> dict[str, Any]
 
 def _arm(arm: Arm, planner: Planner, parts: Sequence[Part], probe: str) -> dict[str, Any]:
     """What an arm is made of. ranked: whether it can stand in the primary family as a contestant."""
-    judged = next((p for p in parts if (p.arm, p.seed, p.stage) == (arm.name, 0, "transfer")), None)
+    probed = next((p for p in parts if (p.arm, p.seed, p.stage) == (arm.name, 0, "transfer")), None)
     trees = []
     for part in parts:
-        if judged and (part is judged or (part.path in judged.depends and part.stage == "pretrain")):
+        if probed and (part is probed or (part.path in probed.depends and part.stage == "pretrain")):
             tree = {key: value for key, value in determining(part.cfg).items() if key not in (*SHARED, *ASIDE)}
             if "probe" in tree:
                 tree["probe"] = _sections(tree["probe"], probe, [arm], planner.task.name)
@@ -161,7 +161,7 @@ def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def _named(planner: Planner, parts: Sequence[Part]) -> dict[str, list[str]]:
-    """{arm: its judged parts, seed by seed}, without the controls where there are others: they choose nothing."""
+    """{arm: its scored parts, seed by seed}, without the controls where there are others: they choose nothing."""
     every = planner.arms()
     own = [arm.name for arm in every if arm.source not in CONTROLS] or [arm.name for arm in every]
     mine = [part for part in parts if part.stage == "transfer"]
@@ -183,7 +183,7 @@ def _parts(row: Row) -> list[str]:
     return [name for names in row.get("parts", {}).values() for name in names]
 
 
-def _judged(path: Path) -> bool:
+def _scored(path: Path) -> bool:
     """Whether a part has opened the test images, also where it died before it could say what it saw."""
     status = read_json(path / "status.json") or {}
     return status.get("state") == "finished" or bool(status.get("test_openings"))
@@ -209,17 +209,17 @@ def standing(found: Sequence[tuple[str, Row]], row: Row, path: Path) -> dict[str
     unannounced: list[str] = []
     for _, old in found:
         if old in known:
-            unannounced += [name for name in _parts(old) if name in old["judged"] and name not in announced]
+            unannounced += [name for name in _parts(old) if name in old["scored"] and name not in announced]
         announced |= set(_parts(old))
-    before = [old for old in known if not concerned & set(old["judged"])]
+    before = [old for old in known if not concerned & set(old["scored"])]
     base = before[-1] if before else known[0]
     after = known[known.index(base) :]
     if not whole:
         state, text = "unknown", f"{path.name} is not whole: a line was changed or taken out, so nothing shows {WHAT}."
     elif unannounced or not before:
-        count = len(set(unannounced)) or len(concerned & set(base["judged"]))
+        count = len(set(unannounced)) or len(concerned & set(base["scored"]))
         runs = "1 run was" if count == 1 else f"{count} runs were"
-        state, text = "unknown", f"{runs} judged before any plan stood in {path.name}, so nothing shows {WHAT}."
+        state, text = "unknown", f"{runs} scored before any plan stood in {path.name}, so nothing shows {WHAT}."
     else:
         state = "changed" if changes(after, row) else "planned"
         text = CHANGED if state == "changed" else PLANNED
@@ -229,7 +229,7 @@ def standing(found: Sequence[tuple[str, Row]], row: Row, path: Path) -> dict[str
     return facts | {
         "first": base["time"],
         "recorded": row["time"],
-        "when_judged": min((time for time in times if time), default=None),
+        "when_scored": min((time for time in times if time), default=None),
         "record": str(path),
         "hash": _hash(line),
     }
@@ -237,8 +237,8 @@ def standing(found: Sequence[tuple[str, Row]], row: Row, path: Path) -> dict[str
 
 WHAT = "that arms, pairs and seeds were fixed before the scores"
 ONLY_READ = f"Finished runs are read, so nothing shows {WHAT}."
-PLANNED = "The plan was on record before any of its runs was judged, and stands as it was."
-CHANGED = "The plan was changed after some of its runs were judged."
+PLANNED = "The plan was on record before any of its runs was scored, and stands as it was."
+CHANGED = "The plan was changed after some of its runs were scored."
 
 
 def _told(state: str, text: str, found: list[dict[str, str]], seeds: list[int]) -> dict[str, Any]:
@@ -269,17 +269,17 @@ def _looks(after: Sequence[Row], row: Row, unannounced: Sequence[str]) -> list[i
         return [row["seeds"]]
     for old, following in zip(after, after[1:], strict=False):
         shared = {arm for arm, names in old["parts"].items() if set(names) & set(_parts(row))}
-        seen = _seeds(old, shared, set(following["judged"]))
+        seen = _seeds(old, shared, set(following["scored"]))
         if seen and seen not in looks:
             looks.append(seen)
     return looks[: looks.index(row["seeds"]) + 1] if row["seeds"] in looks else [*looks, row["seeds"]]
 
 
-def _seeds(row: Row, which: set[str], judged: set[str]) -> int:
-    """How many seeds of some arms were judged, of the arm with most of them."""
-    return max((sum(name in judged for name in row["parts"].get(arm, [])) for arm in which), default=0)
+def _seeds(row: Row, which: set[str], scored: set[str]) -> int:
+    """How many seeds of some arms were scored, of the arm with most of them."""
+    return max((sum(name in scored for name in row["parts"].get(arm, [])) for arm in which), default=0)
 
 
 def _time(path: Path) -> str | None:
     status = read_json(path / "status.json") or {}
-    return (status.get("ended") or status.get("started")) if _judged(path) else None
+    return (status.get("ended") or status.get("started")) if _scored(path) else None

@@ -35,7 +35,7 @@ def _found(name: str, tried: list[tuple[list[str], list[Part]]], planner: Planne
     best = max(scored, key=lambda row: row["value"], default=None)
     if best is None:
         say(f"warning: every trial of {name} failed; it takes part with its recipe as it is")
-    # trials that differ in a later stage of a chain share the earlier ones
+    # trials that differ in a later stage of a chain have the earlier ones in common
     spent = {part.path: _spent(part) for _, needed in tried for part in needed[:-1]}
     flops, seconds = (sum((one or {}).get(key, 0.0) for one in spent.values()) for key in ("flops", "seconds"))
     probe, label_budget = planner.primary()

@@ -89,6 +89,6 @@ def _method(
 
 def _other_version(origin: WeightSource, why: str) -> UsageError:
     return UsageError(
-        f"weights={origin.path}: this version of gssl builds the run's method otherwise ({why[:160]}); judge it with"
+        f"weights={origin.path}: this version of gssl builds the run's method otherwise ({why[:160]}); evaluate it with"
         " the version in the run's environment.json"
     )

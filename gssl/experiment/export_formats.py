@@ -197,7 +197,7 @@ class Target(NamedTuple):
     write: Callable[[Subject, Path], dict[str, Any]]
     read: Callable[[Subject, Path], Function]
     normalised: str  # where colours are
-    mark: str = ""  # in the default name, where two formats share a suffix
+    mark: str = ""  # in the default name, where two formats have the same suffix
     packages: tuple[str, ...] = ()
     extra: str = ""  # of gssl, that brings the packages
 

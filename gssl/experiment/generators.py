@@ -27,12 +27,12 @@ def write(method: Any, run: Path, classes: list[str]) -> dict[str, Any]:
     """Write `weights/generator` and `weights/discriminator` (.safetensors, .json); returns entries for result.json.
 
     Call it after the backbone was exported: the discriminator is written with the same batch statistics. An encoder's
-    discriminator, which judges pairs, stays in the checkpoints.
+    discriminator, which reads pairs, stays in the checkpoints.
     """
     folder = run / "weights"
     heads = method.discriminator.heads
     about = {"name": method.cfg.name, "truncation": method.cfg.truncation, "classes": classes}
-    about["pairs"] = heads.latent > 0  # what the discriminator judges
+    about["pairs"] = heads.latent > 0  # what the discriminator reads
     digest = save_weights(method.ema.module, folder / "generator.safetensors")
     shape = method.generator.shape.record()
     write_json(
@@ -44,7 +44,7 @@ def write(method: Any, run: Path, classes: list[str]) -> dict[str, Any]:
         digest = save_weights(method.discriminator, folder / "discriminator.safetensors")
         text = {"schema": "gssl.discriminator/1", "sha256": digest, "heads": heads.record()}
         trunk = read_json(folder / "backbone.json")
-        # the trunk may come from a run on images of another size; the sum over its places is of these images
+        # the trunk may come from a run on images of another size; the sum over its positions is of these images
         sizes = {"backbone": trunk["backbone"], "trunk_size": trunk["size"], "size": method.generator.shape.size}
         sizes |= {"input": trunk["input"]}
         write_json(folder / "discriminator.json", text | sizes)
@@ -53,7 +53,7 @@ def write(method: Any, run: Path, classes: list[str]) -> dict[str, Any]:
 
 
 def as_stored(images: Tensor) -> Tensor:
-    """Images in [0, 1] as they come back from a file: 256 levels. Nobody shall tell fakes by finer ones."""
+    """Images in [0, 1] as they come back from a file: 256 levels. Finer ones would tell generated images apart."""
     return (images.clamp(0, 1) * 255).round() / 255
 
 
@@ -73,7 +73,7 @@ class Sampler:
     device: torch.device
     sha256: str
     method: str
-    classes: list[str]  # names, in the order of the labels; empty where it is not told the class
+    classes: list[str]  # names, in the order of the labels; empty where it takes no class
     truncation: float | None
 
     @property
@@ -81,18 +81,18 @@ class Sampler:
         return self.generator.shape.size
 
     def labels(self, count: int) -> np.ndarray:
-        """int64 (count,): every class in turn. Zeros where the generator is told none."""
+        """int64 (count,): every class in turn. Zeros where the generator takes none."""
         found: np.ndarray = np.arange(count) % max(len(self.classes), 1)
         return found
 
     @torch.no_grad()
     def make(self, z: Tensor, labels: np.ndarray | None = None) -> Tensor:
         """Images (B, 3, S, S) float in [0, 1] on the device, for z (B, latent) and labels (B,)."""
-        told = None
+        classes = None
         if self.classes:
             assert labels is not None
-            told = torch.from_numpy(np.asarray(labels, dtype=np.int64)).to(self.device, non_blocking=True)
-        return as_stored(self.generator(z.to(self.device, non_blocking=True), told))
+            classes = torch.from_numpy(np.asarray(labels, dtype=np.int64)).to(self.device, non_blocking=True)
+        return as_stored(self.generator(z.to(self.device, non_blocking=True), classes))
 
     def batches(
         self,
@@ -170,7 +170,7 @@ def find_generator(given: str, device: torch.device) -> Sampler:
 
 
 def load_discriminator(run: Path, device: torch.device) -> Discriminator | None:
-    """The discriminator that a GAN run exported, in evaluation mode; None where pairs are judged (BiGAN)."""
+    """The discriminator that a GAN run exported, in evaluation mode; None where it reads pairs (BiGAN)."""
     if _file(run, "generator", "gssl.generator/2")[1]["method"].get("pairs"):
         return None
     file, text = _file(run, "discriminator", "gssl.discriminator/1")

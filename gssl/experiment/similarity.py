@@ -1,6 +1,6 @@
 """How alike are data sets, and how alike do backbones see images? Neither question needs a label.
 
-Data sets: KID between training images of the source's run and of the target, by the random judge, which has learnt
+Data sets: KID between training images of the source's run and of the target, by the random evaluator, which has learnt
 from nothing and is the same everywhere. Backbones: unbiased linear CKA of their features of the same images.
 """
 

@@ -301,7 +301,7 @@ def _tensors(source: WeightSource, cfg: schemas.Backbone) -> State:
     elif source.kind == "timm" and source.path is None:
         state = State(foreign.published(name.removeprefix(foreign.PREFIX)), mapped_by="timm")
     elif source.kind == "checkpoint":
-        raise UsageError(f"weights={source.path}: a checkpoint can be judged, not trained from; give the run itself")
+        raise UsageError(f"weights={source.path}: a checkpoint can be evaluated, not trained from; give the run itself")
     else:
         assert source.path is not None
         inside = source.path / "weights" / "backbone.safetensors"
@@ -312,7 +312,7 @@ def _tensors(source: WeightSource, cfg: schemas.Backbone) -> State:
 
 
 def exported(method: Any) -> Backbone:
-    """The network of a method that is judged and handed on: its `exported()` where it has one, else its backbone."""
+    """The network of a method that is evaluated and exported: its `exported()` where it has one, else its backbone."""
     network: Backbone = method.exported() if hasattr(method, "exported") else method.backbone
     return network
 

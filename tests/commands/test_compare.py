@@ -38,14 +38,14 @@ def test_a_recipe_without_norm_layers_is_not_trained_with_them(small, tmp_path):
     norms = {part.arm: part.cfg.backbone.norm for part in mixed if part.stage == "pretrain"}
     assert norms == {"r3gan": "none", "dcgan": "batch"}
     told = {part.arm: part.cfg.backbone.norm for part in mixed if part.stage == "transfer"}
-    assert (told["r3gan"], told["dcgan"]) == ("none", "batch")  # the network that is judged is on record
+    assert (told["r3gan"], told["dcgan"]) == ("none", "batch")  # the network that is probed is on record
     # with an untrained network of each kind
     untrained = {p.arm: p.cfg.backbone.norm for p in mixed if p.stage == "transfer" and p.cfg.weights == "random"}
     assert untrained == {"random": "batch", "random[norm=none]": "none"}
 
 
 @pytest.mark.long
-def test_who_is_compared_is_judged_as_it_ended(small):
+def test_what_is_compared_is_evaluated_as_it_ended(small):
     """Choosing by a judge that has learnt from labels would be an advantage."""
     (first, *_) = plan.plan(small("arms=[dcgan,random]"), "x", 1)
     assert first.cfg.export == "last" and "export=last" in first.shell
@@ -143,7 +143,7 @@ def test_the_name_of_a_part_follows_what_determines_it(small):
     assert not set(names(threads=2).values()) & set(base.values())
     budget = names("budget.steps=4")
     assert budget["simclr", "pretrain"] != base["simclr", "pretrain"]
-    assert budget["simclr", "transfer"] != base["simclr", "transfer"]  # judged on other weights
+    assert budget["simclr", "transfer"] != base["simclr", "transfer"]  # probed on other weights
     assert budget["random", "transfer"] == base["random", "transfer"]
     draws = names("draws=3")
     assert draws["simclr", "pretrain"] == base["simclr", "pretrain"]

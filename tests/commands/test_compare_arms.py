@@ -29,8 +29,8 @@ def test_weights_go_on_in_a_chain_and_images_do_after_on(small):
     assert first.cfg.weights == "random" and second.cfg.weights == str(first.path) and second.depends == (first.path,)
     maker, learner = (made["simclr-on-dcgan", method, "pretrain"] for method in ("dcgan", "simclr"))
     assert learner.cfg.weights == "random" and learner.cfg.generated.run == str(maker.path)
-    judged = made["simclr+dcgan", None, "transfer"]
-    assert judged.cfg.weights == str(second.path)
+    probed = made["simclr+dcgan", None, "transfer"]
+    assert probed.cfg.weights == str(second.path)
 
 
 def test_arms_that_need_the_same_run_share_it(small):
@@ -60,7 +60,7 @@ def test_a_run_that_is_there_is_an_arm_under_any_name(small, tmp_path):
 
 
 def test_every_kind_of_arm_goes_the_whole_way(small, tmp_path):
-    """Chains, generated images to learn from and beside labels: judged, counted, and with the other game's figures."""
+    """Chains, generated images to learn from and beside labels: probed, counted, and with figures of generation."""
     batch = "'gan.batch_size=16','evaluator=random'"
     cfg = small(
         "arms=[simclr+dcgan,simclr-on-dcgan,scratch-with-acgan,scratch,pca]",

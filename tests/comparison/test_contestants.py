@@ -94,5 +94,5 @@ def test_a_supervised_file_and_checkpoint_go_the_whole_way_as_references(small, 
     report = read_json(tmp_path / "run" / "report.json")
     roles = {arm["name"]: arm["role"] for arm in report["arms"]}
     assert {roles[name] for name in names} == {"reference"} and roles["scratch"] == "contestant"
-    judged = [read_json(p / "result.json") for p in (tmp_path / "parts").glob("m*-transfer-*")]
-    assert len(judged) == 2 and all(result["source"]["labels_used"] is True for result in judged)
+    probed = [read_json(p / "result.json") for p in (tmp_path / "parts").glob("m*-transfer-*")]
+    assert len(probed) == 2 and all(result["source"]["labels_used"] is True for result in probed)

@@ -20,15 +20,15 @@ USUAL = (ARMS, PAIRS, "seeds=3", "primary.probe=linear", "probe.use=[linear,knn,
 
 @pytest.fixture
 def started(small):
-    """`started(…)`: what the record shows once a comparison of these words begins; `judged=True` judges its parts."""
+    """`started(…)`: what the record shows once a comparison of these words begins; `scored=True` scores its parts."""
 
-    def start(*words: str, judged: bool = False, test: str = "t", data: str = "d") -> dict:
+    def start(*words: str, scored: bool = False, test: str = "t", data: str = "d") -> dict:
         given = {word.partition("=")[0] for word in words}
         cfg = small(*(word for word in USUAL if word.partition("=")[0] not in given), *words)
         planner = Planner(cfg, data, 1)
         parts = planner.plan()
         found = register(cfg, planner, test, parts)
-        for part in parts if judged else []:
+        for part in parts if scored else []:
             part.path.mkdir(parents=True, exist_ok=True)
             write_json(part.path / "status.json", {"state": "finished", "ended": "2026-01-01T00:00:00+00:00"})
         return found
@@ -41,11 +41,11 @@ def kinds(found: dict) -> list[str]:
 
 
 def test_what_was_planned_is_planned_however_often_it_is_asked_for(started, tmp_path):
-    first = started(judged=True)
+    first = started(scored=True)
     assert (first["state"], first["changes"], first["seeds_at_look"]) == ("planned", [], [3])
-    assert first["when_judged"] is None
+    assert first["when_scored"] is None
     again = started()
-    assert again["state"] == "planned" and again["hash"] == first["hash"] and again["when_judged"].startswith("2026")
+    assert again["state"] == "planned" and again["hash"] == first["hash"] and again["when_scored"].startswith("2026")
     (line,) = (tmp_path / "parts" / RECORD).read_text().splitlines()
     row = json.loads(line)
     assert [arm["name"] for arm in row["arms"]] == ["pca", "kmeans", "scratch", "random"] and row["seeds"] == 3
@@ -59,7 +59,7 @@ def test_what_is_changed_before_a_score_is_there_is_no_change(started):
     found = started("primary.pairs=['kmeans vs scratch']", "seeds=6", "primary.probe=knn", "draws=1")
     assert (found["state"], found["changes"], found["looks"]) == ("planned", [], 1)
     # and the plan that counts is the last one before the scores, not the one that suits
-    started("primary.pairs=['kmeans vs scratch']", judged=True)
+    started("primary.pairs=['kmeans vs scratch']", scored=True)
     assert kinds(started()) == ["pairs"]
 
 
@@ -78,7 +78,7 @@ def test_what_is_changed_before_a_score_is_there_is_no_change(started):
     ],
 )
 def test_what_is_changed_afterwards_is_said(started, words, expected, said):
-    started(judged=True)
+    started(scored=True)
     found = started(*words)
     assert found["state"] == "changed" and kinds(found) == [expected] and said in found["changes"][0]["text"]
     assert started()["state"] == "planned"  # who goes back to the plan has it again
@@ -109,13 +109,13 @@ def test_a_search_is_planned_before_it_and_what_it_finds_is_no_change(small, tmp
 
 def test_controls_alone_are_a_comparison_and_beside_others_none(started):
     only, pair = "arms=[random,pixels]", "primary.pairs=['random vs pixels']"
-    started(only, pair, judged=True)
+    started(only, pair, scored=True)
     assert kinds(started(only, pair, "seeds=4")) == ["seeds_added"]
     assert started()["state"] == "planned"
 
 
 def test_other_images_are_said_and_other_test_images_are_another_comparison(started):
-    started(judged=True)
+    started(scored=True)
     assert kinds(started(data="other")) == ["data"]
     assert started(test="other", data="third")["state"] == "planned"
 
@@ -123,31 +123,31 @@ def test_other_images_are_said_and_other_test_images_are_another_comparison(star
 def test_the_order_of_the_arms_counts_where_it_chooses_the_pairs(started):
     rule = "primary.pairs=null"
     words = ["arms=[simclr,vicreg,dcgan,scratch]", "arms=[vicreg,simclr,dcgan,scratch]"]
-    started(words[0], rule, judged=True)
+    started(words[0], rule, scored=True)
     found = started(words[1], rule)
     assert {"arms_order", "pairs"} == set(kinds(found))
     assert "simclr, vicreg, dcgan, scratch then, vicreg, simclr" in found["changes"][0]["text"]
 
 
 def test_an_order_of_the_arms_that_chooses_nothing_is_no_change(started):
-    started(judged=True)
+    started(scored=True)
     assert started("arms=[kmeans,random,pca,scratch]")["changes"] == []
 
 
-def test_an_arm_that_is_tuned_after_it_was_judged(started):
+def test_an_arm_that_is_tuned_after_it_was_scored(started):
     """Also one that the plan that counts does not have, and with every way that was tried."""
     temperatures = [f"+overrides.simclr=['ssl.temperature={t}','ssl.batch_size=16']" for t in (0.1, 0.2, 0.5)]
-    started(judged=True)
+    started(scored=True)
     for words in temperatures:
-        found = started("arms=[pca,kmeans,scratch,random,simclr]", words, judged=True)
+        found = started("arms=[pca,kmeans,scratch,random,simclr]", words, scored=True)
     assert kinds(found) == ["settings", "arms_added"]
     assert "simclr" in found["changes"][0]["text"] and "in 3 ways" in found["changes"][0]["text"]
     assert "ssl.temperature=0.1" in found["changes"][0]["text"] and "ssl.temperature=0.5" in found["changes"][0]["text"]
 
 
 def test_added_seeds_are_a_further_look_with_what_is_left_of_the_level(started):
-    started("seeds=6", judged=True)
-    second = started("seeds=10", judged=True)
+    started("seeds=6", scored=True)
+    second = started("seeds=10", scored=True)
     assert (second["looks"], second["seeds_at_look"], kinds(second)) == (2, [6, 10], ["seeds_added"])
     assert second["alpha"] == pytest.approx(0.009375) and second["attainable"] == 8 / 1024
     third = started("seeds=12")
@@ -156,8 +156,8 @@ def test_added_seeds_are_a_further_look_with_what_is_left_of_the_level(started):
     assert (back["seeds_at_look"], back["alpha"]) == ([6], 0.05)
 
 
-def test_fewer_seeds_than_were_judged_are_a_further_look_too(started):
-    started("seeds=10", judged=True)
+def test_fewer_seeds_than_were_scored_are_a_further_look_too(started):
+    started("seeds=10", scored=True)
     found = started("seeds=8")
     assert found["seeds_at_look"] == [10, 8] and found["exploratory"]
 
@@ -180,18 +180,18 @@ def record_of(tmp_path: Path) -> list[dict]:
     return rows
 
 
-def test_without_its_record_nothing_is_known_of_judged_runs(started, tmp_path):
-    started("seeds=6", judged=True)
+def test_without_its_record_nothing_is_known_of_scored_runs(started, tmp_path):
+    started("seeds=6", scored=True)
     (tmp_path / "parts" / RECORD).unlink()
     found = started("seeds=8")
-    assert found["state"] == "unknown" and "18 runs were judged before any plan" in found["text"]
+    assert found["state"] == "unknown" and "18 runs were scored before any plan" in found["text"]
     assert found["seeds_at_look"] == [6, 8]
     assert started("seeds=8")["state"] == "unknown"  # asking twice does not help
 
 
 def test_a_line_that_was_taken_out_or_altered_shows(started, tmp_path):
     for words in (["seeds=6"], ["seeds=7"], ["seeds=8"]):
-        started(*words, judged=True)
+        started(*words, scored=True)
     path = tmp_path / "parts" / RECORD
     one, two, three = path.read_text().splitlines()
     for lines in ([one, three], [two, three], [one, two.replace("kmeans vs", "pca vs").replace("2026", "2025"), three]):
@@ -203,7 +203,7 @@ def test_a_line_that_was_taken_out_or_altered_shows(started, tmp_path):
 
 
 def test_a_line_that_a_kill_cut_off_is_no_record_and_spoils_none(started, tmp_path):
-    started(judged=True)
+    started(scored=True)
     path = tmp_path / "parts" / RECORD
     with path.open("a") as file:
         file.write('{"schema": "gssl.preregistration/1", "time": "20')

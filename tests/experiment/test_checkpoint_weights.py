@@ -1,4 +1,4 @@
-"""A checkpoint in the middle of a run, judged like the run's own export."""
+"""A checkpoint in the middle of a run, evaluated like the run's own export."""
 
 import json
 import shutil

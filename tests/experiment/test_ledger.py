@@ -104,7 +104,7 @@ def test_a_transfer_run_counts_once_and_says_so(cache, tiny, tmp_path, capsys, m
 
 
 @pytest.mark.long
-def test_a_generator_that_is_judged_on_test_images_counts_too(cache, tiny, tmp_path, capsys):
+def test_a_generator_that_is_evaluated_on_test_images_counts_too(cache, tiny, tmp_path, capsys):
     from gssl.commands import train_gan
 
     train_gan.main(tiny("train-gan", "gan=dcgan"), tmp_path / "gan")
