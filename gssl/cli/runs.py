@@ -11,7 +11,7 @@ from gssl.config.paths import held
 from gssl.errors import UsageError
 
 
-def find(root: Path) -> Iterator[Path]:
+def run_directories(root: Path) -> Iterator[Path]:
     """Run directories (those with a status.json) below `root`, sorted by path."""
     for folder, inside, files in os.walk(root):
         inside.sort()
@@ -45,7 +45,7 @@ def list_runs(root: Path) -> list[dict[str, Any]]:
     """Every run below `root`, the oldest first. Raises UsageError where there is no such directory."""
     if not root.is_dir():
         raise UsageError(f"--root: no directory {root}; give the one that holds your runs")
-    return sorted((record(run) for run in find(root)), key=lambda r: (r["started"] or "", r["run"]))
+    return sorted((record(run) for run in run_directories(root)), key=lambda r: (r["started"] or "", r["run"]))
 
 
 def show_run(run: Path) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def show_run(run: Path) -> dict[str, Any]:
     Raises UsageError where `run` is no run directory.
     """
     if not (run / "status.json").is_file():
-        inner = [str(p) for p in find(run)][:3] if run.is_dir() else []
+        inner = [str(p) for p in run_directories(run)][:3] if run.is_dir() else []
         hint = f"there are runs inside, such as {inner[0]}" if inner else "`gssl runs list` shows what there is"
         raise UsageError(f"{run}: no run directory (it has no status.json); {hint}")
     last = None

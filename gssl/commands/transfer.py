@@ -12,7 +12,7 @@ from gssl.engine.fits import Fits
 from gssl.engine.progress import say
 from gssl.engine.run import Run
 from gssl.experiment import augmentation, checkpoint_weights, diagnostics, ledger, mask_examples
-from gssl.experiment.probing import Prober, find
+from gssl.experiment.probing import Prober, find_source
 from gssl.experiment.transfer_results import gained, learning_curves, save_finetuned
 
 PREDICTIONS = "predictions.npz"
@@ -28,9 +28,9 @@ def main(cfg: schemas.Transfer, run_dir: Path, *, dry_run: bool = False) -> floa
     device, precision = prepare(cfg.engine)
     fits = Fits(cfg.engine, device, precision, run_dir / "finetune")
     with Run(run_dir, "transfer", cfg) as run:
-        origin = find(cfg.weights)
+        origin = find_source(cfg.weights)
         run.bind(weights=origin.sha256)
-        synthetic = augmentation.find(cfg.generated, device)
+        synthetic = augmentation.find_generated_images(cfg.generated, device)
         if synthetic:
             run.bind(generator=synthetic.sampler.sha256)
         if run.finished:

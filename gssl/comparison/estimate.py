@@ -26,7 +26,7 @@ from gssl.engine.device import pick_device
 from gssl.engine.files import read_json
 from gssl.engine.progress import say
 from gssl.experiment.label_budgets import label_budgets
-from gssl.experiment.probing import Prober, find
+from gssl.experiment.probing import Prober, find_source
 from gssl.names import load
 from gssl.report.collect import read_runs
 from gssl.report.document import chosen_metric
@@ -212,7 +212,7 @@ def probing(cfg: schemas.Transfer, splits: Splits) -> float:
     small = schemas.replace(cfg, weights=weights, draws=1, draws_one_shot=1, probe=probes)
     with contextlib.redirect_stderr(io.StringIO()):
         rest = (splits.labelled, splits.classes, device, splits.unlabelled)
-        prober = Prober(small, find(weights), *rest, pretrain=splits.pretrain)
+        prober = Prober(small, find_source(weights), *rest, pretrain=splits.pretrain)
         start = time.perf_counter()
         pooled = prober.task.column == "label"  # else features are read batch by batch, in the fits
         frozen = pooled and any(registry.PROBE[name].reads != "network" for name in cfg.probe.use)

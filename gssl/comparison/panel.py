@@ -1,8 +1,8 @@
 """Several sources of weights on the same draws of labels, on one data set or on several: `gssl curve`, `transfer to=`.
 
 Each source on each target is a transfer run of its own in `parts/`, so that what is finished is not run again when the
-call is repeated, and all of them have the same seed, folds, draws of labels and test images. From their files come a table, a
-figure of accuracy against labels, each cell's gain over training from scratch, how soon fine-tuning reaches what
+call is repeated. All of them have the same seed, folds, draws of labels and test images. From their files come a table,
+a figure of accuracy against labels, each cell's gain over training from scratch, how soon fine-tuning reaches what
 scratch reaches, how similar the data sets are without any label, and how similarly the backbones see images (CKA).
 """
 
@@ -24,7 +24,7 @@ from gssl.engine.run import Run
 from gssl.errors import JobError, UsageError
 from gssl.experiment import similarity, weight_sources
 from gssl.experiment.checkpoint_weights import resolve
-from gssl.experiment.probing import find, of_source
+from gssl.experiment.probing import find_source, of_source
 from gssl.report import curve as report
 
 SCRATCH = "scratch"
@@ -39,7 +39,7 @@ class Source:
         found = NAMED.fullmatch(text)
         self.name, self.weights = (found[1], found[2]) if found else ("", text)
         self.kind = "random" if self.weights == SCRATCH else self.weights
-        self.origin = find(self.kind)
+        self.origin = find_source(self.kind)
         if not self.name:
             known = self.origin.kind in ("run", "checkpoint")
             self.name = self.origin.method or self.weights if known else self.weights

@@ -26,8 +26,8 @@ from gssl.schemas.classical import NAMES as CLASSICAL
 from gssl.schemas.ready_made import READY_MADE
 
 SCRATCH = "scratch"
-CONTROLS = ("scratch", "random", "pixels", "majority", "position")  # arms of a comparison that are no method
-FIXED = (*CONTROLS, *CLASSICAL)  # what is neither trained by gssl nor read from a file
+NO_METHOD = ("scratch", "random", "pixels", "majority", "position")  # arms that train no method
+FIXED = (*NO_METHOD, *CLASSICAL)  # what is neither trained by gssl nor read from a file
 PUBLISHED = re.compile(rf"torchvision(:\w+)?|timm:\S+|{'|'.join(READY_MADE)}")
 NAME = re.compile(r"[\w.+-]+")
 
@@ -64,7 +64,7 @@ class Arm:
         """gan | ssl (of the last stage) | classical | file | none."""
         if self.stages:
             return "gan" if self.stages[-1] in registry.GAN else "ssl"
-        return "classical" if self.source in CLASSICAL else "none" if self.source in CONTROLS else "file"
+        return "classical" if self.source in CLASSICAL else "none" if self.source in NO_METHOD else "file"
 
     @property
     def labels(self) -> bool:

@@ -96,7 +96,7 @@ class SyntheticImages:
         }
 
 
-def find(cfg: schemas.Generated, device: torch.device) -> SyntheticImages | None:
+def find_generated_images(cfg: schemas.Generated, device: torch.device) -> SyntheticImages | None:
     """The generator that `generated.run` names, None where it names none. Raises UsageError where it is no use."""
     if cfg.run is None:
         return None

@@ -39,7 +39,7 @@ FROZEN = ("pooled", "dense")  # what probes read of a source without a network
 POOLED = {"pooled", "stages"}  # features (n, d) that are computed once for all probes
 
 
-def find(weights: str) -> weight_sources.WeightSource:
+def find_source(weights: str) -> weight_sources.WeightSource:
     """A `weights=` value as `weight_sources.find_weights`, or features that need no network. Raises UsageError."""
     return weight_sources.WeightSource(weights) if weights in NO_NETWORK else weight_sources.find_weights(weights)
 

@@ -13,7 +13,7 @@ from gssl.errors import UsageError
 from gssl.experiment.generators import Sampler, find_generator
 
 
-def find(cfg: schemas.Synthetic, device: torch.device) -> Sampler | None:
+def find_maker(cfg: schemas.Synthetic, device: torch.device) -> Sampler | None:
     """The generator of `generated.run`; None where it names none. Raises UsageError where it is no use."""
     return None if cfg.run is None else find_generator(cfg.run, device)
 

@@ -53,7 +53,7 @@ class Training:
         self.splits = self._load_data(source)
         self.draws = Draws(cfg.seed, rank(), world_size())
         run.bind(images=self.splits.hash)
-        self.sampler = synthetic.find(cfg.generated, device) if isinstance(cfg, schemas.PretrainSSL) else None
+        self.sampler = synthetic.find_maker(cfg.generated, device) if isinstance(cfg, schemas.PretrainSSL) else None
         if self.sampler:
             run.bind(generator=self.sampler.sha256)
         self.source = checkpoint_weights.resolve(source, device)

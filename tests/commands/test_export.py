@@ -135,7 +135,11 @@ def test_images_of_the_run_are_compared_too(run, tmp_path):
     assert text["schema"] == "gssl.export/1" and text["file"] == str(tmp_path / "new" / "model.safetensors")
     assert text["check"]["images"] == 16 and text["check"]["real"] == 8 and text["check"]["relative"] < 1e-4
     found = weight_sources.find_weights(text["file"])  # as any `weights=FILE`
-    assert (found.method, found.size, found.backbone) == ("simclr", 16, Backbone(name="convnet", norm="batch", width=8, patch=1))
+    assert (found.method, found.size, found.backbone) == (
+        "simclr",
+        16,
+        Backbone(name="convnet", norm="batch", width=8, patch=1),
+    )
     assert json.loads((tmp_path / "new" / "model.json").read_text())["schema"] == "gssl.weights/1"
 
 

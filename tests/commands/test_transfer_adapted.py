@@ -9,7 +9,7 @@ from gssl.data import load_data
 from gssl.data.splits import Splits
 from gssl.engine.files import read_json
 from gssl.errors import UsageError
-from gssl.experiment.probing import Prober, find, label_budgets, of_source
+from gssl.experiment.probing import Prober, find_source, label_budgets, of_source
 from gssl.probe.folds import choice_folds
 
 USE = "probe.use=[linear,finetune,adapted]"
@@ -76,7 +76,7 @@ def test_the_test_images_would_have_said_the_opposite(tiny, tmp_path, monkeypatc
 def test_both_members_are_validated_on_the_same_images(tiny):
     cfg = tiny("transfer", "weights=random", USE, "labels_per_class=[5]", "fractions=[]", "draws=1")
     splits = load_data(cfg.data, progress=False)
-    prober = Prober(cfg, find("random"), splits.labelled, splits.classes, torch.device("cpu"))
+    prober = Prober(cfg, find_source("random"), splits.labelled, splits.classes, torch.device("cpu"))
     linear, finetune, adapted = prober.fit()
     index = prober.labels(linear.label_budget, 0)
     sizes = [len(val) for _, val in choice_folds(splits.labelled.labels[index], cfg.seed)]
@@ -106,7 +106,7 @@ def test_one_shot_goes_by_the_rule_that_is_given(tiny, tmp_path):
 def test_a_control_is_never_trained_and_scratch_wholly(tiny):
     cfg = tiny("transfer", "weights=random", USE, "probe.finetune.train=last")
     assert of_source(cfg.probe, "random").adapted.menu == ["linear", "segment"]
-    assert of_source(cfg.probe, "scratch").adapted.menu == ["linear", "finetune"]
+    assert of_source(cfg.probe, "scratch").adapted.menu == ["linear", "segment", "finetune"]
     assert of_source(cfg.probe, "scratch").finetune.train == "all"
     assert of_source(cfg.probe, "runs/simclr") == of_source(cfg.probe, None) == cfg.probe
     assert [a.draws for a in label_budgets(cfg, "adapted")] == [a.draws for a in label_budgets(cfg, "finetune")]

@@ -141,7 +141,7 @@ def test_a_seed_decides_and_draws_differ(tiny, tmp_path, run):
     b = prober(tiny, tmp_path / "b", *words)
     for key in ("generated_scores", "generated_gain"):
         assert a[key] == b[key]
-    fakes = augmentation.find(tiny("transfer", *words).generated, torch.device("cpu"))
+    fakes = augmentation.find_generated_images(tiny("transfer", *words).generated, torch.device("cpu"))
     data = load_data(tiny("transfer", *words).data).labelled
     few, more = data.subset(np.array([0, 40, 80])), data.subset(np.array([0, 1, 40, 41, 80, 81]))
     first = fakes.images(few, 0, 0)
@@ -159,7 +159,9 @@ def test_a_seed_decides_and_draws_differ(tiny, tmp_path, run):
 
 
 def test_images_are_stored_as_real_ones_are(run, stored, tiny, monkeypatch):
-    fakes = augmentation.find(tiny("transfer", "weights=random", f"generated.run={run}").generated, torch.device("cpu"))
+    fakes = augmentation.find_generated_images(
+        tiny("transfer", "weights=random", f"generated.run={run}").generated, torch.device("cpu")
+    )
     grey = stored(np.zeros((3, 8, 8, 1), np.uint8), np.arange(3))
     made = fakes.images(grey, 0, 0)
     assert made.channels == 1 and made.shape == (16, 16) and made.labels.tolist() == [0, 1, 2]

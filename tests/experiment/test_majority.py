@@ -6,7 +6,7 @@ import pytest
 from gssl.commands import transfer
 from gssl.engine.files import read_json
 from gssl.errors import UsageError
-from gssl.experiment.probing import find
+from gssl.experiment.probing import find_source
 from tests.conftest import draw_pictures
 
 
@@ -30,7 +30,7 @@ def test_it_answers_the_largest_class(tiny, tmp_path, unbalanced):
         shares = {round(float(value), 2) for value in kept["confidence"].ravel()}
     assert shares == {0.33, 0.71}  # 5 of each class; 60 of 84
     assert "cka" not in result and not (tmp_path / "run" / "pictures").exists()
-    assert find("majority").kind == "majority"
+    assert find_source("majority").kind == "majority"
     (found,) = (f for f in result["data"]["findings"] if f["kind"] == "imbalance")
     assert found["parts"]["test"]["majority_fraction"] == 0.85
 

@@ -26,7 +26,7 @@ def gan(tmp_path_factory, pictures):
 def test_as_many_images_without_labels_and_the_seed_decides(gan, tiny):
     cfg = tiny("pretrain-ssl")
     real = load_data(cfg.data).pretrain
-    sampler = synthetic.find(Synthetic(str(gan), None, None), torch.device("cpu"))
+    sampler = synthetic.find_maker(Synthetic(str(gan), None, None), torch.device("cpu"))
     assert sampler is not None
     made = [synthetic.images(sampler, Synthetic(str(gan), None, None), real, 16, seed) for seed in (0, 0, 1)]
     assert len(made[0]) == len(real) and not made[0].classes and set(made[0].labels) == {-1}
@@ -36,7 +36,7 @@ def test_as_many_images_without_labels_and_the_seed_decides(gan, tiny):
     assert len(synthetic.images(sampler, Synthetic(str(gan), 7, None), real, 16, 0)) == 7
     with pytest.raises(UsageError, match="colour images of 16 px, the data are colour at data.size=32"):
         synthetic.images(sampler, Synthetic(str(gan), None, None), real, 32, 0)
-    assert synthetic.find(Synthetic(None, None, None), torch.device("cpu")) is None
+    assert synthetic.find_maker(Synthetic(None, None, None), torch.device("cpu")) is None
 
 
 def test_it_learns_from_them_and_not_from_the_real_ones(gan, tiny, tmp_path):

@@ -134,7 +134,9 @@ def test_what_the_user_says_comes_first(tmp_path) -> None:
     nothing = schemas.Input(mean=None, std=None, range=None)
     assert weight_sources.build(origin, SMALL, 16, 0, inputs=nothing)[1]["input"]["mean"] == [0.1] * 3
     with pytest.raises(UsageError, match="input.std"):
-        weight_sources.build(origin, SMALL, 16, 0, inputs=schemas.Input.model_construct(mean=None, std=[0.0] * 3, range=None))
+        weight_sources.build(
+            origin, SMALL, 16, 0, inputs=schemas.Input.model_construct(mean=None, std=[0.0] * 3, range=None)
+        )
 
 
 def test_a_second_build_reads_nothing_and_is_no_alias(tmp_path, monkeypatch) -> None:
@@ -290,7 +292,9 @@ def test_other_shapes_and_other_networks_are_refused(tmp_path, theirs) -> None:
     assert report["mismatched"] == ["layer4.1.conv2.weight"]
     save_file({"other": torch.zeros(2)}, tmp_path / "other.safetensors")
     with pytest.raises(UsageError, match="none of the file's 1 tensors"):
-        weight_sources.build(weight_sources.find_weights(str(tmp_path / "other.safetensors")), SMALL, 16, 0, allow_partial=True)
+        weight_sources.build(
+            weight_sources.find_weights(str(tmp_path / "other.safetensors")), SMALL, 16, 0, allow_partial=True
+        )
 
 
 def test_a_folder_called_checkpoints_may_hold_files_of_others(tmp_path, theirs) -> None:
