@@ -134,6 +134,8 @@ def _read(path: Path) -> Run:
     config = _yaml(path / "config.yaml", problems)
     for row, score in enumerate([*(result.get("scores") or []), *(result.get("generated_scores") or [])]):
         score["row"] = row  # of predictions.npz, whoever takes some of the scores away
+    if "evaluation" in result:
+        result["evaluation"] = _named(result["evaluation"])
     source = result.get("source") or {}
     command = _command(result, status)
     if result and command == "transfer":  # labels that its weights were trained with
@@ -177,8 +179,14 @@ def _read(path: Path) -> Run:
 def _evaluations(path: Path) -> tuple[dict[str, Any], ...]:
     """What `gssl evaluate RUN --split test` has left in a run, the oldest first."""
     files = sorted((path / "evaluations").glob("test-*.json"), key=lambda file: file.stat().st_mtime_ns)
-    found = [_json(file, []) for file in files]
+    found = [_named(_json(file, [])) for file in files]
     return tuple(text for text in found if text.get("schema") in EVALUATIONS and text.get("figures"))
+
+
+def _named(evaluation: dict[str, Any]) -> dict[str, Any]:
+    """With the present names of its keys, whichever version wrote it."""
+    older = {"judge": "evaluator", "floor": "baseline"}
+    return {older.get(key, key): value for key, value in evaluation.items()}
 
 
 def _command(result: dict[str, Any], status: dict[str, Any]) -> str:
