@@ -124,7 +124,7 @@ def by_probe(probe: str | None) -> str:
     if probe is None:
         return "no probe"
     if probe == "adapted":
-        return "a linear probe or fine-tuning, whichever does better on held-out parts of an arm's own labels"
+        return "a linear probe or fine-tuning, whichever does better on parts of an arm's own labels held out"
     if probe == "segment":
         return "a linear probe on frozen dense features"
     if probe in ("finetune", "fixmatch"):
