@@ -73,7 +73,7 @@ def figure(
         marks: list[Mark] = []
         for ax, panel in zip(axes, panels, strict=False):
             marks += _panel(ax, panel)
-        for i, (ax, panel) in enumerate(zip(axes, panels, strict=False)):  # axes may share what all of them need
+        for i, (ax, panel) in enumerate(zip(axes, panels, strict=False)):  # common axes show what all of them need
             low, high = ax.get_ylim()
             ax.set_ylim(max(low, panel.bounds[0]), min(high, panel.bounds[1]))
             if len(panels) == 1:

@@ -1,6 +1,6 @@
 """Colours, fonts, sizes, lines and markers of every picture: no other Python file has any.
 
-The eight series colours can be told apart with all common kinds of colour vision, and each stands out from its
+The eight series colours can be distinguished with all common kinds of colour vision, and each stands out from its
 background (tests/figures/test_style.py computes both). A marker or a name stands beside every colour.
 
 The report's page takes its colours from `css()`. A figure is drawn in the light theme's colours; for the page each of

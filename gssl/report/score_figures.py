@@ -38,7 +38,7 @@ def arm_looks(arms: Sequence[Any]) -> dict[str, style.Look]:
     return style.looks([(a.name, a.role) for a in part(arms)])
 
 
-# ── what the figures share ───────────────────────────────────────────────────────────────────────
+# ── parts of all figures ──────────────────────────────────────────────────────────────────────────
 
 
 def arm_titles(report: Any, most: int = TITLE) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Diagnostics of a transfer run: values computed again from its plain files, pictures that show something."""
+"""Diagnostics of a transfer run: values computed again from its files, pictures that show something."""
 
 import shutil
 from dataclasses import replace

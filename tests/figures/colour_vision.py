@@ -34,7 +34,7 @@ def lab(rgb: np.ndarray) -> np.ndarray:
 
 
 def difference(one: str, other: str, sight: str = "normal") -> float:
-    """CIEDE2000 of two colours as an eye of this kind sees them."""
+    """CIEDE2000 of two colours as this kind of colour vision perceives them."""
     return ciede2000(*(lab(SIGHT[sight] @ linear(colour)) for colour in (one, other)))
 
 

@@ -43,7 +43,7 @@ def test_ciede2000_by_its_published_test_data(x, y, expected):
 
 @pytest.mark.parametrize("kind", sight.SIGHT)
 @pytest.mark.parametrize("theme", [LIGHT, DARK], ids=["light", "dark"])
-def test_the_first_eight_colours_are_told_apart(theme, kind):
+def test_the_first_eight_colours_are_distinguished(theme, kind):
     assert len(theme.series) == 8
     pairs = itertools.combinations(theme.series, 2)
     near = {pair: sight.difference(*pair, kind) for pair in pairs}
@@ -51,7 +51,7 @@ def test_the_first_eight_colours_are_told_apart(theme, kind):
 
 
 @pytest.mark.parametrize("kind", sight.SIGHT)
-def test_classes_of_masks_are_told_apart(kind):
+def test_classes_of_masks_are_distinguished(kind):
     assert len(style.CLASSES) >= 11
     assert min(sight.difference(*pair, kind) for pair in itertools.combinations(style.CLASSES, 2)) >= LEAST
 
