@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from gssl.commands import evaluate, transfer
+from gssl.data import Splits
 from gssl.engine.files import read_json
 from gssl.experiment import ledger
 from gssl.schemas import replace
@@ -88,9 +89,9 @@ def test_a_transfer_run_counts_once_and_says_so(cache, tiny, tmp_path, capsys, m
     words = ("weights=pixels", "probe.use=[linear]", "labels_per_class=[2]", "fractions=[]", "engine.resume=auto")
     cfg = tiny("transfer", *words)
     there: list[bool] = []
-    opened = transfer.Splits.open_test
+    opened = Splits.open_test
     monkeypatch.setattr(
-        transfer.Splits, "open_test", lambda self: there.append(any((cache / "openings").iterdir())) or opened(self)
+        Splits, "open_test", lambda self: there.append(any((cache / "openings").iterdir())) or opened(self)
     )
     transfer.main(cfg, tmp_path / "one")
     assert there == [True]  # on record before it happened

@@ -26,17 +26,20 @@ def gan(tmp_path_factory, pictures):
 def test_as_many_images_without_labels_and_the_seed_decides(gan, tiny):
     cfg = tiny("pretrain-ssl")
     real = load_data(cfg.data).pretrain
-    sampler = synthetic.find_maker(Synthetic(str(gan), None, None), torch.device("cpu"))
+    sampler = synthetic.find_maker(Synthetic(run=str(gan), images=None, truncation=None), torch.device("cpu"))
     assert sampler is not None
-    made = [synthetic.images(sampler, Synthetic(str(gan), None, None), real, 16, seed) for seed in (0, 0, 1)]
+    made = [
+        synthetic.images(sampler, Synthetic(run=str(gan), images=None, truncation=None), real, 16, seed)
+        for seed in (0, 0, 1)
+    ]
     assert len(made[0]) == len(real) and not made[0].classes and set(made[0].labels) == {-1}
     assert made[0].hash == made[1].hash != made[2].hash
     assert len(np.unique(made[0].image_hashes())) > 0.9 * len(real)  # not one image over and over
     assert not set(made[0].image_hashes().tolist()) & set(real.image_hashes().tolist())
-    assert len(synthetic.images(sampler, Synthetic(str(gan), 7, None), real, 16, 0)) == 7
+    assert len(synthetic.images(sampler, Synthetic(run=str(gan), images=7, truncation=None), real, 16, 0)) == 7
     with pytest.raises(UsageError, match="colour images of 16 px, the data are colour at data.size=32"):
-        synthetic.images(sampler, Synthetic(str(gan), None, None), real, 32, 0)
-    assert synthetic.find_maker(Synthetic(None, None, None), torch.device("cpu")) is None
+        synthetic.images(sampler, Synthetic(run=str(gan), images=None, truncation=None), real, 32, 0)
+    assert synthetic.find_maker(Synthetic(run=None, images=None, truncation=None), torch.device("cpu")) is None
 
 
 def test_it_learns_from_them_and_not_from_the_real_ones(gan, tiny, tmp_path):
