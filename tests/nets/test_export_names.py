@@ -87,12 +87,42 @@ def test_a_head_goes_along(library, cfg, size):
 @pytest.mark.parametrize(
     ("library", "cfg", "size", "said"),
     [
-        ("torchvision", Backbone(name="convnet", norm="batch", width=8, patch=1), 16, "no convnet; use --to safetensors, onnx"),
-        ("timm", Backbone.model_construct(name="convnet_plain", norm="none", width=8, patch=1), 16, "no convnet_plain; use --to safetensors, onnx"),
-        ("torchvision", Backbone(name="vit_micro", norm="none", width=24, patch=4), 16, "no vit_micro; use --to timm, safetensors"),
-        ("timm", Backbone(name="resnet18", norm="group", width=64, patch=1), 16, "has batch norm, this one backbone.norm=group"),
-        ("torchvision", Backbone.model_construct(name="timm:test_vit", norm="none", width=1, patch=1), 16, "no timm:test_vit; use --to timm, safetensors"),
-        ("timm", Backbone.model_construct(name="timm:test_vit", norm="none", width=1, patch=1), 32, "takes images of 160 pixels, this run's have 32"),
+        (
+            "torchvision",
+            Backbone(name="convnet", norm="batch", width=8, patch=1),
+            16,
+            "no convnet; use --to safetensors, onnx",
+        ),
+        (
+            "timm",
+            Backbone.model_construct(name="convnet_plain", norm="none", width=8, patch=1),
+            16,
+            "no convnet_plain; use --to safetensors, onnx",
+        ),
+        (
+            "torchvision",
+            Backbone(name="vit_micro", norm="none", width=24, patch=4),
+            16,
+            "no vit_micro; use --to timm, safetensors",
+        ),
+        (
+            "timm",
+            Backbone(name="resnet18", norm="group", width=64, patch=1),
+            16,
+            "has batch norm, this one backbone.norm=group",
+        ),
+        (
+            "torchvision",
+            Backbone.model_construct(name="timm:test_vit", norm="none", width=1, patch=1),
+            16,
+            "no timm:test_vit; use --to timm, safetensors",
+        ),
+        (
+            "timm",
+            Backbone.model_construct(name="timm:test_vit", norm="none", width=1, patch=1),
+            32,
+            "takes images of 160 pixels, this run's have 32",
+        ),
     ],
 )
 def test_what_cannot_be_had(library, cfg, size, said):

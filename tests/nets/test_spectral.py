@@ -123,7 +123,9 @@ def test_a_running_average_carries_the_vectors():
 def discriminators():
     """A trained-on discriminator under spectral norm, and a backbone without it."""
     torch.manual_seed(0)
-    trunk, bare = (build_backbone(schemas.Backbone(name="convnet", norm="none", width=4, patch=1), 16) for _ in range(2))
+    trunk, bare = (
+        build_backbone(schemas.Backbone(name="convnet", norm="none", width=4, patch=1), 16) for _ in range(2)
+    )
     net = Discriminator(trunk, Heads(attention=True, projection=3, classes=3, turns=True, summed=True), 16)
     spectral_norm(net)
     x = torch.rand(4, 3, 16, 16)
