@@ -137,7 +137,7 @@ def small(line: str) -> list[str]:
         if "data=imagefolder" in words:
             words += ["arms=[random,pixels]", "labels_per_class=[5]"]
         if "data=segmentation" in words:
-            words += ["arms=[random,position]", "images_labelled=[3]"]
+            words += ["arms=[random,position]", "images_labelled=[3]", "probe.use=[segment]"]
     return words
 
 
