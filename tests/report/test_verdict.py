@@ -377,15 +377,6 @@ def test_p_values_are_written_plainly(value: float, text: str) -> None:
     assert words.p_text(value) == text
 
 
-def test_numbers_and_names() -> None:
-    assert words.points(-0.0004) == "0.0"
-    assert words.points(-0.021, sign=True) == "−2.1"
-    assert words.title("simclr[ssl.temperature=0.2]") == "SimCLR (ssl.temperature=0.2)"
-    assert words.title("byol") == "BYOL" and words.title("my_own") == "my_own"
-    assert words.label_budget_text("1") == "1 label per class"
-    assert words.listed(["a", "b", "c"]) == "a, b and c"
-
-
 def test_two_comparisons_in_one_folder_are_not_averaged(fake: ModuleType, tmp_path: Path) -> None:
     """The same arm and seed under two budgets: two arms, each named by what tells it apart."""
     one = fake.make(tmp_path / "one", seeds=2, arms=("simclr", "random"))
