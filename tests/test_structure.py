@@ -225,3 +225,42 @@ def test_a_methods_yaml_says_what_it_is_and_what_was_measured(path):
     assert re.search(r"\d", measured) and "gssl " in measured, (
         f"{path.name}: the head needs '# measured: …' with a figure, its command (gssl …) and the hardware"
     )
+
+
+# Words with a meaning of their own in earlier versions; the documents use the field's words in their place.
+OLD_WORDS = re.compile(
+    r"\b(worlds?|judg(e|es|ed|ing)|games?|sheets?|decisions|likeness|imagined|fakes|turned|floors?|amounts?|links?|shares?"
+    r"|sees|places|depths|plain|sure|twins?|told)\b"
+)
+# (files, what makes a line an ordinary use)
+ORDINARY = [
+    ("gssl/", r"\bfloor\(|\.floor\b"),  # rounding
+    (
+        "gssl/",
+        r"(permutation|generator|uniform|stored)\(.*\"(judge|plain|likeness|imagined|inspect|penalty)\b",
+    ),  # streams
+    ("gssl/", r"\"imagined\""),  # a stream of random numbers, on which results rest
+    ("gssl/report/", r"\blinks?\b|\bplain\b|\bfloor\b|\bshare\b|\bjudge\b"),  # HTML, CSS, keys of older runs
+    ("gssl/report/page.py", r"no decisions about"),
+    ("gssl/data/sources/folders.py", r"symbolic link"),
+    ("gssl/", r"a reader sees|a person sees|plain files|train_share` sees"),
+    ("CONTRIBUTING.md", r"what commands share"),
+]
+
+
+def test_the_words_of_earlier_versions_are_gone():
+    texts = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+    for folder, kinds in (
+        (PACKAGE, (".py", ".j2", ".js", ".css")),
+        (ROOT / "conf", (".yaml",)),
+        (ROOT / "docs", (".md",)),
+    ):
+        texts += [path for path in folder.rglob("*") if path.suffix in kinds]
+    found = []
+    for path in sorted(texts):
+        name = path.relative_to(ROOT).as_posix()
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            fine = any(name.startswith(where) and re.search(use, line) for where, use in ORDINARY)
+            if OLD_WORDS.search(line) and not fine:
+                found.append(f"{name}:{number}: {line.strip()}")
+    assert not found, "\n".join(found)

@@ -127,7 +127,7 @@ def inspect(
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Draw which images a backbone places close together: nearest neighbours and a 2-D map of validation images.
+    """Draw which images have similar features: nearest neighbours and a 2-D map of validation images.
 
     Of a GAN run also generator.png, which explains generator and discriminator: samples, interpolations, the main
     directions of the latent space, nearest training images, what the discriminator looks at. With --against also

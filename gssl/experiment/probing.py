@@ -268,7 +268,7 @@ class Prober:
         found = [Fitted(name, label_budget, draw, len(index), 0, probe.fit(*rest), subset)]
         if self.synthetic:
             key = (entry.reads, replace(label_budget, draws=1, key=""), draw)
-            if key not in self.generated:  # the frozen probes share them
+            if key not in self.generated:  # one set for all frozen probes
                 more = self.synthetic.images(real, cfg.seed, draw)
                 self.generated[key] = Labelled(self.features(more, entry.reads), more.labels)
             model = probe.fit(*rest, self.generated[key])
