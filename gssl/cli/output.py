@@ -22,14 +22,6 @@ def emit(document: Any) -> None:
     print(json.dumps(document, indent=2, ensure_ascii=False))
 
 
-def read_json(path: Path) -> Any:
-    """The JSON document at `path`, or None where there is no readable one."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-
-
 # ── how jobs ended ───────────────────────────────────────────────────────────────────────────────
 
 
@@ -60,6 +52,8 @@ def report(records: list["Record"], multirun: bool, as_json: bool) -> int:
 
 
 def _document(r: "Record") -> dict[str, Any]:
+    from gssl.engine.files import read_json
+
     folder = Path(r.dir)
     # a comparison whose claim does not hold has failed, and has a result all the same
     if r.state == "finished" or (r.state == "failed" and r.has_result):

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gssl.cli.output import number, objective, read_json, table
+from gssl.cli.output import number, objective, table
 from gssl.config.paths import held
+from gssl.engine.files import read_json
 from gssl.errors import UsageError
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from gssl.config.validate import validate
+from gssl.engine.files import read_json, write_json
 from gssl.errors import Interrupted, JobError, UsageError
 from gssl.names import load
 from gssl.schemas import section
@@ -142,19 +143,11 @@ def note_status(run_dir: Path, command: str, digest: str, state: str, error: str
     now = datetime.now(UTC).isoformat(timespec="seconds")
     status: dict[str, Any] = {"schema": "gssl.status/1", "command": command, "config_hash": digest, "step": 0}
     status |= {"started": now, "pid": os.getpid()}
-    try:
-        old = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        if path.exists() or state == INTERRUPTED:
-            return
-    else:
-        if old.get("state") != "running" or old.get("pid") != os.getpid():
-            return
-        status |= old
-    status |= {"state": state, "ended": now, "error": error}
-    temp = path.with_name(".status.json.tmp")
-    temp.write_text(json.dumps(status, indent=2) + "\n", encoding="utf-8")
-    temp.replace(path)
+    old = read_json(path)
+    mine = old is not None and old.get("state") == "running" and old.get("pid") == os.getpid()
+    if not mine and (path.exists() or state == INTERRUPTED):
+        return
+    write_json(path, status | (old or {}) | {"state": state, "ended": now, "error": error})
 
 
 def append(path: Path, record: Record) -> None:
