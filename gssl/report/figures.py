@@ -17,7 +17,6 @@ from gssl.report.score_figures import (
     generation,
     labels,
     on_axis,
-    part,
     percent_of,
     primary,
     scale_of,
@@ -35,7 +34,6 @@ HOVER = 12  # points of a line that say something when pointed at
 def figures(report: Any) -> dict[str, Figure]:
     """Every figure the data allow, by name: primary, labels, labels-<probe>, progress, progress-<n>, generation,
     differences, validation, losses."""
-    report = part(report)
     drawn = [
         primary(report),
         *labels(report),
@@ -217,7 +215,6 @@ def _alarms_said(report: Any, curves: Sequence[Any]) -> str:
 
 def validation(report: Any) -> Figure | None:
     """The validation scores that pretraining logged, all arms on one axis, one line per seed."""
-    report = part(report)
     metric = _shared_metric(report.curves)
     curves = [c for c in _several(report.curves) if c.metric == metric]
     if metric is None or not curves:
@@ -278,7 +275,6 @@ def losses(report: Any) -> Figure | None:
 
     A validation measure that the shared figure leaves out (a GAN's KID beside kNN) has its panel here.
     """
-    report = part(report)
     shared = _shared_metric(report.curves)
     curves = [c for c in _several(report.curves) if c.metric != shared]
     every = list(dict.fromkeys((c.arm, c.metric) for c in curves))

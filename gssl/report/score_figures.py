@@ -17,25 +17,9 @@ TITLE = 22  # letters of an arm's name
 GOOD = {"low": "low is good", "high": "high is good", "one": "near 1 is good"}
 
 
-class Part(dict[str, Any]):
-    """A part of the document, whose keys are attributes."""
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return part(self[name])
-        except KeyError:
-            raise AttributeError(name) from None
-
-
-def part(value: Any) -> Any:
-    if isinstance(value, dict):
-        return Part(value)
-    return [Part(v) for v in value] if isinstance(value, list) and value and isinstance(value[0], dict) else value
-
-
 def arm_looks(arms: Sequence[Any]) -> dict[str, style.Look]:
     """How each arm looks in every figure and table."""
-    return style.looks([(a.name, a.role) for a in part(arms)])
+    return style.looks([(a.name, a.role) for a in arms])
 
 
 # ── parts of all figures ──────────────────────────────────────────────────────────────────────────
@@ -110,7 +94,6 @@ def _by_arm(report: Any, probe: str) -> dict[str, list[tuple[float, Any]]]:
 
 def primary(report: Any) -> Figure | None:
     """One row per arm at the primary label budget: a dot per seed, the mean, the interval."""
-    report = part(report)
     probe, budget, metric = report.primary.probe, report.primary.label_budget, report.primary.metric
     rows = {
         a: next((r for _, r in found if r.label_budget == budget), None) for a, found in _by_arm(report, probe).items()
@@ -149,7 +132,6 @@ def primary(report: Any) -> Figure | None:
 
 def differences(report: Any) -> Figure | None:
     """Paired differences at the primary probe and label budget: the primary family, then the others."""
-    report = part(report)
     probe, budget, metric = report.primary.probe, report.primary.label_budget, report.primary.metric
     here = [d for d in report.differences if d.mean is not None and (d.probe, d.label_budget) == (probe, budget)]
     here = here[:MOST_PAIRS]
@@ -188,7 +170,6 @@ def differences(report: Any) -> Figure | None:
 
 def generation(report: Any) -> Figure | None:
     """A panel per metric, a row per arm, real images as a broken line."""
-    report = part(report)
     found = [r for r in report.generation if r.mean is not None]
     panels = list(dict.fromkeys(r.metric for r in found))[:MOST_PANELS]
     if not panels:
