@@ -132,7 +132,9 @@ def test_a_healthy_run_has_no_alarm(tiny, tmp_path):
 def test_a_dry_run_leaves_the_views_and_nothing_else(pictures, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = ["data=imagefolder", f"data.root={pictures}", "data.size=16", "ssl.batch_size=12", "backbone.width=8"]
-    text = looking.dry_run("pretrain-ssl", "gssl.commands.pretrain_ssl:main", [*words, "hydra.run.dir=here", "engine.progress=false"])
+    text = looking.dry_run(
+        "pretrain-ssl", "gssl.commands.pretrain_ssl:main", [*words, "hydra.run.dir=here", "engine.progress=false"]
+    )
     assert "here/views.png: image, view0, view1" in text
     assert [p.name for p in (tmp_path / "here").iterdir()] == ["views.png"]
     with Image.open(tmp_path / "here" / "views.png") as picture:
