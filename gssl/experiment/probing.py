@@ -24,7 +24,7 @@ from gssl.experiment import weight_sources
 from gssl.experiment.augmentation import SyntheticImages
 from gssl.experiment.label_budgets import LabelBudget, label_budgets
 from gssl.experiment.tasks import Fitted, task_of
-from gssl.metrics.evaluator import weights_hash
+from gssl.metrics.evaluator_base import weights_hash
 from gssl.nets.backbone import Backbone
 from gssl.nets.norms import recompute_batch_norm
 from gssl.probe import classical, dense, majority, segment

@@ -7,52 +7,24 @@ and hash; two evaluators' distances are not comparable.
 """
 
 import difflib
-import hashlib
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from gssl.data import Draws, Images, Splits
 from gssl.errors import UsageError
 from gssl.metrics import classifier
+from gssl.metrics.evaluator_base import Evaluator, weights_hash
 
 NAMES = ("auto", "classifier", "random", "inception", "dinov2", "torchvision:NAME")
 HELD = 2000  # validation images on which a trained evaluator's accuracy is measured
 RANDOM_KEY = 20180104  # of the random evaluator's weights; another number is another evaluator
 RANDOM_WIDTHS = (32, 48, 48, 40)
 RANDOM_GAIN = 1.7  # filters without a mean lose power at each layer; this keeps the levels at one scale
-
-
-class Evaluator(nn.Module):
-    """What every evaluator is: frozen, in evaluation mode, (B, 3, S, S) in [0, 1] → features (B, dim).
-
-    An image's features do not depend on its batch, up to float32: sums run in another order, which moves them by
-    some 1e-6 of their size.
-    """
-
-    name: str
-    hash: str  # `weights_hash` of all its tensors
-    dim: int
-    size: int  # S, the side of the images that go in, in pixels; an evaluator that needs others resizes inside
-    classes = 0  # of the probabilities that `outputs` gives; 0: no head
-    fid = False  # True for the verified Inception weights: only then may a distance be called FID
-    accuracy: tuple[int, int] | None = None  # correct and n on held-out real images, where it was measured
-    note = ""  # one line that the user should read, if any
-
-    def outputs(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """(B, 3, S, S) in [0, 1] to features (B, dim) and class probabilities (B, classes) or None, in one pass."""
-        return self(x), None
-
-    def record(self) -> dict[str, Any]:
-        """JSON-able: what a figure is printed with."""
-        known = {"name": self.name, "hash": self.hash, "dim": self.dim, "fid": self.fid}
-        if self.accuracy is not None:
-            known["accuracy"] = {"correct": self.accuracy[0], "n": self.accuracy[1]}
-        return known
 
 
 class RandomEvaluator(Evaluator):
@@ -218,15 +190,6 @@ def _batches(
         return
     for given in [images] if isinstance(images, Tensor) else images:
         yield from (part.to(device) for part in given.split(batch_size))
-
-
-def weights_hash(module: nn.Module) -> str:
-    """sha256 (hex) of names, shapes and float32 little-endian values of a module's state."""
-    state = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
-        state.update(f"{name}{tuple(value.shape)}".encode())
-        state.update(value.detach().cpu().float().contiguous().numpy().astype("<f4").tobytes())
-    return state.hexdigest()
 
 
 def _float(values: np.ndarray) -> Tensor:

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from gssl.errors import UsageError
-from gssl.metrics.evaluator import Evaluator, weights_hash
+from gssl.metrics.evaluator_base import Evaluator, weights_hash
 from gssl.names import nearest
 from gssl.nets import inputs
 

@@ -26,7 +26,7 @@ def test_random_judge_is_the_same_everywhere():
     here = RandomEvaluator(16)
     assert here.hash == "abbab45f2db69962f83dcd745e4013072df692b2db82fff05a4247becc445e74"
     assert RandomEvaluator(32).hash == here.hash
-    code = "from gssl.metrics.evaluator import RandomJudge; print(RandomJudge(8).hash)"
+    code = "from gssl.metrics.evaluator import RandomEvaluator; print(RandomEvaluator(8).hash)"
     there = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert there.stdout.strip() == here.hash
 
