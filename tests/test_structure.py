@@ -143,8 +143,8 @@ def test_a_command_is_short(path):
 
 
 @pytest.mark.parametrize("path", sorted([*modules(), *(ROOT / "tests").rglob("*.py")]), ids=lambda p: p.name)
-def test_no_file_passes_400_lines(path):
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
+def test_no_file_passes_500_lines(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 500
 
 
 @pytest.mark.parametrize("family", ["ssl", "gan"])
