@@ -9,7 +9,11 @@ from gssl.schemas.classical import NAMES as CLASSICAL
 CONTROLS = ("random", "pixels", "majority", "position")
 NO_NETWORK = ("pixels", "majority", "position", *CLASSICAL)  # CLASSICAL ones learn features and are contestants
 UNTRAINED = ("scratch",)  # contestants that bring no pretraining: a network that only the labels train
-ADAPTED = "adapted"  # the better of the ways to adapt an arm, chosen on validation folds
+# Probes that carry a verdict where no plan names one: menus, then those that choose on frozen features.
+PREFERRED = (
+    *(name for name, entry in PROBE.items() if entry.reads == "menu"),
+    *(name for name, entry in PROBE.items() if entry.reads in ("pooled", "dense") and entry.chooses),
+)
 
 
 def base(arm: str) -> str:
@@ -53,7 +57,7 @@ def kind_of(source: str, family: str) -> str:
 
 def primary_probe(use: Sequence[str]) -> str:
     """The probe that carries the verdict where no plan says so: adapted, else linear, else the first."""
-    return next((probe for probe in (ADAPTED, "linear") if probe in use), use[0])
+    return next((probe for probe in PREFERRED if probe in use), use[0])
 
 
 def shared(rows: Iterable[tuple[str, str, str]], probe: str | None = None) -> tuple[str, str]:
@@ -65,7 +69,7 @@ def shared(rows: Iterable[tuple[str, str, str]], probe: str | None = None) -> tu
     rows = list(rows)
     if probe is None:
         first = list(dict.fromkeys(p for _, p, _ in rows))
-        order = [*(p for p in (ADAPTED, "linear") if p in first), *first]
+        order = [*(p for p in PREFERRED if p in first), *first]
         probe = _most([(arm, p) for arm, p, _ in rows], lambda p: order.index(p)) or "linear"
     at = [(arm, label_budget) for arm, p, label_budget in rows if p == probe]
     return probe, _most(at, _few_first) or "10"

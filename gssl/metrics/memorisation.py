@@ -2,7 +2,7 @@
 
 After Meehan et al. 2020 (arXiv:2004.05675): a generator that learnt the distribution is no nearer to its training
 images than held-out images are. Both figures say what chance is; neither notices a generator of bad images, which is
-far from everything. `copied` does not notice copies that are rarer than about one in twenty; `train_share` sees
+far from everything. `copied` does not notice copies that are rarer than about one in twenty; `train_share` shows
 only copies of the training images that were drawn, about ½ + n/(2t) at most with n held-out and t training images,
 and scatters more than its number of samples says, for a few images are the nearest of many.
 """

@@ -1,4 +1,4 @@
-"""Wilson's interval of a proportion. No torch here: the report reads plain files and needs none."""
+"""Wilson's interval of a proportion. No torch here: the report reads files and needs none."""
 
 from statistics import NormalDist
 
