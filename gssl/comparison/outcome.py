@@ -17,8 +17,8 @@ from gssl.config.comparison_rules import pair
 from gssl.errors import UsageError
 from gssl.report.claims import in_report
 from gssl.report.collect import Run, read_runs
+from gssl.report.consistency import one_name_each
 from gssl.report.document import build
-from gssl.report.duplicates import one_name_each
 from gssl.report.scores import cells
 from gssl.schemas.label_budgets import label_budget_of
 

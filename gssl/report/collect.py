@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from gssl.config import label_use
 from gssl.config.menus import trains
 from gssl.errors import UsageError
-from gssl.report import duplicates
+from gssl.report.consistency import Settings, Trained, kept
 from gssl.schemas.commands import COMMANDS
 from gssl.schemas.label_budgets import KEYS
 
@@ -63,40 +63,12 @@ class Run:
         return self.state == "finished"
 
 
-class Trained:
-    """Which training runs an evaluation rests on, however many arms use them."""
-
-    def __init__(self, runs: Sequence[Run]) -> None:
-        self.by_path = {run.path.resolve(): run for run in runs}
-
-    def behind(self, run: Run) -> list[Run]:
-        """Every training run that `run` rests on, each once."""
-        found: dict[Path, Run] = {}
-        queue = list(run.depends)
-        while queue:
-            key = queue.pop(0).resolve()
-            other = self.by_path.get(key)
-            if other is None or key in found:
-                continue
-            found[key] = other
-            queue += other.depends
-        return [other for other in found.values() if other.stage == "pretrain"]
-
-    def of_arm(self, runs: Iterable[Run], arm: str) -> list[Run]:
-        """Its training runs, also those that another arm uses, too."""
-        mine = [run for run in runs if run.arm == arm]
-        found = {run.path: run for run in mine if run.stage == "pretrain"}
-        for run in mine:
-            found |= {other.path: other for other in self.behind(run)}
-        return list(found.values())
-
-
 def read_runs(paths: Iterable[str | Path]) -> list[Run]:
     """The runs at `paths` and the pretraining runs that they were made from, each once, in a stable order.
 
     Unfinished and failed runs are returned too, with their error. A transfer run without part.json is named
     after its source (`simclr`, `random`, `pixels`, a file's stem); the fine-tuning scores of a random network
-    become the arm `scratch`. A run that is there twice is left out (`copies.kept`). Where two such runs would
+    become the arm `scratch`. A run that is there twice is left out (`consistency.kept`). Where two such runs would
     give one arm and seed two scores, the arms take the configuration keys that tell them apart into their names:
     `simclr[ssl.temperature=0.2]`. Raises UsageError where not one of the paths is a run directory.
     """
@@ -122,8 +94,8 @@ def read_runs(paths: Iterable[str | Path]) -> list[Run]:
             "result.json, status.json or part.json; quote the pattern, e.g. runs='runs/transfer/*'"
         )
     runs = list(found.values())
-    by_path = {run.path.resolve(): run for run in runs}
-    return _distinct(_scratch(duplicates.kept(runs, lambda run: _lineage(run, by_path))))
+    trained = Trained(runs)
+    return _distinct(_scratch(kept(runs, lambda run: _lineage(run, trained))))
 
 
 def _read(path: Path) -> Run:
@@ -338,28 +310,20 @@ def _collide(runs: Sequence[Run]) -> bool:
 def _decisive(run: Run, by_path: dict[Path, Run]) -> dict[str, Any]:
     """The configuration that made a transfer run what it is: its pretraining's, else its own."""
     parents = [by_path[p.resolve()] for p in run.depends if p.resolve() in by_path]
-    config = (parents[0] if parents else run).config
-    return {k: v for k, v in config.items() if k not in ASIDE}
+    return _own(parents[0] if parents else run)
 
 
-def _lineage(run: Run, by_path: dict[Path, Run]) -> duplicates.Settings:
+def _lineage(run: Run, trained: Trained) -> Settings:
     """The configurations of a run and of all that it rests on, without seeds and paths, and the seeds of the latter;
     of what is not among the runs its name."""
-    configs: list[Any] = [{k: v for k, v in run.config.items() if k not in ASIDE}]
-    seeds: list[int | None] = []
-    queue, done = list(run.depends), set[Path]()
-    while queue:
-        key = queue.pop(0).resolve()
-        if key in done:
-            continue
-        done.add(key)
-        if (other := by_path.get(key)) is None:
-            configs.append(str(key))
-            continue
-        configs.append({k: v for k, v in other.config.items() if k not in ASIDE})
-        seeds.append(other.seed)
-        queue += other.depends
-    return configs, seeds
+    ancestors = trained.ancestors(run)
+    configs: list[Any] = [_own(run)]
+    configs += [_own(other) if other else str(path) for path, other in ancestors.items()]
+    return configs, [other.seed for other in ancestors.values() if other]
+
+
+def _own(run: Run) -> dict[str, Any]:
+    return {key: value for key, value in run.config.items() if key not in ASIDE}
 
 
 def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:

@@ -12,7 +12,7 @@ import numpy as np
 from gssl.config.menus import from_scratch, trains
 from gssl.config.registry import reads_labels
 from gssl.figures.curve import Cell, figure
-from gssl.report.duplicates import PREDICTIONS
+from gssl.report.consistency import PREDICTIONS
 from gssl.report.scores import Predictions, metrics_of, read_predictions, value_of
 from gssl.report.units import metric_title
 from gssl.schemas.label_budgets import label_budget_of

@@ -17,7 +17,8 @@ from gssl.config.comparison_rules import MOST_PAIRS
 from gssl.config.menus import CLASSICAL, CONTROLS, UNTRAINED, base, kind_of, probes_of, shared
 from gssl.errors import UsageError
 from gssl.report import advice, cautions, generation, records, verdict
-from gssl.report.collect import Run, Trained
+from gssl.report.collect import Run
+from gssl.report.consistency import Trained
 from gssl.report.model import SCHEMA, Arm, Difference, LabelBudget, Primary, Report, Score, Verdict, clean
 from gssl.report.model_records import Finding, Interval, Openings, Preregistration, Search, known
 from gssl.report.scores import TASK, Cells, Gap, cells, doubts, gap, metrics_of, of_arm

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from gssl.report import scores
-from gssl.report.duplicates import PREDICTIONS
+from gssl.report.consistency import PREDICTIONS
 from gssl.report.model import Report, Score
 from gssl.report.scores import Cell, Predictions
 from gssl.report.terms import Row, Term

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from gssl.report import consistency
-from gssl.report.collect import Run, Trained, flatten
-from gssl.report.duplicates import data_hash
+from gssl.report.collect import Run, flatten
+from gssl.report.consistency import Trained, data_hash
 from gssl.report.generation import deaths
 from gssl.schemas.label_budgets import label_budget_of
 from gssl.statistics import paired

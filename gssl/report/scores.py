@@ -16,7 +16,7 @@ import numpy as np
 
 from gssl.config.menus import trains
 from gssl.report.collect import Run
-from gssl.report.duplicates import PREDICTIONS
+from gssl.report.consistency import PREDICTIONS
 from gssl.report.model import Score
 from gssl.report.model_records import Interval
 from gssl.schemas.label_budgets import label_budget_of

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gssl.errors import UsageError
-from gssl.report import consistency, duplicates
+from gssl.report import consistency
 from gssl.report.collect import Run, read_runs
 from tests.report.documents import build
 
@@ -85,12 +85,12 @@ def test_predictions_decide_before_scores(fake: ModuleType, tmp_path: Path) -> N
     made = transfers(fake, tmp_path, "pixels", 1)
     other = Path(shutil.copytree(made[0], tmp_path / "other"))
     one, two = read_runs([made[0]])[0], read_runs([other])[0]
-    assert duplicates.same_predictions(one, two)
+    assert consistency.same_predictions(one, two)
     found = json.loads((other / "result.json").read_text())["scores"]
     fake.answer(other, found[::-1])
-    assert not duplicates.same_predictions(one, two)
+    assert not consistency.same_predictions(one, two)
     (other / "predictions.npz").unlink()
-    assert duplicates.same_predictions(one, two)
+    assert consistency.same_predictions(one, two)
 
 
 def test_one_run_under_two_names_is_one_contestant(fake: ModuleType, tmp_path: Path) -> None:
@@ -100,18 +100,18 @@ def test_one_run_under_two_names_is_one_contestant(fake: ModuleType, tmp_path: P
         change(other, lambda part: part.update(arm="hot"), "part.json")
         made.append(other)
     runs = read_runs(made)
-    assert duplicates.second_names(runs) in ({"simclr": "hot"}, {"hot": "simclr"})
+    assert consistency.second_names(runs) in ({"simclr": "hot"}, {"hot": "simclr"})
     assert "one run under two names" in told(runs, "name") and "never compared" in told(runs, "name")
-    alone = duplicates.one_name_each(runs)
+    alone = consistency.one_name_each(runs)
     report = build(alone, {})
     (name,) = [arm["name"] for arm in report["arms"] if arm["pretrained"]]
     assert {"hot", "simclr"} - {name} <= set(told(alone, "name").split()) and "is left out" in told(alone, "name")
     assert not any({d["a"], d["b"]} == {"hot", "simclr"} for d in report["differences"])
     assert [c["arm"] for c in report["cost"] if c["metric"] == "flops"] == [name]  # what was trained is still there
     with pytest.raises(UsageError, match="one and the same run under two names"):
-        duplicates.one_name_each(runs, [("hot", "simclr")])
+        consistency.one_name_each(runs, [("hot", "simclr")])
     change(made[-1], set_all("accuracy", 0.5))  # one seed of one of them is another
-    assert duplicates.second_names(read_runs(made)) == {}
+    assert consistency.second_names(read_runs(made)) == {}
 
 
 def test_budgets_are_compared_seed_by_seed(fake: ModuleType, tmp_path: Path) -> None:
