@@ -173,5 +173,11 @@ def test_the_primary_family_is_the_configurations(small, tmp_path):
         tmp_path / "run",
     )
     primary = read_json(tmp_path / "run" / "report.json")["primary"]
-    told = {"probe": "adapted", "label_budget": "2", "pairs": [["scratch", "random"]], "fixed_by": "plan"}
+    told = {
+        "task": "classification",
+        "probe": "adapted",
+        "label_budget": "2",
+        "pairs": [["scratch", "random"]],
+        "fixed_by": "plan",
+    }
     assert primary == told | {"metric": "accuracy", "margin": 0.005, "alpha": 0.05}
