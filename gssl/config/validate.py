@@ -6,6 +6,7 @@ Neither Hydra nor torch is imported here, so that compare's workers and a config
 from collections.abc import Mapping
 from typing import Any
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
@@ -47,7 +48,7 @@ def validate(command: str, cfg: DictConfig) -> Any:
     """
     root = COMMANDS[command]
     try:
-        values: Any = OmegaConf.to_container(cfg, resolve=True)
+        values: Any = _resolved(cfg)
     except OmegaConfBaseException as e:
         raise UsageError(first_line(e)) from e
     methods = method_schemas(root, values)
@@ -78,6 +79,22 @@ def section(schema: type[schemas.Section], values: Mapping[str, Any]) -> Any:
         return schema.model_validate(values)
     except ValidationError as e:
         raise _message(min(e.errors(), key=lambda e: FIRST.get(e["type"], 2)), keys_of(schema), values) from e
+
+
+def _resolved(cfg: Any) -> Any:
+    """Plain containers. What an interpolation gives as text is read as YAML: ${oc.env:STEPS} may stand for a number."""
+    if not OmegaConf.is_config(cfg):
+        return cfg
+    keys = range(len(cfg)) if OmegaConf.is_list(cfg) else list(cfg)
+    found: dict[Any, Any] = {}
+    for key in keys:
+        missing = OmegaConf.is_missing(cfg, key)
+        value = "???" if missing else _resolved(cfg[key])
+        if isinstance(value, str) and not missing and OmegaConf.is_interpolation(cfg, key):
+            number = yaml.safe_load(value)
+            value = number if isinstance(number, int | float) else value
+        found[key] = value
+    return list(found.values()) if OmegaConf.is_list(cfg) else found
 
 
 def _given(tree: Any) -> Any:

@@ -211,3 +211,11 @@ def test_the_hash_sees_what_decides_the_result_and_nothing_else():
     for override in ("seed=1", "ssl.optim.lr=0.7", "engine.precision=bf16", "data.views.flip=0.5"):
         assert one != config_hash(compose("pretrain-ssl", [override]))
     assert composed.model_dump()["engine"]["resume"] == "no"  # hashing leaves the config as it was
+
+
+def test_what_the_environment_gives_may_be_a_number(monkeypatch):
+    monkeypatch.setenv("STEPS", "7")
+    assert compose("pretrain-ssl", ["budget.steps=${oc.env:STEPS}"]).budget.steps == 7
+    monkeypatch.setenv("STEPS", "many")
+    assert "budget.steps: expected an integer" in refused("pretrain-ssl", "budget.steps=${oc.env:STEPS}")
+    assert "budget.steps: expected an integer" in refused("pretrain-ssl", "budget.steps='7'")
