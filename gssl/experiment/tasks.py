@@ -19,7 +19,7 @@ from gssl.experiment.label_budgets import LabelBudget
 from gssl.metrics.calibration import ece
 from gssl.metrics.clustering import assignment, nmi
 from gssl.probe.folds import choice_folds, image_folds
-from gssl.statistics.metric import METRICS
+from gssl.statistics.metric import METRICS, metrics_of
 
 
 @dataclass
@@ -128,7 +128,7 @@ class Classification:
     """One class per image."""
 
     name, column, unit = "classification", "label", "label"
-    metrics: tuple[str, ...] = ("accuracy", "balanced_accuracy")
+    metrics: tuple[str, ...] = metrics_of("label")
     bare: tuple[str, ...] = ("pixels", "majority", "pca", "kmeans")
 
     def check(self, images: Images, classes: Sequence[str], data: str) -> None:
@@ -191,7 +191,7 @@ class Segmentation:
     """One class per pixel; labels are counted in images."""
 
     name, column, unit = "segmentation", "mask", "image"
-    metrics: tuple[str, ...] = ("mean_iou", "pixel_accuracy")
+    metrics: tuple[str, ...] = metrics_of("mask")
     bare: tuple[str, ...] = ("position", "pixels", "majority")
 
     def check(self, images: Images, classes: Sequence[str], data: str) -> None:

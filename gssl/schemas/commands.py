@@ -112,9 +112,9 @@ class Primary(Section):
         description="as claims write it: 10 (per class), 1%, all; null: 10 per class where it is among them"
     )
     pairs: list[Text] | None = Field(description="at most six, such as 'simclr vs dcgan'")
-    metric: Literal["accuracy", "balanced_accuracy"] | None = Field(
-        description="what is compared; null: balanced_accuracy where the largest class is more than twice the smallest,"
-        " else accuracy"
+    metric: Text | None = Field(
+        description="what is compared: accuracy, balanced_accuracy; of masks mean_iou, pixel_accuracy. null: accuracy,"
+        " but balanced_accuracy where the largest class is more than twice the smallest; of masks mean_iou"
     )
     margin: float = Field(ge=0, le=100, description="smallest difference of interest, in points")
 

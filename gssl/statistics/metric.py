@@ -33,6 +33,7 @@ class Metric:
     title: str
     unit: str  # fraction (of 1, shown in percent) | value
     direction: str  # max | min
+    target: str  # column that predictions are compared with: label | mask; metrics of one target share their rows
     stats: Callable[[Sequence[np.ndarray] | np.ndarray, Sequence[np.ndarray] | np.ndarray, int], np.ndarray]
     of_sums: Callable[[np.ndarray], np.ndarray]
     of_classes: Callable[[np.ndarray], np.ndarray] | None = None
@@ -158,13 +159,18 @@ def _even_classes(labels: np.ndarray) -> np.ndarray:
 METRICS = {
     metric.name: metric
     for metric in (
-        Metric("accuracy", "accuracy", "fraction", "max", label_counts, accuracy_of, item_weights=_even),
-        Metric("balanced_accuracy", "balanced accuracy", "fraction", "max", label_counts, balanced_accuracy_of,
+        Metric("accuracy", "accuracy", "fraction", "max", "label", label_counts, accuracy_of, item_weights=_even),
+        Metric("balanced_accuracy", "balanced accuracy", "fraction", "max", "label", label_counts, balanced_accuracy_of,
                recalls, "recall", _even_classes),
-        Metric("mean_iou", "mean IoU", "fraction", "max", mask_counts, mean_iou_of, ious, "IoU"),
-        Metric("pixel_accuracy", "pixel accuracy", "fraction", "max", mask_counts, pixel_accuracy_of),
+        Metric("mean_iou", "mean IoU", "fraction", "max", "mask", mask_counts, mean_iou_of, ious, "IoU"),
+        Metric("pixel_accuracy", "pixel accuracy", "fraction", "max", "mask", mask_counts, pixel_accuracy_of),
     )
 }  # fmt: skip
+
+
+def metrics_of(target: str) -> tuple[str, ...]:
+    """Names of the metrics of predictions for a column, the default primary metric first."""
+    return tuple(name for name, metric in METRICS.items() if metric.target == target)
 
 
 # ── bootstrap over items ─────────────────────────────────────────────────────────────────────────

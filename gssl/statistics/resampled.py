@@ -44,7 +44,8 @@ def interval(
     """Of the mean of `values` (n,); `replicates` (n, B); and the parts of its variance. None where neither shows any.
 
     bounds: what the metric can be. Of proportions, (0, 1), Wilson's with the effective number of items; else the
-    symmetric one. Cutting off what cannot be takes nothing from the coverage. Without replicates Student's t over seeds.
+    symmetric one. Cutting off what cannot be takes nothing from the coverage. Without replicates it is
+    Student's t over seeds.
     """
     if replicates is None:
         found = paired.t_interval(list(values), level)

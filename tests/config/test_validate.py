@@ -219,3 +219,11 @@ def test_what_the_environment_gives_may_be_a_number(monkeypatch):
     monkeypatch.setenv("STEPS", "many")
     assert "budget.steps: expected an integer" in refused("pretrain-ssl", "budget.steps=${oc.env:STEPS}")
     assert "budget.steps: expected an integer" in refused("pretrain-ssl", "budget.steps='7'")
+
+
+def test_the_primary_metric_is_one_of_the_datas_task():
+    assert compose("compare", ["primary.metric=balanced_accuracy"]).primary.metric == "balanced_accuracy"
+    words = ["data=segmentation", "data.root=street", "arms=[random,position]", "probe.use=[segment]"]
+    assert compose("compare", [*words, "primary.metric=pixel_accuracy"]).primary.metric == "pixel_accuracy"
+    assert refused("compare", "primary.metric=mean_iou").endswith("is scored by accuracy, balanced_accuracy")
+    assert "mean_iou, pixel_accuracy" in refused("compare", *words, "primary.metric=accuracy")
