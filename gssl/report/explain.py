@@ -19,10 +19,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from gssl.errors import UsageError
-from gssl.report import recompute, scores, terms, wording
+from gssl.report import claims, recompute, scores, wording
+from gssl.report.claims import Row, Term, Value
 from gssl.report.model import SCHEMA, Difference, Report, Score
 from gssl.report.model_records import Interval
-from gssl.report.terms import Row, Term, Value
 from gssl.report.verdict import outcome
 from gssl.statistics import paired
 from gssl.words import count, fixed_by, listed
@@ -81,12 +81,12 @@ def _report(path: Path) -> Report:
 def _number(key: str, report: Report, path: Path) -> dict[str, Any]:
     pair = PAIR.fullmatch(key)
     try:
-        left = terms.parse(pair["left"] if pair else key)
-        right = terms.parse(pair["right"]) if pair else None
+        left = claims.term_in(pair["left"] if pair else key)
+        right = claims.term_in(pair["right"]) if pair else None
     except UsageError:
         raise _nearest(key, report, path) from None
     for term in (left, right):
-        if term and not terms.row(report, term):
+        if term and not claims.row(report, term):
             raise _nearest(key, report, path)
     if right is None:
         return _single(left, report, path.parent)
@@ -96,7 +96,7 @@ def _number(key: str, report: Report, path: Path) -> dict[str, Any]:
 
 
 def _nearest(key: str, report: Report, path: Path) -> UsageError:
-    known = [*WORDS, *map(str, terms.every(report))]
+    known = [*WORDS, *map(str, claims.every(report))]
     sides = key.split(" - ") if PAIR.fullmatch(key) else [key]
     near = list(dict.fromkeys(name for s in sides if s not in known for name in get_close_matches(s, known, 3, 0.5)))
     meant = f"the nearest: {', '.join(near)}" if near else f"some that it has: {', '.join(known[:6])}"
@@ -107,13 +107,13 @@ def _nearest(key: str, report: Report, path: Path) -> UsageError:
 
 
 def _single(term: Term, report: Report, folder: Path) -> dict[str, Any]:
-    row = terms.row(report, term)
+    row = claims.row(report, term)
     assert row
     scale = term.measure.scale
     metric = report.primary.metric
     files = recompute.sources(report, folder, term, row.per_seed)
     now = recompute.per_seed(files, term)
-    shown = terms.value(row, scale)
+    shown = claims.value(row, scale)
     warnings = [*_unread(files), *_conflicts(files), *_moved(shown.per_seed, now, term), *_beside(row, files, term)]
     how = [*wording.single(term, row, shown), *recompute.unvouched(files)]
     again, agrees = None, None
@@ -131,7 +131,7 @@ def _single(term: Term, report: Report, folder: Path) -> dict[str, Any]:
     return {
         "kind": term.measure.part if term.label_budget is None else "score",
         "value": shown.mean,
-        "shown": terms.figure(shown.mean, term),
+        "shown": claims.figure(shown.mean, term),
         "how": how,
         "files": files,
         "recomputed": None if again is None else again * scale,
@@ -184,10 +184,10 @@ def _moved(before: Mapping[str, float], now: Mapping[str, float], term: Term) ->
 
 
 def _pair(left: Term, right: Term, report: Report, folder: Path) -> dict[str, Any]:
-    rows = [found for term in (left, right) if (found := terms.row(report, term))]
+    rows = [found for term in (left, right) if (found := claims.row(report, term))]
     assert len(rows) == 2
     scale = left.measure.scale
-    shown = terms.paired_difference(rows[0], rows[1], left.measure)
+    shown = claims.paired_difference(rows[0], rows[1], left.measure)
     if shown is None:
         raise UsageError(f"--explain '{left} - {right}': the two have no seed in common, so there is no difference")
     parts = [_single(term, report, folder) for term in (left, right)]
@@ -215,7 +215,7 @@ def _pair(left: Term, right: Term, report: Report, folder: Path) -> dict[str, An
     return {
         "kind": "pair",
         "value": shown.mean,
-        "shown": terms.figure(shown.mean, left, sign=True),
+        "shown": claims.figure(shown.mean, left, sign=True),
         "how": [*wording.pair(left, right, rows, shown, listed, report), *recompute.unvouched(files)],
         "files": files,
         "recomputed": again,
@@ -305,14 +305,14 @@ def _verdict(report: Report, folder: Path) -> dict[str, Any]:
 def _budget(report: Report, folder: Path) -> dict[str, Any]:
     """What every arm was given and what its training runs' files say that it spent."""
     budget = report.budget
-    unit = budget.unit if budget and budget.unit in terms.COST else "flops"
+    unit = budget.unit if budget and budget.unit in claims.COST else "flops"
     how = [f"Given: {budget.text}." if budget else "The report names no budget: its runs were only read."]
     files: list[dict[str, Any]] = []
     warnings: list[str] = []
     agree: list[bool | None] = []
     for arm in report.arms:
         term = Term(arm.name, unit)
-        row = terms.row(report, term)
+        row = claims.row(report, term)
         if not row:
             continue
         found = _single(term, report, folder)

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from gssl.report import scores
+from gssl.report.claims import Row, Term
 from gssl.report.consistency import PREDICTIONS
 from gssl.report.model import Report, Score
 from gssl.report.scores import Cell, Predictions
-from gssl.report.terms import Row, Term
 from gssl.schemas.label_budgets import KEYS, label_budget_of, parse_label_budget
 from gssl.statistics import paired
 from gssl.statistics.intervals import wilson

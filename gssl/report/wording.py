@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gssl.report import terms
+from gssl.report import claims
+from gssl.report.claims import Row, Term, Value
 from gssl.report.model import Difference, Report, Score
 from gssl.report.model_records import GenerationRow
-from gssl.report.terms import Row, Term, Value
 from gssl.report.verdict import adjusted_with, outcome
 from gssl.statistics import paired
 from gssl.statistics.families import ALPHA
@@ -95,7 +95,7 @@ def _own(term: Term, row: Row, found: Value) -> str:
         return f"Interval: Wilson's for {right} of {i.n} test images, 95%: {ends}; nothing about other seeds"
     ends = f"{digits(i.low, term)} to {digits(i.high, term)}"
     how = "crossed analysis of variance, Wilson's form" if i.kind == "two_way" else i.kind
-    return f"Interval ({how}), 95%: {ends} {terms.over_text(i, found.n_seeds)}"
+    return f"Interval ({how}), 95%: {ends} {claims.over_text(i, found.n_seeds)}"
 
 
 def _alone(found: Value) -> str:
@@ -125,7 +125,7 @@ def pair(
     i = found.interval
     if i and i.kind == "two_way":
         ends = f"{digits(i.low, left)} to {digits(i.high, left)}"
-        how.append(f"Interval (crossed analysis of variance), 95%: {ends} {terms.over_text(i, n)}")
+        how.append(f"Interval (crossed analysis of variance), 95%: {ends} {claims.over_text(i, n)}")
         part = listed.item_share if listed else None
         if part is not None:
             how.append(f"Of its variance {part:.0%} comes from the test images, the rest from the seeds")

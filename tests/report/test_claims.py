@@ -15,7 +15,7 @@ from gssl.cli import app
 from gssl.comparison.claims import check as held_against
 from gssl.config.menus import probes_of
 from gssl.errors import UsageError
-from gssl.report import terms
+from gssl.report import claims
 from gssl.report.claims import parse
 from gssl.report.collect import read_runs
 from gssl.report.scores import cells
@@ -34,7 +34,7 @@ Reports = Callable[..., dict[str, Any]]
         ("simclr.linear@10>=60", True),
         ("simclr.linear@10 < 60", False),
         ("random.linear@10 <= simclr.linear@10 - 20", True),
-        ("random.linear@1 < 0.5", False),  # points, not shares
+        ("random.linear@1 < 0.5", False),  # points, no fractions
         ("simclr.linear@100% > pixels.linear@all + 1", True),
         ("simclr.linear@10 > scratch.linear@10", True),
         ("simclr.knn@100 > dcgan.knn@100 + 10", True),
@@ -61,7 +61,7 @@ def row(arm: str, metric: str, values: list[float], interval: dict[str, Any] | N
     if over:
         interval = {"kind": "t", "over": "seeds", "n": len(values), "level": 0.95, "low": over.low, "high": over.high}
     per_seed = {str(i): v for i, v in enumerate(values)}
-    own = GENERATED if metric in terms.GENERATION else {"label": ""}
+    own = GENERATED if metric in claims.GENERATION else {"label": ""}
     found = {"arm": arm, "metric": metric, "mean": float(np.mean(values)), "interval": interval, "per_seed": per_seed}
     return found | {"n_seeds": len(values)} | own
 
@@ -104,13 +104,13 @@ def test_pairs_are_those_of_the_report(fake: ModuleType, tmp_path: Path, seeds: 
     told = [d for d in report["differences"] if d["mean"] is not None and d["probe"]]
     assert len(told) > 20
     for d in told:
-        left, right = (terms.Term(d[s], p, d["label_budget"]) for s, p in zip("ab", d["probes"], strict=True))
-        rows = [terms.row(typed(report), term) for term in (left, right)]
+        left, right = (claims.Term(d[s], p, d["label_budget"]) for s, p in zip("ab", d["probes"], strict=True))
+        rows = [claims.row(typed(report), term) for term in (left, right)]
         assert rows[0] and rows[1]
-        exact = terms.paired_difference(
-            rows[0], rows[1], terms.SCORED, 1.0, terms.between(found, left, right, "accuracy")
+        exact = claims.paired_difference(
+            rows[0], rows[1], claims.SCORED, 1.0, claims.between(found, left, right, "accuracy")
         )
-        alone = terms.paired_difference(rows[0], rows[1], terms.SCORED)
+        alone = claims.paired_difference(rows[0], rows[1], claims.SCORED)
         assert exact and alone and exact.interval and alone.interval
         assert exact.mean == pytest.approx(100 * d["mean"], abs=1e-10)
         ends = (exact.interval.low, exact.interval.high)

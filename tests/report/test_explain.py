@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from gssl.cli import app
 from gssl.errors import UsageError
-from gssl.report import terms
+from gssl.report import claims
 from gssl.report.collect import read_runs
 from gssl.report.explain import explain, find, text
 from tests.report.documents import build, typed
@@ -50,7 +50,7 @@ def test_every_number_of_a_full_report_comes_out_of_its_files_again(
     full_report: dict[str, Any], fake: ModuleType, tmp_path: Path
 ) -> None:
     fake.write(tmp_path / "report.json", full_report)
-    every = terms.every(typed(full_report))
+    every = claims.every(typed(full_report))
     assert {t.measure.part for t in every} == {"table", "generation", "cost"}
     for term in every:
         found = explain(str(term), tmp_path / "report.json")
@@ -65,7 +65,7 @@ def test_every_number_of_a_full_report_comes_out_of_its_files_again(
 def test_a_score_is_its_seeds_mean_and_their_interval(six: Path) -> None:
     found = explain("simclr.linear@10", six)
     report = json.loads(six.read_text())
-    row = terms.row(typed(report), terms.parse("simclr.linear@10"))
+    row = claims.row(typed(report), claims.term_in("simclr.linear@10"))
     assert row and row.interval
     low, high = figures(line_of(found, "Interval"))
     assert (low, high) == pytest.approx((100 * row.interval.low, 100 * row.interval.high), abs=0.006)

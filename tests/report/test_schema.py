@@ -11,8 +11,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from gssl.report import model
-from gssl.report.claims import parse
-from gssl.report.terms import MEASURES
+from gssl.report.claims import MEASURES, parse
 
 Reports = Callable[..., dict[str, Any]]
 SCHEMA = model.schema()
