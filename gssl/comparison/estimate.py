@@ -227,7 +227,8 @@ def probing(cfg: schemas.Transfer, splits: Splits) -> float:
             reads = registry.PROBE[fitted.probe].reads
             own = cfg.probe.finetune if reads == "menu" else getattr(cfg.probe, fitted.probe)
             # A menu costs what it fits and no other probe has fitted before.
-            trains = reads == "network" or (reads == "menu" and "finetune" not in cfg.probe.use)
+            trained = [name for name in cfg.probe.use if registry.PROBE[name].reads == "network"]
+            trains = reads == "network" or (reads == "menu" and not trained)
             times = own.steps / FEW if trains else 1.0
             took, last = now - last, now
             if frozen and total == 0.0:

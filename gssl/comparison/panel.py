@@ -29,10 +29,10 @@ from gssl.report import curve as report
 
 SCRATCH = "scratch"
 NAMED = re.compile(r"([\w.-]+)@(.+)")
-Job = tuple["Source", str, schemas.Transfer, Path]  # source, name of the target, configuration, run directory
+Job = tuple["PanelSource", str, schemas.Transfer, Path]  # source, name of the target, configuration, run directory
 
 
-class Source:
+class PanelSource:
     """A source with the name that tables call it by."""
 
     def __init__(self, text: str) -> None:
@@ -48,7 +48,7 @@ class Source:
         if self.name == SCRATCH and self.weights != SCRATCH:
             raise UsageError(f"sources: {text}: scratch is the name of a network without pretraining; take another")
 
-    def uses(self, cfg: schemas.Probing, others: list["Source"]) -> list[str]:
+    def uses(self, cfg: schemas.Probing, others: list["PanelSource"]) -> list[str]:
         """The probes that evaluate it: scratch is trained, pixels and others without a network are not, nor is random
         beside scratch."""
         if self.weights == SCRATCH:
@@ -70,7 +70,7 @@ def run(
     """Evaluate every source on every target by `transfer`; writes curve.png, table.md, curve.json and result.json."""
     device, _ = prepare(cfg.engine)
     with Run(run_dir, command, cfg) as run:
-        sources = distinct([Source(text) for text in texts])
+        sources = distinct([PanelSource(text) for text in texts])
         run.bind(**{f"weights/{s.name}": s.origin.sha256 for s in sources})
         if run.finished:
             say(f"{run_dir}: finished already")
@@ -123,7 +123,7 @@ def run_all(jobs: Sequence[Job], transfer: Callable[..., float | None]) -> dict[
 
 def summary(
     cfg: Any,
-    sources: list[Source],
+    sources: list[PanelSource],
     targets: dict[str, schemas.Data],
     done: dict[tuple[str, str], Path],
     failed: dict[str, str],
@@ -144,7 +144,7 @@ def summary(
     }
 
 
-def distinct(sources: list[Source]) -> list[Source]:
+def distinct(sources: list[PanelSource]) -> list[PanelSource]:
     """Two runs of one method take their directories' names."""
     names = [s.name for s in sources]
     for s in sources:
@@ -156,12 +156,12 @@ def distinct(sources: list[Source]) -> list[Source]:
     return sources
 
 
-def networks(sources: list[Source], device: Any) -> list[tuple[str, weight_sources.WeightSource]]:
+def networks(sources: list[PanelSource], device: Any) -> list[tuple[str, weight_sources.WeightSource]]:
     found = [s for s in sources if s.kind not in NO_NETWORK and s.weights != SCRATCH]
     return [(s.name, resolve(s.origin, device)) for s in found]
 
 
-def targets_of(cfg: Any, sources: list[Source]) -> dict[str, schemas.Data]:
+def targets_of(cfg: Any, sources: list[PanelSource]) -> dict[str, schemas.Data]:
     """Each data set to evaluate on by its name; images have the size that the sources were made for, if it is one."""
     sizes = {s.origin.size for s in sources if s.origin.size}
     if not cfg.to:
@@ -195,7 +195,7 @@ def targets_of(cfg: Any, sources: list[Source]) -> dict[str, schemas.Data]:
     return found
 
 
-def jobs_of(cfg: Any, sources: list[Source], targets: dict[str, schemas.Data], run_dir: Path) -> Iterator[Job]:
+def jobs_of(cfg: Any, sources: list[PanelSource], targets: dict[str, schemas.Data], run_dir: Path) -> Iterator[Job]:
     """One transfer run per source and target, in the order in which they run."""
     base = compose("transfer", ["weights=random"])
     shared = {name: getattr(cfg, name) for name in schemas.Probing.model_fields}

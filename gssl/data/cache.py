@@ -219,10 +219,10 @@ def join(root: Path, names: Sequence[str]) -> list[str]:
     return [name if name.startswith("/") else f"{root}/{name}" for name in names]
 
 
-Watch = Callable[[int], contextlib.AbstractContextManager[Callable[[int], None]]]
+Progress = Callable[[int], contextlib.AbstractContextManager[Callable[[int], None]]]
 
 
-def contents(root: Path, names: Sequence[str], threads: int = 1, watch: Watch | None = None) -> list[str]:
+def contents(root: Path, names: Sequence[str], threads: int = 1, watch: Progress | None = None) -> list[str]:
     """Content hashes (hex) of the files `root/name`.
 
     An index by (size, modification time) makes a second call read no file. Unreadable files give "".

@@ -32,7 +32,7 @@ PARTS = {
 }
 
 
-def find(parts: Mapping[str, Images], test: Images, copies: np.ndarray) -> list[Finding]:
+def find_findings(parts: Mapping[str, Images], test: Images, copies: np.ndarray) -> list[Finding]:
     """All findings. parts: train, val, and pretrain where those are other images than train.
 
     copies: what `near.copies` says of the test images and these parts.

@@ -11,7 +11,7 @@ from gssl import schemas
 from gssl.data import findings, near
 from gssl.data.draws import Draws, digest
 from gssl.data.images import Images
-from gssl.data.sources import SOURCES, Source
+from gssl.data.sources import SOURCES, DataSource
 from gssl.errors import UsageError
 from gssl.names import load, unknown
 
@@ -78,11 +78,11 @@ def load_data(cfg: schemas.Data, progress: bool = False) -> Splits:
     """
     if cfg.name not in SOURCES:
         raise unknown("data.name: no source", cfg.name, SOURCES)
-    source: Source = load(SOURCES[cfg.name].where)(cfg, progress)
+    source: DataSource = load(SOURCES[cfg.name].where)(cfg, progress)
     return make_splits(cfg, source, progress)
 
 
-def make_splits(cfg: schemas.Data, source: Source, progress: bool = False) -> Splits:
+def make_splits(cfg: schemas.Data, source: DataSource, progress: bool = False) -> Splits:
     """Test part (where the source has none), validation part and limits.
 
     The test part is decided for each image (or group) by its own hash alone, so added files move no other
@@ -111,7 +111,7 @@ def make_splits(cfg: schemas.Data, source: Source, progress: bool = False) -> Sp
     if missing and "mask" not in pool.columns:  # costs choices and no verdict
         warnings.append(f"{len(missing)} classes have no val image, the first is {classes[missing[0]]}")
     known = {"train": train, "val": val} | ({} if pretrain is train else {"pretrain": pretrain})
-    found = findings.find(known, test, near.copies(test, list(known.values()), cfg.workers, progress))
+    found = findings.find_findings(known, test, near.copies(test, list(known.values()), cfg.workers, progress))
     warnings += [findings.warning(finding) for finding in found]
     class_pixels = {}
     if "mask" in train.columns:

@@ -18,7 +18,7 @@ from gssl.experiment.training import Training
 from gssl.figures.grid import save_grid
 from gssl.metrics.evaluator import ClassifierEvaluator, evaluator_features, evaluator_outputs, make_evaluator
 from gssl.metrics.generation import Reference, real_baseline
-from gssl.metrics.instability import Watch
+from gssl.metrics.instability import InstabilityMonitor
 from gssl.schemas.gan import reads_labels
 
 BATCH = 256
@@ -58,7 +58,7 @@ class GANEvaluator:
         real, train = (evaluator_features(self.extractor, part, BATCH, device) for part in (self.held, self.train))
         self.baseline = real_baseline(train, real, seed=cfg.seed)
         self.reference = Reference(real, train, seed=cfg.seed)
-        self.watch = Watch(self.baseline["train_real"])
+        self.watch = InstabilityMonitor(self.baseline["train_real"])
         self._draw_latents(len(splits.classes))
         self.last: dict[str, Any] = {}
         self.best: dict[str, Any] = {}

@@ -10,7 +10,7 @@ from gssl.data import Images, centre, sequential
 from gssl.experiment import weight_sources
 from gssl.experiment.method_pictures import ROWS, save_columns
 from gssl.experiment.training import Training
-from gssl.metrics.collapse import Watch
+from gssl.metrics.collapse import CollapseMonitor
 from gssl.metrics.geometry import geometry
 from gssl.nets.norms import recompute_batch_norm
 from gssl.probe.features import extract
@@ -41,7 +41,7 @@ class SSLEvaluator:
         self.shown = self.val.subset(np.unique(np.linspace(0, len(self.val) - 1, ROWS).astype(int)))
         labels = splits.val.labels
         most = np.bincount(labels[labels >= 0]).max() / len(labels) if np.any(labels >= 0) else 1.0
-        self.watch = Watch(float(most), min(cfg.eval.images, len(labels)))
+        self.watch = CollapseMonitor(float(most), min(cfg.eval.images, len(labels)))
 
     def evaluate(self, step: int) -> dict[str, float]:
         network = copy.deepcopy(weight_sources.exported(self.method))

@@ -10,7 +10,7 @@ LINE, LINE_STEPS = 1.75, 100  # directions that projections must not stay below 
 PATIENCE = 3  # records in a row: a projection may be narrow for a moment
 
 
-class Watch:
+class CollapseMonitor:
     """Feed it every logged entry, in order; it returns what is newly wrong, each reason once.
 
     Projections (`z_std`, `z_cosine`, `z_rank`, logged during training by methods that compare embeddings) have absolute

@@ -49,7 +49,7 @@ def lifeless(figures: Mapping[str, Any], real: Mapping[str, Any]) -> str | None:
 DISTANCES = {"pairwise": "mean distance", "nearest": "distance to the nearest other sample"}
 
 
-class Watch:
+class InstabilityMonitor:
     """Feed it every logged entry, in order; it returns what is newly wrong, each reason once.
 
     Reads `val_kid` with its interval, `coverage`, `pairwise`, `nearest`, `copied_low` (`gssl.metrics.generation`) and

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gssl.metrics.collapse import LINE_STEPS, PATIENCE, Watch
+from gssl.metrics.collapse import LINE_STEPS, PATIENCE, CollapseMonitor
 
 
 def features(std=0.5, cosine=0.7, rankme=40.0, knn=0.4, d=128):
@@ -11,7 +11,7 @@ def features(std=0.5, cosine=0.7, rankme=40.0, knn=0.4, d=128):
 
 
 def test_narrow_projections_fire_once_and_only_after_patience():
-    watch = Watch(0.1, 1000)
+    watch = CollapseMonitor(0.1, 1000)
     for i in range(PATIENCE):
         found = watch({"step": i, "z_std": 0.02, "z_cosine": 0.5})
         assert bool(found) == (i == PATIENCE - 1)
@@ -20,21 +20,21 @@ def test_narrow_projections_fire_once_and_only_after_patience():
 
 
 def test_a_moment_is_forgiven():
-    watch = Watch(0.1, 1000)
+    watch = CollapseMonitor(0.1, 1000)
     for i in range(10):
         assert watch({"step": i, "z_std": 0.02 if i % PATIENCE else 0.9, "z_cosine": 0.99 if i % 2 else 0.1}) == []
 
 
 def test_a_line_fires_when_it_lasts():
-    watch = Watch(0.1, 1000)
+    watch = CollapseMonitor(0.1, 1000)
     found = [watch({"step": step, "z_rank": 1.5}) for step in range(10, 10 + LINE_STEPS + 1, 10)]
     assert not any(found[:-1]) and "since step 10" in found[-1][0]
-    watch = Watch(0.1, 1000)
+    watch = CollapseMonitor(0.1, 1000)
     assert not any(watch({"step": step, "z_rank": 3.0 if step == 50 else 1.5}) for step in range(10, 150, 10))
 
 
 def test_entries_without_projections_neither_count_nor_reset():
-    watch = Watch(0.1, 1000)
+    watch = CollapseMonitor(0.1, 1000)
     for i in range(PATIENCE - 1):
         watch({"step": i, "z_cosine": 0.99})
         assert watch({"step": i, "loss": 1.0}) == []
@@ -51,7 +51,7 @@ def test_entries_without_projections_neither_count_nor_reset():
     ],
 )
 def test_features_that_lost_what_they_had(later, word):
-    watch = Watch(0.1, 1000)
+    watch = CollapseMonitor(0.1, 1000)
     assert watch({"step": 0} | features()) == []
     assert watch({"step": 5} | features(std=0.3, cosine=0.8, rankme=20.0, knn=0.3)) == []
     found = watch({"step": 9} | later)
@@ -61,10 +61,10 @@ def test_features_that_lost_what_they_had(later, word):
 def test_features_that_were_narrow_from_the_start_are_no_collapse():
     """A random ViT's on digits are: std .074, mean cosine .993, rank 3.3 of 96; training need not make that worse."""
     narrow = features(std=0.074, cosine=0.993, rankme=3.3, knn=None, d=96)
-    watch = Watch(1.0, 0)
+    watch = CollapseMonitor(1.0, 0)
     assert watch({"step": 0} | narrow) == watch({"step": 5} | narrow) == []
 
 
 def test_without_labels_there_is_no_chance_level():
-    watch = Watch(1.0, 0)
+    watch = CollapseMonitor(1.0, 0)
     assert watch({"step": 0} | features(knn=None)) == watch({"step": 1} | features(knn=None)) == []

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gssl.metrics.instability import Watch, lifeless
+from gssl.metrics.instability import InstabilityMonitor, lifeless
 
 
 def entry(step: int, kid: float = 0.1, **more: Any) -> dict[str, Any]:
@@ -17,7 +17,7 @@ def entry(step: int, kid: float = 0.1, **more: Any) -> dict[str, Any]:
 
 
 def fired(series: list[dict[str, Any]], real: dict[str, Any] | None = None) -> list[tuple[int, str]]:
-    watch = Watch(real)
+    watch = InstabilityMonitor(real)
     return [(e["step"], reason) for e in series for reason in watch(e)]
 
 
@@ -98,7 +98,7 @@ def test_what_is_not_measured_is_not_looked_at():
 def test_it_remembers_across_a_resume():
     """The loop feeds the old entries again: the same alarms, at the same steps."""
     series = [entry(0), entry(1), *(entry(i, pairwise=0.3) for i in range(2, 6))]
-    watch = Watch()
+    watch = InstabilityMonitor()
     before = [watch(e) for e in series[:3]]
     assert not any(before) and watch(series[3]) and not watch(series[4])
 

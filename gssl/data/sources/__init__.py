@@ -1,4 +1,4 @@
-"""Sources: `read(cfg, progress) -> Source` per name. A new one is one function, one line here and one YAML."""
+"""Sources: `read(cfg, progress) -> DataSource` per name. A new one is one function, one line here and one YAML."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SOURCES: dict[str, Entry] = {
 
 
 @dataclass
-class Source:
+class DataSource:
     """What a source brings, before the splits that it does not bring itself are made.
 
     keys: one string per training image that decides its side in seeded splits (of files: a content hash, so

@@ -12,7 +12,7 @@ import numpy as np
 from gssl import schemas
 from gssl.data import cache, decode
 from gssl.data.images import Images
-from gssl.data.sources import Source, labels_csv
+from gssl.data.sources import DataSource, labels_csv
 from gssl.data.sources.folders import SUFFIXES, child, find_folder, images_below, one_line, some
 from gssl.errors import UsageError
 
@@ -28,7 +28,7 @@ class Listing:
     groups: list[str] | None = None
 
 
-def read(cfg: schemas.Data, progress: bool = False) -> Source:
+def read(cfg: schemas.Data, progress: bool = False) -> DataSource:
     """Images of `data=imagefolder`, decoded once.
 
     Errors: UsageError for a missing folder, no images, a wrong CSV, a class that only the test or validation
@@ -49,7 +49,7 @@ def read(cfg: schemas.Data, progress: bool = False) -> Source:
         if part == "train":
             keys = [hashes[i] for i in kept]
     test, pretrain, val = (loaded.get(part) for part in ("test", "pretrain", "val"))
-    return Source(loaded["train"], test, keys, pretrain, val, skipped, warnings)
+    return DataSource(loaded["train"], test, keys, pretrain, val, skipped, warnings)
 
 
 def read_folder(folder: Path, size: int) -> Images:
@@ -73,7 +73,7 @@ def _find(cfg: schemas.Data, warnings: list[str]) -> dict[str, Listing]:
     """What is where: `train` and, where given, `val`, `test` and `pretrain`."""
     root = find_folder("root", cfg.root, None)
     pretrain, train, test = (find_folder(key, getattr(cfg, key), root) for key in ("pretrain", "train", "test"))
-    csv = labels_csv.find(cfg.labels, train, root)
+    csv = labels_csv.find_labels(cfg.labels, train, root)
     key = "data.train" if train else "data.root"
     val = None
     if root is not None and csv is None:

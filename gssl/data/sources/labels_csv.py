@@ -20,7 +20,7 @@ class Rows:
     groups: list[str] = field(default_factory=list)
 
 
-def find(labels: str | None, *folders: Path | None) -> Path | None:
+def find_labels(labels: str | None, *folders: Path | None) -> Path | None:
     """data.labels as it stands or below one of `folders`; without it, `labels.csv` in one of them."""
     candidates = [folder / (labels or "labels.csv") for folder in folders if folder is not None]
     if labels is not None:

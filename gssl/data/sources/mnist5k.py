@@ -10,13 +10,13 @@ import numpy as np
 from gssl import schemas
 from gssl.data import cache, decode
 from gssl.data.images import Images
-from gssl.data.sources import Source
+from gssl.data.sources import DataSource
 from gssl.errors import UsageError
 
 CLASSES = [str(digit) for digit in range(10)]
 
 
-def read(cfg: schemas.Data, progress: bool = False) -> Source:
+def read(cfg: schemas.Data, progress: bool = False) -> DataSource:
     """4,000 training and 1,000 test images: every fifth of each class is a test image, whatever the seed."""
     path = _file()
     name = path.name
@@ -27,7 +27,7 @@ def read(cfg: schemas.Data, progress: bool = False) -> Source:
     test = np.arange(len(labels)) % 5 == 4  # the file is sorted by class, 500 of each: 100 per class
     training = np.flatnonzero(~test)
     keys = [f"mnist5k/{i}" for i in training]
-    return Source(images.subset(training), images.subset(np.flatnonzero(test)), keys)
+    return DataSource(images.subset(training), images.subset(np.flatnonzero(test)), keys)
 
 
 def _file() -> Path:

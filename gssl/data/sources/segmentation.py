@@ -19,7 +19,7 @@ from gssl import schemas
 from gssl.data import cache, decode
 from gssl.data.images import Images
 from gssl.data.masks import Legend, WrongMask, read_legend, read_mask
-from gssl.data.sources import Source, imagefolder
+from gssl.data.sources import DataSource, imagefolder
 from gssl.data.sources.folders import child, find_folder, images_below, one_line, some
 from gssl.errors import UsageError
 
@@ -50,7 +50,7 @@ class Pairs:
     groups: list[str] | None
 
 
-def read(cfg: schemas.Data, progress: bool = False) -> Source:
+def read(cfg: schemas.Data, progress: bool = False) -> DataSource:
     """Images and masks of `data=segmentation`, decoded once; data.pretrain may name images without masks.
 
     Errors: UsageError for a missing folder or classes.json, images without a mask, and (data.on_error=stop) files that
@@ -75,7 +75,7 @@ def read(cfg: schemas.Data, progress: bool = False) -> Source:
     pretrain = None
     if (folder := find_folder("pretrain", cfg.pretrain, root)) is not None:
         pretrain = imagefolder.unlabelled(folder, cfg, progress, skipped)
-    return Source(loaded["train"], loaded.get("test"), keys, pretrain, loaded.get("val"), skipped, warnings)
+    return DataSource(loaded["train"], loaded.get("test"), keys, pretrain, loaded.get("val"), skipped, warnings)
 
 
 # ── which files ──────────────────────────────────────────────────────────────────────────────────

@@ -14,7 +14,7 @@ import numpy as np
 from gssl import schemas
 from gssl.data import cache, decode
 from gssl.data.images import Images
-from gssl.data.sources import Source
+from gssl.data.sources import DataSource
 from gssl.errors import UsageError
 
 Part = tuple[str, np.ndarray, np.ndarray]  # name, uint8 (N, H, W[, C]), int64 labels (N,)
@@ -49,7 +49,7 @@ KINDS = {
 }
 
 
-def read(cfg: schemas.Data, progress: bool = False) -> Source:
+def read(cfg: schemas.Data, progress: bool = False) -> DataSource:
     """The data set's own training and test parts; STL-10's unlabelled images are `pretrain`.
 
     Errors: UsageError where the files are missing or damaged and cannot be downloaded.
@@ -84,7 +84,7 @@ def read(cfg: schemas.Data, progress: bool = False) -> Source:
         splits[name] = Images(store, rows, labels[rows], classes)
         start += count
     keys = [f"{cfg.name}/{row}" for row in splits["train"].rows]
-    return Source(splits["train"], splits["test"], keys, pretrain=splits.get("pretrain"))
+    return DataSource(splits["train"], splits["test"], keys, pretrain=splits.get("pretrain"))
 
 
 def _parts(name: str, root: Path, classes: list[str], progress: bool) -> Iterator[Part]:
