@@ -9,8 +9,8 @@ from collections.abc import Mapping
 
 from gssl.report.model import Advice, AdviceGroup, Behind, KeptArm, Need, Report, StepUp
 from gssl.report.scores import Cells, gap
-from gssl.report.units import duration
 from gssl.report.verdict import outcome
+from gssl.report.wording import duration
 from gssl.statistics.paired import seeds_needed
 from gssl.statistics.two_way import half_width, needed
 from gssl.words import PROBES, count, label_budget_text, listed, points, span, upper

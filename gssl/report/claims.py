@@ -244,6 +244,11 @@ def figure(number: float, term: Term, sign: bool = False) -> str:
     return plus + text.replace("-", "−", 1)
 
 
+def digits(value: float, term: Term) -> str:
+    """A value in its written unit, with the digits to follow a computation by."""
+    return f"{value:.2f}" if term.measure.what == "percent" else f"{value:.6g}"
+
+
 def over_text(interval: Interval, n_seeds: int) -> str:
     """ "over 3 seeds", "over 6 seeds and 1,000 test images", "over 1,000 test images, one seed"."""
     if interval.kind == "two_way":

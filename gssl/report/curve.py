@@ -14,7 +14,7 @@ from gssl.config.registry import reads_labels
 from gssl.figures.curve import Cell, figure
 from gssl.report.consistency import PREDICTIONS
 from gssl.report.scores import Predictions, metrics_of, read_predictions, value_of
-from gssl.report.units import metric_title
+from gssl.report.wording import metric_title
 from gssl.schemas.label_budgets import label_budget_of
 from gssl.statistics.intervals import wilson
 from gssl.statistics.metric import METRICS, replicates

@@ -10,26 +10,46 @@ there is nothing to recompute) and warnings.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import ValidationError
 
 from gssl.errors import UsageError
-from gssl.report import claims, recompute, scores, wording
-from gssl.report.claims import Row, Term, Value
+from gssl.report import claims, recompute
+from gssl.report.claims import Row, Term, Value, digits, over_text
 from gssl.report.model import SCHEMA, Difference, Report, Score
-from gssl.report.model_records import Interval
-from gssl.report.verdict import outcome
+from gssl.report.model_records import GenerationRow
+from gssl.report.verdict import adjusted_with, outcome
 from gssl.statistics import paired
-from gssl.words import count, fixed_by, listed
+from gssl.statistics.families import ALPHA
+from gssl.statistics.metric import METRICS
+from gssl.words import count, fixed_by, listed, p_text, points, word
 
 NEWEST = "runs/compare"
 WORDS = ("verdict", "primary", "budget")
 PAIR = re.compile(r"(?P<left>\S+)\s+[−–-]\s+(?P<right>\S+)")
+NEED = paired.seeds_needed(ALPHA)
+RULES = (
+    f'"beats": {word(NEED)} seeds or more, the interval over seeds and test images at 1 − {p_text(ALPHA)[2:]} ÷ pairs'
+    f" excludes 0, and the adjusted sign-flip p over seeds is at most {p_text(ALPHA)[2:]}. Where nothing depends on the"
+    " seed the interval alone decides.",
+    f'"is ahead": two to {word(NEED - 1)} seeds; the interval over seeds and test images and the t interval over seeds'
+    f" alone, both at 1 − {p_text(ALPHA)[2:]} ÷ pairs, exclude 0. Beside pairs that are tested, such pairs divide among"
+    f' them what the test leaves of {p_text(ALPHA)[2:]}. "No difference is shown": the rest. One seed: scores are only'
+    " put side by side.",
+)
+OUTCOMES = {
+    "beats": "beats",
+    "ahead": "is ahead, which no test establishes",
+    "none": "no difference is shown",
+    "single": "one seed: nothing is concluded",
+    "absent": "nothing is concluded",
+}
 
 
 def find(folder: str | Path | None) -> Path:
@@ -114,14 +134,14 @@ def _single(term: Term, report: Report, folder: Path) -> dict[str, Any]:
     files = recompute.sources(report, folder, term, row.per_seed)
     now = recompute.per_seed(files, term)
     shown = claims.value(row, scale)
-    warnings = [*_unread(files), *_conflicts(files), *_moved(shown.per_seed, now, term), *_beside(row, files, term)]
-    how = [*wording.single(term, row, shown), *recompute.unvouched(files)]
+    warnings = recompute.disagreements(files, row, shown, now, term)
+    how = [*_of_one(term, row, shown), *recompute.unvouched(files)]
     again, agrees = None, None
     if now.keys() >= row.per_seed.keys():
         again = sum(now.values()) / len(now)
         agrees = not warnings and recompute.same(again, row.mean or 0.0)
         ends = recompute.interval(now, row, recompute.cell(files, term, metric), metric)
-        if agrees and ends and row.interval and not _alike(ends, row.interval):
+        if agrees and ends and row.interval and not recompute.alike(ends, row.interval):
             if recompute.unvouched(files):
                 how.append("Its interval rests on predictions that are not there any more: not computed again")
             else:
@@ -138,46 +158,6 @@ def _single(term: Term, report: Report, folder: Path) -> dict[str, Any]:
         "agrees": agrees,
         "warnings": warnings,
     }
-
-
-def _alike(ends: tuple[float, float], own: Interval) -> bool:
-    return recompute.same(ends[0], own.low) and recompute.same(ends[1], own.high)
-
-
-def _conflicts(files: list[dict[str, Any]]) -> list[str]:
-    """What a run's own files say otherwise of the same score."""
-    return [text for entry in files for text in entry.get("conflicts") or []]
-
-
-def _beside(row: Row, files: list[dict[str, Any]], term: Term) -> list[str]:
-    """Other metrics of a row that the predictions do not give."""
-    if not isinstance(row, Score):
-        return []
-    now = recompute.means(files, term)
-    return [
-        f"{term}: report.json's table has {name} {value:.6g}, predictions.npz gives {now[name]:.6g}"
-        for name, value in row.metrics.items()
-        if name in now and not recompute.same(value, now[name])
-    ]
-
-
-def _unread(files: list[dict[str, Any]]) -> list[str]:
-    texts = {"gone": "is gone", "unreadable": "cannot be read", "without the key": "no longer holds {key}"}
-    return [f"{f['path']} {texts[f['state']].format(key=f['key'])}" for f in files if f["state"] in texts]
-
-
-def _moved(before: Mapping[str, float], now: Mapping[str, float], term: Term) -> list[str]:
-    """Seeds whose files give another number than the report, and those for which it names no file."""
-    scale, out = term.measure.scale, []
-    for seed, value in before.items():
-        if seed in now and not recompute.same(now[seed] * scale, value):
-            values = f"{wording.digits(now[seed] * scale, term)}, the report {wording.digits(value, term)}"
-            out.append(
-                f"{term}, seed {seed}: the files give {values} (report.json, per_seed of its {term.measure.part})"
-            )
-        elif seed not in now:
-            out.append(f"{term}, seed {seed}: cannot be computed again, because its files are not there")
-    return out
 
 
 # ── a pair ───────────────────────────────────────────────────────────────────────────────────────
@@ -202,35 +182,26 @@ def _pair(left: Term, right: Term, report: Report, folder: Path) -> dict[str, An
     elif any(both):
         agrees = False
     listed = _listed(left, right, report)
-    exact = _exact(left, right, parts, report.primary.metric)
+    exact = recompute.exact(left, right, parts, report.primary.metric)
     own = listed.interval if listed else exact
     if own:  # the table's rows alone cannot know how the two go together image by image
         shown = replace(shown, interval=own.times(scale))
     if listed and not _agree(listed, shown, scale):
         warnings.append("report.json's `differences` and its `table` disagree about this pair")
         agrees = False
-    if agrees and listed and exact and own and not _alike((exact.low, exact.high), own):
+    if agrees and listed and exact and own and not recompute.alike((exact.low, exact.high), own):
         warnings.append(f"{left} − {right}: the files give another interval than report.json's `differences`")
         agrees = False
     return {
         "kind": "pair",
         "value": shown.mean,
         "shown": claims.figure(shown.mean, left, sign=True),
-        "how": [*wording.pair(left, right, rows, shown, listed, report), *recompute.unvouched(files)],
+        "how": [*_of_two(left, right, rows, shown, listed, report), *recompute.unvouched(files)],
         "files": files,
         "recomputed": again,
         "agrees": agrees,
         "warnings": warnings,
     }
-
-
-def _exact(left: Term, right: Term, parts: list[dict[str, Any]], metric: str) -> Interval | None:
-    """The pair's interval from predictions; None where these are not all there."""
-    if any(recompute.unvouched(part["files"]) for part in parts):
-        return None
-    one, two = (recompute.cell(part["files"], term, metric) for part, term in zip(parts, (left, right), strict=True))
-    between = scores.gap(one, two, metric) if one and two else None
-    return between.interval() if between else None
 
 
 def _agree(listed: Difference, shown: Value, scale: float) -> bool:
@@ -255,6 +226,155 @@ def _listed(left: Term, right: Term, report: Report) -> Difference | None:
     return None
 
 
+# ── formulas in words, with the numbers put in ────────────────────────────────────────────────────
+
+
+def _mean(found: Value, term: Term) -> str:
+    values = list(found.per_seed.values())
+    if len(values) == 1:
+        return f"the one seed's value, {digits(values[0], term)}"
+    parts = " + ".join(digits(v, term) if v >= 0 else f"({digits(v, term)})" for v in values)
+    return f"({parts}) / {len(values)} = {digits(found.mean, term)}"
+
+
+def _spread(found: Value, term: Term) -> str:
+    """x̄ ± t·s/√n with its numbers; there are two seeds or more."""
+    values, n = list(found.per_seed.values()), len(found.per_seed)
+    s, t = float(np.std(values, ddof=1)), paired.t_quantile(0.975, n - 1)
+    half = t * s / n**0.5
+    ends = f"{digits(found.mean - half, term)} to {digits(found.mean + half, term)}"
+    return (
+        f"mean ± t·s/√n with s = {digits(s, term)} over {n} seeds, t(.975, {n - 1}) = {t:.3f}:"
+        f" ± {digits(half, term)}, 95% interval {ends}"
+    )
+
+
+def _of_one(term: Term, row: Row, found: Value) -> list[str]:
+    """How a score, a metric of a generator or a cost came about."""
+    unit = f"{METRICS[row.metric].title}, percent" if isinstance(row, Score) else _unit(term)
+    how = [f"Per seed ({unit}): " + ", ".join(f"seed {s}: {digits(v, term)}" for s, v in found.per_seed.items())]
+    if isinstance(row, Score):
+        draws = count(row.draws, "draw")
+        over = f"{row.n_test:,} test images"
+        how.append(f"A seed's score is the mean over at most {draws} of the labelled images, on {over}.")
+    elif term.measure.part == "cost":
+        what = "the largest of" if term.measure.metric == "memory" else "the sum over"
+        how.append(f"A seed's cost is {what} its training stages; what evaluation took is not in it.")
+    elif isinstance(row, GenerationRow):
+        real = f"; real training images get {row.baseline:.4g}" if row.baseline is not None else ""
+        n = f" on {row.n:,} {row.split} images" if row.n else ""
+        how.append(f"Evaluated with {row.evaluator}{n}{real}.")
+    how.append(f"Mean over {count(found.n_seeds, 'seed')}: {_mean(found, term)}")
+    return [*how, _interval_of(term, row, found)]
+
+
+def _unit(term: Term) -> str:
+    units = {"percent": "percent", "time": term.name, "memory": "bytes", "flops": "FLOPs"}
+    return units.get(term.measure.what, term.measure.metric)
+
+
+def _interval_of(term: Term, row: Row, found: Value) -> str:
+    i = found.interval
+    if i and i.kind == "t":
+        cut = ", cut to 0 to 100" if term.label_budget is not None else ""
+        return f"Interval: {_spread(found, term)}{cut}"
+    if i is None:
+        return f"Interval: none, because {_alone(found)} not show how far another would be"
+    if i.kind == "wilson":
+        right = round((row.mean or 0.0) * (i.n or 0))
+        ends = f"{digits(i.low, term)} to {digits(i.high, term)}"
+        return f"Interval: Wilson's for {right} of {i.n} test images, 95%: {ends}; nothing about other seeds"
+    ends = f"{digits(i.low, term)} to {digits(i.high, term)}"
+    how = "crossed analysis of variance, Wilson's form" if i.kind == "two_way" else i.kind
+    return f"Interval ({how}), 95%: {ends} {over_text(i, found.n_seeds)}"
+
+
+def _alone(found: Value) -> str:
+    """ "one seed does", "six seeds that are all alike do"."""
+    n = found.n_seeds
+    return "one seed does" if n == 1 else f"{word(n)} seeds that are all alike do"
+
+
+def _of_two(
+    left: Term,
+    right: Term,
+    rows: Sequence[Row],
+    found: Value,
+    listed: Difference | None,
+    report: Report,
+) -> list[str]:
+    """How a paired difference, its interval and its p came about."""
+    scale, n = left.measure.scale, found.n_seeds
+    how = [f"{left} − {right}, seed by seed:"]
+    for seed, d in found.per_seed.items():
+        a, b = (row.per_seed[seed] * scale for row in (rows[0], rows[1]))
+        how.append(f"  seed {seed}: {digits(a, left)} − {digits(b, left)} = {'+' if d > 0 else ''}{digits(d, left)}")
+    left_out = sorted(set(rows[0].per_seed) ^ set(rows[1].per_seed))
+    if left_out:
+        how.append(f"Left out, because only one of the two has it: seed {', '.join(left_out)}")
+    how.append(f"Mean over {count(n, 'common seed')}: {_mean(found, left)}")
+    i = found.interval
+    if i and i.kind == "two_way":
+        ends = f"{digits(i.low, left)} to {digits(i.high, left)}"
+        how.append(f"Interval (crossed analysis of variance), 95%: {ends} {over_text(i, n)}")
+        part = listed.item_share if listed else None
+        if part is not None:
+            how.append(f"Of its variance {part:.0%} comes from the test images, the rest from the seeds")
+        varies = paired.varies(list(found.per_seed.values()))
+        return [*how, *(_tests(found, listed, report) if varies else [])]
+    if not i or i.kind != "t":
+        ends = f"{digits(i.low, left)} to {digits(i.high, left)}" if i else ""
+        own = f"the two sides' own intervals over images, squared and added (Newcombe): {ends}" if i else "none"
+        return [*how, f"Interval: {own}; {_alone(found)} not say how others would be, and there is no test"]
+    how.append(f"Interval: {_spread(found, left)}")
+    return [*how, *_tests(found, listed, report)]
+
+
+def _tests(found: Value, listed: Difference | None, report: Report) -> list[str]:
+    values = list(found.per_seed.values())
+    n = len(values)
+    p = paired.sign_flip(values)
+    how = [
+        f"Sign-flip test: {_vectors(p, n)} give a mean at least as far from 0: p {p_text(p)}"
+        + (f"; {word(n)} seeds cannot reach .05, {word(NEED)} can" if n < NEED else "")
+    ]
+    size = paired.effect_size(values)
+    if size is not None:
+        how.append(f"Effect size d_z = mean / s = {size:.2f}")
+    if not listed:
+        return [*how, "The report does not list this pair: exploratory, not adjusted."]
+    if listed.family != "primary":
+        return [*how, "Family: exploratory, so p is not adjusted for the many pairs that could have been picked."]
+    family = adjusted_with(listed, report)
+    flipped = len({seed for d in family for seed in d.per_seed})
+    adjusted = listed.p_adjusted
+    if adjusted is not None and len(family) > 1:
+        how.append(
+            f"Adjusted over the {count(len(family), 'primary pair')} (Westfall and Young's max-T, step-down: one sign"
+            f" vector flips all): {_vectors(adjusted, flipped)} give a largest statistic at least as large: p"
+            f" {p_text(adjusted)}"
+        )
+    return [*how, f"In the verdict: {OUTCOMES[outcome(listed)]}."]
+
+
+def _vectors(p: float, n: int) -> str:
+    """ "2 of 2^6 = 64 sign vectors"; above 16 seeds they are drawn."""
+    if n > paired.EXACT_SEEDS:
+        return f"{round(p * paired.DRAWN_SIGNS):,} of {paired.DRAWN_SIGNS:,} drawn sign vectors"
+    return f"{round(p * 2**n):,} of 2^{n} = {2**n:,} sign vectors"
+
+
+def _line(d: Difference) -> str:
+    """A difference of the report in one line."""
+    if d.mean is None:
+        return f"{d.a} − {d.b}: no common seed"
+    i, p = d.interval, d.p_adjusted if d.p_adjusted is not None else d.p
+    ends = f"95% interval {points(i.low, True)} to {points(i.high, True)}" if i else "no interval"
+    test = f", p {p_text(p)}" if p is not None else ""
+    mean = f"{points(d.gap, sign=True)} points"
+    return f"{d.a} − {d.b} = {mean} ({ends}{test}, {count(d.n_seeds, 'seed')})"
+
+
 # ── verdict, primary, budget ─────────────────────────────────────────────────────────────────────
 
 
@@ -267,7 +387,7 @@ def _primary(report: Report) -> dict[str, Any]:
         f" {primary.label_budget}, {count(len(pairs), 'pair')}{': ' + listed(pairs) if pairs else ''}.",
         "Only these carry the verdict, and their p-values are adjusted together (max-T); all else is exploratory.",
     ]
-    how += [wording.line(d) for d in _family(report)]
+    how += [_line(d) for d in _family(report)]
     value = f"{key}: {', '.join(pairs) or 'no pair'}"
     empty: dict[str, Any] = {"files": [], "recomputed": None, "agrees": None, "warnings": []}
     return {"kind": "primary", "value": value, "shown": value, "how": how, **empty}
@@ -279,14 +399,14 @@ def _family(report: Report) -> list[Difference]:
 
 def _verdict(report: Report, folder: Path) -> dict[str, Any]:
     """Every pair of the primary family, each computed again, and which word its numbers allow."""
-    how, files, warnings, agree = list(wording.RULES), [], [], []
+    how, files, warnings, agree = list(RULES), [], [], []
     for d in _family(report):
         if d.mean is None:
             how.append(f"{d.a} − {d.b}: no seed finished in both arms, so nothing is concluded")
             continue
         two = [Term(arm, str(d.probe), d.label_budget) for arm in (d.a, d.b)]
         found = _pair(two[0], two[1], report, folder)
-        how.append(f"{wording.line(d)}: {wording.OUTCOMES[outcome(d)]}")
+        how.append(f"{_line(d)}: {OUTCOMES[outcome(d)]}")
         files += [entry for entry in found["files"] if entry not in files]
         warnings += [text for text in found["warnings"] if text not in warnings]
         agree.append(found["agrees"])

@@ -23,7 +23,7 @@ from gssl.report.score_figures import (
     spoken_unit,
     unit_of,
 )
-from gssl.report.units import big, metric_title, shown
+from gssl.report.wording import big, metric_title, shown
 from gssl.words import by_probe, count, label_budget_text
 
 MOST_PANELS = 12

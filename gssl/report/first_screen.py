@@ -4,8 +4,8 @@ comparison in a line. No p-values; what the words rest on stands below in the re
 from gssl.report.cautions import dead
 from gssl.report.model import AdviceGroup, Difference, Report
 from gssl.report.model_records import Interval
-from gssl.report.units import duration
 from gssl.report.verdict import base_of, decisive, outcome, size
+from gssl.report.wording import duration
 from gssl.statistics.paired import seeds_needed
 from gssl.words import label_budget_text, listed, points, upper, word
 

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from gssl.report import first_screen, glossary, tables, units
+from gssl.report import first_screen, tables, wording
 from gssl.report.model import Report
 from gssl.report.model_records import CostRow, GenerationRow
 from gssl.words import by_probe, count, label_budget_text, listed, p_text, points, span, upper
@@ -33,9 +33,9 @@ def render(report: Report) -> str:
         lines += ["", *found] if found else []
     lines += ["", "## What this does not show", ""] + [f"- {escape(text)}" for text in report.limitations]
     lines += _command(report.provenance.command)
-    words = glossary.used("\n".join(lines))
+    words = wording.used("\n".join(lines))
     if words:
-        lines += ["", "## Words", "", *(f"- **{word}**: {escape(glossary.TERMS[word])}" for word in words)]
+        lines += ["", "## Words", "", *(f"- **{word}**: {escape(wording.TERMS[word])}" for word in words)]
     runs = count(len(report.provenance.runs), "run")
     made = f"gssl {report.gssl}, {report.created}, {runs}; figures in report.html, all numbers in report.json."
     return "\n".join([*lines, "", f"<sub>{made}</sub>", ""])
@@ -73,7 +73,7 @@ def _answer(report: Report) -> list[str]:
 
 
 def _scores(report: Report, names: dict[str, str]) -> list[str]:
-    metric, probe = units.metric_title(report.primary.metric), by_probe(report.primary.probe)
+    metric, probe = wording.metric_title(report.primary.metric), by_probe(report.primary.probe)
     lines = [f"## Test {metric}, % ({escape(probe)})", ""]
     lines += _table(["arm", *(a.label for a in report.label_budgets), "seeds"], _score_rows(report, names))
     return [*lines, "", f"In brackets: {tables.intervals(report)}."]
@@ -157,11 +157,11 @@ def _generation(report: Report, names: dict[str, str]) -> list[str]:
         return []
     found = tables.generation(report)
     heads = [
-        f"{escape(h['label'])}{', %' if units.in_percent(h['metric']) else ''} {h['arrow']}" for h in found["heads"]
+        f"{escape(h['label'])}{', %' if wording.in_percent(h['metric']) else ''} {h['arrow']}" for h in found["heads"]
     ]
     rows = _cells(found["rows"], names)
     baselines = [
-        listed(list(dict.fromkeys(units.shown(h["metric"], v) for v in values))) or "–"
+        listed(list(dict.fromkeys(wording.shown(h["metric"], v) for v in values))) or "–"
         for h, values in zip(found["heads"], found["baselines"], strict=True)
     ]
     rows.append(["real-vs-real baseline", *baselines])
@@ -188,8 +188,8 @@ def _cell(row: GenerationRow | CostRow | None) -> str:
     """ "0.031 (0.027 to 0.035)"; without an interval, or with one as wide as a point, the value alone."""
     if row is None or row.mean is None:
         return "–"
-    text, i = units.shown(row.metric, row.mean), row.interval
-    return f"{text} ({units.reach(row.metric, i)})" if i and i.low < i.high else text
+    text, i = wording.shown(row.metric, row.mean), row.interval
+    return f"{text} ({wording.reach(row.metric, i)})" if i and i.low < i.high else text
 
 
 def _searches(report: Report, names: dict[str, str]) -> list[str]:
@@ -198,7 +198,7 @@ def _searches(report: Report, names: dict[str, str]) -> list[str]:
     rows = []
     for s in report.searches:
         chosen = ", ".join(escape(text) for text in s.chosen) or "as configured"
-        spent = [units.shown(key, v) if v else "–" for key, v in (("flops", s.flops), ("seconds", s.seconds))]
+        spent = [wording.shown(key, v) if v else "–" for key, v in (("flops", s.flops), ("seconds", s.seconds))]
         rows.append([names.get(s.arm, escape(s.arm)), str(s.trials), chosen, escape(s.objective), *spent])
     head = ["arm", "trials", "chosen", "by", "FLOPs", "time"]
     return ["## Searches before the comparison", "", *_table(head, rows)]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gssl.figures import style
-from gssl.report import first_screen, glossary, markdown, tables, tex, units
+from gssl.report import first_screen, markdown, tables, tex, wording
 from gssl.report.figures import figures
 from gssl.report.model import Report
 from gssl.report.score_figures import arm_looks
@@ -41,17 +41,17 @@ def render(report: Report) -> str:
         "p": _p,
         "chosen": _chosen,
         "short": lambda text: str(text)[:12],
-        "duration": units.duration,
-        "big": units.big,
-        "shown": lambda value, metric, sign=False: units.shown(metric, value, sign),
-        "number": lambda value, metric: units.number(metric, value),
-        "one_decimal": units.one_decimal,
-        "unit": units.unit,
-        "reach": lambda interval, metric, sign=False: units.reach(metric, interval, sign),
+        "duration": wording.duration,
+        "big": wording.big,
+        "shown": lambda value, metric, sign=False: wording.shown(metric, value, sign),
+        "number": lambda value, metric: wording.number(metric, value),
+        "one_decimal": wording.one_decimal,
+        "unit": wording.unit,
+        "reach": lambda interval, metric, sign=False: wording.reach(metric, interval, sign),
     }
     env.filters |= filters
-    whole, words = glossary.mark(env.get_template("page.html.j2").render(r=report, **view(report)))
-    entries = [f'<dt id="{glossary.slug(word)}">{word}</dt><dd>{glossary.TERMS[word]}</dd>' for word in words]
+    whole, words = wording.mark(env.get_template("page.html.j2").render(r=report, **view(report)))
+    entries = [f'<dt id="{wording.slug(word)}">{word}</dt><dd>{wording.TERMS[word]}</dd>' for word in words]
     return whole.replace(GLOSSARY, f"<dl>{''.join(entries)}</dl>", 1)
 
 
@@ -84,7 +84,7 @@ def view(report: Report) -> dict[str, Any]:
     arms = {a.name: vars(a) | {"look": look[a.name], "suffix": SUFFIX[a.role]} for a in report.arms}
     found = tables.pictures(report)
     scored = [tables.difference(d, report) for d in report.differences if d.probe is not None]
-    metric = units.metric_title(report.primary.metric)
+    metric = wording.metric_title(report.primary.metric)
     return {
         "answer": first_screen.short(report),
         "headline": first_screen.sentence(report),
@@ -97,7 +97,7 @@ def view(report: Report) -> dict[str, Any]:
         "margin": f"{100 * report.primary.margin:.3g}",
         "a_point": MEANINGS.get(report.primary.metric, ("", "a hundredth of the largest possible score"))[1],
         "metrics": list(dict.fromkeys(name for row in report.table for name in row.metrics)),
-        "metric_title": units.metric_title,
+        "metric_title": wording.metric_title,
         "adapting": tables.adapting(report),
         "needed": tables.needed(report),
         "registered": tables.registered(report),

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from gssl.report import scores
-from gssl.report.claims import Row, Term
+from gssl.report.claims import Row, Term, Value, digits
 from gssl.report.consistency import PREDICTIONS
 from gssl.report.model import Report, Score
+from gssl.report.model_records import Interval
 from gssl.report.scores import Cell, Predictions
 from gssl.schemas.label_budgets import KEYS, label_budget_of, parse_label_budget
 from gssl.statistics import paired
@@ -295,3 +296,59 @@ def interval(values: Mapping[str, float], row: Row, found: Cell | None, metric: 
 def same(a: float, b: float) -> bool:
     """Whether two numbers are one, computed twice."""
     return math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-9)
+
+
+def alike(ends: tuple[float, float], own: Interval) -> bool:
+    """Whether the ends of an interval are those that are on record."""
+    return same(ends[0], own.low) and same(ends[1], own.high)
+
+
+def exact(left: Term, right: Term, parts: list[dict[str, Any]], metric: str) -> Interval | None:
+    """The pair's interval from predictions; None where these are not all there."""
+    if any(unvouched(part["files"]) for part in parts):
+        return None
+    one, two = (cell(part["files"], term, metric) for part, term in zip(parts, (left, right), strict=True))
+    between = scores.gap(one, two, metric) if one and two else None
+    return between.interval() if between else None
+
+
+# ── what does not agree with the report ───────────────────────────────────────────────────────────
+
+
+def disagreements(
+    files: list[dict[str, Any]], row: Row, shown: Value, now: Mapping[str, float], term: Term
+) -> list[str]:
+    """A sentence for everything in which the files are not what the report says. `now`: `per_seed` of the files."""
+    conflicts = [text for entry in files for text in entry.get("conflicts") or []]
+    return [*_unread(files), *conflicts, *_moved(shown.per_seed, now, term), *_beside(row, files, term)]
+
+
+def _unread(files: list[dict[str, Any]]) -> list[str]:
+    texts = {"gone": "is gone", "unreadable": "cannot be read", "without the key": "no longer holds {key}"}
+    return [f"{f['path']} {texts[f['state']].format(key=f['key'])}" for f in files if f["state"] in texts]
+
+
+def _moved(before: Mapping[str, float], now: Mapping[str, float], term: Term) -> list[str]:
+    """Seeds whose files give another number than the report, and those for which it names no file."""
+    scale, out = term.measure.scale, []
+    for seed, value in before.items():
+        if seed in now and not same(now[seed] * scale, value):
+            values = f"{digits(now[seed] * scale, term)}, the report {digits(value, term)}"
+            out.append(
+                f"{term}, seed {seed}: the files give {values} (report.json, per_seed of its {term.measure.part})"
+            )
+        elif seed not in now:
+            out.append(f"{term}, seed {seed}: cannot be computed again, because its files are not there")
+    return out
+
+
+def _beside(row: Row, files: list[dict[str, Any]], term: Term) -> list[str]:
+    """Other metrics of a row that the predictions do not give."""
+    if not isinstance(row, Score):
+        return []
+    now = means(files, term)
+    return [
+        f"{term}: report.json's table has {name} {value:.6g}, predictions.npz gives {now[name]:.6g}"
+        for name, value in row.metrics.items()
+        if name in now and not same(value, now[name])
+    ]

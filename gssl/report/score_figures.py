@@ -8,7 +8,7 @@ from typing import Any
 from gssl.figures import dots, lines, style
 from gssl.figures.figure import Data, Figure
 from gssl.report import tables
-from gssl.report.units import in_percent, metric_title, reach, shown
+from gssl.report.wording import in_percent, metric_title, reach, shown
 from gssl.words import by_probe, count, label_budget_text, shortened
 
 MOST_PAIRS = 14  # rows in the figure of differences; the tables hold them all

@@ -6,8 +6,8 @@ from typing import Any
 
 from gssl.report import advice
 from gssl.report.model import Arm, Difference, Report, Score
-from gssl.report.units import duration, number, shown
 from gssl.report.verdict import outcome, size
+from gssl.report.wording import duration, number, shown
 from gssl.words import PROBES, count, listed, p_text
 
 MOST_PICTURES = 5_000_000  # characters of inlined pictures; what is beyond is named, so that the page opens

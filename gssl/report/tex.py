@@ -9,7 +9,7 @@ escaped, so that it compiles whatever the arms are called.
 import unicodedata
 from typing import Any
 
-from gssl.report import first_screen, tables, units
+from gssl.report import first_screen, tables, wording
 from gssl.report.model import Difference, Report, Score
 from gssl.words import by_probe, count, label_budget_text, p_text, points
 
@@ -66,7 +66,7 @@ def render(report: Report) -> str:
     body = "\n    \\midrule\n".join("\n".join(f"    {row} \\\\" for row in rows) for rows in groups if rows)
     head = " & ".join(["arm", *(_head(key) for key in label_budgets), "seeds"])
     on = f" on {escape(report.data)}" if report.data else ""
-    probe, metric = escape(by_probe(primary.probe)), escape(units.metric_title(primary.metric))
+    probe, metric = escape(by_probe(primary.probe)), escape(wording.metric_title(primary.metric))
     lines = [
         f"% gssl {report.gssl}, {report.created}; needs \\usepackage{{booktabs}}",
         r"\begin{table}[tb]",

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from gssl.report import units
+from gssl.report import wording
 from gssl.report.markdown import escape
 from gssl.words import points
 from tests.report.documents import first_screen, markdown
@@ -76,7 +76,7 @@ def test_the_tables_hold_the_reports_figures(full_report: dict[str, Any]) -> Non
         cells = {row[0]: row for row in rows}
         for row in full_report[part]:
             column = next(i for i, name in enumerate(head) if name.startswith(heads[row["metric"]]))
-            assert cells[titles[row["arm"]]][column].startswith(units.shown(row["metric"], row["mean"]))
+            assert cells[titles[row["arm"]]][column].startswith(wording.shown(row["metric"], row["mean"]))
     floors = found["Generated images"][-1]
     assert floors[0] == "real-vs-real baseline" and len(floors) == len(found["Generated images"][0])
     (search,) = found["Searches before the comparison"][2:]

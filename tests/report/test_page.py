@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from gssl.report import figures, score_figures, units
+from gssl.report import figures, score_figures, wording
 from gssl.report.collect import read_runs
 from gssl.report.model_records import RunRecord
 from gssl.statistics.paired import Interval
@@ -283,14 +283,14 @@ def test_pictures_beyond_the_limit_are_named(report_of: Reports, monkeypatch: py
     ],
 )
 def test_values_are_written_in_their_unit(metric: str, value: float | None, text: str) -> None:
-    assert units.shown(metric, value) == text
+    assert wording.shown(metric, value) == text
 
 
 def test_an_interval_names_its_unit_once() -> None:
-    assert units.reach("flops", Interval(0, 3.19e12, 3.22e12)) == "3.19 to 3.22 TFLOP"
-    assert units.reach("flops", Interval(0, 9e11, 1.1e12)) == "900 GFLOP to 1.1 TFLOP"
-    assert units.reach("images", Interval(5, 5, 5)) == ""
-    assert units.reach("accuracy", Interval(0, -0.013, 0.02)) == "−1.3 to 2.0"
+    assert wording.reach("flops", Interval(0, 3.19e12, 3.22e12)) == "3.19 to 3.22 TFLOP"
+    assert wording.reach("flops", Interval(0, 9e11, 1.1e12)) == "900 GFLOP to 1.1 TFLOP"
+    assert wording.reach("images", Interval(5, 5, 5)) == ""
+    assert wording.reach("accuracy", Interval(0, -0.013, 0.02)) == "−1.3 to 2.0"
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gssl.report import glossary
+from gssl.report import wording
 from tests.report.documents import page
 
 Reports = Callable[..., dict[str, Any]]
@@ -25,7 +25,7 @@ Reports = Callable[..., dict[str, Any]]
     ],
 )
 def test_words_are_found_as_they_are_written(text: str, words: list[str]) -> None:
-    assert glossary.used(text) == words
+    assert wording.used(text) == words
 
 
 def test_a_word_is_marked_once_in_a_section_and_in_prose_only() -> None:
@@ -34,7 +34,7 @@ def test_a_word_is_marked_once_in_a_section_and_in_prose_only() -> None:
         "<table><tr><th>seed</th><td>seed</td></tr></table><script>if (seed < 1) {}</script><pre>seed</pre></section>"
         "<section><th><button>KID</button></th><p>seed &amp; arm</p></section>"
     )
-    marked, words = glossary.mark(text)
+    marked, words = wording.mark(text)
     assert re.sub(r"</?a\b[^>]*>|</?span[^>]*>", "", marked) == text  # nothing else is touched
     assert marked.count('href="#term-seed"') == 2  # one in each section
     assert '<p title=\'seeds > 1\'>Two <a class="term" href="#term-seed">seeds</a>, one seed.' in marked
@@ -43,7 +43,7 @@ def test_a_word_is_marked_once_in_a_section_and_in_prose_only() -> None:
 
 
 def test_hostile_text_stays_text() -> None:
-    marked, _ = glossary.mark("<p>&lt;script&gt; seed &lt;/script&gt;</p>")
+    marked, _ = wording.mark("<p>&lt;script&gt; seed &lt;/script&gt;</p>")
     assert marked == '<p>&lt;script&gt; <a class="term" href="#term-seed">seed</a> &lt;/script&gt;</p>'
 
 
@@ -56,11 +56,11 @@ def test_every_word_that_a_page_marks_is_in_its_glossary_and_no_other(
     entries = re.findall(r'<dt id="(term-[\w-]+)">', out)
     assert set(entries) == marked and len(entries) == len(set(entries))
     for word in ("seed", "label budget", "linear probe", "interval", "control", "reference", "primary", "exploratory"):
-        assert glossary.slug(word) in marked, word
-    assert glossary.slug("KID") not in entries  # no generator was judged
+        assert wording.slug(word) in marked, word
+    assert wording.slug("KID") not in entries  # no generator was judged
     assert page.GLOSSARY not in out
 
 
 def test_every_explanation_is_short_and_ends() -> None:
-    assert all(text.endswith(".") and len(text) < 260 for text in glossary.TERMS.values())
-    assert len({glossary.slug(word) for word in glossary.TERMS}) == len(glossary.TERMS)
+    assert all(text.endswith(".") and len(text) < 260 for text in wording.TERMS.values())
+    assert len({wording.slug(word) for word in wording.TERMS}) == len(wording.TERMS)
