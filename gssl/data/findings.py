@@ -2,7 +2,7 @@
 
 A finding is {"kind", "text", …}. `text` is one sentence; `examples`, where there are some, are for the terminal.
 Kinds: test_in_training, near_duplicates, conflicting_labels, torn_groups, missing_classes, few_test_images,
-few_per_class, imbalance.
+few_groups, few_per_class, imbalance.
 """
 
 from collections.abc import Mapping
@@ -14,6 +14,7 @@ from gssl.data.images import Images
 
 FEW = 100  # test images
 FEW_PER_CLASS = 10
+FEW_GROUPS = 10  # groups of test images that belong together
 IMBALANCED = 2.0  # the largest class is more than so many times the smallest
 SHOWN = 3  # examples
 MASKS = 64  # masks that are counted at once
@@ -40,7 +41,7 @@ def find_findings(parts: Mapping[str, Images], test: Images, copies: np.ndarray)
     found = []
     for number, (name, part) in enumerate(parts.items()):
         found += _duplicates(name, part, test, copies[copies[:, 1] == number][:, [0, 2, 3]])
-    found += _torn(parts, test)
+    found += _torn(parts, test) + _few_groups(test)
     if not test.classes:
         return found  # nothing is labelled, so nothing is scored
     if "mask" in test.columns:
@@ -223,6 +224,17 @@ def _few(counts: list[int], classes: list[str]) -> list[Finding]:
         own = {classes[i]: counts[i] for i in few}
         found.append({"kind": "few_per_class", "text": text, "classes": own})
     return found
+
+
+def _few_groups(test: Images) -> list[Finding]:
+    """Images of one group are one observation: of two videos nobody can say how a third would be."""
+    groups = test.group_codes()
+    count = 0 if groups is None else len(np.unique(groups))
+    if not 0 < count < FEW_GROUPS:
+        return []
+    what = f"The {len(test):,} test images fall into {count} group{'s' if count > 1 else ''}"
+    text = f"{what}, and what belongs together counts as one observation: intervals over so few are very wide."
+    return [{"kind": "few_groups", "text": text, "groups": count}]
 
 
 def _few_masks(test: Images) -> list[Finding]:

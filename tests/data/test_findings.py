@@ -132,6 +132,16 @@ def test_groups_travel_with_the_images(cfg: Cfg, halves: Path) -> None:
     assert ((codes[:, None] == codes) == (test.groups[:, None] == test.groups)).all()
 
 
+@pytest.mark.parametrize(("size", "said"), [(50, True), (2, False)])
+def test_few_groups_are_few_observations(cfg: Cfg, halves: Path, size: int, said: bool) -> None:
+    rows = [(f"{c}/{i:03}.png", c, "", f"p{c}{i // size}") for c in "ab" for i in range(100)]
+    splits = load_data(cfg(root=grouped(halves / "train", rows)))
+    found = of(splits, "few_groups")
+    assert bool(found) == said == (splits.summary["test_groups"] < 10)
+    if said:
+        assert found[0]["groups"] == splits.summary["test_groups"] and "group" in found[0]["text"]
+
+
 def test_a_class_without_images(cfg: Cfg, halves: Path) -> None:
     for i in range(60):
         (halves / "test" / "b" / f"{i:03}.png").unlink()
