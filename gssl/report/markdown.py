@@ -3,10 +3,10 @@
 import re
 from typing import Any
 
-from gssl.report import first_screen, tables, wording
+from gssl.report import views, wording
 from gssl.report.model import Report
 from gssl.report.model_records import CostRow, GenerationRow
-from gssl.words import by_probe, count, label_budget_text, listed, p_text, points, span, upper
+from gssl.words import by_probe, count, label_budget_text, listed, points, span, upper
 
 ROLE = {"contestant": "", "control": " (control)", "reference": " (reference, not ranked)"}
 MOST_FAILURES = 20
@@ -53,14 +53,14 @@ def escape(text: Any) -> str:
 def _answer(report: Report) -> list[str]:
     """Who reads five lines has the question, the answer and what to do; then what it rests on and what weakens it."""
     verdict = report.verdict
-    todo = first_screen.advice(report)
+    todo = views.advice(report)
     lines = [f"# {escape(report.question)}", "", f"**{escape(verdict.headline)}**", ""]
     lines += [f"**What to do:** {escape(todo[0])}", ""] if todo else []
-    if text := first_screen.confidence(report):
+    if text := views.confidence(report):
         lines += [f"**Confidence:** {escape(text)}", ""]
-    lines += [f"{'; '.join(f'{what}: {escape(text)}' for what, text in first_screen.facts(report))}.", ""]
-    lines += [f"- {escape(text)}" for text in first_screen.lead(report)[1:]]
-    lines += [f"- **{g.title}:** {escape(text)}" for g in first_screen.groups(report) for text in g.sentences]
+    lines += [f"{'; '.join(f'{what}: {escape(text)}' for what, text in views.facts(report))}.", ""]
+    lines += [f"- {escape(text)}" for text in views.lead(report)[1:]]
+    lines += [f"- **{g.title}:** {escape(text)}" for g in views.groups(report) for text in g.sentences]
     lines += [f"- **Caution:** {escape(text)}" for text in verdict.cautions]
     lines += ["", "## The comparisons behind the answer", ""]
     lines += [f"> {escape(text)}" for text in verdict.cannot] + [""] * bool(verdict.cannot)
@@ -68,7 +68,7 @@ def _answer(report: Report) -> list[str]:
     label_budget = label_budget_text(report.primary.label_budget)
     lines += [f"- Exploratory, {label_budget}: {escape(text)}" for text in verdict.exploratory]
     if report.budget:
-        lines.append(f"- Budget: {escape(report.budget.text)}. {escape(tables.deviation(report))}".rstrip())
+        lines.append(f"- Budget: {escape(report.budget.text)}. {escape(views.deviation(report))}".rstrip())
     return lines
 
 
@@ -76,12 +76,12 @@ def _scores(report: Report, names: dict[str, str]) -> list[str]:
     metric, probe = wording.metric_title(report.primary.metric), by_probe(report.primary.probe)
     lines = [f"## Test {metric}, % ({escape(probe)})", ""]
     lines += _table(["arm", *(a.label for a in report.label_budgets), "seeds"], _score_rows(report, names))
-    return [*lines, "", f"In brackets: {tables.intervals(report)}."]
+    return [*lines, "", f"In brackets: {views.intervals(report)}."]
 
 
 def _adapting(report: Report, names: dict[str, str]) -> list[str]:
     """Each way of adapting side by side, at the primary label budget."""
-    found = tables.adapting(report)
+    found = views.adapting(report)
     if found is None:
         return []
     rows = []
@@ -109,10 +109,16 @@ def _differences(report: Report, names: dict[str, str]) -> list[str]:
         return []
     rows = []
     for d in report.family:
-        shown = tables.difference(d, report)
+        shown = views.difference(d, report)
         level = f" ({shown['level']})" if shown["level"] else ""
         texts = [points(d.gap, sign=True), span(d.interval), span(d.simultaneous) + level]
-        texts += [escape(shown["called"]), escape(shown["size"]), _p(d.p), _p(d.p_adjusted), shown["images"]]
+        texts += [
+            escape(shown["called"]),
+            escape(shown["size"]),
+            wording.p_cell(d.p),
+            wording.p_cell(d.p_adjusted),
+            shown["images"],
+        ]
         rows.append([f"{names[d.a]} − {names[d.b]}", *texts, str(d.n_seeds)])
     against = f"against {100 * report.primary.margin:.3g} points"
     head = ["pair", "difference", "95% interval", "for all together", "outcome", against, "p", "p, adjusted"]
@@ -133,7 +139,7 @@ def _needed(report: Report, names: dict[str, str]) -> list[str]:
             n["seeds_text"],
             n["items_text"],
         ]
-        for n in tables.needed(report)
+        for n in views.needed(report)
     ]
     if not rows:
         return []
@@ -144,10 +150,6 @@ def _needed(report: Report, names: dict[str, str]) -> list[str]:
     return ["## Confidence, and what would increase it", "", *_table(head, rows), "", note]
 
 
-def _p(value: float | None) -> str:
-    return p_text(value).removeprefix("= ") if value is not None else "–"
-
-
 # ── beside it ────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -155,7 +157,7 @@ def _generation(report: Report, names: dict[str, str]) -> list[str]:
     """Generated images by their evaluator, with what real training images get in their place."""
     if not report.generation:
         return []
-    found = tables.generation(report)
+    found = views.generation(report)
     heads = [
         f"{escape(h['label'])}{', %' if wording.in_percent(h['metric']) else ''} {h['arrow']}" for h in found["heads"]
     ]
@@ -174,7 +176,7 @@ def _spent(report: Report, names: dict[str, str]) -> list[str]:
     """What training took, over all stages of an arm."""
     if not report.cost:
         return []
-    found = tables.cost(report)
+    found = views.cost(report)
     heads = [escape(h["label"]) for h in found["heads"]]
     table = _table(["arm", *heads], _cells(found["rows"], names))
     return ["## Spent on training, per run", "", *table, "", "Over all stages of an arm, without its evaluation."]
@@ -209,7 +211,7 @@ def _stability(report: Report, names: dict[str, str]) -> list[str]:
     if not report.stability:
         return []
     keys = ("runs", "finished", "diverged", "collapsed", "failed", "alarms")
-    lines = ["## Stability", "", escape(tables.stability(report))]
+    lines = ["## Stability", "", escape(views.stability(report))]
     bad = [s for s in report.stability if any(getattr(s, key) for key in keys[2:])]
     if bad:
         rows = [[names.get(s.arm, escape(s.arm)), *(str(getattr(s, key)) for key in keys)] for s in bad]
@@ -232,7 +234,7 @@ def _lost(report: Report, names: dict[str, str]) -> list[str]:
 
 def _registered(report: Report, names: dict[str, str]) -> list[str]:
     """What was on record when, and what was changed afterwards."""
-    found = tables.registered(report)
+    found = views.registered(report)
     return ["## Plan on record", "", *(f"- {escape(k)}: {escape(v)}" for k, v in found)] if found else []
 
 

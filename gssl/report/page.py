@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from gssl.figures import style
-from gssl.report import first_screen, markdown, tables, tex, wording
+from gssl.report import markdown, tex, views, wording
 from gssl.report.figures import figures
 from gssl.report.model import Report
 from gssl.report.score_figures import arm_looks
 from gssl.report.verdict import against
-from gssl.words import MEANINGS, by_probe, count, fixed_by, label_budget_text, p_text, points
+from gssl.words import MEANINGS, by_probe, count, fixed_by, label_budget_text, points
 
 SUFFIX = {"contestant": "", "control": "control", "reference": "reference, not ranked"}
 GLOSSARY = "<!-- glossary -->"  # where the words of the finished page go
@@ -38,7 +38,7 @@ def render(report: Report) -> str:
         "label_budget": label_budget_text,
         "by_probe": by_probe,
         "fixed_by": fixed_by,
-        "p": _p,
+        "p": wording.p_cell,
         "chosen": _chosen,
         "short": lambda text: str(text)[:12],
         "duration": wording.duration,
@@ -82,48 +82,48 @@ def view(report: Report) -> dict[str, Any]:
     """The document regrouped for the template: texts and structures, no decisions about what holds."""
     look = arm_looks(report.arms)
     arms = {a.name: vars(a) | {"look": look[a.name], "suffix": SUFFIX[a.role]} for a in report.arms}
-    found = tables.pictures(report)
-    scored = [tables.difference(d, report) for d in report.differences if d.probe is not None]
+    found = views.pictures(report)
+    scored = [views.difference(d, report) for d in report.differences if d.probe is not None]
     metric = wording.metric_title(report.primary.metric)
     return {
-        "answer": first_screen.short(report),
-        "headline": first_screen.sentence(report),
-        "confidence": first_screen.confidence(report),
-        "advice": first_screen.lead(report),
-        "advice_groups": first_screen.groups(report),
-        "chart_key": first_screen.key(report),
-        "facts": first_screen.facts(report),
+        "answer": views.short(report),
+        "headline": views.headline(report),
+        "confidence": views.confidence(report),
+        "advice": views.lead(report),
+        "advice_groups": views.groups(report),
+        "chart_key": views.chart_key(report),
+        "facts": views.facts(report),
         "metric": metric,
         "margin": f"{100 * report.primary.margin:.3g}",
         "a_point": MEANINGS.get(report.primary.metric, ("", "a hundredth of the largest possible score"))[1],
         "metrics": list(dict.fromkeys(name for row in report.table for name in row.metrics)),
         "metric_title": wording.metric_title,
-        "adapting": tables.adapting(report),
-        "needed": tables.needed(report),
-        "registered": tables.registered(report),
+        "adapting": views.adapting(report),
+        "needed": views.needed(report),
+        "registered": views.registered(report),
         "arms": arms,
         "matrix": _matrix(report, arms),
         "figures": figures(report),
         "colours": style.css(),
-        "interval_note": tables.intervals(report),
+        "interval_note": views.intervals(report),
         "seed_note": _seed_note(report),
         "pairs": [d for d in scored if d["family"] == "primary"],
         "explored": [d for d in scored if d["family"] == "exploratory"],
         "generated": [d for d in report.differences if d.probe is None],
-        "generation": tables.generation(report),
+        "generation": views.generation(report),
         "controls": _controls(report),
         "grids": [s for s in found if s["kind"] in ("samples", "neighbours")],
         "pictures": [s for s in found if s["kind"] not in ("samples", "neighbours")],
-        "cost": tables.cost(report),
-        "compute": tables.compute(report),
-        "columns": tables.STAGE_COLUMNS,
-        "stability": tables.stability(report),
-        "trials": tables.trials(report),
-        "environments": [{"runs": e.runs, "items": tables.flat(e.values)} for e in report.provenance.environments],
-        "data": [{"runs": d.runs, "items": tables.flat(d.summary)} for d in report.provenance.data],
+        "cost": views.cost(report),
+        "compute": views.compute(report),
+        "columns": views.STAGE_COLUMNS,
+        "stability": views.stability(report),
+        "trials": views.trials(report),
+        "environments": [{"runs": e.runs, "items": views.flat(e.values)} for e in report.provenance.environments],
+        "data": [{"runs": d.runs, "items": views.flat(d.summary)} for d in report.provenance.data],
         "commands": [c for c in report.provenance.runs if c.command],
-        "reload": tables.loads(report),
-        "foreign": tables.foreign(report),
+        "reload": views.loads(report),
+        "foreign": views.foreign(report),
     }
 
 
@@ -135,10 +135,6 @@ def _matrix(report: Report, arms: dict[str, Any]) -> list[dict[str, Any]]:
         if any(cells):
             out.append({"arm": arm, "probe": report.primary.probe, "cells": cells})
     return out
-
-
-def _p(value: float | None) -> str:
-    return p_text(value).removeprefix("= ") if value is not None else "–"
 
 
 def _chosen(found: list[dict[str, Any]]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from gssl.figures import dots, lines, style
 from gssl.figures.figure import Data, Figure
-from gssl.report import tables
+from gssl.report import views
 from gssl.report.wording import in_percent, metric_title, reach, shown
 from gssl.words import by_probe, count, label_budget_text, shortened
 
@@ -121,7 +121,7 @@ def primary(report: Any) -> Figure | None:
         "primary",
         [panel],
         f"Test {name}{spoken_unit(metric)} with {label_budget_text(budget)}, by {by_probe(probe)}: {said}.",
-        f"{dot}Line: mean. Bar: {tables.intervals(report, [row for _, row in arms])}. Evaluated by {by_probe(probe)}."
+        f"{dot}Line: mean. Bar: {views.intervals(report, [row for _, row in arms])}. Evaluated by {by_probe(probe)}."
         " Grey: controls, which learnt nothing from these images, and reference lines, which use the labels of all"
         " training images.",
         dots.values(
@@ -258,7 +258,7 @@ def _label_curve(report: Any, probe: str, name: str) -> Figure | None:
     return lines.figure(
         name,
         [panel],
-        f"Evaluated by {by_probe(probe)}. Bands: {tables.intervals(report, every)}.",
+        f"Evaluated by {by_probe(probe)}. Bands: {views.intervals(report, every)}.",
         alt=f"Test {title}{spoken_unit(metric)} against the number of labels, by {by_probe(probe)}, one line per arm."
         f" {said}.",
         data=Data(

@@ -9,7 +9,7 @@ escaped, so that it compiles whatever the arms are called.
 import unicodedata
 from typing import Any
 
-from gssl.report import first_screen, tables, wording
+from gssl.report import views, wording
 from gssl.report.model import Difference, Report, Score
 from gssl.words import by_probe, count, label_budget_text, p_text, points
 
@@ -115,7 +115,7 @@ def _cell(row: Score | None) -> str:
 
 def _notes(report: Report) -> list[str]:
     """What the brackets are, what the last rows are, and the primary family's differences."""
-    intervals = tables.intervals(report)
+    intervals = views.intervals(report)
     out = [escape(f"In brackets: {intervals}.")] if intervals != "no intervals" else []
     roles = {a.role for a in report.arms}
     if "reference" in roles:
@@ -125,7 +125,7 @@ def _notes(report: Report) -> list[str]:
         label_budget = escape(label_budget_text(report.primary.label_budget))
         pairs = "; ".join(_difference(d, names) for d in report.family)
         out.append(f"Paired differences with {label_budget}, in points: {pairs}.")
-    out += [escape(text) for text in first_screen.advice(report)[:1]]
+    out += [escape(text) for text in views.advice(report)[:1]]
     if report.verdict.cautions:
         out.append("Cautions: " + " ".join(escape(text) for text in report.verdict.cautions))
     return out

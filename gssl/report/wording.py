@@ -12,7 +12,7 @@ from functools import cache
 from gssl.report.generation import METRICS as GENERATION
 from gssl.report.generation import PERCENT
 from gssl.statistics.metric import METRICS
-from gssl.words import MEANINGS, Ends, points
+from gssl.words import MEANINGS, Ends, p_text, points
 
 MINUS = "−"
 
@@ -44,6 +44,11 @@ def shown(metric: str, value: float | None, sign: bool = False) -> str:
 def one_decimal(value: float | None) -> str:
     """One decimal with a real minus, "–" for None."""
     return "–" if value is None else f"{value:.1f}".replace("-", MINUS)
+
+
+def p_cell(value: float | None) -> str:
+    """ ".031", "< .001", "–" for None."""
+    return p_text(value).removeprefix("= ") if value is not None else "–"
 
 
 def number(metric: str, value: float | None) -> str:

@@ -6,12 +6,11 @@ from typing import Any
 
 from gssl.report import cautions as _cautions
 from gssl.report import document as _document
-from gssl.report import first_screen as _first_screen
 from gssl.report import markdown as _markdown
 from gssl.report import page as _page
-from gssl.report import tables as _tables
 from gssl.report import tex as _tex
 from gssl.report import verdict as _verdict
+from gssl.report import views as _views
 from gssl.report.claims import check as _check
 from gssl.report.model import Difference, Report
 
@@ -49,6 +48,4 @@ class Reading:
 
 
 build, check = of(_document.build), of(_check)
-cautions, first_screen, markdown, page, tables, tex, verdict = map(
-    Reading, (_cautions, _first_screen, _markdown, _page, _tables, _tex, _verdict)
-)
+cautions, markdown, page, tex, verdict, views = map(Reading, (_cautions, _markdown, _page, _tex, _verdict, _views))

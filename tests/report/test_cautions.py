@@ -13,7 +13,7 @@ import yaml
 
 from gssl.report.collect import read_runs
 from gssl.report.explain import explain
-from tests.report.documents import build, cautions, check, first_screen, markdown, page, tex, verdict
+from tests.report.documents import build, cautions, check, markdown, page, tex, verdict, views
 
 Reports = Callable[..., dict[str, Any]]
 
@@ -225,8 +225,8 @@ def test_a_dead_generator_comes_first(report_of: Reports) -> None:
     found = [{"kind": "imbalance", "text": "Unequal."}]
     first = told(report, alarms=dead, findings=found)[0]
     assert first.startswith("The generator of DCGAN is dead in 2 runs (seeds 1 and 4)")
-    assert "But a generator is dead: see the cautions." in first_screen.confidence(report | {"alarms": dead})
-    assert "dead" not in first_screen.confidence(report)
+    assert "But a generator is dead: see the cautions." in views.confidence(report | {"alarms": dead})
+    assert "dead" not in views.confidence(report)
 
 
 def test_every_form_carries_answer_advice_cautions_and_findings(fake: ModuleType, tmp_path: Path) -> None:

@@ -8,8 +8,7 @@ from typing import Any
 from gssl.report import wording
 from gssl.report.markdown import escape
 from gssl.words import points
-from tests.report.documents import first_screen, markdown
-from tests.report.documents import tables as page_tables
+from tests.report.documents import markdown, views
 
 Reports = Callable[..., dict[str, Any]]
 SECTIONS = {
@@ -42,7 +41,7 @@ def test_the_first_five_lines_hold_the_answer(report_of: Reports, full_report: d
 
 def test_what_it_rests_on_and_what_weakens_it_come_before_any_table(full_report: dict[str, Any]) -> None:
     top = markdown.render(full_report).split("\n## ")[0]
-    assert f"**Confidence:** {escape(first_screen.confidence(full_report))}" in top
+    assert f"**Confidence:** {escape(views.confidence(full_report))}" in top
     assert "Test images: 1,000; Labels: 100 (10 per class); Seeds: 3 (everything repeated 3 times" in top
     assert all(f"- **Caution:** {escape(text)}" in top for text in full_report["verdict"]["cautions"])
     assert not re.search(r"\bp [=<]", top)
@@ -71,7 +70,7 @@ def test_the_tables_hold_the_reports_figures(full_report: dict[str, Any]) -> Non
     titles = {a["name"]: escape(a["title"]) for a in full_report["arms"]}
     parts = (("generation", "Generated images"), ("cost", "Spent on training, per run"))
     for part, heading in parts:
-        heads = {h["metric"]: escape(h["label"]) for h in getattr(page_tables, part)(full_report)["heads"]}
+        heads = {h["metric"]: escape(h["label"]) for h in getattr(views, part)(full_report)["heads"]}
         head, _, *rows = found[heading]
         cells = {row[0]: row for row in rows}
         for row in full_report[part]:

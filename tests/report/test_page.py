@@ -17,7 +17,7 @@ from gssl.report import figures, score_figures, wording
 from gssl.report.collect import read_runs
 from gssl.report.model_records import RunRecord
 from gssl.statistics.paired import Interval
-from tests.report.documents import build, first_screen, markdown, page, tables, tex, typed
+from tests.report.documents import build, markdown, page, tex, typed, views
 
 Reports = Callable[..., dict[str, Any]]
 HOSTILE = '<script>alert("x")</script>$\\frac{1}{0}$ & {{ 7*7 }} | `rm` "quoted"'
@@ -89,11 +89,8 @@ def test_every_section_is_there_and_the_verdict_comes_first(html: str, report_of
     report = report_of(3)
     question = report["question"]
     # the question, the answer in a word, then in a sentence
-    assert shown.startswith(f"{question} {first_screen.short(report)} {first_screen.sentence(report)} Confidence: ")
-    assert (
-        f"{first_screen.short(report)}: {first_screen.sentence(report)}".lower()
-        == report["verdict"]["headline"].lower()
-    )
+    assert shown.startswith(f"{question} {views.short(report)} {views.headline(report)} Confidence: ")
+    assert f"{views.short(report)}: {views.headline(report)}".lower() == report["verdict"]["headline"].lower()
     told = [
         shown.index(text) for text in ("Confidence: ", "What to do", "Test images 1,000", "Dots: seeds", "Cautions")
     ]
@@ -261,7 +258,7 @@ def test_numbers_in_figures_stay_whole(report_of: Reports) -> None:
 def test_pictures_beyond_the_limit_are_named(report_of: Reports, monkeypatch: pytest.MonkeyPatch) -> None:
     report = report_of(3)
     one = len(report["samples"][0]["png"])
-    monkeypatch.setattr(tables.module, "MOST_PICTURES", 2 * one + 100)
+    monkeypatch.setattr(views.module, "MOST_PICTURES", 2 * one + 100)
     monkeypatch.setattr(page.module, "figures", lambda report: {})
     out = page.render(report)
     assert len(read(out).images) == 2
@@ -315,7 +312,7 @@ def test_the_largest_deviation_from_an_equal_budget(budget: Any, spent: dict[str
         | {"per_seed": {str(seed): value for seed, value in enumerate(v)}}
         for n, v in spent.items()
     ]
-    found = tables.deviation(report)
+    found = views.deviation(report)
     assert told in found
     assert bool(told) == bool(found)
 
@@ -326,7 +323,7 @@ def test_stages_of_a_chain_show_their_fractions() -> None:
         {"method": "simclr", "command": "pretrain-ssl", "fraction": 0.25, "seconds": 12.0},
         {"method": "dcgan", "command": "train-gan", "fraction": 0.75},
     ]
-    assert tables._stages(typed(report).arms[0]) == "simclr 25% (12.0 s) → dcgan 75%"
+    assert views._stages(typed(report).arms[0]) == "simclr 25% (12.0 s) → dcgan 75%"
 
 
 def test_the_room_never_imports_torch_and_claims_need_no_plots() -> None:
@@ -346,4 +343,4 @@ def test_only_networks_that_were_filled_are_counted():
     run = dict.fromkeys(RunRecord.model_fields) | {"arm": "a", "stage": "", "state": "", "path": "", "command": ""}
     run |= {"weights": {}, "config": {}}
     report.provenance.runs = [RunRecord.model_validate(run | {"load_report": found}) for found in reports]
-    assert tables.module.loads(report) == {"runs": 1, "partial": 1}
+    assert views.module.loads(report) == {"runs": 1, "partial": 1}

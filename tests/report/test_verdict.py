@@ -19,7 +19,7 @@ from gssl.report.document import numbers, over_seeds
 from gssl.report.scores import Gap
 from gssl.statistics.two_way import two_way
 from gssl.words import points
-from tests.report.documents import build, first_screen, markdown, page, verdict
+from tests.report.documents import build, markdown, page, verdict, views
 
 Reports = Callable[..., dict[str, Any]]
 
@@ -40,7 +40,7 @@ def test_one_seed_says_nothing_about_seeds(report_of: Reports) -> None:
     row = next(r for r in report["table"] if r["arm"] == "simclr")
     assert row["interval"]["over"] == "test images"
     assert report["advice"]["sentences"][0].startswith("For now SimCLR, by one run of each method:")
-    assert (first_screen.short(report), first_screen.confidence(report).split(":")[0]) == (
+    assert (views.short(report), views.confidence(report).split(":")[0]) == (
         "Cannot be said yet",
         "None yet",
     )
@@ -63,9 +63,7 @@ def test_few_seeds_establish_nothing(report_of: Reports, seeds: int, word: str, 
     assert "SimCLR is ahead of DCGAN by" in first
     assert first.endswith("Three seeds cannot establish it by a test; six can.")
     assert report["verdict"]["answer"] == "perhaps"
-    assert (
-        first_screen.confidence(report) == "Not established: three seeds give a hint, and six are needed to confirm it."
-    )
+    assert views.confidence(report) == "Not established: three seeds give a hint, and six are needed to confirm it."
 
 
 def test_six_seeds_may_name_a_winner(report_of: Reports) -> None:
@@ -84,9 +82,7 @@ def test_six_seeds_may_name_a_winner(report_of: Reports) -> None:
     found = f"{points(d['mean'])} percentage points of test accuracy (plausibly {low} to {high}); training from scratch"
     assert f"class, SimCLR beats training from scratch by {found} beats DCGAN by" in headline
     assert headline.startswith("Yes: with 10")
-    assert first_screen.confidence(report).startswith("Well supported: ") and "at most 5%" in first_screen.confidence(
-        report
-    )
+    assert views.confidence(report).startswith("Well supported: ") and "at most 5%" in views.confidence(report)
 
 
 def test_a_family_that_failures_split_is_told_as_it_was_computed(report_of: Reports) -> None:
@@ -114,7 +110,7 @@ def test_no_difference_is_called_that(report_of: Reports, seeds: int) -> None:
     assert "whether SimCLR is better than random features. SimCLR scored" in report["verdict"]["headline"]
     assert report["verdict"]["headline"].endswith(ends)
     assert report["verdict"]["sentences"][0].startswith("SimCLR and random features are not shown to differ")
-    assert first_screen.confidence(report).startswith("Undecided, not equal: SimCLR could still score up to")
+    assert views.confidence(report).startswith("Undecided, not equal: SimCLR could still score up to")
     assert report["primary"]["fixed_by"] == "plan"
     told = [c for c in report["verdict"]["cautions"] if c.startswith("Not shown to be ahead of random features")]
     assert len(told) == 1 and "SimCLR" in told[0]
