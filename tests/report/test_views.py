@@ -90,7 +90,7 @@ def test_arms_that_took_about_as_long_stand_together(report_of: Reports) -> None
 
 
 def test_what_is_undecided_is_said_with_name_and_direction(report_of: Reports) -> None:
-    """By the very ranges that the headline gives: one comparison has one range on the first first_screen."""
+    """By the very ranges that the headline gives: one comparison has one range on the first screen."""
     report = report_of(6, shift={"simclr": -0.175, "dcgan": 0.15})
     assert (report["verdict"]["answer"], views.short(report)) == ("not shown", "Cannot tell yet")
     headline = views.headline(report)
