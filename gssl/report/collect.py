@@ -1,4 +1,4 @@
-"""Reads run directories: plain files in, `Run` records out. Nothing is concluded here.
+"""Reads run directories: files in, `Run` records out. Nothing is concluded here.
 
 A run directory holds status.json, config.yaml, environment.json, metrics.jsonl, samples/*.png and, when it
 finished, result.json; those that `compare` made also hold part.json (schema gssl.part/1: arm, seed, stage,

@@ -108,7 +108,7 @@ def build(runs: Sequence[Run], plan: dict[str, Any], found: Cells | None = None)
     report.verdict = verdict.verdict(report)
     report.verdict.cautions = [*doubts(found), *cautions.cautions(report), *(plan.get("cautions") or [])]
     report.limitations = cautions.limitations(report)
-    return Report.model_validate(report.plain())
+    return Report.model_validate(report.as_json())
 
 
 def chosen_metric(runs: Sequence[Run], found: Cells) -> str:

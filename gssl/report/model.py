@@ -318,16 +318,16 @@ class Report(Part):
 
     def text(self) -> str:
         """As it stands in report.json."""
-        return json.dumps(self.plain(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        return json.dumps(self.as_json(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
-    def plain(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """As JSON holds it: what was never set is left out."""
         found: dict[str, Any] = clean(self.model_dump(mode="json", by_alias=True, exclude_unset=True))
         return found
 
 
 def clean(value: Any) -> Any:
-    """`value` as JSON can hold it: non-finite numbers become None, numbers of NumPy and paths as plain Python."""
+    """`value` as JSON can hold it: non-finite numbers become None, numbers of NumPy and paths as Python has them."""
     if isinstance(value, dict):
         return {str(k): clean(v) for k, v in value.items()}
     if isinstance(value, list | tuple | set):

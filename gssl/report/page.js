@@ -7,7 +7,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
     const up = head.getAttribute("aria-sort") === "descending" || (!head.hasAttribute("aria-sort") && head.classList.contains("text"));
     heads.forEach(h => h.removeAttribute("aria-sort"));
     head.setAttribute("aria-sort", up ? "ascending" : "descending");
-    const rows = [...body.rows].map(row => ({row, text: plain(row.cells[column]), n: number(plain(row.cells[column]))}));
+    const rows = [...body.rows].map(row => ({row, text: textOf(row.cells[column]), n: number(textOf(row.cells[column]))}));
     const numeric = rows.some(r => !isNaN(r.n));
     rows.sort((a, b) => {
       if (!numeric) return (up ? 1 : -1) * a.text.localeCompare(b.text);
@@ -17,7 +17,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
     rows.forEach(r => { r.row.classList.remove("first"); body.append(r.row); });
   }));
 }
-function plain(cell) { return cell ? (cell.dataset.v ?? cell.textContent.trim().replace(/\s+/g, " ")) : ""; }
+function textOf(cell) { return cell ? (cell.dataset.v ?? cell.textContent.trim().replace(/\s+/g, " ")) : ""; }
 function number(text) { return text === "" || text === "–" ? NaN : Number(text.replace(/,/g, "").replace("−", "-")); }
 
 // ── CSV of tables and figures ──
@@ -25,11 +25,11 @@ function tableRows(table) {
   const heads = [...table.tHead.rows[0].cells], rows = [...table.tBodies[0].rows];
   const spread = heads.map((_, i) => rows.some(row => row.cells[i]?.dataset.low !== undefined));
   const name = (head, i) => {
-    const text = plain(head) + (head.dataset.unit ? ` (${head.dataset.unit})` : "");
+    const text = textOf(head) + (head.dataset.unit ? ` (${head.dataset.unit})` : "");
     return spread[i] ? [text, `${text} low`, `${text} high`] : [text];
   };
   const value = (cell, i) => {
-    const text = plain(cell), n = cell?.classList.contains("num") ? number(text) : NaN;
+    const text = textOf(cell), n = cell?.classList.contains("num") ? number(text) : NaN;
     const shown = text === "–" ? "" : isNaN(n) ? text : String(n);
     return spread[i] ? [shown, cell?.dataset.low ?? "", cell?.dataset.high ?? ""] : [shown];
   };

@@ -79,7 +79,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def view(report: Report) -> dict[str, Any]:
-    """The document regrouped for the template: texts and structures, no decisions about what holds."""
+    """The document regrouped for the template: texts and structures, no conclusions."""
     look = arm_looks(report.arms)
     arms = {a.name: vars(a) | {"look": look[a.name], "suffix": SUFFIX[a.role]} for a in report.arms}
     found = views.pictures(report)

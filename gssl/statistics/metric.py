@@ -33,7 +33,7 @@ class Metric:
     title: str
     unit: str  # fraction (of 1, shown in percent) | value
     direction: str  # max | min
-    target: str  # column that predictions are compared with: label | mask; metrics of one target share their rows
+    target: str  # column that predictions are compared with: label | mask; metrics of one target have the same rows
     stats: Callable[[Sequence[np.ndarray] | np.ndarray, Sequence[np.ndarray] | np.ndarray, int], np.ndarray]
     of_sums: Callable[[np.ndarray], np.ndarray]
     of_classes: Callable[[np.ndarray], np.ndarray] | None = None

@@ -27,7 +27,7 @@ def typed(value: Any) -> Any:
 def plain(value: Any) -> Any:
     """A model as a dictionary."""
     if isinstance(value, Report):
-        return value.plain()
+        return value.as_json()
     return value.model_dump(mode="json", by_alias=True, exclude_unset=True) if hasattr(value, "model_dump") else value
 
 
