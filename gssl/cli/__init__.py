@@ -107,7 +107,7 @@ def _launch(
 
 def _check_claims(cfg: Any) -> None:
     """A claim that cannot be read, or about what will not be measured, is a usage error now, not after an hour."""
-    from gssl.comparison.claims import check
+    from gssl.comparison.claims_check import check
 
     check(cfg)
 

@@ -33,7 +33,7 @@ class Info(StrEnum):
 
 
 def _complete(ctx: typer.Context, incomplete: str) -> list[str]:
-    from gssl.config.complete import complete
+    from gssl.config.shell_completion import complete
 
     return complete(str(ctx.info_name), incomplete)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from gssl import schemas
-from gssl.comparison import panel
+from gssl.comparison import sources_by_targets
 from gssl.data import load_data
 from gssl.engine.device import peak_memory, prepare, reset_peak_memory
 from gssl.engine.fits import Fits
@@ -23,7 +23,9 @@ def main(cfg: schemas.Transfer, run_dir: Path, *, dry_run: bool = False) -> floa
     """Evaluate `cfg.weights` by the probes in `cfg.probe.use`; the objective is the first probe's validation score at
     its last label budget. With `cfg.to` on other data sets, beside training from scratch on each."""
     if cfg.to:
-        panel.run(cfg, [cfg.weights, panel.SCRATCH], run_dir, "transfer", main, dry_run=dry_run)
+        sources_by_targets.run(
+            cfg, [cfg.weights, sources_by_targets.SCRATCH], run_dir, "transfer", main, dry_run=dry_run
+        )
         return None
     device, precision = prepare(cfg.engine)
     fits = Fits(cfg.engine, device, precision, run_dir / "finetune")

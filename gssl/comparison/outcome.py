@@ -9,9 +9,9 @@ from typing import Any
 
 from gssl import schemas
 from gssl.comparison.execution import execute
-from gssl.comparison.facts import Done, facts_of_plan, facts_of_runs
 from gssl.comparison.plan import Planner
 from gssl.comparison.preregistration import register
+from gssl.comparison.report_context import Done, facts_of_plan, facts_of_runs
 from gssl.comparison.search import search
 from gssl.config.comparison_rules import pair
 from gssl.errors import UsageError

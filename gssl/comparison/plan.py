@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from gssl import schemas
-from gssl.comparison import contestants
+from gssl.comparison import ranking
 from gssl.comparison.parts import SEARCHED, STEPS, Draft, Part
 from gssl.config import arms
 from gssl.config.arms import METHOD, Arm
@@ -62,7 +62,7 @@ class Planner:
 
     def described(self, arm: Arm) -> dict[str, Any]:
         """For the report."""
-        return contestants.described(self, arm)
+        return ranking.described(self, arm)
 
     def overrides(self, arm: Arm) -> list[str]:
         """What was set for it by hand, its methods' first."""
@@ -92,7 +92,7 @@ class Planner:
 
     def pairs(self) -> list[list[str]]:
         """The primary family: as given, else by a rule over names. Known before anything runs. Raises UsageError."""
-        return contestants.pairs(self)
+        return ranking.pairs(self)
 
     # ── one arm ──────────────────────────────────────────────────────────────────────────────────
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import gssl
 from gssl import schemas
-from gssl.comparison import contestants
+from gssl.comparison import ranking
 from gssl.comparison.changes import changes, level_of_look
 from gssl.comparison.parts import Part
 from gssl.comparison.plan import Planner
@@ -128,7 +128,7 @@ def _arm(arm: Arm, planner: Planner, parts: Sequence[Part], probe: str) -> dict[
         "search": planner.cfg.search.space.get(arm.name, []),
         "weights": [weight_sources.find_weights(path).sha256 for path in arm.paths()] if arm.read else [],
     }
-    ranked = arm.source not in CONTROLS and not contestants.reads_labels(planner, arm)
+    ranked = arm.source not in CONTROLS and not ranking.reads_labels(planner, arm)
     settings = {key: value for key, value in text.items() if key != "name"} | {"trees": trees}
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:16]
     return text | {"control": arm.source in CONTROLS, "ranked": ranked, "settings": digest}

@@ -33,6 +33,11 @@ def from_scratch(probe: str) -> str:
     return next(name for name, entry in PROBE.items() if entry.from_scratch)
 
 
+def linear_head(probe: str) -> bool:
+    """Whether scores are linear in the pooled features; False for names of other versions."""
+    return probe in PROBE and PROBE[probe].linear_head
+
+
 def probes_of(arm: str, use: Sequence[str]) -> list[str]:
     """The probes of `use` that evaluate an arm.
 
@@ -70,7 +75,7 @@ def shared(rows: Iterable[tuple[str, str, str]], probe: str | None = None) -> tu
     if probe is None:
         first = list(dict.fromkeys(p for _, p, _ in rows))
         order = [*(p for p in PREFERRED if p in first), *first]
-        probe = _most([(arm, p) for arm, p, _ in rows], lambda p: order.index(p)) or "linear"
+        probe = _most([(arm, p) for arm, p, _ in rows], lambda p: order.index(p)) or PREFERRED[0]
     at = [(arm, label_budget) for arm, p, label_budget in rows if p == probe]
     return probe, _most(at, _few_first) or "10"
 

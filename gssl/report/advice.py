@@ -7,6 +7,8 @@ was tried is shown to beat it.
 
 from collections.abc import Mapping
 
+from gssl.config.menus import trains
+from gssl.config.registry import PROBE
 from gssl.report.model import Advice, AdviceGroup, Behind, KeptArm, Need, Report, StepUp
 from gssl.report.scores import Cells, gap
 from gssl.report.verdict import outcome
@@ -132,7 +134,7 @@ def _first(report: Report, out: Advice) -> list[str]:
 def _skip(report: Report, out: Advice) -> str:
     """ "Skip pretraining: train the whole network directly on your labels", where that is what was compared."""
     by = out.adapt or {}
-    whole = report.primary.probe in ("finetune", "fixmatch") or (by and max(by, key=lambda way: by[way]) == "finetune")
+    whole = trains(max(by, key=lambda way: by[way]) if by else report.primary.probe)
     how = "the whole network directly on your labels" if whole else f"on your labels alone{_adapting(by)}"
     return f"Skip pretraining: train {how}"
 
@@ -202,10 +204,10 @@ def _beyond(report: Report, step: StepUp) -> str:
 def _adapting(by: Mapping[str, int] | None) -> str:
     if not by:
         return ""
-    ways = {"linear": "a linear probe on its frozen features", "finetune": "fine-tuning"}
     total = sum(by.values())
     first = max(by, key=lambda name: by[name])
-    way = ways.get(first, PROBES.get(first, first))
+    frozen = first in PROBE and PROBE[first].reads in ("pooled", "dense")
+    way = "a linear probe on its frozen features" if frozen else PROBES.get(first, first)
     return f" with {way}" + ("" if by[first] == total else f" (chosen in {by[first]} of {total} fits)")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gssl.config.menus import from_scratch, trains
+from gssl.config.menus import from_scratch, linear_head, trains
 from gssl.config.registry import reads_labels
 from gssl.figures.curve import Cell, figure
 from gssl.report.consistency import PREDICTIONS
@@ -347,7 +347,8 @@ def summary(text: dict[str, Any]) -> list[str]:
     for source, target in dict.fromkeys((c["source"], c["target"]) for c in rows):
         mine = [c for c in rows if (c["source"], c["target"]) == (source, target)]
         best = min(
-            mine, key=lambda c: (trains(c["probe"]), c["probe"] != "linear", c["label_budget"] != "10", c["n_train"])
+            mine,
+            key=lambda c: (trains(c["probe"]), not linear_head(c["probe"]), c["label_budget"] != "10", c["n_train"]),
         )
         interval = between(best["gain_low"], best["gain_high"])
         over = count(best["gain_draws"], "draw") + " of labels"

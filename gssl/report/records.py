@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from gssl.config.menus import trains
 from gssl.report import consistency
 from gssl.report.collect import Run, flatten
 from gssl.report.consistency import Trained, data_hash
@@ -168,10 +169,10 @@ def note(described: dict[str, Any], runs: Sequence[Run]) -> str:
     """What a reader must know of an arm: what its plan says, and a grid of one setting for fine-tuning."""
     notes = [described["note"]] if described.get("note") else []
     for run in runs:
-        grid = ((run.config.get("probe") or {}).get("finetune") or {}) if run.stage == "transfer" else {}
+        tuned = [score["probe"] for score in run.result.get("scores") or [] if trains(score["probe"])]
+        grid = ((run.config.get("probe") or {}).get(tuned[0]) or {}) if tuned else {}
         lrs, decays = grid.get("lrs") or [], grid.get("weight_decays") or []
-        tuned = any(score["probe"] == "finetune" for score in run.result.get("scores") or [])
-        if tuned and len(lrs) * len(decays) == 1:
+        if len(lrs) * len(decays) == 1:
             values = f"learning rate {lrs[0]:g}, weight decay {decays[0]:g}"
             notes.append(f"{ONE_SETTING} ({values}): no other was tried for it")
             break

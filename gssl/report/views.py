@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from gssl.config.registry import PROBE
 from gssl.report.advice import MOST_SHOWN
 from gssl.report.cautions import dead
 from gssl.report.model import AdviceGroup, Arm, Difference, Report, Score
@@ -244,7 +245,9 @@ def _span(n: set[int]) -> str:
     return f"{min(n):,}" if len(n) == 1 else f"{min(n):,} to {max(n):,}"
 
 
-WAYS = ("adapted", "linear", "finetune")
+# Ways of adapting: menus, then what may stand on one.
+MENUS = [name for name, probe in PROBE.items() if probe.reads == "menu"]
+WAYS = [*MENUS, *(name for name, probe in PROBE.items() if probe.chooses and probe.reads != "stages")]
 
 
 def adapting(report: Report) -> dict[str, Any] | None:
@@ -267,7 +270,7 @@ def adapting(report: Report) -> dict[str, Any] | None:
         )
         if any(cells):
             rows.append({"arm": a.name, "cells": cells, "by": chosen or "–"})
-    return {"ways": [PROBES[way] for way in ways], "rows": rows, "chosen": "adapted" in ways}
+    return {"ways": [PROBES[way] for way in ways], "rows": rows, "chosen": any(way in MENUS for way in ways)}
 
 
 # ── differences ──────────────────────────────────────────────────────────────────────────────────

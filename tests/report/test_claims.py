@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gssl.cli import app
-from gssl.comparison.claims import check as held_against
+from gssl.comparison.claims_check import check as held_against
 from gssl.config.menus import probes_of
 from gssl.errors import UsageError
 from gssl.report import claims

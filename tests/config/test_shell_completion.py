@@ -3,7 +3,7 @@
 import pytest
 
 from gssl.config import paths, registry
-from gssl.config.complete import complete
+from gssl.config.shell_completion import complete
 
 
 @pytest.fixture(autouse=True)
