@@ -3,12 +3,14 @@
 A method is an `nn.Module` that owns its networks and losses and knows how to make one update. The engine owns
 time, the data room owns randomness.
 
-    from gssl.schemas import ssl as schema  # the method's keys: gssl/schemas/ssl.py or gan.py
+    from gssl.method import Batch, Context
+    from gssl.nets.backbone import Backbone
+    from gssl.schemas import ssl as schema         # the method's keys: `class Shifted(Method)` in gssl/schemas/ssl.py
 
     class Shifted(nn.Module):                      # a toy: which way was the image moved?
         needs = ("view0",)                         # tensors of the batch, by name; see `gssl.engine.feed`
 
-        def __init__(self, cfg: schemas.Shifted, backbone: Backbone, context: Context) -> None:
+        def __init__(self, cfg: schema.Shifted, backbone: Backbone, context: Context) -> None:
             super().__init__()
             self.draws = context.draws
             self.backbone = backbone               # what is exported and evaluated; (B, 3, S, S) → (B, backbone.dim)

@@ -23,9 +23,8 @@ def main(cfg: schemas.Transfer, run_dir: Path, *, dry_run: bool = False) -> floa
     """Evaluate `cfg.weights` by the probes in `cfg.probe.use`; the objective is the first probe's validation score at
     its last label budget. With `cfg.to` on other data sets, beside training from scratch on each."""
     if cfg.to:
-        sources_by_targets.run(
-            cfg, [cfg.weights, sources_by_targets.SCRATCH], run_dir, "transfer", main, dry_run=dry_run
-        )
+        sources = [cfg.weights, sources_by_targets.SCRATCH]
+        sources_by_targets.run(cfg, sources, run_dir, "transfer", main, dry_run=dry_run)
         return None
     device, precision = prepare(cfg.engine)
     fits = Fits(cfg.engine, device, precision, run_dir / "finetune")

@@ -1,4 +1,4 @@
-"""Judges: fixed networks that see generated and real images alike. A contestant's own backbone is never one.
+"""Evaluators: fixed networks that read generated and real images alike. A contestant's own backbone is never one.
 
 `RandomJudge` needs neither downloads nor labels: its weights follow from integers, so they are the same on
 every machine. `ClassifierJudge` is trained on the real training images and knows more where there are labels.

@@ -63,7 +63,7 @@ def _ends(row: Any, scale: float) -> tuple[float, float] | None:
     return (scale * row.interval.low, scale * row.interval.high) if row.interval else None
 
 
-def _row(name: str, look: style.Look, row: Any, metric: str, sign: bool = False, **more: Any) -> dots.Row:
+def row_of(name: str, look: style.Look, row: Any, metric: str, sign: bool = False, **more: Any) -> dots.Row:
     """A row of a table (scores, differences, generation) as a row of dots."""
     scale, said = scale_of(metric), name.replace("\n", " ")
     between = f", 95% interval {reach(metric, row.interval, sign)}" if row.interval else ""
@@ -106,7 +106,7 @@ def primary(report: Any) -> Figure | None:
         return None
     look, name = arm_looks(report.arms), metric_title(metric)
     shown_rows = [
-        _row(shortened(a.title, TITLE), look[a.name], row, metric, strong=a.role == "contestant", group=a.role)
+        row_of(shortened(a.title, TITLE), look[a.name], row, metric, strong=a.role == "contestant", group=a.role)
         for a, row in arms
     ]
     panel = dots.Panel(
@@ -139,7 +139,7 @@ def differences(report: Any) -> Figure | None:
         return None
     look, titles, name = arm_looks(report.arms), arm_titles(report, 20), metric_title(metric)
     rows = [
-        _row(
+        row_of(
             f"{titles[d.a]} −\n{titles[d.b]}", look[d.a], d, metric, True, strong=d.family == "primary", group=d.family
         )
         for d in here
@@ -195,7 +195,7 @@ def generation(report: Any) -> Figure | None:
 def _generation_row(row: Any, look: dict[str, style.Look], titles: dict[str, str]) -> dots.Row:
     metric, real = row.metric, row.baseline
     name = titles[row.arm]
-    found = _row(name, look[row.arm], row, metric, baseline=None if real is None else scale_of(metric) * real)
+    found = row_of(name, look[row.arm], row, metric, baseline=None if real is None else scale_of(metric) * real)
     more = f"; real images {shown(metric, real)}" if real is not None else ""
     size = f", n = {row.n:,}" if row.n is not None else ""
     return dots.Row(**(vars(found) | {"said": f"{row.label}, {found.said}{size}{more}"}))

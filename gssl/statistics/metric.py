@@ -5,7 +5,8 @@ so the value of any subset, group or bootstrap resample of the items needs the r
 stores and what intervals are computed from. No torch here.
 
 A new metric is one function from sums to values, one line in METRICS, and a function for its rows where no other metric
-has the same ones.
+of its target has the same ones (metrics of one target are computed from the same stored rows). The docstring of Metric
+says what the order of METRICS and the optional fields decide.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +28,14 @@ class Metric:
     the metric is not defined. of_classes: sums (…, k) → (…, classes), the metric of each class, NaN where a class has
     none; None for a metric without such components. item_weights: labels (n,) → (n,) with sum 1, for metrics that are
     means of per-item correctness with weights that depend on the labels alone; None for all others.
+
+    What else rests on these fields and on the order of METRICS, among the metrics of one target:
+    - The first one is the primary metric unless `primary.metric` names another (`metrics_of`).
+    - Where item_weights are given and classes are of very unequal size, the first one with of_classes is primary
+      instead (`gssl.report.document.chosen_metric`), and the cautions of the report say that it counts classes alike
+      (`gssl.report.cautions`). So a metric with of_classes stands behind balanced_accuracy unless it is to take over.
+    - `gssl compare --explain` computes the first one with item_weights and without of_classes from the number of
+      correct items where no predictions are left (`gssl.report.recompute`): it must be the proportion of correct items.
     """
 
     name: str

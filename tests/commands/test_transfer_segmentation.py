@@ -10,7 +10,7 @@ from gssl.commands import transfer
 from gssl.config.composing import compose
 from gssl.engine.files import read_json
 from gssl.errors import UsageError
-from gssl.statistics.metric import METRICS
+from gssl.statistics.metric import METRICS, metrics_of
 from tests.probe.test_segment import CLASSES, rectangles
 
 
@@ -52,7 +52,7 @@ def test_every_probe_of_masks_has_its_scores(small, tmp_path):
     assert rows == [*few, *((p, k, 0) for p in ("finetune", "adapted") for k in (3, "all"))]
     for score in result["scores"]:
         assert score["task"] == "segmentation" and score["n_test"] == 8 and "accuracy" not in score
-        assert set(score["metrics"]) == {"mean_iou", "pixel_accuracy"}
+        assert tuple(score["metrics"]) == metrics_of("mask")
         assert list(score["components"]["mean_iou"]) == CLASSES
     chosen = result["scores"][-1]
     assert set(chosen["validated"]) == {"segment", "finetune"}

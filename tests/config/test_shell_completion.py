@@ -80,5 +80,5 @@ def test_presets_are_this_commands():
 
 def test_own_configs(monkeypatch, tmp_path):
     (tmp_path / "ssl").mkdir()
-    (tmp_path / "ssl" / "warm.yaml").touch()
-    assert bash(monkeypatch, "pretrain-ssl", "-cd", str(tmp_path), "ssl", "=", "w") == ["warm"]
+    (tmp_path / "ssl" / "zzz_own.yaml").touch()
+    assert bash(monkeypatch, "pretrain-ssl", "-cd", str(tmp_path), "ssl", "=", "zzz") == ["zzz_own"]

@@ -9,7 +9,7 @@ from gssl.data.memory import in_memory
 from gssl.errors import UsageError
 from gssl.experiment.label_budgets import LabelBudget
 from gssl.experiment.tasks import CLASSIFICATION, TASKS, Answers, Counts, Fitted, task_of
-from gssl.statistics.metric import METRICS
+from gssl.statistics.metric import METRICS, metrics_of
 from tests.probe.test_segment import CLASSES, rectangles
 
 SEGMENTATION = TASKS["mask"]
@@ -64,7 +64,7 @@ def test_a_score_of_masks_names_its_metrics_and_classes():
     found = SEGMENTATION.score(fit(images_of(5), unselected=[stats]), Counts(stats), test)
     assert found["task"] == "segmentation" and found["images_labelled"] == 5
     assert found["labels_per_class"] is None and found["fraction"] is None
-    assert found["metrics"] == {name: METRICS[name].value(stats) for name in ("mean_iou", "pixel_accuracy")}
+    assert found["metrics"] == {name: METRICS[name].value(stats) for name in metrics_of("mask")}
     assert found["components"]["mean_iou"]["blue"] == 1 and found["components"]["mean_iou"]["red"] == 0
     assert found["classes_left_out"] == ["never"]
     assert found["validation"] == {"mean_iou": found["metrics"]["mean_iou"]}
@@ -77,7 +77,7 @@ def test_predictions_of_masks_are_sufficient_statistics(tmp_path):
     SEGMENTATION.save(tmp_path / "predictions.npz", [Counts(stats), Counts(stats)], test)
     with np.load(tmp_path / "predictions.npz") as file:
         assert file["stats"].shape == (2, 4, 3 * len(CLASSES))
-        assert list(file["metric"]) == ["mean_iou", "pixel_accuracy"]
+        assert list(file["metric"]) == list(metrics_of("mask"))
         assert list(file["groups"]) == [0, 0, 1, 1] and str(file["items"]) == test.hash
         assert METRICS["mean_iou"].value(file["stats"][1]) == METRICS["mean_iou"].value(stats)
 
