@@ -234,6 +234,7 @@ def _table(found: Cells, arms: Sequence[Arm], metric: str) -> Rows:
             n_test=cell.n_test,
             validation=_mean([next(iter((s.get("validation") or {}).values()), s.get("val_accuracy")) for s in flat]),
             metrics={name: float(np.mean([m[name] for m in beside if name in m])) for name in beside[0]},
+            components=_components([(s.get("components") or {}).get(metric) or {} for s in flat]),
             chosen=taken[:1],
             adapted_by=_adapted_by(taken),
         )
@@ -244,6 +245,11 @@ def _adapted_by(taken: Sequence[dict[str, Any]]) -> dict[str, int] | None:
     """How often each way of adapting was chosen on validation folds, of a cell that had the choice."""
     names = [str(chosen["probe"]) for chosen in taken if "probe" in chosen]
     return {name: names.count(name) for name in sorted(set(names))} if names else None
+
+
+def _components(entries: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
+    """Class → mean over those entries in which it is defined."""
+    return {name: _mean([entry.get(name) for entry in entries]) for name in entries[0]}
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

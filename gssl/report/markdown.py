@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from gssl.report import views, wording
+from gssl.report import scores, views, wording
 from gssl.report.model import Report
 from gssl.report.model_records import CostRow, GenerationRow
 from gssl.words import by_probe, count, label_budget_text, listed, points, span, upper
@@ -19,6 +19,7 @@ def render(report: Report) -> str:
     sections = (
         _scores,
         _adapting,
+        _components,
         _differences,
         _needed,
         _generation,
@@ -81,7 +82,7 @@ def _scores(report: Report, names: dict[str, str]) -> list[str]:
 
 def _adapting(report: Report, names: dict[str, str]) -> list[str]:
     """Each way of adapting side by side, at the primary label budget."""
-    found = views.adapting(report)
+    found = scores.adapting(report)
     if found is None:
         return []
     rows = []
@@ -91,6 +92,16 @@ def _adapting(report: Report, names: dict[str, str]) -> list[str]:
     head = ["arm", *found["ways"], *(["chosen"] if found["chosen"] else [])]
     label_budget = label_budget_text(report.primary.label_budget)
     return [f"## What each way of adapting gives, % ({label_budget})", "", *_table(head, rows)]
+
+
+def _components(report: Report, names: dict[str, str]) -> list[str]:
+    """The primary metric class by class."""
+    found = scores.components(report)
+    if found is None:
+        return []
+    rows = [[escape(r["name"]), *("–" if v is None else points(v) for v in r["values"])] for r in found["rows"]]
+    head = f"## {found['called']} per class, % ({label_budget_text(report.primary.label_budget)})"
+    return [head, "", *_table(["class", *(names[arm] for arm in found["arms"])], rows)]
 
 
 def _score_rows(report: Report, names: dict[str, str]) -> list[list[str]]:

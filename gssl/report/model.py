@@ -202,6 +202,9 @@ class Score(Part):
     n_test: Count = Field(description="Test images.")
     validation: float | None = Field(description="Mean validation score, by which settings were chosen.")
     metrics: dict[str, float] = Field(description="Metric → mean over seeds and draws, of all that were recorded.")
+    components: dict[str, float | None] = Field(
+        description="Class → the metric of that class alone, mean over seeds and draws; empty where runs record none."
+    )
     chosen: list[Any] = Field(description="Hyperparameters that were chosen on validation images.")
     adapted_by: dict[str, AtLeastOne] | None
     """Of an adapted score: way of adapting → in how many fits it was chosen; null elsewhere."""

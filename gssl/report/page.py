@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gssl.figures import style
-from gssl.report import markdown, tex, views, wording
+from gssl.report import markdown, scores, tex, views, wording
 from gssl.report.figures import figures
 from gssl.report.model import Report
 from gssl.report.score_figures import arm_looks
@@ -98,7 +98,8 @@ def view(report: Report) -> dict[str, Any]:
         "a_point": MEANINGS.get(report.primary.metric, ("", "a hundredth of the largest possible score"))[1],
         "metrics": list(dict.fromkeys(name for row in report.table for name in row.metrics)),
         "metric_title": wording.metric_title,
-        "adapting": views.adapting(report),
+        "adapting": scores.adapting(report),
+        "components": scores.components(report),
         "needed": views.needed(report),
         "registered": views.registered(report),
         "arms": arms,

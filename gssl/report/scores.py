@@ -15,14 +15,16 @@ from zipfile import BadZipFile
 import numpy as np
 
 from gssl.config.menus import trains
+from gssl.config.registry import PROBE
 from gssl.report.collect import Run
 from gssl.report.consistency import PREDICTIONS
-from gssl.report.model import Score
+from gssl.report.model import Report, Score
 from gssl.report.model_records import Interval
 from gssl.schemas.label_budgets import label_budget_of
 from gssl.statistics import items, paired, resampled
 from gssl.statistics.metric import METRICS, by_group, resample_counts
 from gssl.statistics.two_way import TwoWay, half_width, share_interval, two_way, two_way_interval
+from gssl.words import PROBES
 
 Key = tuple[str, str, str]  # arm, probe, label budget
 TASK = "classification"  # of entries of result.json that name none
@@ -368,3 +370,47 @@ def without_predictions(one: Score, two: Score, factor: float = 1.0) -> Gap | No
 
 def _top(metric: str) -> float:
     return 1.0 if METRICS[metric].percent else float("inf")
+
+
+# ── tables of the report ─────────────────────────────────────────────────────────────────────────
+
+
+# Ways of adapting: menus, then what may stand on one.
+MENUS = [name for name, probe in PROBE.items() if probe.reads == "menu"]
+WAYS = [*MENUS, *(name for name, probe in PROBE.items() if probe.chooses and probe.reads != "stages")]
+
+
+def adapting(report: Report) -> dict[str, Any] | None:
+    """What each way of adapting gives at the primary label budget, arm by arm; None where there was one way only.
+
+    `by`: how often which way was chosen on an arm's own labels, in words.
+    """
+    label_budget = report.primary.label_budget
+    at = {(r.arm, r.probe): r for r in report.table if r.label_budget == label_budget}
+    ways = [way for way in WAYS if any(probe == way for _, probe in at)]
+    if len(ways) < 2:
+        return None
+    rows = []
+    for a in report.arms:
+        cells = [at.get((a.name, way)) for way in ways]
+        by = next((c.adapted_by for c in cells if c and c.adapted_by), None) or {}
+        chosen = ", ".join(
+            f"{PROBES.get(way, way)} in {n} of {sum(by.values())}"
+            for way, n in sorted(by.items(), key=lambda way: -way[1])
+        )
+        if any(cells):
+            rows.append({"arm": a.name, "cells": cells, "by": chosen or "–"})
+    return {"ways": [PROBES[way] for way in ways], "rows": rows, "chosen": any(way in MENUS for way in ways)}
+
+
+def components(report: Report) -> dict[str, Any] | None:
+    """The primary metric class by class at the primary probe and label budget, a column per arm; None where it has no
+    components or runs recorded none."""
+    at = (report.primary.probe, report.primary.label_budget)
+    found = {r.arm: r.components for r in report.table if (r.probe, r.label_budget) == at and r.components}
+    if not found:
+        return None
+    arms = [a.name for a in report.arms if a.name in found]
+    classes = list(dict.fromkeys(name for own in found.values() for name in own))
+    rows = [{"name": name, "values": [found[arm].get(name) for arm in arms]} for name in classes]
+    return {"called": METRICS[report.primary.metric].component, "arms": arms, "rows": rows}

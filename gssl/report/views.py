@@ -8,7 +8,6 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from gssl.config.registry import PROBE
 from gssl.report.advice import MOST_SHOWN
 from gssl.report.cautions import dead
 from gssl.report.model import AdviceGroup, Arm, Difference, Report, Score
@@ -16,7 +15,7 @@ from gssl.report.model_records import Interval
 from gssl.report.verdict import base_of, decisive, outcome, size
 from gssl.report.wording import duration, number, shown
 from gssl.statistics.paired import seeds_needed
-from gssl.words import PROBES, count, label_budget_text, listed, p_text, points, upper, word
+from gssl.words import count, label_budget_text, listed, p_text, points, upper, word
 
 MOST_PICTURES = 5_000_000  # characters of inlined pictures; what is beyond is named, so that the page opens
 BUDGETED = ("flops", "images", "seconds")  # units of a budget that are measures of cost, too
@@ -243,34 +242,6 @@ def intervals(report: Report, rows: Sequence[Score] | None = None) -> str:
 
 def _span(n: set[int]) -> str:
     return f"{min(n):,}" if len(n) == 1 else f"{min(n):,} to {max(n):,}"
-
-
-# Ways of adapting: menus, then what may stand on one.
-MENUS = [name for name, probe in PROBE.items() if probe.reads == "menu"]
-WAYS = [*MENUS, *(name for name, probe in PROBE.items() if probe.chooses and probe.reads != "stages")]
-
-
-def adapting(report: Report) -> dict[str, Any] | None:
-    """What each way of adapting gives at the primary label budget, arm by arm; None where there was one way only.
-
-    `by`: how often which way was chosen on an arm's own labels, in words.
-    """
-    label_budget = report.primary.label_budget
-    at = {(r.arm, r.probe): r for r in report.table if r.label_budget == label_budget}
-    ways = [way for way in WAYS if any(probe == way for _, probe in at)]
-    if len(ways) < 2:
-        return None
-    rows = []
-    for a in report.arms:
-        cells = [at.get((a.name, way)) for way in ways]
-        by = next((c.adapted_by for c in cells if c and c.adapted_by), None) or {}
-        chosen = ", ".join(
-            f"{PROBES.get(way, way)} in {n} of {sum(by.values())}"
-            for way, n in sorted(by.items(), key=lambda way: -way[1])
-        )
-        if any(cells):
-            rows.append({"arm": a.name, "cells": cells, "by": chosen or "–"})
-    return {"ways": [PROBES[way] for way in ways], "rows": rows, "chosen": any(way in MENUS for way in ways)}
 
 
 # ── differences ──────────────────────────────────────────────────────────────────────────────────

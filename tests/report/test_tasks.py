@@ -20,6 +20,7 @@ from gssl.report.scores import Cell, Predictions, cells, gap, of_arm
 from gssl.statistics.metric import METRICS
 
 CLASSES, IMAGES, PIXELS = 4, 60, 200
+NAMES = ["road", "sky", "car", "pole|x"]
 BUDGETS = (5, None)
 LEVELS = {"simclr": (0.7, 0.85), "scratch": (0.55, 0.8), "position": (0.3, 0.32), "pixels": (0.25, 0.3)}
 
@@ -50,6 +51,7 @@ def run(fake: ModuleType, root: Path, arm: str, seed: int) -> Path:
             of = {"labels_per_class": None, "fraction": None if budget else 1.0, "images_labelled": budget}
             entry = {"probe": "segment", "task": "segmentation", **of, "draw": draw, "n_test": IMAGES}
             entry |= {"n_train": budget or 100, "metrics": values, "validation": {"mean_iou": 0.5}, "chosen": {"l2": 1}}
+            entry["components"] = {"mean_iou": METRICS["mean_iou"].components(one, NAMES)}
             found.append(one)
             entries.append(entry)
     data = {"hash": "e" * 16, "train": 100, "val": 10, "test": IMAGES, "classes": CLASSES}
@@ -117,9 +119,21 @@ def test_no_form_speaks_of_accuracy(made: tuple[list[Any], Report, Path]) -> Non
     shown = html.unescape(re.sub(r"<(script|style)\b.*?</\1>|<[^>]+>", " ", page, flags=re.DOTALL))
     for text in (shown, (folder / "report.md").read_text(), (folder / "report.tex").read_text()):
         assert "mean IoU" in text
-        found = re.search(r"(?<!pixel )accurac|classified|per class|/class", text, re.IGNORECASE)
+        found = re.search(r"(?<!pixel )accurac|classified|labels? per class|/class", text, re.IGNORECASE)
         assert not found, text[found.start() - 80 : found.end() + 40]
     assert "5 labelled images" in shown and "percentage points of test mean IoU" in report.verdict.headline
+
+
+def test_each_class_has_its_own_figure_beside_the_mean(made: tuple[list[Any], Report, Path]) -> None:
+    _, report, folder = made
+    row = report.row("simclr")
+    assert row and list(row.components) == NAMES
+    # the mean over classes of what is a mean over draws and seeds is the table's mean
+    assert np.mean(list(row.components.values())) == pytest.approx(row.mean)
+    assert row.components["road"] > row.components["pole|x"]
+    page, text = (folder / "report.html").read_text(encoding="utf-8"), (folder / "report.md").read_text()
+    assert "IoU per class (4 classes)" in page and "## IoU per class, % (5 labelled images)" in text
+    assert re.search(rf"\| sky \|[^\n]*\b{100 * row.components['sky']:.1f}\b", text) and "pole\\|x" in text
 
 
 def test_it_is_explained_and_claimed_like_any_other(made: tuple[list[Any], Report, Path]) -> None:
