@@ -133,9 +133,10 @@ def small(line: str) -> list[str]:
     if command == "transfer":  # pictures take seconds
         words.append("diagnose.pictures=false")
     if command == "compare" and not any(word.startswith("runs=") for word in words):
+        own = [word for word in words if word.startswith("labels_per_class=")]
         words = [word for word in words if not word.startswith("seeds=")] + ["seeds=1", "labels_per_class=[5,10]"]
         if "data=imagefolder" in words:
-            words += ["arms=[random,pixels]", "labels_per_class=[5]"]
+            words += ["arms=[random,pixels]", *(own or ["labels_per_class=[5]"])]
         if "data=segmentation" in words:
             words += ["arms=[random,position]", "images_labelled=[3]", "probe.use=[segment]"]
     return words

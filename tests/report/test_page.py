@@ -217,7 +217,7 @@ def test_diverged_numbers_become_null_and_still_draw(fake: ModuleType, tmp_path:
     assert "simclr loss" in page.render(report).lower()
 
 
-def test_one_amount_no_curves_no_controls_still_renders(fake: ModuleType, tmp_path: Path) -> None:
+def test_one_label_budget_no_curves_no_controls_still_renders(fake: ModuleType, tmp_path: Path) -> None:
     path = fake.transfer(tmp_path, "scratch", 0, label_budgets=[10])
     out = page.render(build(read_runs([path]), {}))
     read(out)
