@@ -1,6 +1,7 @@
 """Masks in files: what their pixels mean, read from `classes.json`, and how one becomes class ids.
 
     {"names": ["sky", "road"], "ignore": 11}                       pixels hold 0, 1, … in the order of the names
+    ["sky", "road"]                                                the same without anything to ignore
     {"names": {"0": "background", "255": "vessel"}}                pixels hold these values
     {"names": ["sky", "road"], "colours": [[0, 0, 255], …]}        pixels hold colours, one per name
 
@@ -64,7 +65,9 @@ def read_legend(path: Path) -> Legend:
         raise UsageError(f"data.root: {path} is not understood ({reason}); {EXPECTED}") from error
 
 
-def _legend(content: dict[str, Any]) -> Legend:
+def _legend(content: dict[str, Any] | list[str]) -> Legend:
+    if isinstance(content, list):
+        content = {"names": content}
     unknown = set(content) - {"names", "ignore", "colours", "colors", "ignore_colours", "ignore_colors"}
     if unknown:
         raise ValueError(f"no key {sorted(unknown)[0]}")

@@ -261,10 +261,35 @@ def test_an_image_without_a_mask_and_a_mask_without_an_image(tmp_path, load, ref
     (root / "masks" / "003.png").unlink(), (root / "masks" / "005.png").unlink()
     text = refused(root)
     assert f"2 of 12 images have no mask: {root}/images/003.png, {root}/images/005.png" in text
+    assert "data.on_error=skip" in text
+    splits = load(root, on_error="skip")
+    assert len(splits.train) + len(splits.val) + len(splits.open_test()) == 10
+    said = f"data.root: 2 of 12 images have no mask, the first is {root}/images/003.png: left out"
+    assert said in splits.summary["warnings"]
+    assert splits.summary["skipped"] == [f"{root}/images/{name}.png (no mask)" for name in ("003", "005")]
     save(tmp_path / "b")
     (tmp_path / "b" / "images" / "004.png").unlink()
     warnings = load(tmp_path / "b").summary["warnings"]
     assert f"data.root: 1 masks have no image, the first is {tmp_path}/b/masks/004.png: left out" in warnings
+
+
+@pytest.mark.parametrize("template", ["{stem}_mask.png", "mask-{stem}.png"])
+def test_masks_in_their_folder_with_another_name_hint_at_the_template(tmp_path, load, refused, template) -> None:
+    root = save(tmp_path / "a", name="{}")
+    for path in (root / "masks").iterdir():
+        path.rename(path.with_name(template.replace("{stem}", path.stem)))
+    (root / "masks" / template.replace("{stem}", "7")).unlink()
+    assert f"12 of 12 images have no mask: {root}/images/0.png" in refused(root, on_error="skip")
+    assert f"or give data.masks='../masks/{template}'" in refused(root)
+    splits = load(root, masks=f"../masks/{template}", on_error="skip")
+    assert len(splits.train) + len(splits.val) + len(splits.open_test()) == 11
+
+
+def test_classes_may_be_a_list_of_names(tmp_path, load) -> None:
+    root = save(tmp_path / "a", classes=["sky", "road"])
+    for i in range(12):
+        put(root, i, (scene(i)[1] % 2).astype(np.uint8))
+    assert load(root).classes == ["sky", "road"]
 
 
 def put(root: Path, number: int, mask: np.ndarray) -> None:
@@ -303,6 +328,24 @@ def test_masks_of_0_and_255_are_told_from_ids(tmp_path, refused) -> None:
     assert "12 of 12 masks have ids that classes.json does not name" in found and "(ids 255)" in found
     assert '{"names": {"0": "background", "255": "object"}}' in found
     assert "12 of 12" in refused(root, on_error="skip")  # nothing would be left
+
+
+def test_masks_of_one_class_are_an_error(tmp_path, load, refused) -> None:
+    """Else, of masks of 0 and 255, what is 255 would be ignored and a constant prediction would be perfect."""
+    root = save(tmp_path / "a", classes={"names": ["sky", "road", "car", "pole"], "ignore": 255})
+    for i in range(12):
+        put(root, i, 255 * (scene(i)[1] % 2).astype(np.uint8))
+    found = refused(root)
+    assert "every labelled pixel of the 12 training masks is of the class sky" in found
+    assert '"names": {"0": "background", "255": "object"}' in found and f"{root}/classes.json" in found
+    assert "of the class sky" in refused(root, on_error="skip")
+    (root / "classes.json").write_text(json.dumps({"names": {"0": "sky", "255": "road"}}))
+    assert load(root).classes == ["sky", "road"]
+    one = save(tmp_path / "b", classes={"names": ["sky", "road"]})
+    for i in range(12):
+        put(one, i, np.ones((18, 24), np.uint8))
+    assert "is of the class road, so there is nothing to learn; give masks with at least two classes" in refused(one)
+    assert '"255"' not in refused(one)
 
 
 def test_unknown_colours_and_broken_files(tmp_path, refused) -> None:

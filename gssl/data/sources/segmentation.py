@@ -17,6 +17,7 @@ from PIL import Image
 
 from gssl import schemas
 from gssl.data import cache, decode
+from gssl.data.columns import IGNORE
 from gssl.data.images import Images
 from gssl.data.masks import Legend, WrongMask, read_legend, read_mask
 from gssl.data.sources import DataSource, imagefolder
@@ -25,10 +26,12 @@ from gssl.errors import UsageError
 
 PARTS = ("train", "val", "test")
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".gif", ".pgm")
+MOST_TEMPLATES = 20  # that are tried for a hint
 LAYOUT = (
     "expected images/ and masks/ in it, or train/, val/ and test/ that have these two, or data.masks, a template such"
     " as \"data.masks='{stem}_mask.png'\""
 )
+CHECKED = 64  # masks that are looked through at once
 ADVICE = {  # what to do about masks that are wrong in one way
     "size": "masks must have the size of their image, upright",
     "ids": "list every value in classes.json, under names or ignore; masks of 0 and 255 with two classes say"
@@ -53,8 +56,8 @@ class Pairs:
 def read(cfg: schemas.Data, progress: bool = False) -> DataSource:
     """Images and masks of `data=segmentation`, decoded once; data.pretrain may name images without masks.
 
-    Errors: UsageError for a missing folder or classes.json, images without a mask, and (data.on_error=stop) files that
-    are broken and masks that are wrong.
+    Errors: UsageError for a missing folder or classes.json, training masks of one class, and (data.on_error=stop)
+    images without a mask, files that are broken and masks that are wrong.
     """
     root = find_folder("root", cfg.root, None)
     if root is None:
@@ -66,12 +69,13 @@ def read(cfg: schemas.Data, progress: bool = False) -> DataSource:
     folders = {name: folder for name in PARTS if (folder := child(root, name))} or {"train": root}
     if "train" not in folders:
         raise UsageError(f"data.root: {root} has {' and '.join(folders)} and no train; {LAYOUT}")
-    found = {name: _pairs(folder, cfg.masks, group_of, warnings) for name, folder in folders.items()}
+    found = {name: _pairs(folder, cfg, group_of, warnings, skipped) for name, folder in folders.items()}
     loaded, keys = {}, []
     for name, pairs in found.items():
         loaded[name], hashes, kept = _load(pairs, legend, cfg, progress, skipped)
         if name == "train":
             keys = [hashes[i] for i in kept]
+            _check_classes(loaded[name], legend, root)
     pretrain = None
     if (folder := find_folder("pretrain", cfg.pretrain, root)) is not None:
         pretrain = imagefolder.unlabelled(folder, cfg, progress, skipped)
@@ -81,19 +85,40 @@ def read(cfg: schemas.Data, progress: bool = False) -> DataSource:
 # ── which files ──────────────────────────────────────────────────────────────────────────────────
 
 
-def _pairs(folder: Path, template: str | None, group_of: Callable[[Path], str] | None, warnings: list[str]) -> Pairs:
-    """The images of one part with their masks. Raises UsageError where an image has none."""
+def _pairs(
+    folder: Path,
+    cfg: schemas.Data,
+    group_of: Callable[[Path], str] | None,
+    warnings: list[str],
+    skipped: list[str],
+) -> Pairs:
+    """The images of one part with their masks.
+
+    data.on_error=skip leaves images without a mask out, with a warning. Else, or where no image has one: UsageError.
+    """
+    template = cfg.masks
     if template is None:
         names, masks, unused = _in_two_folders(folder)
     else:
         names, masks, unused = _by_template(folder, template)
     lacking = [f"{folder}/{name}" for name, mask in zip(names, masks, strict=True) if mask is None]
-    if lacking:
+    if lacking and (cfg.on_error == "stop" or len(lacking) == len(names)):
+        advice = "give each a mask or remove it"
+        if template is None:
+            advice += f" (masks/ must have the same name, ending in {', '.join(MASK_SUFFIXES)})"
+            alone = [name for name, mask in zip(names, masks, strict=True) if mask is None]
+            if hint := _template_that_fits(alone, unused):
+                advice = f"name masks like their images, or give data.masks='{hint}'"
+        rest = "" if len(lacking) == len(names) else ", or leave these images out with data.on_error=skip"
         raise UsageError(
-            f"data.root: {len(lacking)} of {len(names)} images have no mask: {some(lacking)}; give each a mask or"
-            " remove it"
-            + ("" if template else f" (masks/ must have the same name, ending in {', '.join(MASK_SUFFIXES)})")
+            f"data.root: {len(lacking)} of {len(names)} images have no mask: {some(lacking)}; {advice}{rest}"
         )
+    if lacking:
+        few = f"{len(lacking)} of {len(names)} images have no mask, the first is {lacking[0]}"
+        warnings.append(f"data.root: {few}: left out")
+        skipped += [f"{path} (no mask)" for path in lacking]
+        kept = [i for i, mask in enumerate(masks) if mask is not None]
+        names, masks = [names[i] for i in kept], [masks[i] for i in kept]
     if unused:
         warnings.append(f"data.root: {len(unused)} masks have no image, the first is {folder}/{unused[0]}: left out")
     groups = None if group_of is None else [group_of(folder / name) for name in names]
@@ -113,6 +138,22 @@ def _in_two_folders(folder: Path) -> tuple[list[str], list[str | None], list[str
     used = set(own)
     unused = [f"masks/{name}" for name in known.values() if name not in used]
     return [f"images/{name}" for name in names], [mask and f"masks/{mask}" for mask in own], unused
+
+
+def _template_that_fits(names: list[str], unused: list[str]) -> str | None:
+    """The data.masks by which most of the images NAMES (images/NAME.*) have one of the unused masks (masks/NAME.*).
+
+    None where less than half have one. Folders below images/ are not looked into.
+    """
+    stems = [PurePosixPath(name).stem for name in names if name.count("/") == 1]
+    if not stems:
+        return None
+    known = set(unused)
+    near = sorted((name for name in unused if stems[0] in PurePosixPath(name).name), key=len)[:MOST_TEMPLATES]
+    templates = [PurePosixPath(name).name.replace(stems[0], "{stem}", 1) for name in near]
+    counts = [sum(f"masks/{text.replace('{stem}', stem)}" in known for stem in stems) for text in templates]
+    best = max(counts, default=0)
+    return f"../masks/{templates[counts.index(best)]}" if 2 * best >= len(names) else None
 
 
 def _by_template(folder: Path, template: str) -> tuple[list[str], list[str | None], list[str]]:
@@ -253,6 +294,28 @@ def _load(
     labels = np.full(len(store), -1, dtype=np.int64)
     images = Images(store, np.arange(len(store)), labels, legend.names, np.array(paths)[kept], groups)
     return images, hashes[: len(paths)], kept
+
+
+def _check_classes(images: Images, legend: Legend, root: Path) -> None:
+    """Raises UsageError where all labelled pixels are of one class: a constant prediction would be perfect."""
+    found: set[int] = set()
+    for start in range(0, len(images), CHECKED):
+        part = images.subset(np.arange(start, min(start + CHECKED, len(images)))).masks
+        assert part is not None
+        found |= set(np.flatnonzero(np.bincount(part.reshape(-1), minlength=256)).tolist()) - {IGNORE}
+        if len(found) > 1:
+            return
+    name = legend.names[found.pop()]
+    advice = "give masks with at least two classes"
+    if legend.table[255] == IGNORE:
+        advice += (
+            ", or where pixels of 255 are a class and not to be ignored, say so by"
+            f' "names": {{"0": "background", "255": "object"}} in {root / "classes.json"}, without "ignore"'
+        )
+    raise UsageError(
+        f"data.root: every labelled pixel of the {len(images)} training masks is of the class {name}, so there is"
+        f" nothing to learn; {advice}"
+    )
 
 
 def _what(kind: str, some_: int, all_: int) -> str:
