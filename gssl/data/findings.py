@@ -19,9 +19,7 @@ IMBALANCED = 2.0  # the largest class is more than so many times the smallest
 SHOWN = 3  # examples
 MASKS = 64  # masks that are counted at once
 LABELS_FAIR = "always answering the largest class scores well by accuracy, so balanced accuracy is the fair measure"
-MASKS_FAIR = (
-    "the accuracy of pixels is mostly about the largest class, so the mean IoU over classes is the fair measure"
-)
+MASKS_FAIR = "pixel accuracy is mostly about the largest class, so the mean IoU over classes is the fair measure"
 
 Finding = dict[str, Any]
 

@@ -25,6 +25,7 @@ from gssl.report.claims import Row, Term, Value, digits, over_text
 from gssl.report.model import SCHEMA, Difference, Report, Score
 from gssl.report.model_records import GenerationRow
 from gssl.report.verdict import adjusted_with, outcome
+from gssl.report.wording import interval_method
 from gssl.statistics import paired
 from gssl.statistics.families import ALPHA
 from gssl.statistics.metric import METRICS
@@ -285,7 +286,7 @@ def _interval_of(term: Term, row: Row, found: Value) -> str:
         ends = f"{digits(i.low, term)} to {digits(i.high, term)}"
         return f"Interval: Wilson's for {right} of {i.n} test images, 95%: {ends}; nothing about other seeds"
     ends = f"{digits(i.low, term)} to {digits(i.high, term)}"
-    how = "crossed analysis of variance, Wilson's form" if i.kind == "two_way" else i.kind
+    how = f"{interval_method(row.metric)}, Wilson's form" if i.kind == "two_way" else i.kind
     return f"Interval ({how}), 95%: {ends} {over_text(i, found.n_seeds)}"
 
 
@@ -316,7 +317,7 @@ def _of_two(
     i = found.interval
     if i and i.kind == "two_way":
         ends = f"{digits(i.low, left)} to {digits(i.high, left)}"
-        how.append(f"Interval (crossed analysis of variance), 95%: {ends} {over_text(i, n)}")
+        how.append(f"Interval ({interval_method(rows[0].metric)}), 95%: {ends} {over_text(i, n)}")
         part = listed.item_share if listed else None
         if part is not None:
             how.append(f"Of its variance {part:.0%} comes from the test images, the rest from the seeds")

@@ -34,7 +34,7 @@ def render(report: Report) -> str:
         lines += ["", *found] if found else []
     lines += ["", "## What this does not show", ""] + [f"- {escape(text)}" for text in report.limitations]
     lines += _command(report.provenance.command)
-    words = wording.used("\n".join(lines))
+    words = wording.used("\n".join(lines), report.metric_names)
     if words:
         lines += ["", "## Words", "", *(f"- **{word}**: {escape(wording.TERMS[word])}" for word in words)]
     runs = count(len(report.provenance.runs), "run")

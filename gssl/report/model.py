@@ -314,6 +314,11 @@ class Report(Part):
         """The pairs that carry the verdict, in so far as a seed finished in both arms."""
         return [d for d in self.differences if d.family == "primary" and d.mean is not None]
 
+    @property
+    def metric_names(self) -> set[str]:
+        """The metrics by which anything was scored."""
+        return {self.primary.metric, *(name for row in self.table for name in (row.metric, *row.metrics))}
+
     def row(self, arm: str, probe: str | None = None, label_budget: str | None = None) -> Score | None:
         """A score by name; of the primary probe and label budget, where none is given."""
         wanted = (arm, probe or self.primary.probe, label_budget or self.primary.label_budget)

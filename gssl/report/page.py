@@ -50,7 +50,8 @@ def render(report: Report) -> str:
         "reach": lambda interval, metric, sign=False: wording.reach(metric, interval, sign),
     }
     env.filters |= filters
-    whole, words = wording.mark(env.get_template("page.html.j2").render(r=report, **view(report)))
+    filled = env.get_template("page.html.j2").render(r=report, **view(report))
+    whole, words = wording.mark(filled, report.metric_names)
     entries = [f'<dt id="{wording.slug(word)}">{word}</dt><dd>{wording.TERMS[word]}</dd>' for word in words]
     return whole.replace(GLOSSARY, f"<dl>{''.join(entries)}</dl>", 1)
 
@@ -107,6 +108,7 @@ def view(report: Report) -> dict[str, Any]:
         "figures": figures(report),
         "colours": style.css(),
         "interval_note": views.intervals(report),
+        "interval_method": wording.interval_method(report.primary.metric),
         "seed_note": _seed_note(report),
         "pairs": [d for d in scored if d["family"] == "primary"],
         "explored": [d for d in scored if d["family"] == "exploratory"],

@@ -7,6 +7,7 @@ text page.js shows under a pointer, a finger or the focus. Only words that a rep
 
 import html
 import re
+from collections.abc import Collection
 from functools import cache
 
 from gssl.report.generation import METRICS as GENERATION
@@ -49,6 +50,13 @@ def one_decimal(value: float | None) -> str:
 def p_cell(value: float | None) -> str:
     """ ".031", "< .001", "–" for None."""
     return p_text(value).removeprefix("= ") if value is not None else "–"
+
+
+def interval_method(metric: str) -> str:
+    """How intervals over seeds and test images are computed: of means over items, and of all other metrics."""
+    if metric in METRICS and not METRICS[metric].per_item_mean:
+        return "bootstrap over test images, with seeds"
+    return "crossed analysis of variance"
 
 
 def number(metric: str, value: float | None) -> str:
@@ -155,7 +163,7 @@ TERMS = {
         " endless seeds and test images of the same kind would give."
     ),
     "KID": "How far generated images are from real ones, by a comparison of features. Low is good.",
-    "label budget": "How many labels an arm may learn from.",
+    "label budget": "How many labels (or labelled images) an arm may learn from.",
     "linear probe": "A linear model trained on what the network computes, while the network is left as it is.",
     "near-copies": "The part of generated images that lie nearer to a training image than other real images do.",
     "point": "One percentage point: a hundredth of the largest possible score.",
@@ -227,15 +235,21 @@ def slug(term: str) -> str:
     return "term-" + re.sub(r"\W+", "-", term.lower())
 
 
-def used(text: str) -> list[str]:
-    """The words of TERMS that `text` uses, in the order of the alphabet."""
-    found = {_term(match) for match in _pattern().finditer(text)}
+def _others(metrics: Collection[str] | None) -> set[str]:
+    """Titles of metrics that are not among `metrics`; none where that is None."""
+    return set() if metrics is None else {METRICS[name].title for name in MEANINGS if name not in metrics}
+
+
+def used(text: str, metrics: Collection[str] | None = None) -> list[str]:
+    """The words of TERMS that `text` uses, in the order of the alphabet; of metrics only `metrics`, where given."""
+    found = {_term(match) for match in _pattern().finditer(text)} - _others(metrics)
     return sorted(found, key=str.lower)
 
 
-def mark(page: str) -> tuple[str, list[str]]:
+def mark(page: str, metrics: Collection[str] | None = None) -> tuple[str, list[str]]:
     """The page with links at the first place of each word in each <section>, and the words that were found.
 
+    metrics: the only ones that are explained, where given.
     Only text is touched: no attribute, script, figure, heading or name of a run. In a column's head the word is marked
     and no link, for the head is a button.
     """
@@ -243,6 +257,7 @@ def mark(page: str) -> tuple[str, list[str]]:
     open_: list[str] = []
     found: set[str] = set()
     known: set[str] = set()
+    others = _others(metrics)
     for piece in ATOMS.split(page):
         if piece.startswith("<"):
             if piece.startswith("<section"):
@@ -250,7 +265,7 @@ def mark(page: str) -> tuple[str, list[str]]:
             _nest(open_, piece)
             out.append(piece)
         elif piece.strip() and PLACES & set(open_) and not SKIPPED & set(open_):
-            out.append(_linked(piece, "button" in open_, known, found))
+            out.append(_linked(piece, "button" in open_, known, found, others))
         else:
             out.append(piece)
     return "".join(out), sorted(found, key=str.lower)
@@ -267,9 +282,11 @@ def _nest(open_: list[str], tag: str) -> None:
         open_.append(kind)
 
 
-def _linked(text: str, button: bool, known: set[str], found: set[str]) -> str:
+def _linked(text: str, button: bool, known: set[str], found: set[str], others: set[str]) -> str:
     def link(match: re.Match[str]) -> str:
         term = _term(match)
+        if term in others:
+            return match.group()
         found.add(term)
         where = f"{button} {term}"
         if where in known:

@@ -42,6 +42,14 @@ def test_a_word_is_marked_once_in_a_section_and_in_prose_only() -> None:
     assert words == ["arm", "KID", "seed"]
 
 
+def test_only_metrics_of_the_report_are_explained() -> None:
+    text = "<section><p>pixel accuracy, accuracy and mean IoU of a seed</p></section>"
+    metrics = {"mean_iou", "pixel_accuracy"}
+    assert wording.used(text, metrics) == ["mean IoU", "pixel accuracy", "seed"]
+    marked, words = wording.mark(text, metrics)
+    assert words == ["mean IoU", "pixel accuracy", "seed"] and ", accuracy and" in marked
+
+
 def test_hostile_text_stays_text() -> None:
     marked, _ = wording.mark("<p>&lt;script&gt; seed &lt;/script&gt;</p>")
     assert marked == '<p>&lt;script&gt; <a class="term" href="#term-seed">seed</a> &lt;/script&gt;</p>'
