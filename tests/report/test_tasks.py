@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gssl.data.findings import MASKS_FAIR, _imbalance
 from gssl.report.claims import check
 from gssl.report.collect import read_runs
 from gssl.report.document import build
@@ -40,6 +41,7 @@ def stats(level: float, seed: int) -> np.ndarray:
 def run(fake: ModuleType, root: Path, arm: str, seed: int) -> Path:
     """A transfer run directory as the tool writes it for masks."""
     path = root / f"{arm}-{seed}"
+    finding = _imbalance({"test": [60, 25, 10, 5], "train": [50, 30, 10, 10]}, NAMES, "pixels", MASKS_FAIR)
     fake.status(path, "transfer")
     fake.config(path, f"seed: {seed}\ndata: {{name: segmentation}}\n")
     fake.part(path, arm, seed, "transfer", f"gssl transfer weights={arm}")
@@ -54,7 +56,7 @@ def run(fake: ModuleType, root: Path, arm: str, seed: int) -> Path:
             entry["components"] = {"mean_iou": METRICS["mean_iou"].components(one, NAMES)}
             found.append(one)
             entries.append(entry)
-    data = {"hash": "e" * 16, "train": 100, "val": 10, "test": IMAGES, "classes": CLASSES}
+    data = {"hash": "e" * 16, "train": 100, "val": 10, "test": IMAGES, "classes": CLASSES, "findings": finding}
     source = {"kind": arm if arm in ("position", "pixels") else "random", "path": None, "method": None, "sha256": None}
     result = {"command": "transfer", "seed": seed, "source": source, "scores": entries, "test_openings": 1}
     fake.write(path / "result.json", {"schema": "gssl.result/1", **result, "data": data, "spent": {"seconds": 1.0}})
@@ -121,6 +123,10 @@ def test_no_form_speaks_of_accuracy(made: tuple[list[Any], Report, Path]) -> Non
         assert "mean IoU" in text
         found = re.search(r"(?<!pixel )accurac|classified|labels? per class|/class", text, re.IGNORECASE)
         assert not found, text[found.start() - 80 : found.end() + 40]
+    for words in (shown, (folder / "report.md").read_text().split("## Words")[1]):
+        assert "How many of 100 labelled pixels" in words and "How many of 100 test images" not in words
+    assert "pixel accuracy is mostly about the largest class" in shown
+    assert "bootstrap over test images, with seeds" in shown and "analysis of variance" not in shown
     assert "5 labelled images" in shown and "percentage points of test mean IoU" in report.verdict.headline
 
 
@@ -142,6 +148,12 @@ def test_it_is_explained_and_claimed_like_any_other(made: tuple[list[Any], Repor
         found = explain(key, folder / "report.json")
         assert found["agrees"] is True, found
     assert "mean IoU, percent" in " ".join(explain("simclr.segment@5i", folder / "report.json")["how"])
+    for key, method in (
+        ("simclr.segment@5i", "(bootstrap over test images, with seeds, Wilson's form)"),
+        ("simclr.segment@5i - scratch.segment@5i", "(bootstrap over test images, with seeds)"),
+    ):
+        text = " ".join(explain(key, folder / "report.json")["how"])
+        assert f"Interval {method}, 95%" in text and "analysis of variance" not in text
     assert explain("simclr.segment@5i", folder / "report.json")["files"][0]["key"] == (
         "scores[probe=segment, images_labelled=5].mean_iou"
     )
