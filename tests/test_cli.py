@@ -245,7 +245,7 @@ def write_run(path, state="finished", error=None, **result):
     (path / "status.json").write_text(json.dumps(status))
     (path / "metrics.jsonl").write_text('{"step": 11, "loss": 2.0}\n{"step": 12, "loss": 1.5}\n{"step": 1')
     if result:
-        (path / "result.json").write_text(json.dumps({"schema": "gssl.result/1", **result}))
+        (path / "result.json").write_text(json.dumps({"schema": "gssl.result/2", **result}))
 
 
 @pytest.fixture
@@ -288,6 +288,19 @@ def test_runs_show(runs):
     shown = invoke("runs", "show", "runs/a").stdout
     assert "pretrain-ssl · finished · step 12" in shown and "spent: 12 steps, 3e+12 FLOPs" in shown
     assert "ValueError: odd" in invoke("runs", "show", "runs/sweep/10").stdout
+
+
+def test_runs_show_reads_a_gan_of_an_older_version(runs):
+    figures = {"kid_low": 0.01, "kid_high": 0.03, "coverage": 0.5}
+    mark = {"step": 8, "val_kid": 0.02, "figures": figures}
+    named = {"name": "random", "hash": "0123456789", "dim": 504, "n": 50, "split": "val"}
+    same = {"best": mark, "last": mark, "exported": {"which": "best", "step": 8}, "seed": 3}
+    real = {"train_real": {"kid": 0.001, "n_fake": 50}}
+    write_run(runs / "new", **same, evaluator=named, kid_baseline=real)
+    write_run(runs / "old", **same, judge=named, kid_floor=real, schema="gssl.result/1")
+    new, old = (invoke("runs", "show", f"runs/{name}").stdout.replace(name, "") for name in ("new", "old"))
+    assert "evaluator: random@01234567" in new and "real-vs-real baseline 0.001" in new
+    assert old == new
 
 
 def test_runs_show_transfer_scores(runs):

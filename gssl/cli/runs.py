@@ -8,6 +8,7 @@ from typing import Any
 
 from gssl.cli.output import number, objective, table
 from gssl.config.paths import held
+from gssl.engine.documents import present
 from gssl.engine.files import read_json
 from gssl.errors import UsageError
 
@@ -107,6 +108,6 @@ def print_run(run: Path) -> None:
     if shown["result"]:
         from gssl.cli.result_table import print_result
 
-        print_result(run, shown["result"])
+        print_result(run, present(shown["result"]))
     elif shown["last_metrics"]:
         print(" · ".join(f"{k} {number(v)}" for k, v in shown["last_metrics"].items()))

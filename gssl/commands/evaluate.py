@@ -13,7 +13,7 @@ from gssl.experiment.generation import Asked, evaluate_generator
 
 
 def evaluate(run: Path, out: Path | None = None, device: str = "auto", **asked: Any) -> dict[str, Any]:
-    """Evaluate the generator that `run` exported; writes and returns `gssl.evaluation/2`.
+    """Evaluate the generator that `run` exported; writes and returns `gssl.evaluation/3`.
 
     asked: fields of `Asked`. out: the file to write; None: one in RUN/evaluations whose name says what was asked for.
     Raises UsageError.

@@ -27,7 +27,7 @@ from gssl.engine.lines import growing, parsed
 from gssl.engine.run import now
 from gssl.errors import UsageError
 from gssl.experiment import weight_sources
-from gssl.schemas.determining import determining
+from gssl.schemas.determining import determining, flat
 from gssl.statistics.paired import attainable
 
 RECORD = "preregistration.jsonl"
@@ -141,7 +141,7 @@ def _common(cfg: schemas.Compare, probe: str, every: Sequence[Arm], task: str) -
     tree["probe"] = _sections(cfg.probe.model_dump(), probe, every, task)
     if any(arm.source in arms.CLASSICAL for arm in every):
         tree["classical"] = cfg.classical.model_dump()
-    return _flat(tree)
+    return flat(tree)
 
 
 def _sections(probes: dict[str, Any], probe: str, every: Sequence[Arm], task: str) -> dict[str, Any]:
@@ -152,12 +152,6 @@ def _sections(probes: dict[str, Any], probe: str, every: Sequence[Arm], task: st
         wanted |= {name for name, entry in serving.items() if entry.from_scratch}
     wanted |= set(probes[probe].get("menu") or []) & set(serving)
     return {key: value for key, value in probes.items() if key in wanted}
-
-
-def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(tree, dict):
-        return {prefix: tree}
-    return {k: v for key, item in tree.items() for k, v in _flat(item, f"{prefix}.{key}".lstrip(".")).items()}
 
 
 def _named(planner: Planner, parts: Sequence[Part]) -> dict[str, list[str]]:

@@ -24,13 +24,7 @@ from omegaconf import OmegaConf
 import gssl
 from gssl.engine.files import clean, read_json, write_json, write_text
 from gssl.errors import Busy, Interrupted, UsageError
-from gssl.schemas.determining import config_hash, determining
-
-
-def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(tree, dict):
-        return {prefix: tree}
-    return {k: v for key, item in tree.items() for k, v in _flat(item, f"{prefix}.{key}".lstrip(".")).items()}
+from gssl.schemas.determining import config_hash, determining, flat
 
 
 def environment() -> dict[str, Any]:
@@ -141,7 +135,7 @@ class Run:
     def _difference(self) -> str:
         text = self.path / "config.yaml"
         before = OmegaConf.to_container(OmegaConf.load(text)) if text.is_file() else {}
-        a, b = _flat(before), _flat(determining(self.cfg))
+        a, b = flat(before), flat(determining(self.cfg))
         changed = [f"{key}: {a.get(key)} then, {b[key]} now" for key in b if a.get(key) != b[key]]
         return "; ".join(changed[:3]) or "another command or version"
 
@@ -237,7 +231,7 @@ class Run:
 
     def finish(self, result: dict[str, Any]) -> None:
         """Write result.json, then the state: where the state is `finished`, the result is whole."""
-        write_json(self.path / "result.json", {"schema": "gssl.result/1", "command": self.command, **result})
+        write_json(self.path / "result.json", {"schema": "gssl.result/2", "command": self.command, **result})
         self._status |= {"state": "finished", "ended": now()}
         self._write_status()
         self.finished = True

@@ -48,7 +48,7 @@ class Asked:
 
 
 def evaluate_generator(run: Path, asked: Asked, device: torch.device, picture: Path | None = None) -> dict[str, Any]:
-    """`gssl.evaluation/2` of the generator that `run` exported. Raises UsageError.
+    """`gssl.evaluation/3` of the generator that `run` exported. Raises UsageError.
 
     An opening of the test images is counted in the run's status.json and in the ledger before it happens. picture:
     where to draw some samples beside their nearest training images.
@@ -69,7 +69,7 @@ def evaluate_generator(run: Path, asked: Asked, device: torch.device, picture: P
     figures, replicates = reference.replicated(on_made, indices, probabilities)
     baseline = real_baseline(on_train, on_real, asked.seed)
     text = {
-        "schema": "gssl.evaluation/2",
+        "schema": "gssl.evaluation/3",
         "run": str(run),
         "method": sampler.method,
         "generator": sampler.sha256,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from gssl.data import Draws, Images, Splits
 from gssl.engine import checkpoint
-from gssl.engine.files import read_json
+from gssl.engine.documents import read_result
 from gssl.errors import UsageError
 from gssl.experiment.crops import centre_crops
 from gssl.experiment.generators import latents, load_discriminator, load_generator
@@ -52,7 +52,7 @@ class GeneratorExamples:
         """`written`: the run's config; `held`, `bank`: validation and training images; `encoder`: its backbone."""
         self.run, self.written, self.splits, self.held, self.bank = run, written, splits, held, bank
         self.device, self.encoder, self.draws = device, encoder, Draws(written["seed"])
-        self.result: dict[str, Any] = read_json(run / "result.json") or {}
+        self.result: dict[str, Any] = read_result(run) or {}
         self.sampler = load_generator(run, device)
         self.discriminator = load_discriminator(run, device)
         self.size, self.classes = self.sampler.size, self.sampler.classes

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from gssl.config import label_use
 from gssl.config.menus import trains
+from gssl.engine.documents import present
 from gssl.errors import UsageError
 from gssl.report.consistency import Settings, Trained, kept
 from gssl.schemas.commands import COMMANDS
+from gssl.schemas.determining import flat
 from gssl.schemas.label_budgets import KEYS
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ STAGES = {
     "milestones": "milestones",
     "evaluate": "evaluate",
 }
-EVALUATIONS = ("gssl.evaluation/1", "gssl.evaluation/2")  # /1 has no replicates
+EVALUATIONS = ("gssl.evaluation/1", "gssl.evaluation/2", "gssl.evaluation/3")  # /1 has no replicates
 # Keys of a configuration that cannot tell two arms apart.
 ASIDE = ("seed", "weights", "engine", "experiment", "eval")
 
@@ -106,8 +108,7 @@ def _read(path: Path) -> Run:
     config = _yaml(path / "config.yaml", problems)
     for row, score in enumerate([*(result.get("scores") or []), *(result.get("generated_scores") or [])]):
         score["row"] = row  # of predictions.npz, whoever takes some of the scores away
-    if "evaluation" in result:
-        result["evaluation"] = _named(result["evaluation"])
+    result = present(result)
     source = result.get("source") or {}
     command = _command(result, status)
     if result and command == "transfer":  # labels that its weights were trained with
@@ -151,14 +152,8 @@ def _read(path: Path) -> Run:
 def _evaluations(path: Path) -> tuple[dict[str, Any], ...]:
     """What `gssl evaluate RUN --split test` has left in a run, the oldest first."""
     files = sorted((path / "evaluations").glob("test-*.json"), key=lambda file: file.stat().st_mtime_ns)
-    found = [_named(_json(file, [])) for file in files]
+    found = [present(_json(file, [])) for file in files]
     return tuple(text for text in found if text.get("schema") in EVALUATIONS and text.get("figures"))
-
-
-def _named(evaluation: dict[str, Any]) -> dict[str, Any]:
-    """With the present names of its keys, whichever version wrote it."""
-    older = {"judge": "evaluator", "floor": "baseline"}
-    return {older.get(key, key): value for key, value in evaluation.items()}
 
 
 def _command(result: dict[str, Any], status: dict[str, Any]) -> str:
@@ -326,9 +321,6 @@ def _own(run: Run) -> dict[str, Any]:
     return {key: value for key, value in run.config.items() if key not in ASIDE}
 
 
-def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
-    """{"ssl": {"temperature": .2}} as {"ssl.temperature": .2}; lists stay whole, as text."""
-    if isinstance(tree, dict) and tree:
-        parts = [flatten(v, f"{prefix}.{k}" if prefix else str(k)) for k, v in tree.items()]
-        return {k: v for part in parts for k, v in part.items()}
-    return {prefix: tree if isinstance(tree, str | int | float | bool | None) else str(tree)}
+def flatten(tree: Any) -> dict[str, Any]:
+    """`flat` with lists as text."""
+    return {k: v if isinstance(v, str | int | float | bool | None) else str(v) for k, v in flat(tree).items()}

@@ -113,7 +113,7 @@ def _evaluations(runs: Sequence[Run], arm: str) -> dict[int, dict[str, Any]]:
 
 
 def value_of(text: Mapping[str, Any], metric: str) -> float | None:
-    """A metric of an evaluation (gssl.evaluation/2, and /1)."""
+    """A metric of an evaluation (gssl.evaluation/3, and older ones)."""
     if metric in ("gan_train", "gan_test"):
         found = (text.get("conditional") or {}).get(metric)
         return float(found["accuracy"]) if found else None

@@ -49,6 +49,13 @@ def determining(cfg: Section) -> dict[str, Any]:
     return tree
 
 
+def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """{"ssl": {"temperature": .2}} as {"ssl.temperature": .2}; lists stay whole, empty dicts are left out."""
+    if not isinstance(tree, dict):
+        return {prefix: tree}
+    return {k: v for key, item in tree.items() for k, v in flat(item, f"{prefix}.{key}".lstrip(".")).items()}
+
+
 def config_hash(cfg: Section) -> str:
     """16 hex digits of what determines a run's result."""
     return hashlib.sha256(json.dumps(determining(cfg), sort_keys=True).encode()).hexdigest()[:16]

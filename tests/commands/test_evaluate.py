@@ -42,7 +42,7 @@ def quick(monkeypatch):
 def test_figures_stand_beside_their_floors_and_say_whose_they_are(runs):
     found = evaluate(runs / "dcgan", evaluator="random", seed=3)
     stored = read_json(Path(found["file"]))
-    assert stored["schema"] == "gssl.evaluation/2" and stored["figures"] == json.loads(json.dumps(found["figures"]))
+    assert stored["schema"] == "gssl.evaluation/3" and stored["figures"] == json.loads(json.dumps(found["figures"]))
     assert Path(found["file"]).name == f"val-random-conv-{found['evaluator']['hash'][:8]}-{found['n']}-3.json"
     assert found["evaluator"]["dim"] == found["figures"]["d"] == 504 and not found["evaluator"]["fid"]
     assert found["figures"]["fd"] is None and "504" in found["figures"]["fd_refused"]
@@ -100,7 +100,7 @@ def test_what_a_person_reads(runs):
         assert word in done.stdout, word
     assert "FID" not in done.stdout and "GAN-train ÷ real" in done.stdout
     done = CliRunner().invoke(app, ["evaluate", str(runs / "dcgan"), "--evaluator", "random", "--json"])
-    assert json.loads(done.stdout)["schema"] == "gssl.evaluation/2"
+    assert json.loads(done.stdout)["schema"] == "gssl.evaluation/3"
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def begin(cfg: Any, run_dir: Path) -> None:
 
 
 def finish(cfg: Any, run_dir: Path, value: float | None) -> None:
-    result = {"schema": "gssl.result/1", "command": "stub", "method": "stub", "seed": value}
+    result = {"schema": "gssl.result/2", "command": "stub", "method": "stub", "seed": value}
     result |= {"objective": {"name": "val_knn", "value": value, "direction": "max"}, "spent": {"steps": 5}}
     status = {"schema": "gssl.status/1", "command": "stub", "config_hash": config_hash(cfg), "step": 5}
     status |= {"state": "finished", "started": "2020-01-01T00:00:00+00:00", "ended": None, "error": None}

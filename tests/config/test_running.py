@@ -60,7 +60,7 @@ def test_directories_with_odd_names(stubbed, tmp_path):
 def test_json_is_exactly_one_document(stubbed):
     done = gssl("pretrain-ssl", "--json", RUN)
     document = json.loads(done.stdout)
-    assert document["schema"] == "gssl.result/1" and document["run"] == "out"
+    assert document["schema"] == "gssl.result/2" and document["run"] == "out"
 
 
 @pytest.mark.long
@@ -112,7 +112,7 @@ def test_a_failed_claim_exits_1_with_its_result(stubbed):
     stubbed.MODES[None] = "claim"
     done = gssl("compare", RUN, "--json")
     assert done.exit_code == 1
-    assert json.loads(done.stdout)["schema"] == "gssl.result/1"
+    assert json.loads(done.stdout)["schema"] == "gssl.result/2"
     assert "error: does not hold: a > b" in done.stderr
     stubbed.MODES[None] = "job"  # the next call fails before it has a result of its own
     again = gssl("compare", RUN, "resume=auto", "--json")

@@ -13,7 +13,7 @@ from gssl.errors import Interrupted, JobError
 def test_a_finished_run_holds_what_the_contract_says(tiny, tmp_path):
     value = train_gan.main(tiny("train-gan", "eval.every=3", "engine.log_every=2"), tmp_path)
     result = read_json(tmp_path / "result.json")
-    assert result["schema"] == "gssl.result/1" and result["command"] == "train-gan"
+    assert result["schema"] == "gssl.result/2" and result["command"] == "train-gan"
     assert result["objective"] == {"name": "val_kid", "value": value, "direction": "min"}
     spent = result["spent"]
     assert spent["steps"] == 6 and spent["images"] == 96

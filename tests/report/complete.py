@@ -108,7 +108,7 @@ def milestones(fake: ModuleType, root: Path, arm: str, seed: int) -> Path:
         for i in range(9)
     ]
     told = {"probe": "linear", "labels_per_class": 10, "fraction": None, "split": "val", "points": points}
-    fake.write(path / "result.json", {"schema": "gssl.result/1", "command": "milestones", "seed": seed, **told})
+    fake.write(path / "result.json", {"schema": "gssl.result/2", "command": "milestones", "seed": seed, **told})
     return path
 
 
@@ -121,7 +121,7 @@ def generate(fake: ModuleType, path: Path, arm: str, seed: int) -> None:
     told = {"evaluator": {"name": "own-classifier", "hash": "1" * 16}, "split": "test", "n": 1000}
     fake.write(
         path / "evaluations" / "test-1.json",
-        {"schema": "gssl.evaluation/1", "figures": figures, "baseline": {"train_real": FLOOR}, **told},
+        {"schema": "gssl.evaluation/3", "figures": figures, "baseline": {"train_real": FLOOR}, **told},
     )
     if seed == 0:
         (path / "samples" / "neighbours.png").write_bytes(fake.png(seed + 10, side=5))

@@ -153,7 +153,7 @@ def pretrain(root: Path, arm: str, seed: int, state: str = "finished", parts: bo
     write(
         path / "result.json",
         {
-            "schema": "gssl.result/1",
+            "schema": "gssl.result/2",
             "command": command,
             "method": arm,
             "seed": seed,
@@ -240,7 +240,7 @@ def transfer(
     write(
         path / "result.json",
         {
-            "schema": "gssl.result/1",
+            "schema": "gssl.result/2",
             "command": "transfer",
             "seed": seed,
             "source": {

@@ -118,3 +118,19 @@ def test_a_curve_is_passed_over_it_has_tables_of_its_own(tmp_path):
         (tmp_path / "curve" / name).write_text('{"test_openings": {"parts/a": 1}}')
     with pytest.raises(UsageError, match="no run directory"):
         read_runs([tmp_path / "curve"])
+
+
+def test_documents_of_older_versions_get_the_present_names(fake: ModuleType, tmp_path: Path) -> None:
+    baseline = {"train_real": {"kid": 0.001}}
+    for old in ("gssl.evaluation/1", "gssl.evaluation/2"):
+        path = fake.pretrain(tmp_path / old[-1], "dcgan", 0)
+        result = json.loads((path / "result.json").read_text())
+        text = {"schema": old, "figures": {"kid": 0.1}, "judge": {"name": "own"}, "floor": baseline}
+        result |= {"schema": "gssl.result/1", "judge": {"name": "random"}, "kid_floor": baseline, "evaluation": text}
+        fake.write(path / "result.json", result)
+        fake.write(path / "evaluations" / "test-0.json", text)
+        (run,) = read_runs([path])
+        assert run.result["evaluator"]["name"] == "random" and run.result["kid_baseline"] == baseline
+        for found in (run.result["evaluation"], *run.evaluations):
+            assert found["evaluator"]["name"] == "own" and found["baseline"] == baseline
+        assert len(run.evaluations) == 1

@@ -59,7 +59,7 @@ def run(fake: ModuleType, root: Path, arm: str, seed: int) -> Path:
     data = {"hash": "e" * 16, "train": 100, "val": 10, "test": IMAGES, "classes": CLASSES, "findings": finding}
     source = {"kind": arm if arm in ("position", "pixels") else "random", "path": None, "method": None, "sha256": None}
     result = {"command": "transfer", "seed": seed, "source": source, "scores": entries, "test_openings": 1}
-    fake.write(path / "result.json", {"schema": "gssl.result/1", **result, "data": data, "spent": {"seconds": 1.0}})
+    fake.write(path / "result.json", {"schema": "gssl.result/2", **result, "data": data, "spent": {"seconds": 1.0}})
     metric = np.array(["mean_iou", "pixel_accuracy"])
     np.savez(path / "predictions.npz", stats=np.array(found), metric=metric, items=np.array("images"))
     return path
