@@ -21,7 +21,7 @@ from gssl.report.collect import Run
 from gssl.report.consistency import Trained
 from gssl.report.model import SCHEMA, Arm, Difference, LabelBudget, Primary, Report, Score, Verdict, clean
 from gssl.report.model_records import Finding, Interval, Openings, Preregistration, Search, known
-from gssl.report.scores import TASK, Cells, Gap, cells, doubts, gap, metrics_of, of_arm
+from gssl.report.scores import TASK, Cells, Gap, cells, doubts, gap, metrics_of, of_arm, top_of
 from gssl.schemas.label_budgets import label_budget_key
 from gssl.statistics import paired
 from gssl.statistics.families import ALPHA, adjusted, levels
@@ -369,4 +369,5 @@ def over_seeds(d: Difference, level: float) -> Interval | None:
     own = paired.t_interval(list(d.per_seed.values()), level)
     if own is None or d.p is None:
         return None
-    return Interval(kind="t", over="seeds", n=d.n_seeds, level=level, low=own.low, high=own.high)
+    top = top_of(d.metric)  # no difference of two values within [0, top] is larger
+    return Interval(kind="t", over="seeds", n=d.n_seeds, level=level, low=max(own.low, -top), high=min(own.high, top))

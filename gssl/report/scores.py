@@ -354,7 +354,7 @@ def gap(one: Cell, two: Cell, metric: str, factor: float = 1.0) -> Gap | None:
     if spread is None:
         sides = [(1.0, [first[s] for s in seeds], one.n_test), (factor, [second[s] for s in seeds], two.n_test)]
         spread = _independent(sides, list(per_seed.values()))
-    return Gap(per_seed, spread, factor, _top(metric))
+    return Gap(per_seed, spread, factor, top_of(metric))
 
 
 def without_predictions(one: Score, two: Score, factor: float = 1.0) -> Gap | None:
@@ -365,10 +365,11 @@ def without_predictions(one: Score, two: Score, factor: float = 1.0) -> Gap | No
         return None
     per_seed = {int(seed): first[seed] - factor * second[seed] for seed in seeds}
     sides = [(1.0, [first[s] for s in seeds], one.n_test), (factor, [second[s] for s in seeds], two.n_test)]
-    return Gap(per_seed, _independent(sides, list(per_seed.values())), factor, _top(one.metric))
+    return Gap(per_seed, _independent(sides, list(per_seed.values())), factor, top_of(one.metric))
 
 
-def _top(metric: str) -> float:
+def top_of(metric: str) -> float:
+    """The largest value of a metric."""
     return 1.0 if METRICS[metric].percent else float("inf")
 
 
