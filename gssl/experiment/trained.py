@@ -40,6 +40,8 @@ def described_weights(run: Path, name: str, expected: str) -> tuple[Path, dict[s
 def read_classifier(file: Path | str) -> Classifier:
     """The fine-tuned network in `file`, which the .json beside it describes, in eval mode: images → logits."""
     text = read_json(Path(file).with_suffix(".json"))
+    if (task := text.get("task", "classification")) != "classification":
+        raise UsageError(f"{file}: a network for {task}; only classifiers can predict or be exported so far")
     backbone = build_backbone(backbone_of(text), text["backbone"]["size"])
     if text.get("input"):  # descriptions of older versions lack it
         backbone.inputs = Inputs(**text["input"])
