@@ -10,7 +10,6 @@ from gssl.data.sources import SOURCES
 from gssl.errors import UsageError
 from gssl.names import unknown
 from gssl.schemas.label_budgets import label_budget_keys
-from gssl.statistics.metric import metrics_of
 
 MOST_PAIRS = 6  # of the primary family
 
@@ -80,6 +79,8 @@ def _primary(cfg: schemas.Compare, found: list[arms.Arm]) -> None:
     budgets = budget_keys(cfg)
     if own.labels is not None and own.labels not in budgets:
         raise UsageError(f"primary.labels={own.labels}: is no label budget here; expected one of {', '.join(budgets)}")
+    from gssl.statistics.metric import metrics_of  # NumPy: not for other commands' errors
+
     offered = metrics_of("mask" if labels_images(cfg.data.name) else "label")
     if own.metric is not None and own.metric not in offered:
         raise UsageError(f"primary.metric={own.metric}: data={cfg.data.name} is scored by {', '.join(offered)}")

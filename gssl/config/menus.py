@@ -75,7 +75,9 @@ def shared(rows: Iterable[tuple[str, str, str]], probe: str | None = None) -> tu
     if probe is None:
         first = list(dict.fromkeys(p for _, p, _ in rows))
         order = [*(p for p in PREFERRED if p in first), *first]
-        probe = _most([(arm, p) for arm, p, _ in rows], lambda p: order.index(p)) or PREFERRED[0]
+        probe = _most([(arm, p) for arm, p, _ in rows], lambda p: order.index(p)) or next(
+            p for p in PREFERRED if PROBE[p].reads != "menu"
+        )
     at = [(arm, label_budget) for arm, p, label_budget in rows if p == probe]
     return probe, _most(at, _few_first) or "10"
 
