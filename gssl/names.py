@@ -13,12 +13,12 @@ def nearest(name: str, options: Iterable[str]) -> str | None:
     options = list(options)
     last = name.rsplit(".", 1)[-1]
     same = [o for o in options if o.rsplit(".", 1)[-1] == last and o != name]
-    if same:
-        return difflib.get_close_matches(name, same, 1, 0.0)[0]
+    if found := difflib.get_close_matches(name, same, 1, 0.6 if "." in name else 0.0):
+        return found[0]
     if close := difflib.get_close_matches(name, options, 1, 0.6):
         return close[0]
     ends = {o.rsplit(".", 1)[-1]: o for o in reversed(options)}
-    close = difflib.get_close_matches(last, ends, 1, 0.7)
+    close = difflib.get_close_matches(last, ends, 1, 0.75)
     return ends[close[0]] if close else None
 
 

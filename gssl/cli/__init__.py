@@ -274,6 +274,17 @@ def _root(
         print(ctx.get_help())
 
 
+def _renamed(error: Any) -> str | None:
+    """The line for a flag that had another name in earlier versions."""
+    from gssl.config.keys import renamed_flag
+
+    flag = getattr(error, "option_name", None)
+    if flag is None or error.ctx is None:
+        return None
+    new = renamed_flag(flag, [name for parameter in error.ctx.command.params for name in parameter.opts])
+    return new and f"no such option {flag}; it is now {new}"
+
+
 def run() -> None:
     """The entry point of the `gssl` script: Typer's own complaints on one line too."""
     try:
@@ -284,6 +295,6 @@ def run() -> None:
     except Exception as e:
         if not hasattr(e, "format_message"):  # Typer's usage errors have it; which class they are is private
             raise
-        say(f"error: {' '.join(e.format_message().split())} (gssl --help)")
+        say(f"error: {_renamed(e) or ' '.join(e.format_message().split())} (gssl --help)")
         code = getattr(e, "exit_code", 2)
     sys.exit(code if isinstance(code, int) else 0)

@@ -61,13 +61,19 @@ def of_plan(cfg: schemas.Compare, planner: Planner, test: str, commands: Mapping
     return Outcome(runs, found, build(runs, facts_of_plan(cfg, planner, done, runs), found), done)
 
 
-def finished_runs(pattern: str) -> list[Path]:
-    """Run directories that match a glob. Raises UsageError where none does."""
-    found = sorted(glob(os.path.expanduser(pattern), recursive=True))
-    paths = [Path(path) for path in found if (Path(path) / "status.json").is_file()]
-    if not paths:
-        raise UsageError(f"runs={pattern}: no run directory matches; give a glob such as runs=runs/transfer/*")
-    return paths
+def finished_runs(patterns: str | list[str]) -> list[Path]:
+    """Run directories that match a glob, or each of several. Raises UsageError where nothing matches one."""
+    paths: list[Path] = []
+    for pattern in [patterns] if isinstance(patterns, str) else patterns:
+        found = sorted(glob(os.path.expanduser(pattern), recursive=True))
+        runs = [Path(path) for path in found if (Path(path) / "status.json").is_file()]
+        if not runs:
+            raise UsageError(
+                f"runs={pattern}: no run directory matches; give folders, or a pattern in quotes, such as"
+                " runs='runs/transfer/*'"
+            )
+        paths += runs
+    return list(dict.fromkeys(paths))
 
 
 def _check_primary(cfg: schemas.Compare, runs: Sequence[Run]) -> None:

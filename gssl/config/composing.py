@@ -11,12 +11,12 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from gssl.config import arm_overrides, hydra_api, registry
-from gssl.config.keys import Key, dotted, keys_of
+from gssl.config import arm_overrides, hydra_api, registry, rules
+from gssl.config.keys import Key, dotted, key_error, keys_of
 from gssl.config.overrides import parsed, rewritten
 from gssl.config.validate import families, first_line, validate
 from gssl.errors import UsageError
-from gssl.names import no_key, unknown
+from gssl.names import unknown
 from gssl.schemas.commands import COMMANDS
 from gssl.schemas.section import Section
 
@@ -48,15 +48,31 @@ def check_all(
         first = [c[0] for c in choices]
         whole = _composed(command, first)
         typed = _validated(command, whole)
+        given = _given(texts)
+        rules.label_budgets(typed, given)
         if also:
             also(typed)
         for i, options in enumerate(choices):
             step = max(1, -(-len(options) // MOST))
             for option in {*options[1::step], options[-1]} - {first[i]}:
                 other = _validated(command, _composed(command, [*first[:i], option, *first[i + 1 :]]))
+                rules.label_budgets(other, given)
                 if also:
                     also(other)
         return typed, whole, texts
+
+
+def _given(texts: Sequence[str]) -> set[str]:
+    """Keys with a value that the user wrote, on the command line or in a preset outside gssl's own directory."""
+    found: set[str] = set()
+    for override in parsed(texts):
+        value = override.value()
+        if override.key_or_group == "experiment":
+            for name in value if isinstance(value, list) else [value]:
+                found |= hydra_api.own_preset(str(name))
+        elif value not in (None, []):
+            found.add(override.key_or_group)
+    return found
 
 
 def _choices(override: Override, multirun: bool) -> list[str]:
@@ -130,7 +146,7 @@ def _explained(command: str, texts: list[str], error: Exception) -> UsageError:
             continue
         known = _keys(command, groups)
         if not any(k == key or k.startswith(f"{key}.") or _inside(key, k, known[k]) for k in known):
-            return no_key(key, [*known, *_groups_of(command)])
+            return key_error(key, [*known, *_groups_of(command)])
         if o.is_add():
             return UsageError(f"'{o.input_line}': the key is there already; leave out the '+'")
     return UsageError(first_line(error))

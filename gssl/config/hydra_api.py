@@ -91,6 +91,20 @@ def search_path() -> str:
     return str(GlobalHydra.instance().config_loader().get_search_path())
 
 
+def own_preset(name: str) -> set[str]:
+    """The keys at the top of a preset that lies outside gssl's own directory; those without a value are left out."""
+    found: set[str] = set()
+    for element in GlobalHydra.instance().config_loader().get_search_path().get_path():
+        folder = Path(element.path.removeprefix("file://"))
+        file = folder / "experiment" / f"{name}.yaml"
+        if folder != conf_dir() and file.is_file():
+            values = OmegaConf.load(file)
+            assert isinstance(values, DictConfig)  # a preset is a mapping
+            given = (key for key in values if not OmegaConf.is_missing(values, key))
+            found |= {str(key) for key in given if values[key] not in (None, [])}
+    return found
+
+
 @contextlib.contextmanager
 def hydra_values(whole: DictConfig) -> Iterator[None]:
     """Inside, `${hydra:...}` resolves as it will in the job."""

@@ -7,6 +7,12 @@ from gssl.config.validate import families
 from gssl.schemas.commands import COMMANDS
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
+# Beside the keys of a method: files of conf/ have it, and `--cfg job` shows it.
+RECIPES = {
+    "description": "name → overrides that recipe=NAME stands for",
+    "type": "object",
+    "additionalProperties": {"type": "array", "items": {"type": "string"}},
+}
 
 
 def document(command: str) -> dict[str, Any]:
@@ -15,21 +21,21 @@ def document(command: str) -> dict[str, Any]:
     made = root.model_json_schema()
     definitions = made.setdefault("$defs", {})
     for family in families(root):
-        methods: dict[str, list[str]] = {}
-        for name, entry in registry.FAMILIES[family].items():
+        methods = registry.FAMILIES[family]
+        for entry in methods.values():
             schema = entry.schema.model_json_schema()
-            title = schema["title"]
-            methods.setdefault(title, []).append(name)
             definitions |= schema.pop("$defs", {})
-            definitions[title] = schema
-        for title, names in methods.items():
-            definitions[title]["properties"]["name"] = {"title": "Name", "enum": names}
-        pointers = {title: f"#/$defs/{title}" for title in methods}
+            schema["properties"]["recipes"] = RECIPES
+            definitions[schema["title"]] = schema
         made["properties"][family] |= {
-            "anyOf": [{"$ref": pointer} for pointer in pointers.values()],
-            "discriminator": {
-                "propertyName": "name",
-                "mapping": {name: pointers[title] for title, names in methods.items() for name in names},
-            },
+            "properties": {"name": {"enum": list(methods)}},
+            "required": ["name"],
+            "allOf": [_where(name, entry.schema.__name__) for name, entry in methods.items()],
         }
     return {"$schema": DRAFT, "title": f"gssl {command}"} | {k: v for k, v in made.items() if k != "title"}
+
+
+def _where(name: str, title: str) -> dict[str, Any]:
+    """What holds for one method, so that an editor shows the mistakes of that method only."""
+    named = {"properties": {"name": {"const": name}}, "required": ["name"]}
+    return {"if": named, "then": {"$ref": f"#/$defs/{title}"}}

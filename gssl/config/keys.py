@@ -1,10 +1,12 @@
 """Every key of a configuration with what may stand there, read from the JSON schemas of its sections."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from gssl.errors import UsageError
+from gssl.names import no_key
 from gssl.schemas.section import Section
 
 WORDS = {"integer": "an integer", "number": "a number", "boolean": "true or false", "string": "a string"}
@@ -15,6 +17,8 @@ SHORT = {
     "resume": "engine.resume",
     "on_collapse": "engine.on_collapse",
 }
+# Keys and sections of earlier versions → what they are called now.
+RENAMED = {"judge": "evaluator", "generation.judge": "generation.evaluator", "plain": "classical"}
 BOUNDS = {"exclusiveMinimum": "above", "minimum": "at least", "exclusiveMaximum": "below", "maximum": "at most"}
 
 
@@ -112,3 +116,25 @@ def dotted(tree: Any, prefix: str = "") -> list[str]:
     for name, value in tree.items() if isinstance(tree, dict) else ():
         out += [f"{prefix}{name}", *dotted(value, f"{prefix}{name}.")]
     return out
+
+
+def key_error(key: str, known: Iterable[str]) -> UsageError:
+    """The error for a key that does not exist: its new name where it had another, else as `no_key`."""
+    known = list(known)
+    for old, new in RENAMED.items():
+        rest = key.removeprefix(old)
+        if rest == key or rest[:1] not in ("", "."):
+            continue
+        inside = sorted({name[len(new) + 1 :].split(".")[0] for name in known if name.startswith(f"{new}.")})
+        if new + rest in known or (inside and not rest):
+            return UsageError(f"no key '{key}'; it is now '{new}{rest}'")
+        if inside:
+            return UsageError(f"no key '{key}'; '{old}' is now '{new}', which has {', '.join(inside)}")
+    return no_key(key, known)
+
+
+def renamed_flag(flag: str, known: Iterable[str]) -> str | None:
+    """The present name of a flag of earlier versions: --evaluator-weights had the old name of the key in it."""
+    first, dash, rest = flag.removeprefix("--").partition("-")
+    new = f"--{RENAMED.get(first, first)}{dash}{rest}"
+    return new if new != flag and new in known else None

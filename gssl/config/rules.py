@@ -1,5 +1,6 @@
 """What a configuration must fulfil that no single key can tell. No torch here."""
 
+from collections.abc import Set
 from typing import Any
 
 from gssl import schemas
@@ -31,6 +32,21 @@ def check(command: str, cfg: Any) -> None:
         raise UsageError(f"sources is empty; expected {type(cfg).model_fields['sources'].description}")
     if command == "compare":
         comparison_rules.check(cfg)
+
+
+def label_budgets(cfg: Any, given: Set[str]) -> None:
+    """Raises UsageError where the user gave label budgets for data of the other kind, which nobody would read.
+
+    given: keys that the user wrote. Both keys together are for several data sets.
+    """
+    if getattr(cfg, "runs", None) or getattr(cfg, "to", None):
+        return
+    keys, counts = ("images_labelled", "labels_per_class"), ("labelled images", "labels per class")
+    masks = "mask" in SOURCES[cfg.data.name].columns
+    (right, wrong), unit = (keys, counts[0]) if masks else (keys[::-1], counts[1])
+    if wrong in given and right not in given:
+        values = ",".join(map(str, getattr(cfg, wrong)))
+        raise UsageError(f"{wrong}: data={cfg.data.name} counts {unit}; use {right}=[{values}]")
 
 
 def _columns(cfg: Any) -> None:

@@ -13,9 +13,9 @@ from pydantic import ValidationError
 
 from gssl import schemas
 from gssl.config import registry, rules
-from gssl.config.keys import Key, keys_of
+from gssl.config.keys import Key, key_error, keys_of
 from gssl.errors import UsageError
-from gssl.names import nearest, no_key, unknown
+from gssl.names import nearest, unknown
 from gssl.schemas.commands import COMMANDS
 
 # A key that is not known is named first, then a section that is none, then a value that is missing.
@@ -111,7 +111,7 @@ def _message(error: Any, known: Mapping[str, Key], values: Mapping[str, Any]) ->
     if error["type"] == "extra_forbidden":
         if key == "experiment":
             return UsageError("experiment: the preset's file needs '# @package _global_' as its first line")
-        return no_key(key, known)
+        return key_error(key, known)
     if error["type"] == "missing":
         return must_be_given(key, known) if key in known else UsageError(f"{key} must be given: a section with {inner}")
     if inner:

@@ -76,8 +76,8 @@ class Transfer(Probing):
     """Configuration of `gssl transfer`."""
 
     weights: Text = Field(
-        description="random, pixels, majority, position, pca, kmeans, torchvision[:NAME], timm:NAME, a run,"
-        " a checkpoint, a file",
+        description=f"random, pixels, majority, position, {', '.join([*NAMES, *READY_MADE])}, torchvision[:NAME],"
+        " timm:NAME, a run, a checkpoint, a file",
         examples=["random", "pixels", "majority", "position", *NAMES, *READY_MADE, "torchvision", "timm:"],
     )
     generated: Generated
@@ -144,7 +144,9 @@ class Compare(Section):
     primary: Primary
     search: Search
     generation: Generation
-    runs: Text | None = Field(description="a glob of finished transfer runs: only read, nothing trained")
+    runs: Text | list[Text] | None = Field(
+        description="finished transfer runs, only read, nothing trained: a glob, or a list of globs and folders"
+    )
     check: list[Text] = Field(description="claims such as 'simclr.linear@10 > random.linear@10 + 5'")
     parts: Text = Field(description="directory of the parts, shared by all comparisons")
     jobs: int = Field(ge=1, description="parts side by side")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from gssl.cli import output
+from gssl.cli.result_table import print_result
 from gssl.commands import train_gan, transfer
 from gssl.data import Draws, load_data
 from gssl.data.splits import Splits
@@ -19,7 +19,7 @@ from gssl.experiment import augmentation
 from gssl.experiment.generators import Sampler, latents
 from gssl.nets.generator import Generator, Shape
 from gssl.nets.weights import save_weights
-from gssl.probe import knn, linear, training
+from gssl.probe import classification, knn, linear
 
 pytestmark = pytest.mark.long
 
@@ -122,7 +122,7 @@ def test_the_saved_network_and_the_objective_are_those_of_real_images(tiny, tmp_
 
 def test_folds_hold_real_images_only(tiny, tmp_path, run, monkeypatch):
     asked = []
-    for room in (knn, linear, training):
+    for room in (knn, linear, classification):
         monkeypatch.setattr(room, "choice_folds", lambda y, seed, f=room.choice_folds: asked.append(y) or f(y, seed))
     opened = Splits.open_test
     monkeypatch.setattr(Splits, "open_test", lambda self: asked.append("open") or opened(self))
@@ -198,7 +198,7 @@ def test_one_draw_is_judged_over_test_images():
 def test_what_is_printed(tiny, tmp_path, run, capsys):
     result = prober(tiny, tmp_path / "t", "weights=pixels", f"generated.run={run}", "labels_per_class=[10]")
     assert "another data split" in capsys.readouterr().err
-    output.print_result(tmp_path / "t", result)
+    print_result(tmp_path / "t", result)
     said = capsys.readouterr().out
     assert "with generated" in said and "over" in said
     (line,) = [line for line in said.splitlines() if line.startswith("generated images: ")]
@@ -213,7 +213,7 @@ def test_what_is_printed(tiny, tmp_path, run, capsys):
         ({}, "generated.run={path}/nowhere", "no such directory"),
         ({}, "generated.run={path}", "not a run directory"),
         ({"state": "interrupted"}, "", "is interrupted"),
-        ({"classes": ()}, "", "not told a class"),
+        ({"classes": ()}, "", "takes no class"),
         ({"classes": ("a", "c", "b")}, "", "class 1 as 'c', the data as 'b'"),
         ({"classes": ("a", "b")}, "", "2 classes, the data 3"),
         ({"size": 32}, "", "data.size=32"),

@@ -1,10 +1,12 @@
 """Typed configs: what is refused, in which words; what the hash of a config depends on."""
 
+import re
+
 import pytest
 
 from gssl import names, schemas
 from gssl.config import registry
-from gssl.config.composing import compose
+from gssl.config.composing import check_all, compose
 from gssl.config.keys import keys_of
 from gssl.data.sources import SOURCES
 from gssl.errors import UsageError
@@ -109,7 +111,7 @@ def test_a_wrong_value_is_one_line(override, expected):
     [
         (
             [],
-            "weights must be given: random, pixels, majority, position, pca, kmeans, torchvision[:NAME], timm:NAME",
+            "weights must be given: random, pixels, majority, position, pca, kmeans, efficientnet_lite0, ",
         ),
         (["weights=random", "probe.use=[linaer]"], "probe.use: no probe 'linaer'; did you mean 'linear'?"),
         (["weights=random", "probe.use=[knn,knn]"], "probe.use: knn stands there twice"),
@@ -178,6 +180,7 @@ def test_arms_have_overrides_of_both_their_commands():
 
 def test_compare_that_only_reads_needs_no_arms():
     assert compose("compare", ["runs=runs/*", "arms=[]"]).runs == "runs/*"
+    assert compose("compare", ["runs=[runs/a,'runs/b*']", "arms=[]"]).runs == ["runs/a", "runs/b*"]
 
 
 @pytest.mark.parametrize(
@@ -227,3 +230,30 @@ def test_the_primary_metric_is_one_of_the_datas_task():
     assert compose("compare", [*words, "primary.metric=pixel_accuracy"]).primary.metric == "pixel_accuracy"
     assert refused("compare", "primary.metric=mean_iou").endswith("is scored by accuracy, balanced_accuracy")
     assert "mean_iou, pixel_accuracy" in refused("compare", *words, "primary.metric=accuracy")
+
+
+@pytest.mark.parametrize(
+    ("command", "override", "said"),
+    [
+        ("train-gan", "judge=random", "no key 'judge'; it is now 'evaluator'"),
+        ("compare", "generation.judge=random", "no key 'generation.judge'; it is now 'generation.evaluator'"),
+        ("transfer", "plain.kmeans.patch=8", "no key 'plain.kmeans.patch'; it is now 'classical.kmeans.patch'"),
+        ("transfer", "plain.pixels.size=8", "'plain' is now 'classical', which has kmeans, pca"),
+    ],
+)
+def test_a_key_of_earlier_versions_is_answered_with_its_name_of_today(command, override, said):
+    assert said in refused(command, override)
+
+
+@pytest.mark.parametrize(
+    ("data", "override", "said"),
+    [
+        ("mnist5k", "images_labelled=[5]", "use labels_per_class=[5]"),
+        ("segmentation", "labels_per_class=[5]", "use images_labelled=[5]"),
+    ],
+)
+def test_label_budgets_of_another_kind_of_data_are_refused(data, override, said):
+    words = ["weights=random", f"data={data}", "data.root=x", "probe.use=[finetune]"]
+    check_all("transfer", words, False)
+    with pytest.raises(UsageError, match=re.escape(said)):
+        check_all("transfer", [*words, override], False)

@@ -110,7 +110,7 @@ def test_a_generator_that_is_evaluated_on_test_images_counts_too(cache, tiny, tm
 
     train_gan.main(tiny("train-gan", "gan=dcgan"), tmp_path / "gan")
     images = read_json(tmp_path / "gan" / "result.json")["data"]["hashes"]["test"]
-    evaluate.evaluate(tmp_path / "gan", prober="random")
+    evaluate.evaluate(tmp_path / "gan", evaluator="random")
     assert ledger.summary(images)["runs"] == 0
-    evaluate.evaluate(tmp_path / "gan", prober="random", split="test")
+    evaluate.evaluate(tmp_path / "gan", evaluator="random", split="test")
     assert ledger.summary(images)["runs"] == 1 and "by 1 run with 1 setting" in capsys.readouterr().err
