@@ -7,7 +7,7 @@ import pytest
 from gssl import names, schemas
 from gssl.config import registry
 from gssl.config.composing import check_all, compose
-from gssl.config.keys import keys_of
+from gssl.config.keys import keys_of, renamed_flag
 from gssl.data.sources import SOURCES
 from gssl.errors import UsageError
 from gssl.nets.backbone import BACKBONES
@@ -257,3 +257,10 @@ def test_label_budgets_of_another_kind_of_data_are_refused(data, override, said)
     check_all("transfer", words, False)
     with pytest.raises(UsageError, match=re.escape(said)):
         check_all("transfer", [*words, override], False)
+
+
+def test_a_flag_of_earlier_versions_is_answered_with_its_name_of_today():
+    known = ["--evaluator", "--evaluator-weights", "--split"]
+    assert renamed_flag("--judge", known) == "--evaluator"
+    assert renamed_flag("--judge-weights", known) == "--evaluator-weights"
+    assert renamed_flag("--splitt", known) is None and renamed_flag("--judge", ["--split"]) is None
