@@ -137,6 +137,8 @@ class Planner:
         given = {}
         if weights:
             given["weights"] = str(weights.path)
+        elif arm.start and method in arm.stages:
+            given["weights"] = self._installed(arm.start)
         if images:
             given["generated.run"] = str(images.path)
             typed = schemas.replace(typed, generated=schemas.replace(typed.generated, run=str(images.path)))
@@ -282,12 +284,17 @@ class Planner:
         """The `weights=` value of an arm for which nothing is trained."""
         if arm.source == arms.SCRATCH:
             return "random"
-        if arm.source in READY_MADE:
-            weights_file(arm.source)  # a package that is not there is said before anything runs
         matches = arm.paths() if arm.read else []
         if arm.read and not matches:
             raise UsageError(f"arms: {arm.source}: no such run directory or file of weights")
-        return matches[min(seed, len(matches) - 1)] if matches else str(arm.source)
+        return matches[min(seed, len(matches) - 1)] if matches else Planner._installed(str(arm.source))
+
+    @staticmethod
+    def _installed(name: str) -> str:
+        """The name of a published network. A package that is not there is said before anything runs."""
+        if name in READY_MADE:
+            weights_file(name)
+        return name
 
     def _generator_of(self, arm: Arm, seed: int) -> Path | None:
         """An existing run that has a generator."""

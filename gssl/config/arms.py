@@ -9,6 +9,7 @@ runs/pretrain_ssl/RUN              a run directory, or a file of weights; a patt
 simclr+dcgan                       a chain: the weights of one are where the next begins
 simclr-on-dcgan                    SimCLR on images that the DCGAN made
 scratch-with-acgan                 its probes get images of a class-conditional GAN beside the labelled ones
+simclr-from-efficientnet_lite0     a ready-made network whose training goes on by SimCLR, on these images
 hot@simclr                         any of those that are trained or read, under a name and with overrides of its own
 """
 
@@ -30,6 +31,7 @@ NO_METHOD = ("scratch", "random", "pixels", "majority", "position")  # arms that
 FIXED = (*NO_METHOD, *CLASSICAL)  # what is neither trained by gssl nor read from a file
 PUBLISHED = re.compile(rf"torchvision(:\w+)?|timm:\S+|{'|'.join(READY_MADE)}")
 NAME = re.compile(r"[\w.+-]+")
+FROM = "-from-"  # between a method and the ready-made network that it goes on from
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Arm:
     stages: methods that are trained one after another, the weights going on; empty where nothing is trained.
     images: the GAN whose images the stages learn from instead of real ones. generator: the GAN whose images stand
     beside the labelled ones. source: what is evaluated where nothing is trained. norm: of its network, where that is
-    not the comparison's.
+    not the comparison's. start: the published network that the first stage begins with.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Arm:
     generator: str | None = None
     source: str | None = None
     norm: str | None = None
+    start: str | None = None
 
     @property
     def budget_fraction(self) -> float:
@@ -89,6 +92,10 @@ def parse(text: str) -> Arm:
     head, at, what = text.partition("@")
     named = bool(at) and bool(NAME.fullmatch(head))
     name, what = (head, what) if named else (None, text)
+    if (begins := what.partition(FROM))[1] and all(stage in _methods() for stage in begins[0].split("+")):
+        found = Arm(name or what, tuple(begins[0].split("+")), start=begins[2])
+        _check(found, text)
+        return found
     if "/" in what or what.startswith(("~", ".")) or PUBLISHED.fullmatch(what):
         published = bool(PUBLISHED.fullmatch(what))
         found = Arm(name or (what if published else Path(what).name), source=what)
@@ -110,12 +117,15 @@ def parse(text: str) -> Arm:
         for stage in stages:
             if stage in FIXED:
                 _refuse(text, f"{stage} cannot stand in a chain: nothing of it is trained")
-            if stage not in registry.SSL and stage not in registry.GAN:
-                known = {**registry.SSL, **registry.GAN}
-                raise _unknown(stage, text, known if len(stages) > 1 else None)
+            if stage not in _methods():
+                raise _unknown(stage, text, _methods() if len(stages) > 1 else None)
         found = Arm(arm.name, stages, arm.images, arm.generator)
     _check(found, text)
     return found
+
+
+def _methods() -> dict[str, registry.Entry]:
+    return {**registry.SSL, **registry.GAN}
 
 
 def _refuse(text: str, why: str) -> None:
@@ -136,6 +146,11 @@ def _own_name(arm: Arm, text: str) -> None:
 
 def _check(arm: Arm, text: str) -> None:
     _own_name(arm, text)
+    if arm.start is not None and not PUBLISHED.fullmatch(arm.start):
+        some = ", ".join([*READY_MADE, "torchvision:resnet18", "timm:NAME"])
+        _refuse(text, f"a published network must stand after {FROM}, such as {some}")
+    if arm.start is not None and arm.stages[0] in registry.GAN:
+        _refuse(text, f"{arm.stages[0]} has a discriminator of its own; write a self-supervised method before {FROM}")
     if arm.images and (arm.generator or len(arm.stages) > 1):
         _refuse(text, "one method learns from a GAN's images, and -on- and -with- do not go together")
     for maker in filter(None, (arm.images, arm.generator)):
@@ -204,7 +219,7 @@ def kind(arm: Arm) -> str:
 
 def written(arm: Arm) -> str:
     """The arm as `arms` would write it without its name."""
-    base = arm.source or "+".join(arm.stages)
+    base = arm.source or "+".join(arm.stages) + (f"{FROM}{arm.start}" if arm.start else "")
     return base + (f"-on-{arm.images}" if arm.images else "") + (f"-with-{arm.generator}" if arm.generator else "")
 
 
@@ -223,6 +238,8 @@ def described(arm: Arm, overrides: Sequence[str], labels: bool | None) -> dict[s
         notes.append(f"published weights, learned from {made} ({READY_MADE[arm.source].licence}), none of this data's")
     elif arm.source and PUBLISHED.fullmatch(arm.source):
         notes.append("published weights, made with other images and mostly with labels of theirs, none of this data's")
+    if arm.start:
+        notes.append(f"begins with the published weights of {arm.start}, made with other images than these")
     stages = [{"method": m, "command": command(m), "fraction": arm.budget_fraction} for m in arm.trained]
     about = {"family": arm.family, "stages": stages, "note": "; ".join(notes), "source": arm.source, "labels": labels}
     return about | {"written": written(arm)}

@@ -20,7 +20,7 @@ def check(cfg: schemas.Compare) -> None:
         raise UsageError("arms is empty; expected some such as [simclr,dcgan,scratch,random]")
     found = arms.read(cfg.arms)
     for arm in found:
-        for method in arm.trained:
+        for method in arm.trained if arm.start is None else ():  # else it has a network of its own
             arms.fits(method, cfg.backbone.name)
         if arm.read and not cfg.runs:
             matches = arm.paths()

@@ -17,6 +17,8 @@ from gssl.errors import UsageError
         ("simclr-on-dcgan", "simclr-on-dcgan", ("simclr",), "ssl", 1 / 2),
         ("scratch-with-acgan", "scratch-with-acgan", (), "none", 1),
         ("simclr-with-acgan", "simclr-with-acgan", ("simclr",), "ssl", 1 / 2),
+        ("simclr-from-efficientnet_lite0", "simclr-from-efficientnet_lite0", ("simclr",), "ssl", 1),
+        ("more@simclr+rotation-from-timm:resnet10t", "more", ("simclr", "rotation"), "ssl", 1 / 2),
         ("hot@simclr", "hot", ("simclr",), "ssl", 1),
         ("pca", "pca", (), "classical", 1),
         ("random", "random", (), "none", 1),
@@ -62,12 +64,28 @@ def test_who_reads_labels_is_no_contestant():
         ("simclr-on-", "a GAN must stand after -on-"),
         ("simclr-with-", "a GAN must stand after -on- and -with-"),
         ("random+simclr", "random cannot stand in a chain"),
+        ("simclr-from-dcgan", "a published network must stand after -from-, such as efficientnet_lite0"),
+        ("dcgan-from-efficientnet_lite0", "dcgan has a discriminator of its own"),
     ],
 )
 def test_what_makes_no_sense_is_refused(text, said):
     with pytest.raises(UsageError, match=said) as error:
         arms.parse(text)
     assert "\n" not in str(error.value)
+
+
+def test_an_arm_that_goes_on_from_a_published_network_begins_with_it_and_has_its_backbone():
+    pytest.importorskip("timm")
+    from gssl.comparison.plan import plan
+
+    cfg = compose("compare", ["arms=[simclr+rotation-from-efficientnet_lite0]", "seeds=1", "budget.steps=8"])
+    first, second, transfer = [part for part in plan(cfg, "hash", 1) if part.stage != "milestones"]
+    assert first.cfg.weights == "efficientnet_lite0" and "weights=efficientnet_lite0" in first.shell
+    assert second.cfg.weights == str(first.path) and transfer.cfg.weights == str(second.path)
+    assert first.cfg.budget.steps == 4  # both stages together have one budget
+    arm = arms.parse("simclr+rotation-from-efficientnet_lite0")
+    assert arms.parse(arms.written(arm)) == arm and not arm.labels
+    assert "published weights of efficientnet_lite0" in arms.described(arm, [], False)["note"]
 
 
 def test_two_of_one_name_need_names():
