@@ -65,6 +65,7 @@ class Task:
     where: str  # `module:function`
     call: str = ""
     raises: bool = False  # optimising sweepers want to see a failed trial's exception
+    sign: float = 1.0  # of the objective, for a sweeper that minimises
 
     def __call__(self, config: DictConfig) -> float | None:
         from hydra.core.hydra_config import HydraConfig
@@ -107,7 +108,7 @@ class Task:
             raise Stop(record)
         if code and self.raises:
             raise JobError(message)
-        return value
+        return None if value is None else self.sign * value
 
 
 def short(path: Path) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
-from gssl.config import hydra_api
+from gssl.config import hydra_api, sweeps
 from gssl.config.keys import SHORT, keys_of
 from gssl.config.paths import config_name
 from gssl.config.validate import families, first_line
@@ -23,7 +23,7 @@ def rewritten(command: str, overrides: Sequence[str]) -> list[str]:
     mine = config_name(command)
     free = [name for name, key in keys_of(COMMANDS[command]).items() if key.free]
     out = []
-    for text in overrides:
+    for text in sweeps.search_space(overrides):
         key, equals, value = text.partition("=")
         key = key.removeprefix(f"{mine}.")  # compare.jobs=2, as reports call it, is jobs=2
         if any(key == own or key.startswith(f"{own}.") for own in free):  # Hydra takes a mapping's new keys with a plus

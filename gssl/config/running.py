@@ -7,6 +7,7 @@ import contextlib
 import logging
 import shutil
 import signal
+import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -17,12 +18,12 @@ from typing import Any
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from gssl.config import hydra_api, job
+from gssl.config import hydra_api, job, sweeps
 from gssl.config.composing import check_all
 from gssl.config.overrides import in_quotes
 from gssl.config.paths import held
 from gssl.config.validate import first_line
-from gssl.errors import UsageError
+from gssl.errors import JobError, UsageError
 
 Also = Callable[[Any], None]
 
@@ -50,12 +51,18 @@ def run(
     # resolved once and handed on: its name may come from the clock
     texts.append(f"{key}={in_quotes(str(folder))}")
     call = uuid.uuid4().hex[:12] if multirun else ""
-    optimises = multirun and "BasicSweeper" not in str(OmegaConf.select(whole, "hydra.sweeper._target_"))
+    optimises = multirun and sweeps.optimises(whole)
+    aim = sweeps.aim(command, whole, texts) if optimises else sweeps.Aim()
+    texts += aim.texts
+    if aim.note:
+        print(aim.note, file=sys.stderr, flush=True)
     if optimises and OmegaConf.select(whole, "hydra.sweeper.max_failure_rate") == 0.0:
         texts.append("hydra.sweeper.max_failure_rate=1.0")  # a failed trial must not stop the others
-    task = job.Task(command, where, call, optimises)
+    task = job.Task(command, where, call, optimises, aim.sign)
     try:
         with sigterm(), logging_restored():
+            if optimises:
+                sweeps.quiet(whole)
             hydra_api.run(command, texts, config_dir, multirun, task)
         error: Exception | None = None
     except job.Stop as e:
@@ -77,6 +84,9 @@ def run(
         error.__cause__ = e
     except Exception as e:
         error = e
+        if optimises:  # the plugin's own code, where no trial has a value
+            error = JobError(f"hydra/sweeper: {job.describe(e)}")
+            error.__cause__ = e
     if not multirun and error is None:
         return [job.Record(str(folder), job.FINISHED)]
     records = _jobs(folder, call)
