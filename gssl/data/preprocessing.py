@@ -52,9 +52,7 @@ class Preprocessing:
         if extent is None:
             made = self._squares(image)
         else:
-            one = [
-                self._squares(x[None, :, :h, :w]) for x, (h, w) in zip(image, extent.cpu().tolist(), strict=True)
-            ]
+            one = [self._squares(x[None, :, :h, :w]) for x, (h, w) in zip(image, extent.cpu().tolist(), strict=True)]
             made = torch.cat(one)
         made = made.expand(-1, 3, -1, -1) if made.shape[1] == 1 else made
         return (made.float() / 255).contiguous(memory_format=torch.channels_last)
