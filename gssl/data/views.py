@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gssl import schemas
+from gssl.data import resampling
 from gssl.data.colour import apply_colour, blur, blur_kernel_size, colour_matrix, cos_sin, cutout, mean_grey, solarize
 from gssl.data.draws import Draws
 from gssl.errors import UsageError
@@ -98,6 +99,8 @@ class RandomViews:
             shape = p["shape"] * torch.sqrt(extent.prod(1, keepdim=True).float())
             box = crop_boxes(shape, p["position"], self.ratio, *extent.unbind(1))
         angle = p["angle"][:, 0] if "angle" in p else None
+        if extent is not None and _by_image(image):
+            return crop_each(image, box, flip, angle, self.size, extent, mode)
         return crop_flip_rotate(image.float(), box, flip, angle, self.size, extent, mode)
 
     def _coloured(self, x: Tensor, p: dict[str, Tensor], blurred: int) -> Tensor:
@@ -230,8 +233,47 @@ def crop_flip_rotate(
     digits stay on black, and photographs get no black corners, which would give the angle away.
     """
     height, width = image.shape[-2:]
+    grid = _grid(box, flip, angle, size, height, width)
+    if extent is not None and angle is not None:
+        y_end, x_end = extent.to(box.dtype).unbind(1)
+        end = torch.stack([(2 * x_end - 1) / width - 1, (2 * y_end - 1) / height - 1], dim=1)
+        grid = torch.minimum(grid, end[:, :, None, None])
+    return F.grid_sample(image, grid.permute(0, 2, 3, 1), mode=mode, padding_mode="border", align_corners=False)
+
+
+def crop_each(
+    image: Tensor,
+    box: Tensor,
+    flip: Tensor | None,
+    angle: Tensor | None,
+    size: int,
+    extent: Tensor,
+    mode: str = "bilinear",
+) -> Tensor:
+    """`crop_flip_rotate` of uint8 images on the CPU, of which no more is read than their boxes."""
+    if angle is None:
+        inside, own = box, torch.cat([torch.zeros_like(box[:, :2]), box[:, 2:]], dim=1)
+    else:  # what is beside the box is looked at, too
+        inside, own = torch.cat([torch.zeros_like(extent), extent], dim=1), box
+    height, width = inside[:, 2:].to(box.dtype).split(1, dim=1)
+    grid = _grid(own, flip, angle, size, height, width)
+    return resampling.sampled(image, inside.long().tolist(), grid.permute(0, 2, 3, 1), mode)
+
+
+def _grid(
+    box: Tensor,
+    flip: Tensor | None,
+    angle: Tensor | None,
+    size: int,
+    height: int | Tensor,
+    width: int | Tensor,
+) -> Tensor:
+    """(B, 2, size, size): x and y in grid_sample's coordinates of images of `height` and `width`, (B, 1) or all alike.
+
+    The other arguments are those of `crop_flip_rotate`.
+    """
     top, left, h, w = box[:, :, None].unbind(1)  # (B, 1) each
-    line = torch.arange(size, device=image.device, dtype=box.dtype) + 0.5
+    line = torch.arange(size, device=box.device, dtype=box.dtype) + 0.5
 
     def from_centre(side: Tensor) -> Tensor:
         """(B, size): where the view's pixels lie, in pixels from the centre of a box of `side` (B, 1)."""
@@ -249,12 +291,7 @@ def crop_flip_rotate(
     # In grid_sample's coordinates pixel p of n is at (2p + 1) / n - 1.
     column = torch.stack([x_column * (2 / width), y_column * (2 / height)], dim=1)
     row = torch.stack([x_row * (2 / width) + (1 / width - 1), y_row * (2 / height) + (1 / height - 1)], dim=1)
-    grid = column[:, :, None, :] + row[:, :, :, None]  # as two planes: quickest to write and to read
-    if extent is not None and angle is not None:
-        y_end, x_end = extent.to(box.dtype).unbind(1)
-        end = torch.stack([(2 * x_end - 1) / width - 1, (2 * y_end - 1) / height - 1], dim=1)
-        grid = torch.minimum(grid, end[:, :, None, None])
-    return F.grid_sample(image, grid.permute(0, 2, 3, 1), mode=mode, padding_mode="border", align_corners=False)
+    return column[:, :, None, :] + row[:, :, :, None]  # as two planes: quickest to write and to read
 
 
 @torch.no_grad()
@@ -262,24 +299,41 @@ def centre(image: Tensor, size: int, extent: Tensor | None = None) -> Tensor:
     """The view for evaluation: short side → `size`, antialiased when shrinking, then the central square.
 
     `image`: uint8 (B, C, H, W), C in {1, 3}; `extent`: int64 (B, 2), true height and width inside the canvas.
-    Returns float32 (B, 3, size, size) in [0, 1], channels_last. Equals torchvision's `resize(antialias=True)`
-    and `center_crop`; square images of this size come back as they are, divided by 255.
+    Returns float32 (B, 3, size, size) in [0, 1], channels_last. Equals torchvision's `resize(antialias=True)` of uint8
+    images and `center_crop`, rounded to 8 bits as there; square images of this size come back as they are, divided by
+    255. On a GPU a level in 255 may be rounded to the other side.
     """
     height, width = image.shape[-2:]
-    x = image.float()
-    if extent is not None or (height, width) != (size, size):
-        with torch.autocast(image.device.type, enabled=False):
-            if extent is None:
-                h, w = (torch.full((1,), side, device=image.device) for side in (height, width))
-            else:
-                h, w = extent.unbind(1)
-            short = torch.minimum(h, w)
-            down, across = _shrink(h, short, size, height), _shrink(w, short, size, width)
-            if extent is None:  # the same matrices for all: one large product instead of one per image
-                x = down[0] @ (x @ across[0].t())
-            else:
-                x = down[:, None] @ (x @ across[:, None].transpose(2, 3))
-    return _finish(x.div_(255))
+    if extent is None and (height, width) == (size, size):
+        return _spread(image.float().div_(255))
+    if _by_image(image):
+        sides = [(height, width)] * len(image) if extent is None else [(h, w) for h, w in extent.tolist()]
+        resized = [(size * h // min(h, w), size * w // min(h, w)) for h, w in sides]
+        found = resampling.shrunk(image, resized, [(0, 0, h, w) for h, w in sides], (size, size))
+        return _spread(found.float().div_(255))
+    with torch.autocast(image.device.type, enabled=False):
+        x = image.float()
+        if extent is None:
+            h, w = (torch.full((1,), side, device=image.device) for side in (height, width))
+        else:
+            h, w = extent.unbind(1)
+        short = torch.minimum(h, w)
+        down, across = _shrink(h, short, size, height), _shrink(w, short, size, width)
+        if extent is None:  # the same matrices for all: one large product instead of one per image
+            x = down[0] @ (x @ across[0].t())
+        else:
+            x = down[:, None] @ (x @ across[:, None].transpose(2, 3))
+    return _finish(x.round_().div_(255))  # to 8 bits, as on the CPU
+
+
+def _by_image(image: Tensor) -> bool:
+    """Whether each image is resampled by itself, which a GPU would be slow at."""
+    return image.device.type == "cpu"
+
+
+def _spread(x: Tensor) -> Tensor:
+    """(B, C, S, S) with three channels, channels_last."""
+    return x.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
 
 
 def _shrink(side: Tensor, short: Tensor, size: int, canvas: int) -> Tensor:
