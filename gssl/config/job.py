@@ -83,7 +83,7 @@ class Task:
                 raise UsageError(f"{short(run_dir)}: cannot write this directory; choose another {key}")
             cfg = validate(self.command, config)
             digest = config_hash(cfg)
-            if self.call:
+            if self.call and cfg.engine.resume == "no":
                 cfg = section.replace(cfg, engine=section.replace(cfg.engine, resume="auto"))
             with contextlib.redirect_stdout(sys.stderr):
                 value = load(self.where)(cfg, run_dir)

@@ -19,6 +19,7 @@ SHORT = {
 }
 # Keys and sections of earlier versions → what they are called now.
 RENAMED = {"judge": "evaluator", "generation.judge": "generation.evaluator", "plain": "classical"}
+RENAMED |= {"engine.tensorboard": "engine.loggers=[tensorboard]"}
 BOUNDS = {"exclusiveMinimum": "above", "minimum": "at least", "exclusiveMaximum": "below", "maximum": "at most"}
 
 
@@ -126,7 +127,7 @@ def key_error(key: str, known: Iterable[str]) -> UsageError:
         if rest == key or rest[:1] not in ("", "."):
             continue
         inside = sorted({name[len(new) + 1 :].split(".")[0] for name in known if name.startswith(f"{new}.")})
-        if new + rest in known or (inside and not rest):
+        if new.partition("=")[0] + rest in known or (inside and not rest):
             return UsageError(f"no key '{key}'; it is now '{new}{rest}'")
         if inside:
             return UsageError(f"no key '{key}'; '{old}' is now '{new}', which has {', '.join(inside)}")

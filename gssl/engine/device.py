@@ -11,7 +11,8 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from gssl import schemas
-from gssl.engine import dist
+from gssl.engine import dist, loggers
+from gssl.engine.progress import write_json_lines
 from gssl.errors import UsageError
 
 
@@ -78,6 +79,8 @@ def set_threads(count: int) -> int:
 def prepare(cfg: schemas.Engine) -> tuple[torch.device, Precision]:
     """Device and precision of a run, threads set. Raises UsageError."""
     dist.check()
+    loggers.check(cfg.loggers)
+    write_json_lines(cfg.progress_format == "json")
     set_threads(cfg.threads)
     device = pick_device(cfg.device)
     return device, Precision(cfg.precision, device)

@@ -83,6 +83,7 @@ class Fit:
     def __init__(self, fits: Fits, title: str, folder: Path | None, batch_size: int) -> None:
         self.cfg, self.device, self.precision = fits.cfg, fits.device, fits.precision
         self.title, self.folder, self.batch_size = title, folder, batch_size
+        self.run = fits.folder.parent if fits.folder else None
         self.optimizers: list[Optimizer] = []
 
     def optimizer(
@@ -124,7 +125,7 @@ class Fit:
             timer.start()
 
         clock = Clock(count, None, None)
-        with Signals() as signals, Meter(self.title, self.cfg.progress, transient=True) as meter:
+        with Signals() as signals, Meter(self.title, self.cfg.progress, True, self.run) as meter:
             for step in steps(task.update, feed, self.optimizers, clock, timer, draws, self.device, state["step"]):
                 saving = step.done % self.cfg.checkpoint_every == 0
                 looking = step.done in task.looks

@@ -1,4 +1,4 @@
-"""What a training writes on its way: lines of metrics.jsonl, alarms, and TensorBoard's files."""
+"""What a training writes on its way: lines of metrics.jsonl, and alarms."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +22,6 @@ class Log:
         for entry in before:
             alarms_of(entry)
         self.stop()
-        self.board = _tensorboard(run) if cfg.tensorboard else None
 
     def add(self, entry: dict[str, Any]) -> None:
         """`entry` has "step"."""
@@ -31,10 +30,6 @@ class Log:
             self.alarms.append({"step": entry["step"], "alarm": reason})
             self.run.log(self.alarms[-1])
             say(f"alarm: {self.run.path}: step {entry['step']}: {reason}")
-        if self.board:
-            for key, value in entry.items():
-                if isinstance(value, int | float) and key != "step":
-                    self.board.add_scalar(key, value, entry["step"])
 
     @property
     def stopping(self) -> bool:
@@ -46,16 +41,3 @@ class Log:
         if self.stopping:
             first = self.alarms[0]
             raise JobError(f"stopped at step {first['step']}: {first['alarm']}; on_collapse=warn ignores alarms")
-
-    def close(self) -> None:
-        if self.board:
-            self.board.close()
-
-
-def _tensorboard(run: Run) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        say("warning: engine.tensorboard=true is ignored: pip install 'gssl[tensorboard]'")
-        return None
-    return SummaryWriter(str(run.path / "tensorboard"))

@@ -22,7 +22,7 @@ from gssl.engine.progress import Meter, say
 from gssl.engine.run import Run, Timer
 from gssl.engine.signals import Signals
 from gssl.engine.steps import Step, checked, numbers, steps
-from gssl.errors import Diverged, Interrupted, JobError
+from gssl.errors import Diverged, Interrupted, JobError, UsageError
 from gssl.method import Batch
 
 
@@ -130,7 +130,12 @@ class _Training:
         self.update = CountedUpdate(method, self.clock, self.done, state["flops"])
 
     def begin(self) -> None:
-        """Put the run on record; a new one is saved and evaluated before its first step."""
+        """Put the run on record; a new one is saved and evaluated before its first step.
+
+        Raises UsageError, and nothing is written, where a run is to be lengthened and its budget is spent already.
+        """
+        if self.run.extension is not None:
+            self.extend(self.run.extension)
         for warning in self.run.begin(self.done):
             say(f"warning: {warning}")
         self.run.spending = self.spent  # a run that stops on the way says what it cost, too
@@ -139,13 +144,30 @@ class _Training:
             self.save()  # a run that diverges at once has a finite checkpoint too
             self.log.add({"step": 0, "images": 0, "seconds": 0.0, **self.evaluator.evaluate(0)})
 
+    def extend(self, extension: dict[str, Any]) -> None:
+        """Say where a finished run goes on in its longer budget. Raises UsageError where that is no longer one."""
+        position = self.clock.progress(self.done, self.timer.seconds)
+        if self.done == 0:
+            raise UsageError(f"{self.run.path}: no checkpoint is there to go on from; choose another hydra.run.dir")
+        if position >= 1:
+            raise UsageError(
+                f"resume=extend: the run has made {self.done} steps in {self.timer.seconds:.0f} seconds, which the"
+                " budget given does not exceed; give a larger one, such as budget.steps="
+                f"{2 * self.done}"
+            )
+        extension |= {"step": self.done, "seconds": round(self.timer.seconds, 3), "position": round(position, 6)}
+        say(
+            f"note: step {self.done} is {position:.1%} of the longer budget: learning rate and other schedules over the"
+            " whole budget go on from there, so the result differs from that of a run which began with it"
+        )
+
     def train(self, title: str, milestones: list[float]) -> None:
         """The steps until the budget is spent."""
         feed, timer, trainer = self.feed, self.timer, self.trainer
         logged = self.done, timer.seconds  # the step and the time of the last line
         timer.start()
         budget = (self.clock, timer, self.draws, self.device, self.done)
-        with Signals() as signals, Meter(title, self.cfg.progress) as meter:
+        with Signals() as signals, Meter(title, self.cfg.progress, run=self.run.path) as meter:
             for step in steps(self.update, feed, trainer.optimizers, *budget):
                 self.done = step.done
                 # a budget of FLOPs is known in steps after the first period only: before that nothing is passed
@@ -181,7 +203,6 @@ class _Training:
         """The last checkpoint and the last evaluation."""
         self.save()
         final = self.evaluate(round(self.timer.seconds, 3))
-        self.log.close()
         self.log.stop()  # an alarm of the last evaluation
         spent = self.spent()
         kept = checkpoint.milestones(self.run.path / "checkpoints")

@@ -1,18 +1,49 @@
-"""What a person sees while a run runs: a bar on a terminal, a line now and then elsewhere. All on stderr."""
+"""What is seen while a run runs, on stderr: a bar on a terminal, a line now and then elsewhere, or lines of JSON.
 
+A line of JSON is a `gssl.progress/1` (docs/sweeps.md). The last one of a run lies in RUN/progress.json while it runs.
+"""
+
+import contextlib
+import json
 import sys
 import time
+from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 LINE_EVERY = 15.0  # seconds between lines where there is no terminal
+RECORD_EVERY = 1.0  # between records, as JSON or in a file
+FILE = "progress.json"  # in a run directory
+
+_as_json = False
+
+
+def write_json_lines(wanted: bool) -> None:
+    """Whether this process writes records in place of bars and lines, from now on."""
+    global _as_json
+    _as_json = wanted
 
 
 def say(text: str) -> None:
     """One line on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    if _as_json:
+        kind = text.partition(":")[0]
+        _emit(_record(kind if kind in ("note", "warning", "alarm", "failed") else "message", text=text))
+    else:
+        print(text, file=sys.stderr, flush=True)
+
+
+def _record(event: str, **values: Any) -> dict[str, Any]:
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"schema": "gssl.progress/1", "event": event, "time": now, **values}
+
+
+def _emit(record: dict[str, Any]) -> None:
+    print(json.dumps(record, ensure_ascii=False), file=sys.stderr, flush=True)
 
 
 def _duration(seconds: float) -> str:
@@ -22,13 +53,17 @@ def _duration(seconds: float) -> str:
 
 
 class Meter:
-    """Progress of one training: fraction done, throughput, time left. `transient`: one of many, whose bar vanishes."""
+    """Progress of one training: fraction done, throughput, time left. `transient`: one of many, whose bar vanishes.
+
+    `run`: a run directory, which holds the last record while the meter is in use.
+    """
 
     _said = 0.0  # when the last line was printed, by whichever meter
+    _kept = 0.0  # when the last record was made
 
-    def __init__(self, title: str, show: bool, transient: bool = False) -> None:
-        self.title, self.show, self.transient = title, show, transient
-        self.terminal = show and sys.stderr.isatty()
+    def __init__(self, title: str, show: bool, transient: bool = False, run: Path | None = None) -> None:
+        self.title, self.show, self.transient, self.run = title, show, transient, run
+        self.terminal = show and not _as_json and sys.stderr.isatty()
         if not (transient and Meter._said):  # many short trainings have their lines in common
             Meter._said = time.monotonic()
         self._bar: Progress | None = None
@@ -52,19 +87,48 @@ class Meter:
     def update(self, progress: float, step: int, seconds: float, rate: float, loss: float | None) -> None:
         """`progress` in [0, 1], `seconds` of training so far, `rate` in images per second."""
         left = seconds * (1 - progress) / progress if progress > 0 else 0.0
+        self._keep(progress, step, seconds, left, rate, loss)
         number = "" if loss is None else f" · loss {loss:.4g}"
         text = f"step {step} · {rate:,.0f} img/s · {_duration(left)} left{number}"
         if self._bar:
             self._bar.update(self._task, completed=progress, text=text)
-        elif self.show and time.monotonic() - Meter._said >= LINE_EVERY:
+        elif self.show and not _as_json and time.monotonic() - Meter._said >= LINE_EVERY:
             Meter._said = time.monotonic()
             say(f"{self.title}: {progress:4.0%} · {text}")
+
+    def _keep(self, progress: float, step: int, seconds: float, left: float, rate: float, loss: float | None) -> None:
+        """A record, at most one in `RECORD_EVERY`, and one of the end of what is no one of many."""
+        last = progress >= 1 and not self.transient
+        if not last and time.monotonic() - Meter._kept < RECORD_EVERY:
+            return
+        Meter._kept = time.monotonic()
+        record = _record(
+            "end" if last else "progress",
+            title=self.title,
+            run=None if self.run is None else str(self.run),
+            step=step,
+            total=round(step / progress) if progress > 0 else None,  # of a budget of seconds: by what was made so far
+            progress=round(progress, 4),
+            seconds=round(seconds, 3),
+            eta=round(left, 1),
+            images_per_second=round(rate, 1),
+            loss=loss,
+        )
+        if _as_json and self.show:
+            _emit(record)
+        if self.run:
+            with contextlib.suppress(OSError):  # a full disk is met elsewhere
+                temp = self.run / f".{FILE}.tmp"
+                temp.write_text(json.dumps(record), encoding="utf-8")
+                temp.replace(self.run / FILE)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._bar:
             self._bar.stop()
+        if self.run:
+            (self.run / FILE).unlink(missing_ok=True)
 
 
 class PlanMeter:
@@ -84,7 +148,9 @@ class PlanMeter:
         self._bar: Progress | None = None
 
     def __enter__(self) -> "PlanMeter":
-        if self._show and sys.stderr.isatty():
+        if _as_json and self._show:
+            self._emit("start", None, None)
+        elif self._show and sys.stderr.isatty():
             self._bar = Progress(
                 SpinnerColumn(),
                 TextColumn("[bold]{task.completed:.0f}/{task.total:.0f} parts"),
@@ -132,8 +198,18 @@ class PlanMeter:
         kind = self.kinds.pop(name, "")
         if name in self._since:
             self._took.setdefault(kind, []).append(time.monotonic() - self._since.pop(name))
-        if self._bar is None and self._show:
+        if _as_json and self._show:
+            self._emit("part", name, state)
+        elif self._bar is None and self._show:
             say(f"[{self.finished}/{self.total}] {name}: {state}{self._left()}")
+
+    def _emit(self, event: str, part: str | None, state: str | None) -> None:
+        """A record in parts: `step` of `total` are finished."""
+        left = self.seconds_left()
+        eta = None if left is None else round(left, 1)
+        progress = round(self.finished / max(self.total, 1), 4)
+        counts = {"step": self.finished, "total": self.total, "progress": progress}
+        _emit(_record(event, title="parts", **counts, eta=eta, part=part, state=state))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

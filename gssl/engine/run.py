@@ -23,8 +23,13 @@ from omegaconf import OmegaConf
 
 import gssl
 from gssl.engine.files import clean, read_json, write_json, write_text
+from gssl.engine.loggers import About, Loggers
 from gssl.errors import Busy, Interrupted, UsageError
+from gssl.schemas import section
 from gssl.schemas.determining import config_hash, determining, flat
+from gssl.schemas.training import Budget
+
+TRAINS = ("train-gan", "pretrain-ssl")  # commands whose runs can be lengthened
 
 
 def environment() -> dict[str, Any]:
@@ -86,6 +91,9 @@ class Run:
 
     Leaving the block with an exception writes the state `failed` or `interrupted`, and what `spending` says.
     Raises UsageError where the directory holds another run, or the same one without `engine.resume=auto`.
+
+    With `engine.resume=extend` a finished training goes on with a larger budget: `extension` is then what is said of
+    it, to which the loop adds where it goes on.
     """
 
     def __init__(self, path: Path, command: str, cfg: Any) -> None:
@@ -93,13 +101,17 @@ class Run:
         self.hash = config_hash(cfg)
         self.finished = False
         self.spending: Callable[[], dict[str, Any]] | None = None  # what was spent so far, once there is training
+        self.extension: dict[str, Any] | None = None
         self._begun = False
+        self._loggers: Loggers | None = None
         self._metrics: Any = None
         self._lock: Any = None
         self._status: dict[str, Any] = {}
         self._inputs: dict[str, str | None] = {}
 
     def __enter__(self) -> "Run":
+        if self.cfg.engine.resume == "extend" and not (self.path / "status.json").is_file():
+            raise UsageError(f"resume=extend: {self.path} holds no run; hydra.run.dir=RUN names the one to lengthen")
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = (self.path / ".lock").open("w")
         try:
@@ -119,24 +131,71 @@ class Run:
         return self
 
     def _check(self, old: dict[str, Any]) -> None:
-        if self.cfg.engine.resume != "auto":
+        resume = self.cfg.engine.resume
+        if resume == "no":
             raise UsageError(
                 f"{self.path}: holds a run already ({old['state']}); engine.resume=auto goes on with it,"
                 " or choose another hydra.run.dir"
             )
-        if old["config_hash"] != self.hash:
+        if resume == "extend":
+            self._extend(old)
+        elif old["config_hash"] != self.hash:
+            longer = self.command in TRAINS and self._same_but_budget(old)
+            hint = "resume=extend lengthens a finished run" if longer else "resume with the same one"
             raise UsageError(
                 f"{self.path}: holds a run with another configuration ({self._difference()});"
-                " resume with the same one, or choose another hydra.run.dir"
+                f" {hint}, or choose another hydra.run.dir"
             )
         self._status = old
-        self.finished = old["state"] == "finished"
+        self.finished = old["state"] == "finished" and self.extension is None
 
-    def _difference(self) -> str:
+    def _extend(self, old: dict[str, Any]) -> None:
+        """Make the run one to be lengthened; one whose lengthening was interrupted goes on as by resume=auto."""
+        if self.command not in TRAINS:
+            raise UsageError(f"resume=extend: {self.command} has no budget to lengthen; {' and '.join(TRAINS)} have one")
+        if (self.path / "part.json").is_file():
+            raise UsageError(
+                f"{self.path}: a part of a comparison is named by its budget and cannot be lengthened; copy the folder"
+                " without its part.json, or give the comparison another budget"
+            )
+        if old["config_hash"] == self.hash:
+            if old["state"] == "finished":
+                raise UsageError(f"resume=extend: {self.path} is finished with this very budget; give a larger one")
+            return
+        if not self._same_but_budget(old):
+            raise UsageError(
+                f"resume=extend: everything but budget.* must be as it was ({self._difference('budget.')});"
+                " leave the rest alone, or choose another hydra.run.dir"
+            )
+        if old["state"] != "finished":
+            raise UsageError(
+                f"resume=extend: {self.path} is {old['state']}; finish it first, with its own budget and resume=auto"
+            )
+        before = {key: value for key, value in self._before()["budget"].items() if value is not None}
+        now_given = {key: value for key, value in self.cfg.budget.model_dump().items() if value is not None}
+        self.extension = {"at": now(), "budget_before": before, "budget": now_given, "command": command_line()}
+        self.extension["objective_before"] = (self.result or {}).get("objective")
+
+    def _same_but_budget(self, old: dict[str, Any]) -> bool:
+        """Whether the run in the directory had this configuration, its budget aside."""
+        try:
+            budget = Budget.model_validate(self._before()["budget"])
+        except (KeyError, TypeError, ValueError):
+            return False
+        same: bool = config_hash(section.replace(self.cfg, budget=budget)) == old["config_hash"]
+        return same
+
+    def _before(self) -> dict[str, Any]:
+        """The configuration on record; {} where there is none."""
         text = self.path / "config.yaml"
-        before = OmegaConf.to_container(OmegaConf.load(text)) if text.is_file() else {}
-        a, b = flat(before), flat(determining(self.cfg))
-        changed = [f"{key}: {a.get(key)} then, {b[key]} now" for key in b if a.get(key) != b[key]]
+        found: Any = OmegaConf.to_container(OmegaConf.load(text)) if text.is_file() else {}
+        return dict(found)
+
+    def _difference(self, but: str | None = None) -> str:
+        """What differs from the configuration on record, keys that begin with `but` aside."""
+        a, b = flat(self._before()), flat(determining(self.cfg))
+        keys = [key for key in b if a.get(key) != b[key] and not (but and key.startswith(but))]
+        changed = [f"{key}: {a.get(key)} then, {b[key]} now" for key in keys]
         return "; ".join(changed[:3]) or "another command or version"
 
     def bind(self, **inputs: str | None) -> None:
@@ -196,9 +255,17 @@ class Run:
             "pid": os.getpid(),
             "inputs": self._inputs,
             **({"test_openings": opened} if (opened := self._status.get("test_openings")) else {}),
+            **self._extensions(),
         }
         self._write_status()
+        about = About(self.path, self.command, flat(self.cfg.model_dump()), started, step)
+        self._loggers = Loggers(self.cfg.engine.loggers, about)
         return warnings
+
+    def _extensions(self) -> dict[str, Any]:
+        """How the run was lengthened, every time."""
+        found = [*self._status.get("extensions", []), *([self.extension] if self.extension else [])]
+        return {"extensions": found} if found else {}
 
     def _trim(self, step: int) -> None:
         """Drop the lines that a resumed run will write again."""
@@ -223,6 +290,8 @@ class Run:
         self._metrics.write(json.dumps(clean(entry), allow_nan=False) + "\n")
         self._metrics.flush()
         self._status["step"] = entry["step"]
+        if self._loggers and self.command in TRAINS:
+            self._loggers.add(entry["step"], entry)
 
     def entries(self) -> list[dict[str, Any]]:
         """What was logged so far; after `begin`, whole lines only."""
@@ -231,7 +300,12 @@ class Run:
 
     def finish(self, result: dict[str, Any]) -> None:
         """Write result.json, then the state: where the state is `finished`, the result is whole."""
-        write_json(self.path / "result.json", {"schema": "gssl.result/2", "command": self.command, **result})
+        history = {"extensions": self._status["extensions"]} if "extensions" in self._status else {}
+        head = {"schema": "gssl.result/2", "command": self.command}
+        write_json(self.path / "result.json", {**head, **result, **history})
+        objective = result.get("objective") or {}
+        if self._loggers and self.command not in TRAINS and objective.get("value") is not None:
+            self._loggers.add(self._status["step"], {objective["name"]: objective["value"]})
         self._status |= {"state": "finished", "ended": now()}
         self._write_status()
         self.finished = True
@@ -249,6 +323,8 @@ class Run:
                 with contextlib.suppress(RuntimeError):  # a GPU that failed answers nothing, not even about its memory
                     self._status["spent"] = self.spending()
             self._write_status()
+        if self._loggers:
+            self._loggers.close(self._status["state"])
         self._lock.close()
         if not self._begun and not self.finished:
             (self.path / ".lock").unlink(missing_ok=True)

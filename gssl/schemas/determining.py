@@ -15,7 +15,8 @@ FREE = {
     "engine": (
         "resume",
         "progress",
-        "tensorboard",
+        "progress_format",
+        "loggers",
         "log_every",
         "checkpoint_every",
         "keep_checkpoints",

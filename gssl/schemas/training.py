@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from gssl.schemas.probes import Knn
-from gssl.schemas.section import Section, Text
+from gssl.schemas.section import Section, Text, Unique
 
 
 class Budget(Section):
@@ -43,9 +43,12 @@ class Engine(Section):
     log_every: int = Field(ge=1, description="steps")
     checkpoint_every: int = Field(ge=1, description="steps")
     keep_checkpoints: int = Field(ge=1)
-    resume: Literal["no", "auto"]
-    tensorboard: bool
+    resume: Literal["no", "auto", "extend"]
+    loggers: Unique[Literal["tensorboard", "wandb", "mlflow", "trackio"]] = Field(
+        description="where numbers go beside metrics.jsonl; each is an extra of gssl: pip install 'gssl[wandb]'"
+    )
     progress: bool
+    progress_format: Literal["text", "json"] = Field(description="json: a gssl.progress/1 a line on stderr, for CI")
 
 
 class Eval(Section):
