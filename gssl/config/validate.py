@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
 from gssl import schemas
-from gssl.config import registry, rules
+from gssl.config import image_size, registry, rules
 from gssl.config.keys import Key, key_error, keys_of
 from gssl.errors import UsageError
 from gssl.names import nearest, unknown
@@ -53,6 +53,8 @@ def validate(command: str, cfg: DictConfig) -> Any:
         raise UsageError(first_line(e)) from e
     methods = method_schemas(root, values)
     values = _given(values)
+    if isinstance(values.get("data"), dict) and "size" in values["data"]:
+        values["data"]["size"] = image_size.resolve(values)
     errors: list[Any] = []
     typed = dict(values)
     for family, method in methods.items():

@@ -1,12 +1,17 @@
 """Keys of `conf/data/`: where images come from, how views of them are made, and images that a GAN made."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from gssl.schemas.section import Fraction, Interval, Positive, Section, Text
 
 Side = Annotated[int, Field(ge=8)]
+
+
+def _or_auto(schema: dict[str, Any]) -> None:
+    """`auto` may be written; the number that it stands for is there before a configuration is checked."""
+    schema["anyOf"].append({"type": "string", "const": "auto"})
 
 
 class Views(Section):
@@ -40,14 +45,25 @@ class Data(Section):
     root: Text | None = Field(description="folder that holds the files; null: the source's usual place")
     size: Side | Annotated[list[Side], Field(min_length=2, max_length=2)] = Field(
         description="side in pixels of the square images that networks read; segmentation: a number is the shorter side"
-        " at which images are stored, [h, w] their height and width"
+        " at which images are stored, [h, w] their height and width; auto: chosen from the images and the device",
+        json_schema_extra=_or_auto,
     )
     crop: int | None = Field(
         ge=8, description="segmentation: side of the square images of pretraining; null: the shorter side"
     )
     pretrain: Text | None = Field(description="imagefolder: folder of images for pretraining (labels not needed)")
     train: Text | None = Field(description="imagefolder: labelled training folder; null: root/train or root")
-    test: Text | None = Field(description="imagefolder: labelled test folder; null: root/test or a split of train")
+    test: Text | None = Field(
+        description="imagefolder: labelled test folder; folds: every labelled image is tested on in one of data.folds;"
+        " split: a split of train by test_fraction; null: root/test, else folds where labels are few, else split",
+        examples=["folds", "split"],
+    )
+    folds: int | None = Field(
+        ge=2, le=20, description="of the labelled images, where data.test=folds; null: never any"
+    )
+    fold: int | None = Field(
+        ge=0, description="which fold is tested on; null: each, one after another, and training has all images"
+    )
     labels: Text | None = Field(description="imagefolder: a CSV (path,label[,split][,group]) instead of class folders")
     masks: Text | None = Field(
         description="segmentation: a template such as '{stem}_mask.png'; null: folders images/ and masks/"

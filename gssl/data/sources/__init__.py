@@ -10,23 +10,28 @@ if TYPE_CHECKING:  # the names below must be had without torch
 
 
 class Entry(NamedTuple):
-    """Where the function is (`module:function`), and the columns that it can bring."""
+    """Where the function is (`module:function`), the columns that it can bring, and what it makes of `data.root`.
+
+    root: whether it reads it. folder: whether that is a folder of the user's own images, of any size.
+    """
 
     where: str
     columns: tuple[str, ...] = ("image", "label")
+    root: bool = True
+    folder: bool = False
 
 
 # data.name → source; conf/data has a file for each
 SOURCES: dict[str, Entry] = {
-    "mnist5k": Entry("gssl.data.sources.mnist5k:read"),
+    "mnist5k": Entry("gssl.data.sources.mnist5k:read", root=False),
     "mnist": Entry("gssl.data.sources.torchvision:read"),
     "fashion_mnist": Entry("gssl.data.sources.torchvision:read"),
     "cifar10": Entry("gssl.data.sources.torchvision:read"),
     "cifar100": Entry("gssl.data.sources.torchvision:read"),
     "svhn": Entry("gssl.data.sources.torchvision:read"),
     "stl10": Entry("gssl.data.sources.torchvision:read"),
-    "imagefolder": Entry("gssl.data.sources.imagefolder:read"),
-    "segmentation": Entry("gssl.data.sources.segmentation:read", ("image", "mask")),
+    "imagefolder": Entry("gssl.data.sources.imagefolder:read", folder=True),
+    "segmentation": Entry("gssl.data.sources.segmentation:read", ("image", "mask"), folder=True),
 }
 
 

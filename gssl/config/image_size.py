@@ -1,0 +1,63 @@
+"""`data.size=auto`: the size chosen from the images and the device, and the line that says so. No torch here."""
+
+import functools
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gssl.data.layout import MOST, SIZES, chosen_size, shorter_sides
+from gssl.data.sources import SOURCES
+from gssl.errors import UsageError
+
+AUTO = "auto"
+FOLDERS = ("root", "pretrain", "train")
+_said: set[str] = set()
+
+
+def resolve(values: Mapping[str, Any]) -> Any:
+    """`data.size` of a configuration: the number that auto stands for, else what is there. Says once what was chosen.
+
+    Raises UsageError where auto has no folder to look into.
+    """
+    data = values["data"]
+    if data.get("size") != AUTO:
+        return data.get("size")
+    if data.get("name") not in SOURCES or not SOURCES[data["name"]].folder:
+        raise UsageError(f"data.size=auto: is for folders of images; data={data.get('name')} has a size of its own")
+    size, text = _chosen(tuple(_folders(data)), _most(str((values.get("engine") or {}).get("device"))))
+    if text and text not in _said:
+        _said.add(text)
+        print(f"note: {text}", file=sys.stderr, flush=True)
+    return size
+
+
+def _folders(data: Mapping[str, Any]) -> list[str]:
+    """The folders that the images to train on lie in; what is missing is refused by who reads them."""
+    found = [Path(str(data[key])).expanduser() for key in FOLDERS if data.get(key)]
+    root = found[0] if data.get("root") else None
+    for path in found[1:] if root else []:
+        found.append(root / path)  # as the source looks for it
+    known = [path for path in found if path.is_dir()]
+    return [str(path) for path in known if not any(other in path.parents for other in known)]
+
+
+def _most(device: str) -> int:
+    """The largest size that trains in minutes: a GPU is known by its files, for torch takes seconds to import."""
+    apple = platform.system() == "Darwin" and platform.machine() == "arm64"
+    gpu = device.startswith(("cuda", "mps")) or (device == "auto" and (os.path.exists("/dev/nvidiactl") or apple))
+    return SIZES[-1] if gpu else MOST
+
+
+@functools.lru_cache(maxsize=64)
+def _chosen(folders: tuple[str, ...], most: int) -> tuple[int, str]:
+    sides = shorter_sides([Path(folder) for folder in folders])
+    size = chosen_size(sides, most)
+    if not sides:  # the source says what is wrong
+        return size, ""
+    low, middle, high = sides[0], sides[len(sides) // 2], sides[-1]
+    range_ = f"all {low}" if low == high else f"{low:,} to {high:,}, the middle one {middle:,}"
+    why = " (the most without a GPU)" if size == most and size < SIZES[-1] and middle >= 1.25 * size else ""
+    return size, f"data.size={size}{why}, chosen from the images' shorter sides ({range_} px); data.size=N changes it"
