@@ -71,6 +71,18 @@ def test_many_unlabelled_and_few_labelled(cfg: Callable, folders: Path, paint: C
     assert alone.classes == [] and set(alone.train.labels) == {-1} and len(alone.val) > 0
 
 
+def test_images_for_pretraining_in_the_same_folder_are_those_without_a_label(
+    cfg: Callable, folders: Path, paint: Callable
+) -> None:
+    for i in range(3):
+        paint(folders / f"loose{i}.png")
+    splits = load_data(cfg(root=folders, pretrain=folders))
+    assert len(splits.pretrain) == 3 and {Path(str(name)).stem[:5] for name in splits.pretrain.names} == {"loose"}
+    (warning,) = [text for text in splits.summary["warnings"] if "data.pretrain" in text]
+    assert "labelled images" in warning and "left out" in warning
+    assert not [text for text in splits.summary["warnings"] if "no class" in text]
+
+
 def test_separate_folders_without_root(cfg: Callable, folders: Path) -> None:
     splits = load_data(cfg(train=folders, test=folders))
     assert splits.summary["counts"]["test"] == 36

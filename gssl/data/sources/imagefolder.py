@@ -4,6 +4,7 @@ data.root has `train/` (and `test/`, `val/`), or class folders, or is a flat fol
 data.pretrain, data.train and data.test name other folders, relative to data.root or the working directory.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,16 +53,18 @@ def read(cfg: schemas.Data, progress: bool = False) -> DataSource:
     return DataSource(loaded["train"], test, keys, pretrain, val, skipped, warnings)
 
 
-def read_folder(folder: Path, size: int) -> Images:
+def read_folder(folder: Path, size: int, skipped: list[str] | None = None) -> Images:
     """All images below `folder`, at any depth and without labels, for networks of `size` pixels.
 
-    Errors: UsageError where there are none or where files are broken.
+    skipped: gets broken files, as "path (why)"; without it they are an error.
+    Errors: UsageError where there are none, where none can be read, or where files are broken.
     """
     listing = Listing("folder", folder, images_below(folder, []), [])
     if not listing.names:
         raise UsageError(f"{folder}: no images in it; expected files that end in {', '.join(SUFFIXES[:4])} or the like")
     listing.labels = [None] * len(listing.names)
-    return _load(listing, [], size, 0, "stop", False, [])[0]
+    on_error, left_out = ("stop", list[str]()) if skipped is None else ("skip", skipped)
+    return _load(listing, [], size, 0, on_error, False, left_out)[0]
 
 
 def unlabelled(folder: Path, cfg: schemas.Data, progress: bool, skipped: list[str]) -> Images:
@@ -100,8 +103,25 @@ def _find(cfg: schemas.Data, warnings: list[str]) -> dict[str, Listing]:
     if test is not None and "test" not in found:
         found["test"] = _labelled("data.test" if cfg.test else key, test, [], warnings)
     if pretrain is not None:
-        found["pretrain"] = _unlabelled(pretrain)
+        found["pretrain"] = _without(_unlabelled(pretrain), list(found.values()), warnings)
     return found
+
+
+def _without(pool: Listing, labelled: list[Listing], warnings: list[str]) -> Listing:
+    """The images for pretraining that are not among the labelled ones, of which some are for testing.
+
+    Where no other images are there, it stays as it is: the same folder was given twice.
+    """
+    own = pool.root.resolve()
+    if not any(part.root.resolve().is_relative_to(own) or own.is_relative_to(part.root.resolve()) for part in labelled):
+        return pool
+    known = {os.path.realpath(path) for part in labelled for path in cache.join(part.root, part.names)}
+    paths = cache.join(pool.root, pool.names)
+    names = [name for name, path in zip(pool.names, paths, strict=True) if os.path.realpath(path) not in known]
+    if not names or len(names) == len(pool.names):
+        return pool
+    warnings.append(f"data.pretrain: {len(pool.names) - len(names)} labelled images in {pool.root} are left out of it")
+    return Listing(pool.key, pool.root, names, [None] * len(names))
 
 
 def _labelled(key: str, root: Path, exclude: list[Path | None], warnings: list[str]) -> Listing:
@@ -115,7 +135,7 @@ def _labelled(key: str, root: Path, exclude: list[Path | None], warnings: list[s
         )
     if not classed:
         return Listing(key, root, names, [None] * len(names))
-    if len(classed) < len(names):
+    if len(classed) < len(names) and root not in exclude:  # else they are for pretraining
         warnings.append(f"{key}: {len(names) - len(classed)} images directly in {root} have no class: left out")
     return Listing(key, root, classed, [name.split("/", 1)[0] for name in classed])
 
