@@ -72,6 +72,11 @@ class Preprocessing:
         top, left = (round((side - self.size) / 2) for side in goal)
         return x[..., top : top + self.size, left : left + self.size]
 
+    @classmethod
+    def of(cls, size: "int | Preprocessing") -> "Preprocessing":
+        """Of a number our evaluation crop of that side."""
+        return cls(size) if isinstance(size, int) else size
+
     def goal(self, height: int, width: int) -> tuple[int, int]:
         """Height and width after resizing."""
         if self.fit == "squash":

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gssl.data import Draws, Images, centre, sequential
+from gssl.data import Draws, Images, sequential
+from gssl.data.preprocessing import Preprocessing
 from gssl.method import Batch
 from gssl.probe.features import extract
 from gssl.probe.folds import Trial, best_point, choice_folds, unselected
@@ -49,7 +50,7 @@ class FittedFinetune:
     """The trained network."""
 
     network: Classifier  # in evaluation mode
-    size: int
+    size: int | Preprocessing  # how images are brought to the network; a number: centre crops
     device: torch.device
     chosen: dict[str, float]
     val_accuracy: float | None  # of the chosen grid point, on the folds that it was validated on
@@ -59,11 +60,11 @@ class FittedFinetune:
     curve: list[dict[str, float]] = field(default_factory=list)
 
     def predict(self, images: Images) -> np.ndarray:
-        """(n,) int64 classes of the centre crops."""
+        """(n,) int64 classes."""
         return logits(self.network, images, self.size, self.device).argmax(axis=1)
 
     def probabilities(self, images: Images) -> np.ndarray:
-        """(n, n_classes) float64 of the centre crops."""
+        """(n, n_classes) float64."""
         return predict_proba(self.network, images, self.size, self.device)
 
 
@@ -87,7 +88,7 @@ class Classification:
         """
         order = np.argsort(images.labels, kind="stable")
         some = images.subset(np.sort(order[:: -(-len(images) // HEAD_IMAGES)]))
-        x = extract(network.backbone, some, setting.size, EVAL_BATCH, setting.device)
+        x = extract(network.backbone, some, setting.crop, EVAL_BATCH, setting.device)
         weight, bias, classes = fixed(x, some.labels, l2)
         with torch.no_grad():
             network.head.weight.zero_()
@@ -100,9 +101,9 @@ class Classification:
         return {"input": views(raw["image"], step, view, raw.get("extent")), "target": raw["label"]}
 
     def views(self, images: Images, setting: Setting) -> Iterator[Tensor]:
-        """Centre crops."""
+        """Whole images."""
         batches = sequential(images, EVAL_BATCH, setting.device)
-        return (centre(batch["image"], setting.size, batch.get("extent")) for batch in batches)
+        return (setting.crop(batch["image"], batch.get("extent")) for batch in batches)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(outputs, targets)
@@ -111,7 +112,7 @@ class Classification:
         return choice_folds(images.labels, seed)
 
     def score(self, network: Classifier, images: Images, setting: Setting) -> Trial:
-        found = logits(network, images, setting.size, setting.device)
+        found = logits(network, images, setting.crop, setting.device)
         if not np.isfinite(found).all():
             return self.worst(images)
         entropy = -_log_softmax(found)[np.arange(len(found)), images.labels]
@@ -131,21 +132,22 @@ class Classification:
         return unselected([trial], [images.labels])
 
     def fitted(self, network: Classifier, setting: Setting, facts: dict[str, Any]) -> FittedFinetune:
-        return FittedFinetune(network, setting.size, setting.device, **facts)
+        return FittedFinetune(network, setting.crop, setting.device, **facts)
 
 
 @torch.no_grad()
-def logits(network: Classifier, images: Images, size: int, device: torch.device) -> np.ndarray:
-    """(n, classes) float32 of the centre crops of `images`; `network` on `device`, in eval mode."""
+def logits(network: Classifier, images: Images, size: int | Preprocessing, device: torch.device) -> np.ndarray:
+    """(n, classes) float32 of `images`, brought to the network by `size`; `network` on `device`, in eval mode."""
+    crop = Preprocessing.of(size)
     parts = [
-        network(centre(batch["image"], size, batch.get("extent"))).float().cpu().numpy()
+        network(crop(batch["image"], batch.get("extent"))).float().cpu().numpy()
         for batch in sequential(images, EVAL_BATCH, device)
     ]
     return np.concatenate(parts)
 
 
-def predict_proba(network: Classifier, images: Images, size: int, device: torch.device) -> np.ndarray:
-    """(n, classes) float64 probabilities of the centre crops of `images`; `network` on `device`, in eval mode."""
+def predict_proba(network: Classifier, images: Images, size: int | Preprocessing, device: torch.device) -> np.ndarray:
+    """(n, classes) float64 probabilities of `images`; `network` on `device`, in eval mode."""
     return np.exp(_log_softmax(logits(network, images, size, device)))
 
 

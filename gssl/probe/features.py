@@ -8,24 +8,28 @@ import torch.nn.functional as F
 from torch import nn
 
 from gssl.data import Images, centre, sequential
+from gssl.data.preprocessing import Preprocessing
 from gssl.errors import JobError
 
 PIXEL_SIDE = 8  # the `pixels` arm has images averaged to this side
 
 
 @torch.no_grad()
-def extract(encoder: nn.Module, images: Images, size: int, batch_size: int, device: torch.device) -> np.ndarray:
-    """Features (n, d) float32 of the centre crops of `images`, in their order.
+def extract(
+    encoder: nn.Module, images: Images, size: int | Preprocessing, batch_size: int, device: torch.device
+) -> np.ndarray:
+    """Features (n, d) float32 of `images`, in their order, brought to the network by `size`: of a number centre crops.
 
     `encoder` maps float (B, 3, size, size) in [0, 1] to (B, d) and is on `device`; it runs in evaluation mode
     and every module of it gets its former mode back. Raises JobError where a feature is not finite.
     """
 
+    crop = Preprocessing.of(size)
     modes = {module: module.training for module in encoder.modules()}
     encoder.eval()
     try:
         parts = [
-            encoder(centre(batch["image"], size, batch.get("extent"))).float().cpu().numpy()
+            encoder(crop(batch["image"], batch.get("extent"))).float().cpu().numpy()
             for batch in sequential(images, batch_size, device)
         ]
     finally:

@@ -25,6 +25,7 @@ class FittedFewShot:
     scale: float
     chosen: dict[str, float] = field(default_factory=dict)  # there is nothing to choose
     val_accuracy: float | None = None  # over the folds; None where there was nothing to measure it on
+    unselected: list[np.ndarray] = field(default_factory=list)  # per fold, bool (m,): which were right
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """(m, d) features to (m,) int64 classes; of equally near ones the first."""
@@ -60,12 +61,13 @@ class FewShot:
         and the centroids, in the folds too; they are never among those that are validated there.
         """
         y = np.asarray(y, dtype=np.int64)
-        right, count = 0, 0
+        right: list[np.ndarray] = []
         for fit, val in choice_folds(y, seed):
             predicted = self._centroids(*joined(x[fit], y[fit], extra), n_classes).predict(x[val])
-            right, count = right + int((predicted == y[val]).sum()), count + len(val)
+            right.append(predicted == y[val])
         fitted = self._centroids(*joined(x, y, extra), n_classes)
-        fitted.val_accuracy = right / count if count else None
+        fitted.val_accuracy = float(np.concatenate(right).mean()) if right else None
+        fitted.unselected = right
         return fitted
 
     def _centroids(self, x: np.ndarray, y: np.ndarray, n_classes: int) -> FittedFewShot:

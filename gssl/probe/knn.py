@@ -1,6 +1,6 @@
 """k nearest neighbours by cosine, each with a vote of exp(s / T) (Wu et al. 2018, arXiv:1805.01978)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -131,6 +131,7 @@ class FittedKnn:
     temperature: float
     chosen: dict[str, int]
     val_accuracy: float | None  # over the folds; None where there was nothing to choose on
+    unselected: list[np.ndarray] = field(default_factory=list)  # per fold, bool (m,): which were right
 
     def probabilities(self, x: np.ndarray) -> np.ndarray:
         """(m, d) features to (m, n_classes) float64: each class's proportion of the votes."""
@@ -157,11 +158,12 @@ class Knn:
         y, n = np.asarray(y, dtype=np.int64), len(y)
         x, y = joined(x, y, extra)
         more = np.arange(n, len(y))
-        right, count = 0, 0
+        right: list[np.ndarray] = []
         for fit, val in choice_folds(y[:n], seed):
             fit = np.concatenate([fit, more])
             k = min(self.k, len(fit))
             found = vote(Units(x, val), Units(x, fit), y[fit], n_classes, k, self.temperature)
-            right, count = right + int((found.argmax(axis=1) == y[val]).sum()), count + len(val)
+            right.append(found.argmax(axis=1) == y[val])
         chosen = {"k": min(self.k, len(y))}
-        return FittedKnn(Units(x), y, n_classes, self.temperature, chosen, right / count if count else None)
+        accuracy = float(np.concatenate(right).mean()) if right else None
+        return FittedKnn(Units(x), y, n_classes, self.temperature, chosen, accuracy, right)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from gssl import schemas
 from gssl.data import Draws, Images
+from gssl.data.preprocessing import Preprocessing
 from gssl.method import Batch, MakeOptimizer
 
 Views = Callable[[Tensor, int, int, Tensor | None], Tensor]  # (uint8 images, step, view, extent) → (B, 3, size, size)
@@ -38,7 +39,8 @@ class Setting:
     """The same for every source. Nothing of it leads to the test images.
 
     build: a fresh copy of the source's network. views: random views as `data.views` says. fits: how the engine trains.
-    unlabelled: images to learn from without labels, every label -1; None where there are none.
+    unlabelled: images to learn from without labels, every label -1; None where there are none. whole: how whole images
+    are brought to the network; None: centre crops of `size` pixels.
     """
 
     build: Callable[[], nn.Module]
@@ -51,3 +53,9 @@ class Setting:
     draws: Draws  # of everything that is drawn in training
     fits: Fits
     unlabelled: Images | None = None
+    whole: Preprocessing | None = None
+
+    @property
+    def crop(self) -> Preprocessing:
+        """How whole images are brought to the network."""
+        return self.whole or Preprocessing(self.size)
