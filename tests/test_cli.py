@@ -216,7 +216,7 @@ def use(monkeypatch):
 def test_sample_embed_predict(use):
     done = invoke("sample", "RUN", "-n", 9, "-o", "a.png", "--seed", 2, "--class", "cat", "--truncation", 0.5)
     assert (done.exit_code, done.stdout) == (0, "a.png\n")
-    asked = {"run": Path("RUN"), "n": 9, "out": Path("a.png"), "seed": 2, "device": "auto"}
+    asked = {"run": Path("RUN"), "n": 9, "out": Path("a.png"), "seed": 2, "device": "auto", "force": False}
     assert use["sample"] == asked | {"classes": ["cat"], "truncation": 0.5}
     done = invoke("embed", "RUN", "photos", "--device", "cpu", "--json")
     assert json.loads(done.stdout) == {
@@ -226,7 +226,7 @@ def test_sample_embed_predict(use):
         "images": 3,
     }
     assert use["embed"]["folder"] == Path("photos") and use["embed"]["device"] == "cpu"
-    assert invoke("predict", "RUN", "photos").stdout == "labels.csv\n"
+    assert invoke("predict", "RUN", "photos").stdout == "predictions.csv\n"
 
 
 # ── runs ─────────────────────────────────────────────────────────────────────────────────────────

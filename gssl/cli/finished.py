@@ -8,9 +8,12 @@ from typing import Annotated, Any
 
 import typer
 
-from gssl.cli.options import Device, Folder, Json, RunArgument, guard
+from gssl.cli.options import Device, Folder, Force, Json, RunArgument, guard
 from gssl.cli.output import emit
 
+ModelArgument = Annotated[
+    Path, typer.Argument(metavar="RUN", help="A run directory, or a comparison's model/ folder.", show_default=False)
+]
 app = typer.Typer()
 runs_app = typer.Typer(
     help="What the run directories say: list them, show one.", rich_markup_mode=None, no_args_is_help=True
@@ -40,6 +43,7 @@ def sample(
         list[str] | None, typer.Option("--class", help="Only this class of a conditional GAN; may be given again.")
     ] = None,
     device: Device = "auto",
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Draw images from a trained GAN's averaged generator into one PNG.
@@ -48,7 +52,8 @@ def sample(
     Example:
       gssl sample runs/train_gan/RUN -n 64 -o grid.png
     """
-    _use("sample", as_json, run, out, n=n, seed=seed, truncation=truncation, classes=classes, device=device)
+    own = {"n": n, "seed": seed, "truncation": truncation, "classes": classes}
+    _use("sample", as_json, run, out, **own, device=device, force=force)
 
 
 @app.command("embed")
@@ -57,6 +62,7 @@ def embed(
     folder: Folder,
     out: Annotated[Path, typer.Option("--out", "-o", help="The .npz to write.")] = Path("features.npz"),
     device: Device = "auto",
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Write the backbone's features of every image in a folder.
@@ -65,24 +71,40 @@ def embed(
     Example:
       gssl embed runs/pretrain_ssl/RUN photos -o features.npz
     """
-    _use("embed", as_json, run, out, folder=folder, device=device)
+    _use("embed", as_json, run, out, folder=folder, device=device, force=force)
 
 
 @app.command("predict")
 def predict(
-    run: RunArgument,
+    run: ModelArgument,
     folder: Folder,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The CSV to write.")] = Path("labels.csv"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="The CSV to write.")] = Path("predictions.csv"),
+    top: Annotated[int, typer.Option("--top", min=1, help="How many classes per image, the likeliest first.")] = 1,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="A column with the probability of every class.")
+    ] = False,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            "--labels",
+            help="A CSV (path,label) to check the answers by: accuracy, and mistakes.csv beside the output. Without it"
+            " folders named like classes are used.",
+        ),
+    ] = None,
     device: Device = "auto",
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Label every image in a folder with a fine-tuned model.
+    """Label every image in a folder by the model of a comparison, or by a transfer run: a CSV; of masks also PNGs.
 
     \b
-    Example:
-      gssl predict runs/transfer/RUN photos -o labels.csv
+    Examples:
+      gssl predict runs/compare/RUN photos             predictions.csv: file, label, probability, unknown
+      gssl predict runs/compare/RUN/model photos --top 3 -o birds.csv
+      gssl predict runs/transfer/RUN photos --labels labels.csv
     """
-    _use("predict", as_json, run, out, folder=folder, device=device)
+    own = {"folder": folder, "top": top, "probabilities": probabilities, "labels": labels}
+    _use("predict", as_json, run, out, **own, device=device, force=force)
 
 
 @runs_app.command("list")
@@ -125,6 +147,7 @@ def inspect(
         typer.Option("--against", help="Another run: how similarly the stages of both backbones arrange RUN's images."),
     ] = None,
     device: Device = "auto",
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Draw which images have similar features: nearest neighbours and a 2-D map of validation images.
@@ -139,7 +162,7 @@ def inspect(
       gssl inspect runs/pretrain_ssl/RUN --against runs/train_gan/OTHER
     """
     pictures = out or run / "pictures"
-    _use("inspect", as_json, run, pictures, images=images, device=device, against=against)
+    _use("inspect", as_json, run, pictures, images=images, device=device, against=against, force=force)
 
 
 @app.command("evaluate")
@@ -166,6 +189,7 @@ def evaluate(
         Path | None, typer.Option("--out", "-o", help="The JSON file to write; default: in RUN/evaluations.")
     ] = None,
     device: Device = "auto",
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Evaluate a trained GAN: distances, diversity, memorised images; of conditional ones what a classifier learns.
@@ -189,6 +213,7 @@ def evaluate(
                 seed=seed,
                 truncation=truncation,
                 device=device,
+                force=force,
             )
         emit(found) if as_json else evaluation_table.show(found)
 
@@ -208,11 +233,13 @@ class Part(StrEnum):
 
     backbone = "backbone"
     classifier = "classifier"
+    segmenter = "segmenter"
+    model = "model"
 
 
 @app.command("export")
 def export(
-    run: RunArgument,
+    run: ModelArgument,
     to: Annotated[
         Format,
         typer.Option(
@@ -230,14 +257,20 @@ def export(
     ] = None,
     part: Annotated[
         Part | None,
-        typer.Option("--part", help="classifier: of a fine-tuned run; default: the backbone where there is one."),
+        typer.Option(
+            "--part",
+            help="backbone; classifier or segmenter: with the head; model: photographs of any size in, probabilities"
+            " out (onnx, torch-export). Default: model of a comparison, classifier or segmenter of a transfer run.",
+        ),
     ] = None,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Write a trained network for other tools, read it back and compare; a .json beside it says how to use it.
 
     \b
     Examples:
+      gssl export runs/compare/RUN --to onnx
       gssl export runs/pretrain_ssl/RUN --to onnx
       gssl export runs/transfer/RUN --to torch-export --part classifier -o birds.pt2
     """
@@ -245,5 +278,5 @@ def export(
         from gssl.commands import export as command
 
         with contextlib.redirect_stdout(sys.stderr):
-            found = command.export(run, out, to.value, part.value if part else None)
+            found = command.export(run, out, to.value, part.value if part else None, force)
         emit(found | {"schema": "gssl.export/1"}) if as_json else print(found["file"])

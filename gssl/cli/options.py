@@ -94,6 +94,9 @@ Folder = Annotated[Path, typer.Argument(help="A folder of images, searched recur
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
 
 
+Force = Annotated[bool, typer.Option("--force", help="Write over a file that gssl did not write.")]
+
+
 @contextlib.contextmanager
 def guard() -> Iterator[None]:
     """Errors that are foreseen: one line on stderr and their exit code."""

@@ -1,29 +1,32 @@
-"""`gssl embed RUN FOLDER`: the features of every image in a folder, by a trained backbone."""
+"""`gssl embed RUN FOLDER`: the features of every image in a folder, by a trained network."""
 
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
+from gssl.engine import outputs
 from gssl.engine.device import pick_device
-from gssl.experiment import weight_sources
-from gssl.experiment.trained import BATCH, check_output, described_weights, images_in
-from gssl.probe.features import extract
+from gssl.engine.progress import say
+from gssl.errors import UsageError
+from gssl.experiment.answers import features
+from gssl.experiment.trained import encoder_of, images_in
 
 
-def embed(run: Path, folder: Path, out: Path, device: str = "auto") -> dict[str, Any]:
+def embed(run: Path, folder: Path, out: Path, device: str = "auto", force: bool = False) -> dict[str, Any]:
     """Write features (n, d) float32 and paths of all images below `folder` to `out` (.npz)."""
-    described_weights(run, "backbone", "embed with a finished train-gan or pretrain-ssl run")
-    check_output(out, ".npz")
+    outputs.check(out, ".npz", force)
+    network, view, _ = encoder_of(run, "embed with a finished train-gan, pretrain-ssl, transfer or compare run")
     target = pick_device(device)
-    source = weight_sources.find_weights(str(run))
-    assert source.backbone is not None and source.size is not None
-    images = images_in(folder, source.size)
-    network, _ = weight_sources.build(source, source.backbone, source.size, 0)
-    network.to(target).to(memory_format=torch.channels_last)
-    features = extract(network, images, source.size, BATCH, target)
+    skipped: list[str] = []
+    images = images_in(folder, view.need, skipped)
+    for line in skipped:
+        say(f"skipped: {line}")
+    if not len(images):
+        raise UsageError(f"{folder}: none of its images can be read")
+    found = features(network.to(target), images, view, target)
     paths = np.array([images.name(i) for i in range(len(images))])
     out.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(out, features=features, paths=paths)
-    return {"file": str(out), "images": len(images), "dim": int(features.shape[1])}
+    mark = outputs.npz_mark({"schema": "gssl.embed/1", "run": str(run), "view": view.record()})
+    np.savez(out, features=found, paths=paths, gssl=np.array(mark))
+    return {"file": str(out), "images": len(images), "dim": int(found.shape[1]), "skipped": skipped}

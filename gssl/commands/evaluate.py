@@ -6,13 +6,16 @@ Every figure stands beside its baseline: what real training images get in the pl
 from pathlib import Path
 from typing import Any
 
+from gssl.engine import outputs
 from gssl.engine.device import pick_device
 from gssl.engine.files import write_json
 from gssl.errors import UsageError
 from gssl.experiment.generation import Asked, evaluate_generator
 
 
-def evaluate(run: Path, out: Path | None = None, device: str = "auto", **asked: Any) -> dict[str, Any]:
+def evaluate(
+    run: Path, out: Path | None = None, device: str = "auto", force: bool = False, **asked: Any
+) -> dict[str, Any]:
     """Evaluate the generator that `run` exported; writes and returns `gssl.evaluation/3`.
 
     asked: fields of `Asked`. out: the file to write; None: one in RUN/evaluations whose name says what was asked for.
@@ -23,8 +26,8 @@ def evaluate(run: Path, out: Path | None = None, device: str = "auto", **asked: 
         raise UsageError(f"--split {wanted.split}: expected val (to choose by) or test (to quote)")
     if wanted.truncation is not None and wanted.truncation <= 0:
         raise UsageError(f"--truncation {wanted.truncation}: expected a number above 0")
-    if out and (out.suffix != ".json" or out.is_dir()):
-        raise UsageError(f"-o {out}: expected a file name that ends in .json")
+    if out:
+        outputs.check(out, ".json", force)
     text = evaluate_generator(run, wanted, pick_device(device))
     file = out or run / "evaluations" / default_name(text, wanted)
     try:

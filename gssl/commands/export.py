@@ -17,7 +17,7 @@ from gssl.errors import UsageError
 from gssl.experiment.export_formats import TARGETS, check, describe, images_to_compare, read_subject
 
 
-def export(run: Path, out: Path | None, to: str, part: str | None = None) -> dict[str, Any]:
+def export(run: Path, out: Path | None, to: str, part: str | None = None, force: bool = False) -> dict[str, Any]:
     """Write `run`'s backbone or fine-tuned classifier as `to` (a key of TARGETS), with a description beside it.
 
     `part`: backbone or classifier; None: the backbone where there is one. `out`: None for a name in RUN/exports.

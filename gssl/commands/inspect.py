@@ -15,20 +15,21 @@ import torch
 from torch import Tensor
 
 from gssl.data import Draws, Images
+from gssl.engine import outputs
 from gssl.engine.device import pick_device
 from gssl.engine.files import read_json
 from gssl.engine.progress import say
 from gssl.errors import UsageError
-from gssl.experiment import stage_similarity, weight_sources
+from gssl.experiment import stage_similarity
+from gssl.experiment.answers import features
 from gssl.experiment.crops import centre_crops
 from gssl.experiment.generator_examples import GeneratorExamples
-from gssl.experiment.trained import described_weights, splits_of
+from gssl.experiment.trained import described_weights, encoder_of, splits_of
 from gssl.figures import cka, feature_map
 from gssl.figures.grid import framed, save_grid
 from gssl.metrics.tsne import tsne
-from gssl.probe.features import extract
 
-BATCH = 256
+PICTURES = ("neighbours.png", "map.png", "cka.png", "generator.png")
 ROWS, NEAREST = 10, 10
 LEAST = 5  # images: fewer have no neighbourhoods
 BANK = 5000  # training images among which neighbours are sought
@@ -36,30 +37,31 @@ THUMBNAILS = 200  # where there are no classes to colour
 
 
 def inspect(
-    run: Path, out: Path, images: int = 1000, device: str = "auto", against: Path | None = None
+    run: Path, out: Path, images: int = 1000, device: str = "auto", against: Path | None = None, force: bool = False
 ) -> dict[str, Any]:
     """Write the pictures into the folder `out`, all or none; `against`: another run, to compare the stages with.
 
     Never reads the test split. Raises UsageError.
     """
-    for folder in (run, against) if against else (run,):
-        described_weights(folder, "backbone", "inspect a finished train-gan or pretrain-ssl run")
+    if against:
+        described_weights(against, "backbone", "compare with a finished train-gan or pretrain-ssl run")
     if out.exists() and not out.is_dir():
         raise UsageError(f"-o {out}: expected a folder for the pictures, this is a file")
+    if out.resolve() != (run / "pictures").resolve():  # which is ours
+        for file in PICTURES:
+            outputs.check(out / file, ".png", force)
+    network, view, _ = encoder_of(run, "inspect a finished train-gan, pretrain-ssl, transfer or compare run")
     splits, written = splits_of(run)
     status = read_json(run / "status.json") or {}
-    name, target, draws = f"{status['command']} {run.name}", pick_device(device), Draws(written["seed"])
-    origin = weight_sources.find_weights(str(run))
-    assert origin.backbone is not None and origin.size is not None
-    size = origin.size
-    network, _ = weight_sources.build(origin, origin.backbone, size, 0)
+    name, target, draws = f"{status['command']} {run.name}", pick_device(device), Draws(written.get("seed", 0))
+    size = view.size
     network.to(target).to(memory_format=torch.channels_last)
 
     # features of some validation images, and of the training images among which their neighbours are sought
     held, bank = chosen(splits.val, draws, "val", images), chosen(splits.pretrain, draws, "train", BANK)
     if len(held) < LEAST:
         raise UsageError(f"{run}: its validation split has {len(held)} images, at least {LEAST} are needed for a map")
-    of_held, of_bank = (extract(network, part, size, BATCH, target) for part in (held, bank))
+    of_held, of_bank = (features(network, part, view, target) for part in (held, bank))
     rows = np.sort(draws.permutation("inspect/rows", 0, len(held))[:ROWS])
     order = nearest(of_held[rows], of_bank)[:, :NEAREST]
     same = bank.labels[order] == held.labels[rows][:, None]

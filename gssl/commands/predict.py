@@ -1,31 +1,93 @@
-"""`gssl predict RUN FOLDER`: the class of every image in a folder, by a fine-tuned network."""
+"""`gssl predict MODEL FOLDER`: the class of every image in a folder, or of every pixel, by a trained model."""
 
-import csv
-import io
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 
+from gssl.engine import outputs
 from gssl.engine.device import pick_device
-from gssl.engine.files import write_text
-from gssl.experiment.trained import check_output, described_weights, images_in, read_classifier
-from gssl.probe.finetune import predict_proba
+from gssl.engine.files import sha256, write_text
+from gssl.engine.progress import say
+from gssl.engine.run import command_line, now
+from gssl.errors import UsageError
+from gssl.experiment import predicted_masks
+from gssl.experiment.answers import THRESHOLD, both, unknown
+from gssl.experiment.model_files import find
+from gssl.experiment.models import Model, read_model
+from gssl.experiment.predictions import checked, labels_of, table
+from gssl.experiment.trained import images_in
+from gssl.experiment.transfer_results import MISTAKES, mistakes_table
 
 
-def predict(run: Path, folder: Path, out: Path, device: str = "auto") -> dict[str, Any]:
-    """Write path, label and probability of every image below `folder` to `out` (.csv)."""
-    file, text = described_weights(run, "finetuned", "predict with a `gssl transfer probe.use=[finetune]` run")
-    check_output(out, ".csv")
+def predict(
+    run: Path,
+    folder: Path,
+    out: Path,
+    device: str = "auto",
+    top: int = 1,
+    probabilities: bool = False,
+    labels: Path | None = None,
+    force: bool = False,
+) -> dict[str, Any]:
+    """Write a row per image below `folder` to `out` (.csv); of a model for masks also a PNG per image.
+
+    `run`: a comparison, a model folder or a transfer run. `top`: how many classes stand in a row, the likeliest first;
+    `probabilities`: of every class as well. `labels`: a CSV (path,label) by which answers are checked; without it
+    folders that are named like classes are. Images that cannot be read are named, and have a row without a label.
+    """
+    outputs.check(out, ".csv", force)
+    found = find(run)
+    model = read_model(found)
     target = pick_device(device)
-    images = images_in(folder, text["image_size"])
-    network = read_classifier(file).to(target).to(memory_format=torch.channels_last)
-    table = io.StringIO()
-    rows = csv.writer(table, lineterminator="\n")
-    rows.writerow(["path", "label", "probability"])
-    for i, confidence in enumerate(predict_proba(network, images, text["image_size"], target)):
-        best = int(confidence.argmax())
-        rows.writerow([images.name(i), text["classes"][best], f"{float(confidence[best]):.4f}"])
+    about = {"schema": "gssl.predictions/1", "model": str(found.file), "model_sha256": sha256(found.file)}
+    about |= {"folder": str(folder), "command": command_line(), "created": now()}
+    say(f"predicting by {model.head}")
+    if model.task != "classification":
+        return predicted_masks.write(model.to(target), folder, out, target, about, force)
+    skipped: list[str] = []
+    images = images_in(folder, model.preprocessing.need, skipped)
+    if not len(images):
+        raise UsageError(f"{folder}: none of its {len(skipped)} images can be read, the first is {skipped[0]}")
+    names = [str(images.name(i)) for i in range(len(images))]
+    known = labels_of(names, folder, model.classes, labels)
+    if known is not None:
+        outputs.check(out.with_name(MISTAKES), ".csv", force)
+    features, given = both(model.to(target), images, target)
+    far = unknown(model, features)
+    for line in skipped:
+        say(f"skipped: {line}")
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_text(out, table.getvalue())
-    return {"file": str(out), "images": len(images), "classes": text["classes"]}
+    write_text(
+        out, table(names, folder, model.classes, given, far, min(top, len(model.classes)), probabilities, skipped)
+    )
+    outputs.describe(out, about)
+    result: dict[str, Any] = {"file": str(out), "images": len(images), "classes": model.classes, "skipped": skipped}
+    result |= {"probe": model.text.get("probe"), "temperature": model.temperature}
+    _about_unknown(model, far)
+    if far is not None:
+        result["unlike"] = int((far >= THRESHOLD).sum())
+    return result | (_check(names, folder, model, given, known, out, about) if known is not None else {})
+
+
+def _about_unknown(model: Model, far: np.ndarray | None) -> None:
+    if far is None:
+        say("note: the column unknown is empty: only the model of a comparison knows its training images")
+    elif (unlike := int((far >= THRESHOLD).sum())) > 0:
+        say(f"{unlike} of {len(far)} images are unlike the training images (unknown ≥ {THRESHOLD:g})")
+
+
+def _check(
+    names: list[str], folder: Path, model: Model, given: np.ndarray, known: list[str | None], out: Path, about: Any
+) -> dict[str, Any]:
+    """Accuracy on the images whose label is known, and a file that lists the mistakes."""
+    found, rows = checked(names, folder, model.classes, given, known)
+    place = out.with_name(MISTAKES)
+    write_text(place, mistakes_table(rows))
+    outputs.describe(place, about)
+    low, high = found["interval"]
+    say(
+        f"accuracy {found['accuracy']:.3f} ({low:.3f} to {high:.3f}) on {found['n']} labelled images;"
+        f" {len(rows)} mistakes are in {place}"
+    )
+    return found | {"mistakes": str(place)}

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from gssl.engine import outputs
 from gssl.engine.device import pick_device
 from gssl.errors import UsageError
 from gssl.experiment.generators import load_generator
-from gssl.experiment.trained import check_output
 from gssl.figures.grid import save_grid
 
 MOST_COLUMNS = 20  # of a grid with a class per column
@@ -23,13 +23,14 @@ def sample(
     device: str = "auto",
     truncation: float | None = None,
     classes: list[str] | None = None,
+    force: bool = False,
 ) -> dict[str, Any]:
     """Write a grid of `n` images of a GAN run's generator (its running average) to `out` (.png).
 
-    `classes`: of a conditional generator, in turn; None: all. `truncation`: |z| stays below; None: the run's own.
+    `classes`: of a conditional generator, in turn; None: all. `truncation`: |z| stays below; None: the run's own. `force`: over any file.
     """
+    outputs.check(out, ".png", force)
     generator = load_generator(run, pick_device(device))
-    check_output(out, ".png")
     if classes and not generator.classes:
         raise UsageError(f"--class: the generator of {run} ({generator.method}) takes no class; leave it out")
     if unknown := [name for name in classes or [] if name not in generator.classes]:

@@ -13,7 +13,7 @@ from gssl.engine.progress import say
 from gssl.engine.run import Run
 from gssl.experiment import augmentation, checkpoint_weights, diagnostics, ledger, mask_examples
 from gssl.experiment.probing import Prober, find_source
-from gssl.experiment.transfer_results import gained, learning_curves, save_finetuned
+from gssl.experiment.transfer_results import gained, learning_curves, save_mistakes, save_models
 
 PREDICTIONS = "predictions.npz"
 DIAGNOSE = {"classification": diagnostics.diagnose, "segmentation": mask_examples.diagnose}  # by task
@@ -93,7 +93,7 @@ def main(cfg: schemas.Transfer, run_dir: Path, *, dry_run: bool = False) -> floa
             result |= gained(synthetic, splits, fitted, found, scores, test)
         evaluated = diagnostics.Evaluated(prober, alone, answers, test)
         result |= DIAGNOSE[prober.task.name](evaluated, cfg.diagnose, run_dir)
-        result |= save_finetuned(prober, alone, run_dir)
+        result |= save_mistakes(evaluated, run_dir) | save_models(prober, alone, run_dir)
         last = [f for f in alone if f.probe == cfg.probe.use[0]][-1]
         name, value = f"val_{last.probe} ({last.label_budget.words})", prober.task.validation(last.model)
         run.finish(result | {"objective": {"name": name, "value": value, "direction": "max"}})

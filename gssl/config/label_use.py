@@ -16,6 +16,8 @@ from gssl.schemas.ready_made import READY_MADE
 
 NEEDS_NO_FILE = (*arms.FIXED, *READY_MADE, "torchvision")
 FINETUNED = "gssl.finetuned/1"  # schema of what lies beside a network that was trained on labels
+HEAD = "gssl.head/1"  # of a head on a frozen network, which is what it was
+MODEL = "gssl.model/1"  # of the model of a comparison, trained on all labels
 MARKS = ("result.json", "status.json")  # a directory with one of them is a run's
 Overrides = Callable[[str], Sequence[str]]
 
@@ -86,6 +88,12 @@ def of_path(path: Path, above: frozenset[Path] = frozenset()) -> bool | None:
     """Of a run directory, one of its checkpoints or a file of weights, and of everything that it began with."""
     if path.is_file():
         return _of_file(path, above)
+    if any((folder / "predict.json").is_file() for folder in (path, path / "model")):
+        return True
+    if _json(path / "status.json").get("command") == "transfer":
+        result = _json(path / "result.json")
+        file = path / ((result.get("model") or {}).get("file") or "weights/finetuned.safetensors")
+        return _of_file(file, above) if file.is_file() else of_source(result.get("source") or {}, path, above)
     checkpoint = (path / "manifest.json").is_file() or path.absolute().parent.name == "checkpoints"
     return _of_run(path.absolute().parents[1] if checkpoint else path, above)
 
@@ -100,8 +108,10 @@ def _found(text: str, beside: Path | None) -> Path:
 def _of_file(file: Path, above: frozenset[Path]) -> bool | None:
     texts = [_json(place) for place in (file.with_suffix(".json"), file.with_name(f"{file.name}.json"))]
     text = next((found for found in texts if str(found.get("schema")).startswith("gssl.")), {})
-    if text.get("schema") == FINETUNED:
+    if FINETUNED == text.get("schema") or MODEL == _json(file.with_name("predict.json")).get("schema"):
         return True
+    if text.get("schema") == HEAD:
+        return of_weights(str(text["weights"]), file.absolute().parents[1])
     if text.get("labels_used") is not None:
         return bool(text["labels_used"])
     known: list[bool | None] = []

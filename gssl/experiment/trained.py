@@ -1,22 +1,24 @@
 """What a finished run left behind, read again: its weights with their descriptions, its images, its networks."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import OmegaConf
-from safetensors.torch import load_file
 
 from gssl import schemas
-from gssl.data import Draws, Images, Splits, load_data
+from gssl.data import Images, Splits, load_data
+from gssl.data.preprocessing import Preprocessing
 from gssl.data.sources.imagefolder import read_folder
 from gssl.engine.files import read_json, sha256
 from gssl.errors import UsageError
-from gssl.nets.backbone import build_backbone
-from gssl.nets.inputs import Inputs
-from gssl.nets.weights import load_into
+from gssl.experiment import weight_sources
+from gssl.experiment.model_files import Described, has_model
+from gssl.experiment.models import backbone_of, find_model, read_model
+from gssl.nets.backbone import Backbone
 from gssl.probe.finetune import Classifier
 
 BATCH = 256  # images whose features are computed at once
+__all__ = ["backbone_of", "find_model", "read_classifier", "described_weights", "encoder_of", "splits_of", "images_in"]
 
 
 def described_weights(run: Path, name: str, expected: str) -> tuple[Path, dict[str, Any]]:
@@ -38,21 +40,28 @@ def described_weights(run: Path, name: str, expected: str) -> tuple[Path, dict[s
 
 
 def read_classifier(file: Path | str) -> Classifier:
-    """The fine-tuned network in `file`, which the .json beside it describes, in eval mode: images → logits."""
+    """The classifier in `file`, which the .json beside it describes, in eval mode: images → logits."""
     text = read_json(Path(file).with_suffix(".json"))
     if (task := text.get("task", "classification")) != "classification":
-        raise UsageError(f"{file}: a network for {task}; only classifiers can predict or be exported so far")
-    backbone = build_backbone(backbone_of(text), text["backbone"]["size"])
-    if text.get("input"):  # descriptions of older versions lack it
-        backbone.inputs = Inputs(**text["input"])
-    network = Classifier(backbone, len(text["classes"]), Draws(0))
-    load_into(network, load_file(file), ignore=())  # a classifier: its head is no part to leave behind
-    return network.eval()
+        raise UsageError(f"{file}: a network for {task}, no classifier; `gssl predict` takes its run")
+    return cast(Classifier, read_model(Described(Path(file), text)).network)
 
 
-def backbone_of(text: dict[str, Any]) -> schemas.Backbone:
-    """The network that a description of weights names."""
-    return schemas.Backbone.model_construct(**{key: value for key, value in text["backbone"].items() if key != "size"})
+def encoder_of(path: Path, expected: str) -> tuple[Backbone, Preprocessing, dict[str, Any]]:
+    """The network of a finished run without a head, on the CPU, how images are brought to it, and its description.
+
+    Of a transfer run or a comparison it is the one that its model has. expected: what to give instead, for the message
+    of the UsageError where there is none.
+    """
+    if has_model(path):
+        model = find_model(path)
+        text = {"backbone": model.text["backbone"], "probe": model.text.get("probe")}
+        return model.backbone, model.preprocessing, text
+    _, text = described_weights(path, "backbone", expected)
+    source = weight_sources.find_weights(str(path))
+    assert source.backbone is not None and source.size is not None
+    network, _ = weight_sources.build(source, source.backbone, source.size, 0)
+    return network.eval(), Preprocessing(source.size), text
 
 
 def splits_of(run: Path) -> tuple[Splits, dict[str, Any]]:
@@ -71,16 +80,11 @@ def splits_of(run: Path) -> tuple[Splits, dict[str, Any]]:
     return splits, written
 
 
-def images_in(folder: Path, size: int) -> Images:
-    """Every image below `folder`. Raises UsageError."""
+def images_in(folder: Path, size: int, skipped: list[str] | None = None) -> Images:
+    """Every image below `folder`, for networks of `size` pixels. Raises UsageError.
+
+    skipped: gets the files that cannot be read, as "path (why)"; without it such a file is an error.
+    """
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder of images")
-    return read_folder(folder, size)
-
-
-def check_output(out: Path, suffix: str) -> None:
-    """Raises UsageError where `out` cannot be a file of that kind."""
-    if out.suffix != suffix:
-        raise UsageError(f"-o {out}: expected a file name that ends in {suffix}")
-    if out.parent.exists() and not out.parent.is_dir():
-        raise UsageError(f"-o {out}: {out.parent} is not a folder")
+    return read_folder(folder, size, skipped)

@@ -1,17 +1,28 @@
-"""What a transfer run leaves beside its scores: learning curves, the fine-tuned network, gains by generated images."""
+"""What a transfer run leaves beside its scores: learning curves, models, mistakes by name, gains by generated images."""
 
+import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
 from gssl.config import registry
 from gssl.data import Images, Splits
-from gssl.engine.files import write_json
+from gssl.engine.files import write_json, write_text
 from gssl.experiment import augmentation
 from gssl.experiment.augmentation import Pair, SyntheticImages
+from gssl.experiment.evaluated import Evaluated
+from gssl.experiment.model_files import FINETUNED, HEAD
+from gssl.experiment.models import BACKBONE, head_state
 from gssl.experiment.probing import Prober
 from gssl.experiment.tasks import Fitted
-from gssl.nets.weights import save_weights
+from gssl.metrics.evaluator_base import weights_hash
+from gssl.nets.weights import as_stored, save_weights
+
+MISTAKES = "mistakes.csv"
 
 
 def learning_curves(fitted: Sequence[Fitted]) -> list[dict[str, Any]]:
@@ -23,22 +34,121 @@ def learning_curves(fitted: Sequence[Fitted]) -> list[dict[str, Any]]:
     ]
 
 
-def save_finetuned(prober: Prober, fitted: Sequence[Fitted], run_dir: Path) -> dict[str, Any]:
-    """Write the network that was trained on the most labels, for `gssl predict` and `gssl export`."""
-    tuned = [f for f in fitted if f.reads == "network"]
-    if not tuned:
+# ── models ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def has_head(f: Fitted) -> bool:
+    """Whether a fit can answer alone, as a network with a head: fine-tuned, or a linear head on its features. kNN and
+    clusters have none."""
+    entry = registry.PROBE[f.member]
+    return f.reads in ("network", "dense") or (f.reads == "pooled" and entry.linear_head)
+
+
+def save_models(prober: Prober, fitted: Sequence[Fitted], run_dir: Path) -> dict[str, Any]:
+    """Write what `gssl predict` and `gssl export` use, as entries of result.json.
+
+    `weights.finetuned`: the network that was trained on the most labels. `model`: the file that answers, of the fit
+    with the most labels; where a menu chose between frozen and fine-tuned it is what the menu chose.
+    """
+    if prober.network is None:
         return {}
-    best = max(tuned, key=lambda f: f.n_train)
-    file = run_dir / "weights" / "finetuned.safetensors"
-    file.parent.mkdir(exist_ok=True)
-    digest = save_weights(best.answering.network, file)
-    text: dict[str, Any] = {"schema": "gssl.finetuned/1", "sha256": digest, "classes": prober.classes}
-    text |= {"backbone": prober.described, "image_size": prober.cfg.data.side, "n_train": best.n_train}
-    text |= {"probe": best.member, "input": best.answering.network.backbone.inputs.record()}
-    if prober.task.column != "label":
+    usable = [f for f in fitted if has_head(f)]
+    tuned = [f for f in usable if f.reads == "network"]
+    menus = [f for f in usable if registry.PROBE[f.probe].reads == "menu"]
+    found: dict[str, Any] = {}
+    if tuned:
+        most = max(tuned, key=lambda f: f.n_train)
+        digest = _save(prober, most, run_dir / "weights" / "finetuned.safetensors", FINETUNED)
+        found["weights"] = {"finetuned": {"file": "weights/finetuned.safetensors", "sha256": digest}}
+    answering = max(menus or tuned or usable, key=lambda f: f.n_train, default=None)
+    if answering is None:
+        return found
+    file = "weights/finetuned.safetensors"
+    if answering.reads == "network":
+        answering = most
+    else:
+        file = "weights/head.safetensors"
+        _save(prober, answering, run_dir / file, HEAD)
+    return found | {"model": {"file": file, "probe": answering.member, "n_train": answering.n_train}}
+
+
+def description(prober: Prober, f: Fitted) -> dict[str, Any]:
+    """What one needs to build the network of a fit again and to bring images to it."""
+    backbone: Any = f.answering.network.backbone if f.reads == "network" else prober.network
+    masks = prober.task.column == "mask"
+    view = getattr(f, "view", None)
+    text: dict[str, Any] = {"classes": prober.classes, "backbone": prober.described}
+    text |= {"image_size": prober.cfg.data.size if masks else view.size if view else prober.cfg.data.side}
+    text |= {"preprocessing": view.record()} if view and not masks else {}
+    text |= {"n_train": f.n_train, "probe": f.member, "input": backbone.inputs.record()}
+    if masks:
         text["task"] = prober.task.name
-    write_json(file.with_suffix(".json"), text)
-    return {"weights": {"finetuned": {"file": "weights/finetuned.safetensors", "sha256": digest}}}
+    if f.reads == "network":
+        text["head"] = "pyramid" if masks else "linear"
+        text |= {"channels": f.answering.network.head.classify.in_channels} if masks else {}
+    else:
+        text["head"] = "dense" if masks else "linear"
+    return text
+
+
+def tensors(prober: Prober, f: Fitted, inside: bool = True) -> dict[str, torch.Tensor]:
+    """The network of a fit with its head, by the names of `gssl.experiment.models`; inside: also a frozen network."""
+    if f.reads == "network":
+        return as_stored(f.answering.network)
+    own = f.answering.head if f.reads == "dense" else f.answering
+    state = head_state(own.weight, own.bias, own.classes, len(prober.classes))
+    if f.reads == "dense":
+        state["head.weight"] = state["head.weight"][:, :, None, None]
+    if inside:
+        assert prober.network is not None
+        state |= {f"{BACKBONE}{key}": value for key, value in as_stored(prober.network).items()}
+    return state
+
+
+def _save(prober: Prober, f: Fitted, file: Path, schema: str) -> str:
+    file.parent.mkdir(exist_ok=True)
+    text = {"schema": schema, **description(prober, f)}
+    inside = True
+    if schema == HEAD:
+        # what no `weights=` gives again bit for bit: random weights with batch statistics, a checkpoint that may vanish
+        inside = prober.origin.kind in ("random", "checkpoint")
+        cfg = prober.cfg
+        text |= {"inside": inside, "weights": getattr(cfg, "weights", prober.origin.kind), "seed": cfg.seed}
+        text |= {"allow_partial": cfg.allow_partial, "network_hash": weights_hash(prober.network)}  # type: ignore[arg-type]
+    digest = save_weights(tensors(prober, f, inside), file)
+    write_json(file.with_suffix(".json"), text | {"sha256": digest})
+    return digest
+
+
+# ── mistakes ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def save_mistakes(evaluated: Evaluated, run_dir: Path) -> dict[str, Any]:
+    """Write the wrong answers of the fit that is shown (`Evaluated.shown`), the most confident first, by file."""
+    index = evaluated.shown()
+    if evaluated.prober.task.column != "label" or index is None:
+        return {}
+    test, found = evaluated.test, evaluated.found[index]
+    wrong = np.flatnonzero(found.guess != test.labels)
+    given = np.full(len(test), np.nan) if found.confidence is None else found.confidence
+    order = wrong[np.argsort(-np.nan_to_num(given[wrong], nan=-1.0), kind="stable")]
+    classes = evaluated.prober.classes
+    rows = [(test.name(i), classes[test.labels[i]], classes[found.guess[i]], given[i]) for i in order.tolist()]
+    write_text(run_dir / MISTAKES, mistakes_table(rows))
+    return {"mistakes": {"file": MISTAKES, "count": len(rows), "n": len(test), **evaluated.key(index)}}
+
+
+def mistakes_table(rows: Sequence[tuple[str, str, str, float]]) -> str:
+    """A CSV of (file, label, predicted, probability); a probability that is not known is empty."""
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(["file", "label", "predicted", "probability"])
+    for name, label, guess, p in rows:
+        writer.writerow([name, label, guess, "" if np.isnan(p) else f"{p:.4f}"])
+    return table.getvalue()
+
+
+# ── generated images ─────────────────────────────────────────────────────────────────────────────
 
 
 def gained(

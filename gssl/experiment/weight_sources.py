@@ -18,6 +18,7 @@ from gssl.data import Draws, Images, centre, sequential
 from gssl.engine import checkpoint
 from gssl.engine.files import read_json, sha256, write_json
 from gssl.errors import UsageError
+from gssl.experiment import model_files
 from gssl.nets import foreign, keymaps, ready_made
 from gssl.nets.backbone import Backbone, build_backbone
 from gssl.nets.inputs import Inputs, adjusted
@@ -26,6 +27,7 @@ from gssl.nets.resnet import SMALL
 from gssl.nets.weights import State, load_into, read_weights, save_weights
 from gssl.schemas.ready_made import READY_MADE, weights_file
 
+NETWORK = "backbone."  # prefix of its names in a file that has a head as well
 RECOMPUTE = 2048  # images whose batch statistics an exported backbone carries
 LARGE = 224  # pixels, of ImageNet's networks
 PUBLISHED = ("resnet18", "resnet50")  # of torchvision
@@ -119,21 +121,33 @@ def _found(weights: str) -> WeightSource:
         return _checkpoint(path)
     if not path.exists():
         raise UsageError(f"weights={weights}: no such file or directory; {EXPECTED}")
+    if model_files.has_model(path):
+        return _of_model(weights, model_files.find(path))
     status = read_json(path / "status.json")
     if not status:
         hint = f"; expected one of its checkpoints: {_listed(path)}" if path.name == "checkpoints" else ""
         raise UsageError(f"weights={weights}: not a run directory (no status.json in it){hint}")
     file = path / "weights" / "backbone.safetensors"
     if not file.is_file():
+        say = f"weights={weights}: this {status['command']} run is {status['state']} and has no exported backbone"
+        if status["command"] not in FAMILY:
+            raise UsageError(f"{say}; give one of the runs that it is made of")
         raise UsageError(
-            f"weights={weights}: this {status['command']} run is {status['state']} and has no exported backbone;"
-            f" finish it with engine.resume=auto first, or give one of its checkpoints: {_listed(path / 'checkpoints')}"
+            f"{say}; finish it with engine.resume=auto first, or give one of its checkpoints:"
+            f" {_listed(path / 'checkpoints')}"
         )
     return _described(WeightSource("run", path, sha256=sha256(file)), read_json(file.with_suffix(".json")))
 
 
-def _file(path: Path) -> WeightSource:
-    text = read_json(path.with_suffix(".json"))
+def _of_model(weights: str, found: model_files.Described) -> WeightSource:
+    """The network of a transfer run or a comparison, without its head."""
+    if not found.inside:
+        return _found(model_files.source_of(found.text, found.file))
+    return _file(found.file, found.text)
+
+
+def _file(path: Path, text: Any = None) -> WeightSource:
+    text = text or read_json(path.with_suffix(".json"))
     source = _described(WeightSource("file", path, sha256=sha256(path)), text)
     if source.backbone is not None:
         return source
@@ -171,10 +185,18 @@ def _ready_made(name: str) -> WeightSource:
 
 
 def _described(source: WeightSource, text: Any) -> WeightSource:
-    if not isinstance(text, dict) or text.get("schema") != "gssl.weights/1":
+    schema = text.get("schema") if isinstance(text, dict) else None
+    if schema not in ("gssl.weights/1", *model_files.SCHEMAS) or not text.get("inside", True):
         return source
     if text["sha256"] != source.sha256:
         raise UsageError(f"weights={source.path}: the weights' sha256 is not the one on record: damaged or replaced")
+    if schema in model_files.SCHEMAS:  # a network with a head: the network alone
+        backbone = {key: value for key, value in text["backbone"].items() if key != "size"}
+        text = {"method": text.get("probe"), "seed": text.get("seed"), **text}
+        text |= {"backbone": backbone, "size": text["backbone"]["size"]}
+        assert source.path is not None
+        inside = {k: v for k, v in read_weights(source.path, rename=False).items() if k.startswith(NETWORK)}
+        source.kept["state"] = State({key.removeprefix(NETWORK): value for key, value in inside.items()})
     return WeightSource(
         source.kind,
         source.path,
@@ -184,6 +206,7 @@ def _described(source: WeightSource, text: Any) -> WeightSource:
         text["size"],
         text["seed"],
         input=text.get("input"),
+        kept=source.kept,
     )
 
 

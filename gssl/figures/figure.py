@@ -72,7 +72,7 @@ class Figure:
         with self._canvas() as canvas:
             self.paint(canvas)
             whole = _write_around(canvas, self.heading, self.caption)
-            about: Any = {"Date": None} if path.suffix == ".svg" else None
+            about: Any = {".svg": {"Date": None}, ".png": {"Software": style.SOFTWARE}}.get(path.suffix)
             canvas.savefig(path, dpi=style.DPI, bbox_inches=whole, facecolor=style.WHITE, metadata=about)
 
     def image(self) -> Any:

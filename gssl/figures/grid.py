@@ -24,7 +24,7 @@ def save_grid(images: Tensor, path: Path, columns: int | None = None, gap: int =
         y, x = (i // columns) * (height + gap), (i % columns) * (width + gap)
         grid[:, y : y + height, x : x + width] = image
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(grid.permute(1, 2, 0).contiguous().numpy()).save(path)
+    Image.fromarray(grid.permute(1, 2, 0).contiguous().numpy()).save(path, pnginfo=style.png_text())
 
 
 def framed(image: Tensor, same: bool | None) -> Tensor:

@@ -126,6 +126,7 @@ TEXT, SMALL, TINY, HEADING = 9.0, 8.0, 6.5, 12.0  # points
 WIDTH, WIDE = 5.0, 7.4  # inches, of a figure of the report: one that a phone shows whole, and of several panels
 ENLARGED = 1.7  # CSS pixels to a point, at most
 DPI = 120  # of files
+SOFTWARE = "gssl"  # says in a PNG who wrote it: `gssl.engine.outputs` replaces no other file
 POINTS = 72  # to the inch
 TILE_TITLE, TILE_HEADING, TILE_TEXT, TILE_SMALL = 21, 17, 14, 11  # letters beside image tiles, pixels
 
@@ -166,6 +167,15 @@ def settings(text: float = TEXT, salt: str = "gssl") -> dict[str, Any]:
         "lines.linewidth": LINE,
         "lines.solid_capstyle": "round",
     }
+
+
+def png_text() -> Any:
+    """What Pillow writes into a PNG beside its pixels."""
+    from PIL.PngImagePlugin import PngInfo
+
+    text = PngInfo()
+    text.add_text("Software", SOFTWARE)
+    return text
 
 
 def css() -> str:

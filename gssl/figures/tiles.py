@@ -55,7 +55,7 @@ def save_page(title: str, text: str, sections: list[Section], path: Path, widest
     path.parent.mkdir(parents=True, exist_ok=True)
     temp = path.with_name(f".{path.name}.tmp")
     try:
-        page.drawn().save(temp, format="PNG")
+        page.drawn().save(temp, format="PNG", pnginfo=style.png_text())
         temp.replace(path)
     finally:
         temp.unlink(missing_ok=True)

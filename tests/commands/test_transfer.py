@@ -138,10 +138,11 @@ def test_the_finetuned_network_is_saved_and_predicts(tiny, tmp_path, pictures):
         "probe.finetune.steps=60",
     )  # fmt: skip
     table = tmp_path / "labels.csv"
-    predict.predict(tmp_path / "t", pictures / "test", table, "cpu")
+    said = predict.predict(tmp_path / "t", pictures / "test", table, "cpu")
     rows = [line.split(",") for line in table.read_text().splitlines()]
-    assert rows[0] == ["path", "label", "probability"] and len(rows) == 61
-    right = np.mean([path.split("/")[-2] == label for path, label, _ in rows[1:]])
+    assert rows[0] == ["file", "label", "probability", "unknown"] and len(rows) == 61
+    right = np.mean([path.split("/")[0] == label for path, label, _, _ in rows[1:]])
+    assert right == said["accuracy"]
     assert right == pytest.approx(result["scores"][0]["accuracy"])
 
 

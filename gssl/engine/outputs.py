@@ -1,0 +1,87 @@
+"""Files that the user names with -o: never over a file that gssl did not write. No torch here.
+
+What proves that gssl wrote a file: JSON of a schema `gssl.…`, a PNG whose text names gssl, an .npz with the entry
+`gssl`, and of any other file a description beside it (`NAME.json`, or with the suffix replaced) that holds the file's
+sha256. So a table that somebody has corrected by hand since is not gssl's any more.
+"""
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from gssl.engine.files import read_json, sha256, write_json
+from gssl.errors import UsageError
+
+MARK = "gssl"  # the entry of an .npz, and the value of Software in a PNG
+PNG_TEXT = {"Software": MARK}
+
+
+def check(out: Path, suffix: str | None = None, force: bool = False) -> None:
+    """Raises UsageError where `out` cannot be a file of that kind, or is one that gssl did not write.
+
+    `force`: write all the same; a folder is never replaced.
+    """
+    if suffix is not None and out.suffix != suffix:
+        raise UsageError(f"-o {out}: expected a file name that ends in {suffix}")
+    if out.parent.exists() and not out.parent.is_dir():
+        raise UsageError(f"-o {out}: {out.parent} is not a folder")
+    if out.is_dir():
+        raise UsageError(f"-o {out}: is a folder; choose another name")
+    if not force and out.exists() and not ours(out):
+        raise UsageError(
+            f"-o {out}: there is a file that gssl did not write, or that was changed since; choose another name, or"
+            " overwrite it with --force"
+        )
+
+
+def ours(path: Path) -> bool:
+    """Whether gssl wrote the file, as it is now."""
+    try:
+        if path.stat().st_size == 0:  # nothing to lose
+            return True
+        if path.suffix == ".json" and _schema(read_json(path)):
+            return True
+        if path.suffix == ".png":
+            return _png(path)
+        if path.suffix == ".npz" and zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as held:
+                return f"{MARK}.npy" in held.namelist()
+    except OSError:
+        return False
+    texts = [read_json(place) for place in (described(path), path.with_suffix(".json"))]
+    return any(_schema(text) and text.get("sha256") == sha256(path) for text in texts)
+
+
+def described(path: Path) -> Path:
+    """Where the description of a file lies whose own form has no place for one."""
+    return path.with_name(f"{path.name}.json")
+
+
+def describe(path: Path, text: dict[str, Any]) -> None:
+    """Write the description of a file that is there."""
+    write_json(described(path), text | {"sha256": sha256(path)})
+
+
+def npz_mark(text: dict[str, Any]) -> str:
+    """What an .npz holds as its entry `gssl`."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _schema(text: Any) -> bool:
+    return isinstance(text, dict) and str(text.get("schema")).startswith(f"{MARK}.")
+
+
+def _png(path: Path) -> bool:
+    """Whether one of the first text chunks of a PNG says so; the pixels are not read."""
+    with path.open("rb") as file:
+        if file.read(8) != b"\x89PNG\r\n\x1a\n":
+            return False
+        while len(head := file.read(8)) == 8:
+            length, kind = int.from_bytes(head[:4], "big"), head[4:]
+            if kind in (b"IDAT", b"IEND"):
+                return False
+            data = file.read(length + 4)[:-4]
+            if kind == b"tEXt" and data == f"Software\0{MARK}".encode():
+                return True
+    return False

@@ -1,0 +1,168 @@
+"""Models that predict: a network with its head, read again from the files of a run (`gssl.experiment.model_files`)."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from gssl import schemas
+from gssl.data import Draws
+from gssl.data.preprocessing import Preprocessing
+from gssl.errors import UsageError
+from gssl.experiment import weight_sources
+from gssl.experiment.model_files import Described, find, source_of
+from gssl.metrics.evaluator_base import weights_hash
+from gssl.nets.backbone import Backbone, build_backbone
+from gssl.nets.inputs import Inputs
+from gssl.nets.weights import load_into
+from gssl.probe import dense
+from gssl.probe.finetune import Classifier
+from gssl.probe.masks import MaskNetwork
+from gssl.words import PROBES
+
+NEVER = -1e4  # logit of a class without a label: its probability is 0
+BACKBONE, REFERENCE = "backbone.", "reference."  # prefixes of names in a file
+
+
+class LinearMasks(nn.Module):
+    """A backbone with a linear head on its dense features, as the probe `segment` has it."""
+
+    def __init__(self, backbone: Any, n_classes: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = nn.Conv2d(sum(backbone.dims), n_classes, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 3, H, W) in [0, 1] to logits (B, n_classes, H, W)."""
+        grid = dense.grid_of(x)
+        maps = torch.cat([dense.brought(m.float(), grid) for m in self.backbone.dense(x)], dim=1)
+        return F.interpolate(self.head(maps), size=x.shape[-2:], mode="bilinear", align_corners=False)
+
+
+@dataclass
+class Model:
+    """A network with its head, on the CPU in eval mode: images (B, 3, S, S) in [0, 1] → logits.
+
+    bank: features (n, d) of training images, to say how unlike these a new image is; None where there are none.
+    """
+
+    network: nn.Module
+    text: dict[str, Any]
+    where: Path
+    bank: Tensor | None = field(default=None, repr=False)
+
+    @property
+    def backbone(self) -> Backbone:
+        return cast(Backbone, self.network.backbone)
+
+    @property
+    def task(self) -> str:
+        return str(self.text.get("task", "classification"))
+
+    @property
+    def classes(self) -> list[str]:
+        return list(self.text["classes"])
+
+    @property
+    def size(self) -> Any:
+        """Side of the squares that a classifier reads; of masks as data.size says."""
+        return self.text["image_size"]
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How an image becomes the square that is read."""
+        record = self.text.get("preprocessing")
+        keys = Preprocessing.__dataclass_fields__
+        if record:
+            return Preprocessing(**{key: value for key, value in record.items() if key in keys})
+        return Preprocessing(int(self.size))
+
+    @property
+    def temperature(self) -> float:
+        """Logits are divided by it before the softmax."""
+        return float((self.text.get("calibration") or {}).get("temperature", 1.0))
+
+    @property
+    def head(self) -> str:
+        """What answers, in words."""
+        probe = str(self.text.get("probe", "finetune"))
+        return f"the {PROBES.get(probe, probe)}, fitted to {self.text['n_train']:,} labelled images"
+
+    def probabilities(self, x: Tensor) -> Tensor:
+        """(B, 3, S, S) in [0, 1], on the network's device → (B, classes), calibrated."""
+        return (self.network(x).float() / self.temperature).softmax(dim=1)
+
+    def to(self, device: torch.device) -> "Model":
+        self.network.to(device).to(memory_format=torch.channels_last)
+        return self
+
+
+def find_model(path: Path) -> Model:
+    """The model of a comparison, a model folder or a transfer run. Raises UsageError."""
+    return read_model(find(path))
+
+
+def read_model(found: Described) -> Model:
+    """The network that is described, with its head. Raises UsageError where its weights cannot be had."""
+    text, state = found.text, load_file(found.file)
+    bank = state.pop(f"{REFERENCE}features", None)
+    backbone = _blank(text) if found.inside else frozen(text, found.file)
+    network = with_head(text, backbone)
+    if not found.inside:
+        state |= {f"{BACKBONE}{key}": value for key, value in backbone.state_dict().items()}
+    load_into(network, state, ignore=())  # its head is no part to leave behind
+    network.eval().requires_grad_(False)
+    return Model(network, text, found.file.parent, bank)
+
+
+def with_head(text: dict[str, Any], backbone: Backbone) -> nn.Module:
+    """The network that a description names, with a head of random weights: linear, pyramid or dense."""
+    count = len(text["classes"])
+    task = text.get("task", "classification")
+    kind = text.get("head") or ("linear" if task == "classification" else "pyramid")  # descriptions of older versions
+    if kind == "linear":
+        return Classifier(backbone, count, Draws(0))
+    if kind == "dense":
+        return LinearMasks(backbone, count)
+    if kind == "pyramid" and "channels" in text:
+        return MaskNetwork(backbone, int(text["channels"]), count)
+    raise UsageError(f"a head {kind} for {task}, as another version of gssl wrote it; run the transfer again")
+
+
+def backbone_of(text: dict[str, Any]) -> schemas.Backbone:
+    """The network that a description of weights names."""
+    return schemas.Backbone.model_construct(**{key: value for key, value in text["backbone"].items() if key != "size"})
+
+
+def _blank(text: dict[str, Any]) -> Backbone:
+    backbone = build_backbone(backbone_of(text), text["backbone"]["size"])
+    if text.get("input"):  # descriptions of older versions lack it
+        backbone.inputs = Inputs(**text["input"])
+    return backbone
+
+
+def frozen(text: dict[str, Any], file: Path) -> Backbone:
+    """The network on which a head was fitted, from what its run was given as `weights`. Raises UsageError."""
+    weights = source_of(text, file)
+    origin = weight_sources.find_weights(weights)
+    backbone, _ = weight_sources.build(
+        origin, backbone_of(text), text["backbone"]["size"], text["seed"], bool(text.get("allow_partial"))
+    )
+    backbone.inputs = Inputs(**text["input"])
+    if weights_hash(backbone) != text["network_hash"]:
+        raise UsageError(f"{file}: was fitted on other weights than weights={weights} has now; run the transfer again")
+    return backbone
+
+
+def head_state(weight: np.ndarray, bias: np.ndarray, classes: np.ndarray, count: int) -> dict[str, Tensor]:
+    """A linear head for `count` classes from rows (C, d) and (C,) of the `classes` that had a label."""
+    full, offset = torch.zeros(count, weight.shape[1]), torch.full((count,), NEVER)
+    rows = torch.from_numpy(classes)
+    full[rows] = torch.from_numpy(weight).float()
+    offset[rows] = torch.from_numpy(bias).float()
+    return {"head.weight": full, "head.bias": offset}
