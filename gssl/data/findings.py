@@ -5,7 +5,7 @@ Kinds: test_in_training, near_duplicates, conflicting_labels, torn_groups, missi
 few_groups, few_per_class, imbalance.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ PARTS = {
     "train": ("the labelled training images", "scores of every arm"),
     "val": ("the validation images, which probes learn from too", "scores of every arm"),
     "pretrain": ("the images of pretraining", "scores of everything pretrained"),
+    "folds": ("the labelled images of other folds", "scores of every arm"),
 }
 
 
@@ -36,10 +37,7 @@ def find_findings(parts: Mapping[str, Images], test: Images, copies: np.ndarray)
 
     copies: what `near.copies` says of the test images and these parts.
     """
-    found = []
-    for number, (name, part) in enumerate(parts.items()):
-        found += _duplicates(name, part, test, copies[copies[:, 1] == number][:, [0, 2, 3]])
-    found += _torn(parts, test) + _few_groups(test)
+    found = _known(parts, test, copies) + _few_groups(test)
     if not test.classes:
         return found  # nothing is labelled, so nothing is scored
     if "mask" in test.columns:
@@ -53,6 +51,47 @@ def find_findings(parts: Mapping[str, Images], test: Images, copies: np.ndarray)
     for name, own in counts.items():
         found += _missing(name, own, test.classes)
     return found + _few(counts["test"], test.classes) + _imbalance(counts, test.classes)
+
+
+def leaks(parts: Mapping[str, Images], test: Images, copies: np.ndarray) -> list[Finding]:
+    """The findings that are about test images in training: all that holds for one of several folds alone."""
+    labelled = [part for name, part in parts.items() if name != "pretrain"]
+    return _known(parts, test, copies) + (_conflicts(labelled, test) if test.classes and not test.stored else [])
+
+
+def across_folds(
+    images: Images, sides: Sequence[tuple[np.ndarray, np.ndarray]], copies: Sequence[np.ndarray]
+) -> list[Finding]:
+    """Findings of labelled images, each of which is tested on in one fold and learnt from in the others.
+
+    sides: of each fold the indices of what is tested on and of the rest. copies: what `near.copies` says of these.
+    """
+    content, exact, near = images.contents(), [], []
+    for (here, rest), rows in zip(sides, copies, strict=True):
+        first = dict(zip(content[rest].tolist()[::-1], rest.tolist()[::-1], strict=True))
+        own = [(i, first[c]) for i, c in zip(here.tolist(), content[here].tolist(), strict=True) if c in first]
+        exact += own
+        same = {i for i, _ in own}
+        near += [(int(here[i]), int(rest[j]), m) for i, _, j, m in rows.tolist() if int(here[i]) not in same]
+    found = [_leak("test_in_training", "folds", images, images, exact, ", pixel for pixel")] if exact else []
+    if near:
+        how = f", {_what(sum(row[2] for row in near), len(near))}"
+        found.append(_leak("near_duplicates", "folds", images, images, [row[:2] for row in near], how))
+    found += _few_groups(images)
+    if "mask" in images.columns:
+        pixels = {"test": class_pixels(images)}
+        return found + _few_masks(images) + _imbalance(pixels | {"train": []}, images.classes, "pixels", MASKS_FAIR)
+    counts = class_counts(images)
+    found += _conflicts([], images) + _few(counts, images.classes)
+    return found + _imbalance({"test": counts, "train": []}, images.classes)
+
+
+def _known(parts: Mapping[str, Images], test: Images, copies: np.ndarray) -> list[Finding]:
+    """Test images, and groups of theirs, that are trained on."""
+    found = []
+    for number, (name, part) in enumerate(parts.items()):
+        found += _duplicates(name, part, test, copies[copies[:, 1] == number][:, [0, 2, 3]])
+    return found + _torn(parts, test)
 
 
 def class_counts(images: Images) -> list[int]:
@@ -108,7 +147,8 @@ def _leak(kind: str, name: str, part: Images, test: Images, pairs: list[tuple[in
         verb += " among"
     else:
         verb = "are among" if several else "is among"
-    text = f"{_of(len(pairs), len(test), 'test image')} {verb} {what} (data.{name}){how}: {so} {_high(fraction)}."
+    key = "" if name == "folds" else f" (data.{name})"
+    text = f"{_of(len(pairs), len(test), 'test image')} {verb} {what}{key}{how}: {so} {_high(fraction)}."
     examples = [f"{test.name(i)} = {part.name(j)}" for i, j in pairs[:SHOWN]]
     return {"kind": kind, "text": text, "part": name, "images": len(pairs), "fraction": fraction, "examples": examples}
 

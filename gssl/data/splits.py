@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gssl import schemas
-from gssl.data import findings, near
+from gssl.data import findings, near, outer_folds
 from gssl.data.draws import Draws, digest
 from gssl.data.images import Images
 from gssl.data.sources import SOURCES, DataSource
@@ -25,6 +25,8 @@ class Splits:
     summary: JSON-able counts (`class_counts` per part and class, or `class_pixels` where there are masks), hashes,
     `findings` (see `gssl.data.findings`), `test_groups` (how many groups the test images are of, or None), `warnings`
     to print and `skipped` files.
+    folds: how the labelled images are divided where each is tested on once; None where there are test images. With
+    `folds.fold` None nothing is held back: all labelled images are in train and val, and there is nothing to open.
     test_openings: calls of `open_test` so far.
     """
 
@@ -36,6 +38,7 @@ class Splits:
     summary: dict[str, Any] = field(repr=False)
     _test: Images = field(repr=False)
     test_openings: int = 0
+    folds: outer_folds.Folds | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -66,7 +69,12 @@ class Splits:
         return (self.pretrain if own else self.labelled).unlabelled()
 
     def open_test(self) -> Images:
-        """The test images: the only way to them, and counted."""
+        """The test images: the only way to them, and counted. Raises UsageError where none is held back."""
+        if self.folds and self.folds.fold is None:
+            raise UsageError(
+                f"data.test=folds: without data.fold no image is held back; give one of 0 to {self.folds.count - 1},"
+                " or data.test=split for one test part"
+            )
         self.test_openings += 1
         return self._test
 
@@ -78,7 +86,12 @@ def load_data(cfg: schemas.Data, progress: bool = False) -> Splits:
     """
     if cfg.name not in SOURCES:
         raise unknown("data.name: no source", cfg.name, SOURCES)
-    source: DataSource = load(SOURCES[cfg.name].where)(cfg, progress)
+    named = cfg.test in (outer_folds.FOLDS, outer_folds.SPLIT)
+    given = cfg.model_copy(update={"test": None}) if named else cfg
+    source: DataSource = load(SOURCES[cfg.name].where)(given, progress)
+    if named and source.test is not None:
+        source.warnings.append(f"data.test={cfg.test}: the {len(source.test):,} test images of its own are left out")
+        source.test = None
     return make_splits(cfg, source, progress)
 
 
@@ -86,11 +99,21 @@ def make_splits(cfg: schemas.Data, source: DataSource, progress: bool = False) -
     """Test part (where the source has none), validation part and limits.
 
     The test part is decided for each image (or group) by its own hash alone, so added files move no other
-    file; the validation part has exact fractions per class.
+    file; folds and the validation part have exact fractions per class.
     """
     pool, groups, test = source.train, source.train.groups, source.test
     warnings = list(source.warnings)
     units = np.array(source.keys) if groups is None else groups
+    folds, known = None, pool
+    if outer_folds.wanted(cfg, source):
+        kept = _within_limit(pool, cfg)
+        pool, units = pool.subset(kept), units[kept]
+        folds, known = outer_folds.divide(cfg, pool.labels, units, _chances(units, cfg.split_seed, "folds")), pool
+        test, mine = outer_folds.in_order(pool), folds.of != folds.fold
+        if folds.fold is not None:
+            test, pool, units = pool.subset(np.flatnonzero(~mine)), pool.subset(np.flatnonzero(mine)), units[mine]
+    elif getattr(cfg, "fold", None) is not None:
+        raise UsageError(f"data.fold={cfg.fold}: these images are not divided into folds; add data.test=folds")
     if test is None:
         chances = _chances(units, cfg.split_seed, "test")
         chosen = threshold_split(pool.labels, chances, cfg.test_fraction, tie_classes=groups is None)
@@ -106,23 +129,59 @@ def make_splits(cfg: schemas.Data, source: DataSource, progress: bool = False) -
         train, val = pool, source.val
     train, val, test = (_limited(part, cfg) for part in (train, val, test))
     pretrain = train if source.pretrain is None else _limited(source.pretrain, cfg)
-    classes = pool.classes
-    missing = sorted(set(range(len(classes))) - set(val.labels.tolist()))
-    if missing and "mask" not in pool.columns:  # costs choices and no verdict
-        warnings.append(f"{len(missing)} classes have no val image, the first is {classes[missing[0]]}")
-    known = {"train": train, "val": val} | ({} if pretrain is train else {"pretrain": pretrain})
-    found = findings.find_findings(known, test, near.copies(test, list(known.values()), cfg.workers, progress))
+    if folds and folds.fold is not None and source.pretrain is not None:  # what is tested on is not trained on
+        pretrain = pretrain.subset(np.flatnonzero(~np.isin(pretrain.contents(), test.contents())))
+    parts = {"pretrain": pretrain, "train": train, "val": val, "test": test}
+    summary = _summary(cfg, parts, _findings(cfg, parts, folds, known, progress), warnings, source.skipped)
+    if folds:
+        apart = source.pretrain is not None and not np.isin(source.pretrain.contents(), known.contents()).any()
+        summary["folds"] = folds.record() | {"apart": apart, "items": outer_folds.in_order(known).hash}
+        summary["hash"] = digest("folds", summary["hash"], folds.count, folds.fold, cfg.split_seed).hex()
+    return Splits(pretrain, train, val, train.classes, summary["hash"], summary, test, folds=folds)
+
+
+def _findings(
+    cfg: schemas.Data, parts: dict[str, Images], folds: outer_folds.Folds | None, known: Images, progress: bool
+) -> list[findings.Finding]:
+    """Of the test images and of what is trained on; known: the labelled images, where these are divided into folds."""
+    test = parts["test"]
+    trained = {name: parts[name] for name in ("train", "val")}
+    trained |= {} if parts["pretrain"] is parts["train"] else {"pretrain": parts["pretrain"]}
+
+    def copies(of: Images, among: list[Images]) -> np.ndarray:
+        return near.copies(of, among, cfg.workers, progress)
+
+    if folds is None:
+        return findings.find_findings(trained, test, copies(test, list(trained.values())))
+    if folds.fold is not None:  # that a fold is small is nothing to warn of
+        return findings.leaks(trained, test, copies(test, list(trained.values())))
+    sides = [(np.flatnonzero(folds.of == k), np.flatnonzero(folds.of != k)) for k in range(folds.count)]
+    found = [copies(known.subset(one), [known.subset(rest)]) for one, rest in sides]
+    return findings.across_folds(known, sides, found)
+
+
+def _summary(
+    cfg: schemas.Data,
+    parts: dict[str, Images],
+    found: list[findings.Finding],
+    warnings: list[str],
+    skipped: list[str],
+) -> dict[str, Any]:
+    """See `Splits.summary`."""
+    train, val, test = (parts[name] for name in ("train", "val", "test"))
+    missing = sorted(set(range(len(train.classes))) - set(val.labels.tolist()))
+    if missing and "mask" not in train.columns:  # costs choices and no verdict
+        warnings.append(f"{len(missing)} classes have no val image, the first is {train.classes[missing[0]]}")
     warnings += [findings.warning(finding) for finding in found]
     class_pixels = {}
     if "mask" in train.columns:
         class_pixels = {name: findings.class_pixels(part) for name, part in (("train", train), ("test", test))}
-    parts = {"pretrain": pretrain, "train": train, "val": val, "test": test}
-    summary: dict[str, Any] = {
+    return {
         "name": cfg.name,
         "size": cfg.size,
         "channels": train.channels,
         "columns": list(train.columns),
-        "classes": classes,
+        "classes": train.classes,
         "counts": {name: len(part) for name, part in parts.items()},
         "class_counts": {
             "train": findings.class_counts(train),
@@ -135,9 +194,8 @@ def make_splits(cfg: schemas.Data, source: DataSource, progress: bool = False) -
         "hashes": {name: part.hash for name, part in parts.items()},
         "hash": digest("splits", *(part.hash for part in parts.values())).hex(),
         "warnings": warnings,
-        "skipped": source.skipped,
+        "skipped": skipped,
     }
-    return Splits(pretrain, train, val, classes, summary["hash"], summary, test)
 
 
 def threshold_split(labels: np.ndarray, chances: np.ndarray, fraction: float, tie_classes: bool = True) -> np.ndarray:
@@ -243,12 +301,18 @@ def _chances(units: Iterable[str | bytes], seed: int, purpose: str) -> np.ndarra
 
 def _limited(images: Images, cfg: schemas.Data) -> Images:
     """At most data.limit images, in proportion to the classes; lower limits take a part of higher ones'."""
+    kept = _within_limit(images, cfg)
+    return images if len(kept) == len(images) else images.subset(kept)
+
+
+def _within_limit(images: Images, cfg: schemas.Data) -> np.ndarray:
+    """Sorted int64: which images `_limited` keeps."""
     if cfg.limit is None or len(images) <= cfg.limit:
-        return images
+        return np.arange(len(images))
     _, codes, counts = np.unique(images.labels, return_inverse=True, return_counts=True)
     ranks = _rank_in_class(codes, _chances(images.image_hashes().tolist(), cfg.split_seed, "limit"))
     order = np.lexsort((codes, (ranks + 0.5) / counts[codes]))
-    return images.subset(np.sort(order[: cfg.limit]))
+    return np.sort(order[: cfg.limit])
 
 
 def _check_sides(chosen: np.ndarray, key: str, what: str, groups: np.ndarray | None) -> None:

@@ -58,9 +58,7 @@ class Data(Section):
         " split: a split of train by test_fraction; null: root/test, else folds where labels are few, else split",
         examples=["folds", "split"],
     )
-    folds: int | None = Field(
-        ge=2, le=20, description="of the labelled images, where data.test=folds; null: never any"
-    )
+    folds: int | None = Field(ge=2, le=20, description="of the labelled images, where data.test=folds; null: never any")
     fold: int | None = Field(
         ge=0, description="which fold is tested on; null: each, one after another, and training has all images"
     )

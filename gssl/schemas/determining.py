@@ -38,11 +38,20 @@ def determining(cfg: Section) -> dict[str, Any]:
     for group, keys in FREE.items():
         for key in keys:
             tree.get(group, {}).pop(key, None)
+    data = tree.get("data", {})
+    data.pop("folds", None)  # the images' own hash knows
+    if data.get("fold") is None:  # as before there were any
+        data.pop("fold", None)
     learns = [str(tree.get("weights")), *(text.rpartition("@")[2] for text in tree.get("sources", []))]
     if not set(learns) & set(CLASSICAL):
         tree.pop("classical", None)  # nothing is learnt by it
     if not NAMED_WEIGHTS.fullmatch(tree.get("weights", "random")):
         tree["weights"] = "file"
+    if tree.get("weights") == "random":
+        tree.pop("continued", None)  # nothing is
+    method = tree.get("ssl")
+    if isinstance(method, dict) and not NAMED_WEIGHTS.fullmatch(method.get("teacher", "random")):
+        method["teacher"] = "file"
     if tree.get("generated", {}).get("run", "") is None:
         tree.pop("generated")  # off: its other keys have no effect
     elif "generated" in tree:
