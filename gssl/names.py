@@ -11,6 +11,10 @@ from gssl.errors import UsageError
 def nearest(name: str, options: Iterable[str]) -> str | None:
     """The option that was probably meant: the same last part, else the most similar spelling."""
     options = list(options)
+    if "." not in name:  # a slip in a name of the same level is likelier than a name from deep inside a section
+        level = [o for o in options if "." not in o and o != name]
+        if close := difflib.get_close_matches(name, level, 1, 0.85):
+            return close[0]
     last = name.rsplit(".", 1)[-1]
     same = [o for o in options if o.rsplit(".", 1)[-1] == last and o != name]
     if found := difflib.get_close_matches(name, same, 1, 0.6 if "." in name else 0.0):

@@ -11,7 +11,7 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from gssl.config import arm_overrides, hydra_api, registry, rules
+from gssl.config import arm_overrides, hydra_api, registry, rules, run_data
 from gssl.config.keys import Key, dotted, key_error, keys_of
 from gssl.config.overrides import parsed, rewritten
 from gssl.config.validate import families, first_line, validate
@@ -47,6 +47,18 @@ def check_all(
         choices = [_choices(o, multirun) for o in parsed(texts)]
         first = [c[0] for c in choices]
         whole = _composed(command, first)
+        keys = [o.key_or_group for o in parsed(texts)]
+        swept = [
+            option.partition("=")[2]
+            for key, own in zip(keys, choices, strict=True)
+            if key == "weights"
+            for option in own
+        ]
+        if theirs := run_data.overrides(whole, keys, swept):
+            texts = [*theirs, *texts]
+            choices = [*([text] for text in theirs), *choices]
+            first = [c[0] for c in choices]
+            whole = _composed(command, first)
         typed = _validated(command, whole)
         given = _given(texts)
         rules.label_budgets(typed, given)

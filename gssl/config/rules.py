@@ -66,6 +66,11 @@ def _source(command: str, data: schemas.Data) -> None:
         enough = data.root or data.train or (data.pretrain and command in ("pretrain-ssl", "train-gan"))
         if not enough:
             raise UsageError("data.root must be given: the folder of your images (or data.train, data.test …)")
+    if data.root is not None and not SOURCES[data.name].root:
+        raise UsageError(
+            f"data.root: data={data.name} does not read it; for a folder of your own images write data=imagefolder"
+            f" data.root={data.root}"
+        )
     for name, keys in ONLY.items():
         for key in keys:
             if data.name != name and getattr(data, key) is not None:

@@ -54,7 +54,7 @@ def test_every_method_composes_with_its_own_schema(family):
 
 def test_every_data_config_has_its_own_views():
     for name in SOURCES:
-        cfg = compose("pretrain-ssl", [f"data={name}", "data.root=somewhere"])
+        cfg = compose("pretrain-ssl", [f"data={name}", *(["data.root=somewhere"] if SOURCES[name].root else [])])
         assert cfg.data.name == name
         digits = name in ("mnist5k", "mnist", "svhn")
         assert (cfg.data.views.flip == 0) == digits
@@ -99,6 +99,11 @@ def test_every_backbone_composes():
         ("data.name=mnst", "data.name: no source 'mnst'; did you mean 'mnist'?"),
         ("data.train=photos", "data.train is for data=imagefolder; mnist5k brings its own split"),
         ("data=imagefolder", "data.root must be given: the folder of your images"),
+        (
+            "data.root=photos",
+            "data.root: data=mnist5k does not read it; for a folder of your own images write data=imagefolder"
+            " data.root=photos",
+        ),
         ("seed=${nowhere}", "seed: Interpolation key 'nowhere' not found"),
     ],
 )
@@ -191,6 +196,8 @@ def test_compare_that_only_reads_needs_no_arms():
         ("temprature", ["ssl.temperature", "data.size"], "ssl.temperature"),
         ("sede", ["seed", "data.size"], "seed"),
         ("zzz", ["seed", "data.size"], None),
+        ("weight", ["probe.fixmatch.weight", "weights", "seed"], "weights"),
+        ("temperature", ["seed", "data.size", "probe.knn.temperature"], "probe.knn.temperature"),
     ],
 )
 def test_nearest(name, options, near):
@@ -253,7 +260,8 @@ def test_a_key_of_earlier_versions_is_answered_with_its_name_of_today(command, o
     ],
 )
 def test_label_budgets_of_another_kind_of_data_are_refused(data, override, said):
-    words = ["weights=random", f"data={data}", "data.root=x", "probe.use=[finetune]"]
+    folder = ["data.root=x"] if data != "mnist5k" else []
+    words = ["weights=random", f"data={data}", *folder, "probe.use=[finetune]"]
     check_all("transfer", words, False)
     with pytest.raises(UsageError, match=re.escape(said)):
         check_all("transfer", [*words, override], False)
