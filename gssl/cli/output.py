@@ -34,14 +34,17 @@ def report(records: list["Record"], multirun: bool, as_json: bool) -> int:
     documents = [_document(r) for r in records]
     if not multirun and records[0].state == "usage":  # as for one that is found before anything starts
         pass
-    elif as_json:
-        emit(documents if multirun else documents[0])
     elif multirun:
-        rows = [
-            [r.job, " ".join(r.overrides), r.state, objective(d), r.dir]
-            for r, d in zip(records, documents, strict=True)
-        ]
-        table(["job", "overrides", "state", "objective", "run"], rows)
+        from gssl.cli import run_comparison
+
+        compared, folder = run_comparison.end_of_sweep(records) if records else ({}, Path())
+        if as_json:
+            emit(documents)
+        elif compared:
+            run_comparison.show(compared, folder)
+            print(f"sweep: {folder} ({folder / 'sweep.html'})")
+    elif as_json:
+        emit(documents[0])
     elif documents[0]["schema"] != "gssl.job/1":
         from gssl.cli.result_table import print_result
 

@@ -12,7 +12,7 @@ import math
 import netrc
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -58,7 +58,7 @@ class TensorBoard:
         from torch.utils.tensorboard import SummaryWriter
 
         purge = about.step or None  # lines that a resumed run writes again
-        self.writer: Any = SummaryWriter(str(about.path / "tensorboard"), purge_step=purge)  # type: ignore[no-untyped-call]
+        self.writer: Any = SummaryWriter(str(about.path / "tensorboard"), purge_step=purge)
 
     def add(self, step: int, numbers: dict[str, float]) -> None:
         for key, value in numbers.items():
@@ -76,7 +76,9 @@ class WandB:
 
         mode = os.environ.get("WANDB_MODE") or ("online" if _wandb_key() else "offline")
         if mode == "offline":
-            say(f"note: wandb writes to {about.path / 'wandb'}; `wandb sync` uploads it, WANDB_MODE=online does at once")
+            say(
+                f"note: wandb writes to {about.path / 'wandb'}; `wandb sync` uploads it, WANDB_MODE=online does at once"
+            )
         self.run: Any = wandb.init(
             project=os.environ.get("WANDB_PROJECT", PROJECT),
             name=about.name,
@@ -158,7 +160,7 @@ class Trackio:
         self.package.finish()
 
 
-LOGGERS: dict[str, type[Logger]] = {"tensorboard": TensorBoard, "wandb": WandB, "mlflow": MLflow, "trackio": Trackio}
+LOGGERS: dict[str, Callable[[About], Logger]] = {"tensorboard": TensorBoard, "wandb": WandB, "mlflow": MLflow, "trackio": Trackio}
 
 
 def check(names: Sequence[str]) -> None:

@@ -152,7 +152,7 @@ class Run:
     def _extend(self, old: dict[str, Any]) -> None:
         """Make the run one to be lengthened; one whose lengthening was interrupted goes on as by resume=auto."""
         if self.command not in TRAINS:
-            raise UsageError(f"resume=extend: {self.command} has no budget to lengthen; {' and '.join(TRAINS)} have one")
+            raise UsageError(f"resume=extend: {self.command} has no budget; {' and '.join(TRAINS)} can be lengthened")
         if (self.path / "part.json").is_file():
             raise UsageError(
                 f"{self.path}: a part of a comparison is named by its budget and cannot be lengthened; copy the folder"
@@ -172,8 +172,11 @@ class Run:
                 f"resume=extend: {self.path} is {old['state']}; finish it first, with its own budget and resume=auto"
             )
         before = {key: value for key, value in self._before()["budget"].items() if value is not None}
-        now_given = {key: value for key, value in self.cfg.budget.model_dump().items() if value is not None}
-        self.extension = {"at": now(), "budget_before": before, "budget": now_given, "command": command_line()}
+        given = {key: value for key, value in self.cfg.budget.model_dump().items() if value is not None}
+        for budget in (before, given):
+            if len(budget) > 1:
+                budget.pop("default_epochs", None)  # without effect beside another
+        self.extension = {"at": now(), "budget_before": before, "budget": given, "command": command_line()}
         self.extension["objective_before"] = (self.result or {}).get("objective")
 
     def _same_but_budget(self, old: dict[str, Any]) -> bool:
