@@ -103,6 +103,7 @@ class Context:
     classes: int  # number of classes; 0 where there are no labels
     optimizer: "MakeOptimizer"
     colour: tuple[float, ...] = (0.5, 0.5, 0.5)  # median red, green, blue in [0, 1] of training images; GANs only
+    teacher: nn.Module | None = None  # that `ssl.teacher` names: (B, 3, S, S) → (B, teacher.dim), frozen
 
 
 class Method(Protocol):

@@ -61,6 +61,7 @@ SSL: dict[str, Entry] = {
     "denoising": Entry("gssl.ssl.denoising:Denoising", ssl.Denoising),
     "inpainting": Entry("gssl.ssl.inpainting:Inpainting", ssl.Inpainting),
     "vae": Entry("gssl.ssl.vae:VAE", ssl.VAE),
+    "distill": Entry("gssl.ssl.distill:Distill", ssl.Distill),
 }
 
 GAN: dict[str, Entry] = {

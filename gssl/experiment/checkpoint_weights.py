@@ -16,11 +16,11 @@ from gssl.engine.device import Precision
 from gssl.engine.files import read_json
 from gssl.engine.optim import Optimizer
 from gssl.errors import UsageError
-from gssl.experiment import weight_sources
+from gssl.experiment import teacher, weight_sources
 from gssl.experiment.trained import splits_of
 from gssl.experiment.weight_sources import WeightSource
 from gssl.method import Context
-from gssl.nets.norms import recompute_batch_norm
+from gssl.nets.norms import keep_statistics, recompute_batch_norm
 from gssl.nets.weights import State, as_stored
 
 
@@ -54,7 +54,10 @@ def weights_of(origin: WeightSource, device: torch.device, splits: Splits | None
         splits, _ = splits_of(run)
     draws, side = Draws(written["seed"]), weight_sources.side_of(written)
     with torch.random.fork_rng(devices=[]):  # first weights, which are overwritten
-        method, labels = _method(entry, cfg, origin, splits, side, draws, device)
+        taught: dict[str, Any] = {}
+        if source := teacher.find(cfg):  # its dimension is that of the method's head
+            taught["teacher"], _ = teacher.made(resolve(source, device), cfg, device)
+        method, labels = _method(entry, cfg, origin, splits, side, draws, device, taught)
     try:
         method.load_state_dict(load_file(origin.path / "model.safetensors", device=str(device)))
     except (OSError, SafetensorError) as error:  # a run that goes on has removed it
@@ -62,13 +65,22 @@ def weights_of(origin: WeightSource, device: torch.device, splits: Splits | None
     except RuntimeError as error:
         raise _other_version(origin, first_line(error)) from error
     network = weight_sources.exported(method)
+    if written["weights"] != "random" and written.get("continued", {}).get("batch_statistics") == "kept":
+        keep_statistics(network)
     images = splits.train if labels else splits.pretrain
     recompute_batch_norm(network, weight_sources.centred(images, draws, side, device))
     return State(as_stored(network))
 
 
 def _method(
-    entry: registry.Entry, cfg: Any, origin: WeightSource, splits: Splits, size: int, draws: Draws, device: torch.device
+    entry: registry.Entry,
+    cfg: Any,
+    origin: WeightSource,
+    splits: Splits,
+    size: int,
+    draws: Draws,
+    device: torch.device,
+    taught: dict[str, Any],
 ) -> tuple[Any, bool]:
     """The method with random weights, and whether it reads labels."""
     cls = registry.load(entry.where)
@@ -80,6 +92,7 @@ def _method(
         channels=splits.pretrain.channels,
         classes=len(splits.classes),
         optimizer=partial(Optimizer, device=device, precision=Precision("fp32", device)),
+        **taught,
     )
     method = cls(cfg, origin.blank(schemas.Backbone.model_construct(), size), context)
     method.to(memory_format=torch.channels_last)

@@ -7,7 +7,7 @@ import numpy as np
 
 from gssl import schemas
 from gssl.data import Images, centre, sequential
-from gssl.experiment import weight_sources
+from gssl.experiment import continued, weight_sources
 from gssl.experiment.method_pictures import ROWS, save_columns
 from gssl.experiment.training import Training
 from gssl.metrics.collapse import CollapseMonitor
@@ -27,7 +27,8 @@ class SSLEvaluator:
     def __init__(self, training: Training, cfg: schemas.PretrainSSL, pictures: bool) -> None:
         """`pictures`: also draw what a generative method makes of images."""
         self.cfg, self.run, self.device = cfg, training.run, training.device
-        self.method, self.pictures = training.method, pictures
+        self.method, self.pictures, self.training = training.method, pictures, training
+        self.right: np.ndarray | None = None  # validation images, in the last evaluation
         self.size = cfg.data.side
         self.classes = len(training.splits.classes) if "label" in training.splits.columns else 0
         draws, splits = training.draws, training.splits
@@ -52,13 +53,29 @@ class SSLEvaluator:
         stride = -(-len(self.val) // GEOMETRY)  # every so many: images lie class by class
         found = {f"feature_{key}": value for key, value in geometry(held[::stride]).items() if key != "epsilon"}
         if self.classes >= 2:
-            features = extract(network, self.train, self.size, BATCH, self.device)
-            fitted = Knn(self.cfg.eval.knn).fit(features, self.train.labels, self.classes, self.cfg.seed)
-            found["val_knn"] = float(np.mean(fitted.predict(held) == self.val.labels))
+            self.right = self._right(network, held)
+            found["val_knn"] = float(np.mean(self.right))
         if hasattr(self.method, "reconstruct") and self.pictures:
             few = next(iter(sequential(self.shown, ROWS, self.device)))
             columns = self.method.reconstruct(centre(few["image"], self.size, few.get("extent")), step)
             save_columns(columns, self.run.path / "samples" / f"step-{step:08d}.png")
+        return found
+
+    def against_start(self) -> dict[str, Any] | None:
+        """The probe of the given weights, as they came, beside that of the last evaluation; None where there is none
+        of either."""
+        if self.right is None or not self.training.continues:
+            return None
+        source, cfg = self.training.source, self.cfg
+        network, _ = weight_sources.build(source, cfg.backbone, self.size, cfg.seed)
+        held = extract(network.to(self.device), self.val, self.size, BATCH, self.device)
+        return continued.against_start(self._right(network, held), self.right)
+
+    def _right(self, network: Any, held: np.ndarray) -> np.ndarray:
+        """Which validation images, with features `held`, kNN gets right."""
+        features = extract(network, self.train, self.size, BATCH, self.device)
+        fitted = Knn(self.cfg.eval.knn).fit(features, self.train.labels, self.classes, self.cfg.seed)
+        found: np.ndarray = fitted.predict(held) == self.val.labels
         return found
 
     def alarms(self, entry: dict[str, Any]) -> list[str]:
@@ -66,7 +83,11 @@ class SSLEvaluator:
 
     def result(self, final: dict[str, float]) -> dict[str, Any]:
         """The method's part of result.json, of the last evaluation."""
+        start = self.against_start()
+        if start:
+            continued.tell(start)
         return {
+            **({"start": start} if start else {}),
             "objective": {"name": "val_knn", "value": final.get("val_knn"), "direction": "max"},
             "features": {key: value for key, value in final.items() if key.startswith("feature_")},
         }

@@ -15,9 +15,11 @@ from gssl.engine.loop import Evaluator, Trainer
 from gssl.engine.progress import say
 from gssl.engine.run import Run
 from gssl.errors import UsageError
-from gssl.experiment import checkpoint_weights, synthetic, weight_sources
+from gssl.experiment import checkpoint_weights, continued, synthetic, teacher, weight_sources
 from gssl.experiment.method_pictures import inputs_of, save_views
-from gssl.method import Context
+from gssl.method import Context, MakeOptimizer
+from gssl.nets.backbone import Backbone
+from gssl.ssl.patches import need_vit
 
 Config = schemas.PretrainSSL | schemas.TrainGAN
 
@@ -26,6 +28,11 @@ def find_source(run: Run, cfg: Config) -> weight_sources.WeightSource:
     """What the training begins with; binds the run to it, and says so where the run is finished already."""
     source = weight_sources.find_weights(cfg.weights)
     run.bind(weights=source.sha256)
+    if isinstance(cfg, schemas.PretrainSSL):  # what cannot be had or does not fit is said at once
+        teacher.find(cfg.ssl)
+        if registry.SSL[cfg.ssl.name].vit and source.backbone is not None:
+            with torch.random.fork_rng(devices=[]):
+                need_vit(source.blank(cfg.backbone, cfg.data.side), cfg.ssl.name, cfg.data.side)
     if run.finished:
         say(f"{run.path}: finished already")
     return source
@@ -50,6 +57,7 @@ class Training:
     ) -> None:
         self.run, self.cfg, self.family, self.device = run, cfg, family, device
         self.method_cfg = getattr(cfg, family)
+        self.teacher = teacher.find(self.method_cfg)
         self.splits = self._load_data(source)
         self.draws = Draws(cfg.seed, rank(), world_size())
         run.bind(images=self.splits.hash)
@@ -59,7 +67,7 @@ class Training:
         self.source = checkpoint_weights.resolve(source, device)
         backbone, self.load_report = weight_sources.build(self.source, cfg.backbone, cfg.data.side, cfg.seed)
         self.trainer = Trainer(run, cfg.engine, cfg.budget, device, precision)
-        context = self._context()
+        context = self._context(backbone)
         cls = _method_class(family, self.method_cfg)
         self.needs: tuple[str, ...] = cls.reads(self.method_cfg) if hasattr(cls, "reads") else cls.needs
         # a method that reads labels can only use the labelled part
@@ -70,6 +78,8 @@ class Training:
         self.method = cls(self.method_cfg, backbone, context)
         self.method.to(memory_format=torch.channels_last)
         self.method.train()
+        if isinstance(cfg, schemas.PretrainSSL) and self.continues:
+            continued.hold(self.method, cfg.continued)
         self._note_labels()
         if hasattr(self.method, "check"):
             self.method.check(self.feed(0))
@@ -87,19 +97,32 @@ class Training:
             say(f"note: the network is {source.backbone.name}, as weights={cfg.weights} says; backbone= is not used")
         return splits
 
-    def _context(self) -> Context:
+    @property
+    def continues(self) -> bool:
+        """Whether training goes on from weights that were given."""
+        return self.source.kind != "random"
+
+    def _context(self, backbone: Backbone) -> Context:
         """What the method is given."""
         images, size = self.splits.pretrain, self.cfg.data.side
-        gan = self.family == "gan"
-        colour = {"colour": weight_sources.colour(images, self.draws, size, self.device)} if gan else {}
+        optimizer: MakeOptimizer = self.trainer.optimizer
+        extra: dict[str, Any] = {}
+        if self.family == "gan":
+            extra["colour"] = weight_sources.colour(images, self.draws, size, self.device)
+        if self.teacher:
+            found = checkpoint_weights.resolve(self.teacher, self.device)
+            extra["teacher"], digest = teacher.made(found, self.method_cfg, self.device)
+            self.run.bind(teacher=digest)
+        if isinstance(self.cfg, schemas.PretrainSSL) and self.continues:
+            optimizer = continued.optimizers(optimizer, backbone, self.cfg.continued)
         return Context(
             draws=self.draws,
             device=self.device,
             size=size,
             channels=images.channels,
             classes=len(self.splits.classes),
-            optimizer=self.trainer.optimizer,
-            **colour,
+            optimizer=optimizer,
+            **extra,
         )
 
     def _images(self) -> Images:
@@ -128,6 +151,8 @@ class Training:
         if self.reads_labels:
             method = f"{self.family}={self.method_cfg.name}"
             say(f"note: {method} reads the labels of all training images: a reference, no contestant")
+        elif self.teacher and self.teacher.labels_used:
+            say(f"note: the teacher {self.method_cfg.teacher} was trained with labels: no contestant")
         elif self.source.labels_used:
             say(f"note: weights={self.cfg.weights} was trained with labels, and so is what follows: no contestant")
 
@@ -159,7 +184,8 @@ class Training:
         cfg, size = self.cfg, self.cfg.data.side
         learned = synthetic.record(self.sampler, self.images) if self.sampler else None
         of_images = learned["labels_used"] if learned else False
-        labels_used = label_use.worst(self.reads_labels, of_images, self.source.labels_used)
+        of_teacher = self.teacher.labels_used if self.teacher else False
+        labels_used = label_use.worst(self.reads_labels, of_images, self.source.labels_used, of_teacher)
         kind, seen_at = self.source.network(cfg.backbone, size)
         # batch statistics of real images, after generated ones too: the exported network is used on real ones
         centred = weight_sources.centred(self.real, self.draws, size, self.device)
@@ -173,6 +199,7 @@ class Training:
             "labels_used": labels_used,
             "reads_labels": self.reads_labels,
             **({"generated": learned} if learned else {}),
+            **({"teacher": self.teacher.record()} if self.teacher else {}),
             "spent": done["spent"],
             "alarms": done["alarms"],
             "milestones": done["milestones"],

@@ -1,6 +1,7 @@
 """Normalisation: one name per kind for every backbone and head, and batch statistics computed afresh."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from math import gcd
 
 import torch
@@ -42,6 +43,29 @@ def norm2d(kind: str, channels: int) -> nn.Module:
     raise UsageError(f"backbone.norm={kind}: expected one of {', '.join(KINDS)}")
 
 
+def _norms(module: nn.Module) -> list[_BatchNorm]:
+    return [m for m in module.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+
+
+def keep_statistics(module: nn.Module) -> None:
+    """Every batch norm of `module` uses its running statistics from now on and keeps them, through training, too."""
+    for norm in _norms(module):
+        norm.eval()
+        norm.kept = True  # type: ignore[assignment]
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode; afterwards every part of `module` has its former mode back."""
+    modes = {m: m.training for m in module.modules()}
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
+
+
 def recompute_batch_norm(module: nn.Module, batches: Iterable[Tensor], training_only: bool = False) -> None:
     """Replace the running statistics of every batch norm by those of `batches` (precise BN, 2105.07576).
 
@@ -49,9 +73,9 @@ def recompute_batch_norm(module: nn.Module, batches: Iterable[Tensor], training_
     over the batches, weighted by their number of images. Everything but the batch norms is in eval mode
     meanwhile; modes are restored. Nothing is drawn from `batches` where `module` has no batch norm;
     ValueError where there are statistics to compute and no batch to compute them from. `training_only`: what is in
-    evaluation mode, because it is frozen, keeps its statistics.
+    evaluation mode, because it is frozen, keeps its statistics. So do those of `keep_statistics`, always.
     """
-    norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    norms = [m for m in _norms(module) if not getattr(m, "kept", False)]
     norms = [m for m in norms if m.training or not training_only]
     if not norms:
         return

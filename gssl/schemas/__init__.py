@@ -17,13 +17,14 @@ from gssl.schemas.data import Data, Generated, Synthetic, Views
 from gssl.schemas.network import Backbone, Input
 from gssl.schemas.probes import Knn, Probes
 from gssl.schemas.section import Section, replace
-from gssl.schemas.training import Budget, Diagnose, Engine, Eval, Optim
+from gssl.schemas.training import Budget, Continued, Diagnose, Engine, Eval, Optim
 
 __all__ = [
     "Backbone",
     "Budget",
     "Classical",
     "Compare",
+    "Continued",
     "Curve",
     "Data",
     "Diagnose",

@@ -10,10 +10,10 @@ from gssl.schemas.network import Backbone, Input
 from gssl.schemas.probes import Probes
 from gssl.schemas.ready_made import READY_MADE
 from gssl.schemas.section import Count, Fraction, Section, Text, Unique
-from gssl.schemas.training import Budget, Diagnose, Engine, Eval
+from gssl.schemas.training import Budget, Continued, Diagnose, Engine, Eval
 
 EVALUATORS = "the feature extractor: auto | classifier | random | inception | dinov2 | torchvision:NAME"
-FIRST_WEIGHTS = "random | a run directory | a .safetensors file | torchvision"
+FIRST_WEIGHTS = "random | efficientnet_lite0 | torchvision[:NAME] | timm:NAME[@FILE] | a run directory | a file"
 
 
 class PretrainSSL(Section):
@@ -21,6 +21,7 @@ class PretrainSSL(Section):
 
     seed: int = Field(ge=0)
     weights: Text = Field(description=FIRST_WEIGHTS, examples=["random", "torchvision"])
+    continued: Continued
     generated: Synthetic
     data: Data
     backbone: Backbone

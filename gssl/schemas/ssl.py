@@ -245,3 +245,26 @@ class Colorization(Method):
     )
     temperature: float = Field(gt=0, description="of the annealed mean, for pictures only")
     decoder: int = Field(ge=1, description="channels of the decoder's last block")
+
+
+class Distill(Method):
+    """See conf/ssl/distill.yaml."""
+
+    teacher: Text = Field(
+        description="the network whose features are learned: a ready-made one by name, torchvision:NAME, timm:NAME,"
+        " timm:NAME@FILE, a run, a checkpoint or a file",
+        examples=["efficientnet_lite0", "torchvision:", "timm:"],
+    )
+    teacher_size: int | None = Field(
+        ge=8, description="side in pixels of the images that the teacher gets; null: its own, which it learned from"
+    )
+    loss: Literal["kl", "cosine"] = Field(
+        description="kl: similarities to features of earlier images; cosine: the features themselves"
+    )
+    temperature: float = Field(gt=0, description="kl: of the backbone's similarities")
+    teacher_temperature: float = Field(gt=0, description="kl: of the teacher's")
+    queue: int = Field(ge=2, description="kl: features of earlier images that serve as classes")
+    head: list[Count] = Field(
+        description="hidden sizes between the backbone's features and the teacher's; []: one linear layer"
+    )
+    colours: bool = Field(description="views with changed colours, as contrastive methods have them; false: crops only")

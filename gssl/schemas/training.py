@@ -32,6 +32,20 @@ class Optim(Section):
     clip: float | None = Field(gt=0, description="largest gradient norm; null: no clipping")
 
 
+class Continued(Section):
+    """How training goes on from given weights; without effect where `weights` is random."""
+
+    layer_decay: float = Field(
+        gt=0,
+        le=1,
+        description="factor of the learning rate from each stage of the backbone to the one before it; 1: all alike."
+        " What the method adds has the whole rate, the last stage this fraction of it",
+    )
+    batch_statistics: Literal["trained", "kept"] = Field(
+        description="of the backbone's batch norms: of each batch, and recomputed at the end; or those it came with"
+    )
+
+
 class Engine(Section):
     """How a run runs: nothing here changes what is learnt except precision and accumulation."""
 

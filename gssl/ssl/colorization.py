@@ -16,6 +16,7 @@ from gssl.errors import UsageError
 from gssl.method import Batch, Context
 from gssl.nets.backbone import Backbone
 from gssl.nets.decoder import Decoder, last_side
+from gssl.nets.norms import evaluating
 from gssl.schemas import ssl as schema
 
 COLOURLESS = 0.5  # mean |a| and |b| of grey images stored as RGB; CIFAR-10's is about 7
@@ -140,10 +141,9 @@ class Colorization(nn.Module):
     @torch.no_grad()
     def reconstruct(self, images: Tensor, step: int) -> list[Tensor]:
         """Lightness, the image with colours of the network's making, and the image; (B, 3, S, S) each in [0, 1]."""
-        lightness, training = rgb_to_lab(images)[:, :1], self.training
+        lightness = rgb_to_lab(images)[:, :1]
         grey = self.grey(lightness)
-        self.eval()
-        ab = annealed_mean(self.logits(grey), self.colours, self.temperature)
-        self.train(training)
+        with evaluating(self):
+            ab = annealed_mean(self.logits(grey), self.colours, self.temperature)
         ab = F.interpolate(ab, size=images.shape[-2:], mode="bilinear", align_corners=False)
         return [grey, lab_to_rgb(torch.cat([lightness, ab], dim=1)), images]

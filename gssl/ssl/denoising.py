@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from gssl.method import Batch, Context
 from gssl.nets.backbone import Backbone
 from gssl.nets.decoder import Decoder, last_side
+from gssl.nets.norms import evaluating
 from gssl.schemas import ssl as schema
 
 
@@ -67,8 +68,7 @@ class Denoising(nn.Module):
     @torch.no_grad()
     def reconstruct(self, images: Tensor, step: int) -> list[Tensor]:
         """The spoilt images, what is made of them, and the images, (B, 3, S, S) each in [0, 1]."""
-        spoilt, training = self.spoilt(images, step), self.training
-        self.eval()
-        made = self.decode(spoilt)
-        self.train(training)
+        spoilt = self.spoilt(images, step)
+        with evaluating(self):
+            made = self.decode(spoilt)
         return [spoilt.clamp(0, 1), made, images]

@@ -19,7 +19,6 @@ from gssl.method import Batch, Context
 from gssl.nets.backbone import Backbone
 from gssl.nets.ema import EMA, momentum
 from gssl.nets.predictor import Predictor
-from gssl.nets.vit import ViT
 from gssl.schemas import ssl as schema
 from gssl.ssl.losses import spread
 from gssl.ssl.patches import need_vit, take
@@ -93,8 +92,8 @@ class IJEPA(nn.Module):
                 f"ssl.blocks={cfg.blocks}, ssl.scale={cfg.scale}: would leave no context; lower one of them"
             )
         self.cfg, self.draws = cfg, context.draws
-        self.backbone = need_vit(backbone, "ijepa")
-        self.side = context.size // self.backbone.patch
+        self.backbone = backbone
+        self.side = context.size // need_vit(backbone, "ijepa", context.size).patch
         self.shapes = block_shapes(self.side, cfg.scale, cfg.aspect, cfg.blocks)
         self.period = len(self.shapes)  # they take turns
         self.middle = self.side // 2 * (self.side + 1)  # the patch whose tokens are watched: digits have empty margins
@@ -109,15 +108,14 @@ class IJEPA(nn.Module):
     @torch.no_grad()
     def targets(self, images: Tensor) -> Tensor:
         """(B, T, dim): every patch as the target encoder represents it in the whole image, standardised by itself."""
-        net = self.target.module
-        assert isinstance(net, ViT)
+        net = need_vit(self.target.module, "ijepa", images.shape[-1])
         tokens = net.embed(images)
         return F.layer_norm(net.encode(tokens + net.embedding(*net.grid(images))).float(), (net.dim,))
 
     def encode(self, images: Tensor, context: Tensor) -> Tensor:
         """(B, c, dim): the context's tokens, which know of no other patch."""
-        tokens = self.backbone.embed(images)
-        return self.backbone.encode(take(tokens + self.backbone.embedding(*self.backbone.grid(images)), context))
+        net = need_vit(self.backbone, "ijepa", images.shape[-1])
+        return net.encode(take(net.embed(images) + net.embedding(*net.grid(images)), context))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         images, context, targets = batch["crop0"], batch["context"], batch["targets"]

@@ -14,6 +14,7 @@ from gssl.method import Batch, Context
 from gssl.nets.backbone import Backbone
 from gssl.nets.convnet import ConvNet
 from gssl.nets.decoder import Decoder, last_side
+from gssl.nets.norms import evaluating
 from gssl.schemas import ssl as schema
 
 
@@ -104,8 +105,7 @@ class Inpainting(nn.Module):
     @torch.no_grad()
     def reconstruct(self, images: Tensor, step: int) -> list[Tensor]:
         """The hollow images, the completed ones and the images, (B, 3, S, S) each in [0, 1]."""
-        mask, training = self.mask(len(images), step, images.device), self.training
-        self.eval()
-        completed = self.complete(images, mask)[1]
-        self.train(training)
+        mask = self.mask(len(images), step, images.device)
+        with evaluating(self):
+            completed = self.complete(images, mask)[1]
         return [hollow(images, mask), completed, images]

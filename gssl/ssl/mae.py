@@ -40,8 +40,8 @@ class MAE(nn.Module):
     def __init__(self, cfg: schema.MAE, backbone: Backbone, context: Context) -> None:
         super().__init__()
         self.draws, self.normalise = context.draws, cfg.normalise
-        self.backbone = need_vit(backbone, "mae")
-        self.patch = self.backbone.patch
+        self.backbone = backbone
+        self.patch = need_vit(backbone, "mae", context.size).patch
         side = context.size // self.patch
         self.total = side * side
         self.hidden = hidden_count(self.total, cfg.mask)
@@ -51,8 +51,8 @@ class MAE(nn.Module):
 
     def encode(self, images: Tensor, visible: Tensor) -> Tensor:
         """(B, 3, S, S), (B, v) → (B, v, dim): the visible patches' tokens, which know of no other patch."""
-        tokens = self.backbone.embed(images)
-        return self.backbone.encode(take(tokens + self.backbone.embedding(*self.backbone.grid(images)), visible))
+        net = need_vit(self.backbone, "mae", images.shape[-1])
+        return net.encode(take(net.embed(images) + net.embedding(*net.grid(images)), visible))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         images, visible, hidden = batch["crop0"], batch["visible"], batch["hidden"]

@@ -4,17 +4,27 @@ import torch
 from torch import Tensor, nn
 
 from gssl.errors import UsageError
-from gssl.nets.vit import ViT
+from gssl.nets.patch_encoder import PatchEncoder, patch_encoder
 
 GREY = 0.5  # of a hidden patch in a picture
 
 
-def need_vit(backbone: nn.Module, method: str) -> ViT:
-    """`backbone`, or a UsageError where its patches cannot be encoded one without the other."""
-    if not isinstance(backbone, ViT):
-        kind = type(backbone).__name__
-        raise UsageError(f"ssl={method}: leaves patches out, which a {kind} cannot; set backbone=vit_micro or vit_tiny")
-    return backbone
+def need_vit(backbone: nn.Module, method: str, size: int) -> PatchEncoder:
+    """`backbone` patch by patch; a UsageError where its patches cannot be encoded one without the other.
+
+    size: side of the images in pixels, which must be a foreign network's own: its positions are learned.
+    """
+    found = patch_encoder(backbone)
+    if found is None:
+        name = getattr(backbone, "name", type(backbone).__name__)
+        raise UsageError(
+            f"ssl={method}: leaves patches out, which a {name} cannot; set backbone=vit_micro or vit_tiny, or weights= of"
+            " a plain vision transformer (timm:vit_…, timm:deit_…)"
+        )
+    side = getattr(backbone, "side", None) if found is not backbone else None
+    if side is not None and side != size:
+        raise UsageError(f"ssl={method}: this network has positions for images of {side} pixels; set data.size={side}")
+    return found
 
 
 def patchify(images: Tensor, patch: int) -> Tensor:

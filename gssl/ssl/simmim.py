@@ -15,9 +15,10 @@ from gssl.errors import UsageError
 from gssl.method import Batch, Context
 from gssl.nets.backbone import Backbone
 from gssl.nets.decoder import last_side
-from gssl.nets.vit import ViT
+from gssl.nets.norms import evaluating
+from gssl.nets.patch_encoder import patch_encoder
 from gssl.schemas import ssl as schema
-from gssl.ssl.patches import GREY, as_grid, hidden_count, split_order
+from gssl.ssl.patches import GREY, as_grid, hidden_count, need_vit, split_order
 
 
 def standardised(images: Tensor, window: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -59,8 +60,9 @@ class SimMIM(nn.Module):
 
     def __init__(self, cfg: schema.SimMIM, backbone: Backbone, context: Context) -> None:
         super().__init__()
-        if isinstance(backbone, ViT) and cfg.unit % backbone.patch:
-            raise UsageError(f"ssl.unit={cfg.unit}: must be a multiple of backbone.patch={backbone.patch}")
+        vit = patch_encoder(backbone)
+        if vit and cfg.unit % vit.patch:
+            raise UsageError(f"ssl.unit={cfg.unit}: must be a multiple of backbone.patch={vit.patch}")
         self.draws, self.size, self.unit = context.draws, context.size, cfg.unit
         self.window = cfg.window
         if cfg.window is not None and cfg.window % 2 == 0:
@@ -68,10 +70,11 @@ class SimMIM(nn.Module):
         self.side = math.ceil(context.size / cfg.unit)  # squares at the lower and right margin may be cut
         self.hidden = hidden_count(self.side**2, cfg.mask)
         self.backbone = backbone
-        if isinstance(backbone, ViT):
+        if vit:
+            need_vit(backbone, "simmim", context.size)
             self.token = nn.Parameter(torch.zeros(backbone.dim))
             nn.init.trunc_normal_(self.token, std=0.02)
-            self.stride = backbone.patch
+            self.stride = vit.patch
         else:
             self.token = nn.Parameter(torch.full((3, 1, 1), GREY))
             self.stride = stride(last_side(backbone, context.size), context.size)
@@ -81,19 +84,19 @@ class SimMIM(nn.Module):
 
     def covered(self, images: Tensor, mask: Tensor) -> Tensor:
         """Images whose hidden pixels are of the learnt colour (a ViT's are grey: what it reads there is no pixel)."""
-        colour = GREY if isinstance(self.backbone, ViT) else self.token
+        colour = GREY if patch_encoder(self.backbone) else self.token
         return images * (1 - mask) + colour * mask
 
     def paint(self, images: Tensor, mask: Tensor) -> Tensor:
         """(B, 3, S, S), pixel mask (B, 1, S, S) → all pixels as predicted from the visible ones, (B, 3, S, S)."""
-        net = self.backbone
-        if isinstance(net, ViT):
+        net = patch_encoder(self.backbone)
+        if net:
             hidden = mask[:, :, :: net.patch, :: net.patch].flatten(2).transpose(1, 2)
             tokens = net.embed(images) * (1 - hidden) + self.token * hidden
             tokens = net.encode(tokens + net.embedding(*net.grid(images)))
             last = tokens.transpose(1, 2).unflatten(2, (self.size // net.patch, -1))
         else:
-            last = net.dense(self.covered(images, mask))[-1]
+            last = self.backbone.dense(self.covered(images, mask))[-1]
         return F.pixel_shuffle(self.head(last), self.stride)[:, :, : self.size, : self.size]
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
@@ -116,15 +119,13 @@ class SimMIM(nn.Module):
     @torch.no_grad()
     def reconstruct(self, images: Tensor, step: int) -> list[Tensor]:
         """The covered images, the same with the hidden pixels painted, and the originals."""
-        was = self.training
-        self.eval()
         mask = self.pixels(self.mask("simmim/show", step, images))
-        painted = self.paint(images, mask).float()
+        with evaluating(self):
+            painted = self.paint(images, mask).float()
         if self.window:
             # the network was never asked for brightness and contrast: the picture borrows the true ones
             _, mean, std = standardised(images, self.window)
             painted = painted * std + mean
         painted = painted * mask + images * (1 - mask)
         covered = self.covered(images, mask)
-        self.train(was)
         return [covered.clamp(0, 1), painted.clamp(0, 1), images]

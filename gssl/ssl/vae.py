@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from gssl.method import Batch, Context
 from gssl.nets.backbone import Backbone
 from gssl.nets.decoder import Decoder, last_side
+from gssl.nets.norms import evaluating
 from gssl.schemas import ssl as schema
 
 
@@ -73,8 +74,6 @@ class VAE(nn.Module):
     @torch.no_grad()
     def reconstruct(self, images: Tensor, step: int) -> list[Tensor]:
         """The images and what is made of their means, (B, 3, S, S) each in [0, 1]."""
-        training = self.training
-        self.eval()
-        made = self.decode(self.encode(images)[0])
-        self.train(training)
+        with evaluating(self):
+            made = self.decode(self.encode(images)[0])
         return [images, made]

@@ -17,6 +17,15 @@ from gssl.nets.backbone import build_backbone
 CPU = torch.device("cpu")
 
 
+class Taught(torch.nn.Module):
+    """A teacher: 12 features of an image averaged to 2×2 positions."""
+
+    dim = 12
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.adaptive_avg_pool2d(x, 2).flatten(1)
+
+
 @pytest.fixture
 def build() -> Callable[..., Any]:
     """`build("byol", "ssl.momentum=0.9", size=16)` → the method in training mode, on its own suitable backbone.
@@ -35,7 +44,8 @@ def build() -> Callable[..., Any]:
         def optimizer(params: Any, optim: Any, steady: Any = ()) -> Optimizer:
             return Optimizer(params, optim, device=CPU, precision=Precision("fp32", CPU), steady=steady)
 
-        context = Context(Draws(seed), CPU, size, channels, classes, optimizer)
+        teacher = Taught().eval().requires_grad_(False) if hasattr(cfg.ssl, "teacher") else None
+        context = Context(Draws(seed), CPU, size, channels, classes, optimizer, teacher=teacher)
         method = registry.load(registry.SSL[name].where)(cfg.ssl, backbone, context)
         method.to(memory_format=torch.channels_last)
         return method.train()

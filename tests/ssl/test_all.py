@@ -22,6 +22,7 @@ def small(name: str, *extra: str):
     width = 24 if own.startswith("vit") else 8
     base = [f"ssl={name}", f"backbone.width={width}", "ssl.batch_size=16", "budget.steps=4", "engine.threads=1"]
     base += ["engine.progress=false", "engine.device=cpu", "engine.log_every=1", "eval.images=64"]
+    base += ["ssl.teacher_size=32"] if hasattr(compose("pretrain-ssl", [f"ssl={name}"]).ssl, "teacher") else []
     return compose("pretrain-ssl", [*base, *extra])
 
 

@@ -55,9 +55,9 @@ def test_taking_and_putting_back():
 
 def test_a_network_that_cannot_leave_patches_out_is_refused_with_a_way_out():
     vit = ViT("vit_micro", "none", 12, 4, 8)
-    assert need_vit(vit, "mae") is vit
+    assert need_vit(vit, "mae", 16) is vit
     with pytest.raises(UsageError, match=r"^ssl=mae: .* ConvNet .* backbone=vit_micro"):
-        need_vit(ConvNet("convnet", "batch", 8, 1, 16), "mae")
+        need_vit(ConvNet("convnet", "batch", 8, 1, 16), "mae", 16)
 
 
 def test_of_a_single_patch_nothing_can_be_hidden():

@@ -1,0 +1,86 @@
+"""Training that goes on from given weights: slower layers, kept batch statistics, and whether it forgets.
+
+What forgets was measured with `efficientnet_lite0`: docs/results/continued_and_distilled.md.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from gssl import schemas
+from gssl.engine.progress import say
+from gssl.method import MakeOptimizer, Optimizer
+from gssl.nets.backbone import Backbone
+from gssl.nets.norms import keep_statistics
+from gssl.statistics.paired import newcombe_paired
+
+
+def lr_scales(backbone: Backbone, layer_decay: float) -> dict[nn.Parameter, float]:
+    """Factors of the learning rate by stage: `layer_decay` for the last, its square for the one before it, and so on.
+
+    What a method adds to the backbone has the whole learning rate.
+    """
+    stages = list(reversed(backbone.layer_groups()))
+    return {weight: layer_decay ** (i + 1) for i, stage in enumerate(stages) for weight in stage}
+
+
+def optimizers(make: MakeOptimizer, backbone: Backbone, cfg: schemas.Continued) -> MakeOptimizer:
+    """`make`, with the learning rates of the backbone's stages."""
+    if cfg.layer_decay == 1:
+        return make
+    scales = lr_scales(backbone, cfg.layer_decay)
+
+    def made(
+        params: Iterable[nn.Parameter],
+        optim: schemas.Optim,
+        steady: Iterable[nn.Parameter] = (),
+        lr_scales: Mapping[nn.Parameter, float] | None = None,
+        factor: Callable[[float], float] | None = None,
+    ) -> Optimizer:
+        every, own = list(params), lr_scales or {}
+        both = {p: scales.get(p, 1.0) * own.get(p, 1.0) for p in every if p in scales or p in own}
+        return make(every, optim, steady=steady, lr_scales=both, factor=factor)
+
+    return made
+
+
+def hold(method: nn.Module, cfg: schemas.Continued) -> None:
+    """Keep the batch statistics that the backbone came with, in it and in averages of it, where `cfg` says so."""
+    if cfg.batch_statistics == "kept":
+        for module in method.modules():
+            if isinstance(module, Backbone):
+                keep_statistics(module)
+
+
+def against_start(before: np.ndarray, after: np.ndarray) -> dict[str, Any]:
+    """For result.json: kNN accuracy of the weights as they came and at the end, on the same validation images.
+
+    before, after: which images were right, bool (n,). The interval is Newcombe's for paired proportions.
+    """
+    counts = [int(x.sum()) for x in (after & before, after & ~before, ~after & before, ~after & ~before)]
+    change = newcombe_paired(counts[0], counts[1], counts[2], counts[3])
+    return {
+        "val_knn": float(before.mean()),
+        "end": float(after.mean()),
+        "change": change.mean,
+        "interval": [change.low, change.high],
+        "confidence": 0.95,
+        "n": len(before),
+        "fell": change.high < 0,
+    }
+
+
+def tell(found: dict[str, Any]) -> None:
+    """The same in a line on stderr."""
+    start, end, change = (100 * found[key] for key in ("val_knn", "end", "change"))
+    low, high = (100 * value for value in found["interval"])
+    text = (
+        f"kNN on {found['n']:,} validation images: {start:.1f} % with the weights as they came, {end:.1f} % at the end"
+        f" ({change:+.1f}, 95% interval {low:+.1f} to {high:+.1f})"
+    ).replace("-", "−")
+    if found["fell"]:
+        text = f"warning: {text}: training has forgotten; lower ssl.optim.lr or continued.layer_decay, train for fewer"
+        text += " steps (experiment=continued is a start), or use the weights as they were"
+    say(text if found["fell"] else f"note: {text}")
