@@ -38,7 +38,8 @@ def main(
         splits = load_data(cfg.data, progress=cfg.engine.progress)
         for warning in splits.summary["warnings"]:
             say(f"warning: {warning}")
-        planner = Planner(cfg, splits.hash, cfg.engine.threads or max(1, cores() // cfg.jobs))
+        threads = cfg.engine.threads or max(1, cores() // cfg.jobs)
+        planner = Planner(cfg, splits.hash, threads, splits.summary.get("folds"))
         parts = planner.plan()  # what cannot be planned is said before anything runs
         if plan:
             return estimate.planned(cfg, planner, parts, splits, WHERE)

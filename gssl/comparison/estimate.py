@@ -59,6 +59,7 @@ def planned(
         {
             "arm": part.arm,
             "seed": part.seed,
+            "fold": part.fold,
             "stage": part.stage,
             "method": part.method,
             "budget_fraction": part.budget_fraction,

@@ -41,12 +41,14 @@ class Part:
     stage_index: int = 0  # in the arm's chain
     budget_fraction: float = 1.0
     about: Mapping[str, Any] | None = None  # the arm, for readers that have the run without the comparison
+    fold: int | None = None  # of the labelled images: which one it does not see, None: no fold of its own
 
     @property
     def name(self) -> str:
         stage = self.stage if self.method in (None, self.arm) else f"{self.stage} {self.method}"
         stage += f" {self.stage_index + 1}" if self.stage_index else ""
         which = f"trial {self.hash[:6]}" if self.seed == SEARCHED else f"seed {self.seed}"
+        which += "" if self.fold is None else f" fold {self.fold}"
         return f"{self.arm} {which} {stage}"
 
     @property
@@ -65,6 +67,7 @@ class Part:
             "about": dict(self.about or {}),
             "seed": self.seed,
             **({"trial": True} if self.seed == SEARCHED else {}),
+            **({} if self.fold is None else {"fold": self.fold}),
             "stage": self.stage,
             "method": self.method,
             "stage_index": self.stage_index,
@@ -98,6 +101,12 @@ class Draft:
     method: str | None = None
     stage_index: int = 0
     budget_fraction: float = 1.0
+
+    @property
+    def fold(self) -> int | None:
+        """See `Part.fold`."""
+        data = getattr(self.cfg, "data", None)
+        return getattr(data, "fold", None) if data is not None else self.run.fold if self.run else None
 
     @property
     def depends(self) -> tuple[Path, ...]:

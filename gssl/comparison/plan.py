@@ -1,6 +1,6 @@
 """Which runs a comparison needs: from arms and settings to parts, training before what needs it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 from gssl import schemas
 from gssl.comparison import ranking
 from gssl.comparison.parts import SEARCHED, STEPS, Draft, Part
-from gssl.config import arms
+from gssl.config import arms, label_use
 from gssl.config.arms import METHOD, Arm
 from gssl.config.command_line import as_command, quoted
 from gssl.config.comparison_rules import budget_keys, choices
@@ -24,13 +24,17 @@ from gssl.schemas.ready_made import READY_MADE, weights_file
 
 SAME = ("labels_per_class", "fractions", "images_labelled", "draws", "draws_one_shot", "classical")  # for every arm
 PATHS = ("root", "pretrain", "train", "test", "labels")  # where the images lie
+LEAST_REAL = 50  # images of a fold from which generated ones are compared with them
 
 
 class Planner:
     """Makes the parts of a comparison. Two arms that need the same run have it once."""
 
-    def __init__(self, cfg: schemas.Compare, data_hash: str, threads: int) -> None:
-        self.cfg, self.data_hash, self.threads = cfg, data_hash, threads
+    def __init__(
+        self, cfg: schemas.Compare, data_hash: str, threads: int, folds: Mapping[str, Any] | None = None
+    ) -> None:
+        """folds: of the splits' summary; None where the images have a test part."""
+        self.cfg, self.data_hash, self.threads, self.divided = cfg, data_hash, threads, folds
         self.made: dict[Path, Part] = {}
         self.composed: dict[tuple[str, ...], Any] = {}
         self.chosen: dict[str, list[str]] = {}  # overrides that a search has found, per arm
@@ -46,10 +50,31 @@ class Planner:
         self.chosen = dict(chosen or {})
         parts: dict[Path, Part] = {}
         for seed in range(self.cfg.seeds):
-            for arm in self.arms():
-                for part in self.parts_of(arm, seed):
-                    parts.setdefault(part.path, part)
+            for fold in self.folds:
+                for arm in self.arms():
+                    for part in self.parts_of(arm, seed, fold):
+                        parts.setdefault(part.path, part)
         return list(parts.values())
+
+    @property
+    def folds(self) -> list[int | None]:
+        """The folds of the labelled images, each of which has parts of its own; [None] where there are none."""
+        return list(range(self.divided["count"])) if self.divided else [None]
+
+    def _data(self, seed: int, fold: int | None) -> schemas.Data:
+        """The images of a part. Every seed has folds of its own, so that how images are divided is drawn, too."""
+        data = self.cfg.data
+        if self.divided is None:
+            return data
+        return schemas.replace(data, test="folds", fold=fold, split_seed=data.split_seed + seed)
+
+    def _unseen(self, fold: int | None, reads_labels: bool, before: Sequence[Part]) -> int | None:
+        """The fold that a training run must not see: None where it has no labels and all folds can have one network,
+        as its images are others than the labelled ones, or `transductive` allows it to see them."""
+        if fold is None or reads_labels or any(part.fold is not None for part in before):
+            return fold
+        assert self.divided is not None
+        return None if self.divided["apart"] or self.cfg.transductive else fold
 
     def arms(self) -> list[Arm]:
         """Those of the configuration; where one has a network of its own, an untrained one of that kind beside it."""
@@ -71,11 +96,16 @@ class Planner:
 
     def trials(self, arm: Arm) -> list[tuple[list[str], list[Part]]]:
         """A search's (overrides, parts) for one arm: trained with another seed, scored on validation images."""
-        found = []
+        if self.divided:
+            raise UsageError(
+                "search.trials: settings that all folds have would be chosen on images that each is tested on; set"
+                " data.test=split, or search.trials=0"
+            )
+        found, data = [], self.cfg.data
         for overrides in spread(choices(self.cfg.search.space[arm.name]), self.cfg.search.trials):
             own = [*self.cfg.overrides.get(arm.name, []), *overrides]
-            trained = self._trained(arm, SEARCHED, own, self.cfg.search.budget, milestones=0)
-            found.append((overrides, [*trained, self._milestones(arm, SEARCHED, trained[-1], own)]))
+            trained = self._trained(arm, SEARCHED, own, self.cfg.search.budget, 0, data)
+            found.append((overrides, [*trained, self._milestones(arm, SEARCHED, trained[-1], own, data)]))
         return found
 
     def primary(self) -> tuple[str, str]:
@@ -96,30 +126,52 @@ class Planner:
 
     # ── one arm ──────────────────────────────────────────────────────────────────────────────────
 
-    def parts_of(self, arm: Arm, seed: int) -> list[Part]:
-        """Every run of an arm with one seed: training, probes, accuracy on the way, generated images."""
-        cfg = self.cfg
+    def parts_of(self, arm: Arm, seed: int, fold: int | None = None) -> list[Part]:
+        """Every run of an arm with one seed (and fold): training, probes, accuracy on the way, generated images."""
+        cfg, data = self.cfg, self._data(seed, fold)
         extra = [*cfg.overrides.get(arm.name, []), *self.chosen.get(arm.name, [])]
-        parts = self._trained(arm, seed, extra, 1.0, cfg.eval.milestones)
+        parts = self._trained(arm, seed, extra, 1.0, cfg.eval.milestones, data)
         trained = list(parts)
         last = trained[-1] if arm.stages else None
-        parts.append(self._transfer(arm, seed, trained, extra))
+        parts.append(self._transfer(arm, seed, trained, extra, data))
         if last and cfg.eval.milestones and not arm.generator:  # its probes would need the generator's images, too
-            parts.append(self._milestones(arm, seed, last, extra))
+            parts.append(self._milestones(arm, seed, last, extra, data))
         generator = last.path if last and arm.family == "gan" else self._generator_of(arm, seed)
-        if generator and cfg.generation.images:
+        if generator and cfg.generation.images and self._held_back(last, fold):
             parts.append(self._evaluate(arm, seed, generator, last))
         return parts
 
-    def _trained(self, arm: Arm, seed: int, extra: list[str], fraction: float, milestones: int) -> list[Part]:
+    def _held_back(self, last: Part | None, fold: int | None) -> bool:
+        """Whether there are real images to compare a generator's with, once per seed: all labelled ones where it saw
+        none of them, else those of the first fold, if they are enough."""
+        if self.divided is None:
+            return True
+        if last is None or fold != 0:
+            return False
+        if last.fold is None:
+            return bool(self.divided["apart"])
+        return bool(self.divided["images"] // self.divided["count"] >= LEAST_REAL)
+
+    def _trained(
+        self, arm: Arm, seed: int, extra: list[str], fraction: float, milestones: int, data: schemas.Data
+    ) -> list[Part]:
         """The training runs of an arm, in their order; the weights of the last one are evaluated."""
         parts: list[Part] = []
         for method in arm.trained:
-            parts.append(self._train(arm, seed, method, parts, extra, fraction * arm.budget_fraction, milestones))
+            own = fraction * arm.budget_fraction
+            parts.append(self._train(arm, seed, method, parts, extra, own, milestones, data))
         return parts
 
     def _train(
-        self, arm: Arm, seed: int, method: str, before: list[Part], extra: list[str], fraction: float, milestones: int
+        self,
+        arm: Arm,
+        seed: int,
+        method: str,
+        before: list[Part],
+        extra: list[str],
+        fraction: float,
+        milestones: int,
+        data: schemas.Data,
     ) -> Part:
         """The next training run of an arm. before: those that came earlier; fraction: of the comparison's budget."""
         cfg, command, index = self.cfg, arms.command(method), len(before)
@@ -134,6 +186,7 @@ class Planner:
         if method != arm.name:  # what is set for a method holds wherever it is trained; the arm's own has the last word
             extra = [*cfg.overrides.get(method, []), *extra]
         typed = self.compose(command, [*base, *(text for text in extra if arms.owner(text) == command)])
+        reads = label_use.of_method(METHOD[command], getattr(typed, METHOD[command]))
         given = {}
         if weights:
             given["weights"] = str(weights.path)
@@ -146,7 +199,7 @@ class Planner:
             typed,
             weights=given.get("weights", typed.weights),
             seed=seed,
-            data=cfg.data,
+            data=schemas.replace(data, fold=self._unseen(data.fold, reads, before)),
             backbone=self._backbone(method, command),
             budget=scaled(cfg.budget, fraction),
             engine=self._engine(),
@@ -168,21 +221,21 @@ class Planner:
             )
         return schemas.replace(cfg.backbone, norm="none")
 
-    def _transfer(self, arm: Arm, seed: int, trained: list[Part], extra: list[str]) -> Part:
+    def _transfer(self, arm: Arm, seed: int, trained: list[Part], extra: list[str], data: schemas.Data) -> Part:
         last = trained[-1] if arm.stages else None
-        typed, base, given = self._probing(arm, seed, last, extra)
+        typed, base, given = self._probing(arm, seed, last, extra, data)
         maker = next((part for part in trained if part.method == arm.generator), None) if arm.generator else None
         if maker:
             given["generated.run"] = str(maker.path)
             typed = schemas.replace(typed, generated=schemas.replace(typed.generated, run=str(maker.path)))
         no_map = (*NO_NETWORK, arms.SCRATCH)
-        if seed == 0 and arm.source not in no_map:  # one map of each network is enough
+        if seed == 0 and not data.fold and arm.source not in no_map:  # one map of each network is enough
             typed = schemas.replace(typed, diagnose=schemas.replace(typed.diagnose, map=True))
         draft = Draft(arm, seed, "transfer", "transfer", typed, base, given, weights=last, generated=maker)
         return self._part(replace(draft, needs=tuple(trained)))
 
     def _probing(
-        self, arm: Arm, seed: int, last: Part | None, extra: list[str]
+        self, arm: Arm, seed: int, last: Part | None, extra: list[str], data: schemas.Data
     ) -> tuple[schemas.Transfer, list[str], dict[str, str]]:
         """The configuration of a transfer run, what its command line begins with, and what that gives beside it."""
         cfg, weights = self.cfg, str(last.path) if last else self._source(arm, seed)
@@ -198,7 +251,7 @@ class Planner:
             composed,
             seed=seed,
             weights=weights,
-            data=cfg.data,
+            data=data,
             backbone=last.cfg.backbone if last else own,
             probe=schemas.replace(of_source(probes, arm.source), use=probes_of(arms.kind(arm), cfg.probe.use)),
             engine=self._engine(),
@@ -207,9 +260,9 @@ class Planner:
         )
         return typed, base, {"weights": weights}
 
-    def _milestones(self, arm: Arm, seed: int, last: Part, extra: list[str]) -> Part:
+    def _milestones(self, arm: Arm, seed: int, last: Part, extra: list[str], data: schemas.Data) -> Part:
         """The last run's checkpoints and its end, by the primary probe, on validation images."""
-        typed, base, given = self._probing(arm, seed, last, extra)
+        typed, base, given = self._probing(arm, seed, last, extra, data)
         probe, label_budget = self.primary()
         probe = self._frozen(probe)  # on the way only frozen features are looked at
         lists = [[] if value is None else [value] for value in parse_label_budget(label_budget)]
@@ -251,6 +304,7 @@ class Planner:
                 stage_index=draft.stage_index,
                 budget_fraction=draft.budget_fraction,
                 about=self.described(draft.arm),
+                fold=draft.fold,
             )
         return self.made[path]
 

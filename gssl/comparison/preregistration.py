@@ -92,7 +92,7 @@ def plan_of(cfg: schemas.Compare, planner: Planner, test: str) -> dict[str, Any]
     own = cfg.primary
     probe, label_budget = planner.primary()[:2]
     every = planner.arms()
-    fresh = Planner(cfg, planner.data_hash, planner.threads)
+    fresh = Planner(cfg, planner.data_hash, planner.threads, planner.divided)
     fresh.composed = planner.composed  # Hydra takes its time
     parts = fresh.plan()  # as it is before a search
     return {
@@ -107,8 +107,15 @@ def plan_of(cfg: schemas.Compare, planner: Planner, test: str) -> dict[str, Any]
         "metric": getattr(own, "metric", None),
         "margin": getattr(own, "margin", None),
         "seeds": cfg.seeds,
-        "settings": _common(cfg, probe, every, planner.task.name),
+        "settings": _common(cfg, probe, every, planner.task.name) | _folds(planner),
     }
+
+
+def _folds(planner: Planner) -> dict[str, Any]:
+    """How many folds, and what pretraining sees of them; nothing where there is one test part."""
+    if planner.divided is None:
+        return {}
+    return {"data.folds": planner.divided["count"], "transductive": planner.cfg.transductive}
 
 
 def _arm(arm: Arm, planner: Planner, parts: Sequence[Part], probe: str) -> dict[str, Any]:

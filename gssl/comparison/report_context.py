@@ -66,6 +66,7 @@ def facts_of_plan(cfg: schemas.Compare, planner: Planner, done: Done, runs: Sequ
         "seeds": cfg.seeds,
         "data": data_name(cfg.data),
         "failed": lost,
+        "transductive": cfg.transductive,
         "budget": budget(cfg.budget),
         "allow_norm_diff": cfg.allow_norm_diff,
         "searches": done.searches,

@@ -157,6 +157,10 @@ class Compare(Section):
     draws: int = Field(ge=1)
     draws_one_shot: int = Field(ge=1)
     classical: Classical = Field(description="of the arms pca and kmeans")
+    transductive: bool = Field(
+        description="with data.test=folds: methods without labels are trained once on all images, those that are tested"
+        " on among them, and the report says so; false: once per fold"
+    )
     allow_norm_diff: bool = Field(
         description="recipes made for a network without norm layers get one, and the verdict records it"
     )
