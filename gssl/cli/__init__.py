@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperCommand
 
 import gssl
-from gssl.cli import finished
+from gssl.cli import data, finished
 from gssl.cli.options import (
     Cfg,
     CfgFlag,
@@ -253,6 +253,7 @@ def _explain(key: str, overrides: list[str], as_json: bool) -> None:
     emit(found) if as_json else print(explain.text(found))
 
 
+app.add_typer(data.app)
 app.add_typer(finished.app)
 app.add_typer(finished.runs_app, name="runs")
 

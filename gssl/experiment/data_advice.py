@@ -1,0 +1,176 @@
+"""What a data report says in sentences: problems, the gravest first, and what to do. Every number comes from the text.
+
+A problem is {"kind", "grave", "text"}; a suggestion {"text", "overrides"}.
+"""
+
+from typing import Any
+
+from gssl.data import layout
+from gssl.words import count, listed
+
+FEW_LABELS, FEW_PER_CLASS = 200, 20  # below: folds instead of one test part
+FEW_TEST = 100
+IMBALANCED = 2.0  # largest class ÷ smallest
+ALIKE = 1.5  # times as often as by chance: names that begin alike belong together
+TELLING = 2.0  # times the chance of the largest class: below, neighbours do not know the labels
+SHOWN = 3
+
+Problem = dict[str, Any]
+
+
+def problems(text: dict[str, Any]) -> list[Problem]:
+    """All that is remarkable, the gravest first."""
+    found = [*_copies(text), *_files(text), *_classes(text), *_features(text)]
+    return sorted(found, key=lambda problem: not problem["grave"])
+
+
+def _problem(kind: str, text: str, grave: bool = False) -> Problem:
+    return {"kind": kind, "grave": grave, "text": text}
+
+
+def _of(some: int, all_: int, what: str) -> str:
+    return f"{some:,} of {all_:,} {what}s ({100 * some / all_:.2g}%)"
+
+
+def _are(n: int) -> str:
+    return "is" if n == 1 else "are"
+
+
+def _copies(text: dict[str, Any]) -> list[Problem]:
+    own, parts = text["duplicates"], text["parts"]
+    found = []
+    if own["test_images"]:
+        many = _of(own["test_images"], parts["test"], "test image")
+        what = f"{many} {'has' if own['test_images'] == 1 else 'have'} copies among the other parts: scores would be"
+        found.append(_problem("test_copies", f"{what} too high. Remove the copies from one side.", True))
+    if own["conflicting"]:
+        what = "masks" if "class_pixels" in text else "labels"
+        many = count(own["conflicting"], "group") + f" of copies {'has' if own['conflicting'] == 1 else 'have'}"
+        found.append(_problem("conflicting_labels", f"{many} different {what}: one of them is wrong.", True))
+    if own["groups"]:
+        kinds = [f"{own['exact']:,} of equal pixels"] if own["exact"] else []
+        kinds += [f"{own['near']:,} of near copies"] if own["near"] else []
+        many = f"{count(own['images'], 'image')} form {count(own['groups'], 'group')} of copies ({listed(kinds)})"
+        found.append(_problem("duplicates", f"{many}: {own['superfluous']:,} could be left out."))
+    return found
+
+
+def _files(text: dict[str, Any]) -> list[Problem]:
+    found = []
+    if text["skipped"]:
+        what = f"{count(len(text['skipped']), 'file')} cannot be used"
+        found.append(
+            _problem(
+                "unreadable", f"{what}, the first is {text['skipped'][0]}. data.on_error=skip leaves them out.", True
+            )
+        )
+    for suffix, own in text["unused"].items():
+        what = f"{count(own['n'], 'file')} ({suffix}) {_are(own['n'])} not used, the first is {own['examples'][0]}"
+        why = "no part of the data set lists it" if own["readable"] else "this suffix is not read as an image"
+        found.append(_problem("unused", f"{what}: {why}.", own["readable"]))
+    for kind, own in text["remarkable"].items():
+        what = f"{_of(own['n'], text['images'], 'image')} {_are(own['n'])} {kind}"
+        found.append(_problem(kind, f"{what}: {own['text']}.", kind == "blank"))
+    return found + [_problem("warning", f"{line}.") for line in text["warnings"]]
+
+
+def _classes(text: dict[str, Any]) -> list[Problem]:
+    found = []
+    masks = "class_pixels" in text
+    counts = text.get("class_pixels") or text.get("class_counts") or {}
+    what = "pixel" if masks else "image"
+    for part, own in counts.items():
+        gone = [name for name, n in zip(text["classes"], own, strict=True) if n == 0]
+        if gone and part in ("train", "test"):
+            named = listed(gone[:SHOWN]) + (f" and {len(gone) - SHOWN} more" if len(gone) > SHOWN else "")
+            many = (
+                f"{len(gone)} of {len(own)} classes {'has' if len(gone) == 1 else 'have'} no {part} {what}s ({named})"
+            )
+            found.append(_problem("missing_classes", f"{many}.", True))
+    known = [n for n in counts.get("train", []) if n]
+    if known and max(known) > IMBALANCED * min(known):
+        names = dict(zip(text["classes"], counts["train"], strict=True))
+        most, least = max(names, key=lambda c: names[c]), min((c for c in names if names[c]), key=lambda c: names[c])
+        times = f"{max(known) / min(known):.3g} times as many training {what}s are of {most} as of {least}"
+        fair = "the mean IoU over classes" if masks else "balanced accuracy"
+        found.append(_problem("imbalance", f"{times}: {fair} is the fair measure."))
+    test = text["parts"].get("test")
+    if test is not None and test < FEW_TEST:
+        point = f"one of them is {100 / test:.2g} points of accuracy"
+        found.append(_problem("few_test_images", f"There {_are(test)} {count(test, 'test image')}: {point}.", True))
+    return found
+
+
+def _features(text: dict[str, Any]) -> list[Problem]:
+    found = []
+    if (own := text["suspects"]) and own["n"]:
+        labelled = min(text["labelled"], text["features"]["n"])
+        what = f"{_of(own['n'], labelled, 'label')} differ{'s' if own['n'] == 1 else ''} from what the neighbours carry"
+        trust = f"neighbours name the given label of {100 * own['agreement']:.0f}% of the images"
+        weak = own["agreement"] < TELLING * own["chance"] and own["agreement"] < 0.9
+        so = "they know these classes too little for a suspicion to mean much" if weak else "look at the first ones"
+        found.append(_problem("suspects", f"{what}; {trust}, so {so}."))
+    if (far := text["outliers"]) and far["n"]:
+        found.append(
+            _problem("outliers", f"{count(far['n'], 'image')} {_are(far['n'])} unlike all others by features.")
+        )
+    return found
+
+
+# ── what to do ───────────────────────────────────────────────────────────────────────────────────
+
+
+def suggestions(text: dict[str, Any]) -> list[dict[str, Any]]:
+    """Size, folds, groups, and the command that follows."""
+    found = [_size(text)] if "class_pixels" not in text else []
+    found += _folds(text)
+    if (names := text.get("names")) and names["excess"] > ALIKE:
+        many = f"{names['groups']:,} groups, such as {listed(names['examples'])}"
+        how = (
+            "data.groups='{group}_*' names them"
+            if "class_pixels" in text
+            else "a column group in labels.csv names them"
+        )
+        found.append(
+            {
+                "text": f"Names begin alike in {many}, and an image's nearest neighbour is of its own group"
+                f" {names['excess']:.2g} times as often as by chance: keep groups together in splits ({how}).",
+                "overrides": [],
+            }
+        )
+    if not text["labelled"]:
+        said = (
+            "Nothing is labelled: networks can be pretrained on these images, and compared only once some have labels"
+        )
+        found.append({"text": f"{said} (class folders or labels.csv).", "overrides": []})
+    return found
+
+
+def _size(text: dict[str, Any]) -> dict[str, Any]:
+    middle = text["shapes"]["shorter"]["median"]
+    size = layout.chosen_size([round(middle)])
+    said = f"data.size={size}: half of the images have a shorter side of at least {middle:g} pixels"
+    more = ", and cost grows with the area" if middle >= 2 * size else ""
+    return {
+        "text": f"{said}{more}. A ready-made network reads its own size, whatever this is.",
+        "overrides": [f"data.size={size}"],
+    }
+
+
+def _folds(text: dict[str, Any]) -> list[dict[str, Any]]:
+    """Few labels, or no test part: who is tested on."""
+    counts = text.get("class_counts")
+    if not counts or not text["labelled"]:
+        return []
+    totals = [sum(own[i] for own in counts.values()) for i in range(len(text["classes"]))]
+    least = min(totals)
+    if text["labelled"] < FEW_LABELS or least < FEW_PER_CLASS:
+        few = f"There are {count(text['labelled'], 'labelled image')}, {least} of the smallest class"
+        how = "test on folds, so that every labelled image is a test image once"
+        return [{"text": f"{few}: {how} (data.test=folds).", "overrides": ["data.test=folds"]}]
+    if "test" not in text["parts"]:
+        said = "There is no test part: gssl divides one off by the content of the files (data.test_fraction)"
+        return [
+            {"text": f"{said}; a folder test/ of your own is better where images belong together.", "overrides": []}
+        ]
+    return []
