@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperCommand
 
 import gssl
-from gssl.cli import data, finished
+from gssl.cli import data, finished, following
 from gssl.cli.options import (
     Cfg,
     CfgFlag,
@@ -27,6 +27,8 @@ from gssl.cli.options import (
     Overrides,
     Package,
     Plan,
+    Progress,
+    ProgressFlag,
     Resolve,
     guard,
 )
@@ -61,6 +63,7 @@ def _launch(
     command: str,
     overrides: list[str] | None,
     multirun: bool,
+    progress: Progress | None,
     cfg: Cfg | None,
     resolve: bool,
     package: str | None,
@@ -70,7 +73,7 @@ def _launch(
     as_json: bool,
     plan: bool = False,
 ) -> None:
-    overrides = overrides or []
+    overrides = [*(overrides or []), *(progress.overrides if progress else [])]
     with guard():
         _exclusive({"--plan": plan, "--multirun": multirun, "--cfg": cfg, "--info": info, "--dry-run": dry_run})
         if (resolve or package) and not cfg:
@@ -125,6 +128,7 @@ def _experiment(name: str) -> Callable[[Callable[[], None]], None]:
         def command(
             overrides: Overrides = None,
             multirun: Multirun = False,
+            progress: ProgressFlag = None,
             cfg: CfgFlag = None,
             resolve: Resolve = False,
             package: Package = None,
@@ -133,7 +137,7 @@ def _experiment(name: str) -> Callable[[Callable[[], None]], None]:
             dry_run: DryRun = False,
             as_json: Json = False,
         ) -> None:
-            _launch(name, overrides, multirun, cfg, resolve, package, info, config_dir, dry_run, as_json)
+            _launch(name, overrides, multirun, progress, cfg, resolve, package, info, config_dir, dry_run, as_json)
 
         app.command(name, cls=HydraCommand, help=described.__doc__)(command)
 
@@ -202,6 +206,7 @@ def compare(
     overrides: Overrides = None,
     claims: Check = None,
     multirun: Multirun = False,
+    progress: ProgressFlag = None,
     cfg: CfgFlag = None,
     resolve: Resolve = False,
     package: Package = None,
@@ -236,7 +241,7 @@ def compare(
             with guard():
                 raise UsageError("--check and check= exclude each other; write all claims one way")
         texts.append("check=[" + ",".join("'" + c.replace("'", "\\'") + "'" for c in claims) + "]")
-    _launch("compare", texts, multirun, cfg, resolve, package, info, config_dir, dry_run, as_json, plan)
+    _launch("compare", texts, multirun, progress, cfg, resolve, package, info, config_dir, dry_run, as_json, plan)
 
 
 def _explain(key: str, overrides: list[str], as_json: bool) -> None:
@@ -255,7 +260,8 @@ def _explain(key: str, overrides: list[str], as_json: bool) -> None:
 
 app.add_typer(data.app)
 app.add_typer(finished.app)
-app.add_typer(finished.runs_app, name="runs")
+app.add_typer(following.app)
+app.add_typer(following.runs_app, name="runs")
 
 
 def _version(wanted: bool) -> None:

@@ -1,4 +1,4 @@
-"""The commands that use a finished run: sample, embed, predict, inspect, evaluate, export; runs list and runs show."""
+"""The commands that use a finished run: sample, embed, predict, inspect, evaluate, export."""
 
 import contextlib
 import sys
@@ -15,9 +15,6 @@ ModelArgument = Annotated[
     Path, typer.Argument(metavar="RUN", help="A run directory, or a comparison's model/ folder.", show_default=False)
 ]
 app = typer.Typer()
-runs_app = typer.Typer(
-    help="What the run directories say: list them, show one.", rich_markup_mode=None, no_args_is_help=True
-)
 
 
 def _use(command: str, as_json: bool, run: Path, out: Path, **arguments: Any) -> None:
@@ -105,34 +102,6 @@ def predict(
     """
     own = {"folder": folder, "top": top, "probabilities": probabilities, "labels": labels}
     _use("predict", as_json, run, out, **own, device=device, force=force)
-
-
-@runs_app.command("list")
-def runs_list(
-    root: Annotated[Path, typer.Option("--root", help="Where the run directories are.")] = Path("runs"),
-    as_json: Json = False,
-) -> None:
-    """List runs: command, method, state, objective."""
-    from gssl.cli import runs
-
-    with guard():
-        found = runs.list_runs(root)
-        if as_json:
-            emit({"schema": "gssl.runs/1", "root": str(root), "runs": found})
-        else:
-            runs.print_list(found)
-
-
-@runs_app.command("show")
-def runs_show(run: RunArgument, as_json: Json = False) -> None:
-    """Show one run: its state and what it ended with."""
-    from gssl.cli import runs
-
-    with guard():
-        if as_json:
-            emit(runs.show_run(run))
-        else:
-            runs.print_run(run)
 
 
 @app.command("inspect")

@@ -32,6 +32,20 @@ class Info(StrEnum):
     searchpath = "searchpath"
 
 
+class Progress(StrEnum):
+    """What is seen on stderr while a run runs."""
+
+    text = "text"
+    json = "json"
+    none = "none"
+
+    @property
+    def overrides(self) -> list[str]:
+        if self is Progress.none:
+            return ["engine.progress=false"]
+        return ["engine.progress=true", f"engine.progress_format={self.value}"]
+
+
 def _complete(ctx: typer.Context, incomplete: str) -> list[str]:
     from gssl.config.shell_completion import complete
 
@@ -50,6 +64,14 @@ Overrides = Annotated[
 Multirun = Annotated[
     bool,
     typer.Option("--multirun", "-m", help="Run each combination of values such as a,b or range(0,3)."),
+]
+ProgressFlag = Annotated[
+    Progress | None,
+    typer.Option(
+        "--progress",
+        help="On stderr: a bar or lines of text, one JSON object a line (gssl.progress/1) for CI, or none.",
+        show_default=False,
+    ),
 ]
 CfgFlag = Annotated[
     Cfg | None,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gssl.cli.output import number, say, table
+from gssl.engine import outputs
 from gssl.engine.files import write_text
 from gssl.errors import UsageError
 from gssl.report import run_table
@@ -48,10 +49,22 @@ def compare(patterns: Sequence[str]) -> dict[str, Any]:
     return run_table.compare(runs, " ".join(patterns))
 
 
-def write(document: Mapping[str, Any], path: Path) -> None:
-    """Write the document in the format that the name ends with. Raises UsageError."""
+def check(path: Path, force: bool) -> None:
+    """Raises UsageError where a file cannot be written there, or gssl did not write the one that is there."""
     if path.suffix[1:] not in SUFFIXES:
-        raise UsageError(f"--out {path}: the name must end with .{', .'.join(SUFFIXES)}")
+        raise UsageError(f"-o {path}: the name must end in .{', .'.join(SUFFIXES)}")
+    outputs.check(path, force=force)
+
+
+def save(document: Mapping[str, Any], path: Path) -> None:
+    """`write` what the user named, with a description beside a file that cannot say who wrote it."""
+    write(document, path)
+    if path.suffix != ".json":
+        outputs.describe(path, {"schema": run_table.SCHEMA})
+
+
+def write(document: Mapping[str, Any], path: Path) -> None:
+    """Write the document in the format that the name ends with."""
     if path.suffix == ".html":
         from gssl.report.run_page import render
 
