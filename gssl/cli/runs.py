@@ -255,7 +255,9 @@ def print_list(runs: list[dict[str, Any]]) -> None:
         ]
         for r in runs
     ]
-    table(["run", "command", "method", "weights", "data", "size", "seed", "state", "objective", "age"], rows)
+    heads = ["run", "command", "method", "weights", "data", "size", "seed", "state", "objective", "age"]
+    kept = [i for i in range(len(heads)) if not rows or any(row[i] != "–" for row in rows)]
+    table([heads[i] for i in kept], [[row[i] for i in kept] for row in rows])
     folded_parts = sum(sum((r.get("parts") or {}).values()) for r in runs)
     if folded_parts:
         print(f"{folded_parts} parts of comparisons are counted with theirs; --all lists them")

@@ -21,6 +21,7 @@ from gssl.report.run_table import config_of
 
 # never drawn: the axis, and what grows or stays by itself
 ASIDE = {"step", "images", "seconds", "feature_n", "feature_d", "progress", "lr", "images_per_second"}
+BOUNDS = ("_low", "_high")  # of intervals
 FIRST = ("loss", "val_", "d_loss", "g_loss")  # curves that come first, in this order
 MOST_CURVES, HEIGHT, LEAST_WIDTH = 8, 4, 24
 PICTURE = 64  # characters of a picture's width, at most
@@ -146,7 +147,7 @@ def curves_of(entries: list[dict[str, Any]]) -> dict[str, tuple[list[float], lis
     found: dict[str, tuple[list[float], list[float]]] = {}
     for entry in entries:
         for key, value in entry.items():
-            if key not in ASIDE and isinstance(value, int | float) and not isinstance(value, bool):
+            if key not in ASIDE and not key.endswith(BOUNDS) and isinstance(value, int | float) and not isinstance(value, bool):
                 xs, ys = found.setdefault(key, ([], []))
                 xs.append(entry["step"])
                 ys.append(value)

@@ -11,6 +11,7 @@ from gssl.comparison.outcome import Outcome
 from gssl.comparison.plan import Planner
 from gssl.data import load_data
 from gssl.engine.device import cores, prepare
+from gssl.engine.files import write_json
 from gssl.engine.progress import say
 from gssl.engine.run import Run
 from gssl.errors import JobError
@@ -52,6 +53,8 @@ def main(
             say(f"warning: {warning}")
         start = time.perf_counter()
         if cfg.runs is None:
+            named = [{"name": part.name, "path": str(part.path)} for part in parts]
+            write_json(run_dir / "parts.json", {"schema": "gssl.parts/1", "parts": named})  # for those who watch
             found = outcome.of_plan(cfg, planner, splits.summary["hashes"]["test"], WHERE)
         _finish(cfg, run, found, start)
     return None

@@ -67,6 +67,7 @@ class Meter:
         if not (transient and Meter._said):  # many short trainings have their lines in common
             Meter._said = time.monotonic()
         self._bar: Progress | None = None
+        self._ended = False
 
     def __enter__(self) -> "Meter":
         if self.terminal:
@@ -99,9 +100,10 @@ class Meter:
     def _keep(self, progress: float, step: int, seconds: float, left: float, rate: float, loss: float | None) -> None:
         """A record, at most one in `RECORD_EVERY`, and one of the end of what is no one of many."""
         last = progress >= 1 and not self.transient
-        if not last and time.monotonic() - Meter._kept < RECORD_EVERY:
+        if self._ended or not last and time.monotonic() - Meter._kept < RECORD_EVERY:
             return
         Meter._kept = time.monotonic()
+        self._ended = last
         record = _record(
             "end" if last else "progress",
             title=self.title,
