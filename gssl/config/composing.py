@@ -20,6 +20,19 @@ from gssl.names import unknown
 from gssl.schemas.commands import COMMANDS
 from gssl.schemas.section import Section
 
+# Choices of Hydra's groups that a package brings: the extra of gssl that installs it, and how the choice is called.
+PLUGINS = {
+    "hydra/launcher": {
+        "joblib": ("joblib", "joblib"),
+        "slurm": ("slurm", "submitit_slurm"),
+        "submitit": ("slurm", "submitit_slurm"),
+        "submitit_slurm": ("slurm", "submitit_slurm"),
+        "submitit_local": ("slurm", "submitit_local"),
+        "ray": ("ray", "ray"),
+        "ray_aws": ("ray", "ray_aws"),
+    },
+    "hydra/sweeper": {"optuna": ("optuna", "optuna")},
+}
 MOST = 40  # choices of one sweep override that are checked beforehand
 
 
@@ -147,6 +160,8 @@ def _explained(command: str, texts: list[str], error: Exception) -> UsageError:
             value = groups[key]
             for name in value if isinstance(value, list) else [value]:
                 if name is not None and not hydra_api.exists(key, str(name)):
+                    if missing := _of_a_package(key, str(name)):
+                        return missing
                     return unknown(f"{key}: no choice", str(name), hydra_api.options(key))
             if "/" not in key and key not in _groups_of(command):
                 return unknown(f"{command} has no group", key, _groups_of(command))
@@ -162,6 +177,17 @@ def _explained(command: str, texts: list[str], error: Exception) -> UsageError:
         if o.is_add():
             return UsageError(f"'{o.input_line}': the key is there already; leave out the '+'")
     return UsageError(first_line(error))
+
+
+def _of_a_package(group: str, name: str) -> UsageError | None:
+    """The error for a launcher or a sweeper whose package is not installed, or that is called otherwise."""
+    if name not in PLUGINS.get(group, {}):
+        return None
+    extra, choice = PLUGINS[group][name]
+    if hydra_api.exists(group, choice):
+        return UsageError(f"{group}={name}: is called {choice}; write {group}={choice}")
+    called = "" if choice == name else f" and write {group}={choice}"
+    return UsageError(f"{group}={name}: needs a package that is not installed; pip install 'gssl[{extra}]'{called}")
 
 
 def _inside(key: str, name: str, what: Key) -> bool:

@@ -38,8 +38,7 @@ def _folders(data: Mapping[str, Any]) -> list[str]:
     """The folders that the images to train on lie in; what is missing is refused by who reads them."""
     found = [Path(str(data[key])).expanduser() for key in FOLDERS if data.get(key)]
     root = found[0] if data.get("root") else None
-    for path in found[1:] if root else []:
-        found.append(root / path)  # as the source looks for it
+    found += [root / path for path in found[1:]] if root else []  # as the source looks for them
     known = [path for path in found if path.is_dir()]
     return [str(path) for path in known if not any(other in path.parents for other in known)]
 

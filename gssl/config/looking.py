@@ -12,7 +12,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from gssl.config import hydra_api, job
+from gssl.config import comments, hydra_api, job
 from gssl.config.composing import check_all
 from gssl.config.paths import config_name
 from gssl.config.running import logging_restored, sigterm
@@ -91,14 +91,20 @@ def show(
     config_dir: str | None = None,
 ) -> None:
     """Print the validated config as YAML (`kind`: job, hydra or all) or Hydra's `info` about it on stdout."""
-    _, whole, texts = check_all(command, overrides, False, config_dir)
+    typed, whole, texts = check_all(command, overrides, False, config_dir)
     if package and package != "_global_" and OmegaConf.select(whole, package) is None:
         raise _no_package(package)
     name = config_name(command)
     try:
         with logging_restored(), hydra_api.on_record(command, texts, config_dir) as hydra:
             if kind:
-                hydra.show_cfg(config_name=name, overrides=texts, cfg_type=kind, package=package, resolve=resolve)
+                said = io.StringIO()
+                with contextlib.redirect_stdout(said):
+                    hydra.show_cfg(config_name=name, overrides=texts, cfg_type=kind, package=package, resolve=resolve)
+                text = said.getvalue().rstrip()
+                if kind == "job":
+                    text = comments.annotated(text, command, whole, package, typed.data.size)
+                print(text)
             else:
                 hydra.show_info(info or "all", config_name=name, overrides=texts)
     except (*hydra_api.ERRORS, ValueError) as e:

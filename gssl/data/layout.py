@@ -61,7 +61,9 @@ def look(folder: Path) -> Layout:
             lines.append(f"{pool}: {count:,} unlabelled images, for pretraining; data.pretrain=null leaves them out")
     elif loose and train == folder:
         keys["pretrain"] = root
-        lines.append(f"{root}: {loose:,} images in no class folder, for pretraining; data.pretrain=null leaves them out")
+        lines.append(
+            f"{root}: {loose:,} images in no class folder, for pretraining; data.pretrain=null leaves them out"
+        )
     return Layout("imagefolder", keys, lines)
 
 

@@ -1,11 +1,13 @@
 """Overrides: groups, keys, syntax, sweeps, presets, configurations of one's own. No directory, no torch."""
 
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
+from hydra.errors import ConfigCompositionException
 
-from gssl.config import hydra_api, paths, registry
+from gssl.config import composing, hydra_api, paths, registry
 from gssl.config.composing import check_all, compose
 from gssl.errors import UsageError
 
@@ -172,3 +174,37 @@ def test_nothing_is_left_behind(tmp_path, monkeypatch):
     refused("train-gan", "seed=-1")
     assert list(Path().iterdir()) == []
     assert not hydra_api.GlobalHydra.instance().is_initialized()
+
+
+@pytest.mark.parametrize(
+    ("choice", "said"),
+    [
+        ("hydra/launcher=joblib", r"pip install 'gssl\[joblib\]'"),
+        ("hydra/launcher=slurm", r"pip install 'gssl\[slurm\]' and write hydra/launcher=submitit_slurm"),
+        ("hydra/launcher=submitit_slurm", r"pip install 'gssl\[slurm\]'$"),
+        ("hydra/launcher=ray", r"pip install 'gssl\[ray\]'"),
+        ("hydra/sweeper=optuna", r"pip install 'gssl\[optuna\]'"),
+        ("hydra/launcher=joblob", "hydra/launcher: no choice 'joblob'"),
+    ],
+)
+def test_a_plugin_that_is_not_installed_is_named_with_its_extra(choice, said, monkeypatch):
+    plugins = ("joblib", "submitit_slurm", "submitit_local", "ray", "optuna")
+    there = hydra_api.exists
+    monkeypatch.setattr(hydra_api, "exists", lambda group, name: name not in plugins and there(group, name))
+    monkeypatch.setattr(hydra_api, "composed", _fails(hydra_api.composed, choice))
+    with pytest.raises(UsageError, match=said):
+        check_all("pretrain-ssl", [choice, "seed=1,2"], True)
+    extras = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    named = {extra for group in composing.PLUGINS.values() for extra, _ in group.values()}
+    assert named <= extras["optional-dependencies"].keys()
+
+
+def _fails(real, choice):
+    """Composing as it is where a plugin's package is missing."""
+
+    def composed(command, overrides):
+        if choice in overrides:
+            raise ConfigCompositionException(f"Could not find '{choice}'")
+        return real(command, overrides)
+
+    return composed

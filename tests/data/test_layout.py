@@ -1,4 +1,4 @@
-"""What a folder holds: every way in which images and labels lie there, said in words, and what cannot be compared on."""
+"""What a folder holds: every way in which images and labels lie there, in words, and what cannot be compared on."""
 
 import pytest
 from PIL import Image
