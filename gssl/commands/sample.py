@@ -27,7 +27,8 @@ def sample(
 ) -> dict[str, Any]:
     """Write a grid of `n` images of a GAN run's generator (its running average) to `out` (.png).
 
-    `classes`: of a conditional generator, in turn; None: all. `truncation`: |z| stays below; None: the run's own. `force`: over any file.
+    `classes`: of a conditional generator, in turn; None: all. `truncation`: |z| stays below; None: the run's own.
+    `force`: over any file.
     """
     outputs.check(out, ".png", force)
     generator = load_generator(run, pick_device(device))

@@ -25,7 +25,7 @@ def check(out: Path, suffix: str | None = None, force: bool = False) -> None:
     if suffix is not None and out.suffix != suffix:
         raise UsageError(f"-o {out}: expected a file name that ends in {suffix}")
     if out.parent.exists() and not out.parent.is_dir():
-        raise UsageError(f"-o {out}: {out.parent} is not a folder")
+        raise UsageError(f"-o {out}: cannot be written ({out.parent} is not a folder)")
     if out.is_dir():
         raise UsageError(f"-o {out}: is a folder; choose another name")
     if not force and out.exists() and not ours(out):

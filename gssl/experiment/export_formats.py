@@ -8,90 +8,126 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from gssl import schemas
 from gssl.config import label_use
-from gssl.data import Draws, centre
-from gssl.engine.progress import say
 from gssl.errors import JobError, UsageError
 from gssl.experiment import weight_sources
-from gssl.experiment.trained import backbone_of, described_weights, read_classifier, splits_of
+from gssl.experiment.model_files import FINETUNED, MODEL, find, has_model
+from gssl.experiment.models import Model, backbone_of, find_model
+from gssl.experiment.trained import described_weights, read_network
 from gssl.nets import export as names
+from gssl.nets.photographs import Answering
 from gssl.nets.weights import save_weights
-from gssl.probe.finetune import Classifier
 
-LIMIT = 1e-4  # largest difference of an output, as a fraction of the largest output
-RANDOM, REAL = 8, 8  # images to compare on: noise, and the run's validation images
-BATCHES = (1, 5)  # the sizes of the first batches: a file that takes one size only fails
 OPSET = 20  # of ONNX
 # 1.20 reads it, but averages maps with an odd side wrongly (a convnet at 28 px: off by .2)
 RUNTIME = "onnxruntime>=1.21"
-FILES = {"backbone": "backbone", "classifier": "finetuned"}  # parts, and what they are called in a run's weights/
+WHOLE = ("onnx", "torch-export")  # formats that hold a whole model, photographs in and probabilities out
 
 Function = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What is exported. `network` is on the CPU, in eval mode, contiguous: a backbone, or one with a head."""
+    """What is exported. `network` is on the CPU, in eval mode, contiguous: a backbone, one with a head, or one that
+    takes photographs of any size and answers with probabilities (`model`, which has the answering network's own)."""
 
     part: str
     network: nn.Module
     backbone: schemas.Backbone
-    size: int
+    size: Any  # side of the square images; of masks [height, width]
     classes: list[str]
     text: dict[str, Any]  # the run's own description of the weights
+    model: Model | None = None
 
     @property
     def trunk(self) -> Any:
-        return self.network.backbone if isinstance(self.network, Classifier) else self.network
+        return self.model.backbone if self.model else self.network
 
     @property
     def head(self) -> nn.Linear | None:
-        return self.network.head if isinstance(self.network, Classifier) else None
+        head = getattr(self.model.network if self.model and self.part != "backbone" else None, "head", None)
+        return head if isinstance(head, nn.Linear) else None
 
     @property
     def output(self) -> str:
-        return "features" if self.part == "backbone" else "logits"
+        return {"backbone": "features", "model": "probabilities"}.get(self.part, "logits")
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Height and width of what is exported for one size."""
+        height, width = self.size if isinstance(self.size, list) else (self.size, self.size)
+        return int(height), int(width)
 
 
-def read_subject(run: Path, part: str | None) -> Subject:
-    """The network of a finished run. Raises UsageError."""
+def read_subject(run: Path, part: str | None, to: str) -> Subject:
+    """The network of a finished run or a model folder. Raises UsageError."""
     if part is None:
-        held = [name for name, file in FILES.items() if (run / "weights" / f"{file}.safetensors").is_file()]
-        part = held[0] if held else "backbone"
-    what = "export a finished train-gan or pretrain-ssl run, or a `gssl transfer probe.use=[finetune]` run"
-    file, text = described_weights(run, FILES[part], what)
-    if part == "classifier":
-        network: nn.Module = read_classifier(file)
-        kind, size = backbone_of(text), text["image_size"]
-    else:
-        source = weight_sources.find_weights(str(run))
-        assert source.backbone is not None and source.size is not None
-        kind, size = source.backbone, source.size
-        network, _ = weight_sources.build(source, kind, size, 0)
-    network.eval().requires_grad_(False).to(memory_format=torch.contiguous_format)
-    return Subject(part, network, kind, size, text.get("classes", []), text)
+        part = _default(run, to)
+    if has_model(run) or part != "backbone":
+        return _of_model(find_model(run), part, to)
+    _, text = described_weights(run, "backbone", "export a finished run, such as a comparison or a pretrain-ssl run")
+    source = weight_sources.find_weights(str(run))
+    assert source.backbone is not None and source.size is not None
+    network, _ = weight_sources.build(source, source.backbone, source.size, 0)
+    return Subject(part, _still(network), source.backbone, source.size, [], text)
+
+
+def _default(run: Path, to: str) -> str:
+    if not has_model(run):
+        return "backbone"
+    text = find(run).text
+    if text.get("task", "classification") != "classification":
+        return "segmenter"
+    return "model" if text["schema"] == MODEL and to in WHOLE else "classifier"
+
+
+def _of_model(model: Model, part: str, to: str) -> Subject:
+    masks = model.task != "classification"
+    if part in ("segmenter", "classifier") and masks != (part == "segmenter"):
+        raise UsageError(f"--part {part}: this model is for {model.task}; use --part {_default_of(masks)}")
+    if part == "model" and (masks or to not in WHOLE):
+        raise UsageError(f"--part model: for classes, and --to {' or '.join(WHOLE)}; use --part {_default_of(masks)}")
+    if part == "segmenter" and to in ("timm", "torchvision"):
+        raise UsageError(f"--to {to}: {to} has no such head; use --to {names.ANYWHERE}")
+    network: nn.Module = model.backbone if part == "backbone" else model.network
+    if part == "model":
+        network = Answering(model.network, model.temperature, **model.preprocessing.record())
+    return Subject(part, _still(network), backbone_of(model.text), model.size, model.classes, model.text, model)
+
+
+def _default_of(masks: bool) -> str:
+    return "segmenter" if masks else "classifier"
+
+
+def _still(network: nn.Module) -> nn.Module:
+    return network.eval().requires_grad_(False).to(memory_format=torch.contiguous_format)
 
 
 def _write_safetensors(subject: Subject, file: Path) -> dict[str, Any]:
     save_weights(subject.network, file)
-    if subject.part == "classifier":
-        using = ["from gssl.experiment.trained import read_classifier", f"model = read_classifier({file.name!r})"]
-    else:
+    text = {key: value for key, value in subject.text.items() if key not in ("inside", "weights", "network_hash")}
+    if subject.part == "backbone":
         using = ["from gssl.experiment import weight_sources", f"origin = weight_sources.find_weights({file.name!r})"]
         using += ["model, _ = weight_sources.build(origin, origin.backbone, origin.size, seed=0)", "model.eval()"]
+        if subject.model:
+            method, seed = text.get("probe"), text.get("seed", 0)
+            size = text["backbone"]["size"]
+            text = {"schema": "gssl.weights/1", "method": method, "seed": seed, "size": size, "input": text["input"]}
+    else:
+        using = ["from gssl.experiment.trained import read_network", f"model = read_network({file.name!r})"]
+        text["schema"] = FINETUNED
     # a superset of what a run says of its weights, so that `weights=FILE` reads it
-    return subject.text | {"use": [*using, f"{subject.output} = model(image)"]}
+    return text | {"use": [*using, f"{subject.output} = model(image)"]}
 
 
 def _read_safetensors(subject: Subject, file: Path) -> Function:
-    if subject.part == "classifier":
-        return read_classifier(file)
+    if subject.part != "backbone":
+        return read_network(file)
     origin = weight_sources.find_weights(str(file))
     assert origin.backbone is not None and origin.size is not None
     network, _ = weight_sources.build(origin, origin.backbone, origin.size, 0)
@@ -99,7 +135,9 @@ def _read_safetensors(subject: Subject, file: Path) -> Function:
 
 
 def _form(subject: Subject, library: str) -> names.Form:
-    return names.form(library, subject.backbone, subject.trunk, subject.size, len(subject.classes))
+    return names.form(
+        library, subject.backbone, subject.trunk, subject.size, subject.head.out_features if subject.head else 0
+    )
 
 
 def _foreign(subject: Subject, made: names.Form, loading: str) -> dict[str, Any]:
@@ -143,10 +181,15 @@ def _read_timm(subject: Subject, file: Path) -> Function:
 
 
 def _traced(subject: Subject) -> torch.export.ExportedProgram:
-    """The network as a graph, for batches of any size."""
-    two = torch.zeros(2, 3, subject.size, subject.size)  # not one: that would be taken for a constant
+    """The network as a graph, for batches of any size; of a whole model for photographs of any size."""
+    dim = torch.export.Dim
+    height, width = subject.sides
+    two, shapes = torch.zeros(2, 3, height, width), {0: dim("batch")}  # not one: that would be taken for a constant
+    if subject.part == "model":
+        two = torch.zeros(2, height + 6, width + 10, 3, dtype=torch.uint8)
+        shapes |= {1: dim("height", min=2), 2: dim("width", min=2)}
     with _quiet():
-        return torch.export.export(subject.network, (two,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+        return torch.export.export(subject.network, (two,), dynamic_shapes=(shapes,))
 
 
 def _write_onnx(subject: Subject, file: Path) -> dict[str, Any]:
@@ -181,7 +224,8 @@ def _read_onnx(subject: Subject, file: Path) -> Function:
 def _write_pt2(subject: Subject, file: Path) -> dict[str, Any]:
     torch.export.save(_traced(subject), file)
     using = ["import torch", f"model = torch.export.load({file.name!r}).module()"]
-    return {"use": [*using, f"{subject.output} = model(image)"]}
+    given = "torch.as_tensor(image)" if subject.part == "model" else "image"
+    return {"use": [*using, f"{subject.output} = model({given})"]}
 
 
 def _read_pt2(subject: Subject, file: Path) -> Function:
@@ -214,58 +258,52 @@ TARGETS = {
 
 def describe(subject: Subject, run: Path, to: str, target: Target) -> dict[str, Any]:
     """What one needs to use the file; every format has the same keys."""
+    height, width = subject.sides
     text = {
         "schema": "gssl.exported/1",
         "to": to,
         "part": subject.part,
         "run": str(run),
-        "labels_used": subject.part == "classifier" or label_use.of_path(run),
+        "labels_used": subject.part != "backbone" or label_use.of_path(run),
         "backbone": subject.backbone.model_dump(),
         "architecture": names.architecture(subject.backbone, subject.trunk),
         "size": subject.size,
         "dim": subject.trunk.dim,
         "dims": subject.trunk.dims,
-        "image": f"(batch, 3, {subject.size}, {subject.size}) float32, RGB in [0, 1]",
+        "image": f"(batch, 3, {height}, {width}) float32, RGB in [0, 1]",
         "input": subject.trunk.inputs.record(),
         "normalised": target.normalised,
         "output": f"{subject.output} (batch, {len(subject.classes) or subject.trunk.dim})",
     }
-    return text | ({"classes": subject.classes} if subject.classes else {})
+    if subject.part == "backbone":
+        text["output"] = f"features (batch, {subject.trunk.dim})"
+    elif subject.part == "segmenter":
+        text["output"] = f"logits (batch, {len(subject.classes)}, {height}, {width})"
+    if subject.model and subject.model.task == "classification":
+        text["preprocessing"] = steps_of(subject.model, "inside" if subject.part == "model" else "by the caller")
+    if subject.part == "model":
+        text["image"] = "(batch, height, width, 3) uint8, RGB as a photograph is, of any height and width"
+        text["temperature"] = subject.network.temperature
+    return text | ({"classes": subject.classes} if subject.part != "backbone" else {})
 
 
-def images_to_compare(run: Path, size: int) -> tuple[Tensor, int]:
-    """Noise and some validation images of the run, where these can be read; and how many of the latter."""
-    noise = Draws(0).generator("export/noise").random((RANDOM, 3, size, size), dtype=np.float32)
-    images = torch.from_numpy(noise)
-    try:
-        held = splits_of(run)[0].val
-    except (UsageError, JobError, OSError) as error:
-        say(f"note: compared on noise only, the run's images cannot be read ({error})")
-        return images, 0
-    batch = held.fetch(np.arange(min(REAL, len(held))))
-    views = centre(batch["image"], size, batch.get("extent")).contiguous()
-    return torch.cat([images, views]), len(views)
-
-
-def check(subject: Subject, to: str, file: Path, images: Tensor) -> dict[str, float]:
-    """The largest difference between what the network and the file make of `images`. Raises JobError above LIMIT."""
-    sizes = [*BATCHES, len(images) - sum(BATCHES)]
-    with torch.no_grad():
-        ours = subject.network(images)
-        try:
-            model = TARGETS[to].read(subject, file)
-            theirs = torch.cat([model(part) for part in images.split(sizes)])
-        except Exception as error:  # of any loader
-            line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise JobError(f"--to {to}: the file cannot be used ({line[:160]}); nothing was kept") from error
-    difference = float((ours - theirs).abs().max())
-    relative = difference / max(float(ours.abs().max()), 1e-12)
-    if not relative < LIMIT:  # also where it is not a number
-        raise JobError(
-            f"--to {to}: read back, the file's {subject.output} differ by {relative:.1e} of the largest"
-            f" (allowed: {LIMIT:.0e}); nothing was kept"
-        )
-    return {"difference": difference, "relative": relative, "limit": LIMIT}
+def steps_of(model: Model, where: str) -> dict[str, Any]:
+    """How a photograph becomes what the network reads, in words and numbers."""
+    view = model.preprocessing
+    if view.fit == "squash":
+        resize = f"both sides to {view.need} px"
+    else:
+        resize = f"the shorter side to {view.need} px, the longer one in proportion (rounded down)"
+    return {
+        **view.record(),
+        "resize": resize,
+        "cut": f"the central {view.size} × {view.size} px",
+        "antialias": "the kernel is as wide as a pixel of a smaller result; whole levels after each pass",
+        "colours": "RGB; (x / 255 - mean) / std inside the network",
+        **model.backbone.inputs.record(),
+        "where": where,
+        "note": f"gssl itself first shrinks an image with a shorter side above {2 * view.need} px to that (Lanczos)",
+    }
 
 
 @contextlib.contextmanager

@@ -31,7 +31,9 @@ class Described(NamedTuple):
 def has_model(path: Path) -> bool:
     """Whether `path` is a place where `find` looks for a model: a model folder, a transfer run or a comparison."""
     status = read_json(path / "status.json") or {}
-    return (path / DESCRIPTION).is_file() or status.get("command") in ("transfer", "compare")
+    weights = path / "weights"
+    tuned = (weights / "finetuned.safetensors").is_file() and not (weights / "backbone.safetensors").is_file()
+    return tuned or (path / DESCRIPTION).is_file() or status.get("command") in ("transfer", "compare")
 
 
 def find(path: Path) -> Described:
@@ -51,7 +53,7 @@ def find(path: Path) -> Described:
         why = f"this comparison is {state} and" if state != "finished" else "this comparison"
         text = ((read_json(path / "result.json") or {}).get("model") or {}).get("why")
         raise UsageError(f"{path}: {why} has no model ({text or 'made with model=false, or by an older version'})")
-    if command != "transfer":
+    if command != "transfer" and not (path / "weights" / "finetuned.safetensors").is_file():
         raise UsageError(
             f"{path}: a {command} run has no head for classes; evaluate it first (gssl transfer weights={path}), and"
             " give the transfer run"

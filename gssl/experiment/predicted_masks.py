@@ -26,8 +26,10 @@ from gssl.figures.masks import colours_of
 def write(
     model: Model, folder: Path, out: Path, device: torch.device, about: dict[str, Any], force: bool
 ) -> dict[str, Any]:
-    """Masks as palette PNGs of class ids in a folder beside `out` (OUT_masks), and a row per image in `out`: file, mask,
-    height, width, and what fraction of it each class has."""
+    """Masks as palette PNGs of class ids in a folder beside `out` (OUT_masks), and a row per image in `out`.
+
+    A row: file, mask, height, width, and what fraction of the image each class has.
+    """
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder of images")
     names = images_below(folder, [])

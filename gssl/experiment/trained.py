@@ -1,9 +1,10 @@
 """What a finished run left behind, read again: its weights with their descriptions, its images, its networks."""
 
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from omegaconf import OmegaConf
+from torch import nn
 
 from gssl import schemas
 from gssl.data import Images, Splits, load_data
@@ -18,7 +19,7 @@ from gssl.nets.backbone import Backbone
 from gssl.probe.finetune import Classifier
 
 BATCH = 256  # images whose features are computed at once
-__all__ = ["backbone_of", "find_model", "read_classifier", "described_weights", "encoder_of", "splits_of", "images_in"]
+__all__ = ["backbone_of", "find_model"]  # from `models`, for those who read runs
 
 
 def described_weights(run: Path, name: str, expected: str) -> tuple[Path, dict[str, Any]]:
@@ -39,12 +40,17 @@ def described_weights(run: Path, name: str, expected: str) -> tuple[Path, dict[s
     return file, text
 
 
+def read_network(file: Path | str) -> nn.Module:
+    """The network with its head in `file`, which the .json beside it describes, in eval mode: images → logits."""
+    return read_model(Described(Path(file), read_json(Path(file).with_suffix(".json")))).network
+
+
 def read_classifier(file: Path | str) -> Classifier:
-    """The classifier in `file`, which the .json beside it describes, in eval mode: images → logits."""
-    text = read_json(Path(file).with_suffix(".json"))
-    if (task := text.get("task", "classification")) != "classification":
-        raise UsageError(f"{file}: a network for {task}, no classifier; `gssl predict` takes its run")
-    return cast(Classifier, read_model(Described(Path(file), text)).network)
+    """The same of classes; files that older versions exported say so."""
+    network = read_network(file)
+    if not isinstance(network, Classifier):
+        raise UsageError(f"{file}: no classifier; `gssl predict` takes its run")
+    return network
 
 
 def encoder_of(path: Path, expected: str) -> tuple[Backbone, Preprocessing, dict[str, Any]]:

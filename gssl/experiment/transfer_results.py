@@ -1,4 +1,4 @@
-"""What a transfer run leaves beside its scores: learning curves, models, mistakes by name, gains by generated images."""
+"""What a transfer run leaves beside its scores: curves, models, mistakes by name, gains by generated images."""
 
 import csv
 import io
@@ -76,7 +76,7 @@ def description(prober: Prober, f: Fitted) -> dict[str, Any]:
     """What one needs to build the network of a fit again and to bring images to it."""
     backbone: Any = f.answering.network.backbone if f.reads == "network" else prober.network
     masks = prober.task.column == "mask"
-    view = getattr(f, "view", None)
+    view = f.view
     text: dict[str, Any] = {"classes": prober.classes, "backbone": prober.described}
     text |= {"image_size": prober.cfg.data.size if masks else view.size if view else prober.cfg.data.side}
     text |= {"preprocessing": view.record()} if view and not masks else {}

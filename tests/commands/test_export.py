@@ -205,7 +205,14 @@ def test_usage_errors_are_one_line_and_leave_nothing(run, tmp_path):
     usage("timm has no convnet", run, "--to", "timm", "-o", tmp_path / "new" / "a.safetensors")
     usage("no such run directory", tmp_path / "none", "--to", "onnx")
     usage("has no backbone (no gssl run)", tmp_path, "--to", "onnx")
-    usage("has no finetuned (pretrain-ssl run, finished)", run, "--to", "onnx", "--part", "classifier")
+    usage(
+        "a pretrain-ssl run has no head for classes; evaluate it first (gssl transfer weights=",
+        run,
+        "--to",
+        "onnx",
+        "--part",
+        "classifier",
+    )
     usage("ends in .onnx", run, "--to", "onnx", "-o", tmp_path / "a.pt2")
     usage("cannot be written", run, "--to", "safetensors", "-o", tmp_path / "file" / "a.safetensors")
     usage("is a folder", run, "--to", "onnx", "-o", tmp_path / "folder.onnx")
