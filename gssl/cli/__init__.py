@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperCommand
 
 import gssl
-from gssl.cli import data, finished, following
+from gssl.cli import data, doctor, finished, following
 from gssl.cli.options import (
     Cfg,
     CfgFlag,
@@ -259,6 +259,7 @@ def _explain(key: str, overrides: list[str], as_json: bool) -> None:
 
 
 app.add_typer(data.app)
+app.add_typer(doctor.app)
 app.add_typer(finished.app)
 app.add_typer(following.app)
 app.add_typer(following.runs_app, name="runs")

@@ -31,7 +31,7 @@ from gssl.names import load, unknown
 
 SHOWN = 24  # images of a kind that the page shows
 GROUPS = 12  # groups of copies that it shows, of each kind
-COPIES = 6  # images of one group
+COPIES = 4  # images of one group
 EXAMPLES, CLASSES = 8, 24  # images of a class, and classes that are shown
 MAPPED = 1000  # images on the map
 CLUSTERS, LEAST = 10, 20  # at most so many clusters of on average at least so many images
