@@ -15,6 +15,8 @@ from gssl.engine.files import write_json
 from gssl.engine.progress import say
 from gssl.engine.run import Run
 from gssl.errors import JobError
+from gssl.experiment.label_budgets import Labels, possible
+from gssl.experiment.tasks import task_of
 from gssl.report.claims import check
 from gssl.report.page import write
 
@@ -39,8 +41,10 @@ def main(
         splits = load_data(cfg.data, progress=cfg.engine.progress)
         for warning in splits.summary["warnings"]:
             say(f"warning: {warning}")
+        folds = splits.summary.get("folds")
+        cfg = possible(cfg, Labels.of(splits.labelled.labels, folds), task_of(splits.columns).unit)
         threads = cfg.engine.threads or max(1, cores() // cfg.jobs)
-        planner = Planner(cfg, splits.hash, threads, splits.summary.get("folds"))
+        planner = Planner(cfg, splits.hash, threads, folds)
         parts = planner.plan()  # what cannot be planned is said before anything runs
         if plan:
             return estimate.planned(cfg, planner, parts, splits, WHERE)

@@ -12,7 +12,9 @@ from gssl.engine.fits import Fits
 from gssl.engine.progress import say
 from gssl.engine.run import Run
 from gssl.experiment import augmentation, checkpoint_weights, diagnostics, ledger, mask_examples
+from gssl.experiment.label_budgets import Labels, possible
 from gssl.experiment.probing import Prober, find_source
+from gssl.experiment.tasks import task_of
 from gssl.experiment.transfer_results import gained, learning_curves, save_mistakes, save_models
 
 PREDICTIONS = "predictions.npz"
@@ -43,6 +45,7 @@ def main(cfg: schemas.Transfer, run_dir: Path, *, dry_run: bool = False) -> floa
         warnings = splits.summary["warnings"] + (synthetic.check(splits, cfg.data.side) if synthetic else [])
         if origin.backbone not in (None, cfg.backbone):
             say(f"note: the network is {origin.backbone.name}, as weights={cfg.weights} says; backbone= is not used")
+        cfg = possible(cfg, Labels.of(splits.labelled.labels), task_of(splits.columns).unit)
         origin = checkpoint_weights.resolve(origin, device)
         more = (splits.unlabelled, synthetic, splits.pretrain.unlabelled(), fits)
         prober = Prober(cfg, origin, splits.labelled, splits.classes, device, *more)

@@ -1,10 +1,19 @@
 """Label budgets: how many labels a probe learns from, and on how many draws of them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
+
+import numpy as np
 
 from gssl import schemas
 from gssl.config import registry
+from gssl.engine.progress import say
+from gssl.errors import UsageError
+from gssl.schemas.label_budgets import label_budget_keys
+
+Asking = TypeVar("Asking", schemas.Transfer, schemas.Curve, schemas.Compare)
+_said: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -66,3 +75,93 @@ def trained(cfg: schemas.Probing, probe: str) -> list[str]:
         scratch = [name for name, entry in registry.PROBE.items() if entry.from_scratch]
         names = [*getattr(cfg.probe, probe).menu, *scratch]
     return [name for name in names if registry.PROBE[name].reads == "network"]
+
+
+# ── what the data cannot give ────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The labels that every probe can be given. fewest: of the smallest class; total: images; classes: how many."""
+
+    fewest: int
+    total: int
+    classes: int
+    words: str = ""  # why these are fewer than the user may think
+
+    @classmethod
+    def of(cls, labels: np.ndarray, folds: Mapping[str, Any] | None = None) -> "Labels":
+        """Of labelled images (N,), -1 where unknown. folds: of the splits' summary, where none is held back yet."""
+        counts = np.unique(labels[labels >= 0], return_counts=True)[1]
+        fewest, total = int(counts.min(initial=len(labels))), int(counts.sum()) or len(labels)
+        if folds and folds["fold"] is None:
+            kept, parts = -(-total // folds["count"]), folds["count"]
+            least = folds["least_per_class"] if len(counts) else total - kept
+            return cls(least, total - kept, len(counts), f" once a fold of {parts} is held back")
+        return cls(fewest, total, len(counts))
+
+
+def possible(cfg: Asking, labels: Labels, unit: str) -> Asking:
+    """`cfg` without the label budgets that the data cannot give; says once what is left out.
+
+    unit: as in `label_budgets`. Raises UsageError where a key asks for impossible ones only.
+    """
+    changes: dict[str, Any] = {}
+    if unit == "image":
+        why = f"there are {labels.total} labelled training images{labels.words}"
+        changes["images_labelled"] = _kept("images_labelled", cfg.images_labelled, labels.total, why)
+    else:
+        why = f"the smallest class has {labels.fewest} labelled training images{labels.words}"
+        changes["labels_per_class"] = _kept("labels_per_class", cfg.labels_per_class, labels.fewest, why)
+        probes: Any = cfg.probe
+        for name in probes.use:
+            if (key := registry.PROBE[name].own_budgets) and registry.PROBE[name].labels:
+                own = getattr(probes, name)
+                kept = _kept(f"probe.{name}.{key}", getattr(own, key), labels.fewest, why)
+                probes = schemas.replace(probes, **{name: schemas.replace(own, **{key: kept})})
+        changes["probe"] = probes
+        least = labels.classes / labels.total
+        fits = [f for f in cfg.fractions if round(f * labels.total) >= labels.classes]
+        if cfg.fractions and not fits:
+            raise UsageError(
+                f"fractions: {max(cfg.fractions):g} of {labels.total} labelled training images are fewer labels than"
+                f" the {labels.classes} classes; use at least {least:.2g}"
+            )
+        if gone := [f"{f:g}" for f in cfg.fractions if f not in fits]:
+            _left_out("fractions", gone, f"so few of {labels.total} labels are less than one per class")
+        changes["fractions"] = fits
+    found = schemas.replace(cfg, **changes)
+    if isinstance(found, schemas.Compare):
+        _check_primary(found, unit)
+    return found
+
+
+def _kept(key: str, asked: list[int], most: int, why: str) -> list[int]:
+    kept = [count for count in asked if count <= most]
+    if asked and not kept:
+        raise UsageError(f"{key}: {min(asked)} asked for, but {why}; use at most {most}")
+    if gone := [str(count) for count in asked if count > most]:
+        _left_out(key, gone, why)
+    return kept
+
+
+def _left_out(key: str, gone: list[str], why: str) -> None:
+    text = f"note: {key}: {', '.join(gone)} left out: {why}"
+    if text not in _said:
+        _said.add(text)
+        say(text)
+
+
+def _check_primary(cfg: schemas.Compare, unit: str) -> None:
+    own = cfg.primary.labels
+    per_class, images = (cfg.labels_per_class, []) if unit == "label" else ([], cfg.images_labelled)
+    keys = label_budget_keys(per_class, cfg.fractions, images)
+    if own is not None and own not in keys:
+        raise UsageError(f"primary.labels={own}: the data cannot give so many; expected one of {', '.join(keys)}")
+
+
+def at_most(cfg: schemas.Transfer, labels: Labels, unit: str) -> schemas.Transfer:
+    """`cfg` with counts of labels that are too large brought down to what there is: for looks on the way."""
+    if unit == "image":
+        return schemas.replace(cfg, images_labelled=[min(n, labels.total) for n in cfg.images_labelled])
+    return schemas.replace(cfg, labels_per_class=[min(n, labels.fewest) for n in cfg.labels_per_class])

@@ -15,7 +15,9 @@ from gssl.engine.device import prepare
 from gssl.engine.files import read_json
 from gssl.engine.run import Run
 from gssl.experiment import checkpoint_weights, weight_sources
+from gssl.experiment.label_budgets import Labels, at_most
 from gssl.experiment.probing import Prober
+from gssl.experiment.tasks import task_of
 
 
 def main(cfg: schemas.Transfer, run_dir: Path, *, dry_run: bool = False) -> float | None:
@@ -31,6 +33,7 @@ def main(cfg: schemas.Transfer, run_dir: Path, *, dry_run: bool = False) -> floa
         training = Path(cfg.weights)
         result = read_json(training / "result.json")
         splits = load_data(cfg.data, progress=cfg.engine.progress)
+        cfg = at_most(cfg, Labels.of(splits.train.labels), task_of(splits.train.columns).unit)
         source = weight_sources.find_weights(cfg.weights)
         run.bind(images=splits.hash, weights=source.sha256)
         spent = result["spent"]
