@@ -15,26 +15,30 @@ import torch
 from gssl import schemas
 from gssl.config import registry
 from gssl.config.menus import CLASSICAL, CONTROLS, NO_NETWORK, UNTRAINED
-from gssl.data import Draws, Images, RandomViews
+from gssl.data import Draws, Images, RandomViews, originals
+from gssl.data.draws import digest
+from gssl.data.preprocessing import Preprocessing
 from gssl.engine.device import Precision
 from gssl.engine.fits import Fits
 from gssl.engine.progress import say
 from gssl.errors import UsageError
-from gssl.experiment import weight_sources
+from gssl.experiment import sizes, weight_sources
 from gssl.experiment.augmentation import SyntheticImages
 from gssl.experiment.label_budgets import LabelBudget, label_budgets
 from gssl.experiment.tasks import Fitted, task_of
 from gssl.metrics.evaluator_base import weights_hash
 from gssl.nets.backbone import Backbone
 from gssl.nets.norms import recompute_batch_norm
-from gssl.probe import classical, dense, majority, segment
+from gssl.probe import classical, dense, majority, segment, sized
+from gssl.probe.feature_cache import FeatureCache
 from gssl.probe.features import extract, pixels
-from gssl.probe.folds import Labelled
+from gssl.probe.folds import Labelled, choice_folds
 from gssl.probe.multilayer import PooledStages
 from gssl.probe.setting import Setting
 from gssl.schemas.probes import Probes
 
 BATCH = 256
+LARGE, FEW = 128, 64  # side in pixels from which fewer images are computed at once, and how many
 FROZEN = ("pooled", "dense")  # what probes read of a source without a network
 POOLED = {"pooled", "stages"}  # features (n, d) that are computed once for all probes
 
@@ -109,9 +113,13 @@ class Prober:
         self.pretrain = pretrain
         self.fits = fits or Fits(cfg.engine, device, Precision("fp32", device))
         self.classical: classical.Learnt | None = None
-        self.probes: dict[str, Any] = {}
-        self.known: dict[str, np.ndarray] = {}  # features of the labelled images, by what a probe reads
-        self.generated: dict[tuple[str, LabelBudget, int], Labelled] = {}  # features of generated images
+        self.probes: dict[tuple[str, Preprocessing], Any] = {}
+        # features of the labelled images and of generated ones, by what a probe reads
+        self.known: dict[tuple[str, Preprocessing], np.ndarray] = {}
+        self.generated: dict[tuple[str, Preprocessing, LabelBudget, int], Labelled] = {}
+        self.caches: dict[tuple[str, Preprocessing], FeatureCache] = {}
+        self.compared: dict[tuple[str, LabelBudget, int], sized.Sized] = {}  # the linear probe's choices of a size
+        self.sizes = sizes.of_source(cfg.probe, origin, cfg.backbone, cfg.data.side, self.task.column)
         self.check()
         if origin.kind not in NO_NETWORK:
             self.prepare()
@@ -129,7 +137,8 @@ class Prober:
             own = getattr(cfg.probe, name)
             if own.train == "last" and own.stages > stages:
                 raise UsageError(f"probe.{name}.stages={own.stages}: the network has {stages}; use at most {stages}")
-        if origin.size not in (None, cfg.data.side):
+        sizes.check(self.sizes, self.network, origin.words, cfg.data.side)
+        if origin.size is not None and origin.size not in {view.size for view in self.views}:
             say(f"warning: trained at {origin.size} px, evaluated at data.size={cfg.data.side}")
 
     def check(self) -> None:
@@ -182,8 +191,18 @@ class Prober:
             self.network, self.report = network_of(self.cfg, self.origin, self.images, self.device)
         return deepcopy(self.network)  # reading it costs time, and a random one has batch statistics to compute
 
-    def features(self, images: Images, reads: str = "pooled") -> np.ndarray:
-        """(n, d) float32 of centre-cropped images: of the last stage, or of all `stages` side by side."""
+    @property
+    def views(self) -> list[Preprocessing]:
+        """How images may be brought to the network: the sizes on the menu."""
+        return self.sizes.views
+
+    def pixels_at(self, images: Images, view: Preprocessing, stored: bool = False) -> Images:
+        """The same images with as many pixels as `view` needs, if their files have them; stored: for many passes."""
+        return originals.at(images, view.need, self.cfg.data.side, stored)
+
+    def features(self, images: Images, reads: str = "pooled", view: Preprocessing | None = None) -> np.ndarray:
+        """(n, d) float32 of images at a size: of the last stage, or of all `stages` side by side. Without `view` it is
+        the first of the menu."""
         if self.origin.kind in CLASSICAL:
             return self.learn().features(images)
         if self.origin.kind == majority.NAME:
@@ -191,7 +210,26 @@ class Prober:
         if self.network is None:
             return pixels(images, self.cfg.data.side)
         network = PooledStages(self.network) if reads == "stages" else self.network
-        return extract(network, images, self.cfg.data.side, BATCH, self.device)
+        view = view or self.views[0]
+        batch = BATCH if view.size <= LARGE else FEW
+
+        def compute(some: Images) -> np.ndarray:
+            return extract(network, some, view, batch, self.device)
+
+        images = self.pixels_at(images, view)
+        cache = self._cache(reads, view)
+        return compute(images) if cache is None else cache.features(images, compute)
+
+    def _cache(self, reads: str, view: Preprocessing) -> FeatureCache | None:
+        """Where features of a network that others use too are kept; None for networks that one run has trained."""
+        if not self.origin.published:
+            return None
+        if (reads, view) not in self.caches:
+            assert self.network is not None
+            network = (weights_hash(self.network), self.described, self.network.inputs.record())
+            key = digest("features", 1, *network, reads, view.record(), self.device.type, torch.__version__).hex()
+            self.caches[reads, view] = FeatureCache(key)
+        return self.caches[reads, view]
 
     def learn(self) -> classical.Learnt:
         """What learns without a network, once it has learnt: when its features are asked for first."""
@@ -250,75 +288,114 @@ class Prober:
     def _fits(self, name: str, label_budget: LabelBudget, draw: int) -> list[Fitted]:
         """One probe on one draw of labels; a second time with generated images where there is a generator."""
         cfg, entry, count = self.cfg, registry.PROBE[name], len(self.classes)
-        probe = self._probe(name)
         if not entry.labels:
-            return [Fitted(name, label_budget, draw, 0, 0, probe.fit(self._known(entry.reads), count, cfg.seed))]
+            rule = self.sizes.rule
+            model = self._probe(name, rule).fit(self._known(entry.reads, rule), count, cfg.seed)
+            model = sized.alone(model, rule) if self.sizes.recorded else model
+            return [Fitted(name, label_budget, draw, 0, 0, model)]
         index = self.labels(label_budget, draw)
         real = self.images.subset(index)
         subset = real.hash[:12]
-        if entry.reads in ("network", "dense"):
-            setting = self._setting(draw) if entry.reads == "network" else self._dense(draw)
-            found = [Fitted(name, label_budget, draw, len(index), 0, probe.fit(real, setting), subset)]
-            if self.synthetic:
-                more = self.synthetic.images(real, cfg.seed, draw)
-                model = probe.fit(real, self._setting(draw), more)
-                found.append(Fitted(name, label_budget, draw, len(index), len(more), model, subset))
-            return found
-        rest = (self._known(entry.reads)[index], real.labels, count, cfg.seed)
-        found = [Fitted(name, label_budget, draw, len(index), 0, probe.fit(*rest), subset)]
-        if self.synthetic:
-            key = (entry.reads, replace(label_budget, draws=1, key=""), draw)
-            if key not in self.generated:  # one set for all frozen probes
-                more = self.synthetic.images(real, cfg.seed, draw)
-                self.generated[key] = Labelled(self.features(more, entry.reads), more.labels)
-            model = probe.fit(*rest, self.generated[key])
-            found.append(Fitted(name, label_budget, draw, len(index), len(self.generated[key].y), model, subset))
+        made = [Fitted(name, label_budget, draw, len(index), 0, None, subset)]
+        more = self.synthetic.images(real, cfg.seed, draw) if self.synthetic else None
+        if more is not None:
+            made.append(replace(made[0], generated=len(more)))
+        if entry.reads == "network":
+            for f in made:
+                f.model = self._train(name, real, label_budget, draw, more if f.generated else None)
+        elif entry.reads == "dense":
+            for f in made:
+                f.model = self._probe(name, self.views[0]).fit(real, self._dense(draw))
+        else:
+            for f in made:
+                f.model = self._frozen(name, index, label_budget, draw, more if f.generated else None)
+        return made
+
+    def _frozen(self, name: str, index: np.ndarray, budget: LabelBudget, draw: int, more: Images | None) -> Any:
+        """A probe on frozen features of the labelled images `index` and of generated ones; the size is chosen on folds
+        of the former."""
+        same = (name, replace(budget, draws=1, key=""), draw)
+        if more is None and same in self.compared:
+            return self.compared[same]
+        reads, labels = registry.PROBE[name].reads, self.images.labels[index]
+        folds = choice_folds(labels, self.cfg.seed) if self.sizes.recorded else []
+        fits: dict[Preprocessing, Any] = {}
+        for view in self.views if folds or not self.sizes.recorded else [self.sizes.rule]:
+            extra: list[Labelled] = []
+            if more is not None:
+                key = (reads, view, replace(budget, draws=1, key=""), draw)
+                if key not in self.generated:  # one set for all frozen probes
+                    self.generated[key] = Labelled(self.features(more, reads, view), more.labels)
+                extra = [self.generated[key]]
+            rest = (self._known(reads, view)[index], labels, len(self.classes), self.cfg.seed)
+            fits[view] = self._probe(name, view).fit(*rest, *extra)
+        if not self.sizes.recorded:
+            return fits[self.views[0]]
+        found = sized.choose(fits, [labels[val] for _, val in folds])
+        if more is None and name == sizes.CHOOSES:  # probes that train the network will ask
+            self.compared[same] = found
         return found
 
-    def _probe(self, name: str) -> Any:
+    def _train(self, name: str, real: Images, budget: LabelBudget, draw: int, more: Images | None) -> Any:
+        """A probe that trains the network, at the size of `probe.size_trained`."""
+        view, chosen = self.sizes.trained, None
+        if view is None:
+            chosen = self._frozen(sizes.CHOOSES, self.labels(budget, draw), budget, draw, None)
+            view = chosen.view
+        extra = [] if more is None else [more]
+        model = self._probe(name, view).fit(self.pixels_at(real, view, stored=True), self._setting(draw, view), *extra)
+        if not self.sizes.recorded:
+            return model
+        found = sized.alone(model, view)
+        return found if chosen is None else replace(found, validated=chosen.validated, n_val=chosen.n_val)
+
+    def _probe(self, name: str, view: Preprocessing) -> Any:
         """The probe, once for all draws: it may have to read all training images, without their labels."""
         if self.origin.kind == majority.NAME:
             of_masks = registry.PROBE[name].reads == "dense"
             return segment.Majority() if of_masks else majority.Majority(self.images.labels)
-        if name not in self.probes:
+        if (name, view) not in self.probes:
             entry = registry.PROBE[name]
             also = [getattr(self.cfg.probe, entry.also)] if entry.also else []
             where = (entry.by_task or {}).get(self.task.name, entry.where)
-            self.probes[name] = registry.load(where)(getattr(self.cfg.probe, name), *also)
-            if hasattr(self.probes[name], "see"):
-                self.probes[name].see(self._known(entry.reads))
-        return self.probes[name]
+            made = registry.load(where)(getattr(self.cfg.probe, name), *also)
+            if hasattr(made, "see"):
+                made.see(self._known(entry.reads, view))
+            self.probes[name, view] = made
+        return self.probes[name, view]
 
-    def _known(self, reads: str) -> np.ndarray:
+    def _known(self, reads: str, view: Preprocessing) -> np.ndarray:
         """(n, d) features of the labelled images; where few of them are asked for, zeros for the others."""
-        if reads not in self.known:
-            self.known[reads] = self._asked(reads)
-        return self.known[reads]
+        if (reads, view) not in self.known:
+            self.known[reads, view] = self._asked(reads, view)
+        return self.known[reads, view]
 
-    def _asked(self, reads: str) -> np.ndarray:
+    def _asked(self, reads: str, view: Preprocessing) -> np.ndarray:
         asked: set[int] = set()
+        choosing = self.sizes.trained is None and reads == registry.PROBE[sizes.CHOOSES].reads
         for name in self.cfg.probe.use:
             for entry in (registry.PROBE[member] for member in self.members(name)):
-                if entry.reads != reads:
+                if entry.reads != reads and not (choosing and entry.reads == "network"):
                     continue
                 if not entry.labels or hasattr(registry.load(entry.where), "see"):
-                    return self.features(self.images, reads)
+                    return self.features(self.images, reads, view)
                 for label_budget in self.budgets(name):
                     for draw in range(label_budget.draws):
                         asked |= set(self.labels(label_budget, draw).tolist())
         if 2 * len(asked) > len(self.images):
-            return self.features(self.images, reads)
+            return self.features(self.images, reads, view)
         index = np.array(sorted(asked))
-        some = self.features(self.images.subset(index), reads)
+        some = self.features(self.images.subset(index), reads, view)
         known = np.zeros((len(self.images), some.shape[1]), dtype=some.dtype)
         known[index] = some
         return known
 
-    def _setting(self, draw: int) -> Setting:
+    def _setting(self, draw: int, view: Preprocessing) -> Setting:
         cfg = self.cfg
-        views = RandomViews(cfg.data.views, cfg.data.side, self.draws)
+        views = RandomViews(cfg.data.views, view.size, self.draws)
         draws = Draws(cfg.seed * 1000 + draw)
-        rest = (cfg.data.side, self.device, cfg.seed, draws, self.fits, self.unlabelled)
+        more = None if self.unlabelled is None else self.pixels_at(self.unlabelled, view)
+        rest = (view.size, self.device, cfg.seed, draws, self.fits, more, view)
         return Setting(self.build, len(self.classes), views, cfg.data.views, *rest)
 
     def _dense(self, draw: int) -> dense.DenseSetting:
@@ -334,15 +411,19 @@ class Prober:
             return
         if self.task.column == "label":
             for some in made:
-                self.features(some)
+                for view in self.views:
+                    self.features(some, view=view)
         else:
             for x, _ in dense.views(few, self.device):
                 self.maps()(x)
 
     def predict(self, fitted: list[Fitted], test: Images) -> list[Any]:
         """What every fitted probe says of the test images, as the task's answers. No choice is made here."""
-        read: dict[str, Any] = {reads: self.features(test, reads) for reads in {f.reads for f in fitted} & POOLED}
-        read["network"] = test
+        asked = dict.fromkeys((f.reads, f.view or self.views[0]) for f in fitted if f.reads != "dense")
+        read: dict[Any, Any] = {
+            (reads, view): self.features(test, reads, view) if reads in POOLED else self.pixels_at(test, view)
+            for reads, view in asked
+        }
         own = {id(f.answering): f.answering for f in fitted if f.reads == "dense"}
         if own:  # all heads in one pass over the images
             counted = segment.counts([model.head for model in own.values()], test, self._dense(0))
@@ -351,5 +432,6 @@ class Prober:
         for f in fitted:
             key = id(f.answering)
             if key not in made:
-                made[key] = self.task.answers(f, by_model[key] if f.reads == "dense" else read[f.reads], test)
+                given = by_model[key] if f.reads == "dense" else read[f.reads, f.view or self.views[0]]
+                made[key] = self.task.answers(f, given, test)
         return [made[id(f.answering)] for f in fitted]

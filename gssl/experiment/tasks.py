@@ -14,11 +14,13 @@ import numpy as np
 
 from gssl.config import registry
 from gssl.data import Draws, Images, label_subset
+from gssl.data.preprocessing import Preprocessing
 from gssl.errors import UsageError
 from gssl.experiment.label_budgets import LabelBudget
 from gssl.metrics.calibration import ece
 from gssl.metrics.clustering import assignment, nmi
 from gssl.probe.folds import choice_folds, image_folds
+from gssl.probe.sized import Sized
 from gssl.statistics.metric import METRICS, metrics_of
 
 
@@ -42,6 +44,20 @@ class Fitted:
     @property
     def answering(self) -> Any:
         """The fit that answers."""
+        return self._member.model if isinstance(self._member, Sized) else self._member
+
+    @property
+    def view(self) -> Preprocessing | None:
+        """How images are brought to the network, where the source has several sizes; None: crops of data.size."""
+        return self._member.view if isinstance(self._member, Sized) else None
+
+    @property
+    def sizes(self) -> dict[str, float]:
+        """The validation metric of each size that was compared; {}: none was."""
+        return self._member.validated if isinstance(self._member, Sized) else {}
+
+    @property
+    def _member(self) -> Any:
         return self.model.model if registry.PROBE[self.probe].reads == "menu" else self.model
 
     @property
@@ -121,6 +137,10 @@ def chosen_by(task: Task, f: Fitted) -> dict[str, Any]:
     entry = {"chosen": f.model.chosen, "validation": {task.metrics[0]: task.validation(f.model)}}
     if registry.PROBE[f.probe].reads == "menu":
         entry |= {"validated": f.model.validated, "n_val": f.model.n_val}
+    if f.view is not None:
+        entry["preprocessing"] = f.view.record()
+        if f.sizes:
+            entry["sizes"] = f.sizes
     return entry
 
 

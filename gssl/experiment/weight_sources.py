@@ -15,26 +15,27 @@ from yaml import YAMLError
 from gssl import schemas
 from gssl.config import label_use
 from gssl.data import Draws, Images, centre, sequential
+from gssl.data.preprocessing import Preprocessing
 from gssl.engine import checkpoint
 from gssl.engine.files import read_json, sha256, write_json
 from gssl.errors import UsageError
-from gssl.experiment import model_files
-from gssl.nets import foreign, keymaps, ready_made
+from gssl.experiment import model_files, published
+from gssl.nets import keymaps
 from gssl.nets.backbone import Backbone, build_backbone
 from gssl.nets.inputs import Inputs, adjusted
 from gssl.nets.norms import recompute_batch_norm
 from gssl.nets.resnet import SMALL
 from gssl.nets.weights import State, load_into, read_weights, save_weights
-from gssl.schemas.ready_made import READY_MADE, weights_file
+from gssl.schemas.ready_made import READY_MADE, SHORT
 
 NETWORK = "backbone."  # prefix of its names in a file that has a head as well
 RECOMPUTE = 2048  # images whose batch statistics an exported backbone carries
 LARGE = 224  # pixels, of ImageNet's networks
-PUBLISHED = ("resnet18", "resnet50")  # of torchvision
 FAMILY = {"train-gan": "gan", "pretrain-ssl": "ssl"}
 EXPECTED = (
-    f"expected random, {', '.join(READY_MADE)}, torchvision, torchvision:NAME, timm:NAME, a run directory, a checkpoint"
-    " in it, or a .safetensors, .pth or .ckpt file"
+    f"expected random, {', '.join(READY_MADE)}, a short name such as {next(iter(SHORT))}, torchvision,"
+    " torchvision:NAME, timm:NAME, hf:ORG/NAME, a run directory, a checkpoint in it, a folder with config.json, or a"
+    " .safetensors, .pth or .ckpt file"
 )
 
 
@@ -43,11 +44,12 @@ class WeightSource:
     """Where a backbone's weights come from. `backbone`, `size` and `input` are set where the source says what it is.
 
     size: side of the images that it learned from. stem: side of a ResNet's first kernels, where its weights tell.
-    input: mean and std as in `gssl.nets.inputs`. step: of a checkpoint. labels_used: whether the labels of all training
-    images were read on the way to these weights; None where that is not on record.
+    input: mean and std as in `gssl.nets.inputs`. preprocessing: what a folder says of the size of its images.
+    step: of a checkpoint. labels_used: whether the labels of all training images were read on the way to these weights;
+    None where that is not on record.
     """
 
-    kind: str  # random | pixels | torchvision | timm | a ready-made network's name | run | checkpoint | file
+    kind: str  # random | pixels | torchvision | timm | hf | a ready-made network's name | run | checkpoint | file
     path: Path | None = None
     method: str | None = None
     sha256: str | None = None
@@ -58,6 +60,7 @@ class WeightSource:
     stem: int | None = None
     input: dict[str, list[float]] | None = None
     labels_used: bool | None = False
+    preprocessing: dict[str, Any] | None = None
     # what was read or built already: a fine-tuning grid builds the same network dozens of times
     kept: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
@@ -65,7 +68,7 @@ class WeightSource:
         """For result.json."""
         path = str(self.path) if self.path else None
         found: dict[str, Any] = {"kind": self.kind, "path": path, "method": self.method, "sha256": self.sha256}
-        if self.kind in ("torchvision", "timm") and self.backbone is not None:
+        if self.kind in ("torchvision", "timm", "hf") and self.backbone is not None:
             found["name"] = self.backbone.name
         if made := READY_MADE.get(self.kind):
             found |= {"name": made.timm, "licence": made.licence, "learned_from": made.learned_from}
@@ -81,6 +84,25 @@ class WeightSource:
         if self.stem is not None and (self.stem == 3) != (size <= SMALL):
             size = SMALL if self.stem == 3 else LARGE
         return self.backbone or default, size
+
+    @property
+    def published(self) -> bool:
+        """Whether the same weights are found in many runs: their features are worth keeping."""
+        return self.kind in (*published.KINDS, "file")
+
+    @property
+    def words(self) -> str:
+        """For messages."""
+        name = self.backbone.name if self.backbone else self.kind
+        return name if self.path is None else f"{name} ({self.path})"
+
+    def own(self, default: schemas.Backbone) -> Preprocessing | None:
+        """The network's own size of images and preprocessing: of published networks, and of what was trained from one.
+        None where it has none."""
+        found = self.preprocessing or published.own((self.backbone or default).name, self.kind)
+        if found is None or (self.kind == "checkpoint" and self.size != found["size"]):
+            return None  # milestones on the way of a training are probed at its own size
+        return Preprocessing(**found)
 
     def described(self, default: schemas.Backbone, size: int) -> dict[str, Any]:
         """`network` for result.json and for files of weights."""
@@ -104,16 +126,8 @@ def find_weights(weights: str) -> WeightSource:
 def _found(weights: str) -> WeightSource:
     if weights in ("random", "torchvision"):
         return WeightSource(weights, stem=7 if weights == "torchvision" else None)
-    if weights in READY_MADE:
-        return _ready_made(weights)
-    kind, _, name = weights.partition(":")
-    if kind == "torchvision" and name:
-        if name not in PUBLISHED:
-            known = " or ".join(f"torchvision:{known}" for known in PUBLISHED)
-            raise UsageError(f"weights={weights}: expected {known}; timm:NAME has many more")
-        return WeightSource("torchvision", backbone=_resnet(name), stem=7)
-    if kind == "timm" and name:
-        return _timm(weights, *name.partition("@")[::2])
+    if (found := published.find(weights)) is not None:
+        return _published(found)
     path = Path(weights).expanduser()
     if path.is_file():
         return _file(path)
@@ -161,27 +175,20 @@ def _resnet(name: str) -> schemas.Backbone:
     return schemas.Backbone.model_validate({"name": name, "norm": "batch", "width": 64, "patch": 1})
 
 
-def _of_timm(name: str) -> schemas.Backbone:
-    """A network that timm builds: its name says all, and no `backbone=` can name it."""
-    return schemas.Backbone.model_construct(None, name=foreign.PREFIX + name)
-
-
-def _timm(weights: str, name: str, file: str) -> WeightSource:
-    foreign.check(name)
-    path = Path(file).expanduser() if file else None
-    if path is not None and not path.is_file():
-        raise UsageError(f"weights={weights}: no such file {path}; expected weights of timm's {name}")
-    digest = sha256(path) if path else None
-    return WeightSource("timm", path, sha256=digest, backbone=_of_timm(name))
-
-
-def _ready_made(name: str) -> WeightSource:
-    made = READY_MADE[name]
-    digest = sha256(weights_file(name))
-    if digest != made.sha256:
-        raise UsageError(f"weights={name}: {made.project} is not as published (sha256); install version 0.1.0 of it")
-    foreign.check(made.timm)
-    return WeightSource(name, sha256=digest, backbone=_of_timm(made.timm))
+def _published(found: published.Published) -> WeightSource:
+    """Of timm's networks the name says all, and no `backbone=` can name one."""
+    of_timm = found.kind in published.BY_TIMM
+    backbone = schemas.Backbone.model_construct(None, name=found.network) if of_timm else _resnet(found.network)
+    return WeightSource(
+        found.kind,
+        found.path,
+        sha256=found.sha256,
+        backbone=backbone,
+        stem=None if of_timm else 7,
+        input=found.input,
+        preprocessing=found.preprocessing,
+        kept=found.kept,
+    )
 
 
 def _described(source: WeightSource, text: Any) -> WeightSource:
@@ -298,9 +305,10 @@ def build(
         report: dict[str, Any] = {"loaded": 0, "missing": [], "unexpected": []}
         if source.kind != "random":
             target: Any = network
-            if source.kind == "timm" or source.kind in READY_MADE:  # by timm's own names
-                target = target.net
-            report |= asdict(load_into(target, _tensors(source, cfg), allow_partial=allow_partial))
+            remedy = None
+            if source.kind in published.BY_TIMM:  # by timm's own names
+                target, remedy = target.net, published.REMEDY
+            report |= asdict(load_into(target, _tensors(source, cfg), allow_partial=allow_partial, remedy=remedy))
         if inputs is not None:
             network.inputs = adjusted(network.inputs, inputs.mean, inputs.std, inputs.range)
         report["input"] = network.inputs.record()
@@ -315,14 +323,8 @@ def _tensors(source: WeightSource, cfg: schemas.Backbone) -> State:
         found: State = source.kept["state"]
         return found
     name = (source.backbone or cfg).name
-    if source.kind == "torchvision":
-        from gssl.nets.resnet import torchvision_weights  # torchvision takes seconds to import
-
-        state = State(torchvision_weights(name), mapped_by="torchvision")
-    elif source.kind in READY_MADE:
-        state = State(ready_made.tensors(source.kind), mapped_by="timm")
-    elif source.kind == "timm" and source.path is None:
-        state = State(foreign.published(name.removeprefix(foreign.PREFIX)), mapped_by="timm")
+    if source.kind in published.KINDS:
+        state = published.tensors(source.kind, name, source.path, source.sha256, source.kept)
     elif source.kind == "checkpoint":
         raise UsageError(f"weights={source.path}: a checkpoint can be evaluated, not trained from; give the run itself")
     else:

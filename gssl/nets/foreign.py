@@ -1,6 +1,8 @@
 """timm's networks as backbones: `weights=timm:NAME`. timm is an optional extra, imported only when it is asked for."""
 
 import logging
+import sys
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -10,10 +12,12 @@ from torch import Tensor, nn
 from gssl.errors import UsageError
 from gssl.names import nearest
 from gssl.nets.backbone import Backbone
+from gssl.nets.foreign_names import split
 from gssl.nets.inputs import IMAGENET, Inputs, resized
 
 PREFIX = "timm:"
 STAGES = 4
+MASKING = ("mask_token",)  # of pretraining alone
 # of images too small for the kernels, of sides that are no multiple of the windows
 UNFIT = (RuntimeError, ValueError, AssertionError)
 
@@ -33,26 +37,39 @@ class TimmBackbone(Backbone):
     """
 
     def __init__(self, name: str, size: int) -> None:
-        """`name`: timm's, e.g. resnet18.a1_in1k; `size`: side of the images in pixels."""
+        """`name`: timm's, e.g. resnet18.a1_in1k, with options as `foreign_names` says; `size`: side of the images in
+        pixels."""
         super().__init__()
         check(name)
-        self.net = _create(name, pretrained=False)
+        self.net = _create(split(name)[0], False, **split(name)[1])
         self.patch = _patch(self.net)
         cfg: dict[str, Any] = getattr(self.net, "pretrained_cfg", None) or {}
         self.inputs = Inputs(cfg.get("mean", IMAGENET[0]), cfg.get("std", IMAGENET[1]))
         how = cfg.get("interpolation", "bicubic")
         self.how = how if how in ("bilinear", "bicubic") else "bicubic"
-        self.side: int | None = int(cfg["input_size"][-1]) if cfg.get("fixed_input_size") else None
+        own = int(split(name)[1].get("img_size") or (cfg.get("input_size") or [size])[-1])
+        self.side: int | None = own if cfg.get("fixed_input_size") else None
         self.picked, self.normed = _picked(self.net), True
         try:
             maps, pooled = self._look(size)
         except UNFIT:
             if self.side is not None or not cfg.get("input_size"):
                 raise
-            self.side, self.normed = int(cfg["input_size"][-1]), True
+            self.side, self.normed = own, True
             maps, pooled = self._look(size)
         self.dims, self.dim = [m.shape[1] for m in maps], pooled.shape[1]
         self.to(memory_format=torch.channels_last)
+
+    def fits(self, size: int) -> bool:
+        """Whether it can read images of `size` pixels."""
+        normed = self.normed
+        try:
+            self._look(size)
+        except UNFIT:
+            return False
+        finally:
+            self.normed = normed
+        return True
 
     @torch.no_grad()
     def _look(self, size: int) -> tuple[list[Tensor], Tensor]:
@@ -118,14 +135,81 @@ class TimmBackbone(Backbone):
 
 def check(name: str) -> None:
     """Raises UsageError where timm is not installed or knows no network `name`."""
-    timm = _timm(name)
+    timm, (name, options) = _timm(name), split(name)
     base, _, tag = name.partition(".")
     if timm.is_model(base) and (not tag or name in timm.list_pretrained()):
-        return
+        return _check_options(name, options)
     known = timm.list_pretrained() if timm.is_model(base) else timm.list_models()
     near = nearest(name if timm.is_model(base) else base, known)
     hint = f"did you mean {PREFIX}{near}?" if near else "timm.list_models(pretrained=True) lists what there is"
     raise UsageError(f"weights={PREFIX}{name}: timm has no such network; {hint}")
+
+
+def _check_options(name: str, options: Mapping[str, Any]) -> None:
+    if options:
+        try:
+            with torch.device("meta"), torch.random.fork_rng(devices=[]):
+                _create(name, False, **options)
+        except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+            given = "&".join(options)
+            raise UsageError(f"weights={PREFIX}{name}?{given}: timm cannot build it so ({error})") from error
+
+
+def preprocessing(name: str) -> dict[str, Any]:
+    """The network's own size of images and how they are brought to it: `gssl.data.preprocessing.Preprocessing`."""
+    base, options = split(name)
+    cfg: Any = _timm(base).get_pretrained_cfg(base)
+    return of_config({} if cfg is None else cfg.to_dict(), options.get("img_size"))
+
+
+def normalisation(name: str) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of the network's own configuration."""
+    cfg: Any = _timm(name).get_pretrained_cfg(split(name)[0])
+    return (list(cfg.mean), list(cfg.std)) if cfg is not None else IMAGENET
+
+
+def of_config(cfg: Mapping[str, Any], size: int | None = None) -> dict[str, Any]:
+    """The same of timm's configuration as a mapping; `size` in place of its own."""
+    how = cfg.get("interpolation", "bicubic")
+    return {
+        "size": int(size or (cfg.get("input_size") or (3, 224, 224))[-1]),
+        "fit": "squash" if cfg.get("crop_mode") == "squash" else "short",
+        "crop": float(cfg.get("crop_pct") or 0.875),
+        "interpolation": how if how in ("bilinear", "nearest") else "bicubic",
+    }
+
+
+def by_its_names(name: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """`state` under timm's names: as it is where it has them, else as timm itself reads such a file for `name`.
+
+    timm knows the names of the first authors of many networks, such as DINOv2 and CLIP. What it does not know stays.
+    """
+    with torch.random.fork_rng(devices=[]):
+        base, options = split(name)
+        network = _create(base, False, **options)
+    if all(key in state and state[key].shape == value.shape for key, value in network.state_dict().items()):
+        return {key: value for key, value in state.items() if key not in MASKING}
+    convert: Any = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
+    if convert is None:
+        return dict(state)
+    try:
+        found: dict[str, Tensor] = convert(dict(state), network)
+    except Exception:  # a file of something else: what does not fit is said by whoever loads it
+        return dict(state)
+    return {key: value for key, value in found.items() if key not in MASKING}
+
+
+def alternative(name: str) -> str | None:
+    """timm's network whose tensors have the same names and shapes and which pads otherwise: `tf_NAME` beside NAME."""
+    timm, (base, _) = _timm(name), split(name)
+    arch = base.partition(".")[0]
+    other = arch.removeprefix("tf_") if arch.startswith("tf_") else f"tf_{arch}"
+    if not timm.is_model(other):
+        return None
+    with torch.device("meta"), torch.random.fork_rng(devices=[]):
+        mine, its = (with_classifier(one).state_dict() for one in (arch, other))
+    same = {key: value.shape for key, value in mine.items()} == {key: value.shape for key, value in its.items()}
+    return other if same else None
 
 
 def published(name: str) -> dict[str, Tensor]:
@@ -136,12 +220,13 @@ def published(name: str) -> dict[str, Tensor]:
     logger.setLevel(logging.ERROR)  # one line of ours instead of one per attempt
     try:
         with torch.random.fork_rng(devices=[]):
-            state: dict[str, Tensor] = _create(name, pretrained=True).state_dict()
+            state: dict[str, Tensor] = _create(split(name)[0], True, **split(name)[1]).state_dict()
     except Exception as error:  # of whatever fetches, unpacks and checks
         line = " ".join(str(error).split()) or type(error).__name__
+        where = _where(name)
         raise UsageError(
-            f"weights={PREFIX}{name}: cannot load timm's weights ({line[:160]}); where there is no network, give the "
-            f"file: weights={PREFIX}{name}@FILE"
+            f"weights={PREFIX}{name}: cannot load timm's weights ({line[:160]}); where there is no network, fetch "
+            f"{where} elsewhere and give the file: weights={PREFIX}{name}@FILE"
         ) from error
     finally:
         logger.setLevel(level)
@@ -156,15 +241,24 @@ def _timm(name: str) -> Any:
     return timm
 
 
+def _where(name: str) -> str:
+    """What to download."""
+    cfg: Any = _timm(name).get_pretrained_cfg(split(name)[0])
+    if cfg is not None and cfg.hf_hub_id:
+        return f"model.safetensors of https://huggingface.co/{str(cfg.hf_hub_id).rstrip('/')}"
+    return str(cfg.url) if cfg is not None and cfg.url else "its weights"
+
+
 def with_classifier(name: str) -> nn.Module:
     """timm's network `name` with random weights and the classifier that its published weights have."""
-    network: nn.Module = _timm(name).create_model(name, pretrained=False)
+    base, options = split(name)
+    network: nn.Module = _timm(name).create_model(base, pretrained=False, **options)
     return network
 
 
-def _create(name: str, pretrained: bool) -> nn.Module:
+def _create(name: str, pretrained: bool, **options: Any) -> nn.Module:
     """Without its classifier; positions that can be interpolated are."""
-    create: Any = partial(_timm(name).create_model, name, pretrained=pretrained, num_classes=0)
+    create: Any = partial(_timm(name).create_model, name, pretrained=pretrained, num_classes=0, **options)
     try:
         network: nn.Module = create(dynamic_img_size=True)
     except TypeError:  # no such option: of most networks without learned positions

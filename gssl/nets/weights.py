@@ -133,6 +133,18 @@ def read_weights(path: Path, rename: bool = True) -> State:
         raise UsageError(f"{path}: {error}") from None
 
 
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors in a file by its own names, on the CPU; a nested state dict is found. Raises UsageError."""
+    content: object = _safetensors(path) if path.suffix == ".safetensors" else _pickled(path)
+    for nest in ("state_dict", "model", "teacher"):
+        if isinstance(content, dict) and isinstance(content.get(nest), dict):
+            content = content[nest]
+    found = {k: v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, dict) else {}
+    if not found:
+        raise UsageError(f"{path}: no tensors in it; expected a state dict")
+    return found
+
+
 def _safetensors(path: Path) -> object:
     try:
         return load_file(path)
@@ -163,10 +175,12 @@ def load_into(
     state: Mapping[str, Tensor],
     allow_partial: bool = False,
     ignore: tuple[str, ...] = HEADS,
+    remedy: str | None = None,
 ) -> LoadReport:
     """Copy `state` into `module` (not wrapped) where names and shapes agree, and report the rest.
 
-    Keys that start with one of `ignore` and are not in the module are left behind. Raises UsageError,
+    Keys that start with one of `ignore` and are not in the module are left behind. remedy: what to do where something
+    does not fit, if that is not another `backbone=`. Raises UsageError,
     before anything is copied, where nothing fits, where something does not (unless `allow_partial`), and
     where values are not finite.
     """
@@ -189,18 +203,19 @@ def load_into(
         key = weights[0]
         raise UsageError(
             f"weights: the names fit the backbone, the shapes do not: {key} is {tuple(state[key].shape)} in the file,"
-            f" {tuple(own[key].shape)} in the backbone; set backbone= (its width, norm) as the weights have it"
+            f" {tuple(own[key].shape)} in the backbone;"
+            f" {remedy or 'set backbone= (its width, norm) as the weights have it'}"
         )
     if all(key.endswith(COUNTER) for key in fits):
         first = ", ".join(list(state)[:3])
         raise UsageError(
             f"weights: none of the file's {len(state)} tensors ({first}, …) fits the backbone, which has "
-            f"{next(iter(own), 'no tensor')}, …; set backbone= to the network that the weights belong to"
+            f"{next(iter(own), 'no tensor')}, …; {remedy or 'set backbone= to the network that the weights belong to'}"
         )
     if not report.complete and not allow_partial:
         raise UsageError(
-            f"weights: only a part fits the backbone: {report}; set backbone= to the network that they "
-            f"belong to, or allow_partial=true"
+            f"weights: only a part fits the backbone: {report};"
+            f" {remedy or 'set backbone= to the network that they belong to'}, or allow_partial=true"
         )
     if broken := [key for key in fits if not torch.isfinite(state[key]).all()]:
         raise UsageError(f"weights: {len(broken)} tensors hold NaN or infinity (first: {broken[0]}); take others")

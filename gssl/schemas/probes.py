@@ -1,6 +1,6 @@
 """Keys of `conf/probe/`: one class per probe."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -120,10 +120,25 @@ class Adapted(Section):
     one_shot: Text = Field(description="which, where one label per class leaves nothing to choose on")
 
 
+Side = Annotated[int, Field(ge=8)]
+Size = Literal["own", "data"] | Side
+
+
 class Probes(Section):
     """What a backbone is evaluated by; `use` names the ones that run."""
 
     use: Unique[Text]
+    sizes: Literal["auto"] | Annotated[Unique[Size], Field(min_length=1)] = Field(
+        description="sides in pixels at which ready-made networks read images, chosen among on folds of the labels:"
+        " own (the network's, with its preprocessing), data (data.size), numbers; auto: [own, data]"
+    )
+    size_one_shot: Size = Field(
+        description="where labels leave nothing to choose on, and of cluster: own | data | a side"
+    )
+    size_trained: Literal["auto"] | Size = Field(
+        description="of probes that train a ready-made network: own | data | a side; auto: as the folds of the linear"
+        " probe choose on the same labels"
+    )
     knn: Knn
     linear: Linear
     linear_multilayer: LinearMultilayer

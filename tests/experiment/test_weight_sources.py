@@ -12,7 +12,7 @@ from torch import nn
 from gssl import schemas
 from gssl.engine.files import read_json, write_json
 from gssl.errors import UsageError
-from gssl.experiment import weight_sources
+from gssl.experiment import published, weight_sources
 from gssl.nets import build_backbone, foreign
 from gssl.nets.inputs import IMAGENET, SIGNED, Inputs
 
@@ -231,7 +231,7 @@ def test_the_ready_made_network(monkeypatch) -> None:
     assert found["sha256"].startswith("57934424") and found["licence"] == "Apache-2.0"
     assert found["labels_used"] is False and found["learned_from"] == "images and labels of ImageNet"  # none of these
     assert origin.described(SMALL, 32) == {"name": "timm:tf_efficientnet_lite0", "size": 32}
-    monkeypatch.setattr(weight_sources, "sha256", lambda path: "0" * 64)
+    monkeypatch.setattr(published, "sha256", lambda path: "0" * 64)
     with pytest.raises(UsageError, match="not as published"):
         weight_sources.find_weights("efficientnet_lite0")
 

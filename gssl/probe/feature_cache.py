@@ -1,0 +1,128 @@
+"""Features of published networks on disk, image by image: one pass for all seeds, draws, folds and runs.
+
+`$GSSL_CACHE/features/KEY/` holds files of (ids, features). KEY is a digest of what determines features beside the
+image: the network's weights and normalisation, the preprocessing with its size, which features, the device's type and
+torch's version. An id is the content of the pixels or of the file that the network is given. A file's name is the hash
+of its content: what does not have it is deleted and computed again. Deleting any of it is safe at any time. At most
+`GSSL_FEATURES_GB` (4) gigabytes stay; the files that were not used for the longest time go first.
+"""
+
+import contextlib
+import io
+import os
+import tempfile
+from collections.abc import Callable
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+
+from gssl.data import Images, cache
+from gssl.data.columns import HASH
+from gssl.data.memory import MemoryStore
+from gssl.data.originals import Originals
+from gssl.errors import UsageError
+
+LIMIT = 4.0  # gigabytes
+SUFFIX = ".npz"
+
+
+class FeatureCache:
+    """Of one network, one preprocessing and one kind of features."""
+
+    def __init__(self, key: str) -> None:
+        self.folder = cache.cache_root() / "features" / key
+        self.known: dict[bytes, np.ndarray] = {}
+        self.read: set[str] = set()
+
+    def features(self, images: Images, compute: Callable[[Images], np.ndarray]) -> np.ndarray:
+        """(n, d) float32: of images that are known from the disk, of the others by `compute`, which are then kept."""
+        if isinstance(images.store, MemoryStore) or not len(images):  # made for one use
+            return compute(images)
+        ids = image_ids(images)
+        self._load()
+        first = {name: i for i, name in reversed(list(enumerate(ids))) if name not in self.known}
+        missing = np.sort(np.fromiter(first.values(), dtype=np.int64, count=len(first)))
+        if len(missing):
+            found = compute(images if len(missing) == len(images) else images.subset(missing))
+            new = {ids[i]: row for i, row in zip(missing.tolist(), found, strict=True)}
+            self.known |= new
+            self._keep(new)
+        return np.stack([self.known[name] for name in ids])
+
+    def _load(self) -> None:
+        """Read the files that are new since the last time."""
+        for file in sorted(self.folder.glob(f"*{SUFFIX}")):
+            if file.name in self.read:
+                continue
+            try:
+                data = file.read_bytes()
+                if _digest(data) != file.stem:
+                    raise ValueError("damaged")
+                with np.load(io.BytesIO(data), allow_pickle=False) as found:
+                    ids, rows = found["ids"], found["features"]
+                os.utime(file)
+            except (OSError, ValueError, KeyError):  # damaged, or deleted by another process
+                with contextlib.suppress(OSError):
+                    file.unlink()
+                continue
+            self.read.add(file.name)
+            self.known |= {name.tobytes(): row for name, row in zip(ids, rows, strict=True)}
+
+    def _keep(self, new: dict[bytes, np.ndarray]) -> None:
+        """Write a file, whole or not at all. A disk that is full costs the file, not the run."""
+        buffer = io.BytesIO()
+        ids = np.frombuffer(b"".join(new), dtype=np.uint8).reshape(-1, HASH)
+        np.savez(buffer, ids=ids, features=np.stack(list(new.values())))
+        data = buffer.getvalue()
+        name = _digest(data) + SUFFIX
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            handle, part = tempfile.mkstemp(dir=self.folder)
+            try:
+                with open(handle, "wb") as file:
+                    file.write(data)
+                os.replace(part, self.folder / name)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    os.unlink(part)
+                raise
+        except OSError:
+            return
+        self.read.add(name)
+        shorten(self.folder.parent)
+
+
+def image_ids(images: Images) -> list[bytes]:
+    """What an image's features depend on: its stored pixels, or the content of its file where that is read again."""
+    if not isinstance(images, Originals):
+        return [row.tobytes() for row in images.store.hashes[images.rows]]
+    paths = [os.path.abspath(images.name(i)) for i in range(len(images))]
+    root = Path(os.path.commonpath([os.path.dirname(path) for path in paths]))
+    files = cache.contents(root, [os.path.relpath(path, root) for path in paths])
+    for path, content in zip(paths, files, strict=True):
+        if not content:
+            raise UsageError(f"{path}: could be read before, and not now; restore it")
+    mark = f"original/{images.side}/".encode()
+    return [blake2b(mark + content.encode(), digest_size=HASH).digest() for content in files]
+
+
+def shorten(root: Path) -> None:
+    """Delete the files below `root` that were not used for the longest time, down to the limit."""
+    limit = float(os.environ.get("GSSL_FEATURES_GB") or LIMIT) * 1e9
+    files = []
+    for file in root.glob(f"*/*{SUFFIX}"):
+        with contextlib.suppress(OSError):
+            stat = file.stat()
+            files.append((stat.st_mtime_ns, stat.st_size, file))
+    total = sum(size for _, size, _ in files)
+    for _, size, file in sorted(files):
+        if total <= limit:
+            return
+        with contextlib.suppress(OSError):
+            file.unlink()
+        total -= size
+
+
+def _digest(data: bytes) -> str:
+    return blake2b(data, digest_size=20).hexdigest()
