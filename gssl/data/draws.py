@@ -74,7 +74,11 @@ class Draws:
 
         32 bits, because torch's CPU generator keeps no more of its seed.
         """
-        torch.manual_seed(int.from_bytes(digest(self.seed, "torch", self.rank, step, size=4), "little"))
+        seed = int.from_bytes(digest(self.seed, "torch", self.rank, step, size=4), "little")
+        if torch.cuda.is_initialized() or torch.backends.mps.is_available():
+            torch.manual_seed(seed)
+        else:  # torch.manual_seed writes down a traceback for a GPU that may come, at every call
+            torch.default_generator.manual_seed(seed)
 
     def _whole(self, shape: Sequence[int]) -> tuple[int, ...]:
         return (self.ranks * shape[0], *shape[1:])

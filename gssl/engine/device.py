@@ -1,10 +1,12 @@
 """Device, precision and threads: chosen once, in one place."""
 
 import contextlib
+import ctypes
 import os
 import resource
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -66,9 +68,41 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+KEPT = 1 << 25  # bytes: larger blocks are given back at once; as much as glibc permits
+TRIM, TOP_PAD, MMAP = -1, -2, -3  # glibc's names of what mallopt sets
+
+
+@cache
+def keep_memory() -> bool:
+    """Let the process keep freed memory for the next step, where the C library is glibc and MALLOC_… says nothing.
+
+    A step frees what it needs again at once. glibc gives the top of the heap back to the system each time, and the next
+    step takes a page fault for every 4 kB: 15,000 of them for 256 images of 32 px and the small convnet, a third of its
+    time (measured in one virtual machine: 128 to 154 ms of processor, 93 to 96 so; resident memory 5% larger).
+    """
+    if not sys.platform.startswith("linux") or any(name.startswith("MALLOC_") for name in os.environ):
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):  # musl has none
+        return False
+    return all([mallopt(MMAP, KEPT), mallopt(TRIM, (1 << 31) - 1), mallopt(TOP_PAD, KEPT)])
+
+
+def release_memory() -> None:
+    """Give what is kept and free back to the system: between the jobs of a worker."""
+    if keep_memory():
+        with contextlib.suppress(AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)
+
+
 def set_threads(count: int) -> int:
-    """Fix the number of CPU threads (0: one per core) and return it. Results on a CPU depend on it."""
+    """Fix the number of CPU threads (0: one per core) and return it. Results on a CPU depend on it.
+
+    Memory that is freed is kept from here on (`keep_memory`).
+    """
     count = count or cores()
+    keep_memory()
     if torch.get_num_threads() != count:
         torch.set_num_threads(count)
     # NumPy's and SciPy's products are small here; a second pool of threads beside torch's only gets in its way

@@ -31,7 +31,7 @@ def _end_with(parent: Any) -> None:
 
 
 def _serve(pipe: Connection, threads: int) -> None:
-    from gssl.engine.device import set_threads
+    from gssl.engine.device import release_memory, set_threads
     from gssl.errors import Busy, Interrupted
     from gssl.names import load
 
@@ -57,6 +57,7 @@ def _serve(pipe: Connection, threads: int) -> None:
             except Exception as error:
                 traceback.print_exc(file=log)
                 answer = (FAILED, f"{type(error).__name__}: {error}")
+        release_memory()
         pipe.send(answer)
 
 

@@ -1,10 +1,12 @@
 """Devices, precision and threads: what is not there is a usage error that says what to use."""
 
+import resource
+
 import pytest
 import torch
 
 from gssl.commands import pretrain_ssl
-from gssl.engine.device import Precision, cores, native_bf16_cpu, pick_device, set_threads
+from gssl.engine.device import Precision, cores, keep_memory, native_bf16_cpu, pick_device, set_threads
 from gssl.engine.files import read_json
 from gssl.errors import UsageError
 
@@ -44,6 +46,21 @@ def test_threads(monkeypatch):
         assert set_threads(0) == cores() == torch.get_num_threads()
     finally:
         torch.set_num_threads(before)
+
+
+def test_memory_that_a_step_frees_is_there_for_the_next():
+    if not keep_memory():
+        pytest.skip("the C library is not glibc, or MALLOC_… is set")
+
+    def step() -> None:
+        layers = [torch.ones(1 << 20) for _ in range(4)]  # 16 MB, of which the last is on top of the heap
+        layers.reverse()
+
+    step()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(5):
+        step()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 2048  # given back, 4,096 for each step
 
 
 def test_tensorboard_is_an_option(tiny, tmp_path, capsys):
