@@ -57,10 +57,30 @@ def _space(text: str) -> dict[str, str]:
         values = None
     if not isinstance(values, dict) or any(isinstance(value, dict | list) for value in values.values()):
         raise UsageError(
-            f"{PARAMS}: expected a mapping from keys to choices in quotes, such as"
-            f" \"{PARAMS}={{seed: 'choice(0,1)'}}\"; seed=choice(0,1) alone does the same"
+            f"{PARAMS}: expected a mapping from keys to choices, such as"
+            f" '{PARAMS}={{seed: choice(0,1)}}'; seed=choice(0,1) alone does the same"
         )
-    return {str(key): value if isinstance(value, str) else quoted(value) for key, value in values.items()}
+    typed = dict(entry.strip().split(":", 1) for entry in _entries(text.partition("{")[2].rpartition("}")[0]))
+    # what stood in quotes without them, the rest as it was typed: choice(0,1) has become an object
+    words = {key.strip(): value.strip() for key, value in typed.items()}
+    return {key: value if isinstance(value, str) else words[str(key)] for key, value in values.items()}
+
+
+def _entries(text: str) -> list[str]:
+    """The parts of a mapping between its commas: those neither in brackets nor in quotes."""
+    parts, depth, quote = [""], 0, ""
+    for letter in text:
+        if quote:
+            quote = "" if letter == quote else quote
+        elif letter in "'\"":
+            quote = letter
+        else:
+            depth += (letter in "([{") - (letter in ")]}")
+        if letter == "," and not depth and not quote:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return [part for part in parts if part.strip()]
 
 
 @dataclass(frozen=True)
