@@ -191,10 +191,12 @@ def _value(run: Run, key: str) -> Any:
 
 
 def _newest(runs: Sequence[Run]) -> list[Run]:
-    """One run per seed: the newest finished one, else the newest."""
+    """One run per seed and objective: the newest finished one; of a seed that has none the newest."""
     found: dict[str, Run] = {}
-    for run in sorted(runs, key=lambda run: (run.value is not None, run.started)):
-        found[_text(run.seed)] = run
+    finished = {_text(run.seed) for run in runs if run.value is not None}
+    for run in sorted(runs, key=lambda run: run.started):
+        if run.value is not None or _text(run.seed) not in finished:
+            found[_text([run.seed, run.objective.get("name") if run.value is not None else None])] = run
     return [run for run in runs if any(run is kept for kept in found.values())]
 
 
