@@ -1,5 +1,6 @@
 """What a finished run prints: verdict or objective, scores, what was spent, where the files are."""
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -8,6 +9,8 @@ from gssl.cli.output import number, objective, table
 from gssl.config.menus import primary_probe
 from gssl.statistics.metric import METRICS
 from gssl.words import PROBES, between, count, label_budget_text, points, title
+
+FEW = 100  # test images, below which tables warn
 
 
 def print_result(run: Path, result: dict[str, Any]) -> None:
@@ -20,6 +23,8 @@ def print_result(run: Path, result: dict[str, Any]) -> None:
         print(line)
     if result.get("scores"):
         _scores(result["scores"])
+        for line in tested([s.get("n_test") for s in result["scores"]], result.get("folds") or {}):
+            print(line)
     if result.get("curve"):
         _curve(result["curve"])
     if result.get("generated_gain"):
@@ -33,6 +38,30 @@ def print_result(run: Path, result: dict[str, Any]) -> None:
     print(f"run: {run}")
     if result.get("report"):  # last: what one opens next
         print(f"report: {result['report']}")
+
+
+def tested(counts: Iterable[int | None], folds: Mapping[str, Any], of: str = "") -> list[str]:
+    """How many test images the figures above rest on, and a warning where these are few.
+
+    folds: `count` where each labelled image is a test image once. of: the name of a data set, where there are several.
+    """
+    least = min((n for n in counts if n), default=None)
+    if least is None:
+        return []
+    lines = [f"{f'{of}: ' if of else ''}{count(least, 'test image')}"]
+    if folds.get("count"):
+        k = folds["count"]
+        lines[0] += (
+            f", each predicted by what learnt from {k - 1} of {k} folds of the labelled images; all labels means"
+        )
+        lines[0] += f" {k - 1}/{k} of them"
+    if folds.get("transductive"):
+        lines.append("pretraining has had these images, without labels (transductive)")
+    if least < FEW:
+        lines.append(
+            f"warning: one of {least} test images is {100 / least:.2g} points: a few points' difference is none"
+        )
+    return lines
 
 
 def _scores(scores: list[dict[str, Any]]) -> None:
@@ -67,6 +96,11 @@ def _curve(found: dict[str, Any]) -> None:
         for (target, probe, label_budget), row in rows.items()
     ]
     table([*(["target"] if several else []), "probe", "labels", *map(title, sources)], lines)
+    for target in dict.fromkeys(c["target"] for c in found["cells"]):
+        own = [c for c in found["cells"] if c["target"] == target]
+        folds = {"count": max(c.get("folds") or 0 for c in own), "transductive": any(c.get("seen") for c in own)}
+        for line in tested([c["n_test"] for c in own], folds, target if several else ""):
+            print(line)
 
 
 def _gains(gains: list[dict[str, Any]], generated: dict[str, Any]) -> None:
@@ -114,9 +148,11 @@ def _generator(result: dict[str, Any]) -> list[str]:
         for name, found in (("best", best), ("last", last))
     ]
     baseline = f"real-vs-real baseline {number(real['kid'])} (real training images, n {real['n_fake']:,})"
+    quality = result.get("quality")
     return [
         f"evaluator: {named}, {evaluator['split']} images, seed {result['seed']}; {baseline}",
         f"{'; '.join(marks)}; exported: {result['exported']['which']}",
+        *([f"generated images: {quality['text']}", *quality["notes"]] if quality else []),
     ]
 
 

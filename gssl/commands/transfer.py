@@ -11,7 +11,7 @@ from gssl.engine.device import peak_memory, prepare, reset_peak_memory
 from gssl.engine.fits import Fits
 from gssl.engine.progress import say
 from gssl.engine.run import Run
-from gssl.experiment import augmentation, checkpoint_weights, diagnostics, ledger, mask_examples
+from gssl.experiment import augmentation, checkpoint_weights, cross_validation, diagnostics, ledger, mask_examples
 from gssl.experiment.label_budgets import Labels, possible
 from gssl.experiment.probing import Prober, find_source
 from gssl.experiment.tasks import task_of
@@ -42,6 +42,13 @@ def main(cfg: schemas.Transfer, run_dir: Path, *, dry_run: bool = False) -> floa
 
         splits = load_data(cfg.data, progress=cfg.engine.progress)
         run.bind(images=splits.hash)
+        seen = cross_validation.seen(origin.path, cfg.data, splits)
+        if synthetic:
+            seen |= cross_validation.seen(Path(str(cfg.generated.run)), cfg.data, splits, "generated.run")
+        if splits.folds and splits.folds.fold is None:
+            return cross_validation.over_folds(cfg, run, splits, main, dry_run)
+        if seen:
+            say(f"note: weights={cfg.weights}: trained on all images, those that are tested on among them, unlabelled")
         warnings = splits.summary["warnings"] + (synthetic.check(splits, cfg.data.side) if synthetic else [])
         if origin.backbone not in (None, cfg.backbone):
             say(f"note: the network is {origin.backbone.name}, as weights={cfg.weights} says; backbone= is not used")
@@ -64,7 +71,7 @@ def main(cfg: schemas.Transfer, run_dir: Path, *, dry_run: bool = False) -> floa
         fitted = list(prober.fit())
         # on record before it happens: a run that is killed and resumed has opened the test set twice
         openings = run.opened()
-        tested = splits.summary["hashes"]["test"]
+        tested = splits.summary["folds"]["items"] if splits.folds else splits.summary["hashes"]["test"]
         say(f"note: {ledger.opening(tested, run_dir, 'transfer', ledger.settings_of(cfg), cfg.seed)}")
         test = splits.open_test()  # the only line that can reach the test images; nothing is chosen after it
         found = prober.predict(fitted, test)
@@ -76,6 +83,7 @@ def main(cfg: schemas.Transfer, run_dir: Path, *, dry_run: bool = False) -> floa
         mixed = [i for i, f in enumerate(fitted) if f.generated]
         alone, answers = [fitted[i] for i in real], [found[i] for i in real]
         prober.task.save(run_dir / PREDICTIONS, answers + [found[i] for i in mixed], test)
+        cross_validation.save_items(run_dir, splits, test)
         result: dict[str, Any] = {
             "seed": cfg.seed,
             "task": prober.task.name,
@@ -89,6 +97,7 @@ def main(cfg: schemas.Transfer, run_dir: Path, *, dry_run: bool = False) -> floa
             "test_openings": openings,
             "spent": {"seconds": round(time.perf_counter() - start, 3), "peak_memory_bytes": peak_memory(device)},
             "data": splits.summary,
+            **({"folds": {"fold": splits.folds.fold, "transductive": seen}} if splits.folds else {}),
         }
         if prober.classical:
             result["classical"] = prober.classical.record

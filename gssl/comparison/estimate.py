@@ -1,42 +1,24 @@
-"""What there is to do in a comparison, what is done, and what the rest will take on this machine.
+"""What there is to do in a comparison, what is done, and what the rest will take on this machine (`timings`)."""
 
-Every arm that has no finished run takes a few steps in a directory that is removed; nothing is kept and no test image
-is looked at. Times are of one run by itself: side by side they are slower.
-"""
-
-import contextlib
-import io
 import json
 import statistics
-import tempfile
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gssl import schemas
 from gssl.comparison.parts import Part
 from gssl.comparison.plan import Planner
-from gssl.config import registry
+from gssl.comparison.timings import Timings, seconds_of, steps_of
 from gssl.config.comparison_rules import budget_keys
-from gssl.config.menus import NO_NETWORK
 from gssl.data import Splits
-from gssl.engine.device import pick_device
 from gssl.engine.files import read_json
-from gssl.engine.progress import say
-from gssl.experiment.label_budgets import label_budgets
-from gssl.experiment.probing import Prober, find_source
-from gssl.names import load
 from gssl.report.collect import read_runs
 from gssl.report.document import chosen_metric
 from gssl.report.scores import cells, gap
-from gssl.schemas.ready_made import READY_MADE
 from gssl.statistics.families import ALPHA
 from gssl.statistics.two_way import half_width, needed
-
-STEPS = 10  # of training: more than a period of every recipe here
-FEW = 3  # of fine-tuning
 
 
 @dataclass(frozen=True)
@@ -53,7 +35,7 @@ def planned(
     cfg: schemas.Compare, planner: Planner, parts: Sequence[Part], splits: Splits, commands: Mapping[str, str]
 ) -> dict[str, Any]:
     """The plan as `gssl.plan/1`; commands: `module:function` of whole commands, by name."""
-    costs = estimate(parts, splits, commands)
+    costs, once = estimate(cfg, parts, splits, commands, planner.task.unit)
     probe, label_budget = planner.primary()
     rows = [
         {
@@ -85,7 +67,8 @@ def planned(
         "jobs": cfg.jobs,
         "parts": rows,
         "searches": {"trials": cfg.search.trials, "arms": searched, "budget": cfg.search.budget},
-        "seconds_left": left / cfg.jobs,
+        "seconds_once": once,
+        "seconds_left": (left + once) / cfg.jobs,
         "resolution": resolution(cfg, planner, parts),
     }
 
@@ -116,30 +99,41 @@ def resolution(cfg: schemas.Compare, planner: Planner, parts: Sequence[Part]) ->
     return out
 
 
-def estimate(parts: Sequence[Part], splits: Splits, commands: Mapping[str, str]) -> dict[Path, Cost]:
-    """The cost of every part: of finished ones what they took, of the others as their arm's other seeds, else as
-    measured now."""
+def estimate(
+    cfg: schemas.Compare, parts: Sequence[Part], splits: Splits, commands: Mapping[str, str], unit: str
+) -> tuple[dict[Path, Cost], float]:
+    """The cost of every part: of finished ones what they took, of the others what their kind took, else by a few steps
+    now; and the seconds that all of them together spend once."""
     out = {part.path: cost for part in parts if (cost := _finished(part))}
-    known: dict[Any, Cost] = {
-        _kind(part): replace(out[part.path], known="a finished run") for part in parts if part.path in out
-    }
+    timings = Timings(parts, splits, commands)
+    took: dict[str, list[float]] = {}
+    for part in parts:
+        if part.path in out and out[part.path].seconds is not None:
+            took.setdefault(_name(part, timings), []).append(float(out[part.path].seconds or 0))
+    once: dict[str, float] = {}
     for part in parts:
         if part.path in out:
             continue
-        kind = _kind(part)
-        if kind not in known:
-            known[kind] = _measured(part, splits, commands)
-        out[part.path] = known[kind]
-    return out
+        name = _name(part, timings)
+        timing = timings.of(part)
+        steps = steps_of(part.cfg.budget, timing) if part.stage == "pretrain" else None
+        flops = steps * timing.flops if steps else None
+        if name in took:  # another seed, or fold
+            out[part.path] = Cost(statistics.mean(took[name]), flops, steps, "a finished run")
+            continue
+        once[json.dumps(timings.kind(part), default=str)] = timing.once
+        seconds = seconds_of(part, timing, splits, unit, cfg.eval.milestones)
+        out[part.path] = Cost(seconds, flops, steps, "measured")
+    return out, sum(once.values())
 
 
-def _kind(part: Part) -> Any:
-    """Parts with equal kinds cost the same."""
-    if part.stage == "transfer":
-        cfg = part.cfg
-        source = cfg.weights if cfg.weights in NO_NETWORK else "network"
-        return part.stage, source, tuple(cfg.probe.use), repr(cfg.probe), cfg.generated.run is not None
-    return part.arm, part.stage, part.method, part.stage_index
+def _name(part: Part, timings: Timings) -> str:
+    """Parts of one name take the same time: those of the other seeds and folds."""
+    budget = repr(part.cfg.budget) if part.stage == "pretrain" else ""
+    labels = repr(getattr(part.cfg, "labels_per_class", ""))
+    return json.dumps(
+        [part.arm, part.stage, part.method, part.stage_index, timings.kind(part), budget, labels], default=str
+    )
 
 
 def _finished(part: Part) -> Cost | None:
@@ -147,94 +141,3 @@ def _finished(part: Part) -> Cost | None:
         return None
     spent = (read_json(part.path / "result.json") or {}).get("spent") or {}
     return Cost(spent.get("seconds"), spent.get("flops"), spent.get("steps"), "done")
-
-
-def _measured(part: Part, splits: Splits, commands: Mapping[str, str]) -> Cost:
-    say(f"measuring: {part.arm}, {part.stage}")
-    if part.stage == "pretrain":
-        return training(part, part.where(commands))
-    if part.stage == "transfer" and not part.cfg.generated.run:
-        return Cost(probing(part.cfg, splits), known="measured")
-    return Cost(None)
-
-
-def training(part: Part, where: str) -> Cost:
-    """A few real steps of the method on the real data, then the budget divided by them."""
-    cfg = part.cfg
-    with tempfile.TemporaryDirectory(prefix="gssl-plan-") as folder:
-        few = schemas.replace(
-            cfg,
-            # what a chain begins with is not there yet, and no dearer
-            weights="random" if part.depends else cfg.weights,
-            budget=schemas.replace(cfg.budget, steps=STEPS, epochs=None, images=None, seconds=None, flops=None),
-            engine=schemas.replace(cfg.engine, log_every=1, checkpoint_every=10**9, resume="no", progress=False),
-            eval=schemas.replace(cfg.eval, every=None, images=min(cfg.eval.images, 64), milestones=0),
-        )
-        if part.command == "train-gan":
-            few = schemas.replace(few, evaluator="random")
-        elif few.generated.run:
-            few = schemas.replace(few, generated=schemas.replace(few.generated, run=None))
-        with contextlib.redirect_stderr(io.StringIO()):
-            load(where)(few, Path(folder) / "run")
-        spent = (read_json(Path(folder) / "run" / "result.json") or {})["spent"]
-        lines = (Path(folder) / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    times = [row["seconds"] for row in map(json.loads, lines) if "loss" in row]
-    # the first steps count FLOPs and warm up
-    step = statistics.median(b - a for a, b in zip(times[-6:-1], times[-5:], strict=True))
-    steps = _steps(
-        cfg.budget, spent["flops_per_step"], step, spent["images"] / spent["steps"], spent["epochs"] / spent["steps"]
-    )
-    return Cost(steps * step, steps * spent["flops_per_step"], steps, "measured")
-
-
-def _steps(budget: schemas.Budget, flops: float, seconds: float, images: float, epochs: float) -> int:
-    """Steps until the first limit, from what one step takes."""
-    pairs = [
-        (budget.steps, 1.0),
-        (budget.epochs, epochs),
-        (budget.images, images),
-        (budget.seconds, seconds),
-        (budget.flops, flops),
-    ]
-    limits = [limit / each for limit, each in pairs if limit and each]
-    return max(1, round(min(limits) if limits else budget.default_epochs / epochs))
-
-
-def probing(cfg: schemas.Transfer, splits: Splits) -> float:
-    """Seconds of the probes of one transfer run: one draw of each label budget, fine-tuning for a few steps."""
-    device = pick_device(cfg.engine.device)
-    published = cfg.weights.partition(":")[0] in ("torchvision", "timm", *READY_MADE)
-    weights = cfg.weights if published or cfg.weights in NO_NETWORK else "random"
-    probes = schemas.replace(
-        cfg.probe,
-        finetune=schemas.replace(cfg.probe.finetune, steps=FEW, points=0),
-        fixmatch=schemas.replace(cfg.probe.fixmatch, steps=FEW),
-    )
-    small = schemas.replace(cfg, weights=weights, draws=1, draws_one_shot=1, probe=probes)
-    with contextlib.redirect_stderr(io.StringIO()):
-        rest = (splits.labelled, splits.classes, device, splits.unlabelled)
-        prober = Prober(small, find_source(weights), *rest, pretrain=splits.pretrain)
-        start = time.perf_counter()
-        pooled = prober.task.column == "label"  # else features are read batch by batch, in the fits
-        frozen = pooled and any(registry.PROBE[name].reads != "network" for name in cfg.probe.use)
-        if frozen:
-            prober.features(splits.labelled)
-        extracting = time.perf_counter() - start
-        full = [(n, b) for n in cfg.probe.use for b in label_budgets(cfg, n, prober.task.unit)]
-        draws = {(name, replace(budget, draws=1)): budget.draws for name, budget in full}
-        total, last = 0.0, time.perf_counter()
-        for fitted in prober.fit():
-            now = time.perf_counter()
-            reads = registry.PROBE[fitted.probe].reads
-            own = cfg.probe.finetune if reads == "menu" else getattr(cfg.probe, fitted.probe)
-            # A menu costs what it fits and no other probe has fitted before.
-            trained = [name for name in cfg.probe.use if registry.PROBE[name].reads == "network"]
-            trains = reads == "network" or (reads == "menu" and not trained)
-            times = own.steps / FEW if trains else 1.0
-            took, last = now - last, now
-            if frozen and total == 0.0:
-                took = max(took - extracting, 0.0)  # which comes once, whatever the draws
-            total += took * times * draws[fitted.probe, replace(fitted.label_budget, draws=1)]
-    counts = splits.summary["counts"]
-    images = 1 + counts["test"] / max(1, counts["train"] + counts["val"])
-    return total + extracting * images

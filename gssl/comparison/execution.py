@@ -93,7 +93,7 @@ def _next(
         if bad & set(part.depends):
             waiting.remove(part)
             bad.add(part.path)
-            failed[part.name] = "its pretraining failed"
+            failed[part.name] = "what it needs failed"
         elif later.get(part.path, 0.0) > time.monotonic():
             continue
         elif not (running | missing) & set(part.depends):

@@ -20,7 +20,11 @@ from gssl.experiment import weight_sources
 from gssl.schemas.determining import determining
 
 # what a comparison runs beside whole commands
-STEPS = {"milestones": "gssl.experiment.milestones:main", "evaluate": "gssl.comparison.generator_part:main"}
+STEPS = {
+    "milestones": "gssl.experiment.milestones:main",
+    "evaluate": "gssl.comparison.generator_part:main",
+    "folds": "gssl.experiment.cross_validation:main",
+}
 SEARCHED = 1_000_000  # seed of a search's trials: none of the comparison's
 
 
@@ -30,7 +34,9 @@ class Part:
 
     arm: str
     seed: int
-    stage: str  # pretrain | transfer | milestones (checkpoints on validation images) | evaluate (generated images)
+    # pretrain | transfer | fold (a transfer run tested on one fold; that stage's other runs then merge these) |
+    # milestones (checkpoints on validation images) | evaluate (generated images)
+    stage: str
     command: str
     cfg: Any
     path: Path
@@ -45,7 +51,8 @@ class Part:
 
     @property
     def name(self) -> str:
-        stage = self.stage if self.method in (None, self.arm) else f"{self.stage} {self.method}"
+        stage = "transfer" if self.stage == "fold" else self.stage
+        stage += "" if self.method in (None, self.arm) else f" {self.method}"
         stage += f" {self.stage_index + 1}" if self.stage_index else ""
         which = f"trial {self.hash[:6]}" if self.seed == SEARCHED else f"seed {self.seed}"
         which += "" if self.fold is None else f" fold {self.fold}"
@@ -84,7 +91,7 @@ class Draft:
 
     choices: the overrides with which its command line begins. given: what that line gives beside them, by key.
     weights, generated, run: the parts whose results the configuration names under that key. needs: every other part
-    that must be finished first.
+    that must be finished first. folds: the parts that are merged.
     """
 
     arm: Arm
@@ -98,6 +105,7 @@ class Draft:
     generated: Part | None = None
     run: Part | None = None
     needs: tuple[Part, ...] = ()
+    folds: tuple[Part, ...] = ()
     method: str | None = None
     stage_index: int = 0
     budget_fraction: float = 1.0
@@ -112,15 +120,19 @@ class Draft:
     def depends(self) -> tuple[Path, ...]:
         """Paths of all parts that must be finished first."""
         known = [part for part in (self.weights, self.generated, self.run) if part]
-        return tuple(dict.fromkeys(part.path for part in [*known, *self.needs]))
+        return tuple(dict.fromkeys(part.path for part in [*known, *self.folds, *self.needs]))
 
     def hash(self, data_hash: str, threads: int) -> str:
         """12 hex digits of what determines the run's result; other runs count by their own hashes, files by theirs."""
         tree = determining(self.cfg)
-        if self.weights:
+        if self.folds:
+            tree |= {"of": [part.hash for part in self.folds], "weights": None}
+        elif self.weights:
             tree["weights"] = self.weights.hash
         elif tree.get("weights") == "file":
             tree["weights"] = weight_sources.find_weights(self.cfg.weights).sha256
+        if tree.get("ssl", {}).get("teacher") == "file":
+            tree["ssl"]["teacher"] = weight_sources.find_weights(self.cfg.ssl.teacher).sha256
         if self.generated:
             tree["generated"]["run"] = self.generated.hash
         if self.run:

@@ -50,10 +50,15 @@ class Planner:
         self.chosen = dict(chosen or {})
         parts: dict[Path, Part] = {}
         for seed in range(self.cfg.seeds):
+            made: dict[str, list[Part]] = {}
             for fold in self.folds:
                 for arm in self.arms():
-                    for part in self.parts_of(arm, seed, fold):
-                        parts.setdefault(part.path, part)
+                    own = self.parts_of(arm, seed, fold)
+                    made.setdefault(arm.name, []).extend(own)
+                    parts |= {part.path: part for part in own if part.path not in parts}
+            for arm in self.arms() if self.divided else ():
+                part = self._over_folds(arm, seed, made[arm.name])
+                parts.setdefault(part.path, part)
         return list(parts.values())
 
     @property
@@ -180,6 +185,8 @@ class Planner:
         weights = before[-1] if before and index > bool(arm.images or arm.generator) else None
         # the method's YAML may bring a backbone of its own; a comparison has one for all
         base = [f"{METHOD[command]}={method}", *self._common()]
+        if arm.start and not before:
+            base.insert(0, "experiment=continued")  # learning rates that do not undo what the network knows
         if command == "train-gan":
             # what is compared is evaluated as it ended: to choose by an evaluator that knows labels is an advantage
             base.append("export=last")
@@ -231,8 +238,19 @@ class Planner:
         no_map = (*NO_NETWORK, arms.SCRATCH)
         if seed == 0 and not data.fold and arm.source not in no_map:  # one map of each network is enough
             typed = schemas.replace(typed, diagnose=schemas.replace(typed.diagnose, map=True))
-        draft = Draft(arm, seed, "transfer", "transfer", typed, base, given, weights=last, generated=maker)
+        stage = "transfer" if data.fold is None else "fold"
+        draft = Draft(arm, seed, stage, "transfer", typed, base, given, weights=last, generated=maker)
         return self._part(replace(draft, needs=tuple(trained)))
+
+    def _over_folds(self, arm: Arm, seed: int, parts: Sequence[Part]) -> Part:
+        """The scores of all folds as one, of an arm's parts with one seed. It rests on the first fold's training, for
+        what is said of costs: the others' is as dear."""
+        folds = tuple(part for part in parts if part.stage == "fold")
+        first = folds[0]
+        values = dict(first.cfg) | {"data": self._data(seed, None), "of": [str(part.path) for part in folds]}
+        typed = schemas.OverFolds.model_construct(None, **values)
+        before = tuple(part for part in parts if part.path in first.depends)
+        return self._part(Draft(arm, seed, "transfer", "folds", typed, folds=folds, needs=before))
 
     def _probing(
         self, arm: Arm, seed: int, last: Part | None, extra: list[str], data: schemas.Data

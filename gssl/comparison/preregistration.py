@@ -124,7 +124,7 @@ def _arm(arm: Arm, planner: Planner, parts: Sequence[Part], probe: str) -> dict[
     trees = []
     for part in parts:
         if probed and (part is probed or (part.path in probed.depends and part.stage == "pretrain")):
-            tree = {key: value for key, value in determining(part.cfg).items() if key not in (*SHARED, *ASIDE)}
+            tree = {key: value for key, value in determining(part.cfg).items() if key not in (*SHARED, *ASIDE, "of")}
             if "probe" in tree:
                 tree["probe"] = _sections(tree["probe"], probe, [arm], planner.task.name)
             trees.append([part.command, part.method, part.budget_fraction, tree])
@@ -165,7 +165,8 @@ def _named(planner: Planner, parts: Sequence[Part]) -> dict[str, list[str]]:
     """{arm: its scored parts, seed by seed}, without the controls where there are others: they choose nothing."""
     every = planner.arms()
     own = [arm.name for arm in every if arm.source not in CONTROLS] or [arm.name for arm in every]
-    mine = [part for part in parts if part.stage == "transfer"]
+    stage = "fold" if planner.divided else "transfer"
+    mine = [part for part in parts if part.stage == stage]
     return {name: [part.path.name for part in mine if part.arm == name] for name in own}
 
 

@@ -136,6 +136,7 @@ def make_splits(cfg: schemas.Data, source: DataSource, progress: bool = False) -
     if folds:
         apart = source.pretrain is not None and not np.isin(source.pretrain.contents(), known.contents()).any()
         summary["folds"] = folds.record() | {"apart": apart, "images": len(known)}
+        summary["folds"]["seed"] = cfg.split_seed
         summary["folds"]["items"] = outer_folds.in_order(known).hash
         summary["hash"] = digest("folds", summary["hash"], folds.count, folds.fold, cfg.split_seed).hex()
     return Splits(pretrain, train, val, train.classes, summary["hash"], summary, test, folds=folds)

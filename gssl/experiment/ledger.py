@@ -98,7 +98,8 @@ def settings_of_run(run: Path | str, **asked: Any) -> str:
 def _without_seed(tree: dict[str, Any]) -> dict[str, Any]:
     tree = {key: value for key, value in tree.items() if key not in ASIDE}
     if isinstance(tree.get("data"), dict):
-        tree["data"] = {key: value for key, value in tree["data"].items() if key not in FREE["data"]}
+        aside = (*FREE["data"], "folds", "fold", *(("split_seed",) if tree["data"].get("fold") is not None else ()))
+        tree["data"] = {key: value for key, value in tree["data"].items() if key not in aside}
     if isinstance(tree.get("weights"), str):
         tree["weights"] = _origin(tree["weights"])
     generated = tree.get("generated")

@@ -88,6 +88,8 @@ def cells(runs: Runs, scratch: str) -> list[dict[str, Any]]:
                 "metric": one.metric,
                 "n_train": round(float(np.mean([s["n_train"] for s in scores]))),
                 "n_test": scores[0]["n_test"],
+                **({"folds": scores[0]["folds"]} if scores[0].get("folds") else {}),
+                **({"seen": True} if (one.result.get("folds") or {}).get("transductive") else {}),
                 "draws": len(scores),
                 "reads_labels": reads,
                 **_mean(one, rows),

@@ -65,6 +65,7 @@ def build(runs: Sequence[Run], plan: dict[str, Any], found: Cells | None = None)
         "seeds": sorted({r.seed for r in runs if r.seed is not None}),
         "planned_seeds": plan.get("seeds"),
         "generation": made,
+        "generation_quality": generation.qualities(runs, made),
         "cost": records.cost(runs, names),
         "budget": plan.get("budget"),
         "progress": records.progress(runs),
@@ -215,7 +216,7 @@ def _table(found: Cells, arms: Sequence[Arm], metric: str) -> Rows:
         flat = [s for draws in cell.scores.values() for s in draws]
         by_draw = [[metrics_of(s)[metric] for s in d] for d in cell.scores.values() if len(d) > 1]
         scatter = [float(np.std(values, ddof=1)) for values in by_draw]
-        taken = [s["chosen"] for s in flat if s.get("chosen")]
+        taken = [c for s in flat for c in s.get("chosen_by_fold") or [s.get("chosen")] if c]
         beside = [metrics_of(s) for s in flat]
         rows[arm, probe, label_budget] = Score(
             arm=arm,

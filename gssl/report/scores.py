@@ -23,7 +23,14 @@ from gssl.report.model_records import Interval
 from gssl.schemas.label_budgets import label_budget_of
 from gssl.statistics import items, paired, resampled
 from gssl.statistics.metric import METRICS, by_group, resample_counts
-from gssl.statistics.two_way import TwoWay, half_width, share_interval, two_way, two_way_interval
+from gssl.statistics.two_way import (
+    TwoWay,
+    cross_validated,
+    half_width,
+    share_interval,
+    two_way,
+    two_way_interval,
+)
 from gssl.words import PROBES
 
 Key = tuple[str, str, str]  # arm, probe, label budget
@@ -137,6 +144,11 @@ class Cell:
     def n_test(self) -> int:
         """Test items, the fewest of all seeds; 0 where no score says."""
         return min((int(s["n_test"]) for d in self.scores.values() for s in d if s.get("n_test")), default=0)
+
+    @property
+    def folds(self) -> int:
+        """Of cross-validation; 0 where there are test images that nothing learnt from."""
+        return max((int(s.get("folds") or 0) for d in self.scores.values() for s in d), default=0)
 
     def units(self, seeds: Sequence[int], metric: str) -> np.ndarray | None:
         """(seeds, units) as `items.units`; None where predictions are missing or the metric is no mean over items."""
@@ -275,11 +287,20 @@ def _spread(cell: Cell, seeds: Sequence[int], metric: str) -> TwoWay | None:
     units, replicates = cell.units(seeds, metric), cell.replicates(seeds, metric)
     per_seed = cell.per_seed(metric)
     if units is not None:
-        return _true(two_way(units, _width(cell, metric)), [cell])
+        return _in_folds(_true(two_way(units, _width(cell, metric)), [cell]), cell)
     values = [v for seed, v in per_seed.items() if seed in seeds]
     if replicates is not None:
-        return _true(resampled.spread(values, replicates, _count(cell)), [cell])
-    return _independent([(1.0, values, cell.n_test)], values)
+        return _in_folds(_true(resampled.spread(values, replicates, _count(cell)), [cell]), cell, replicates)
+    found = _independent([(1.0, values, cell.n_test)], values)
+    return None if found is None else _in_folds(found, cell)
+
+
+def _in_folds(found: TwoWay, cell: Cell, replicates: np.ndarray | None = None) -> TwoWay:
+    """Wider where the items are those of cross-validation."""
+    if cell.folds < 2:
+        return found
+    alone = None if replicates is None else float(np.nanvar(replicates, axis=1, ddof=1).mean())
+    return cross_validated(found, cell.folds, alone)
 
 
 def _width(cell: Cell, metric: str) -> float:
@@ -347,13 +368,14 @@ def gap(one: Cell, two: Cell, metric: str, factor: float = 1.0) -> Gap | None:
         a, b = one.units(seeds, metric), two.units(seeds, metric)
         r, s = one.replicates(seeds, metric), two.replicates(seeds, metric)
         if a is not None and b is not None:
-            spread = _true(two_way(a - factor * b, _width(one, metric)), [one, two])
+            spread = _in_folds(_true(two_way(a - factor * b, _width(one, metric)), [one, two]), one)
         elif r is not None and s is not None:
             between = resampled.spread(list(per_seed.values()), r - factor * s, _count(one))
-            spread = _true(between, [one, two])
+            spread = _in_folds(_true(between, [one, two]), one, r - factor * s)
     if spread is None:
         sides = [(1.0, [first[s] for s in seeds], one.n_test), (factor, [second[s] for s in seeds], two.n_test)]
         spread = _independent(sides, list(per_seed.values()))
+        spread = None if spread is None else _in_folds(spread, one)
     return Gap(per_seed, spread, factor, top_of(metric))
 
 

@@ -84,6 +84,12 @@ class Transfer(Probing):
     generated: Generated
 
 
+class OverFolds(Transfer):
+    """What a comparison makes of transfer runs that are tested on one fold each."""
+
+    of: list[Text] = Field(description="their directories, in the order of the folds")
+
+
 class Curve(Probing):
     """Configuration of `gssl curve`."""
 
@@ -148,6 +154,7 @@ class Compare(Section):
     runs: Text | list[Text] | None = Field(
         description="finished transfer runs, only read, nothing trained: a glob, or a list of globs and folders"
     )
+    model: bool = Field(description="train what the report recommends on all labels: RUN/model, for gssl predict")
     check: list[Text] = Field(description="claims such as 'simclr.linear@10 > random.linear@10 + 5'")
     parts: Text = Field(description="directory of the parts, shared by all comparisons")
     jobs: int = Field(ge=1, description="parts side by side")
