@@ -41,6 +41,9 @@ def show(text: dict[str, Any]) -> None:
     table(["figure", "generated", "train vs train", f"train vs {text['split']}", ""], rows)
     n = [f"{which['n_fake']:,}" for which in (figures, halves, other)]
     print(f"n = {n[0]} on either side, in the baselines {n[1]} and {n[2]}; intervals: 95%")
+    if quality := text.get("quality"):
+        for line in (quality["text"], *quality["notes"]):
+            print(line)
     if refused := figures.get("fd_refused"):
         print(f"no Fréchet distance: {refused}")
     if found := text.get("conditional"):

@@ -16,8 +16,10 @@ from gssl.experiment import generators
 from gssl.experiment.method_pictures import ROWS, save_columns
 from gssl.experiment.training import Training
 from gssl.figures.grid import save_grid
+from gssl.metrics.control_images import measure_controls
 from gssl.metrics.evaluator import ClassifierEvaluator, evaluator_features, evaluator_outputs, make_evaluator
 from gssl.metrics.generation import Reference, real_baseline
+from gssl.metrics.grading import graded
 from gssl.metrics.instability import InstabilityMonitor
 from gssl.schemas.gan import reads_labels
 
@@ -143,6 +145,7 @@ class GANEvaluator:
         """The method's part of result.json."""
         chosen = self.best if self.cfg.export == "best" else self.last
         trained = isinstance(self.extractor, ClassifierEvaluator)
+        controls = measure_controls(self.reference, self.train, self.extractor, self.cfg.seed, self.device)
         record = self.extractor.record() | {"n": len(self.held), "split": "val", "labels": trained}
         return {
             "objective": {"name": "val_kid", "value": chosen["val_kid"], "direction": "min"},
@@ -156,6 +159,8 @@ class GANEvaluator:
             "best": self.best,
             "evaluator": record,
             "kid_baseline": self.baseline,
+            "controls": controls,
+            "quality": graded(chosen["figures"], self.baseline["train_real"], controls, "validation"),
         }
 
 

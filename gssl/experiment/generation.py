@@ -19,8 +19,10 @@ from gssl.figures.grid import save_grid
 from gssl.gan.explain import neighbours
 from gssl.metrics import cas
 from gssl.metrics.classifier import cached_classifier
+from gssl.metrics.control_images import measure_controls
 from gssl.metrics.evaluator import Evaluator, evaluator_features, evaluator_outputs, make_evaluator
 from gssl.metrics.generation import Reference, real_baseline
+from gssl.metrics.grading import graded
 from gssl.metrics.instability import lifeless
 from gssl.metrics.replicates import REAL, weights, written
 
@@ -68,6 +70,7 @@ def evaluate_generator(run: Path, asked: Asked, device: torch.device, picture: P
     reference = Reference(on_real, on_train, seed=asked.seed)
     figures, replicates = reference.replicated(on_made, indices, probabilities)
     baseline = real_baseline(on_train, on_real, asked.seed)
+    controls = measure_controls(reference, train, evaluator, asked.seed, device)
     text = {
         "schema": "gssl.evaluation/3",
         "run": str(run),
@@ -83,6 +86,8 @@ def evaluate_generator(run: Path, asked: Asked, device: torch.device, picture: P
         "figures": figures,
         "replicates": replicates,
         "baseline": baseline,
+        "controls": controls,
+        "quality": graded(figures, baseline["train_real"], controls, asked.split),
         "alarm": lifeless(figures, baseline["train_real"]),
         "test_openings": (read_json(run / "status.json") or {}).get("test_openings", 0),
         "notes": [evaluator.note] if evaluator.note else [],

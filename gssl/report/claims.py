@@ -215,7 +215,7 @@ def _ends(found: Row, seed: str) -> tuple[tuple[float, float, float], int | None
         low, high = wilson(round(at * found.n_test), found.n_test)
         return (at, low, high), found.n_test
     own = found.interval
-    if own and own.kind != "t" and len(found.per_seed) == 1:
+    if own and own.kind not in ("t", "log_t") and len(found.per_seed) == 1:
         return (at, own.low, own.high), own.n
     return None
 
@@ -261,7 +261,7 @@ def over_text(interval: Interval, n_seeds: int) -> str:
         )
     n = f"{interval.n:,} " if interval.n else ""
     alone = "one seed" if n_seeds == 1 else f"{count(n_seeds, 'seed')} that are all alike"
-    return f"over {n}{interval.over}" + ("" if interval.kind == "t" else f", {alone}")
+    return f"over {n}{interval.over}" + ("" if interval.kind in ("t", "log_t") else f", {alone}")
 
 
 def absent(term: Term, report: Report) -> str:

@@ -287,6 +287,7 @@ def _interval_of(term: Term, row: Row, found: Value) -> str:
         return f"Interval: Wilson's for {right} of {i.n} test images, 95%: {ends}; nothing about other seeds"
     ends = f"{digits(i.low, term)} to {digits(i.high, term)}"
     how = f"{interval_method(row.metric)}, Wilson's form" if i.kind == "two_way" else i.kind
+    how = "t over seeds on the logarithmic scale" if i.kind == "log_t" else how
     return f"Interval ({how}), 95%: {ends} {over_text(i, found.n_seeds)}"
 
 

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from gssl.metrics.grading import CONTROLS, averaged, graded
 from gssl.metrics.instability import lifeless
 from gssl.report.collect import Run
 from gssl.report.model import Difference
-from gssl.report.model_records import GenerationRow, Interval
+from gssl.report.model_records import GenerationQuality, GenerationRow, Interval
 from gssl.statistics import paired, resampled
 from gssl.statistics.two_way import TwoWay, two_way_interval
 
@@ -62,6 +63,26 @@ def rows(runs: Sequence[Run], arms: Sequence[str]) -> list[GenerationRow]:
                 "n": one["n"],
             }
             out.append(GenerationRow.model_validate(row))
+    return out
+
+
+def qualities(runs: Sequence[Run], found: Sequence[GenerationRow]) -> list[GenerationQuality]:
+    """A sentence per arm whose evaluations measured controls; `found`: from `rows`, for means and their intervals."""
+    out = []
+    at = {(row.arm, row.metric): row for row in found}
+    for arm in dict.fromkeys(row.arm for row in found):
+        texts = [text for text in _evaluations(runs, arm).values() if text.get("controls")]
+        kid = at.get((arm, "kid"))
+        if not texts or kid is None:
+            continue
+        figures: dict[str, Any] = averaged([text["figures"] for text in texts])
+        if kid.interval:
+            figures |= {"kid_low": kid.interval.low, "kid_high": kid.interval.high}
+        real = averaged([text["baseline"]["train_real"] for text in texts])
+        names = [name for name in CONTROLS if all(name in text["controls"] for text in texts)]
+        controls = {name: averaged([text["controls"][name] for text in texts]) for name in names}
+        if quality := graded(figures, real, controls, texts[0]["split"]):
+            out.append(GenerationQuality.model_validate({"arm": arm, **quality}))
     return out
 
 

@@ -180,7 +180,9 @@ def _generation(report: Report, names: dict[str, str]) -> list[str]:
     rows.append(["real-vs-real baseline", *baselines])
     brackets = "In brackets: 95% intervals. " if any(r.interval for r in report.generation) else ""
     note = f"{brackets}{upper(escape(found['settings']))}."
-    return ["## Generated images", "", *_table(["arm", *heads], rows), "", note]
+    said = [f"{names[q.arm]}: {escape(' '.join([q.text, *q.notes]))}" for q in report.generation_quality]
+    said = [line for text in said for line in (text, "")]
+    return ["## Generated images", "", *said, *_table(["arm", *heads], rows), "", note]
 
 
 def _spent(report: Report, names: dict[str, str]) -> list[str]:

@@ -21,6 +21,7 @@ from gssl.report.model_records import (
     FailedPart,
     Finding,
     Fraction,
+    GenerationQuality,
     GenerationRow,
     Interval,
     MissingPart,
@@ -279,6 +280,8 @@ class Report(Part):
     """Paired differences a − b: the primary family first, then exploratory ones."""
     generation: list[GenerationRow]
     """Generated images, evaluated: one row per arm with a generator and metric; may be empty."""
+    generation_quality: list[GenerationQuality] = Field(default_factory=list)
+    """How good each arm's generated images are, in a sentence; empty where no evaluation measured controls."""
     cost: list[CostRow]
     """What training took, over all stages of an arm, without evaluation: one row per arm and metric."""
     progress: list[Progress]

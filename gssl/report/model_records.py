@@ -36,9 +36,10 @@ class Part(BaseModel):
 class Interval(Part):
     """An interval in the unit of the mean beside it; null where nothing shows the spread."""
 
-    kind: Literal["two_way", "t", "wilson", "newcombe", "bootstrap"]
-    """How it was made: two_way (crossed over seeds and test images; within the metric's range), t (over seeds),
-    wilson, newcombe or bootstrap (one seed, over test images)."""
+    kind: Literal["two_way", "t", "log_t", "wilson", "newcombe", "bootstrap"]
+    """How it was made: two_way (crossed over seeds and test images; within the metric's range), t (over seeds), log_t (t
+    over seeds on the logarithmic scale, of what cannot be negative), wilson, newcombe or bootstrap (one seed, over test
+    images)."""
     over: str
     """What varies: seeds and test images, seeds, or test images (one seed, or nothing depends on the seed)."""
     n: AtLeastOne | None = Field(description="Number of seeds; of the older kinds of what varies.")
@@ -78,6 +79,16 @@ class GenerationRow(Part):
     evaluator: str = Field(description="Name of the network whose features say how near images are.")
     split: Literal["test", "val"] = Field(description="Whose real images.")
     n: int | None = Field(description="Real images, and as many generated ones.")
+
+
+class GenerationQuality(Part):
+    """How good an arm's generated images are, relative to damaged real ones."""
+
+    arm: ArmName
+    grade: Literal["good", "fair", "poor", "bad", "useless"]
+    """good: as near as real training images; useless: farther than noise."""
+    text: str = Field(description="A sentence that begins with the grade.")
+    notes: list[str] = Field(description="Further sentences, on metrics that look better than they are.")
 
 
 class CostRow(Part):

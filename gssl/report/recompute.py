@@ -285,6 +285,9 @@ def interval(values: Mapping[str, float], row: Row, found: Cell | None, metric: 
     if own and own.kind == "two_way":
         again = scores.of_arm(found, metric, own.level) if found else None
         return (again.low, again.high) if again else None
+    if own and own.kind == "log_t":
+        positive = paired.positive_interval(list(values.values()))
+        return (positive.low, positive.high) if positive else None
     over = paired.t_interval(list(values.values()))
     if over is not None and own and own.kind == "t":
         return (max(0.0, over.low), min(1.0, over.high)) if scored else (over.low, over.high)

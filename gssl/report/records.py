@@ -325,21 +325,18 @@ def cost(runs: Sequence[Run], arms: Sequence[str]) -> list[dict[str, Any]]:
                     spent[metric][str(run.seed)] = float(together(values))
         for metric, (_, _, label) in COSTS.items():
             if spent[metric]:
-                row = over_seeds(spent[metric])
-                if row["interval"]:  # nothing costs less than nothing
-                    row["interval"]["low"] = max(row["interval"]["low"], 0.0)
-                rows.append({"arm": arm, "metric": metric, "label": label, **row})
+                rows.append({"arm": arm, "metric": metric, "label": label, **over_seeds(spent[metric])})
     return rows
 
 
 def over_seeds(per_seed: dict[str, float]) -> dict[str, Any]:
-    """mean, interval (t over seeds, None below two), per_seed, n_seeds."""
+    """mean, interval (t over seeds of the logarithm, for nothing costs less than nothing), per_seed, n_seeds."""
     values = list(per_seed.values())
-    found = paired.t_interval(values)
+    found = paired.positive_interval(values)
     interval = None
     if found:
         ends = {"low": found.low, "high": found.high}
-        interval = {"kind": "t", "over": "seeds", "n": len(values), "level": 0.95, **ends}
+        interval = {"kind": "log_t", "over": "seeds", "n": len(values), "level": 0.95, **ends}
     return {"mean": float(np.mean(values)), "interval": interval, "per_seed": per_seed, "n_seeds": len(values)}
 
 

@@ -48,6 +48,19 @@ def t_interval(values: Sequence[float], level: float = 0.95) -> Interval | None:
     return Interval(mean, mean - half, mean + half)
 
 
+def positive_interval(values: Sequence[float], level: float = 0.95) -> Interval | None:
+    """Of the mean of n values that cannot be negative: t on the logarithmic scale, x̄ · exp(± t·s / (x̄·√n)).
+
+    By the delta method log x̄ has the standard error s / (x̄·√n). It holds no value below zero, where x̄ ± t·s/√n of
+    two or three seeds may; where values hardly scatter the two are one. None as in `t_interval`, and where x̄ = 0.
+    """
+    found = t_interval(values, level)
+    if found is None or found.mean <= 0:
+        return None
+    factor = float(np.exp(min((found.high - found.mean) / found.mean, 700.0)))
+    return Interval(found.mean, found.mean / factor, found.mean * factor)
+
+
 def newcombe(a: tuple[float, float, float], b: tuple[float, float, float]) -> Interval:
     """Interval of a difference of two proportions from their own Wilson intervals, each as (proportion, low, high).
 
