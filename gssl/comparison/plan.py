@@ -141,6 +141,8 @@ class Planner:
         parts.append(self._transfer(arm, seed, trained, extra, data))
         if last and cfg.eval.milestones and not arm.generator:  # its probes would need the generator's images, too
             parts.append(self._milestones(arm, seed, last, extra, data))
+        elif arm.source == "random" and cfg.eval.milestones and any(other.stages for other in self.arms()):
+            parts.append(self._milestones(arm, seed, None, extra, data))  # what the others' are compared with
         generator = last.path if last and arm.family == "gan" else self._generator_of(arm, seed)
         if generator and cfg.generation.images and self._held_back(last, fold):
             parts.append(self._evaluate(arm, seed, generator, last))
@@ -278,8 +280,8 @@ class Planner:
         )
         return typed, base, {"weights": weights}
 
-    def _milestones(self, arm: Arm, seed: int, last: Part, extra: list[str], data: schemas.Data) -> Part:
-        """The last run's checkpoints and its end, by the primary probe, on validation images."""
+    def _milestones(self, arm: Arm, seed: int, last: Part | None, extra: list[str], data: schemas.Data) -> Part:
+        """The last run's checkpoints and its end, by the primary probe, on validation images; an untrained network."""
         typed, base, given = self._probing(arm, seed, last, extra, data)
         probe, label_budget = self.primary()
         probe = self._frozen(probe)  # on the way only frozen features are looked at

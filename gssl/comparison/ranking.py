@@ -8,6 +8,7 @@ from gssl.config.arms import METHOD, Arm
 from gssl.config.comparison_rules import MOST_PAIRS, choices, pair
 from gssl.config.menus import CONTROLS, kind_of, probes_of
 from gssl.errors import UsageError
+from gssl.schemas.ready_made import READY_MADE
 from gssl.statistics.paired import default_pairs
 
 if TYPE_CHECKING:
@@ -33,7 +34,16 @@ def reads_labels(planner: "Planner", arm: Arm) -> bool | None:
 
 def described(planner: "Planner", arm: Arm) -> dict[str, Any]:
     """For the report: what an arm is made of, and whether it has read labels."""
-    return arms.described(arm, planner.overrides(arm), reads_labels(planner, arm))
+    found = arms.described(arm, planner.overrides(arm), reads_labels(planner, arm))
+    for method in arm.trained:
+        command, own = arms.command(method), planner.overrides(arm)
+        mine = [text for text in own if arms.owner(text) == command]
+        cfg = getattr(planner.compose(command, [f"{METHOD[command]}={method}", *mine]), METHOD[command])
+        if name := getattr(cfg, "teacher", None):
+            made = READY_MADE[name].learned_from if name in READY_MADE else ""
+            by = f", published weights, made with {made}, none of this data's" if made else ""
+            found["note"] = "; ".join(filter(None, [found["note"], f"learns from the features of {name}{by}"]))
+    return found
 
 
 def second_names(planner: "Planner") -> dict[str, str]:

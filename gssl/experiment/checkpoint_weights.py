@@ -16,7 +16,7 @@ from gssl.engine.device import Precision
 from gssl.engine.files import read_json
 from gssl.engine.optim import Optimizer
 from gssl.errors import UsageError
-from gssl.experiment import teacher, weight_sources
+from gssl.experiment import continued, teacher, weight_sources
 from gssl.experiment.trained import splits_of
 from gssl.experiment.weight_sources import WeightSource
 from gssl.method import Context
@@ -65,7 +65,7 @@ def weights_of(origin: WeightSource, device: torch.device, splits: Splits | None
     except RuntimeError as error:
         raise _other_version(origin, first_line(error)) from error
     network = weight_sources.exported(method)
-    if written["weights"] != "random" and written.get("continued", {}).get("batch_statistics") == "kept":
+    if continued.kept(written["weights"], written.get("continued", {}).get("batch_statistics", "trained")):
         keep_statistics(network)
     images = splits.train if labels else splits.pretrain
     recompute_batch_norm(network, weight_sources.centred(images, draws, side, device))

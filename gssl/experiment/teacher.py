@@ -61,12 +61,13 @@ def made(source: WeightSource, method_cfg: Any, device: torch.device) -> tuple[T
     given: int | None = method_cfg.teacher_size
     with torch.random.fork_rng(devices=[]):
         network, _ = build(source, source.backbone, source.size or given or LARGE, seed=0)
-    teacher = Teacher(network, given or own_size(source, network))
+    teacher = Teacher(network, given or own_size(source))
     digest = source.sha256 or hashlib.sha256(save(as_stored(network))).hexdigest()
     return teacher.to(device, memory_format=torch.channels_last), digest
 
 
-def own_size(source: WeightSource, network: Backbone) -> int:
-    """Side in pixels of the images that a network learned from; of a file that does not say, ImageNet's."""
-    known: Any = getattr(getattr(network, "net", None), "pretrained_cfg", None) or {}
-    return source.size or int((known.get("input_size") or [LARGE])[-1])
+def own_size(source: WeightSource) -> int:
+    """Side in pixels of the images that the source learned from; of a file that does not say, ImageNet's."""
+    assert source.backbone is not None
+    own = source.own(source.backbone)
+    return own.size if own else source.size or LARGE

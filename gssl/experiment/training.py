@@ -79,7 +79,7 @@ class Training:
         self.method.to(memory_format=torch.channels_last)
         self.method.train()
         if isinstance(cfg, schemas.PretrainSSL) and self.continues:
-            continued.hold(self.method, cfg.continued)
+            continued.hold(self.method, cfg)
         self._note_labels()
         if hasattr(self.method, "check"):
             self.method.check(self.feed(0))

@@ -41,8 +41,9 @@ class Continued(Section):
         description="factor of the learning rate from each stage of the backbone to the one before it; 1: all alike."
         " What the method adds has the whole rate, the last stage this fraction of it",
     )
-    batch_statistics: Literal["trained", "kept"] = Field(
-        description="of the backbone's batch norms: of each batch, and recomputed at the end; or those it came with"
+    batch_statistics: Literal["auto", "trained", "kept"] = Field(
+        description="of the backbone's batch norms. trained: of each batch, and recomputed at the end; kept: those it"
+        " came with; auto: kept for published networks by name, trained for runs and files"
     )
 
 
