@@ -23,6 +23,7 @@ from gssl.cli.options import (
     Info,
     InfoFlag,
     Json,
+    Minutes,
     Multirun,
     Overrides,
     Package,
@@ -72,9 +73,11 @@ def _launch(
     dry_run: bool,
     as_json: bool,
     plan: bool = False,
+    preset: str = "folder",
 ) -> None:
     overrides = [*(overrides or []), *(progress.overrides if progress else [])]
     with guard():
+        overrides = _with_folder(command, overrides, preset)
         _exclusive({"--plan": plan, "--multirun": multirun, "--cfg": cfg, "--info": info, "--dry-run": dry_run})
         if (resolve or package) and not cfg:
             raise UsageError("--resolve and --package go with --cfg")
@@ -106,6 +109,18 @@ def _launch(
         else:
             records = running.run(command, where, overrides, multirun, config_dir, also)
             raise typer.Exit(report(records, multirun, as_json))
+
+
+def _with_folder(command: str, overrides: list[str], preset: str) -> list[str]:
+    """Overrides with what a folder among them stands for, which is said."""
+    if all("=" in text or text.startswith("~") for text in overrides):
+        return overrides
+    from gssl.config import folder
+
+    texts, found = folder.expanded(command, overrides, preset)
+    for line in found:
+        say(f"found: {line}")
+    return texts
 
 
 def _check_claims(cfg: Any) -> None:
@@ -204,6 +219,7 @@ def curve() -> None:
 @app.command("compare", cls=HydraCommand)
 def compare(
     overrides: Overrides = None,
+    minutes: Minutes = None,
     claims: Check = None,
     multirun: Multirun = False,
     progress: ProgressFlag = None,
@@ -217,10 +233,12 @@ def compare(
     explain: Explain = None,
     as_json: Json = False,
 ) -> None:
-    """Compare GAN, SSL and controls over seeds on one backbone and budget; write a report.
+    """Compare GAN, SSL, ready-made networks and controls over seeds and on one budget; write a report and a model.
 
     \b
     Examples:
+      gssl compare photos/                             your images: a folder per class, or labels.csv (path,label)
+      gssl compare photos/ --minutes 60                with more time; gssl try photos/ is a first look
       gssl compare                                     the whole comparison on 5,000 digits
       gssl compare --plan                              what would run, its FLOPs and minutes, measured
       gssl compare experiment=smoke                    everything once, in seconds
@@ -229,7 +247,7 @@ def compare(
       gssl compare --check 'simclr.linear@10 > random.linear@10 + 5' --check 'dcgan.kid < 0.05'
       gssl compare --explain simclr.linear@10          how the newest report came to a number, from which files
     """
-    texts = list(overrides or [])
+    texts = [*(overrides or []), *([f"minutes={minutes:g}"] if minutes else [])]
     if explain is not None:
         with guard():
             flags = {"--plan": plan, "--multirun": multirun, "--cfg": cfg, "--info": info, "--dry-run": dry_run}
@@ -242,6 +260,36 @@ def compare(
                 raise UsageError("--check and check= exclude each other; write all claims one way")
         texts.append("check=[" + ",".join("'" + c.replace("'", "\\'") + "'" for c in claims) + "]")
     _launch("compare", texts, multirun, progress, cfg, resolve, package, info, config_dir, dry_run, as_json, plan)
+
+
+@app.command("try", cls=HydraCommand)
+def try_(
+    overrides: Overrides = None,
+    minutes: Minutes = None,
+    progress: ProgressFlag = None,
+    cfg: CfgFlag = None,
+    dry_run: DryRun = False,
+    plan: Plan = False,
+    as_json: Json = False,
+) -> None:
+    """A first look at a folder of images within minutes: `compare` with few seeds, which carry no verdict.
+
+    \b
+    Examples:
+      gssl try photos/                                 a folder per class, or labels.csv (path,label)
+      gssl try photos/ --minutes 2
+      gssl try photos/ --plan                          what would run, and for how long
+    """
+    texts = [*(overrides or []), *([f"minutes={minutes:g}"] if minutes else [])]
+    with guard():
+        if all("=" in text for text in texts):
+            raise UsageError("try: needs a folder of images, such as gssl try photos/")
+    try:
+        _launch("compare", texts, False, progress, cfg, False, None, None, None, dry_run, as_json, plan, "try")
+    except typer.Exit as end:
+        if end.exit_code == 0:
+            say(f"a first look: so few seeds carry no verdict; for one: gssl compare {texts[0]}")
+        raise
 
 
 def _explain(key: str, overrides: list[str], as_json: bool) -> None:

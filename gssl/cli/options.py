@@ -49,14 +49,14 @@ class Progress(StrEnum):
 def _complete(ctx: typer.Context, incomplete: str) -> list[str]:
     from gssl.config.shell_completion import complete
 
-    return complete(str(ctx.info_name), incomplete)
+    return complete("compare" if ctx.info_name == "try" else str(ctx.info_name), incomplete)
 
 
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="KEY=VALUE",
-        help="Overrides of the configuration, e.g. seed=1 data=cifar10 backbone.width=64.",
+        metavar="[FOLDER] KEY=VALUE",
+        help="A folder of images, then overrides of the configuration, e.g. seed=1 data=cifar10 backbone.width=64.",
         autocompletion=_complete,
         show_default=False,
     ),
@@ -90,6 +90,10 @@ ConfigDir = Annotated[
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Compose, build, one batch, stop.")]
 Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
+Minutes = Annotated[
+    float | None,
+    typer.Option("--minutes", min=0.1, help="That all of it may take: chooses seconds of training, and seeds."),
+]
 Check = Annotated[
     list[str] | None,
     typer.Option(

@@ -1,7 +1,7 @@
 """Runs the parts of a comparison in workers, side by side, each when what it needs is there."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from gssl import schemas
@@ -15,10 +15,16 @@ from gssl.errors import Interrupted
 RETRY = 2.0  # seconds until a part that another process works on is tried again
 
 
-def execute(parts: list[Part], jobs: int, engine: schemas.Engine, commands: Mapping[str, str]) -> dict[str, str]:
+def execute(
+    parts: list[Part],
+    jobs: int,
+    engine: schemas.Engine,
+    commands: Mapping[str, str],
+    told: Callable[[Part], None] | None = None,
+) -> dict[str, str]:
     """Run what is not finished, `jobs` side by side. Returns {part's name: why} of the failed ones.
 
-    commands: `module:function` of whole commands, by name.
+    commands: `module:function` of whole commands, by name. told: is called with every part that has ended well.
 
     Raises Interrupted on a signal, after the running parts have saved.
     """
@@ -62,6 +68,8 @@ def execute(parts: list[Part], jobs: int, engine: schemas.Engine, commands: Mapp
                             bad.add(running.path)
                             say(f"failed: {running.name}: {why} ({running.path / 'log.txt'})")
                         meter.done(running.name, state)
+                        if told and state == OK:
+                            told(running)
                 for name in failed:  # what needs a failed part will not be run
                     meter.kinds.pop(name, None)
                 meter.show([part.name for part in workers.values() if part])

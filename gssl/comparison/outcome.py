@@ -13,6 +13,7 @@ from gssl.comparison.plan import Planner
 from gssl.comparison.preregistration import register
 from gssl.comparison.report_context import Done, facts_of_plan, facts_of_runs
 from gssl.comparison.search import search
+from gssl.comparison.standing import Standing
 from gssl.config.comparison_rules import pair
 from gssl.errors import UsageError
 from gssl.report.claims import in_report
@@ -54,7 +55,8 @@ def of_plan(cfg: schemas.Compare, planner: Planner, test: str, commands: Mapping
     searches = search(cfg, planner, commands)
     parts = planner.plan({found["arm"]: found["chosen"] for found in searches})
     registered = register(cfg, planner, test, parts)  # what a search has found makes other parts
-    done = Done(parts, execute(parts, cfg.jobs, cfg.engine, commands), searches, registered)
+    standing = Standing(parts, *planner.primary(), planner.task.metrics[0], cfg.engine.progress)
+    done = Done(parts, execute(parts, cfg.jobs, cfg.engine, commands, standing.told), searches, registered)
     # the primary family was known before the first part ran; what failed and was searched is added
     runs = read_runs([part.path for part in parts])
     found = cells(runs)

@@ -29,6 +29,11 @@ def check(cfg: schemas.Compare) -> None:
             if 1 < len(matches) < cfg.seeds:
                 raise UsageError(f"arms: {arm.source}: {len(matches)} matches for seeds={cfg.seeds}; one, or one each")
             _copies(arm, matches)
+    limits = [key for key in ("steps", "epochs", "images", "seconds", "flops") if getattr(cfg.budget, key) is not None]
+    if cfg.minutes is not None and limits:
+        raise UsageError(f"minutes: chooses budget.seconds, and budget.{limits[0]} is given; leave one of them out")
+    if cfg.minutes is not None and cfg.search.trials:
+        raise UsageError("minutes: a search before the comparison is not counted; leave it out, or give budget.seconds")
     names = [arm.name for arm in found]
     known = {*names, *arms.FIXED, *registry.SSL, *registry.GAN}
     for key, given in (("overrides", cfg.overrides), ("search.space", cfg.search.space)):

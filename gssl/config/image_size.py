@@ -27,7 +27,8 @@ def resolve(values: Mapping[str, Any]) -> Any:
         return data.get("size")
     if data.get("name") not in SOURCES or not SOURCES[data["name"]].folder:
         raise UsageError(f"data.size=auto: is for folders of images; data={data.get('name')} has a size of its own")
-    size, text = _chosen(tuple(_folders(data)), _most(str((values.get("engine") or {}).get("device"))))
+    device = str((values.get("engine") or {}).get("device"))
+    size, text = _chosen(tuple(_folders(data)), SIZES[-1] if has_gpu(device) else MOST)
     if text and text not in _said:
         _said.add(text)
         print(f"note: {text}", file=sys.stderr, flush=True)
@@ -43,11 +44,10 @@ def _folders(data: Mapping[str, Any]) -> list[str]:
     return [str(path) for path in known if not any(other in path.parents for other in known)]
 
 
-def _most(device: str) -> int:
-    """The largest size that trains in minutes: a GPU is known by its files, for torch takes seconds to import."""
+def has_gpu(device: str) -> bool:
+    """Whether engine.device means a GPU. auto: it is known by its files, for torch takes seconds to import."""
     apple = platform.system() == "Darwin" and platform.machine() == "arm64"
-    gpu = device.startswith(("cuda", "mps")) or (device == "auto" and (os.path.exists("/dev/nvidiactl") or apple))
-    return SIZES[-1] if gpu else MOST
+    return device.startswith(("cuda", "mps")) or (device == "auto" and (os.path.exists("/dev/nvidiactl") or apple))
 
 
 @functools.lru_cache(maxsize=64)

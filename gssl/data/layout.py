@@ -20,11 +20,15 @@ NAMED = 6  # classes that are named with their counts
 
 @dataclass(frozen=True)
 class Layout:
-    """A folder as data: the name of its source, the keys of `data` that say where what is, and in words."""
+    """A folder as data: the name of its source, the keys of `data` that say where what is, and in words.
+
+    smallest: labelled images of the smallest class; None where there are masks, or no labels.
+    """
 
     name: str  # imagefolder | segmentation
     keys: dict[str, str]
     lines: list[str] = field(default_factory=list)
+    smallest: int | None = None
 
 
 def look(folder: Path) -> Layout:
@@ -64,7 +68,7 @@ def look(folder: Path) -> Layout:
         lines.append(
             f"{root}: {loose:,} images in no class folder, for pretraining; data.pretrain=null leaves them out"
         )
-    return Layout("imagefolder", keys, lines)
+    return Layout("imagefolder", keys, lines, min(classes.values()))
 
 
 def _masks(folder: Path) -> bool:
@@ -88,7 +92,7 @@ def _listed(folder: Path, table: Path) -> Layout:
             f"{folder}: {len(rest):,} images that labels.csv does not list, for pretraining; data.pretrain=null leaves"
             " them out"
         )
-    return Layout("imagefolder", keys, lines)
+    return Layout("imagefolder", keys, lines, min(labels.values()))
 
 
 def _nothing(folder: Path, loose: int, inside: Path | None) -> UsageError:

@@ -8,12 +8,13 @@ from gssl.schemas.classical import NAMES, Classical
 from gssl.schemas.data import Data, Generated, Synthetic
 from gssl.schemas.network import Backbone, Input
 from gssl.schemas.probes import Probes
-from gssl.schemas.ready_made import READY_MADE
+from gssl.schemas.ready_made import READY_MADE, SHORT
 from gssl.schemas.section import Count, Fraction, Section, Text, Unique
 from gssl.schemas.training import Budget, Continued, Diagnose, Engine, Eval
 
 EVALUATORS = "the feature extractor: auto | classifier | random | inception | dinov2 | torchvision:NAME"
-FIRST_WEIGHTS = "random | efficientnet_lite0 | torchvision[:NAME] | timm:NAME[@FILE] | a run directory | a file"
+PLACES = ("torchvision", "timm:", "hf:")
+FIRST_WEIGHTS = "random | efficientnet_lite0 | torchvision[:NAME] | timm:NAME[@FILE] | hf:ORG/NAME | a run | a file"
 
 
 class PretrainSSL(Section):
@@ -78,8 +79,8 @@ class Transfer(Probing):
 
     weights: Text = Field(
         description=f"random, pixels, majority, position, {', '.join([*NAMES, *READY_MADE])}, torchvision[:NAME],"
-        " timm:NAME, a run, a checkpoint, a file",
-        examples=["random", "pixels", "majority", "position", *NAMES, *READY_MADE, "torchvision", "timm:"],
+        " timm:NAME[@FILE], hf:ORG/NAME or hf:FOLDER, a short name such as dinov2_vits14, a run, a checkpoint, a file",
+        examples=["random", "pixels", "majority", "position", *NAMES, *READY_MADE, *SHORT, *PLACES],
     )
     generated: Generated
 
@@ -147,6 +148,11 @@ class Compare(Section):
     """Configuration of `gssl compare`."""
 
     seeds: int = Field(ge=1)
+    minutes: float | None = Field(
+        gt=0,
+        description="that the whole comparison may take here: chooses budget.seconds, and fewer seeds where they do not"
+        " fit; null: budget and seeds as they are",
+    )
     arms: list[Text] = Field(description="see gssl/config/arms.py")
     primary: Primary
     search: Search

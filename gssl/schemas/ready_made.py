@@ -60,3 +60,8 @@ def weights_file(name: str) -> Path:
     if not file.is_file():
         raise UsageError(f"weights={name}: {made.project} lacks {made.file}; install version 0.1.0 of it")
     return file
+
+
+def installed(name: str) -> bool:
+    """Whether a ready-made network's weights and timm are there."""
+    return find_spec(READY_MADE[name].package) is not None and find_spec("timm") is not None

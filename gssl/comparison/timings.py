@@ -1,0 +1,283 @@
+"""What kinds of parts take on this machine, measured once by a few steps and kept in `$GSSL_CACHE/timings.json`.
+
+Nothing is kept of what is computed, and no test image is looked at. Times are of one run by itself: side by side they
+are slower.
+"""
+
+import contextlib
+import hashlib
+import io
+import json
+import math
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import gssl
+from gssl import schemas
+from gssl.comparison.parts import Part
+from gssl.config import registry
+from gssl.config.menus import CONTROLS, NO_NETWORK, UNTRAINED
+from gssl.data import Splits
+from gssl.data.cache import cache_root
+from gssl.engine.device import cores, pick_device
+from gssl.engine.files import read_json, write_json
+from gssl.engine.progress import say
+from gssl.experiment.label_budgets import LabelBudget, label_budgets
+from gssl.experiment.probing import Prober, find_source
+from gssl.metrics import classifier
+from gssl.names import load
+from gssl.schemas.determining import NAMED_WEIGHTS, determining
+
+STEPS = 6  # of training
+FEW = 2  # of fine-tuning
+SOME = 32  # images whose features are computed
+ABOUT_TEN = 20  # labels per class: the largest budget up to this is measured
+FILE = "timings.json"
+REST = ("knn", "fewshot", "cluster")  # probes whose settings cost nothing
+ASIDE = ("seed", "budget", "data", "engine", "weights", "generated", "eval", "diagnose", "draws", "draws_one_shot")
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of a kind of part. fixed: whatever the budget; per_step, flops, images, epochs: of a step of training;
+    per_image: of frozen features; fits: of each probe at one draw of one label budget; once: for all parts together."""
+
+    fixed: float = 0.0
+    per_step: float = 0.0
+    flops: float = 0.0
+    images: float = 0.0
+    epochs: float = 0.0
+    per_image: float = 0.0
+    once: float = 0.0
+    fits: Mapping[str, float] | None = None
+
+
+class Timings:
+    """Measures what is not known yet."""
+
+    def __init__(self, parts: Sequence[Part], splits: Splits, commands: Mapping[str, str]) -> None:
+        self.parts = {part.path: part for part in parts}
+        self.splits, self.commands = splits, commands
+        self.file = cache_root() / FILE
+        self.known: dict[str, Any] = read_json(self.file) or {}
+        self.measured = 0
+
+    def network_of(self, part: Part) -> str:
+        """What a part's weights began with: a published network's name, or random."""
+        weights = str(part.cfg.weights)
+        while (before := self.parts.get(Path(weights))) is not None:
+            weights = str(before.cfg.weights)
+        return weights if NAMED_WEIGHTS.fullmatch(weights) else "random"
+
+    def of(self, part: Part) -> Timing:
+        """The timing of a part's kind, from the cache or from a measurement."""
+        part = self._largest(part)
+        key = self._key(part)
+        if key not in self.known:
+            if not self.measured:
+                say("measuring a few steps of each kind of part, once on this machine")
+            self.measured += 1
+            with contextlib.redirect_stderr(io.StringIO()):
+                self.known[key] = asdict(self._measured(part))
+            with contextlib.suppress(OSError):  # it is measured again
+                self.file.parent.mkdir(parents=True, exist_ok=True)
+                write_json(self.file, self.known)
+        return Timing(**self.known[key])
+
+    def kind(self, part: Part) -> list[Any]:
+        """Parts with equal kinds take the same time."""
+        if part.stage == "evaluate":
+            return ["evaluate", part.cfg.evaluator]
+        network = self.network_of(part)
+        tree = {key: value for key, value in determining(part.cfg).items() if key not in ASIDE}
+        if part.stage == "pretrain":
+            return ["pretrain", part.command, network, tree]
+        # how many labels and draws there are does not change what one fit takes, nor which network has been trained
+        sections = {key: value for key, value in tree["probe"].items() if key not in ("use", *REST)}
+        return ["probing", network, sections, None if network in NO_NETWORK else tree["backbone"]]
+
+    def _largest(self, part: Part) -> Part:
+        """The part whose probes are measured for all that read the same network: the one with most of them."""
+        if part.stage not in ("transfer", "milestones"):
+            return part
+        same = [p for p in self.parts.values() if p.stage == "transfer" and self._of_one(p) == self._of_one(part)]
+        return max(same, key=lambda p: (len(p.cfg.probe.use), not _control(p)), default=part)
+
+    def _of_one(self, part: Part) -> tuple[str, str]:
+        network = self.network_of(part)
+        return network, "" if network in NO_NETWORK else repr(part.cfg.backbone)
+
+    def _key(self, part: Part) -> str:
+        size = self.splits.summary["size"], self.splits.summary["channels"]
+        images = [round(math.log2(max(1, count)), 1) for count in self.splits.summary["counts"].values()]
+        machine = [platform.node(), cores(), gssl.__version__, torch.__version__]
+        engine = part.cfg.engine
+        here = [str(pick_device(engine.device)), engine.threads, engine.precision, size, images]
+        text = json.dumps([machine, here, self.kind(part)], sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def _measured(self, part: Part) -> Timing:
+        if part.stage == "pretrain":
+            return training(part, part.where(self.commands), self.network_of(part))
+        if part.stage == "evaluate":
+            return evaluating(part, self.splits)
+        return probing(part.cfg, self.network_of(part), self.splits)
+
+
+def _control(part: Part) -> bool:
+    """Whether its probes are not those of all networks."""
+    return (part.about or {}).get("source") in (*CONTROLS, *UNTRAINED)
+
+
+def training(part: Part, where: str, network: str) -> Timing:
+    """A few real steps of the method on the real data."""
+    cfg = part.cfg
+    with tempfile.TemporaryDirectory(prefix="gssl-plan-") as folder:
+        few = schemas.replace(
+            cfg,
+            weights=network,  # what a chain begins with is not there yet
+            budget=schemas.replace(cfg.budget, steps=STEPS, epochs=None, images=None, seconds=None, flops=None),
+            engine=schemas.replace(cfg.engine, log_every=1, checkpoint_every=10**9, resume="no", progress=False),
+            eval=schemas.replace(cfg.eval, every=None, images=min(cfg.eval.images, 64), milestones=0),
+        )
+        if part.command == "train-gan":
+            few = schemas.replace(few, evaluator="random")
+        elif few.generated.run:
+            few = schemas.replace(few, generated=schemas.replace(few.generated, run=None))
+        start = time.perf_counter()
+        load(where)(few, Path(folder) / "run")
+        whole = time.perf_counter() - start
+        spent = (read_json(Path(folder) / "run" / "result.json") or {})["spent"]
+        lines = (Path(folder) / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    times = [row["seconds"] for row in map(json.loads, lines) if "loss" in row]
+    # the first steps count FLOPs and warm up
+    step = statistics.median(b - a for a, b in zip(times[-4:-1], times[-3:], strict=True))
+    return Timing(
+        fixed=max(0.0, whole - times[-1]),
+        per_step=step,
+        flops=spent["flops_per_step"],
+        images=spent["images"] / spent["steps"],
+        epochs=spent["epochs"] / spent["steps"],
+    )
+
+
+def probing(cfg: schemas.Transfer, network: str, splits: Splits) -> Timing:
+    """Features of some images, and each probe on one draw of one label budget, fine-tuning for a few steps."""
+    device = pick_device(cfg.engine.device)
+    probes = schemas.replace(
+        cfg.probe,
+        finetune=schemas.replace(cfg.probe.finetune, steps=FEW, points=0),
+        fixmatch=schemas.replace(cfg.probe.fixmatch, steps=FEW),
+    )
+    few = [n for n in cfg.labels_per_class if n <= ABOUT_TEN] or cfg.labels_per_class[:1]
+    images = cfg.images_labelled[:1]
+    fractions = [] if few or images else [min(cfg.fractions)]
+    small = schemas.replace(
+        cfg, weights=network, draws=1, draws_one_shot=1, probe=probes, generated=_none(cfg.generated)
+    )
+    small = schemas.replace(small, labels_per_class=few[-1:], images_labelled=images, fractions=fractions)
+    start = time.perf_counter()
+    rest = (splits.labelled, splits.classes, device, splits.unlabelled)
+    prober = Prober(small, find_source(network), *rest, pretrain=splits.pretrain)
+    built = time.perf_counter() - start
+    some = splits.labelled.subset(np.arange(min(SOME, len(splits.labelled))))
+    pooled = prober.task.column == "label" and any(registry.PROBE[n].reads != "network" for n in cfg.probe.use)
+    per_image = 0.0
+    if pooled:  # else features are read batch by batch, in the fits
+        start = time.perf_counter()
+        for view in prober.views:
+            prober.features(some, view=view)
+        per_image = (time.perf_counter() - start) / len(some)
+    fits: dict[str, float] = {}
+    last = time.perf_counter()
+    extracted = pooled
+    for fitted in prober.fit():
+        took, last = time.perf_counter() - last, time.perf_counter()
+        if extracted:  # the first fit has the features of all that are asked for
+            took, extracted = max(0.0, took - per_image * fitted.n_train), False
+        entry = registry.PROBE[fitted.probe]
+        own = cfg.probe.finetune if entry.reads == "menu" else getattr(cfg.probe, fitted.probe)
+        # A menu costs what it fits and no other probe has fitted before.
+        done = any(registry.PROBE[name].reads == "network" for name in cfg.probe.use)
+        trains = entry.reads == "network" or (entry.reads == "menu" and not done)
+        fits[fitted.probe] = max(fits.get(fitted.probe, 0.0), took * (own.steps / FEW if trains else 1.0))
+    return Timing(fixed=built, per_image=per_image, fits=fits)
+
+
+def _none(generated: schemas.Generated) -> schemas.Generated:
+    return schemas.replace(generated, run=None)
+
+
+def evaluating(part: Part, splits: Splits) -> Timing:
+    """The small classifier that evaluates generated images where there are labels: it is trained once for all."""
+    device = pick_device(part.cfg.engine.device)
+    size = splits.summary["size"]
+    size = size if isinstance(size, int) else min(size)
+    images = torch.rand(classifier.BATCH, 3, size, size, device=device)
+    labels = torch.zeros(classifier.BATCH, dtype=torch.int64, device=device)
+    start = time.perf_counter()
+    classifier.train_classifier(lambda _: (images, labels), 2, size, 0, device, steps=2 * FEW)
+    step = (time.perf_counter() - start) / (2 * FEW)
+    own = part.cfg.evaluator in ("auto", "classifier")
+    # generated, real and training images pass through it, and are compared with each other
+    return Timing(fixed=2.0, per_image=step / classifier.BATCH, once=step * classifier.STEPS if own else 0.0)
+
+
+# ── what a part takes ────────────────────────────────────────────────────────────────────────────
+
+
+def steps_of(budget: schemas.Budget, timing: Timing) -> int:
+    """Steps until the first limit, from what one step takes."""
+    pairs = [
+        (budget.steps, 1.0),
+        (budget.epochs, timing.epochs),
+        (budget.images, timing.images),
+        (budget.seconds, timing.per_step),
+        (budget.flops, timing.flops),
+    ]
+    limits = [limit / each for limit, each in pairs if limit and each]
+    return max(1, round(min(limits) if limits else budget.default_epochs / timing.epochs))
+
+
+def seconds_of(part: Part, timing: Timing, splits: Splits, unit: str, milestones: int) -> float:
+    """Seconds of one part, by its kind's timing. unit: as in `label_budgets`. milestones: checkpoints on the way."""
+    cfg, counts = part.cfg, splits.summary["counts"]
+    if part.stage == "pretrain":
+        return timing.fixed + steps_of(cfg.budget, timing) * timing.per_step
+    known = counts["train"] + counts["val"]
+    if part.stage == "evaluate":
+        return timing.fixed + timing.per_image * (2 * min(cfg.images, counts["test"]) + counts["pretrain"])
+    folds = splits.summary.get("folds")
+    tested = known if folds else counts["test"]
+    fits = timing.fits or {}
+    draws = sum(_draws(cfg, name, unit, known) * fits.get(name, 0.0) for name in cfg.probe.use)
+    if part.stage == "milestones":  # at each checkpoint, on validation images
+        images = counts["val"] + min(known, _labels(label_budgets(cfg, cfg.probe.use[0], unit), known))
+        return timing.fixed + (milestones + 1) * (draws + timing.per_image * images)
+    return timing.fixed + draws + timing.per_image * (known + tested)
+
+
+def _draws(cfg: schemas.Transfer, probe: str, unit: str, known: int) -> float:
+    """How many fits a probe makes; those on many labels count for more where features are frozen."""
+    entry = registry.PROBE[probe]
+    found = label_budgets(cfg, probe, unit)
+    if entry.reads in ("network", "menu"):
+        return float(sum(budget.draws for budget in found))
+    least = max(1.0, _labels(found[:1], known))
+    return sum(budget.draws * max(1.0, _labels([budget], known) / least / 4) for budget in found)
+
+
+def _labels(found: Sequence[LabelBudget], known: int) -> int:
+    """At most so many labelled images are asked for."""
+    classes = 10  # a guess that decides little
+    sizes = [b.images or (b.per_class or 0) * classes or round((b.fraction or 0) * known) for b in found]
+    return max(sizes, default=0)
