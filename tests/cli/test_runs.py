@@ -1,0 +1,165 @@
+"""`gssl runs list`: what a row says, filters, comparisons with their parts."""
+
+import csv
+import io
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from gssl.cli import app, runs
+from gssl.errors import UsageError
+
+NOW = datetime.now(UTC)
+
+
+def gssl(*args):
+    return CliRunner().invoke(app, list(map(str, args)))
+
+
+def ago(**what):
+    return (NOW - timedelta(**what)).isoformat(timespec="seconds")
+
+
+def write(
+    path, command="pretrain-ssl", state="finished", started=None, objective=None, config=None, part=False, **more
+):
+    path.mkdir(parents=True)
+    status = {"schema": "gssl.status/1", "command": command, "state": state, "step": 3, "error": None, "ended": None}
+    (path / "status.json").write_text(json.dumps(status | {"started": started or ago(hours=1)}))
+    (path / "config.yaml").write_text(yaml.safe_dump(config or {}))
+    if state == "finished":
+        (path / "result.json").write_text(json.dumps({"schema": "gssl.result/2", "objective": objective, **more}))
+    if part:
+        (path / "part.json").write_text("{}")
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    """Three runs, a comparison of two parts, one part that belongs to none."""
+    monkeypatch.chdir(tmp_path)
+    root = tmp_path / "runs"
+    knn = {"name": "val_knn", "value": 0.75, "direction": "max"}
+    digits = {"data": {"name": "mnist5k", "size": 28}, "ssl": {"name": "simclr"}, "weights": "random", "seed": 4}
+    photos = {"data": {"name": "imagefolder", "root": "photos", "size": [64, 48]}, "weights": "runs/pre/a", "seed": 0}
+    write(root / "pre" / "a", objective=knn, config=digits, started=ago(days=3))
+    write(root / "transfer" / "b", "transfer", config=photos, state="failed", started=ago(minutes=30))
+    kid = {"name": "val_kid", "value": 0.02, "direction": "min"}
+    write(root / "gan" / "c", "train-gan", objective=kid, config=digits, started=ago(minutes=5))
+    for name, state in (("x-s0", "finished"), ("x-s1", "failed"), ("other", "finished")):
+        write(root / "parts" / name, state=state, part=True, objective=knn, config=digits)
+    write(root / "compare" / "d", "compare", started=ago(minutes=20))
+    paths = [{"path": str(root / "parts" / name)} for name in ("x-s0", "x-s1")]
+    (root / "compare" / "d" / "report.json").write_text(json.dumps({"provenance": {"runs": paths}}))
+    return root
+
+
+def listed(*args):
+    done = gssl("runs", "list", *args, "--json")
+    assert done.exit_code == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document["schema"] == "gssl.runs/2"
+    return document["runs"]
+
+
+def test_a_row_says_weights_data_size_and_direction(root):
+    found = {r["run"]: r for r in listed()}
+    a, b = found["runs/pre/a"], found["runs/transfer/b"]
+    assert (a["method"], a["weights"], a["data"], a["size"], a["seed"]) == ("simclr", "random", "mnist5k", 28, 4)
+    assert (b["weights"], b["data"], b["size"], b["state"]) == ("runs/pre/a", "imagefolder photos", "64x48", "failed")
+    shown = gssl("runs", "list").stdout
+    assert "val_knn 0.75 ↑" in shown and "val_kid 0.02 ↓" in shown and "3 d" in shown and "runs/pre/a" in shown
+
+
+def test_parts_are_counted_with_their_comparison(root):
+    found = {r["run"]: r for r in listed()}
+    assert found["runs/compare/d"]["parts"] == {"finished": 1, "failed": 1}
+    assert found["runs/parts"]["command"] == "parts" and found["runs/parts"]["parts"] == {"finished": 1}
+    assert not any(run.startswith("runs/parts/") for run in found)
+    shown = gssl("runs", "list").stdout
+    assert "finished (1 of 2 parts, 1 failed)" in shown and "3 parts of comparisons are counted" in shown
+    assert {"runs/parts/x-s0", "runs/parts/x-s1", "runs/parts/other"} < {r["run"] for r in listed("--all")}
+
+
+def test_a_running_comparison_counts_the_parts_of_its_plan(root):
+    (root / "compare" / "d" / "report.json").unlink()
+    plan = {"parts": [{"name": "x", "path": str(root / "parts" / "x-s0")}, {"name": "y", "path": "runs/parts/not-yet"}]}
+    (root / "compare" / "d" / "parts.json").write_text(json.dumps(plan))
+    assert {r["run"]: r for r in listed()}["runs/compare/d"]["parts"] == {"finished": 1}
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        (["--command", "transfer"], ["runs/transfer/b"]),
+        (["--state", "failed"], ["runs/transfer/b"]),
+        (["--data", "photo"], ["runs/transfer/b"]),
+        (["--data", "mnist*", "--command", "train-gan"], ["runs/gan/c"]),
+        (["--since", "10m"], ["runs/gan/c"]),
+        (["--since", ago(minutes=25)], ["runs/compare/d", "runs/gan/c"]),
+        (["runs/parts/x*"], ["runs/parts/x-s0", "runs/parts/x-s1"]),
+        (["parts/x*", "--state", "finished"], ["runs/parts/x-s0"]),
+        (["runs/pre"], ["runs/pre/a"]),  # what lies below
+        (["nowhere/*"], []),
+    ],
+)
+def test_filters(root, args, expected):
+    assert [r["run"] for r in listed(*args)] == expected
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["--state", "done"], "--state: expected one of running, finished, failed, interrupted, killed; got 'done'"),
+        (["--since", "yesterday"], "--since: expected 90m, 2h, 3d, 1w or a date such as 2026-11-28; got 'yesterday'"),
+        (["--json", "--csv"], "--json and --csv exclude each other"),
+        (["--root", "nowhere"], "--root: no directory nowhere"),
+    ],
+)
+def test_what_cannot_be_understood_is_one_line(root, args, said):
+    done = gssl("runs", "list", *args)
+    assert done.exit_code == 2 and said in done.stderr and len(done.stderr.splitlines()) == 1 and done.stdout == ""
+
+
+def test_csv(root):
+    rows = list(csv.DictReader(io.StringIO(gssl("runs", "list", "--csv").stdout)))
+    found = {row["run"]: row for row in rows}
+    assert found["runs/gan/c"]["objective_direction"] == "min" and found["runs/gan/c"]["objective_value"] == "0.02"
+    assert (
+        found["runs/compare/d"]["parts"] == "1 finished 1 failed" and found["runs/transfer/b"]["objective_name"] == ""
+    )
+
+
+def test_columns_without_an_entry_are_not_shown(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "runs" / "a")
+    head = next(line for line in gssl("runs", "list").stdout.splitlines() if "command" in line)
+    assert head.split() == ["run", "command", "state", "age"]
+
+
+def test_how_much_of_a_running_one_is_done(root):
+    import fcntl
+
+    write(root / "now", state="running")
+    (root / "now" / "progress.json").write_text(json.dumps({"progress": 0.42}))
+    with (root / "now" / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert "running 42%" in gssl("runs", "list").stdout
+    (found,) = listed("runs/now")
+    assert found["state"] == "killed"
+
+
+def test_times():
+    with pytest.raises(UsageError):
+        runs._since("3x")
+    assert abs((NOW - runs._since("2h")).total_seconds() - 7200) < 60
+    assert runs._since("2026-11-28") == datetime(2026, 11, 28, tzinfo=UTC)
+    assert [runs.age(ago(**what)) for what in ({"seconds": 4}, {"minutes": 5}, {"hours": 3}, {"days": 2})] == [
+        runs.age(ago(seconds=4)),
+        "5 min",
+        "3 h",
+        "2 d",
+    ]
+    assert runs.age(None) == "–"
