@@ -1,4 +1,4 @@
-"""A sentence about generated images: good, fair, poor, bad or useless, relative to controls. No threshold is a constant.
+"""A sentence about generated images: good, fair, poor, bad or useless, relative to controls, not to constants.
 
 The controls are real training images that were damaged (`gssl.metrics.control_images`), measured by the same evaluator
 against the same real images and in the same number. A generator is graded by the worst control that it is no better
@@ -74,8 +74,8 @@ def notes(figures: Figures, real: Figures) -> list[str]:
     if known and figures["precision"] > real["precision"] and figures["recall"] < real["recall"]:
         found.append(
             f"Precision {figures['precision']:.2f} is above that of real images ({real['precision']:.2f}) while recall"
-            f" is below theirs ({figures['recall']:.2f} against {real['recall']:.2f}): generated images crowd where real"
-            " ones are dense and show less variety. That is not better than real."
+            f" is below theirs ({figures['recall']:.2f} against {real['recall']:.2f}): generated images crowd where"
+            " real ones are dense and show less variety. That is not better than real."
         )
     return found
 

@@ -37,9 +37,9 @@ class Interval(Part):
     """An interval in the unit of the mean beside it; null where nothing shows the spread."""
 
     kind: Literal["two_way", "t", "log_t", "wilson", "newcombe", "bootstrap"]
-    """How it was made: two_way (crossed over seeds and test images; within the metric's range), t (over seeds), log_t (t
-    over seeds on the logarithmic scale, of what cannot be negative), wilson, newcombe or bootstrap (one seed, over test
-    images)."""
+    """How it was made: two_way (crossed over seeds and test images; within the metric's range), t (over seeds), log_t
+    (t over seeds on the logarithmic scale, of what cannot be negative), wilson, newcombe or bootstrap (one seed, over
+    test images)."""
     over: str
     """What varies: seeds and test images, seeds, or test images (one seed, or nothing depends on the seed)."""
     n: AtLeastOne | None = Field(description="Number of seeds; of the older kinds of what varies.")

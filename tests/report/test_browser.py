@@ -228,6 +228,29 @@ def test_a_phone_never_scrolls_sideways(browser: Any) -> None:
     browser.look(1400)
 
 
+def test_tables_fit_a_desktop_or_scroll_inside_a_frame_that_shows_it(browser: Any) -> None:
+    """At 1,400 px only the table of all runs, with a path and hashes per row, may be wider than its frame."""
+    code = (
+        "[...document.querySelectorAll('.scroll:has(table)')].map(s => [s.getAttribute('aria-label'), s.scrollWidth,"
+        " s.clientWidth, getComputedStyle(s).overflowX, getComputedStyle(s).backgroundAttachment])"
+    )
+    browser.run("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+    for width, may_scroll in ((1400, {"All runs", "Every score"}), (400, None)):
+        browser.look(width)
+        found = browser.run(code)
+        assert len(found) > 10
+        for name, inner, outer, overflow, shadow in found:
+            if inner > outer:
+                assert may_scroll is None or name in may_scroll, (name, inner, outer)
+            assert overflow == "auto" and "local" in shadow and outer <= width
+        # no cell's text leaves its cell
+        cut = "[...document.querySelectorAll('td,th')].filter(c => c.scrollWidth > c.clientWidth + 1).length"
+        assert browser.run(cut) == 0
+        assert browser.run("document.documentElement.scrollWidth") == width
+    browser.run("document.querySelectorAll('details').forEach(d => { d.open = false; })")
+    browser.look(1400)
+
+
 def test_dark_mode_changes_page_and_figures(browser: Any) -> None:
     code = (
         "[getComputedStyle(document.body).backgroundColor,"
