@@ -287,7 +287,9 @@ class Planner:
         probe = self._frozen(probe)  # on the way only frozen features are looked at
         lists = [[] if value is None else [value] for value in parse_label_budget(label_budget)]
         budgets: dict[str, Any] = dict(zip(("labels_per_class", "fractions", "images_labelled"), lists, strict=True))
-        typed = schemas.replace(typed, probe=schemas.replace(typed.probe, use=[probe]), **budgets)
+        # on the way, and at the end, at the size of the training
+        probes = schemas.replace(typed.probe, use=[probe], sizes=["data"], size_one_shot="data")
+        typed = schemas.replace(typed, probe=probes, **budgets)
         return self._part(Draft(arm, seed, "milestones", "milestones", typed, base, given, weights=last))
 
     def _frozen(self, probe: str) -> str:

@@ -4,7 +4,7 @@ simclr, dcgan, supervised          a method by name
 scratch, random, pixels, majority  what every table needs beside them; position: where a pixel lies, for masks
 pca, kmeans                        unsupervised learning without a network
 efficientnet_lite0                 a ready-made network, trained on ImageNet
-torchvision:resnet18, timm:NAME    published weights
+torchvision:resnet18, timm:NAME    published weights; hf:ORG/NAME, and short names such as dinov2_vits14
 runs/pretrain_ssl/RUN              a run directory, or a file of weights; a pattern's i-th match is seed i
 simclr+dcgan                       a chain: the weights of one are where the next begins
 simclr-on-dcgan                    SimCLR on images that the DCGAN made
@@ -24,12 +24,12 @@ from gssl.config import registry
 from gssl.errors import UsageError
 from gssl.names import unknown
 from gssl.schemas.classical import NAMES as CLASSICAL
-from gssl.schemas.ready_made import READY_MADE
+from gssl.schemas.ready_made import READY_MADE, SHORT
 
 SCRATCH = "scratch"
 NO_METHOD = ("scratch", "random", "pixels", "majority", "position")  # arms that train no method
 FIXED = (*NO_METHOD, *CLASSICAL)  # what is neither trained by gssl nor read from a file
-PUBLISHED = re.compile(rf"torchvision(:\w+)?|timm:\S+|{'|'.join(READY_MADE)}")
+PUBLISHED = re.compile(rf"torchvision(:\S+)?|(timm|hf):\S+|{'|'.join(READY_MADE)}|({'|'.join(SHORT)})(@\S+)?")
 NAME = re.compile(r"[\w.+-]+")
 FROM = "-from-"  # between a method and the ready-made network that it goes on from
 
@@ -90,7 +90,7 @@ class Arm:
 def parse(text: str) -> Arm:
     """The arm that `text` writes. Raises UsageError with what there is."""
     head, at, what = text.partition("@")
-    named = bool(at) and bool(NAME.fullmatch(head))
+    named = bool(at) and bool(NAME.fullmatch(head)) and head not in SHORT  # dinov2_vits14@FILE is no name
     name, what = (head, what) if named else (None, text)
     if (begins := what.partition(FROM))[1] and all(stage in _methods() for stage in begins[0].split("+")):
         found = Arm(name or what, tuple(begins[0].split("+")), start=begins[2])
@@ -135,7 +135,7 @@ def _refuse(text: str, why: str) -> None:
 def _own_name(arm: Arm, text: str) -> None:
     """Reports know methods and controls by their names: nothing else may bear one."""
     if (
-        arm.name in {*FIXED, *READY_MADE, *registry.SSL, *registry.GAN}
+        arm.name in {*FIXED, *READY_MADE, *SHORT, *registry.SSL, *registry.GAN}
         and arm.stages != (arm.name,)
         and arm.source != arm.name
     ):
@@ -166,7 +166,7 @@ def _check(arm: Arm, text: str) -> None:
 
 
 def _unknown(name: str, text: str, options: Sequence[str] | dict[str, registry.Entry] | None = None) -> UsageError:
-    known = list(options or {*FIXED, *READY_MADE, *registry.SSL, *registry.GAN})
+    known = list(options or {*FIXED, *READY_MADE, *SHORT, *registry.SSL, *registry.GAN})
     whole = "" if name == text else f" in {text}"
     return unknown(f"arms: no arm{whole}", name, known)
 

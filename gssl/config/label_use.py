@@ -36,7 +36,7 @@ def of_method(family: str, cfg: Any) -> bool:
     if registry.reads_labels(str(get("name"))):
         return True
     if family != "gan":
-        return False
+        return of_weights(str(get("teacher"))) if get("teacher") else False
     weights = [get(key, 0.0) or 0.0 for key in ("class_d", "class_g")]
     chosen = {"condition": get("condition") or "none", "class_d": weights[0], "class_g": weights[1]}
     return gan.reads_labels(gan.GAN.model_construct(None, **chosen))
@@ -75,11 +75,10 @@ def of_weights(weights: str, beside: Path | None = None) -> bool | None:
     """
     if weights in NEEDS_NO_FILE:
         return False
-    kind, _, name = weights.partition(":")
-    if kind == "torchvision":
-        return False
-    if kind == "timm":
-        file = name.partition("@")[2]
+    if arms.PUBLISHED.fullmatch(weights):
+        file = weights.partition("@")[2]
+        if weights.startswith("hf:"):  # a folder is on the disk, a name on the hub
+            file = weights.removeprefix("hf:") if Path(weights.removeprefix("hf:")).expanduser().is_dir() else ""
         return of_path(_found(file, beside)) if file else False
     return of_path(_found(weights, beside))
 

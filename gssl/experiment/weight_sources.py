@@ -100,9 +100,7 @@ class WeightSource:
         """The network's own size of images and preprocessing: of published networks, and of what was trained from one.
         None where it has none."""
         found = self.preprocessing or published.own((self.backbone or default).name, self.kind)
-        if found is None or (self.kind == "checkpoint" and self.size != found["size"]):
-            return None  # milestones on the way of a training are probed at its own size
-        return Preprocessing(**found)
+        return None if found is None else Preprocessing(**found)
 
     def described(self, default: schemas.Backbone, size: int) -> dict[str, Any]:
         """`network` for result.json and for files of weights."""

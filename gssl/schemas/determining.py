@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from gssl.schemas.classical import NAMES as CLASSICAL
-from gssl.schemas.ready_made import READY_MADE
+from gssl.schemas.ready_made import READY_MADE, SHORT
 from gssl.schemas.section import Section
 
 # What changes neither the weights nor the numbers: it may differ when a run goes on. Where images lie is among it:
@@ -28,7 +28,8 @@ FREE = {
 }
 # Other weights are paths.
 NAMED_WEIGHTS = re.compile(
-    rf"random|pixels|majority|position|{'|'.join([*CLASSICAL, *READY_MADE])}|torchvision|(torchvision|timm):.+"
+    rf"random|pixels|majority|position|{'|'.join([*CLASSICAL, *READY_MADE])}|torchvision|(torchvision|timm|hf):.+"
+    rf"|({'|'.join(SHORT)})(@.+)?"
 )
 
 
