@@ -15,6 +15,8 @@ FEW = 100  # test images, below which tables warn
 
 def print_result(run: Path, result: dict[str, Any]) -> None:
     """A run's result.json for people."""
+    if found := data_set(run):
+        print(f"data: {found}")
     for line in _lines(result.get("verdict")):
         print(line)
     if objective(result) != "–":
@@ -38,6 +40,25 @@ def print_result(run: Path, result: dict[str, Any]) -> None:
     print(f"run: {run}")
     if result.get("report"):  # last: what one opens next
         print(f"report: {result['report']}")
+
+
+def data_set(run: Path) -> str:
+    """Which images a run is about: the name of the data set, or of the user's folder, and their size; "" if unknown."""
+    import yaml
+
+    try:
+        written = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+        data, others, reads = written["data"], written.get("to"), written.get("runs")
+        if reads:  # of other runs, whose reports name theirs
+            return ""
+        size = data["size"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
+        return ""
+    if others:
+        return ", ".join(map(str, others))
+    folder = data.get("root") or data.get("train") or data.get("pretrain")
+    own = data["name"] in ("imagefolder", "segmentation") and folder
+    return f"{folder if own else data['name']}, {'×'.join(map(str, size)) if isinstance(size, list) else size} px"
 
 
 def tested(counts: Iterable[int | None], folds: Mapping[str, Any], of: str = "") -> list[str]:
