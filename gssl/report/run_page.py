@@ -1,4 +1,4 @@
-"""The page of several runs side by side: one HTML file from a `gssl.runs-compare/1` document, with its figure."""
+"""The page of several runs side by side: one HTML file from a `gssl.settings/1` document, with its figure."""
 
 from collections import Counter
 from collections.abc import Mapping

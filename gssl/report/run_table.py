@@ -1,6 +1,6 @@
 """Several runs side by side: in what their configurations differ, the objective of each setting, the best.
 
-`compare` reads run directories (config.yaml, status.json, result.json) and makes one document, `gssl.runs-compare/1`;
+`compare` reads run directories (config.yaml, status.json, result.json) and makes one document, `gssl.settings/1`;
 `text_csv` and `gssl.report.run_page` write it. No torch.
 """
 
@@ -20,7 +20,7 @@ from gssl.engine.documents import read_result
 from gssl.engine.files import read_json
 from gssl.schemas.determining import FREE, flat
 
-SCHEMA = "gssl.runs-compare/1"
+SCHEMA = "gssl.settings/1"
 MISSING = None  # where a run's configuration has no such key
 # what says nothing about a setting: seeds are averaged over, the rest changes no number
 ASIDE = {"seed", "experiment", *(f"engine.{key}" for key in FREE["engine"]), "engine.device", "data.workers"}

@@ -64,7 +64,7 @@ def test_a_sweep_ends_with_what_differs_the_mean_and_the_best(stub, tmp_path):
     assert "best (the largest val_knn): ssl.temperature=0.5: 0.55 ± 0.71, 2 seeds" in done.stdout
     assert done.stdout.splitlines()[-1] == "sweep: s (s/sweep.html)"
     document = json.loads((tmp_path / "s" / "sweep.json").read_text())
-    assert document["schema"] == "gssl.runs-compare/1" and document["keys"] == ["ssl.temperature"]
+    assert document["schema"] == "gssl.settings/1" and document["keys"] == ["ssl.temperature"]
     lines = list(csv.DictReader((tmp_path / "s" / "sweep.csv").read_text().splitlines()))
     assert [line["n"] for line in lines] == ["2", "2"]
     assert "<svg" in (tmp_path / "s" / "sweep.html").read_text()
