@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from gssl import schemas
 from gssl.engine.device import Precision
-from gssl.engine.lars import LARS
 from gssl.method import Batch, LossFn
+from gssl.nets import updates
 
 
 def lr_factor(progress: float, warmup: float, schedule: str) -> float:
@@ -23,9 +23,17 @@ def lr_factor(progress: float, warmup: float, schedule: str) -> float:
     return max(1 - rest, 0.0) if schedule == "linear" else 1.0
 
 
-def _inner(groups: list[dict[str, Any]], cfg: schemas.Optim, fused: bool | None) -> torch.optim.Optimizer:
+def _inner(groups: list[dict[str, Any]], cfg: schemas.Optim, device: torch.device, fused: bool) -> Any:
     if cfg.name == "lars":
+        from gssl.engine.lars import LARS  # torch's optimisers, which it is one of, import a compiler
+
         return LARS(groups, lr=cfg.lr, momentum=cfg.momentum)
+    if device.type == "cpu":
+        return updates.make(cfg.name, groups, cfg.lr, cfg.momentum, (cfg.betas[0], cfg.betas[1]), fused)
+    return _torchs(groups, cfg, (fused and device.type == "cuda") or None)  # None: torch's choice
+
+
+def _torchs(groups: list[dict[str, Any]], cfg: schemas.Optim, fused: bool | None) -> torch.optim.Optimizer:
     if cfg.name == "sgd":
         return torch.optim.SGD(groups, lr=cfg.lr, momentum=cfg.momentum, fused=fused)
     kind = torch.optim.Adam if cfg.name == "adam" else torch.optim.AdamW
@@ -78,7 +86,7 @@ class Optimizer:
         self.params = [p for p in params if p.requires_grad]
         self.cfg = cfg
         groups = parameter_groups(self.params, cfg, steady, lr_scales)
-        self.inner = _inner(groups, cfg, (fused and device.type in ("cpu", "cuda")) or None)  # None: torch's choice
+        self.inner = _inner(groups, cfg, device, fused)
         self.precision = precision
         self.accumulate = accumulate
         self.scaler = precision.scaler()

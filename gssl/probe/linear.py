@@ -17,8 +17,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.optimize import minimize
-from scipy.special import logsumexp
 
 from gssl.probe.folds import Labelled, Trial, best_point, choice_folds, unselected
 from gssl.schemas import probes as schema
@@ -157,6 +155,13 @@ def softmax(scores: np.ndarray, target: Target | None = None) -> float:
     return 0.0 if target is None else float(np.log(total).sum(dtype=np.float64) - right)
 
 
+def cross_entropies(scores: np.ndarray, target: Target) -> np.ndarray:
+    """(n,) of scores (C, n)."""
+    most = scores.max(axis=0)
+    found: np.ndarray = np.log(np.exp(scores - most).sum(axis=0)) + most - scores[target]
+    return found
+
+
 def probabilities(w: np.ndarray, z: np.ndarray, target: Target) -> tuple[np.ndarray, float]:
     """(C, n) in z's precision at w (C, r + 1), and the sum of the cross-entropies."""
     scores = product(w[:, :-1].astype(z.dtype), z)
@@ -193,6 +198,8 @@ def solve(
     bias; `ends` are L-BFGS-B's `gtol` and `ftol`. Returns the minimiser in the same form, the objective there
     and whether it converged within `max_iter` iterations.
     """
+    from scipy.optimize import minimize  # takes .4 s to import
+
     r, n = z.shape
     target = (y, np.arange(n))
     p, entropy = probabilities(start, z, target)
@@ -223,6 +230,8 @@ def refine(z: np.ndarray, y: np.ndarray, l2: float, start: np.ndarray) -> tuple[
     by block; some five times, so that this need not be quick. What a step is made of, products with the Hessian by
     the tens, float32 does well enough.
     """
+    from scipy.optimize import minimize
+
     r, n = z.shape
     target = (y, np.arange(n))
     p, entropy = probabilities(start, z, target)
@@ -334,7 +343,7 @@ class Linear:
             for i, w in enumerate(path(axes.z, y_fit, len(classes), self.grid, self.max_iter)):
                 logits = product(w[:, :-1], z_val) + w[:, -1:]
                 right[i] = logits.argmax(axis=0) == y[val]
-                entropy[i] = logsumexp(logits, axis=0) - logits[y[val], np.arange(len(val))]
+                entropy[i] = cross_entropies(logits, (y[val], np.arange(len(val))))
                 if fold == 0:
                     starts.append(axes.outward(w))
             trials.append(Trial(right, entropy))

@@ -13,14 +13,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.special import logsumexp
 from torch import Tensor
 
 from gssl.data import Draws, Images
 from gssl.errors import UsageError
 from gssl.probe.dense import DenseSetting, views
 from gssl.probe.folds import image_folds
-from gssl.probe.linear import SMALL, Axes, Rows, fixed, path
+from gssl.probe.linear import SMALL, Axes, Rows, cross_entropies, fixed, path
 from gssl.schemas import probes as schema
 from gssl.statistics.metric import IGNORE, mask_counts, mean_iou_of
 
@@ -99,7 +98,7 @@ class Segment:
                 stats[i, row] = mask_counts([y[at]], [guess], n_classes)[0]
                 known = np.isin(y[at], head.classes)
                 right = np.searchsorted(head.classes, y[at][known])
-                entropy[i, row] = (logsumexp(logits[known], axis=1) - logits[known, right]).sum()
+                entropy[i, row] = cross_entropies(logits[known].T, (right, np.arange(len(right)))).sum()
         return Trial(stats, entropy)
 
     def _unselected(
