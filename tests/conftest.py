@@ -190,6 +190,7 @@ def small(pictures, tmp_path, monkeypatch):
             "fractions=[]",
             "draws=2",
             "eval.images=50",
+            "model=false",
         ]
         words += ["probe.linear.l2_count=2", "probe.finetune.steps=3", "probe.finetune.lrs=[0.001]"]
         words += overrides

@@ -6,10 +6,10 @@ from typing import Any
 
 from gssl import schemas
 from gssl.commands import COMMANDS
-from gssl.comparison import estimate, outcome
+from gssl.comparison import estimate, outcome, recommended, time_plan
 from gssl.comparison.outcome import Outcome
 from gssl.comparison.plan import Planner
-from gssl.data import load_data
+from gssl.data import Splits, load_data
 from gssl.engine.device import cores, prepare
 from gssl.engine.files import write_json
 from gssl.engine.progress import say
@@ -44,7 +44,14 @@ def main(
         folds = splits.summary.get("folds")
         cfg = possible(cfg, Labels.of(splits.labelled.labels, folds), task_of(splits.columns).unit)
         threads = cfg.engine.threads or max(1, cores() // cfg.jobs)
-        planner = Planner(cfg, splits.hash, threads, folds)
+
+        def planner_of(cfg: schemas.Compare) -> Planner:
+            return Planner(cfg, splits.hash, threads, folds)
+
+        if cfg.minutes is not None:
+            cfg, text = time_plan.fitted(cfg, planner_of, splits, WHERE)
+            say(text)
+        planner = planner_of(cfg)
         parts = planner.plan()  # what cannot be planned is said before anything runs
         if plan:
             return estimate.planned(cfg, planner, parts, splits, WHERE)
@@ -52,6 +59,10 @@ def main(
             for part in parts:
                 print(f"{'done   ' if part.finished else 'missing'}  {part.name:32}  {part.shell}")
             return None
+        expected: dict[str, float] = {}
+        if cfg.minutes is not None:
+            text, expected = estimate.announced(cfg, parts, splits, WHERE, planner.task.unit)
+            say(text)
     with Run(run_dir, "compare", cfg) as run:
         for warning in run.begin():
             say(f"warning: {warning}")
@@ -59,14 +70,17 @@ def main(
         if cfg.runs is None:
             named = [{"name": part.name, "path": str(part.path)} for part in parts]
             write_json(run_dir / "parts.json", {"schema": "gssl.parts/1", "parts": named})  # for those who watch
-            found = outcome.of_plan(cfg, planner, splits.summary["hashes"]["test"], WHERE)
-        _finish(cfg, run, found, start)
+            found = outcome.of_plan(cfg, planner, splits.summary["hashes"]["test"], WHERE, expected)
+        _finish(cfg, run, found, start, None if cfg.runs is not None else splits)
     return None
 
 
-def _finish(cfg: schemas.Compare, run: Run, found: Outcome, start: float) -> None:
-    """Write the report and result.json. Raises JobError where a part failed or a claim does not hold."""
+def _finish(cfg: schemas.Compare, run: Run, found: Outcome, start: float, splits: Splits | None) -> None:
+    """Write the report, the model and result.json. Raises JobError where a part failed or a claim does not hold."""
     page = write(found.report, run.path)
+    model: dict[str, Any] = {"why": "runs= trains nothing" if splits is None else "made with model=false"}
+    if cfg.model and splits is not None:
+        model = recommended.make(cfg, found.report, found.done.parts, splits, run.path)
     claims = [check(claim, found.report, found.scores) for claim in cfg.check]
     broken = [line for holds, line in claims if not holds]
     for _, line in claims:
@@ -79,6 +93,7 @@ def _finish(cfg: schemas.Compare, run: Run, found: Outcome, start: float) -> Non
             "verdict": found.report.verdict.headline,
             "checks": [{"claim": c, "holds": h, "text": t} for c, (h, t) in zip(cfg.check, claims, strict=True)],
             "failed": failed,
+            "model": model,
             "spent": {"seconds": round(time.perf_counter() - start, 3)},
             "objective": {"name": "none", "value": None, "direction": "max"},
         }
@@ -87,6 +102,8 @@ def _finish(cfg: schemas.Compare, run: Run, found: Outcome, start: float) -> Non
         first_name, why = next(iter(failed.items()))
         count = f"{len(failed)} of {len(found.done.parts)} parts failed"
         raise JobError(f"{count} ({first_name}: {why}); the report is at {page}")
+    if model.get("failed"):
+        raise JobError(f"no model could be made of {model['why']}; the report is at {page}")
     if broken:
         more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
         raise JobError(broken[0] + more)
