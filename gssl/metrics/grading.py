@@ -24,7 +24,7 @@ CONTROLS = {
     "noise": Control("useless", "noise with the colours of the training images"),
 }
 GRADES = ("good", "fair", "poor", "bad", "useless")
-KEPT = ("kid", "kid_low", "kid_high", "precision", "recall", "coverage")
+KEPT = ("kid", "kid_low", "kid_high", "precision", "recall", "coverage", "copied", "copied_low", "copied_high")
 
 Figures = Mapping[str, Any]
 
@@ -41,7 +41,7 @@ def graded(figures: Figures, real: Figures, controls: Mapping[str, Figures], spl
     low = figures["kid"] if low is None else low
     order = sorted(controls, key=lambda name: controls[name]["kid"])
     passed = [name for name in order if low > controls[name]["kid"] or _worse(figures, controls[name])]
-    nearer = next((name for name in order if name not in passed), None)
+    nearer, wide = next((name for name in order if name not in passed), None), False
     if passed:
         grade = max((CONTROLS[name].grade for name in passed), key=GRADES.index)
         worst = next(name for name in reversed(passed) if CONTROLS[name].grade == grade)
@@ -49,12 +49,15 @@ def graded(figures: Figures, real: Figures, controls: Mapping[str, Figures], spl
     else:
         top = real.get("kid_high")
         near = low <= max(top if top is not None else real["kid"], real["kid"])
-        grade = "good" if near else "fair"
+        wide = near and figures["kid"] > controls[order[0]]["kid"]  # few images: nothing is certain
+        grade = "good" if near and not wide else "fair"
         what = f"as near to the {split} images ({_kid(figures)}) as real training images"
-        if not near:
+        if wide:
+            what = f"not certainly farther from the {split} images ({_kid(figures)}) than real training images"
+        elif not near:
             what = f"farther from the {split} images ({_kid(figures)}) than real training images"
     if nearer is not None:
-        what += f", {'and ' if grade == 'good' else ''}not certainly farther than {_named(nearer, controls)}"
+        what += f", {'and ' if grade == 'good' or wide else ''}not certainly farther than {_named(nearer, controls)}"
     baseline = f"real training images have a KID of {_number(real['kid'])}"
     return {"grade": grade, "text": f"{grade}: {what}; {baseline}.", "notes": notes(figures, real)}
 
@@ -76,6 +79,12 @@ def notes(figures: Figures, real: Figures) -> list[str]:
             f"Precision {figures['precision']:.2f} is above that of real images ({real['precision']:.2f}) while recall"
             f" is below theirs ({figures['recall']:.2f} against {real['recall']:.2f}): generated images crowd where"
             " real ones are dense and show less variety. That is not better than real."
+        )
+    copied, usual = figures.get("copied_low"), real.get("copied_high")
+    if copied is not None and usual is not None and copied > usual:
+        found.append(
+            f"{100 * figures['copied']:.0f}% of the generated images are nearer to a training image than 95% of"
+            " held-out images are, more than real images: distances look good where training images are repeated."
         )
     return found
 

@@ -67,17 +67,13 @@ def rows(runs: Sequence[Run], arms: Sequence[str]) -> list[GenerationRow]:
 
 
 def qualities(runs: Sequence[Run], found: Sequence[GenerationRow]) -> list[GenerationQuality]:
-    """A sentence per arm whose evaluations measured controls; `found`: from `rows`, for means and their intervals."""
+    """A sentence per arm whose evaluations measured controls; `found`: from `rows`."""
     out = []
-    at = {(row.arm, row.metric): row for row in found}
     for arm in dict.fromkeys(row.arm for row in found):
         texts = [text for text in _evaluations(runs, arm).values() if text.get("controls")]
-        kid = at.get((arm, "kid"))
-        if not texts or kid is None:
+        if not texts:
             continue
-        figures: dict[str, Any] = averaged([text["figures"] for text in texts])
-        if kid.interval:
-            figures |= {"kid_low": kid.interval.low, "kid_high": kid.interval.high}
+        figures = averaged([text["figures"] for text in texts])  # of these generators, whatever other seeds would give
         real = averaged([text["baseline"]["train_real"] for text in texts])
         names = [name for name in CONTROLS if all(name in text["controls"] for text in texts)]
         controls = {name: averaged([text["controls"][name] for text in texts]) for name in names}

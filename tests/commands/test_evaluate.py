@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from gssl.cli import app
 from gssl.cli.evaluation_table import show
+from gssl.cli.result_table import print_result
 from gssl.commands import train_gan
 from gssl.commands.evaluate import evaluate
 from gssl.engine.files import read_json
@@ -53,6 +54,19 @@ def test_figures_stand_beside_their_floors_and_say_whose_they_are(runs):
     assert set(found["replicates"]) == {"kid", "precision", "recall", "density", "coverage", "copied"}
     assert {len(values) for values in found["replicates"].values()} == {200}
     assert found["alarm"] is None  # twelve images are too few to say so
+    assert set(found["controls"]) == {"half", "quarter", "eighth", "noise"}
+    assert found["quality"]["text"].startswith(found["quality"]["grade"])
+
+
+def test_the_end_of_training_and_an_evaluation_say_in_a_sentence_how_good_images_are(runs, capsys):
+    """Three steps make mush: a reader must not have to know what a KID is."""
+    result = read_json(runs / "dcgan" / "result.json")
+    assert result["quality"]["grade"] in ("bad", "useless")
+    print_result(runs / "dcgan", result)
+    assert f"generated images: {result['quality']['text']}" in capsys.readouterr().out
+    found = evaluate(runs / "dcgan", evaluator="random")
+    show(found)
+    assert found["quality"]["grade"] in ("bad", "useless") and found["quality"]["text"] in capsys.readouterr().out
 
 
 def test_the_same_seed_gives_the_same_figures_whatever_the_batches(runs, monkeypatch):

@@ -7,7 +7,7 @@ from gssl.metrics.instability import lifeless
 from gssl.report import generation
 from gssl.report.collect import Run
 from gssl.report.generation import difference, interval
-from gssl.report.records import stability
+from gssl.report.records import cost, stability
 from gssl.statistics.resampled import spread
 
 RNG = np.random.Generator(np.random.Philox(7))
@@ -130,10 +130,33 @@ def test_rows_and_differences_are_over_seeds_and_images_where_the_images_are_the
     rows = generation.rows(found, ["dcgan", "sngan"])
     kinds = {row.metric: row.interval.kind for row in rows}
     assert kinds["kid"] == "two_way" and kinds["recall"] == "t"
-    assert kinds["coverage"] == "bootstrap"  # equal over seeds: only images are a sample
+    assert kinds["coverage"] == "two_way"  # two seeds of equal value, their resamples differ: that is chance
     (kid, coverage) = generation.differences(rows, ["dcgan", "sngan"], found)
     assert kid.metric == "kid" and kid.interval.kind == "two_way" and kid.mean == pytest.approx(-0.11)
     assert coverage.fixed
     # other images, other replicates
     found[1].result["evaluation"]["images"] = "b"
     assert {row.interval.kind for row in generation.rows(found, ["dcgan"])} == {"t"}
+
+
+def test_a_sentence_per_arm_from_controls_of_all_seeds(tmp_path):
+    found = runs(tmp_path, dcgan=[ALIVE, ALIVE | {"kid": 0.13}], sngan=[DEAD])
+    rows = generation.rows(found, ["dcgan", "sngan"])
+    assert generation.qualities(found, rows) == []  # evaluations of older versions measured none
+    for one in found:
+        if one.stage == "evaluate":
+            controls = {"half": {"kid": 0.05}, "quarter": {"kid": 0.3}, "noise": {"kid": 4.0}}
+            one.result["evaluation"]["controls"] = controls
+    grades = {own.arm: own for own in generation.qualities(found, rows)}
+    assert grades["sngan"].grade == "useless" and "noise" in grades["sngan"].text
+    assert grades["dcgan"].grade == "poor" and "KID 0.115" in grades["dcgan"].text
+
+
+def test_costs_have_intervals_above_zero(tmp_path):
+    """Two seeds of which one was ten times as slow: Student's t would begin below zero."""
+    found = []
+    for seed, seconds in enumerate((6.0, 60.0)):
+        trained = run(tmp_path / f"p{seed}", "simclr", seed, "pretrain", spent={"seconds": seconds})
+        found += [trained, run(tmp_path / f"t{seed}", "simclr", seed, "transfer", [trained.path])]
+    (row,) = [row for row in cost(found, ["simclr"]) if row["metric"] == "seconds"]
+    assert row["interval"]["kind"] == "log_t" and 0 < row["interval"]["low"] < 33 < row["interval"]["high"]

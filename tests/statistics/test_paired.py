@@ -202,3 +202,23 @@ def test_newcombe_paired_covers_and_is_narrower_than_for_independent_arms() -> N
         narrower += found.high - found.low < apart.high - apart.low
     assert hits / 1500 == pytest.approx(0.95, abs=0.02)
     assert narrower == 1500
+
+
+def test_intervals_of_what_cannot_be_negative_stay_above_zero_and_are_t_where_little_varies() -> None:
+    two = ours.positive_interval([10.0, 90.0])
+    plain = ours.t_interval([10.0, 90.0])
+    assert plain.low < 0 < two.low < 50 < two.high
+    near, t = ours.positive_interval([99.0, 100.0, 101.0]), ours.t_interval([99.0, 100.0, 101.0])
+    assert near.low == pytest.approx(t.low, abs=0.05) and near.high == pytest.approx(t.high, abs=0.05)
+    assert ours.positive_interval([1.0]) is None and ours.positive_interval([0.0, 0.0]) is None
+    scaled = ours.positive_interval([1e12, 9e12])
+    assert scaled.low / 1e11 == pytest.approx(two.low) and scaled.high / 1e11 == pytest.approx(two.high)
+
+
+def test_intervals_of_what_cannot_be_negative_cover_for_lognormal_costs() -> None:
+    rng = np.random.default_rng(0)
+    truth, inside = np.exp(0.3**2 / 2), 0
+    for _ in range(1000):
+        found = ours.positive_interval(np.exp(0.3 * rng.standard_normal(4)).tolist())
+        inside += found.low <= truth <= found.high
+    assert inside / 1000 > 0.93
