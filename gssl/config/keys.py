@@ -68,7 +68,7 @@ def _in_words(kind: Mapping[str, Any]) -> str:
     least = kind.get("minItems", 0)
     exact = least if least == kind.get("maxItems") else 0
     if name == "array":
-        named = f"some of {', '.join(map(str, _enum(items)))}" if _enum(items) else f"{items.get('type', 'value')}s"
+        named = f"names among {', '.join(map(str, _enum(items)))}" if _enum(items) else f"{items.get('type', 'value')}s"
         text = f"a list of {f'{exact} ' if exact else ''}{named}"
     for key, word in BOUNDS.items():
         if key in items:
