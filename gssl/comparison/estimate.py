@@ -127,6 +127,23 @@ def estimate(
     return out, sum(once.values())
 
 
+def announced(
+    cfg: schemas.Compare, parts: Sequence[Part], splits: Splits, commands: Mapping[str, str], unit: str
+) -> tuple[str, dict[str, float]]:
+    """A plan in a line, each arm with the minutes that its missing parts take; and seconds of parts, by name."""
+    costs, _ = estimate(cfg, parts, splits, commands, unit)
+    missing = [part for part in parts if not part.finished]
+    seconds = {part.name: float(costs[part.path].seconds or 0) for part in missing}
+    arms = dict.fromkeys(part.arm for part in parts)
+    each = {arm: sum(seconds[part.name] for part in missing if part.arm == arm) / 60 for arm in arms}
+    text = ", ".join(f"{arm} {_minutes(minutes)}" for arm, minutes in each.items())
+    return f"plan: {len(missing)} of {len(parts)} parts to run, in minutes of one worker: {text}", seconds
+
+
+def _minutes(value: float) -> str:
+    return f"{value:.0f}" if value >= 9.5 else f"{value:.1f}"
+
+
 def _name(part: Part, timings: Timings) -> str:
     """Parts of one name take the same time: those of the other seeds and folds."""
     budget = repr(part.cfg.budget) if part.stage == "pretrain" else ""

@@ -21,10 +21,12 @@ def execute(
     engine: schemas.Engine,
     commands: Mapping[str, str],
     told: Callable[[Part], None] | None = None,
+    expected: Mapping[str, float] | None = None,
 ) -> dict[str, str]:
     """Run what is not finished, `jobs` side by side. Returns {part's name: why} of the failed ones.
 
     commands: `module:function` of whole commands, by name. told: is called with every part that has ended well.
+    expected: seconds of parts, by name.
 
     Raises Interrupted on a signal, after the running parts have saved.
     """
@@ -34,12 +36,12 @@ def execute(
         part.path.mkdir(parents=True, exist_ok=True)
         write_json(part.path / "part.json", part.record())
     waiting = [part for part in parts if not part.finished]
-    kinds = {part.name: f"{part.stage} {part.method} {part.budget_fraction}" for part in waiting}
+    kinds = {p.name: f"{p.stage} {p.method or p.arm} {p.budget_fraction}" for p in waiting}
     failed: dict[str, str] = {}
     bad: set[Path] = set()
     later: dict[Path, float] = {}
     workers: dict[Worker, Part | None] = {Worker(parts[0].cfg.engine.threads): None for _ in range(jobs)}
-    with Signals() as signals, PlanMeter(kinds, len(parts) - len(waiting), jobs, engine.progress) as meter:
+    with Signals() as signals, PlanMeter(kinds, len(parts) - len(waiting), jobs, engine.progress, expected) as meter:
         try:
             while waiting or any(workers.values()):
                 for worker, busy in workers.items():

@@ -46,17 +46,25 @@ def of_runs(cfg: schemas.Compare) -> Outcome:
     return Outcome(runs, found, report, Done())
 
 
-def of_plan(cfg: schemas.Compare, planner: Planner, test: str, commands: Mapping[str, str]) -> Outcome:
+def of_plan(
+    cfg: schemas.Compare,
+    planner: Planner,
+    test: str,
+    commands: Mapping[str, str],
+    expected: Mapping[str, float] | None = None,
+) -> Outcome:
     """Put the plan on record, search where that is asked for, run every part, read what came of it.
 
-    test: hash of the test images. commands: `module:function` of whole commands.
+    test: hash of the test images. commands: `module:function` of whole commands. expected: seconds of parts, by name.
     """
     register(cfg, planner, test, None if cfg.search.trials else planner.plan())
     searches = search(cfg, planner, commands)
     parts = planner.plan({found["arm"]: found["chosen"] for found in searches})
     registered = register(cfg, planner, test, parts)  # what a search has found makes other parts
-    standing = Standing(parts, *planner.primary(), planner.task.metrics[0], cfg.engine.progress)
-    done = Done(parts, execute(parts, cfg.jobs, cfg.engine, commands, standing.told), searches, registered)
+    show = cfg.engine.progress and cfg.engine.progress_format == "text"
+    standing = Standing(parts, *planner.primary(), planner.task.metrics[0], show)
+    failed = execute(parts, cfg.jobs, cfg.engine, commands, standing.told, expected)
+    done = Done(parts, failed, searches, registered)
     # the primary family was known before the first part ran; what failed and was searched is added
     runs = read_runs([part.path for part in parts])
     found = cells(runs)

@@ -7,6 +7,7 @@ import contextlib
 import json
 import sys
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -137,12 +138,15 @@ class PlanMeter:
     """Progress of a plan of many parts: how many are done, what runs now, how much time is left.
 
     Parts of one kind take about as long as each other, parts of different kinds do not: time left is the sum of what
-    the missing parts' kinds have taken so far, shared by the workers.
+    the missing parts' kinds have taken so far, shared by the workers. A kind of which none has ended takes what is
+    expected, else the mean of the others.
     """
 
-    def __init__(self, kinds: dict[str, str], done: int, jobs: int, show: bool) -> None:
-        """`kinds`: of every missing part, by name. `done`: parts that were there before."""
-        self.kinds, self.jobs = dict(kinds), jobs
+    def __init__(
+        self, kinds: dict[str, str], done: int, jobs: int, show: bool, expected: Mapping[str, float] | None = None
+    ) -> None:
+        """`kinds`: of every missing part, by name. `done`: parts that were there before. expected: seconds, by name."""
+        self.kinds, self.jobs, self.expected = dict(kinds), jobs, dict(expected or {})
         self.total, self.finished = done + len(kinds), done
         self._show = show
         self._took: dict[str, list[float]] = {}
@@ -164,12 +168,12 @@ class PlanMeter:
             self._task = self._bar.add_task("", total=self.total, completed=self.finished)
             self._bar.start()
         elif self._show:
-            say(f"{self.total} parts, {self.finished} finished before")
+            say(f"{self.total} parts, {self.finished} finished before{self._left()}")
         return self
 
     def seconds_left(self) -> float | None:
-        """What is left of the plan, None while nothing has ended."""
-        known = [took for found in self._took.values() for took in found]
+        """What is left of the plan, None while nothing has ended and nothing is expected."""
+        known: list[float] = [took for found in self._took.values() for took in found] or [*self.expected.values()]
         if not known:
             return None
         usual = {kind: sum(found) / len(found) for kind, found in self._took.items()}
@@ -178,7 +182,7 @@ class PlanMeter:
         left = 0.0
         for name, kind in self.kinds.items():
             gone = now - self._since[name] if name in self._since else 0.0
-            left += max(usual.get(kind, mean) - gone, 0.0)
+            left += max(usual.get(kind, self.expected.get(name, mean)) - gone, 0.0)
         return left / self.jobs
 
     def _left(self) -> str:
