@@ -14,6 +14,7 @@ from gssl.engine.run import command_line
 from gssl.experiment import ledger
 from gssl.report.collect import Run
 from gssl.schemas.label_budgets import KEYS, parse_label_budget
+from gssl.words import listed, title
 
 FAMILY = {"pairs", "probe", "labels", "metric", "margin"}  # changes of what carries the verdict
 
@@ -66,7 +67,6 @@ def facts_of_plan(cfg: schemas.Compare, planner: Planner, done: Done, runs: Sequ
         "seeds": cfg.seeds,
         "data": data_name(cfg.data),
         "failed": lost,
-        "transductive": cfg.transductive,
         "budget": budget(cfg.budget),
         "allow_norm_diff": cfg.allow_norm_diff,
         "searches": done.searches,
@@ -74,7 +74,7 @@ def facts_of_plan(cfg: schemas.Compare, planner: Planner, done: Done, runs: Sequ
 
 
 def _of_both(cfg: schemas.Compare, runs: Sequence[Run]) -> dict[str, Any]:
-    known: dict[str, Any] = {"command": command_line(), "openings": openings(runs)}
+    known: dict[str, Any] = {"command": command_line(), "openings": openings(runs), "cautions": transductive(runs)}
     return known | {"metric": cfg.primary.metric, "margin": cfg.primary.margin / 100}
 
 
@@ -88,6 +88,17 @@ def openings(runs: Sequence[Run]) -> dict[str, Any] | None:
         return None
     found = ledger.summary(images)
     return found | {"text": ledger.sentence(found)} if found["runs"] else None
+
+
+def transductive(runs: Sequence[Run]) -> list[str]:
+    """A sentence where networks were trained on images that they are tested on, without their labels."""
+    arms = dict.fromkeys(run.arm for run in runs if (run.result.get("folds") or {}).get("transductive"))
+    if not arms:
+        return []
+    return [
+        f"Transductive: {listed([title(arm) for arm in arms])} had the images of all folds in pretraining, without"
+        " labels. On images that it has not had, a network may do worse."
+    ]
 
 
 def data_name(data: schemas.Data) -> str:

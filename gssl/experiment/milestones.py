@@ -19,9 +19,12 @@ from gssl.experiment.label_budgets import Labels, at_most
 from gssl.experiment.probing import Prober
 from gssl.experiment.tasks import task_of
 
+UNTRAINED = {"steps": 0, "images": 0, "flops": 0.0, "seconds": 0.0}
+
 
 def main(cfg: schemas.Transfer, run_dir: Path, *, dry_run: bool = False) -> float | None:
     """Score every milestone of the run `cfg.weights`; the objective is that of its end, by the task's primary metric.
+    With weights=random there is one: what no training gives.
 
     `cfg` has one probe and one label budget; result.json's points: step, images, flops, seconds of training so far,
     and the mean over the draws of labels under the metric's name.
@@ -30,8 +33,9 @@ def main(cfg: schemas.Transfer, run_dir: Path, *, dry_run: bool = False) -> floa
     with Run(run_dir, "milestones", cfg) as run:
         if run.finished:
             return run.objective
+        untrained = cfg.weights == "random"
         training = Path(cfg.weights)
-        result = read_json(training / "result.json")
+        result = {"spent": UNTRAINED} if untrained else read_json(training / "result.json")
         splits = load_data(cfg.data, progress=cfg.engine.progress)
         cfg = at_most(cfg, Labels.of(splits.train.labels), task_of(splits.train.columns).unit)
         source = weight_sources.find_weights(cfg.weights)
@@ -42,7 +46,7 @@ def main(cfg: schemas.Transfer, run_dir: Path, *, dry_run: bool = False) -> floa
         run.begin()
         points: list[dict[str, Any]] = []
         for moment in moments:
-            weights = training if moment["checkpoint"] is None else training / moment["checkpoint"]
+            weights = cfg.weights if moment["checkpoint"] is None else training / moment["checkpoint"]
             found = checkpoint_weights.resolve(weight_sources.find_weights(str(weights)), device, splits)
             prober = Prober(cfg, found, splits.train, splits.classes, device, splits.unlabelled)
             task, metric = prober.task, prober.task.metrics[0]

@@ -1,6 +1,7 @@
 """What weakens a comparison and what it does not show, generated from the facts of its runs."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from gssl.report.model import Report, Score
 from gssl.report.model_records import Alarm
@@ -243,12 +244,26 @@ def _covered(report: Report) -> list[str]:
         groups = any(found.summary.get("test_groups") for found in report.provenance.data)
         what.append("other test images of the same kind" + " (by groups that belong together)" * groups)
     name = f" ({report.data})" if report.data else ""
+    if folds := folds_of(report):
+        k = folds["count"]
+        return [
+            f"Each of the {folds['images']:,} labelled images was predicted by what had learnt from the other {k - 1} of"
+            f" {k} folds, which every seed divides anew; label budgets count the labels of those folds, and all labels"
+            f" means {k - 1} of {k} of them: a network that learns from all of them should do a little better. The"
+            f" intervals cover {listed(what) or 'nothing'}, and are widened for folds learning from each other's images"
+            f" (docs/statistics.md). There is one data set{name}.",
+        ]
     if not what:
         return [f"One data set{name}: nothing here speaks about other data."]
     return [
         f"The intervals cover {listed(what)}. They do not cover another choice of the images for training and"
         f" validation, nor another data set: there is one{name}."
     ]
+
+
+def folds_of(report: Report) -> dict[str, Any] | None:
+    """How the labelled images were divided; None where there are test images that nothing learnt from."""
+    return next((found.summary["folds"] for found in report.provenance.data if found.summary.get("folds")), None)
 
 
 def _fewer(table: Sequence[Score]) -> str:

@@ -171,7 +171,7 @@ def paired_difference(
 
     exact: the same from predictions (`between`), with an interval over seeds and test items. Scores without it get one
     that takes both sides' items as independent, which is rather wide. Other measures: t over the paired differences;
-    with one common seed, or several that are all alike (which show nothing about others, unless the measure is
+    with one common seed, or several with the same difference (which show nothing about others, unless the measure is
     counted), each side's own interval over images, squared and added (Newcombe's method 10; for what is no proportion
     Zou & Donner 2008, "Construction of confidence limits about effect measures"), where both have one. Of percentages
     the interval is cut to what can be.
@@ -260,7 +260,8 @@ def over_text(interval: Interval, n_seeds: int) -> str:
             else f"over {images}, {alone}"
         )
     n = f"{interval.n:,} " if interval.n else ""
-    alone = "one seed" if n_seeds == 1 else f"{count(n_seeds, 'seed')} that are all alike"
+    what = "whose difference is the same" if interval.kind == "newcombe" else "that are all alike"
+    alone = "one seed" if n_seeds == 1 else f"{count(n_seeds, 'seed')} {what}"
     return f"over {n}{interval.over}" + ("" if interval.kind in ("t", "log_t") else f", {alone}")
 
 

@@ -292,9 +292,9 @@ def _interval_of(term: Term, row: Row, found: Value) -> str:
 
 
 def _alone(found: Value) -> str:
-    """ "one seed does", "six seeds that are all alike do"."""
+    """ "one seed does", "six seeds with the same value do"."""
     n = found.n_seeds
-    return "one seed does" if n == 1 else f"{word(n)} seeds that are all alike do"
+    return "one seed does" if n == 1 else f"{word(n)} seeds with the same value do"
 
 
 def _of_two(

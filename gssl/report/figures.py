@@ -72,9 +72,7 @@ def _compute_curve(report: Any, runs: list[Any], probe: str, budget: str, name: 
         return None
     metric = runs[0].metric
     scale, text = scale_of(metric), partial(shown, metric)
-    untrained = next(
-        (r.validation for r in report.table if (r.arm, r.probe, r.label_budget) == ("random", probe, budget)), None
-    )
+    untrained = _untrained([r for r in runs if r.arm == "random"])
     drawn = [
         lines.Line(
             titles[arm],
@@ -102,7 +100,7 @@ def _compute_curve(report: Any, runs: list[Any], probe: str, budget: str, name: 
         f"{titles[a]} ends at {text(f[-1]['mean'])} after {big(f[-1]['x'], 'FLOP')}" for a, f in over.items()
     )
     where = f"{by_probe(probe)} with {label_budget_text(budget)}"
-    line = " Broken line: a network that was never trained." if level else ""
+    line = " Broken line: a network that was never trained, on the same images." if level else ""
     heads = [
         "arm",
         "step",
@@ -134,20 +132,35 @@ def _split(runs: Sequence[Any]) -> str:
 
 
 def _over_seeds(runs: Sequence[Any]) -> list[dict[str, Any]]:
-    """The mean over seeds at each step that was evaluated; step 0 spent nothing and has no position on a log axis."""
-    at: dict[int, list[tuple[float, Any]]] = {}
+    """The mean over seeds at each checkpoint, over the folds of a seed first; a network that was not trained has none.
+
+    Checkpoints lie at the same fractions of the budget and are matched by their place from the end: a budget of
+    seconds ends at other steps in every run.
+    """
+    at: dict[int, dict[Any, list[Any]]] = {}
     for run in runs:
-        for p in run.points:
-            value = p.value
-            if value is not None and p.flops:
-                at.setdefault(p.step, []).append((value, p))
+        points = [p for p in run.points if p.value is not None and p.flops]
+        for place, p in enumerate(points, -len(points)):
+            at.setdefault(place, {}).setdefault(run.seed, []).append(p)
     found = []
-    for step, here in at.items():
-        values = [value for value, _ in here]
-        x = statistics.fmean(p.flops for _, p in here)
-        row = {"step": step, "x": x, "images": here[0][1].images, "n": len(here)}
+    for here in at.values():
+        values = [statistics.fmean(p.value for p in points) for points in here.values()]
+        every = [p for points in here.values() for p in points]
+        x, step = statistics.fmean(p.flops for p in every), round(statistics.fmean(p.step for p in every))
+        images = [p.images for p in every if p.images is not None]
+        row = {"step": step, "x": x, "images": round(statistics.fmean(images)) if images else None, "n": len(here)}
         found.append(row | {"mean": statistics.fmean(values), "low": min(values), "high": max(values)})
     return sorted(found, key=lambda p: p["x"])
+
+
+def _untrained(runs: Sequence[Any]) -> float | None:
+    """The mean over seeds of a network that was never trained, on the same images; None where it was not evaluated."""
+    by_seed: dict[Any, list[float]] = {}
+    for run in runs:
+        for p in run.points:
+            if p.value is not None and not p.flops:
+                by_seed.setdefault(run.seed, []).append(p.value)
+    return statistics.fmean(statistics.fmean(values) for values in by_seed.values()) if by_seed else None
 
 
 def _checkpoint_said(title: str, p: dict[str, Any], last: bool, text: Callable[[float], str]) -> str:

@@ -318,7 +318,8 @@ def _count(cell: Cell) -> int:
 
 def _independent(sides: Sequence[tuple[float, list[float], int]], values: Sequence[float]) -> TwoWay | None:
     """Without predictions: the sides' items count as independent, which two arms on the same images are not; so it
-    is rather wide. `sides`: factor, values per seed and number of items; `values`: the value per seed."""
+    is rather wide. `sides`: factor, values per seed and number of items; `values`: the value per seed. Where these
+    coincide though a side's do not, which is chance, they scatter as the items let them."""
     if not values or any(n == 0 for _, _, n in sides):
         return None
     seeds, mean = len(values), float(np.mean(values))
@@ -329,7 +330,8 @@ def _independent(sides: Sequence[tuple[float, list[float], int]], values: Sequen
     for factor, side, n in sides:
         p = float(np.mean(side))
         from_items += factor**2 * max(p * (1 - p) / n, 1 / (n + 2) ** 2)
-    fixed = seeds > 1 and not varies
+    fixed = seeds > 1 and not varies and not any(paired.varies(side) for _, side, _ in sides)
+    own = from_items if seeds > 1 and not varies and not fixed else own
     return TwoWay(mean, seeds, least, own / seeds, from_items, own, from_items * least, 0.0, fixed)
 
 

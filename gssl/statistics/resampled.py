@@ -16,7 +16,8 @@ from gssl.statistics.two_way import TwoWay, share_interval, two_way_interval
 def spread(values: Sequence[float], replicates: np.ndarray, items: int) -> TwoWay:
     """The parts of the variance of the mean of `values` (n,), one per seed; `replicates` (n, B): each over items.
 
-    Over seeds: s² / n, which holds what each seed has of its own. Over the test items, that all seeds have in common:
+    Over seeds: s² / n, which holds what each seed has of its own; where the values of all seeds coincide and their
+    replicates do not, which is chance, what of the replicates' variance the seeds have not in common. Over the test items, that all seeds have in common:
     what of the replicates' variance the seeds have in common. With M the variance of the replicates' mean over seeds
     and W the mean variance of one seed's, it is (n · M − W) / (n − 1), the counterpart of MS_item − MS_rest in
     `two_way`; adding M itself to s² / n would count what belongs to a seed twice. With one seed all of its variance
@@ -25,12 +26,12 @@ def spread(values: Sequence[float], replicates: np.ndarray, items: int) -> TwoWa
     x, seeds, mean = np.asarray(values, dtype=float), len(values), float(np.mean(values))
     replicates = replicates[:, ~np.isnan(replicates).any(axis=0)]  # resamples for which the metric is not defined
     together = float(replicates.mean(axis=0).var(ddof=1))
-    fixed = seeds > 1 and not paired.varies(list(values))
+    fixed = seeds > 1 and bool(np.ptp(replicates, axis=0).max(initial=0.0) < 1e-12) and not paired.varies(list(values))
     if seeds == 1 or fixed:
         return TwoWay(mean, seeds, items, 0.0, together, 0.0, together * items, 0.0, fixed)
     alone = float(replicates.var(axis=1, ddof=1).mean())
     common = max((seeds * together - alone) / (seeds - 1), 0.0)
-    own = float(x.var(ddof=1))
+    own = float(x.var(ddof=1)) if paired.varies(list(values)) else max(alone - common, 0.0)
     return TwoWay(mean, seeds, items, own / seeds, common, own, common * items, 0.0, False)
 
 
