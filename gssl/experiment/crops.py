@@ -3,12 +3,14 @@
 import torch
 from torch import Tensor
 
-from gssl.data import Images, centre, sequential
+from gssl.data import Images, sequential
+from gssl.data.preprocessing import Preprocessing
 
 BATCH = 256
 
 
-def centre_crops(images: Images, size: int) -> Tensor:
-    """Centre crops of all `images`, (n, 3, size, size) in [0, 1] on the CPU."""
-    parts = [centre(b["image"], size, b.get("extent")) for b in sequential(images, BATCH, torch.device("cpu"))]
+def centre_crops(images: Images, size: int | Preprocessing) -> Tensor:
+    """All `images` as a network reads them, (n, 3, size, size) in [0, 1] on the CPU; of a number centre crops."""
+    crop = Preprocessing.of(size)
+    parts = [crop(b["image"], b.get("extent")) for b in sequential(images, BATCH, torch.device("cpu"))]
     return torch.cat(parts)

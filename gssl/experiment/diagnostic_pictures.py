@@ -103,7 +103,8 @@ def draw_map(evaluated: Evaluated, result: dict[str, Any], path: Path) -> None:
         raise LeftOut(f"{len(few)} test images; at least {LEAST} are needed")
     thumbnails = centre_crops(few.subset(np.arange(min(len(few), THUMBNAILS))), prober.cfg.data.side)
     heading = f"Features of {evaluated.who}: {evaluated.of(len(few))}"
-    positions = tsne(prober.features(few))
+    shown = evaluated.shown()  # at the size of the probe that the other pictures are of
+    positions = tsne(prober.features(few, view=None if shown is None else evaluated.fitted[shown].view))
     feature_map.figure(positions, few.labels, prober.classes, thumbnails, heading).save(path)
 
 

@@ -7,8 +7,8 @@ of labels.
 
 import time
 import traceback
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,14 @@ from gssl import schemas
 from gssl.data import Images
 from gssl.data.corruptions import KINDS, STRENGTHS, corrupt
 from gssl.data.memory import in_memory
+from gssl.data.preprocessing import Preprocessing
 from gssl.engine.progress import Meter, say
 from gssl.errors import Interrupted
 from gssl.experiment import diagnostic_pictures, stage_similarity
 from gssl.experiment.crops import centre_crops
 from gssl.experiment.evaluated import Evaluated
+from gssl.experiment.probing import POOLED, Prober
+from gssl.experiment.tasks import Fitted
 from gssl.metrics import calibration
 from gssl.metrics.accuracy import confusion
 from gssl.probe import majority
@@ -40,7 +43,9 @@ def diagnose(evaluated: Evaluated, cfg: schemas.Diagnose, run_dir: Path) -> dict
     result = answers(evaluated)
     if evaluated.prober.origin.kind == majority.NAME:  # nothing to look at
         return result
-    more: dict[str, Callable[[], Any]] = {"cka": lambda: stage_similarity.of_prober(evaluated.prober)}
+    more: dict[str, Callable[[], Any]] = {}
+    if cfg.pictures:  # its picture is what it is for; it reads images twice
+        more["cka"] = lambda: stage_similarity.of_prober(evaluated.prober)
     if cfg.corruptions:
         more["corruptions"] = lambda: corruptions(evaluated)
     for name, measure in more.items():
@@ -96,29 +101,46 @@ def corruptions(evaluated: Evaluated) -> dict[str, Any]:
 
     Images are centre-cropped first and rounded to the 256 levels they came from; `clean` is the accuracy without that.
     """
-    prober, test, size = evaluated.prober, evaluated.test, evaluated.prober.cfg.data.side
+    prober, test = evaluated.prober, evaluated.test
     chosen = list(evaluated.most().values())
-    reads = {evaluated.fitted[i].reads for i in chosen}
+    views = {i: evaluated.fitted[i].view or prober.views[0] for i in chosen}
     right = np.zeros((len(chosen), len(KINDS), len(STRENGTHS)), dtype=np.int64)
-    step = max(1, CHUNK // (size * size * test.channels))
-    todo, done, since = len(test) * len(KINDS) * len(STRENGTHS), 0, time.perf_counter()
+    sizes = list(dict.fromkeys(views.values()))
+    todo, done, since = len(sizes) * len(test) * len(KINDS) * len(STRENGTHS), 0, time.perf_counter()
     with Meter("corruptions", prober.cfg.engine.progress) as meter:
-        for start in range(0, len(test), step):
-            part = test.subset(np.arange(start, min(start + step, len(test))))
-            clean = rounded(part, size)
+        for view, start, part in ((v, *some) for v in sizes for some in _parts(test, v.size)):
+            clean = rounded(prober.pixels_at(part, view), view)
+            fits = [(row, evaluated.fitted[i]) for row, i in enumerate(chosen) if views[i] == view]
             for k, kind in enumerate(KINDS):
                 for s, strength in enumerate(STRENGTHS):
                     made = corrupt(clean, kind, strength, prober.draws, first=start)
                     images = in_memory(made, part.labels, part.classes)
-                    read = {name: prober.features(images, name) for name in reads - {"network"}} | {"network": images}
-                    for row, i in enumerate(chosen):
-                        f = evaluated.fitted[i]
-                        right[row, k, s] += (f.model.predict(read[f.reads]) == part.labels).sum()
+                    for row, guess in _answers(prober, fits, images, view.size):
+                        right[row, k, s] += (guess == part.labels).sum()
                     done += len(part)
                     seconds = time.perf_counter() - since
                     meter.update(done / todo, done // len(test), seconds, done / seconds, None)
     entries = [_robustness(evaluated, i, table) for i, table in zip(chosen, right / len(test), strict=True)]
     return {"n": len(test), "kinds": list(KINDS), "strengths": list(STRENGTHS), "probes": entries}
+
+
+def _parts(test: Images, size: int) -> Iterator[tuple[int, Images]]:
+    """Test images that are corrupted at a time, and the position of the first."""
+    step = max(1, CHUNK // (size * size * test.channels))
+    for start in range(0, len(test), step):
+        yield start, test.subset(np.arange(start, min(start + step, len(test))))
+
+
+def _answers(
+    prober: Prober, fits: Sequence[tuple[int, Fitted]], images: Images, size: int
+) -> Iterator[tuple[int, np.ndarray]]:
+    """What each fit says of images that are cropped to `size` already."""
+    view = Preprocessing(size)
+    asked = {f.reads for _, f in fits} & POOLED
+    read: dict[str, Any] = {reads: prober.features(images, reads, view) for reads in asked}
+    for row, f in fits:
+        model = f.model if f.reads in POOLED else replace(f.answering, size=view)
+        yield row, model.predict(read.get(f.reads, images))
 
 
 def _robustness(evaluated: Evaluated, index: int, table: np.ndarray) -> dict[str, Any]:
@@ -133,7 +155,7 @@ def _robustness(evaluated: Evaluated, index: int, table: np.ndarray) -> dict[str
     }
 
 
-def rounded(images: Images, size: int) -> np.ndarray:
-    """Centre crops as uint8 (n, size, size, channels)."""
+def rounded(images: Images, size: int | Preprocessing) -> np.ndarray:
+    """Images as a network reads them, uint8 (n, size, size, channels)."""
     crops = centre_crops(images, size)[:, : images.channels]
     return (crops * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()

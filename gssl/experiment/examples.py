@@ -73,8 +73,10 @@ def _explained(prober: Prober, fit: Fitted, found: Answers, test: Images, kind: 
     if not len(index):
         return Section(kind, "There are none.")
     some, labels, guess = test.subset(index), test.labels[index], found.guess[index]
-    images = centre_crops(some, prober.cfg.data.side)
-    p = fit.model.probabilities(some if fit.reads == "network" else prober.features(some, fit.reads))
+    view = fit.view or prober.views[0]
+    some = prober.pixels_at(some, view)
+    images = centre_crops(some, view)
+    p = fit.model.probabilities(some if fit.reads == "network" else prober.features(some, fit.reads, view))
     shown = enlarged(images)
     explained = [guess] if kind == "Right answers" else [guess, labels]
     maps = [class_maps(prober, fit, images, which, shown.shape[-1]) for which in explained]
