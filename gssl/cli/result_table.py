@@ -37,6 +37,9 @@ def print_result(run: Path, result: dict[str, Any]) -> None:
         words.append(f"{spent['flops']:.3g} FLOPs")
     if words:
         print("spent: " + ", ".join(words))
+    beside = (result.get("spent") or {}).get("beside") or {}
+    if beside := {name: seconds for name, seconds in beside.items() if seconds >= 0.05}:
+        print("beside that: " + ", ".join(f"{name} {number(seconds)} seconds" for name, seconds in beside.items()))
     print(f"run: {run}")
     if result.get("report"):  # last: what one opens next
         print(f"report: {result['report']}")

@@ -7,6 +7,7 @@ from typing import Any
 from gssl import schemas
 from gssl.comparison import sources_by_targets
 from gssl.data import load_data
+from gssl.engine.beside import Beside
 from gssl.engine.device import peak_memory, prepare, reset_peak_memory
 from gssl.engine.fits import Fits
 from gssl.engine.progress import say
@@ -104,10 +105,21 @@ def main(cfg: schemas.Transfer, run_dir: Path, *, dry_run: bool = False) -> floa
         if synthetic:
             result |= gained(synthetic, splits, fitted, found, scores, test)
         evaluated = diagnostics.Evaluated(prober, alone, answers, test)
-        result |= DIAGNOSE[prober.task.name](evaluated, cfg.diagnose, run_dir)
+        result |= diagnosed(evaluated, cfg, run_dir, result["spent"])
         result |= save_mistakes(evaluated, run_dir) | save_models(prober, alone, run_dir)
         last = [f for f in alone if f.probe == cfg.probe.use[0]][-1]
         name, value = f"val_{last.probe} ({last.label_budget.words})", prober.task.validation(last.model)
         run.finish(result | {"objective": {"name": name, "value": value, "direction": "max"}})
         fits.forget()
         return run.objective
+
+
+def diagnosed(
+    evaluated: diagnostics.Evaluated, cfg: schemas.Transfer, run_dir: Path, spent: dict[str, Any]
+) -> dict[str, Any]:
+    """What the task's diagnostics add to result.json; `spent` is told how long they took."""
+    beside = Beside()
+    with beside("diagnostics"):
+        found: dict[str, Any] = DIAGNOSE[evaluated.prober.task.name](evaluated, cfg.diagnose, run_dir)
+    spent["beside"] = beside.record()
+    return found

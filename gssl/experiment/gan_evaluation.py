@@ -1,5 +1,7 @@
 """How well a GAN does while it is trained: distances of its samples to validation images, and its best weights."""
 
+import contextlib
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,12 +12,14 @@ from torch import Tensor
 from gssl import schemas
 from gssl.data import Images, centre, sequential
 from gssl.engine import checkpoint
-from gssl.engine.progress import say
+from gssl.engine.progress import Meter, say
 from gssl.errors import UsageError
 from gssl.experiment import generators
 from gssl.experiment.method_pictures import ROWS, save_columns
 from gssl.experiment.training import Training
 from gssl.figures.grid import save_grid
+from gssl.metrics import classifier
+from gssl.metrics.classifier import Watch
 from gssl.metrics.control_images import measure_controls
 from gssl.metrics.evaluator import ClassifierEvaluator, evaluator_features, evaluator_outputs, make_evaluator
 from gssl.metrics.generation import Reference, real_baseline
@@ -31,6 +35,21 @@ TRAIN = 5000  # training images among which copies are sought
 FIGURES = ["precision", "recall", "density", "coverage", "pairwise", "nearest", "copied", "copied_low"]
 
 
+@contextlib.contextmanager
+def watched(show: bool) -> Iterator[Watch]:
+    """Shows the training of an evaluator, where it has to be trained."""
+    since = time.perf_counter()
+    with Meter("evaluator", show, transient=True) as meter:
+
+        def watch(step: int, steps: int) -> None:
+            if step == 1 and show:
+                say("note: the evaluator learns from the labelled images first, once: the cache keeps it")
+            seconds = time.perf_counter() - since
+            meter.update(step / steps, step, seconds, step * classifier.BATCH / seconds, None)
+
+        yield watch
+
+
 class GANEvaluator:
     """Measures samples against validation images, and keeps the weights whose samples are nearest to them.
 
@@ -43,7 +62,9 @@ class GANEvaluator:
         self.pictures, self.draws, self.size = pictures, training.draws, cfg.data.side
         self.folder = training.run.path / "checkpoints"
         splits, device = training.splits, training.device
-        self.extractor = make_evaluator(cfg.evaluator, splits, self.size, device)
+        self.beside = training.beside
+        with self.beside("evaluator"), watched(cfg.engine.progress) as watch:
+            self.extractor = make_evaluator(cfg.evaluator, splits, self.size, device, watch=watch)
         if self.extractor.note:
             say(f"note: {self.extractor.note}")
         # a network that reads or predicts classes is trained and evaluated on labelled images only
@@ -57,9 +78,10 @@ class GANEvaluator:
             )
         self.held = self._some(labelled, cfg.eval.images)
         self.train = self._some(splits.train if reads else splits.pretrain, TRAIN)
-        real, train = (evaluator_features(self.extractor, part, BATCH, device) for part in (self.held, self.train))
-        self.baseline = real_baseline(train, real, seed=cfg.seed)
-        self.reference = Reference(real, train, seed=cfg.seed)
+        with self.beside("evaluations"):
+            real, train = (evaluator_features(self.extractor, part, BATCH, device) for part in (self.held, self.train))
+            self.baseline = real_baseline(train, real, seed=cfg.seed)
+            self.reference = Reference(real, train, seed=cfg.seed)
         self.watch = InstabilityMonitor(self.baseline["train_real"])
         self._draw_latents(len(splits.classes))
         self.last: dict[str, Any] = {}
@@ -80,6 +102,10 @@ class GANEvaluator:
         self.columns = torch.arange(count, device=self.device) % self.wide if conditional else None
 
     def evaluate(self, step: int) -> dict[str, float]:
+        with self.beside("evaluations"):
+            return self._evaluate(step)
+
+    def _evaluate(self, step: int) -> dict[str, float]:
         samples = [self._sample(z, kind) for z, kind in _batches(self.z, self.labels)]
         figures = self.reference.measure(*evaluator_outputs(self.extractor, samples, BATCH, self.device))
         found = {f"val_{key}": figures[key] for key in ("kid", "kid_low", "kid_high")}
@@ -90,7 +116,8 @@ class GANEvaluator:
         more = {key: found[key] for key in ("d_val", "d_train")}
         self.last = {"step": step, "val_kid": figures["kid"], "figures": figures | more}
         if self.pictures:
-            self._draw(step)
+            with self.beside("pictures"):
+                self._draw(step)
             self._keep_best(step, figures)
         return found
 

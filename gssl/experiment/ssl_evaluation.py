@@ -45,6 +45,10 @@ class SSLEvaluator:
         self.watch = CollapseMonitor(float(most), min(cfg.eval.images, len(labels)))
 
     def evaluate(self, step: int) -> dict[str, float]:
+        with self.training.beside("evaluations"):
+            return self._evaluate(step)
+
+    def _evaluate(self, step: int) -> dict[str, float]:
         network = copy.deepcopy(weight_sources.exported(self.method))
         # the training's own batch statistics are of views
         batches = sequential(self.statistics, BATCH, self.device)
@@ -56,9 +60,10 @@ class SSLEvaluator:
             self.right = self._right(network, held)
             found["val_knn"] = float(np.mean(self.right))
         if hasattr(self.method, "reconstruct") and self.pictures:
-            few = next(iter(sequential(self.shown, ROWS, self.device)))
-            columns = self.method.reconstruct(centre(few["image"], self.size, few.get("extent")), step)
-            save_columns(columns, self.run.path / "samples" / f"step-{step:08d}.png")
+            with self.training.beside("pictures"):
+                few = next(iter(sequential(self.shown, ROWS, self.device)))
+                columns = self.method.reconstruct(centre(few["image"], self.size, few.get("extent")), step)
+                save_columns(columns, self.run.path / "samples" / f"step-{step:08d}.png")
         return found
 
     def against_start(self) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ import torch
 from gssl import schemas
 from gssl.config import label_use, registry
 from gssl.data import Batches, Draws, Images, Splits, load_data
+from gssl.engine.beside import Beside
 from gssl.engine.device import Precision
 from gssl.engine.dist import rank, world_size
 from gssl.engine.feed import Feed
@@ -43,7 +44,7 @@ class Training:
 
     run · cfg · family (ssl or gan) · method_cfg · device · source · sampler (of generated images to learn from, or
     None) · splits · draws · images (to learn from) · real (the real ones among which `images` would be without a
-    sampler) · method · needs (what the method reads of a batch)
+    sampler) · method · needs (what the method reads of a batch) · beside (seconds spent beside the steps)
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Training:
         precision: Precision,
     ) -> None:
         self.run, self.cfg, self.family, self.device = run, cfg, family, device
+        self.beside = Beside()
         self.method_cfg = getattr(cfg, family)
         self.teacher = teacher.find(self.method_cfg)
         self.splits = self._load_data(source)
@@ -200,7 +202,7 @@ class Training:
             "reads_labels": self.reads_labels,
             **({"generated": learned} if learned else {}),
             **({"teacher": self.teacher.record()} if self.teacher else {}),
-            "spent": done["spent"],
+            "spent": done["spent"] | {"beside": self.beside.record()},
             "alarms": done["alarms"],
             "milestones": done["milestones"],
             "weights": {"backbone": weights},

@@ -28,6 +28,7 @@ RATE = 4e-3  # AdamW's, after 20 steps of warm-up; falls to 0 over the second ha
 DECAY = 0.01
 SIDE = 32  # pixels that the network looks at: larger images are read in strides, so that they cost the same
 
+Watch = Callable[[int, int], None]  # (steps done, of how many)
 Source = Callable[[int], tuple[Tensor, Tensor]]
 
 
@@ -54,13 +55,20 @@ class Classifier(nn.Module):
 
 
 def train_classifier(
-    source: Source, classes: int, size: int, seed: int, device: torch.device, steps: int | None = None
+    source: Source,
+    classes: int,
+    size: int,
+    seed: int,
+    device: torch.device,
+    steps: int | None = None,
+    watch: Watch | None = None,
 ) -> Classifier:
     """A classifier trained by the frozen recipe; frozen, in evaluation mode, on `device`.
 
     `source`: step (0, 1, …) → images (B, 3, size, size) in [0, 1] and labels int64 (B,), both on `device`; B should
-    be `BATCH`. `seed` decides the first weights. `steps`: `STEPS` unless a test wants fewer. The same arguments, source
-    and number of threads give the same network. Raises JobError where the loss is no longer finite.
+    be `BATCH`. `seed` decides the first weights. `steps`: `STEPS` unless a test wants fewer. `watch`: called after each
+    step. The same arguments, source and number of threads give the same network. Raises JobError where the loss is no
+    longer finite.
     """
     steps = STEPS if steps is None else steps
     network = Classifier(classes, size)
@@ -83,6 +91,8 @@ def train_classifier(
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
+            if watch:
+                watch(step + 1, steps)
     if not bool(torch.isfinite(loss)):
         raise JobError(f"the small classifier's loss is {loss.item()} after {steps} steps: the images are not finite")
     return network.eval().requires_grad_(False)
@@ -94,7 +104,7 @@ def _adamw(network: Classifier, device: torch.device) -> Any:
     return torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=DECAY)
 
 
-def train_on(images: Images, size: int, seed: int, device: torch.device) -> Classifier:
+def train_on(images: Images, size: int, seed: int, device: torch.device, watch: Watch | None = None) -> Classifier:
     """A classifier trained on labelled `images` (their centre crops), unlabelled ones left out."""
     images = images.subset(np.flatnonzero(images.labels >= 0))
     batches = Batches(images, min(BATCH, len(images)), Draws(seed), device)
@@ -103,10 +113,12 @@ def train_on(images: Images, size: int, seed: int, device: torch.device) -> Clas
         batch = batches(step)
         return centre(batch["image"], size, batch.get("extent")), batch["label"]
 
-    return train_classifier(source, len(images.classes), size, seed, device)
+    return train_classifier(source, len(images.classes), size, seed, device, watch=watch)
 
 
-def cached_classifier(images: Images, size: int, seed: int, device: torch.device) -> Classifier:
+def cached_classifier(
+    images: Images, size: int, seed: int, device: torch.device, watch: Watch | None = None
+) -> Classifier:
     """`train_on`, once: kept in `$GSSL_CACHE/evaluators` by recipe, content of the images, size and seed.
 
     Other machines or numbers of threads may train another one, so print a hash of its weights beside what it says.
@@ -122,7 +134,7 @@ def cached_classifier(images: Images, size: int, seed: int, device: torch.device
             try:
                 network.load_state_dict(load_file(file))
             except (OSError, SafetensorError, RuntimeError):  # not there, or damaged
-                network = train_on(images, size, seed, device)
+                network = train_on(images, size, seed, device, watch)
                 part = file.with_suffix(".part")  # the lock's holder owns it
                 save_file({name: value.contiguous().cpu() for name, value in network.state_dict().items()}, part)
                 part.replace(file)

@@ -80,11 +80,19 @@ class ClassifierEvaluator(Evaluator):
     threads may train another one, hence the hash beside each distance.
     """
 
-    def __init__(self, images: Images, size: int, device: torch.device, held: Images | None = None) -> None:
-        """`images`: the labelled training part; `held`: labelled images, some of which measure `accuracy`."""
+    def __init__(
+        self,
+        images: Images,
+        size: int,
+        device: torch.device,
+        held: Images | None = None,
+        watch: classifier.Watch | None = None,
+    ) -> None:
+        """`images`: the labelled training part; `held`: labelled images, some of which measure `accuracy`; `watch`:
+        called after each step, where it has to be trained."""
         super().__init__()
         self.size, self.name = size, "classifier-conv"
-        self.network = classifier.cached_classifier(images, size, 0, device)
+        self.network = classifier.cached_classifier(images, size, 0, device, watch)
         self.dim, self.classes = self.network.dim, self.network.classes
         self.eval().requires_grad_(False)
         self.hash = weights_hash(self)
@@ -105,11 +113,19 @@ class ClassifierEvaluator(Evaluator):
         return features, self.network.head(features).softmax(dim=1)
 
 
-def make_evaluator(name: str, splits: Splits, size: int, device: torch.device, weights: str | None = None) -> Evaluator:
+def make_evaluator(
+    name: str,
+    splits: Splits,
+    size: int,
+    device: torch.device,
+    weights: str | None = None,
+    watch: classifier.Watch | None = None,
+) -> Evaluator:
     """The evaluator called `name`, one of `NAMES`, on `device`, for images of `size` pixels.
 
     `auto`: the classifier where at least two classes have labelled training images, else the random one; its `note`
-    then says so. `weights`: a file, for evaluators that have learnt elsewhere. Raises UsageError, naming `evaluator=`.
+    then says so. `weights`: a file, for evaluators that have learnt elsewhere. `watch`: as of `ClassifierEvaluator`.
+    Raises UsageError, naming `evaluator=`.
     """
     labelled = len(set(splits.train.labels[splits.train.labels >= 0].tolist()))
     if weights is not None and name in NAMES[:3]:
@@ -121,7 +137,7 @@ def make_evaluator(name: str, splits: Splits, size: int, device: torch.device, w
             " use evaluator=random or a pretrained one"
         )
     if name == "classifier" or (name == "auto" and labelled >= 2):
-        return ClassifierEvaluator(splits.train, size, device, splits.val)
+        return ClassifierEvaluator(splits.train, size, device, splits.val, watch)
     if name in ("auto", "random"):
         evaluator: Evaluator = RandomEvaluator(size).to(device)
         if name == "auto":

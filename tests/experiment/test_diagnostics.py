@@ -218,6 +218,17 @@ def test_without_a_network(pictures, tmp_path):
     assert len(result["pictures"]) == 4
 
 
+def test_without_pictures_nothing_is_computed_for_them(pictures, tmp_path, monkeypatch):
+    def never(*args):
+        raise AssertionError("images were read for CKA")
+
+    monkeypatch.setattr("gssl.experiment.stage_similarity.of_prober", never)
+    transfer.main(transfer_of(pictures, "random", "probe.use=[knn]", "diagnose.pictures=false"), tmp_path / "run")
+    result = read_json(tmp_path / "run" / "result.json")
+    assert "cka" not in result and "pictures" not in result and not (tmp_path / "run" / "log.txt").exists()
+    assert set(result["spent"]["beside"]) == {"diagnostics"}
+
+
 def test_a_network_with_other_features_has_no_saliency(diagnosed, tmp_path, monkeypatch):
     def refusing(*args):
         raise NotPooled("as it is")
