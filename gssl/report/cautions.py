@@ -90,6 +90,7 @@ def _data(report: Report) -> list[str]:
         each = f"one of them is {100 / n:.2g} points"
         out.append(f"There are only {count(n, 'test image')}, and {each}: differences of a few points cannot be shown.")
     summaries = [found.summary for found in report.provenance.data]
+    summaries = [s for s in summaries if (s.get("folds") or {}).get("fold") is None]
     sizes = [(s.get("class_counts") or {}).get("test") or [] for s in summaries]
     fewest = min((n for counts in sizes for n in counts if n), default=FEW_PER_CLASS)
     if metric.per_item_mean and fewest < FEW_PER_CLASS and "few_per_class" not in kinds:
@@ -130,8 +131,9 @@ def _plan(report: Report) -> list[str]:
 
 
 def own_openings(report: Report) -> int:
-    """Runs of this report that opened the test images."""
-    return sum(bool(run.test_openings) for run in report.provenance.runs)
+    """Runs of this report that opened the test images; each fold's is one."""
+    each = (folds_of(report) or {"count": 1})["count"]
+    return each * sum(bool(run.test_openings) for run in report.provenance.runs)
 
 
 def others(report: Report) -> int:
@@ -247,9 +249,9 @@ def _covered(report: Report) -> list[str]:
     if folds := folds_of(report):
         k = folds["count"]
         return [
-            f"Each of the {folds['images']:,} labelled images was predicted by what had learnt from the other {k - 1} of"
-            f" {k} folds, which every seed divides anew; label budgets count the labels of those folds, and all labels"
-            f" means {k - 1} of {k} of them: a network that learns from all of them should do a little better. The"
+            f"Each of the {folds['images']:,} labelled images was predicted by what had learnt from the other {k - 1}"
+            f" of {k} folds, which every seed divides anew; label budgets count the labels of those folds, and all"
+            f" labels means {k - 1} of {k} of them: a network that learns from all should do a little better. The"
             f" intervals cover {listed(what) or 'nothing'}, and are widened for folds learning from each other's images"
             f" (docs/statistics.md). There is one data set{name}.",
         ]

@@ -206,8 +206,12 @@ def one_name_each(runs: Sequence["Run"], pairs: Iterable[Sequence[str]] = ()) ->
 
 
 def data_hash(run: "Run") -> str | None:
-    """Of the images that a run read; None where it is not on record."""
+    """Of the images that a run read; None where it is not on record. Over all folds these are the labelled images,
+    however a seed divides them."""
     data = run.result.get("data") or {}
+    folds = data.get("folds") or {}
+    if folds and folds.get("fold") is None:
+        return f"{folds['items']}-{folds['count']}"
     found = data.get("hash") or data.get("hashes")
     return str(found) if found else None
 

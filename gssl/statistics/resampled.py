@@ -17,11 +17,11 @@ def spread(values: Sequence[float], replicates: np.ndarray, items: int) -> TwoWa
     """The parts of the variance of the mean of `values` (n,), one per seed; `replicates` (n, B): each over items.
 
     Over seeds: s² / n, which holds what each seed has of its own; where the values of all seeds coincide and their
-    replicates do not, which is chance, what of the replicates' variance the seeds have not in common. Over the test items, that all seeds have in common:
-    what of the replicates' variance the seeds have in common. With M the variance of the replicates' mean over seeds
-    and W the mean variance of one seed's, it is (n · M − W) / (n − 1), the counterpart of MS_item − MS_rest in
-    `two_way`; adding M itself to s² / n would count what belongs to a seed twice. With one seed all of its variance
-    over items counts and nothing is known of seeds.
+    replicates do not, which is chance, what of the replicates' variance the seeds have not in common. Over the test
+    items, that all seeds have in common: what of the replicates' variance the seeds have in common. With M the variance
+    of the replicates' mean over seeds and W the mean variance of one seed's, it is (n · M − W) / (n − 1), the
+    counterpart of MS_item − MS_rest in `two_way`; adding M itself to s² / n would count what belongs to a seed twice.
+    With one seed all of its variance over items counts and nothing is known of seeds.
     """
     x, seeds, mean = np.asarray(values, dtype=float), len(values), float(np.mean(values))
     replicates = replicates[:, ~np.isnan(replicates).any(axis=0)]  # resamples for which the metric is not defined
