@@ -24,13 +24,15 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 RUN = "runs/pretrain_ssl/20260101-120000-000000"
 CONDITIONAL = "runs/train_gan/20260101-120000-000000"  # of a class-conditional generator
 COMPOSED = ("train-gan", "pretrain-ssl", "transfer", "curve", "compare")  # by Hydra
+HYDRA = (*COMPOSED, "try")
 REPORT = "runs/compare/20260101-120000-000000"  # the one that --explain reads
 
 
 def in_blocks(text: str) -> list[str]:
-    """Command lines of blocks of `bash`, without their comments."""
+    """Command lines of blocks of `bash`, without their comments and what they are piped into."""
     blocks = re.findall(r"```bash\n(.*?)```", text, re.S)
-    lines = [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
+    joined = (re.sub(r"\s*\\\n\s*", " ", block) for block in blocks)
+    lines = [re.split(r"  #| 2>&1| \| ", line)[0].strip() for block in joined for line in block.splitlines()]
     return [line for line in lines if line.startswith("gssl ")]
 
 
@@ -122,20 +124,22 @@ def small(line: str) -> list[str]:
     words = shlex.split(line)[1:]
     command = words[0]
     runs = {"sample": "runs/gan", "evaluate": "runs/gan", "predict": "runs/transfer/tuned"}
-    names = {"RUN": runs.get(command, RUN), "FOLDER": "photos"}
+    names = {"RUN": runs.get(command, RUN), "FOLDER": "photos", "runs/compare/RUN": REPORT, "new/": "unlabelled"}
     words = [names.get(word, word) for word in words]
-    hydra = command in COMPOSED
-    if not hydra or {"--cfg", "--explain"} & set(words):
+    if command not in HYDRA or {"--cfg", "--explain"} & set(words):
         return words
-    words = [word for word in words if not word.startswith("budget.")]
+    words = [word for word in words if not word.startswith(("budget.", "data.size="))]
+    if "--minutes" in words:  # smoke has a budget
+        at = words.index("--minutes")
+        del words[at : at + 2]
     if not any(word.startswith("runs=") for word in words):
         words.append("experiment=smoke")
     if command == "transfer":  # pictures take seconds
         words.append("diagnose.pictures=false")
-    if command == "compare" and not any(word.startswith("runs=") for word in words):
+    if command in ("compare", "try") and not any(word.startswith("runs=") for word in words):
         own = [word for word in words if word.startswith("labels_per_class=")]
         words = [word for word in words if not word.startswith("seeds=")] + ["seeds=1", "labels_per_class=[5,10]"]
-        if "data=imagefolder" in words:
+        if "data=imagefolder" in words or "photos/" in words:
             words += ["arms=[random,pixels]", *(own or ["labels_per_class=[5]"])]
         if "data=segmentation" in words:
             words += ["arms=[random,position]", "images_labelled=[3]", "probe.use=[segment]"]
@@ -161,7 +165,7 @@ def test_every_key_and_option_is_there(line, monkeypatch, tmp_path):
     assert {word for word in words if word.startswith("-")} <= options | {"--help"}
     if name in COMPOSED:
         sweep = re.compile(r"[^\[]*,")  # `-m key=1,2`: several compositions
-        keys = [word for word in words if re.match(r"[\w.]+=", word) and not ("-m" in words and sweep.match(word))]
+        keys = [word for word in words if re.match(r"[\w./]+=", word) and not ("-m" in words and sweep.match(word))]
         needed = {"transfer": ["weights=random"], "curve": ["sources=[random]"]}.get(name, [])
         assert compose(name, [*needed, *keys])
 
@@ -177,7 +181,7 @@ def test_every_command_runs(line, folder, monkeypatch):
     if claim:  # whether the claim holds after six steps is open: it is read and computed
         result = CliRunner().invoke(app, words)
         assert result.exit_code in (0, 1) and "simclr.linear@10" in result.stderr, result.stderr
-    elif words[0] == "compare" and not {"--plan", "--explain"} & set(words):
+    elif words[0] in ("compare", "try") and not {"--plan", "--explain"} & set(words):
         result = invoke(words)
         page = Path(re.search(r"(\S+report\.html)", result.output).group(1))
         assert page.stat().st_size > 10_000
