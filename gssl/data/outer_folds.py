@@ -40,7 +40,7 @@ class Folds:
 
 def wanted(cfg: schemas.Data, source: DataSource) -> bool:
     """Whether these images are divided into folds. Configurations of older versions have no `folds` and never are."""
-    if getattr(cfg, "folds", None) is None or cfg.test == SPLIT:
+    if cfg.folds is None or cfg.test == SPLIT:
         return False
     if cfg.test == FOLDS:
         return True

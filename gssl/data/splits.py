@@ -112,7 +112,7 @@ def make_splits(cfg: schemas.Data, source: DataSource, progress: bool = False) -
         test, mine = outer_folds.in_order(pool), folds.of != folds.fold
         if folds.fold is not None:
             test, pool, units = pool.subset(np.flatnonzero(~mine)), pool.subset(np.flatnonzero(mine)), units[mine]
-    elif getattr(cfg, "fold", None) is not None:
+    elif cfg.fold is not None:
         raise UsageError(f"data.fold={cfg.fold}: these images are not divided into folds; add data.test=folds")
     if test is None:
         chances = _chances(units, cfg.split_seed, "test")

@@ -28,6 +28,8 @@ def cfg() -> Callable[..., schemas.Data]:
             "pretrain": None,
             "train": None,
             "test": None,
+            "folds": None,
+            "fold": None,
             "labels": None,
             "masks": None,
             "groups": None,
