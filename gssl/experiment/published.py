@@ -145,17 +145,15 @@ def _check_padding(name: str, path: Path, state: dict[str, Tensor]) -> None:
     arch = split(name)[0].partition(".")[0]
     here = f"weights={foreign.PREFIX}{name}@{path}"
     use = f"use weights={foreign.PREFIX}{other}@{path}"
-    first = next(iter(state.values()), None)
-    if first is not None:
-        mark = digest(first.float().contiguous().numpy().astype("<f4").tobytes()).hexdigest()
-        for known, made in READY_MADE.items():
-            if mark == made.first and arch != made.timm:
-                raise UsageError(
-                    f"{here}: these are the weights of {made.timm} ({known}), which has the same names and shapes and"
-                    f" pads otherwise; {use}"
-                )
-            if mark == made.first:
-                return
+    marks = {digest(value.float().contiguous().numpy().astype("<f4").tobytes()).hexdigest() for value in state.values()}
+    for known, made in READY_MADE.items():
+        if made.first in marks and arch != made.timm:
+            raise UsageError(
+                f"{here}: these are the weights of {made.timm} ({known}), which has the same names and shapes and"
+                f" pads otherwise; {use}"
+            )
+        if made.first in marks:
+            return
     text = path.name.lower().replace("-", "_")
     plain, mine = arch.removeprefix("tf_"), arch.startswith("tf_")
     if plain in text:

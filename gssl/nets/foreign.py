@@ -3,7 +3,7 @@
 import logging
 import sys
 from collections.abc import Mapping
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -199,6 +199,7 @@ def by_its_names(name: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {key: value for key, value in found.items() if key not in MASKING}
 
 
+@lru_cache
 def alternative(name: str) -> str | None:
     """timm's network whose tensors have the same names and shapes and which pads otherwise: `tf_NAME` beside NAME."""
     timm, (base, _) = _timm(name), split(name)

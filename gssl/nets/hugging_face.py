@@ -126,6 +126,13 @@ def _of_timm(config: Mapping[str, Any], file: Path, weights: str) -> Described:
     except UsageError:
         pass
     kept = {key: value for key, value in options.items() if key not in ("num_classes", "dynamic_img_size")}
+    if kept.pop("in_chans", 3) != 3:
+        raise UsageError(f"weights={weights}: made for images of {options['in_chans']} channels; expected 3")
+    if isinstance(kept.get("img_size"), list):
+        height, width = kept["img_size"]
+        if height != width:
+            raise UsageError(f"weights={weights}: made for images of {height} × {width} pixels; expected squares")
+        kept["img_size"] = height
     name = joined(arch, kept)
     foreign.check(name)
     mean, std = cfg.get("mean", foreign.IMAGENET[0]), cfg.get("std", foreign.IMAGENET[1])
