@@ -21,7 +21,8 @@ def show(plan: dict[str, Any]) -> None:
     unknown = len([row for row in rows if row["seconds"] is None and row["state"] == "missing"])
     about = "at least" if unknown else "about"
     minutes = plan["seconds_left"] / 60
-    print(f"{done} of {len(rows)} parts are done; {about} {minutes:.0f} min left with jobs={jobs}")
+    model = " and the model on all labels" if plan.get("seconds_model") else ""
+    print(f"{done} of {len(rows)} parts are done; {about} {minutes:.0f} min left with jobs={jobs}{model}")
     if unknown:
         print(f"not counted: {unknown} parts whose time is only known when one of them is done")
     for found in plan["resolution"]:

@@ -51,7 +51,7 @@ def export(run: Path, out: Path | None, to: str, part: str | None = None, force:
         say(f"note: {note}")
     found = text["check"]
     say(f"{subject.output} equal within {found['relative']:.1e} on {found['images']} images")
-    for what, name in (("predictions", "images as gssl stores them"), ("files", "their files")):
+    for what, name in (("predictions", "images as gssl stores them"), ("files", "images in their files")):
         if what in found:
             one = found[what]
             say(f"probabilities within {one['difference']:.1e} of gssl's own on {one['images']} {name}")

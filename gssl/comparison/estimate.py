@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gssl import schemas
+from gssl.comparison import recommended
 from gssl.comparison.parts import Part
 from gssl.comparison.plan import Planner
 from gssl.comparison.timings import Timings, seconds_of, steps_of
@@ -36,6 +37,7 @@ def planned(
 ) -> dict[str, Any]:
     """The plan as `gssl.plan/1`; commands: `module:function` of whole commands, by name."""
     costs, once = estimate(cfg, parts, splits, commands, planner.task.unit)
+    model = recommended.seconds(cfg, parts, costs)
     probe, label_budget = planner.primary()
     rows = [
         {
@@ -68,7 +70,8 @@ def planned(
         "parts": rows,
         "searches": {"trials": cfg.search.trials, "arms": searched, "budget": cfg.search.budget},
         "seconds_once": once,
-        "seconds_left": (left + once) / cfg.jobs,
+        "seconds_model": model,
+        "seconds_left": (left + once) / cfg.jobs + model,
         "resolution": resolution(cfg, planner, parts),
     }
 

@@ -7,6 +7,7 @@ settings are chosen once more on folds of all labels.
 """
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ class Choice:
     notes: list[str]
 
 
-def make(cfg: schemas.Compare, report: Report, parts: list[Part], splits: Splits, run_dir: Path) -> dict[str, Any]:
+def make(cfg: schemas.Compare, report: Report, parts: Sequence[Part], splits: Splits, run_dir: Path) -> dict[str, Any]:
     """Train and write the model; returns the entry for result.json, which has `why` alone where there is none,
     and `failed` where it could not be made."""
     usable = {part.arm for part in parts if part.stage == "transfer" and part.finished}
@@ -49,7 +50,8 @@ def make(cfg: schemas.Compare, report: Report, parts: list[Part], splits: Splits
     if choice is None:
         return {"why": "no arm with a network of its own has a score"}
     start = time.perf_counter()
-    part = next(p for p in parts if p.stage == "transfer" and p.finished and p.arm == choice.arm.name)
+    own = [p for p in parts if p.stage == "transfer" and p.finished and p.arm == choice.arm.name]
+    part = min(own, key=lambda p: (p.seed, p.fold is None, p.fold or 0))
     say(f"model: {choice.arm.title} on all labels")
     try:
         text = train(cfg, choice, part, splits, run_dir / FOLDER)
@@ -58,6 +60,12 @@ def make(cfg: schemas.Compare, report: Report, parts: list[Part], splits: Splits
     kept = {key: text.get(key) for key in ("sha256", "expected", "calibration", "why")}
     found = {"folder": FOLDER, "arm": choice.arm.name, "probe": text["probe"], "images": text["trained"]["images"]}
     return found | kept | {"seconds": round(time.perf_counter() - start, 3)}
+
+
+def seconds(cfg: schemas.Compare, parts: Sequence[Part], costs: Mapping[Path, Any]) -> float:
+    """What the model takes at most: as long as the longest evaluation, which fits all label budgets; 0 without one."""
+    known = [costs[part.path].seconds for part in parts if part.stage == "transfer"]
+    return max([float(one) for one in known if one], default=0.0) if cfg.model else 0.0
 
 
 # ── which ────────────────────────────────────────────────────────────────────────────────────────
@@ -183,9 +191,9 @@ def source_words(arm: Arm, weights: str) -> str:
 
 def pretraining(part: Part, splits: Splits) -> str:
     """Which of several pretrained networks of the arm it is; empty where nothing was trained here."""
-    if not part.depends:
+    if not Path(part.cfg.weights).is_dir() or not part.depends:
         return ""
-    fold = getattr(part, "fold", None)
+    fold = part.fold
     said = f"The pretrained network is that of seed {part.seed}"
     if splits.folds is not None and fold is not None:
         said += f" and fold {fold + 1} of {splits.folds.count}, whose pretraining did not see that fold's images"

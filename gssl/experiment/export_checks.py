@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from gssl.data import Draws, Images
-from gssl.data.decode import upright
+from gssl.data.decode import decode, upright
 from gssl.engine.progress import say
 from gssl.errors import JobError, UsageError
 from gssl.experiment.export_formats import TARGETS, Function, Subject
@@ -99,6 +99,8 @@ def photographs(own: Model, exported: Function, real: Images, to: str) -> dict[s
         if path.is_file():
             with Image.open(path) as opened:
                 whole = np.array(upright(opened).convert("RGB"))
+            as_predicted = torch.from_numpy(decode(str(path), own.preprocessing.need)).permute(2, 0, 1)[None]
+            mine = own.probabilities(own.preprocessing(as_predicted))
             files, n = max(files, float((exported(torch.from_numpy(whole)[None]) - mine).abs().max())), n + 1
     if not stored < VIEWS:
         raise JobError(

@@ -64,8 +64,8 @@ def _expected(text: dict[str, Any]) -> str:
         f"**{metric} {points(found['mean'])}%**{interval}, measured in the comparison on"
         f" {found['n_test']:,} images that its networks had not learnt from, {count(found['n_seeds'], 'seed')}.",
         f"Those networks had {found['n_train']:,.0f} labelled images each, {found['labels']}; this one has"
-        f" {text['trained']['images']:,}. It is the same recipe with more labels, so the figure is rather low for it"
-        " than high; it is an estimate for new images of the same kind.",
+        f" {text['trained']['images']:,}. The figure estimates how the same recipe does on new images of the same kind;"
+        " it is no measurement of this very network.",
     ]
     return "\n\n".join([*lines, *text.get("notes", [])])
 
