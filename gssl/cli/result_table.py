@@ -5,6 +5,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from gssl.cli import comparison_table
 from gssl.cli.output import number, objective, table
 from gssl.config.menus import primary_probe
 from gssl.statistics.metric import METRICS
@@ -29,6 +30,8 @@ def print_result(run: Path, result: dict[str, Any]) -> None:
             print(line)
     if result.get("curve"):
         _curve(result["curve"])
+    if result.get("command") == "compare":
+        comparison_table.show(run, result)
     if result.get("generated_gain"):
         _gains(result["generated_gain"], result["generated"])
     spent = {k: v for k, v in (result.get("spent") or {}).items() if isinstance(v, int | float)}
@@ -40,6 +43,8 @@ def print_result(run: Path, result: dict[str, Any]) -> None:
     beside = (result.get("spent") or {}).get("beside") or {}
     if beside := {name: seconds for name, seconds in beside.items() if seconds >= 0.05}:
         print("beside that: " + ", ".join(f"{name} {number(seconds)} seconds" for name, seconds in beside.items()))
+    for entry in result.get("extensions") or []:
+        print(f"lengthened at step {entry['step']:,}: {_budget(entry['budget_before'])} → {_budget(entry['budget'])}")
     print(f"run: {run}")
     if result.get("report"):  # last: what one opens next
         print(f"report: {result['report']}")
@@ -86,6 +91,10 @@ def tested(counts: Iterable[int | None], folds: Mapping[str, Any], of: str = "")
             f"warning: one of {least} test images is {100 / least:.2g} points: a few points' difference is none"
         )
     return lines
+
+
+def _budget(budget: dict[str, Any]) -> str:
+    return ", ".join(f"{number(value)} {key.replace('_', ' ')}" for key, value in budget.items())
 
 
 def _scores(scores: list[dict[str, Any]]) -> None:

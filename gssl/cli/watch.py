@@ -5,6 +5,7 @@ A frame is a list of rich's renderables, so that tests and scripts can print one
 
 import json
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,8 @@ def watch(run: Path, once: bool, every: float) -> None:
         return
     from rich.live import Live
 
-    with Live(console=console, screen=True, auto_refresh=False) as live:
+    # Ctrl-C is how one stops watching, not an error
+    with suppress(KeyboardInterrupt), Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
             ended = over(run)
             live.update(frame(run, console.width, True), refresh=True)
@@ -147,7 +149,12 @@ def curves_of(entries: list[dict[str, Any]]) -> dict[str, tuple[list[float], lis
     found: dict[str, tuple[list[float], list[float]]] = {}
     for entry in entries:
         for key, value in entry.items():
-            if key not in ASIDE and not key.endswith(BOUNDS) and isinstance(value, int | float) and not isinstance(value, bool):
+            if (
+                key not in ASIDE
+                and not key.endswith(BOUNDS)
+                and isinstance(value, int | float)
+                and not isinstance(value, bool)
+            ):
                 xs, ys = found.setdefault(key, ([], []))
                 xs.append(entry["step"])
                 ys.append(value)

@@ -160,7 +160,12 @@ class Trackio:
         self.package.finish()
 
 
-LOGGERS: dict[str, Callable[[About], Logger]] = {"tensorboard": TensorBoard, "wandb": WandB, "mlflow": MLflow, "trackio": Trackio}
+LOGGERS: dict[str, Callable[[About], Logger]] = {
+    "tensorboard": TensorBoard,
+    "wandb": WandB,
+    "mlflow": MLflow,
+    "trackio": Trackio,
+}
 
 
 def check(names: Sequence[str]) -> None:

@@ -30,6 +30,7 @@ from gssl.schemas.determining import config_hash, determining, flat
 from gssl.schemas.training import Budget
 
 TRAINS = ("train-gan", "pretrain-ssl")  # commands whose runs can be lengthened
+PLANS = ("compare", "curve")  # their parts have loggers, they have no number of their own
 
 
 def environment() -> dict[str, Any]:
@@ -262,7 +263,8 @@ class Run:
         }
         self._write_status()
         about = About(self.path, self.command, flat(self.cfg.model_dump()), started, step)
-        self._loggers = Loggers(self.cfg.engine.loggers, about)
+        names = [] if self.command in PLANS else self.cfg.engine.loggers
+        self._loggers = Loggers(names, about)
         return warnings
 
     def _extensions(self) -> dict[str, Any]:
