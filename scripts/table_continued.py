@@ -99,7 +99,9 @@ class Table:
     def markdown(self) -> str:
         """Means over seeds with 95% t intervals; where there is one seed only, the value alone."""
         keys = [f"{probe} {labels}" for labels in ("10", "all") for probe in ("knn", "linear")]
-        head = "| arm | seeds | kNN, 10 per class | linear, 10 per class | kNN, all | linear, all | processor s | TFLOP |"
+        head = (
+            "| arm | seeds | kNN, 10 per class | linear, 10 per class | kNN, all | linear, all | processor s | TFLOP |"
+        )
         lines = [head, "|---|--:|--:|--:|--:|--:|--:|--:|"]
         for arm in ARMS:
             rows = [row for (name, _), row in sorted(self.rows.items()) if name == arm.name]

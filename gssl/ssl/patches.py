@@ -18,8 +18,8 @@ def need_vit(backbone: nn.Module, method: str, size: int) -> PatchEncoder:
     if found is None:
         name = getattr(backbone, "name", type(backbone).__name__)
         raise UsageError(
-            f"ssl={method}: leaves patches out, which a {name} cannot; set backbone=vit_micro or vit_tiny, or weights= of"
-            " a plain vision transformer (timm:vit_…, timm:deit_…)"
+            f"ssl={method}: leaves patches out, which a {name} cannot; set backbone=vit_micro or vit_tiny, or weights="
+            "timm:NAME of a plain vision transformer (vit_…, deit_…)"
         )
     side = getattr(backbone, "side", None) if found is not backbone else None
     if side is not None and side != size:
