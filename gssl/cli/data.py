@@ -87,8 +87,6 @@ def _found(folder: Path) -> list[str]:
 
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder; give a folder of images, such as gssl data photos/")
-    if any(folder.rglob("*.parquet")) or any(folder.rglob("*.arrow")):
-        return ["data=hf", f"data.root={in_quotes(str(folder))}"]
     try:
         found = layout.look(folder)
         name, keys = found.name, found.keys

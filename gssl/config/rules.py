@@ -11,6 +11,8 @@ from gssl.names import unknown
 
 # Keys that one source reads and no other.
 ONLY = {"imagefolder": ("pretrain", "train", "test", "labels"), "segmentation": ("crop", "masks", "groups")}
+ALSO = {("hf", "labels"), ("hf", "groups")}
+DIVIDED = ("folds", "split")  # values of data.test that are no folder: any source with labels can be divided so
 
 
 def check(command: str, cfg: Any) -> None:
@@ -73,7 +75,8 @@ def _source(command: str, data: schemas.Data) -> None:
         )
     for name, keys in ONLY.items():
         for key in keys:
-            if data.name != name and getattr(data, key) is not None:
+            divided = key == "test" and data.test in DIVIDED and "mask" not in SOURCES[data.name].columns
+            if data.name != name and getattr(data, key) is not None and not divided and (data.name, key) not in ALSO:
                 own = "brings its own split" if name == "imagefolder" else "has no masks"
                 raise UsageError(f"data.{key} is for data={name}; {data.name} {own}")
     if isinstance(data.size, list) and "mask" not in SOURCES[data.name].columns:

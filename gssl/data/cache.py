@@ -214,6 +214,13 @@ def remembered(kind: str, key: str, make: Callable[[], np.ndarray]) -> np.ndarra
         return found
 
 
+@contextlib.contextmanager
+def alone(folder: Path, key: str) -> Iterator[None]:
+    """`folder` is there and can be written, and no other process is at `key` in it. Raises UsageError."""
+    with _writable(folder), _lock(folder / f"{key}.lock"):
+        yield
+
+
 def join(root: Path, names: Sequence[str]) -> list[str]:
     """Paths as strings: a Path per file would double the time of a warm start. Absolute names stay."""
     return [name if name.startswith("/") else f"{root}/{name}" for name in names]

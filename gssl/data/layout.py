@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gssl.data.sources import labels_csv
+from gssl.data.sources import hf_files, labels_csv
 from gssl.data.sources.folders import SUFFIXES, child, images_below
 from gssl.errors import UsageError
 
@@ -48,6 +48,8 @@ def look(folder: Path) -> Layout:
     names = images_below(train, [path for path in (inside, *other) if path])
     classes = Counter(name.split("/", 1)[0] for name in names if "/" in name)
     loose = len(names) - sum(classes.values())
+    if not classes and not loose and hf_files.holds_tables(folder):
+        return Layout("hf", {"root": root}, [f"{root}: Parquet or Arrow files of a Hugging Face data set"])
     if not classes:
         raise _nothing(folder, loose, inside)
     if len(classes) == 1:

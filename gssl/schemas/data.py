@@ -62,12 +62,14 @@ class Data(Section):
     fold: int | None = Field(
         ge=0, description="which fold is tested on; null: each, one after another, and training has all images"
     )
-    labels: Text | None = Field(description="imagefolder: a CSV (path,label[,split][,group]) instead of class folders")
+    labels: Text | None = Field(
+        description="imagefolder: a CSV (path,label[,split][,group]) instead of class folders; hf: the column of labels"
+    )
     masks: Text | None = Field(
         description="segmentation: a template such as '{stem}_mask.png'; null: folders images/ and masks/"
     )
     groups: Text | None = Field(
-        description="segmentation: a pattern of names such as '{group}_*', or a CSV (path,group)"
+        description="segmentation: a pattern of names such as '{group}_*', or a CSV (path,group); hf: a column"
     )
     val_fraction: float = Field(gt=0, le=0.9, description="of the labelled training images; choices are made on it")
     test_fraction: float = Field(gt=0, le=0.9, description="where the source brings no test split")

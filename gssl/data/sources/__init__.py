@@ -31,6 +31,7 @@ SOURCES: dict[str, Entry] = {
     "svhn": Entry("gssl.data.sources.torchvision:read"),
     "stl10": Entry("gssl.data.sources.torchvision:read"),
     "imagefolder": Entry("gssl.data.sources.imagefolder:read", folder=True),
+    "hf": Entry("gssl.data.sources.hf:read"),
     "segmentation": Entry("gssl.data.sources.segmentation:read", ("image", "mask"), folder=True),
 }
 

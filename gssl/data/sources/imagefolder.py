@@ -36,9 +36,13 @@ def read(cfg: schemas.Data, progress: bool = False) -> DataSource:
     part has, and (data.on_error=stop) broken files.
     """
     warnings: list[str] = []
-    listings = _find(cfg, warnings)
+    return loaded(_find(cfg, warnings), cfg, warnings, progress)
+
+
+def loaded(listings: dict[str, Listing], cfg: schemas.Data, warnings: list[str], progress: bool) -> DataSource:
+    """The images of listings (`train` and, where there are, `val`, `test`, `pretrain`). Raises UsageError as `read`."""
     classes = sorted({label for label in listings["train"].labels if label is not None})
-    loaded: dict[str, Images] = {}
+    found: dict[str, Images] = {}
     skipped: list[str] = []
     keys: list[str] = []
     for part, listing in listings.items():
@@ -46,11 +50,11 @@ def read(cfg: schemas.Data, progress: bool = False) -> DataSource:
             _check_classes(part, listing, classes, listings["train"])
         names = [] if part == "pretrain" else classes
         images, hashes, kept = _load(listing, names, cfg.side, cfg.workers, cfg.on_error, progress, skipped)
-        loaded[part] = images
+        found[part] = images
         if part == "train":
             keys = [hashes[i] for i in kept]
-    test, pretrain, val = (loaded.get(part) for part in ("test", "pretrain", "val"))
-    return DataSource(loaded["train"], test, keys, pretrain, val, skipped, warnings)
+    test, pretrain, val = (found.get(part) for part in ("test", "pretrain", "val"))
+    return DataSource(found["train"], test, keys, pretrain, val, skipped, warnings)
 
 
 def read_folder(folder: Path, size: int, skipped: list[str] | None = None) -> Images:
