@@ -31,9 +31,9 @@ def check(cfg: schemas.Compare) -> None:
             _copies(arm, matches)
     limits = [key for key in ("steps", "epochs", "images", "seconds", "flops") if getattr(cfg.budget, key) is not None]
     if cfg.minutes is not None and limits:
-        raise UsageError(f"minutes: chooses budget.seconds, and budget.{limits[0]} is given; leave one of them out")
+        raise UsageError(f"minutes: chooses budget.flops, and budget.{limits[0]} is given; leave one of them out")
     if cfg.minutes is not None and cfg.search.trials:
-        raise UsageError("minutes: a search before the comparison is not counted; leave it out, or give budget.seconds")
+        raise UsageError("minutes: a search before the comparison is not counted; leave it out, or give budget.flops")
     names = [arm.name for arm in found]
     known = {*names, *arms.FIXED, *registry.SSL, *registry.GAN}
     for key, given in (("overrides", cfg.overrides), ("search.space", cfg.search.space)):

@@ -150,7 +150,7 @@ class Compare(Section):
     seeds: int = Field(ge=1)
     minutes: float | None = Field(
         gt=0,
-        description="that the whole comparison may take here: chooses budget.seconds, and fewer seeds where they do not"
+        description="that the whole comparison may take here: chooses budget.flops, and fewer seeds where they do not"
         " fit; null: budget and seeds as they are",
     )
     arms: list[Text] = Field(description="see gssl/config/arms.py")
