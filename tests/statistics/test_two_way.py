@@ -8,7 +8,14 @@ from scipy import stats
 
 from gssl.statistics.intervals import wilson
 from gssl.statistics.paired import t_interval
-from gssl.statistics.two_way import half_width, needed, share_interval, two_way, two_way_interval
+from gssl.statistics.two_way import (
+    cross_validated,
+    half_width,
+    needed,
+    share_interval,
+    two_way,
+    two_way_interval,
+)
 
 
 def made(seeds: int, items: int, seed: int = 0, own=0.02, item=0.2, rest=0.3) -> np.ndarray:
@@ -169,3 +176,24 @@ def test_plans_know_the_floor_of_an_interval() -> None:
     assert half_width(found) > 0.005
     seeds, items = needed(found, 0.005)
     assert seeds is None and items is not None and items > 60
+
+
+@pytest.mark.parametrize("seeds", [1, 3, 8])
+def test_over_folds_the_items_are_those_of_one_model(seeds: int) -> None:
+    """What answers scatter is not averaged over seeds: as many as one likes leave the variance of a single one."""
+    found = two_way(made(seeds, 400, 3, own=0.0), width=0.0)
+    one = cross_validated(found, 5)
+    scatter = 0.3**2 * (1 - 1 / seeds if seeds > 1 else 1)  # the rest of it is in the seeds' part
+    assert one.from_items == pytest.approx(1.25 * (0.2**2 + scatter) / 400, rel=0.15)
+    assert one.from_seeds == found.from_seeds and one.mean == found.mean
+    assert half_width(one) > half_width(found)
+    assert cross_validated(found, 2).from_items == pytest.approx(one.from_items * 2 / 1.25)
+    if seeds > 1:  # more images make it narrower, more seeds hardly
+        assert one.planned(seeds, 1600) < one.planned(seeds, 400) and one.planned(50, 400) > one.from_items * 0.99
+
+
+def test_over_folds_of_a_metric_that_is_no_mean_the_items_are_those_of_one_seed() -> None:
+    found = two_way(made(4, 50), width=0.0)
+    one = cross_validated(replace(found, answer_var=0.0), 5, alone=0.004)
+    assert one.from_items == pytest.approx(1.25 * max(found.from_items, 0.004))
+    assert cross_validated(replace(found, from_items=0.01), 5, alone=0.004).from_items == pytest.approx(0.0125)
