@@ -73,11 +73,11 @@ def _data(config: dict[str, Any]) -> str | None:
 
 
 def _progress(run: Path, status: dict[str, Any]) -> float | None:
-    """Of a running one: the fraction done."""
+    """Of a running one: the fraction done, where its training is the whole run."""
     if status.get("state") != "running":
         return None
-    found: float | None = (read_json(run / "progress.json") or {}).get("progress")
-    return found
+    found = read_json(run / "progress.json") or {}
+    return found.get("progress") if found.get("whole") else None
 
 
 # ── which runs ───────────────────────────────────────────────────────────────────────────────────

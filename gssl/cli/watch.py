@@ -111,7 +111,10 @@ def _progress(run: Path, state: str, width: int) -> Text | None:
     found = read_json(run / "progress.json")
     if not found or state == "finished":
         return None
-    words = [f"{found['progress']:.0%}", f"step {number(found['step'])} of {number(found['total'])}"]
+    words = [
+        f"{found['progress']:.0%}" + ("" if found.get("whole") else " of this training"),
+        f"step {number(found['step'])} of {number(found['total'])}",
+    ]
     if found.get("images_per_second"):
         words.append(f"{found['images_per_second']:,.0f} img/s")
     if state == "running":

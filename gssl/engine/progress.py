@@ -109,6 +109,7 @@ class Meter:
             "end" if last else "progress",
             title=self.title,
             run=None if self.run is None else str(self.run),
+            whole=not self.transient,
             step=step,
             total=round(step / progress) if progress > 0 else None,  # of a budget of seconds: by what was made so far
             progress=round(progress, 4),

@@ -143,10 +143,12 @@ def test_how_much_of_a_running_one_is_done(root):
     import fcntl
 
     write(root / "now", state="running")
-    (root / "now" / "progress.json").write_text(json.dumps({"progress": 0.42}))
+    (root / "now" / "progress.json").write_text(json.dumps({"progress": 0.42, "whole": True}))
     with (root / "now" / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert "running 42%" in gssl("runs", "list").stdout
+        (root / "now" / "progress.json").write_text(json.dumps({"progress": 0.42, "whole": False}))
+        assert "42%" not in gssl("runs", "list").stdout  # of one fine-tuning of many
     (found,) = listed("runs/now")
     assert found["state"] == "killed"
 

@@ -54,6 +54,7 @@ class Held:
 def test_a_running_run(runs):
     run = write(runs / "a")
     record = {"title": "dcgan seed 2", "step": 40, "total": 100, "progress": 0.4, "eta": 75, "images_per_second": 512.0}
+    record["whole"] = True
     (run / "progress.json").write_text(json.dumps(record | {"loss": 1.5}))
     with Held(run):
         done = gssl("watch", "runs/a", "--once")
