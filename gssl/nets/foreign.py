@@ -14,6 +14,7 @@ from gssl.names import nearest
 from gssl.nets.backbone import Backbone
 from gssl.nets.foreign_names import split
 from gssl.nets.inputs import IMAGENET, Inputs, resized
+from gssl.schemas.ready_made import SHORT
 
 PREFIX = "timm:"
 STAGES = 4
@@ -224,10 +225,10 @@ def published(name: str) -> dict[str, Tensor]:
             state: dict[str, Tensor] = _create(split(name)[0], True, **split(name)[1]).state_dict()
     except Exception as error:  # of whatever fetches, unpacks and checks
         line = " ".join(str(error).split()) or type(error).__name__
-        where = _where(name)
+        given = next((short for short, known in SHORT.items() if known == name), PREFIX + name)
         raise UsageError(
-            f"weights={PREFIX}{name}: cannot load timm's weights ({line[:160]}); where there is no network, fetch "
-            f"{where} elsewhere and give the file: weights={PREFIX}{name}@FILE"
+            f"weights={given}: cannot load timm's weights ({line[:160]}); where there is no network, fetch "
+            f"{_where(name)} elsewhere and give the file: weights={given}@FILE"
         ) from error
     finally:
         logger.setLevel(level)

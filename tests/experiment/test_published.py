@@ -42,10 +42,10 @@ def test_short_names_are_networks_of_timm_with_published_weights(monkeypatch) ->
 
     monkeypatch.setattr(foreign, "_create", offline)
     with pytest.raises(UsageError) as error:
-        published.tensors("timm", "timm:vit_small_patch14_dinov2.lvd142m", None, None, {})
+        published.tensors("timm", origin.backbone.name, None, None, {})
     assert "\n" not in str(error.value)
     assert "fetch model.safetensors of https://huggingface.co/timm/vit_small_patch14_dinov2.lvd142m" in str(error.value)
-    assert str(error.value).endswith("give the file: weights=timm:vit_small_patch14_dinov2.lvd142m@FILE")
+    assert str(error.value).endswith("give the file: weights=dinov2_vits14@FILE")
 
 
 def test_every_published_network_says_its_own_size() -> None:
@@ -74,9 +74,8 @@ def test_a_folder_of_the_hub_is_a_source(tmp_path) -> None:
     torch.manual_seed(0)
     net = foreign.TimmBackbone("test_vit", 160)
     stored(net.net, tmp_path / "model.safetensors")
-    (tmp_path / "config.json").write_text(
-        '{"architecture": "test_vit", "pretrained_cfg": {"input_size": [3, 160, 160]}}'
-    )
+    config = {"architecture": "test_vit", "pretrained_cfg": {"input_size": [3, 160, 160]}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
     for weights in (f"hf:{tmp_path}", str(tmp_path)):
         origin = weight_sources.find_weights(weights)
         made, report = weight_sources.build(origin, SMALL, 32, 0)
