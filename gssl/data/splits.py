@@ -68,9 +68,13 @@ class Splits:
         own = self.pretrain is not self.train
         return (self.pretrain if own else self.labelled).unlabelled()
 
-    def open_test(self) -> Images:
-        """The test images: the only way to them, and counted. Raises UsageError where none is held back."""
-        if self.folds and self.folds.fold is None:
+    def open_test(self, unlabelled: bool = False) -> Images:
+        """The test images: the only way to them, and counted. Raises UsageError where none is held back.
+
+        unlabelled: what is tested has learnt from `pretrain` alone. Where that has none of the labelled images, all of
+        them are test images to it, whatever the fold.
+        """
+        if self.folds and self.folds.fold is None and not (unlabelled and self.summary["folds"]["apart"]):
             raise UsageError(
                 f"data.test=folds: without data.fold no image is held back; give one of 0 to {self.folds.count - 1},"
                 " or data.test=split for one test part"

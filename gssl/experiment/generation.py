@@ -106,9 +106,17 @@ def _real_images(run: Path, splits: Splits, asked: Asked) -> tuple[Images, np.nd
     count = splits.summary["counts"][asked.split]
     if count < LEAST:
         raise UsageError(f"{run}: the {asked.split} split has {count} images, at least {LEAST} are needed")
+    whole = splits.val
     if asked.split == "test":
+        result = read_json(run / "result.json") or {}
+        read = result.get("reads_labels", result.get("labels_used"))
+        if splits.folds and splits.folds.fold is None and (read or not splits.summary["folds"]["apart"]):
+            raise UsageError(
+                f"{run}: was trained on all labelled images, so none is left to test it; use --split val, or train it"
+                " with data.fold=0 or data.test=split"
+            )
         _record_opening(run, splits, asked)
-    whole = splits.open_test() if asked.split == "test" else splits.val
+        whole = splits.open_test(unlabelled=not read)
     indices = _chosen(whole, asked.images or MOST, asked.seed, "real")
     if asked.images and asked.images > len(indices):
         say(f"note: the {asked.split} split has {len(indices):,} images: n is {len(indices):,}, not {asked.images:,}")
@@ -120,7 +128,8 @@ def _record_opening(run: Path, splits: Splits, asked: Asked) -> None:
     status = read_json(run / "status.json")
     write_json(run / "status.json", status | {"test_openings": status.get("test_openings", 0) + 1})
     settings = ledger.settings_of_run(run, evaluator=asked.evaluator, images=asked.images, truncation=asked.truncation)
-    say(f"note: {ledger.opening(splits.summary['hashes']['test'], run, 'evaluate', settings, asked.seed)}")
+    tested = splits.summary["folds"]["items"] if splits.folds else splits.summary["hashes"]["test"]
+    say(f"note: {ledger.opening(tested, run, 'evaluate', settings, asked.seed)}")
 
 
 def _training_images(run: Path, splits: Splits, seed: int) -> Images:

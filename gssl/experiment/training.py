@@ -95,6 +95,9 @@ class Training:
         splits = load_data(cfg.data, progress=cfg.engine.progress)
         for warning in splits.summary["warnings"]:
             say(f"warning: {warning}")
+        if splits.folds and splits.folds.fold is None and not splits.summary["folds"]["apart"]:
+            say("note: labels are few, so no image is held back here: `gssl transfer` tests each in one of its folds;"
+                " data.fold=0 leaves a fold out, data.test=split a test part")  # fmt: skip
         if source.backbone not in (None, cfg.backbone):
             say(f"note: the network is {source.backbone.name}, as weights={cfg.weights} says; backbone= is not used")
         return splits
