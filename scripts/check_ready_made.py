@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import timm
@@ -34,11 +35,11 @@ NAME, TIMM, OWN = "efficientnet_lite0", "tf_efficientnet_lite0", 224
 SEED, K, TEMPERATURE = 0, 20, 0.07
 
 
-def transform(size: int):
+def transform(size: int) -> Any:
     """The file's image to the network's input."""
     if size == OWN:
         cfg = timm.get_pretrained_cfg(TIMM)
-        rest = {"crop_pct": cfg.crop_pct, "interpolation": cfg.interpolation, "mean": cfg.mean, "std": cfg.std}
+        rest: Any = {"crop_pct": cfg.crop_pct, "interpolation": cfg.interpolation, "mean": cfg.mean, "std": cfg.std}
         return create_transform((3, OWN, OWN), **rest)
     resize = [v2.Resize(size, v2.InterpolationMode.BILINEAR), v2.CenterCrop(size), v2.PILToTensor()]
     return v2.Compose([*resize, v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.5] * 3, [0.5] * 3)])
@@ -143,6 +144,7 @@ def training_order(files: list[Path], labels: np.ndarray, score: dict) -> np.nda
         "engine.progress=false",
     ]
     images = load_data(compose("transfer", words).data).labelled
+    assert images.names is not None
     at = {str(file.resolve()): i for i, file in enumerate(files)}
     order = np.array([at[str(Path(str(name)).resolve())] for name in images.names])
     assert np.array_equal(labels[order], images.labels)

@@ -37,8 +37,12 @@ def test_short_names_are_networks_of_timm_with_published_weights(monkeypatch) ->
     assert origin.own(SMALL).record() == {"size": 224, "fit": "short", "crop": 1.0, "interpolation": "bicubic"}
     assert weight_sources.find_weights("clip_vitb32").own(SMALL).crop == pytest.approx(0.9)
 
-    def offline(*args, **kwargs):
-        raise OSError("no network")
+    create = foreign._create
+
+    def offline(name, pretrained, **options):
+        if pretrained:
+            raise OSError("no network")
+        return create(name, False, **options)
 
     monkeypatch.setattr(foreign, "_create", offline)
     with pytest.raises(UsageError) as error:
