@@ -39,6 +39,7 @@ def transform(size: int) -> Any:
     """The file's image to the network's input."""
     if size == OWN:
         cfg = timm.get_pretrained_cfg(TIMM)
+        assert cfg is not None
         rest: Any = {"crop_pct": cfg.crop_pct, "interpolation": cfg.interpolation, "mean": cfg.mean, "std": cfg.std}
         return create_transform((3, OWN, OWN), **rest)
     resize = [v2.Resize(size, v2.InterpolationMode.BILINEAR), v2.CenterCrop(size), v2.PILToTensor()]
