@@ -25,7 +25,7 @@ from gssl.nets.backbone import Backbone, build_backbone
 from gssl.nets.inputs import Inputs, adjusted
 from gssl.nets.norms import recompute_batch_norm
 from gssl.nets.resnet import SMALL
-from gssl.nets.weights import State, load_into, read_weights, save_weights
+from gssl.nets.weights import State, load_into, read_tensors, read_weights, save_weights
 from gssl.schemas.ready_made import READY_MADE, SHORT
 
 NETWORK = "backbone."  # prefix of its names in a file that has a head as well
@@ -200,7 +200,7 @@ def _described(source: WeightSource, text: Any) -> WeightSource:
         text = {"method": text.get("probe"), "seed": text.get("seed"), **text}
         text |= {"backbone": backbone, "size": text["backbone"]["size"]}
         assert source.path is not None
-        inside = {k: v for k, v in read_weights(source.path, rename=False).items() if k.startswith(NETWORK)}
+        inside = {k: v for k, v in read_tensors(source.path).items() if k.startswith(NETWORK)}
         source.kept["state"] = State({key.removeprefix(NETWORK): value for key, value in inside.items()})
     return WeightSource(
         source.kind,
