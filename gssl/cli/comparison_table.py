@@ -34,7 +34,8 @@ def _table(report: dict[str, Any]) -> None:
     rows = [
         [titles.get(arm, arm), *(_cell(cells.get((arm, budget)), metric.percent) for budget in budgets)] for arm in arms
     ]
-    table([f"test {metric.title}, {PROBES.get(probe, probe)}", *map(label_budget_text, budgets)], rows)
+    unit = " in %" if metric.percent else ""
+    table([f"test {metric.title}{unit}, {PROBES.get(probe, probe)}", *map(label_budget_text, budgets)], rows)
     counts = [row["n_test"] for row in cells.values() if row.get("n_test")]
     if counts:
         print(f"in brackets: 95% intervals over seeds and {min(counts):,} test images")

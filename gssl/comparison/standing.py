@@ -17,13 +17,14 @@ class Standing:
     def __init__(self, parts: Sequence[Part], probe: str, label_budget: str, metric: str, show: bool = True) -> None:
         self.probe, self.label_budget, self.metric, self.show = probe, label_budget, metric, show
         self.found: dict[str, dict[str, float]] = {}
+        self.stage = "fold" if any(part.stage == "fold" for part in parts) else "transfer"
         for part in parts:
-            if part.stage == "transfer" and part.finished:
+            if part.stage == self.stage and part.finished:
                 self._read(part)
 
     def told(self, part: Part) -> None:
         """A part has ended: what is known now, on one line."""
-        if part.stage == "transfer" and self._read(part) and self.show:
+        if part.stage == self.stage and self._read(part) and self.show:
             say(self.line())
 
     def line(self) -> str:

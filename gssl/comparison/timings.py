@@ -43,6 +43,7 @@ SOME = 32  # images whose features are computed
 ABOUT_TEN = 20  # labels per class: the largest budget up to this is measured
 FILE = "timings.json"
 REST = ("knn", "fewshot", "cluster")  # probes whose settings cost nothing
+PROBED = ("transfer", "fold")  # stages of parts with all probes of an arm
 ASIDE = ("seed", "budget", "data", "engine", "weights", "generated", "eval", "diagnose", "draws", "draws_one_shot")
 
 
@@ -107,9 +108,9 @@ class Timings:
 
     def _largest(self, part: Part) -> Part:
         """The part whose probes are measured for all that read the same network: the one with most of them."""
-        if part.stage not in ("transfer", "milestones"):
+        if part.stage in ("pretrain", "evaluate"):
             return part
-        same = [p for p in self.parts.values() if p.stage == "transfer" and self._of_one(p) == self._of_one(part)]
+        same = [p for p in self.parts.values() if p.stage in PROBED and self._of_one(p) == self._of_one(part)]
         return max(same, key=lambda p: (len(p.cfg.probe.use), not _control(p)), default=part)
 
     def _of_one(self, part: Part) -> tuple[str, str]:

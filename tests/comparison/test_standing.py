@@ -32,3 +32,11 @@ def test_what_has_no_validation_figure_says_nothing(tmp_path, capsys):
     found.told(part(tmp_path, "simclr", 0, [0.5], stage="pretrain"))
     Standing([], "adapted", "10", "accuracy", show=False).told(part(tmp_path, "byol", 0, [0.5]))
     assert capsys.readouterr().err == ""
+
+
+def test_of_folds_each_is_read_and_what_puts_them_together_is_not(tmp_path, capsys):
+    found = Standing([part(tmp_path, "simclr", 0, [0.5], stage="fold")], "adapted", "10", "accuracy")
+    found.told(part(tmp_path, "simclr", 1, [0.7], stage="fold"))
+    found.told(part(tmp_path, "simclr", 2, [0.1], stage="transfer"))
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("60.0 simclr (n 2)")

@@ -1,0 +1,73 @@
+"""Times of parts: each has one, kinds that take the same are measured once, a second look measures nothing."""
+
+import pytest
+
+from gssl.comparison import estimate, timings
+from gssl.comparison.plan import Planner
+from gssl.comparison.timings import Timing, Timings, seconds_of, steps_of
+from gssl.config.composing import compose
+from gssl.data import load_data
+
+
+@pytest.fixture
+def planned(pictures, tmp_path, monkeypatch):
+    """(configuration, parts, splits) of a small comparison with everything in it."""
+    monkeypatch.setenv("GSSL_CACHE", str(tmp_path / "cache"))
+    words = ["data=imagefolder", f"data.root={pictures}", "experiment=smoke", "data.size=16", f"parts={tmp_path}/parts"]
+    arms = "arms=[simclr,dcgan,simclr+dcgan,scratch,random,pixels]"
+    cfg = compose(
+        "compare", [*words, arms, "seeds=2", "engine.threads=1", "budget.steps=100", "generation.evaluator=auto"]
+    )
+    splits = load_data(cfg.data)
+    return cfg, Planner(cfg, splits.hash, 1).plan(), splits
+
+
+COMMANDS = {"pretrain-ssl": "gssl.commands.pretrain_ssl:main", "train-gan": "gssl.commands.train_gan:main"}
+
+
+def test_steps_are_those_of_the_first_limit():
+    budget = compose("compare", ["budget.flops=1000", "budget.seconds=50"]).budget
+    assert steps_of(budget, Timing(per_step=1.0, flops=100.0, epochs=0.1)) == 10
+    assert steps_of(budget, Timing(per_step=10.0, flops=100.0, epochs=0.1)) == 5
+    assert steps_of(compose("compare", []).budget, Timing(per_step=1.0, epochs=0.5)) == 200  # of default_epochs
+
+
+@pytest.mark.long
+def test_every_part_has_a_time_and_what_is_kept_is_not_measured_again(planned, monkeypatch):
+    cfg, parts, splits = planned
+    assert {part.stage for part in parts} == {"pretrain", "transfer", "milestones", "evaluate"}
+    costs, once = estimate.estimate(cfg, parts, splits, COMMANDS, "label")
+    assert set(costs) == {part.path for part in parts}
+    assert all(cost.seconds is not None and cost.seconds > 0 for cost in costs.values())
+    assert all(costs[part.path].steps for part in parts if part.stage == "pretrain")
+    assert once > 0  # the classifier that evaluates generated images
+    assert not any(part.path.exists() for part in parts)  # nothing is kept of it
+
+    def again(*_):
+        raise AssertionError("measured again")
+
+    for name in ("training", "probing", "evaluating"):
+        monkeypatch.setattr(timings, name, again)
+    assert estimate.estimate(cfg, parts, splits, COMMANDS, "label") == (costs, once)
+
+
+def test_kinds_that_take_the_same_are_measured_once(planned, monkeypatch):
+    cfg, parts, splits = planned
+    measured = []
+    monkeypatch.setattr(Timings, "_measured", lambda self, part: measured.append(part.name) or Timing(1.0, 1.0, 1.0))
+    known = Timings(parts, splits, COMMANDS)
+    for part in parts:
+        known.of(part)
+    # SimCLR, DCGAN, and the two of the chain (DCGAN begins there with other weights, which cost the same): 2 trainings;
+    # one network, no network; the generators
+    assert len(measured) == 2 + 2 + 1, measured
+
+
+def test_more_draws_more_images_and_more_checkpoints_take_longer(planned):
+    cfg, parts, splits = planned
+    timing = Timing(fixed=1.0, per_step=0.1, flops=1.0, epochs=0.1, per_image=0.01, fits={"linear": 2.0})
+    transfer = next(part for part in parts if part.stage == "transfer")
+    looked = next(part for part in parts if part.stage == "milestones")
+    assert seconds_of(looked, timing, splits, "label", 4) > seconds_of(looked, timing, splits, "label", 1)
+    more = Timing(**{**vars(timing), "per_image": 0.1})
+    assert seconds_of(transfer, more, splits, "label", 0) > seconds_of(transfer, timing, splits, "label", 0)
