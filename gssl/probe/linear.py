@@ -26,6 +26,7 @@ SMALL = 1 << 19  # n·d up to which λ is chosen in float64 too
 HELD = 1 << 22  # n·d up to which the final fit is float64 throughout; beyond, see `refine`
 LARGE = 1 << 19  # multiplications from which a product is left to torch
 LARGE_FACTOR = 1 << 24  # the same for factorisations
+WIDE = 512  # features from which principal axes come from products of rows: half the time, and 1e-8 of their length
 HEAD_ITER = 200  # iterations of a fit that need not be exact
 MEMORY = 20  # pairs that L-BFGS keeps
 # A fit ends at this largest preconditioned gradient or this decrease of the objective in one iteration.
@@ -82,7 +83,12 @@ class Axes:
 
         axes = cls(mean, scale, np.eye(d), np.empty((0, 0)))
         if n < d:
-            axes.basis = orthonormal(np.concatenate([axes.standardised(rows) for _, rows in x.blocks()]).T)
+            rows = np.concatenate([axes.standardised(rows) for _, rows in x.blocks()])
+            if d >= WIDE and (found := principal(rows)) is not None:
+                axes.basis, z = found
+                axes.z = z.astype(dtype)
+                return axes
+            axes.basis = orthonormal(rows.T)
         gram = np.zeros((axes.basis.shape[1], axes.basis.shape[1]))
         for _, rows in x.blocks():
             rows = axes.standardised(rows)
@@ -135,9 +141,31 @@ def orthonormal(a: np.ndarray) -> np.ndarray:
 
 def eigenvectors(a: np.ndarray) -> np.ndarray:
     """Columns: eigenvectors of a symmetric matrix."""
+    return eigen(a)[1]
+
+
+def eigen(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues, ascending, and eigenvectors, as columns, of a symmetric matrix."""
     if a.size * a.shape[1] < LARGE_FACTOR:
-        return np.linalg.eigh(a)[1]
-    return torch.linalg.eigh(torch.from_numpy(a))[1].numpy()
+        values, vectors = np.linalg.eigh(a)
+        return values, vectors
+    values, vectors = (found.numpy() for found in torch.linalg.eigh(torch.from_numpy(a)))
+    return values, vectors
+
+
+def principal(a: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Principal axes (d, r) of a (n, d), n < d, and a on them, (r, n), by the products of its rows with each other.
+
+    None where an axis is so weak that squaring has spent its digits: neither nothing nor exact to 1e-8.
+    """
+    values, vectors = eigen(product(a, a.T))
+    relative = values / max(values[-1], np.finfo(float).tiny)
+    if values[-1] <= 0 or np.any((relative > 1e-13) & (relative < 1e-8)):
+        return None
+    kept = relative >= 1e-8
+    length = np.sqrt(values[kept])
+    z = length[:, None] * vectors[:, kept].T
+    return product(np.ascontiguousarray(a.T), vectors[:, kept] / length), z
 
 
 def _blocks(n: int, d: int) -> list[slice]:

@@ -8,7 +8,7 @@ from sklearn.preprocessing import StandardScaler
 
 from gssl.probe import linear
 from gssl.probe.folds import choice_folds
-from gssl.probe.linear import Axes, FittedLinear, Linear, Rows
+from gssl.probe.linear import WIDE, Axes, FittedLinear, Linear, Rows
 
 
 def config(low=1e-6, high=1e2, count=9, one_shot=1.0):
@@ -180,14 +180,17 @@ def test_dead_features_missing_classes_and_one_class():
 
 
 def test_rotated_axes_lose_nothing():
-    for n, d in [(30, 8), (8, 30)]:
+    for n, d, weak in [(30, 8, 1.0), (8, 30, 1.0), (8, WIDE, 1.0), (8, WIDE, 1e-5)]:
         x, _ = features(n, d, classes=3)
+        if weak < 1:  # rows that differ by next to nothing: too little to be left of squares
+            x[1] = x[0] + weak * x[1]
         axes = Axes.of(Rows(x), np.float64)
         z = StandardScaler().fit_transform(x.astype(np.float64))
-        assert axes.z.shape == (min(n, d), n)
+        # n centred rows span n - 1 dimensions
+        assert axes.z.shape == (n - 1 if d == WIDE and weak == 1 else min(n, d), n)
         assert np.allclose(axes.z.T @ axes.z, z @ z.T)  # all distances and angles
         off = axes.z @ axes.z.T
         assert np.allclose(off, np.diag(np.diag(off)), atol=1e-8 * off.max())
         assert np.allclose(axes.rotate(Rows(x)), axes.z)
-        w = np.random.default_rng(0).standard_normal((3, min(n, d) + 1))
+        w = np.random.default_rng(0).standard_normal((3, len(axes.z) + 1))
         assert np.allclose(axes.inward(*axes.outward(w)), w)
