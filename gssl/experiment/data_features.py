@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gssl.data import cache, decode
+from gssl.data import Images, decode, sequential
 from gssl.data.draws import digest
 from gssl.data.pool import Pool
 from gssl.data.views import centre
@@ -14,6 +14,7 @@ from gssl.errors import UsageError
 from gssl.metrics.evaluator import RandomEvaluator
 from gssl.metrics.evaluator_base import weights_hash
 from gssl.nets import foreign, inputs, ready_made
+from gssl.probe.feature_cache import FeatureCache
 from gssl.schemas.ready_made import READY_MADE, weights_file
 
 NAME = "efficientnet_lite0"
@@ -65,28 +66,27 @@ def network() -> Network:
 
 
 def features(pool: Pool, chosen: np.ndarray, by: Network, device: torch.device, progress: bool = False) -> np.ndarray:
-    """(n, d) float32 of the images `chosen` (n,) of the pool: centre crops. Kept in the cache, by their content."""
-    parts = [images.hash for images in pool.parts]
-    own = digest("data-features", FORMAT, by.name, by.side, weights_hash(by.module), chosen.tobytes(), *parts)
-    return cache.remembered("features", own.hex(), lambda: _computed(pool, chosen, by, device, progress))
-
-
-@torch.inference_mode()
-def _computed(pool: Pool, chosen: np.ndarray, by: Network, device: torch.device, progress: bool) -> np.ndarray:
+    """(n, d) float32 of the images `chosen` (n,) of the pool: centre crops. Kept in the cache, image by image."""
     module = by.module.to(device).to(memory_format=torch.channels_last)
+    key = digest("data-features", FORMAT, by.name, by.side, weights_hash(module), device.type, torch.__version__).hex()
+    kept = FeatureCache(key)
     found: list[np.ndarray | None] = [None] * len(chosen)
-    title = f"reading {len(chosen):,} images by {by.name}"
-    with decode.bar(title, len(chosen), progress) as advance:
+    with decode.bar(f"features of {len(chosen):,} images by {by.name}", len(chosen), progress) as advance:
+
+        @torch.inference_mode()
+        def compute(images: Images) -> np.ndarray:
+            rows = []
+            for batch in sequential(images, BATCH, device):
+                rows.append(module(centre(batch["image"], by.side, batch.get("extent"))).float().cpu().numpy())
+                advance(len(rows[-1]))
+            return np.concatenate(rows)
+
         for number, images in enumerate(pool.parts):
             mine = np.flatnonzero(pool.part[chosen] == number)
-            places = chosen[mine] - pool.starts[number]
-            for start in range(0, len(mine), BATCH):
-                batch = images.fetch(places[start : start + BATCH])
-                extent = batch.get("extent")
-                x = centre(batch["image"].to(device), by.side, None if extent is None else extent.to(device))
-                for i, row in zip(mine[start : start + BATCH].tolist(), module(x).float().cpu().numpy(), strict=True):
+            if len(mine):
+                few = images.subset(chosen[mine] - pool.starts[number])
+                for i, row in zip(mine.tolist(), kept.features(few, compute), strict=True):
                     found[i] = row
-                advance(len(x))
     return np.stack([row for row in found if row is not None])
 
 

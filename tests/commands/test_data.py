@@ -85,6 +85,18 @@ def test_every_fault_is_a_row_of_issues_csv(planted, tmp_path):
     assert wanted | {("broken.png", "unreadable"), ("wrong.png", "suspicious_label")} <= rows
 
 
+def test_features_are_computed_once_per_image(planted, tmp_path, monkeypatch):
+    first = json.loads(invoke(planted, "--json", "-o", tmp_path / "report").stdout)
+    read = []
+    forward = RandomEvaluator.forward
+    monkeypatch.setattr(RandomEvaluator, "forward", lambda self, x: read.append(len(x)) or forward(self, x))
+    again = json.loads(invoke(planted, "--json", "-o", tmp_path / "report").stdout)
+    assert again["outliers"] == first["outliers"] and again["map"] == first["map"] and not read
+    picture(np.random.default_rng(9), 1).save(planted / "train/red/new.png")
+    invoke(planted, "-o", tmp_path / "report")
+    assert sum(read) == 1
+
+
 def test_the_page_is_one_file_with_every_picture(planted, tmp_path):
     invoke(planted, "-o", tmp_path / "report")
     page = (tmp_path / "report/page.html").read_text()
