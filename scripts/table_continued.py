@@ -7,7 +7,7 @@ their names, at 64 pixels. Every arm of every seed is trained for about the same
 `ARMS`) on those training images without labels, and evaluated on the test images: kNN and linear probe, 10 labels per
 class (the mean of three draws) and all. One line is added to OUT/rows.jsonl when an arm of a seed has finished; called
 again, only what is missing or was configured differently is run. OUT/table.md is written anew each time: means over
-seeds with their 95% t intervals. What no seed changes is run once. `--seeds 3`, `--only NAME,…` (arms).
+seeds with their 95% t intervals. What no seed changes is run once. `--seeds 3`, `--only NAME` (an arm; may be repeated).
 """
 
 import argparse
@@ -159,12 +159,12 @@ def main() -> None:
     parser.add_argument("--images", type=Path, required=True, help="folder with train/ and test/ of class folders")
     parser.add_argument("--out", type=Path, default=Path("runs/table_continued"))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--only", help="comma-separated names of arms")
+    parser.add_argument("--only", action="append", help="name of an arm")
     args = parser.parse_args()
     table = Table(args.images, args.out.absolute())
     for seed in range(args.seeds):
         for arm in ARMS:
-            if (not args.only or arm.name in args.only.split(",")) and not (seed and arm.once):
+            if (not args.only or arm.name in args.only) and not (seed and arm.once):
                 table.run(arm, seed)
                 (args.out / "table.md").write_text(table.markdown())
     print(args.out / "table.md")

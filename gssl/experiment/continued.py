@@ -35,14 +35,14 @@ def optimizers(make: MakeOptimizer, backbone: Backbone, cfg: schemas.Continued) 
 
     def made(
         params: Iterable[nn.Parameter],
-        optim: schemas.Optim,
+        cfg: schemas.Optim,
         steady: Iterable[nn.Parameter] = (),
         lr_scales: Mapping[nn.Parameter, float] | None = None,
         factor: Callable[[float], float] | None = None,
     ) -> Optimizer:
         every, own = list(params), lr_scales or {}
         both = {p: scales.get(p, 1.0) * own.get(p, 1.0) for p in every if p in scales or p in own}
-        return make(every, optim, steady=steady, lr_scales=both, factor=factor)
+        return make(every, cfg, steady=steady, lr_scales=both, factor=factor)
 
     return made
 

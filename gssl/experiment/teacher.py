@@ -63,7 +63,9 @@ def made(source: WeightSource, method_cfg: Any, device: torch.device) -> tuple[T
         network, _ = build(source, source.backbone, source.size or given or LARGE, seed=0)
     teacher = Teacher(network, given or own_size(source))
     digest = source.sha256 or hashlib.sha256(save(as_stored(network))).hexdigest()
-    return teacher.to(device, memory_format=torch.channels_last), digest
+    teacher.to(device)
+    teacher.to(memory_format=torch.channels_last)
+    return teacher, digest
 
 
 def own_size(source: WeightSource) -> int:

@@ -48,9 +48,10 @@ class Distill(nn.Module):
         assert context.teacher is not None  # found by `ssl.teacher`
         self.loss_name, self.needs = cfg.loss, self.reads(cfg)
         self.temperatures = cfg.temperature, cfg.teacher_temperature
+        teacher: Any = context.teacher
         # in a tuple: what is no submodule is neither saved nor put into training mode
-        self.teachers: tuple[Any, ...] = (context.teacher,)
-        dim: int = self.teachers[0].dim
+        self.teachers: tuple[Any, ...] = (teacher,)
+        dim: int = teacher.dim
         self.backbone = backbone
         self.head = mlp([backbone.dim, *cfg.head, dim])
         if cfg.loss == "kl":
