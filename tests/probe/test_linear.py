@@ -183,7 +183,8 @@ def test_rotated_axes_lose_nothing():
     for n, d, weak in [(30, 8, 1.0), (8, 30, 1.0), (8, WIDE, 1.0), (8, WIDE, 1e-5)]:
         x, _ = features(n, d, classes=3)
         if weak < 1:  # rows that differ by next to nothing: too little to be left of squares
-            x[1] = x[0] + weak * x[1]
+            x = np.random.default_rng(0).standard_normal((n, d)).astype(np.float32)
+            x[1] = x[0] + weak * (x[1] - x[0])
         axes = Axes.of(Rows(x), np.float64)
         z = StandardScaler().fit_transform(x.astype(np.float64))
         # n centred rows span n - 1 dimensions
