@@ -18,6 +18,7 @@ TITLES = {
     "simmim": "SimMIM",
     "ijepa": "I-JEPA",
     "vae": "VAE",
+    "distill": "distillation",
     "supcon": "SupCon",
     "relative_location": "relative location",
     "dcgan": "DCGAN",
