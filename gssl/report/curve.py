@@ -19,9 +19,11 @@ from gssl.schemas.label_budgets import label_budget_of
 from gssl.statistics.intervals import wilson
 from gssl.statistics.metric import METRICS, replicates
 from gssl.statistics.paired import paired_difference, t_interval
+from gssl.statistics.two_way import cross_validated, share_interval, two_way, two_way_interval
 from gssl.words import PROBES, between, count, label_budget_text, points, title
 
 LEVEL = 0.95
+OVER_FOLDS = "two-way over draws and test images, widened for folds"
 Runs = Mapping[tuple[str, str], Path]  # (source, target) → its transfer run
 
 
@@ -33,6 +35,7 @@ class Evaluated:
         found = read_predictions(path)
         assert found is not None, f"{path / PREDICTIONS} cannot be read"
         self.predictions: Predictions = found
+        self.folds = max((int(s.get("folds") or 0) for s in self.result["scores"]), default=0)
         self.metric = next(iter(metrics_of(self.result["scores"][0])))
         self.groups: dict[tuple[str, str], list[int]] = {}
         for row, score in enumerate(self.result["scores"]):
@@ -68,9 +71,9 @@ def cells(runs: Runs, scratch: str) -> list[dict[str, Any]]:
     """One per source, target, probe and label budget.
 
     mean, low, high: of the metric; over several draws a t interval (which images are labelled), with one draw over test
-    images: Wilson's, or where the metric is no mean over images by bootstrap. gain and its interval: paired, against
-    `scratch` trained on the same draws of the same labels (its fine-tuning, or for a probe that trains the network that
-    probe); None where scratch was not evaluated so.
+    images: Wilson's, or where the metric is no mean over images by bootstrap; with folds over draws and images. gain
+    and its interval: paired, against `scratch` trained on the same draws of the same labels (its fine-tuning, or for a
+    probe that trains the network that probe); None where scratch was not evaluated so.
     """
     evaluated = {key: Evaluated(path) for key, path in runs.items()}
     found = []
@@ -116,6 +119,10 @@ def _reads(result: Mapping[str, Any]) -> bool:
 
 def _mean(one: Evaluated, rows: Sequence[int]) -> dict[str, Any]:
     values = [one.value(row) for row in rows]
+    if one.folds and one.predictions.right is not None:
+        over = two_way(one.predictions.right[list(rows)].astype(float))
+        ends = share_interval(cross_validated(over, one.folds), LEVEL)
+        return {"mean": ends.mean, "low": ends.low, "high": ends.high, "interval": OVER_FOLDS}
     found = t_interval(values, LEVEL)
     if found is not None and np.ptp(values) > 1e-12:
         return {"mean": found.mean, "low": found.low, "high": found.high, "interval": "t over draws"}
@@ -143,7 +150,11 @@ def _gain(
     if not common:
         return none
     a, b = one.predictions.right, other.predictions.right
-    if a is not None and b is not None:
+    if one.folds and a is not None and b is not None:
+        units = a[[mine[d] for d in common]].astype(float) - b[[its[d] for d in common]]
+        found, kind = two_way_interval(cross_validated(two_way(units), one.folds), LEVEL), OVER_FOLDS
+        ends = {"gain": found.mean, "gain_low": found.low, "gain_high": found.high}
+    elif a is not None and b is not None:
         found, kind = paired_difference([a[mine[d]] for d in common], [b[its[d]] for d in common], LEVEL)
         ends = {"gain": found.mean, "gain_low": found.low, "gain_high": found.high}
     else:
@@ -221,7 +232,7 @@ def _probe(c: dict[str, Any]) -> str:
 def _cell(c: dict[str, Any] | None) -> str:
     if c is None:
         return ""
-    mark = "*" if c["draws"] > 1 and not c["interval"].startswith("t ") else ""
+    mark = "*" if c["draws"] > 1 and not c["interval"].startswith(("t ", OVER_FOLDS)) else ""
     return f"{points(c['mean'])} ({points(c['low'])}–{points(c['high'])}){mark}"
 
 
@@ -233,7 +244,10 @@ def markdown(text: dict[str, Any]) -> str:
         if not mine:
             continue
         n = mine[0]["n_test"]
-        lines += [f"## {target}: test {metric_title(mine[0]['metric'])}, % (95% interval; n = {n:,} test images)", ""]
+        k = mine[0].get("folds")
+        where = f" in {k} folds; all labels: {k - 1}/{k} of them" if k else ""
+        head = f"{target}: test {metric_title(mine[0]['metric'])}, % (95% interval; n = {n:,} test images{where})"
+        lines += [f"## {head}", ""]
         for probe in dict.fromkeys(c["probe"] for c in mine):
             here = [c for c in mine if c["probe"] == probe]
             label_budgets = _label_budgets(here)
@@ -253,6 +267,12 @@ def markdown(text: dict[str, Any]) -> str:
                 lines.append(f"| {title(source)}{mark} | " + " | ".join(map(_cell, row)) + " |")
             lines.append("")
     lines += _gain_lines(text) + _reach_lines(text) + _similarity_lines(text)
+    if any(c.get("folds") for c in text["cells"]):
+        lines.append(
+            "Intervals: over draws of labels and test images, widened for folds; they do not cover other seeds of the"
+            " pretraining."
+        )
+        return "\n".join(lines) + "\n"
     lines.append(
         "Intervals: over several draws of labels t (which images are labelled), with one draw over test images"
         " (other images, this network; *: all draws alike); neither covers other seeds of the pretraining."
