@@ -2,24 +2,19 @@
 
 import time
 from pathlib import Path
-from typing import Any
 
 from gssl import schemas
 from gssl.comparison import sources_by_targets
 from gssl.data import load_data
-from gssl.engine.beside import Beside
 from gssl.engine.device import peak_memory, prepare, reset_peak_memory
 from gssl.engine.fits import Fits
 from gssl.engine.progress import say
 from gssl.engine.run import Run
-from gssl.experiment import augmentation, checkpoint_weights, cross_validation, diagnostics, ledger, mask_examples
+from gssl.experiment import augmentation, checkpoint_weights, cross_validation, ledger
 from gssl.experiment.label_budgets import Labels, possible
 from gssl.experiment.probing import Prober, find_source
 from gssl.experiment.tasks import task_of
-from gssl.experiment.transfer_results import gained, learning_curves, save_mistakes, save_models
-
-PREDICTIONS = "predictions.npz"
-DIAGNOSE = {"classification": diagnostics.diagnose, "segmentation": mask_examples.diagnose}  # by task
+from gssl.experiment.transfer_record import record
 
 
 def main(cfg: schemas.Transfer, run_dir: Path, *, dry_run: bool = False) -> float | None:
@@ -80,46 +75,9 @@ def main(cfg: schemas.Transfer, run_dir: Path, *, dry_run: bool = False) -> floa
         for index, entry in enumerate(scores, 1):
             run.log({"step": index, **{k: v for k, v in entry.items() if k != "chosen"}})
 
-        real = [i for i, f in enumerate(fitted) if not f.generated]
-        mixed = [i for i, f in enumerate(fitted) if f.generated]
-        alone, answers = [fitted[i] for i in real], [found[i] for i in real]
-        prober.task.save(run_dir / PREDICTIONS, answers + [found[i] for i in mixed], test)
-        cross_validation.save_items(run_dir, splits, test)
-        result: dict[str, Any] = {
-            "seed": cfg.seed,
-            "task": prober.task.name,
-            "source": origin.record(),
-            "load_report": prober.report,
-            "backbone": prober.described,
-            "classes": splits.classes,
-            "scores": [scores[i] for i in real],
-            "learning_curves": learning_curves(alone),
-            "predictions": PREDICTIONS,
-            "test_openings": openings,
-            "spent": {"seconds": round(time.perf_counter() - start, 3), "peak_memory_bytes": peak_memory(device)},
-            "data": splits.summary,
-            **({"folds": {"fold": splits.folds.fold, "transductive": seen}} if splits.folds else {}),
-        }
-        if prober.classical:
-            result["classical"] = prober.classical.record
-        if synthetic:
-            result |= gained(synthetic, splits, fitted, found, scores, test)
-        evaluated = diagnostics.Evaluated(prober, alone, answers, test)
-        result |= diagnosed(evaluated, cfg, run_dir, result["spent"])
-        result |= save_mistakes(evaluated, run_dir) | save_models(prober, alone, run_dir)
-        last = [f for f in alone if f.probe == cfg.probe.use[0]][-1]
-        name, value = f"val_{last.probe} ({last.label_budget.words})", prober.task.validation(last.model)
-        run.finish(result | {"objective": {"name": name, "value": value, "direction": "max"}})
+        spent = {"seconds": round(time.perf_counter() - start, 3), "peak_memory_bytes": peak_memory(device)}
+        result = record(cfg, run_dir, prober, splits, fitted, found, scores, test, synthetic, spent)
+        folds = {"folds": {"fold": splits.folds.fold, "transductive": seen}} if splits.folds else {}
+        run.finish(result | {"test_openings": openings} | folds)
         fits.forget()
         return run.objective
-
-
-def diagnosed(
-    evaluated: diagnostics.Evaluated, cfg: schemas.Transfer, run_dir: Path, spent: dict[str, Any]
-) -> dict[str, Any]:
-    """What the task's diagnostics add to result.json; `spent` is told how long they took."""
-    beside = Beside()
-    with beside("diagnostics"):
-        found: dict[str, Any] = DIAGNOSE[evaluated.prober.task.name](evaluated, cfg.diagnose, run_dir)
-    spent["beside"] = beside.record()
-    return found
