@@ -16,8 +16,9 @@ def doctor(as_json: Json = False) -> None:
     """Check this machine and installation: versions, devices, disks, extras, speed. Exit 1 if something would break.
 
     \b
-    Example:
+    Examples:
       gssl doctor
+      gssl doctor --json > machine.json
     """
     with guard():
         from gssl.commands import doctor as command
