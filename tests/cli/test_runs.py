@@ -12,15 +12,13 @@ from typer.testing import CliRunner
 from gssl.cli import app, runs
 from gssl.errors import UsageError
 
-NOW = datetime.now(UTC)
-
 
 def gssl(*args):
     return CliRunner().invoke(app, list(map(str, args)))
 
 
 def ago(**what):
-    return (NOW - timedelta(**what)).isoformat(timespec="seconds")
+    return (datetime.now(UTC) - timedelta(**what)).isoformat(timespec="seconds")
 
 
 def write(
@@ -156,7 +154,7 @@ def test_how_much_of_a_running_one_is_done(root):
 def test_times():
     with pytest.raises(UsageError):
         runs._since("3x")
-    assert abs((NOW - runs._since("2h")).total_seconds() - 7200) < 60
+    assert abs((datetime.now(UTC) - runs._since("2h")).total_seconds() - 7200) < 60
     assert runs._since("2026-11-28") == datetime(2026, 11, 28, tzinfo=UTC)
     assert [runs.age(ago(**what)) for what in ({"seconds": 4}, {"minutes": 5}, {"hours": 3}, {"days": 2})] == [
         runs.age(ago(seconds=4)),
