@@ -189,6 +189,7 @@ def probing(cfg: schemas.Transfer, network: str, splits: Splits) -> Timing:
     start = time.perf_counter()
     rest = (splits.labelled, splits.classes, device, splits.unlabelled)
     prober = Prober(small, find_source(network), *rest, pretrain=splits.pretrain)
+    prober.keeps_features = False  # what is on disk already would cost nothing
     built = time.perf_counter() - start
     some = splits.labelled.subset(np.arange(min(SOME, len(splits.labelled))))
     pooled = prober.task.column == "label" and any(registry.PROBE[n].reads != "network" for n in cfg.probe.use)

@@ -118,6 +118,8 @@ class Prober:
         self.known: dict[tuple[str, Preprocessing], np.ndarray] = {}
         self.generated: dict[tuple[str, Preprocessing, LabelBudget, int], Labelled] = {}
         self.caches: dict[tuple[str, Preprocessing], FeatureCache] = {}
+        self.keeps_features = origin.published  # on disk; networks that one run has trained are not asked for again
+        self.content = ""  # hash of the network's weights, once it is asked for
         self.compared: dict[tuple[str, LabelBudget, int], sized.Sized] = {}  # the linear probe's choices of a size
         self.sizes = sizes.of_source(cfg.probe, origin, cfg.backbone, cfg.data.side, self.task.column)
         self.check()
@@ -221,12 +223,13 @@ class Prober:
         return compute(images) if cache is None else cache.features(images, compute)
 
     def _cache(self, reads: str, view: Preprocessing) -> FeatureCache | None:
-        """Where features of a network that others use too are kept; None for networks that one run has trained."""
-        if not self.origin.published:
+        """Where features are kept; None: nowhere."""
+        if not self.keeps_features:
             return None
         if (reads, view) not in self.caches:
             assert self.network is not None
-            network = (weights_hash(self.network), self.described, self.network.inputs.record())
+            self.content = self.content or weights_hash(self.network)
+            network = (self.content, self.described, self.network.inputs.record())
             key = digest("features", 1, *network, reads, view.record(), self.device.type, torch.__version__).hex()
             self.caches[reads, view] = FeatureCache(key)
         return self.caches[reads, view]

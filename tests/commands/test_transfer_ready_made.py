@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from gssl.commands import transfer
+from gssl.commands import embed, transfer
 from gssl.engine.files import read_json
 from gssl.errors import UsageError
 from gssl.experiment import probing
@@ -89,7 +89,7 @@ def test_what_has_no_size_of_its_own_is_as_before(run) -> None:
 
 
 @pytest.mark.long
-def test_fine_tuning_and_menus_at_the_size_that_the_linear_probe_chose(run, tmp_path) -> None:
+def test_fine_tuning_and_menus_at_the_size_that_the_linear_probe_chose(run, tmp_path, stripes) -> None:
     words = ("labels_per_class=[4]", "probe.use=[adapted,finetune]", "probe.finetune.folds=3", "diagnose.pictures=true")
     result = run("t", *words, "diagnose.corruptions=true")
     (tuned,) = (s for s in result["scores"] if s["probe"] == "finetune")
@@ -99,6 +99,9 @@ def test_fine_tuning_and_menus_at_the_size_that_the_linear_probe_chose(run, tmp_
     assert result["corruptions"]["probes"] and (tmp_path / "t" / "pictures" / "saliency.png").is_file()
     text = read_json(tmp_path / "t" / "weights" / "finetuned.json")
     assert (text["image_size"], text["preprocessing"]) == (160, OWN)
+    # its encoder is embedded with as it was fine-tuned: at 160 px
+    made = embed.embed(tmp_path / "t", stripes / "test" / "fine", tmp_path / "e.npz", device="cpu")
+    assert made["images"] == 6 and made["dim"] == foreign.TimmBackbone("test_resnet", 160).dim
     left = run("data", *words[:3], "probe.size_trained=data")["scores"]
     assert {s["chosen"]["size"] for s in left if s["probe"] == "finetune"} == {16}
 
