@@ -35,7 +35,7 @@ words = str.split
 
 
 SSL = words("""barlow_twins byol colorization denoising dino ijepa inpainting jigsaw lejepa mae moco nnclr rotation
-relative_location simclr simmim simsiam supcon supervised swav vae vicreg""")
+relative_location simclr simmim simsiam supcon supervised swav vae vicreg distill""")
 GAN = words("acgan bigan dcgan lsgan projection r3gan sagan sngan ssgan wgan_gp")
 VIT = {"ijepa", "lejepa", "mae", "simmim"}  # their backbone's width is a multiple of 12
 
@@ -70,6 +70,7 @@ def transfer(source: str, *more: str) -> list[str]:
 
 # runs/NAME is another of them, which runs first
 JOBS = {name: ssl(name, data=COLOURS if name == "colorization" else DIGITS) for name in SSL}
+JOBS["distill"] = ssl("distill", "ssl.teacher=runs/simclr", "backbone.width=4")
 JOBS |= {name: gan(name) for name in GAN}
 JOBS |= {
     # what no recipe does of its own accord
