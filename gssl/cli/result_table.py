@@ -46,6 +46,9 @@ def print_result(run: Path, result: dict[str, Any]) -> None:
     for entry in result.get("extensions") or []:
         print(f"lengthened at step {entry['step']:,}: {_budget(entry['budget_before'])} → {_budget(entry['budget'])}")
     print(f"run: {run}")
+    model = result.get("model") or {}
+    if model.get("folder"):
+        print(f"model: {run / model['folder']} (gssl predict {run} FOLDER)")
     if result.get("report"):  # last: what one opens next
         print(f"report: {result['report']}")
 
