@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 # torch, and what takes long to import with it
 HEAVY = ("torch", "torchvision", "numpy", "scipy", "pandas", "matplotlib")
 COMMANDS = ["train-gan", "pretrain-ssl", "transfer", "curve", "compare", "sample", "embed", "predict", "export"]
-COMMANDS += ["data", "doctor"]
+COMMANDS += ["data", "doctor", "watch"]
 
 
 def invoke(*args):
