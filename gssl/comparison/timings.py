@@ -13,7 +13,7 @@ import platform
 import statistics
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,8 @@ STEPS = 6  # of training
 FEW = 2  # of fine-tuning
 SOME = 32  # images whose features are computed
 ABOUT_TEN = 20  # labels per class: the largest budget up to this is measured
-FILE = "timings.json"
+FILE = "timings.json"  # whatever is changed in how they are measured changes RECIPE
+RECIPE = 3
 REST = ("knn", "fewshot", "cluster")  # probes whose settings cost nothing
 PROBED = ("transfer", "fold")  # stages of parts with all probes of an arm
 ASIDE = ("seed", "budget", "data", "engine", "weights", "generated", "eval", "diagnose", "draws", "draws_one_shot")
@@ -120,7 +121,7 @@ class Timings:
     def _key(self, part: Part) -> str:
         size = self.splits.summary["size"], self.splits.summary["channels"]
         images = [round(math.log2(max(1, count)), 1) for count in self.splits.summary["counts"].values()]
-        machine = [platform.node(), cores(), gssl.__version__, torch.__version__]
+        machine = [RECIPE, platform.node(), cores(), gssl.__version__, torch.__version__]
         engine = part.cfg.engine
         here = [str(pick_device(engine.device)), engine.threads, engine.precision, size, images]
         text = json.dumps([machine, here, self.kind(part)], sort_keys=True, default=str)
@@ -139,6 +140,12 @@ def _control(part: Part) -> bool:
     return (part.about or {}).get("source") in (*CONTROLS, *UNTRAINED)
 
 
+def _clock(engine: schemas.Engine) -> Callable[[], float]:
+    """Seconds. With one thread on a processor those that this process has had: what else runs now does not count."""
+    alone = pick_device(engine.device).type == "cpu" and engine.threads == 1
+    return time.process_time if alone else time.perf_counter
+
+
 def training(part: Part, where: str, network: str) -> Timing:
     """A few real steps of the method on the real data."""
     cfg = part.cfg
@@ -154,17 +161,19 @@ def training(part: Part, where: str, network: str) -> Timing:
             few = schemas.replace(few, evaluator="random")
         elif few.generated.run:
             few = schemas.replace(few, generated=schemas.replace(few.generated, run=None))
-        start = time.perf_counter()
+        clock = _clock(cfg.engine)
+        start, wall = clock(), time.perf_counter()
         load(where)(few, Path(folder) / "run")
-        whole = time.perf_counter() - start
+        whole, wall = clock() - start, time.perf_counter() - wall
         spent = (read_json(Path(folder) / "run" / "result.json") or {})["spent"]
         lines = (Path(folder) / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     times = [row["seconds"] for row in map(json.loads, lines) if "loss" in row]
     # the first steps count FLOPs and warm up
     step = statistics.median(b - a for a, b in zip(times[-4:-1], times[-3:], strict=True))
+    had = min(1.0, whole / wall)  # of the processor
     return Timing(
-        fixed=max(0.0, whole - times[-1]),
-        per_step=step,
+        fixed=max(0.0, whole - had * times[-1]),
+        per_step=had * step,
         flops=spent["flops_per_step"],
         images=spent["images"] / spent["steps"],
         epochs=spent["epochs"] / spent["steps"],
@@ -173,11 +182,12 @@ def training(part: Part, where: str, network: str) -> Timing:
 
 def probing(cfg: schemas.Transfer, network: str, splits: Splits) -> Timing:
     """Features of some images, and each probe on one draw of one label budget, fine-tuning for a few steps."""
-    device = pick_device(cfg.engine.device)
+    device, clock = pick_device(cfg.engine.device), _clock(cfg.engine)
     probes = schemas.replace(
         cfg.probe,
         finetune=schemas.replace(cfg.probe.finetune, steps=FEW, points=0),
         fixmatch=schemas.replace(cfg.probe.fixmatch, steps=FEW),
+        use=sorted(cfg.probe.use, key=lambda name: registry.PROBE[name].reads == "menu"),  # after what they fit
     )
     few = [n for n in cfg.labels_per_class if n <= ABOUT_TEN] or cfg.labels_per_class[:1]
     images = cfg.images_labelled[:1]
@@ -186,24 +196,24 @@ def probing(cfg: schemas.Transfer, network: str, splits: Splits) -> Timing:
         cfg, weights=network, draws=1, draws_one_shot=1, probe=probes, generated=_none(cfg.generated)
     )
     small = schemas.replace(small, labels_per_class=few[-1:], images_labelled=images, fractions=fractions)
-    start = time.perf_counter()
+    start = clock()
     rest = (splits.labelled, splits.classes, device, splits.unlabelled)
     prober = Prober(small, find_source(network), *rest, pretrain=splits.pretrain)
     prober.keeps_features = False  # what is on disk already would cost nothing
-    built = time.perf_counter() - start
+    built = clock() - start
     some = splits.labelled.subset(np.arange(min(SOME, len(splits.labelled))))
     pooled = prober.task.column == "label" and any(registry.PROBE[n].reads != "network" for n in cfg.probe.use)
     per_image = 0.0
     if pooled:  # else features are read batch by batch, in the fits
-        start = time.perf_counter()
+        start = clock()
         for view in prober.views:
             prober.features(some, view=view)
-        per_image = (time.perf_counter() - start) / len(some)
+        per_image = (clock() - start) / len(some)
     fits: dict[str, float] = {}
-    last = time.perf_counter()
+    last = clock()
     extracted = pooled
     for fitted in prober.fit():
-        took, last = time.perf_counter() - last, time.perf_counter()
+        took, last = clock() - last, clock()
         if extracted:  # the first fit has the features of all that are asked for
             took, extracted = max(0.0, took - per_image * fitted.n_train), False
         entry = registry.PROBE[fitted.probe]
@@ -212,7 +222,11 @@ def probing(cfg: schemas.Transfer, network: str, splits: Splits) -> Timing:
         done = any(registry.PROBE[name].reads == "network" for name in cfg.probe.use)
         trains = entry.reads == "network" or (entry.reads == "menu" and not done)
         fits[fitted.probe] = max(fits.get(fitted.probe, 0.0), took * (own.steps / FEW if trains else 1.0))
-    return Timing(fixed=built, per_image=per_image, fits=fits)
+    once = 0.0
+    if prober.origin.published:  # features are kept: all parts of all seeds compute them once
+        counts = splits.summary["counts"]
+        once, per_image = per_image * (counts["train"] + counts["val"] + counts["test"]), 0.0
+    return Timing(fixed=built, per_image=per_image, once=once, fits=fits)
 
 
 def _none(generated: schemas.Generated) -> schemas.Generated:
@@ -221,14 +235,14 @@ def _none(generated: schemas.Generated) -> schemas.Generated:
 
 def evaluating(part: Part, splits: Splits) -> Timing:
     """The small classifier that evaluates generated images where there are labels: it is trained once for all."""
-    device = pick_device(part.cfg.engine.device)
+    device, clock = pick_device(part.cfg.engine.device), _clock(part.cfg.engine)
     size = splits.summary["size"]
     size = size if isinstance(size, int) else min(size)
     images = torch.rand(classifier.BATCH, 3, size, size, device=device)
     labels = torch.zeros(classifier.BATCH, dtype=torch.int64, device=device)
-    start = time.perf_counter()
+    start = clock()
     classifier.train_classifier(lambda _: (images, labels), 2, size, 0, device, steps=2 * FEW)
-    step = (time.perf_counter() - start) / (2 * FEW)
+    step = (clock() - start) / (2 * FEW)
     own = part.cfg.evaluator in ("auto", "classifier")
     # generated, real and training images pass through it, and are compared with each other
     return Timing(fixed=2.0, per_image=step / classifier.BATCH, once=step * classifier.STEPS if own else 0.0)

@@ -71,3 +71,18 @@ def test_more_draws_more_images_and_more_checkpoints_take_longer(planned):
     assert seconds_of(looked, timing, splits, "label", 4) > seconds_of(looked, timing, splits, "label", 1)
     more = Timing(**{**vars(timing), "per_image": 0.1})
     assert seconds_of(transfer, more, splits, "label", 0) > seconds_of(transfer, timing, splits, "label", 0)
+
+
+@pytest.mark.long
+def test_what_trains_the_network_takes_as_long_as_its_steps_whatever_stands_first(pictures, tmp_path, monkeypatch):
+    monkeypatch.setenv("GSSL_CACHE", str(tmp_path / "cache"))
+    words = ["data=imagefolder", f"data.root={pictures}", "experiment=smoke", "data.size=16", "engine.threads=1"]
+
+    def fits(steps):
+        own = [f"probe.finetune.steps={steps}", "probe.use=[adapted,linear,finetune]", "weights=random"]
+        cfg = compose("transfer", [*words, *own])
+        found = timings.probing(cfg, "random", load_data(cfg.data)).fits
+        assert found["adapted"] < found["finetune"]  # it has been fitted by then
+        return found["finetune"]
+
+    assert fits(2000) > 20 * fits(20)
