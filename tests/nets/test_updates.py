@@ -73,6 +73,7 @@ def test_what_has_no_gradient_stays():
     assert torch.equal(module[0].weight, before) and module[0].weight not in optimizer.state
 
 
+@pytest.mark.long
 def test_no_compiler_is_imported():
     code = """
 import sys, torch
