@@ -3,7 +3,11 @@
 import json
 import os
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
+import zipfile
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -48,6 +52,25 @@ def test_what_the_image_is_built_of_is_there_and_not_ignored():
                 )
     listed = PROJECT["readme"], *PROJECT["license-files"]
     assert set(listed) <= set(kept)  # the build reads them
+
+
+@pytest.mark.long
+def test_a_wheel_can_be_built_of_what_the_image_copies(tmp_path):
+    """What `pip install .` does in the image, without its network: the wheel has configurations and templates."""
+    for word, text in instructions("Dockerfile"):
+        for source in text.split()[:-1] if word == "COPY" else []:
+            place = tmp_path / "image" / source
+            if (ROOT / source).is_dir():
+                shutil.copytree(ROOT / source, place, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                place.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / source, place)
+    words = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path / "dist"), "."]
+    subprocess.run(words, cwd=tmp_path / "image", check=True, capture_output=True)
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    for name in ("gssl/conf/compare.yaml", "gssl/report/data.html.j2", "gssl/report/page.css", "gssl/cli/doctor.py"):
+        assert name in names, name
 
 
 def test_the_image_installs_extras_that_exist_for_a_python_that_is_supported():

@@ -213,6 +213,8 @@ def _by_features(pool: Pool, groups: list[Group], most: int, device: torch.devic
     near = neighbours.nearest(x, codes[chosen])
     far = neighbours.distances(near)
     about = {"network": by.name, "about": by.about, "note": by.note, "side": by.side, "n": len(chosen)}
+    if not np.isfinite(far).any():  # all are copies of each other
+        return nothing | {"features": about}
     text = nothing | {"features": about, "outliers": _outliers(pool, chosen, far)}
     marks = {int(chosen[i]): "outlier" for i in np.flatnonzero(far > neighbours.fence(far))}
     if pool.classes and not pool.masked:

@@ -160,6 +160,43 @@ def test_masks(tmp_path):
     assert any(problem["kind"] == "missing_classes" for problem in found["problems"])
 
 
+@pytest.mark.parametrize("count", [1, 3, 6])
+def test_few_images_and_images_that_are_all_alike(count, tmp_path):
+    same = picture(np.random.default_rng(0), 1)
+    for label in "ab":
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        for i in range(count):
+            same.save(tmp_path / f"photos/{label}/{i}.png")
+    ended = invoke(tmp_path / "photos", "--json", "-o", tmp_path / "report")
+    found = json.loads(ended.stdout)
+    assert found["duplicates"]["images"] == 2 * count and found["duplicates"]["conflicting"] == 1
+    assert found["outliers"] is None and found["map"] == []
+
+
+def test_modes_of_files(tmp_path):
+    rng, modes = np.random.default_rng(0), ["L", "LA", "P", "RGBA", "CMYK", "1", "RGB"]
+    for label in "ab":
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        deep = Image.fromarray(rng.integers(0, 2**16, (9, 9), dtype=np.uint16))
+        deep.save(tmp_path / f"photos/{label}/deep.png")
+        for i, mode in enumerate(modes):
+            picture(rng, 0).convert(mode).save(tmp_path / f"photos/{label}/{i}.{'tif' if mode == 'CMYK' else 'png'}")
+    found = json.loads(invoke(tmp_path / "photos", "--json", "-o", tmp_path / "report").stdout)
+    assert found["files"]["modes"] == dict.fromkeys([*modes, "I;16"], 2) and found["skipped"] == []
+
+
+def test_a_data_set_of_hugging_face(planted, tmp_path):
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    rows = [
+        {"image": {"bytes": p.read_bytes(), "path": p.name}, "label": p.parent.name}
+        for p in sorted(planted.rglob("*.png"))
+    ]
+    (tmp_path / "tables").mkdir()
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "tables/train-0.parquet")
+    found = json.loads(invoke(tmp_path / "tables", "--json", "-o", tmp_path / "report").stdout)
+    assert found["data"]["name"] == "hf" and found["duplicates"]["conflicting"] == 1 and len(found["skipped"]) == 1
+
+
 def test_a_data_set_by_name(tmp_path):
     found = json.loads(invoke("data=mnist5k", "data.size=28", "-n", 100, "--json", "-o", tmp_path / "report").stdout)
     assert found["files"] is None and found["images"] == 5000 and found["features"]["n"] == 100

@@ -345,3 +345,20 @@ def test_only_networks_that_were_filled_are_counted():
     run |= {"weights": {}, "config": {}}
     report.provenance.runs = [RunRecord.model_validate(run | {"load_report": found}) for found in reports]
     assert views.module.loads(report) == {"runs": 1, "partial": 1}
+
+
+def test_generated_images_have_a_sentence_on_the_page_and_in_markdown(
+    full_report: dict[str, Any], no_figures: None
+) -> None:
+    arm = next(row["arm"] for row in full_report["generation"])
+    assert full_report["generation_quality"] == []  # the evaluations of this document measured no controls
+    note = "Precision 0.95 is above that of real images (0.80) while recall is below theirs."
+    said = {"arm": arm, "grade": "bad", "text": "bad: farther from the test images than mush.", "notes": [note]}
+    report = full_report | {"generation_quality": [said]}
+    whole = page.render(report)
+    section = whole.split('<section id="generation">')[1].split("</section>")[0]
+    reader = Reader()
+    reader.feed(section)
+    text = " ".join(" ".join(reader.text).split())
+    assert "bad" in text and "farther from the test images than mush" in text and "is above that of real images" in text
+    assert "bad: farther from the test images than mush." in markdown.render(report)
