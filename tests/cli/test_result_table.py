@@ -33,3 +33,23 @@ def test_every_result_names_them(tmp_path, capsys):
     assert capsys.readouterr().out.splitlines()[0] == "data: photos, 64 px"
     print_result(tmp_path / "nowhere", {"spent": {"steps": 3}})
     assert "data:" not in capsys.readouterr().out
+
+
+def test_tables_say_how_many_test_images_they_rest_on_and_warn_where_these_are_few(capsys):
+    from pathlib import Path
+
+    score = {"probe": "linear", "labels_per_class": None, "fraction": 1, "draw": 0, "n_test": 11}
+    score |= {"metrics": {"accuracy": 0.8, "balanced_accuracy": 0.8}}
+    print_result(Path("run"), {"scores": [score]})
+    shown = capsys.readouterr().out
+    assert "\n11 test images\n" in shown and "warning: one of 11 test images is 9.1 points" in shown
+    print_result(Path("run"), {"scores": [score | {"n_test": 40}], "folds": {"count": 5, "transductive": True}})
+    shown = capsys.readouterr().out
+    assert "40 test images, each predicted by what learnt from 4 of 5 folds" in shown and "4/5 of them" in shown
+    assert "pretraining has had these images, without labels (transductive)" in shown
+    print_result(Path("run"), {"scores": [score | {"n_test": 1000}]})
+    assert "warning" not in capsys.readouterr().out
+    cell = {"source": "random", "target": "photos", "probe": "linear", "label_budget": "all", "n_test": 11}
+    cell |= {"mean": 0.6, "low": 0.4, "high": 0.8}
+    print_result(Path("run"), {"curve": {"cells": [cell], "targets": {"photos": {}}}})
+    assert "11 test images" in capsys.readouterr().out
