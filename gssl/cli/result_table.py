@@ -46,9 +46,6 @@ def print_result(run: Path, result: dict[str, Any]) -> None:
     for entry in result.get("extensions") or []:
         print(f"lengthened at step {entry['step']:,}: {_budget(entry['budget_before'])} → {_budget(entry['budget'])}")
     print(f"run: {run}")
-    model = result.get("model") or {}
-    if model.get("folder"):
-        print(f"model: {run / model['folder']} (gssl predict {run} FOLDER)")
     if result.get("report"):  # last: what one opens next
         print(f"report: {result['report']}")
 
@@ -68,7 +65,7 @@ def data_set(run: Path) -> str:
     if others:
         return ", ".join(map(str, others))
     folder = data.get("root") or data.get("train") or data.get("pretrain")
-    own = data["name"] in ("imagefolder", "segmentation") and folder
+    own = data["name"] in ("imagefolder", "segmentation", "hf") and folder
     return f"{folder if own else data['name']}, {'×'.join(map(str, size)) if isinstance(size, list) else size} px"
 
 
