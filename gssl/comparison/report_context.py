@@ -104,7 +104,7 @@ def transductive(runs: Sequence[Run]) -> list[str]:
 def data_name(data: schemas.Data) -> str:
     """A folder of images goes by the folder's name."""
     folder = data.root or data.train or data.pretrain
-    return Path(folder).name if data.name in ("imagefolder", "segmentation") and folder else data.name
+    return Path(folder).name if data.name in ("imagefolder", "segmentation", "hf") and folder else data.name
 
 
 def _label_budget(key: str) -> dict[str, Any]:

@@ -65,5 +65,5 @@ class Evaluated:
     def of(self, count: int, split: str = "test") -> str:
         """ "10,000 test images of cifar10"."""
         data = self.prober.cfg.data
-        name = Path(data.root).name if data.name == "imagefolder" and data.root else data.name
+        name = Path(data.root).name if data.name in ("imagefolder", "hf") and data.root else data.name
         return f"{count:,} {split} images of {name}"
