@@ -2,7 +2,6 @@
 
 import json
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
@@ -10,8 +9,10 @@ from omegaconf import OmegaConf
 from typer.testing import CliRunner
 
 from gssl.cli import app
+from gssl.commands import COMMANDS
 from gssl.config import hydra_api, job, sweeps
 from gssl.errors import UsageError
+from gssl.names import load
 
 OPTUNA = "hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper"
 VALUES = {0: 0.4, 1: 0.5, 2: 0.6}  # of the stub, by seed
@@ -75,13 +76,14 @@ def test_what_cannot_be_optimised_is_refused(command, sweeper, said):
         sweeps.aim(command, composed(sweeper), [])
 
 
-def test_the_directions_are_those_of_the_results():
+@pytest.mark.long
+@pytest.mark.parametrize("command", sweeps.OBJECTIVES)
+def test_the_directions_are_those_of_the_results(command, tiny, tmp_path):
     """`OBJECTIVES` repeats what the commands write in result.json."""
-    root = Path(sweeps.__file__).parents[1]
-    where = {"pretrain-ssl": "experiment/ssl_evaluation.py", "train-gan": "experiment/gan_evaluation.py"}
-    where["transfer"] = "commands/transfer.py"
-    for command, direction in sweeps.OBJECTIVES.items():
-        assert f'"direction": "{direction}"' in (root / where[command]).read_text()
+    more = ["weights=random", "probe.use=[knn]"] if command == "transfer" else ["budget.steps=1"]
+    load(COMMANDS[command].where)(tiny(command, *more), tmp_path)
+    objective = json.loads((tmp_path / "result.json").read_text())["objective"]
+    assert objective["direction"] == sweeps.OBJECTIVES[command]
 
 
 def test_the_sign_is_of_what_the_sweeper_gets_only(stubbed, tmp_path):
