@@ -124,7 +124,8 @@ def small(line: str) -> list[str]:
     words = shlex.split(line)[1:]
     command = words[0]
     runs = {"sample": "runs/gan", "evaluate": "runs/gan", "predict": "runs/transfer/tuned"}
-    names = {"RUN": runs.get(command, RUN), "FOLDER": "photos", "runs/compare/RUN": REPORT, "new/": "unlabelled"}
+    names = {"RUN": runs.get(command, RUN), "FOLDER": "photos", "runs/compare/RUN": REPORT}
+    names |= dict.fromkeys(("new/", "new_photos"), "unlabelled")
     words = [names.get(word, word) for word in words]
     if command not in HYDRA or {"--cfg", "--explain"} & set(words):
         return words
@@ -134,6 +135,8 @@ def small(line: str) -> list[str]:
         del words[at : at + 2]
     if not any(word.startswith("runs=") for word in words):
         words.append("experiment=smoke")
+    if "efficientnet" in line:  # its own size takes minutes
+        words.append("probe.sizes=[data]")
     if command == "transfer":  # pictures take seconds
         words.append("diagnose.pictures=false")
     if command in ("compare", "try") and not any(word.startswith("runs=") for word in words):

@@ -15,7 +15,7 @@ import gssl
 from gssl import schemas
 from gssl.comparison.parts import Part
 from gssl.comparison.plan import Planner
-from gssl.comparison.timings import Timings, seconds_of
+from gssl.comparison.timings import RECIPE, Timings, seconds_of
 from gssl.data import Splits
 from gssl.engine.files import read_json, write_json
 from gssl.errors import UsageError
@@ -147,5 +147,5 @@ def _said(cfg: schemas.Compare, chosen: Chosen) -> str:
 
 def _key(cfg: schemas.Compare, splits: Splits) -> str:
     """What the choice depends on, what was measured aside: it differs from call to call."""
-    text = json.dumps([determining(cfg), splits.hash, gssl.__version__], sort_keys=True, default=str)
+    text = json.dumps([RECIPE, determining(cfg), splits.hash, gssl.__version__], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
