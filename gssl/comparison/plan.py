@@ -195,7 +195,7 @@ class Planner:
         if method != arm.name:  # what is set for a method holds wherever it is trained; the arm's own has the last word
             extra = [*cfg.overrides.get(method, []), *extra]
         typed = self.compose(command, [*base, *(text for text in extra if arms.owner(text) == command)])
-        reads = label_use.of_method(METHOD[command], getattr(typed, METHOD[command]))
+        reads = label_use.of_method(METHOD[command], getattr(typed, METHOD[command])) is not False
         given = {}
         if weights:
             given["weights"] = str(weights.path)

@@ -30,8 +30,9 @@ def worst(*known: bool | None) -> bool | None:
 # ── before anything runs ─────────────────────────────────────────────────────────────────────────
 
 
-def of_method(family: str, cfg: Any) -> bool:
-    """Of a method's configuration: an object or a mapping with `name`, and of a GAN what its classes are for."""
+def of_method(family: str, cfg: Any) -> bool | None:
+    """Of a method's configuration: an object or a mapping with `name`, and of a GAN what its classes are for; of what
+    has a teacher, by that."""
     get = cfg.get if isinstance(cfg, dict) else lambda key, default=None: getattr(cfg, key, default)
     if registry.reads_labels(str(get("name"))):
         return True
@@ -107,7 +108,8 @@ def _found(text: str, beside: Path | None) -> Path:
 def _of_file(file: Path, above: frozenset[Path]) -> bool | None:
     texts = [_json(place) for place in (file.with_suffix(".json"), file.with_name(f"{file.name}.json"))]
     text = next((found for found in texts if str(found.get("schema")).startswith("gssl.")), {})
-    if FINETUNED == text.get("schema") or MODEL == _json(file.with_name("predict.json")).get("schema"):
+    beside = _json(file.with_name("predict.json"))
+    if text.get("schema") == FINETUNED or beside.get("schema") == MODEL:
         return True
     if text.get("schema") == HEAD:
         return of_weights(str(text["weights"]), file.absolute().parents[1])
