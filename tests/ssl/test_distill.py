@@ -79,7 +79,7 @@ def test_an_image_is_compared_with_features_of_earlier_ones_only(build, batch):
     images = batch(method, 8)
     old = method.queue.keys.clone()
     method.loss(images)
-    wanted = F.normalize(method.teachers[0](images["view0"]), dim=1)
+    wanted = F.normalize(method.teachers[0](images[method.needs[0]]), dim=1)
     torch.testing.assert_close(method.queue.keys[:8], wanted)
     assert torch.equal(method.queue.keys[8:], old[8:])
 
