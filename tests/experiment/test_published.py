@@ -109,9 +109,7 @@ def test_files_of_networks_that_names_and_shapes_do_not_tell_apart(tmp_path, cap
     load("efficientnet_lite0", "efficientnet_lite0_ra-1.safetensors")
     load("tf_efficientnet_lite0", "tf_efficientnet_lite0-1.safetensors")
     assert capsys.readouterr().err == ""
-    with pytest.raises(
-        UsageError, match=r"name says tf_efficientnet_lite0, .*; use weights=timm:tf_"
-    ):
+    with pytest.raises(UsageError, match=r"name says tf_efficientnet_lite0, .*; use weights=timm:tf_"):
         load("efficientnet_lite0", "tf_efficientnet_lite0-1.safetensors")
     # the weights of the Python package, whatever the file is called
     mark = published.digest(net.conv_stem.weight.detach().contiguous().numpy().tobytes()).hexdigest()
