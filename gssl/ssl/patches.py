@@ -16,9 +16,9 @@ def need_vit(backbone: nn.Module, method: str, size: int) -> PatchEncoder:
     """
     found = patch_encoder(backbone)
     if found is None:
-        name = getattr(backbone, "name", type(backbone).__name__)
+        name = type(getattr(backbone, "net", backbone)).__name__  # of a foreign network its own
         raise UsageError(
-            f"ssl={method}: leaves patches out, which a {name} cannot; set backbone=vit_micro or vit_tiny, or weights="
+            f"ssl={method}: leaves patches out, which {name} cannot; set backbone=vit_micro or vit_tiny, or weights="
             "timm:NAME of a plain vision transformer (vit_…, deit_…)"
         )
     side = getattr(backbone, "side", None) if found is not backbone else None

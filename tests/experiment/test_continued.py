@@ -126,7 +126,7 @@ def test_a_continued_run_that_was_killed_ends_with_the_same_bytes_and_start(begu
 @pytest.mark.parametrize(
     ("weights", "size", "says"),
     [
-        ("timm:test_resnet", 160, "ssl=mae: leaves patches out, which a"),
+        ("timm:test_resnet", 160, "ssl=mae: leaves patches out, which ResNet cannot"),
         ("timm:test_vit", 32, "positions for images of 160 pixels; set data.size=160"),
     ],
 )
