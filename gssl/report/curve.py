@@ -16,6 +16,7 @@ from gssl.report.consistency import PREDICTIONS
 from gssl.report.scores import Predictions, metrics_of, read_predictions, value_of
 from gssl.report.wording import metric_title
 from gssl.schemas.label_budgets import label_budget_of
+from gssl.statistics import items
 from gssl.statistics.intervals import wilson
 from gssl.statistics.metric import METRICS, replicates
 from gssl.statistics.paired import paired_difference, t_interval
@@ -49,6 +50,13 @@ class Evaluated:
         found = value_of(self.result["scores"][row], self.metric)
         assert found is not None
         return found
+
+    def units(self, rows: Sequence[int]) -> np.ndarray:
+        """(fits, units) as `items.units`: test images, or the groups that they belong to."""
+        found = self.predictions
+        assert found.right is not None
+        assert found.labels is not None
+        return items.units([found.right[row] for row in rows], found.labels, found.groups, self.metric)
 
     def resampled(self, row: int) -> np.ndarray:
         """(resamples,): the metric of bootstrap resamples of the test images."""
@@ -120,7 +128,7 @@ def _reads(result: Mapping[str, Any]) -> bool:
 def _mean(one: Evaluated, rows: Sequence[int]) -> dict[str, Any]:
     values = [one.value(row) for row in rows]
     if one.folds and one.predictions.right is not None:
-        over = two_way(one.predictions.right[list(rows)].astype(float))
+        over = two_way(one.units(rows))
         ends = share_interval(cross_validated(over, one.folds), LEVEL)
         return {"mean": ends.mean, "low": ends.low, "high": ends.high, "interval": OVER_FOLDS}
     found = t_interval(values, LEVEL)
@@ -151,7 +159,7 @@ def _gain(
         return none
     a, b = one.predictions.right, other.predictions.right
     if one.folds and a is not None and b is not None:
-        units = a[[mine[d] for d in common]].astype(float) - b[[its[d] for d in common]]
+        units = one.units([mine[d] for d in common]) - other.units([its[d] for d in common])
         found, kind = two_way_interval(cross_validated(two_way(units), one.folds), LEVEL), OVER_FOLDS
         ends = {"gain": found.mean, "gain_low": found.low, "gain_high": found.high}
     elif a is not None and b is not None:
