@@ -89,7 +89,8 @@ def views() -> Found:
     from gssl.config.composing import compose
     from gssl.data import Draws, RandomViews
 
-    policy, found = compose("pretrain-ssl", ["data/views=natural"]).data.views, {}
+    policy = compose("pretrain-ssl", ["data/views=natural"]).data.views
+    found: Found = {}
     for size in (64, 128):
         images, extent, alone = canvas(size)
         made = RandomViews(policy, size, Draws(0))
