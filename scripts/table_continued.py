@@ -162,7 +162,7 @@ def mean(rows: list[dict[str, Any]], key: str) -> str:
     if not values:
         return ""
     found = t_interval(values)
-    if found is None:
+    if found is None or len(set(values)) == 1:  # seeds that change nothing say nothing
         n = rows[0]["n_test"]
         low, high = (100 * bound for bound in wilson(round(values[0] * n / 100), n))
     else:
