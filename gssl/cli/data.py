@@ -86,7 +86,8 @@ def _found(folder: Path) -> list[str]:
     from gssl.data import layout
 
     if not folder.is_dir():
-        raise UsageError(f"{folder}: no such folder; give a folder of images, such as gssl data photos/")
+        what = "is a file" if folder.is_file() else "no such folder"
+        raise UsageError(f"{folder}: {what}; give a folder of images, such as gssl data photos/")
     try:
         found = layout.look(folder)
         name, keys = found.name, found.keys
@@ -96,7 +97,8 @@ def _found(folder: Path) -> list[str]:
 
 
 def _slug(called: str) -> str:
-    return re.sub(r"[^\w.-]+", "-", Path(called).name or called).strip("-") or "data"
+    name = Path(called).resolve().name if Path(called).is_dir() else called  # `.` is called something
+    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "data"
 
 
 def show(found: dict[str, Any]) -> None:

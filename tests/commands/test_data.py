@@ -208,6 +208,7 @@ def test_a_data_set_by_name(tmp_path):
     [
         ([], "no data: give a folder"),
         (["nowhere"], "nowhere: no such folder"),
+        (["photos/1.png"], "photos/1.png: is a file"),
         (["a", "b"], "one folder at a time"),
         (["photos", "seed=1"], "keys of data only"),
         (["photos", "data=mnist5k"], "exclude each other"),
@@ -236,3 +237,37 @@ def test_a_folder_with_other_files_is_not_overwritten(planted, tmp_path):
 
 def test_bytes_are_written_for_people():
     assert [data_page.in_bytes(n) for n in (0, 12, 1300, 2.5e6)] == ["0 bytes", "12 bytes", "1.3 kB", "2.5 MB"]
+
+
+@pytest.mark.parametrize("name", ["page.html", "data.json"])
+def test_a_file_of_ones_own_is_kept_whatever_its_name(name, planted, tmp_path):
+    out = tmp_path / "mine"
+    out.mkdir()
+    (out / name).write_text('{"mine": true}')
+    ended = invoke(planted, "-o", out)
+    assert ended.exit_code == 2 and "holds other files" in ended.stderr
+    assert [(p.name, p.read_text()) for p in out.iterdir()] == [(name, '{"mine": true}')]
+
+
+def test_the_report_goes_into_the_folder_one_stands_in_and_through_a_link(planted, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "here")
+    monkeypatch.chdir(tmp_path / "here")
+    for out in (".", "../link", "../link"):
+        ended = invoke(planted, "-o", out)
+        assert ended.exit_code == 0, ended.output
+        assert sorted(p.name for p in Path().iterdir()) == ["data.json", "issues.csv", "page.html"]
+    assert (tmp_path / "link").is_symlink()
+
+
+def test_where_nothing_can_be_written_is_found_before_images_are_read(planted, tmp_path):
+    (tmp_path / "file").write_text("")
+    for out, says in (("file", "is no folder"), ("file/report", "cannot be written")):
+        ended = invoke(planted, "-o", tmp_path / out)
+        assert ended.exit_code == 2 and says in ended.stderr and ended.stderr.count("\n") == 1
+
+
+def test_a_report_on_the_folder_one_stands_in_is_not_hidden(planted, monkeypatch):
+    monkeypatch.chdir(planted)
+    assert invoke(".", "--json").exit_code == 0
+    assert [p.name.split("-")[0] for p in (planted / "runs" / "data").iterdir()] == ["photos"]
