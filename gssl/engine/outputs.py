@@ -15,6 +15,7 @@ from gssl.errors import UsageError
 
 MARK = "gssl"  # the entry of an .npz, and the value of Software in a PNG
 PNG_TEXT = {"Software": MARK}
+TELLING = (".json", ".png", ".npz")  # files that say themselves who wrote them
 
 
 def check(out: Path, suffix: str | None = None, force: bool = False) -> None:
@@ -28,6 +29,12 @@ def check(out: Path, suffix: str | None = None, force: bool = False) -> None:
         raise UsageError(f"-o {out}: cannot be written ({out.parent} is not a folder)")
     if out.is_dir():
         raise UsageError(f"-o {out}: is a folder; choose another name")
+    beside = described(out)
+    if not force and out.suffix not in TELLING and beside.exists() and not _schema(read_json(beside)):
+        raise UsageError(
+            f"-o {out}: {beside} would be written too, which gssl did not write; choose another name, or overwrite"
+            " both with --force"
+        )
     if not force and out.exists() and not ours(out):
         raise UsageError(
             f"-o {out}: there is a file that gssl did not write, or that was changed since; choose another name, or"

@@ -77,3 +77,14 @@ def test_what_cannot_be_a_file_is_said(tmp_path):
     ):
         with pytest.raises(UsageError, match=message):
             outputs.check(path, ".csv", force=True)
+
+
+@pytest.mark.parametrize("kind", [".csv", ".html"])
+def test_notes_where_the_description_would_be_are_kept(kind, tmp_path):
+    table, notes = tmp_path / f"table{kind}", tmp_path / f"table{kind}.json"
+    notes.write_text('{"my": "notes"}')
+    with pytest.raises(UsageError, match="gssl did not write"):
+        outputs.check(table)
+    outputs.check(table, force=True)
+    made(kind, table)
+    outputs.check(table)
