@@ -26,10 +26,10 @@ def _one_format(as_json: bool, as_csv: bool) -> None:
 
 @runs_app.command("list")
 def runs_list(
-    glob: Annotated[
-        str | None,
+    globs: Annotated[
+        list[str] | None,
         typer.Argument(
-            metavar="[GLOB]",
+            metavar="[GLOB]...",
             help="Only runs that match, such as 'runs/parts/simclr*', each for itself.",
             show_default=False,
         ),
@@ -61,13 +61,13 @@ def runs_list(
 
         _one_format(as_json, as_csv)
         filters = {"command": command, "state": state, "data": data, "since": since}
-        found = runs.list_runs(root, glob, **filters, unfold=unfold)
+        found = runs.list_runs(root, globs or [], **filters, unfold=unfold)
         if as_json:
             emit({"schema": "gssl.runs/2", "root": str(root), "runs": found})
         elif as_csv:
             sys.stdout.write(runs.text_csv(found))
         else:
-            runs.print_list(found)
+            runs.print_list(found, root)
 
 
 @runs_app.command("show")

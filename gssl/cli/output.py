@@ -42,7 +42,8 @@ def report(records: list["Record"], multirun: bool, as_json: bool) -> int:
             emit(documents)
         elif compared:
             run_comparison.show(compared, folder)
-            print(f"sweep: {folder} ({folder / 'sweep.html'})")
+            page = folder / "sweep.html"
+            print(f"sweep: {folder}" + (f" ({page})" if page.is_file() else ""))
     elif as_json:
         emit(documents[0])
     elif documents[0]["schema"] != "gssl.job/1":
@@ -86,7 +87,8 @@ def _complain(records: list["Record"], multirun: bool) -> int:
         log = Path(r.dir) / "log.txt"
         say(f"error: {r.message}" + (f" (log: {log})" if r.code == 1 and log.is_file() else ""))
         return r.code
-    named = [f"{r.job} ({' '.join(r.overrides)}): {r.message} (log: {r.dir}/log.txt)" for r in bad[:4]]
+    logs = [f" (log: {log})" if (log := Path(r.dir) / "log.txt").is_file() else "" for r in bad[:4]]
+    named = [f"job {r.job} ({' '.join(r.overrides)}): {r.message}{log}" for r, log in zip(bad[:4], logs, strict=True)]
     more = [f"and {len(bad) - 4} more"] if len(bad) > 4 else []
     say(f"error: {len(bad)} of {len(records)} jobs failed: " + "; ".join([*named, *more]))
     return 1
@@ -106,6 +108,27 @@ def objective(result: dict[str, Any]) -> str:
     """`val_knn 0.81`, or a dash."""
     found = result.get("objective") or {}
     return "–" if found.get("value") is None else f"{found['name']} {number(found['value'])}"
+
+
+def room() -> int | None:
+    """Columns of characters of the terminal; None where stdout is none."""
+    from rich.console import Console
+
+    console = Console()
+    return console.width if console.is_terminal else None
+
+
+def fitting(heads: list[str], rows: list[list[str]], rest: list[str], width: int | None) -> list[str]:
+    """The heads without as many of `rest`, the first first, as must go for the table to fit into `width`."""
+    from rich.cells import cell_len
+
+    wide = {head: max(map(cell_len, [head, *(row[i] for row in rows)])) for i, head in enumerate(heads)}
+    kept = list(heads)
+    for head in rest:
+        if width is None or sum(wide[name] + 3 for name in kept) <= width:
+            break
+        kept = [name for name in kept if name != head]
+    return kept
 
 
 def table(columns: list[str], rows: list[list[str]]) -> None:

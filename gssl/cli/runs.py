@@ -11,7 +11,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from gssl.cli.output import number, table
+from gssl.cli.output import fitting, number, room, table
 from gssl.config.paths import held
 from gssl.engine.documents import present
 from gssl.engine.files import read_json
@@ -85,7 +85,7 @@ def _progress(run: Path, status: dict[str, Any]) -> float | None:
 
 def list_runs(
     root: Path,
-    glob: str | None = None,
+    globs: Sequence[str] = (),
     *,
     command: str | None = None,
     state: str | None = None,
@@ -95,7 +95,7 @@ def list_runs(
 ) -> list[dict[str, Any]]:
     """Runs below `root`, the oldest first. The parts of comparisons are counted in `parts` of their comparison.
 
-    With `unfold` or a `glob` every run that fits stands for itself. Raises UsageError where there is no such directory,
+    With `unfold` or `globs` every run that fits stands for itself. Raises UsageError where there is no such directory,
     or a filter cannot be understood.
     """
     if not root.is_dir():
@@ -103,9 +103,9 @@ def list_runs(
     if state is not None and state not in STATES:
         raise UsageError(f"--state: expected one of {', '.join(STATES)}; got '{state}'")
     oldest = None if since is None else _since(since)
-    paths = list(_all_directories(root) if unfold or glob else run_directories(root))
+    paths = list(_all_directories(root) if unfold or globs else run_directories(root))
     records = [record(path) for path in paths]
-    if not (unfold or glob):
+    if not (unfold or globs):
         records = folded(records)
     wanted = [
         r
@@ -114,7 +114,7 @@ def list_runs(
         and (state is None or r["state"] == state)
         and (data is None or fnmatch(str(r["data"] or ""), f"*{data}*"))
         and (oldest is None or (_time(r["started"]) or oldest) >= oldest)
-        and (glob is None or _matches(r["run"], glob))
+        and (not globs or any(_matches(r["run"], glob) for glob in globs))
     ]
     return sorted(wanted, key=lambda r: (r["started"] or "", r["run"]))
 
@@ -130,7 +130,8 @@ def _all_directories(root: Path) -> Iterator[Path]:
 def _matches(run: str, glob: str) -> bool:
     """Whether a glob is of this run, of its last parts, or of a directory that holds it."""
     names = [run, *map(str, Path(run).parents)]
-    return any(fnmatch(name, pattern) for name in names for pattern in (glob.rstrip("/"), f"*/{glob.rstrip('/')}"))
+    own = os.path.normpath(glob)  # as a name too, for names have brackets
+    return own in names or any(fnmatch(name, pattern) for name in names for pattern in (own, f"*/{own}"))
 
 
 def _since(text: str) -> datetime:
@@ -145,7 +146,12 @@ def _since(text: str) -> datetime:
 
 
 def _time(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)
+    """None where there is none that can be read."""
+    try:
+        found = datetime.fromisoformat(str(text))
+    except ValueError:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def folded(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -238,8 +244,12 @@ def text_csv(runs: Sequence[dict[str, Any]]) -> str:
     return out.getvalue()
 
 
-def print_list(runs: list[dict[str, Any]]) -> None:
+def print_list(runs: list[dict[str, Any]], root: Path) -> None:
     """`runs list` for people."""
+    if not runs:
+        inside = next(run_directories(root), None)
+        print(f"no run below {root}" + (" fits; gssl runs list without filters shows all" if inside else ""))
+        return
     rows = [
         [
             r["run"],
@@ -256,8 +266,13 @@ def print_list(runs: list[dict[str, Any]]) -> None:
         for r in runs
     ]
     heads = ["run", "command", "method", "weights", "data", "size", "seed", "state", "objective", "age"]
-    kept = [i for i in range(len(heads)) if not rows or any(row[i] != "–" for row in rows)]
-    table([heads[i] for i in kept], [[row[i] for i in kept] for row in rows])
+    used = [i for i in range(len(heads)) if any(row[i] != "–" for row in rows)]
+    heads, rows = [heads[i] for i in used], [[row[i] for i in used] for row in rows]
+    shown = fitting(heads, rows, ["size", "seed", "age", "data", "weights", "method", "command"], room())
+    kept = [heads.index(head) for head in shown]
+    table(shown, [[row[i] for i in kept] for row in rows])
+    if len(shown) < len(heads):
+        print(f"no room for {', '.join(head for head in heads if head not in shown)}: a wider terminal, or --csv")
     folded_parts = sum(sum((r.get("parts") or {}).values()) for r in runs)
     if folded_parts:
         print(f"{folded_parts} parts of comparisons are counted with theirs; --all lists them")

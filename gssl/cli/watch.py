@@ -51,7 +51,9 @@ def over(run: Path) -> bool:
 def watch(run: Path, once: bool, every: float) -> None:
     """Show frames until the run ends or Ctrl-C; `once`: one, also where stdout is no terminal. Raises UsageError."""
     if not (run / "status.json").is_file():
-        raise UsageError(f"{run}: no run directory (it has no status.json); `gssl runs list` shows what there is")
+        inside = next(run_directories(run), None) if run.is_dir() else None
+        hint = f"gssl watch --root {run} takes the newest inside" if inside else "`gssl runs list` shows what there is"
+        raise UsageError(f"{run}: no run directory (it has no status.json); {hint}")
     console = Console(highlight=False)
     if once or not console.is_terminal:
         plain = console if console.is_terminal else Console(width=100, highlight=False)
@@ -63,7 +65,7 @@ def watch(run: Path, once: bool, every: float) -> None:
     with suppress(KeyboardInterrupt), Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
             ended = over(run)
-            live.update(frame(run, console.width, True), refresh=True)
+            live.update(frame(run, console.width, True, console.height), refresh=True)
             if ended:
                 break
             time.sleep(every)
@@ -73,8 +75,8 @@ def watch(run: Path, once: bool, every: float) -> None:
 # ── a frame ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def frame(run: Path, width: int, pictures: bool) -> Group:
-    """What a run looks like now. `pictures`: draw the newest one, in colours."""
+def frame(run: Path, width: int, pictures: bool, height: int | None = None) -> Group:
+    """What a run looks like now. `pictures`: draw the newest one, in colours. `height`: lines there is room for."""
     status = read_json(run / "status.json") or {}
     state = state_of(run, status)
     said: list[RenderableType] = [_head(run, status, state)]
@@ -86,15 +88,22 @@ def frame(run: Path, width: int, pictures: bool) -> Group:
         said += _parts(run)
         return Group(*said)
     entries = entries_of(run)
-    said += [Text(f"alarm at step {e['step']}: {e['alarm']}", style="yellow") for e in entries if "alarm" in e][-3:]
-    said.append(_curves(entries, width))
-    if found := latest_picture(run):
+    alarms = [f"alarm at step {number(e.get('step'))}: {e['alarm']}" for e in entries if "alarm" in e]
+    said += [Text(text, style="yellow") for text in alarms[-3:]]
+    drawn, found = None, latest_picture(run)
+    if found and pictures:
+        drawn = picture(found, min(PICTURE, width - 2), height and max(2, height // 2 - 4))
+    if height is not None:  # what is below the last line is never seen: fewer curves
+        height -= 8 + (drawn.plain.count("\n") + 1 if drawn else 0)
+    said.append(_curves(entries, width, height))
+    if found:
         said.append(Text(f"newest picture: {found}"))
-        if pictures and (drawn := picture(found, min(PICTURE, width - 2))):
-            said.append(drawn)
+    if drawn:
+        said.append(drawn)
     objective = (read_json(run / "result.json") or {}).get("objective") or {}
     if state == "finished" and objective.get("value") is not None:
-        said.append(Text(f"{objective['name']} {number(objective['value'])} {ARROWS[objective['direction']]}"))
+        arrow = ARROWS.get(str(objective.get("direction")), "")
+        said.append(Text(f"{objective['name']} {number(objective['value'])} {arrow}"))
     return Group(*said)
 
 
@@ -102,8 +111,11 @@ def _head(run: Path, status: dict[str, Any], state: str) -> Text:
     config = config_of(run)
     names = [config.get("ssl.name") or config.get("gan.name"), config.get("data.name")]
     seed = config.get("seed")
-    words = [str(status.get("command")), *(str(n) for n in names if n), *([] if seed is None else [f"seed {seed}"])]
-    return Text(f"{run} · {' · '.join(words)} · {state} · started {age(status.get('started'))} ago", style="bold")
+    words = [str(status.get("command") or "–"), *(str(n) for n in names if n)]
+    words += [] if seed is None else [f"seed {seed}"]
+    since = age(status.get("started"))
+    words += [state, *([] if since == "–" else [f"started {since} ago"])]
+    return Text(f"{run} · {' · '.join(words)}", style="bold")
 
 
 def _progress(run: Path, state: str, width: int) -> Text | None:
@@ -144,7 +156,7 @@ def entries_of(run: Path) -> list[dict[str, Any]]:
             found.append(json.loads(line))
         except ValueError:
             continue
-    return found
+    return [entry for entry in found if isinstance(entry, dict)]
 
 
 def curves_of(entries: list[dict[str, Any]]) -> dict[str, tuple[list[float], list[float]]]:
@@ -157,6 +169,7 @@ def curves_of(entries: list[dict[str, Any]]) -> dict[str, tuple[list[float], lis
                 and not key.endswith(BOUNDS)
                 and isinstance(value, int | float)
                 and not isinstance(value, bool)
+                and "step" in entry
             ):
                 xs, ys = found.setdefault(key, ([], []))
                 xs.append(entry["step"])
@@ -166,12 +179,13 @@ def curves_of(entries: list[dict[str, Any]]) -> dict[str, tuple[list[float], lis
     return {key: found[key] for key in names}
 
 
-def _curves(entries: list[dict[str, Any]], width: int) -> RenderableType:
-    """Curves in two columns, where there is room."""
-    curves = dict(list(curves_of(entries).items())[:MOST_CURVES])
+def _curves(entries: list[dict[str, Any]], width: int, height: int | None = None) -> RenderableType:
+    """Curves in two columns, where there is room; as many as `height` lines hold, one row at least."""
+    columns = 2 if width >= 2 * (LEAST_WIDTH + 12) else 1
+    most = MOST_CURVES if height is None else min(MOST_CURVES, columns * max(1, height // (HEIGHT + 1)))
+    curves = dict(list(curves_of(entries).items())[:most])
     if not curves:
         return Text("no curve yet: nothing has been logged twice")
-    columns = 2 if width >= 2 * (LEAST_WIDTH + 12) else 1
     each = max(LEAST_WIDTH, min(56, width // columns - 12))
     grid = Table.grid(padding=(0, 2))
     drawn = [_curve(name, x, y, each) for name, (x, y) in curves.items()]
@@ -197,8 +211,11 @@ def latest_picture(run: Path) -> Path | None:
     return max(found, key=lambda path: (path.stat().st_mtime, path.name), default=None)
 
 
-def picture(path: Path, width: int) -> Text | None:
-    """A picture as text: an upper half block with two colours is two pixels. None where it cannot be read."""
+def picture(path: Path, width: int, height: int | None = None) -> Text | None:
+    """A picture as text: an upper half block with two colours is two pixels. None where it cannot be read.
+
+    width, height: characters at most.
+    """
     from PIL import Image
 
     try:
@@ -207,6 +224,8 @@ def picture(path: Path, width: int) -> Text | None:
     except OSError:
         return None
     wide = min(width, small.width)
+    if height is not None:
+        wide = max(1, min(wide, 2 * height * small.width // small.height))
     high = max(2, round(small.height * wide / small.width) // 2 * 2)
     small = small.resize((wide, high), Image.Resampling.BOX)
     data = small.load()

@@ -4,12 +4,14 @@ import csv
 import io
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 import yaml
 from typer.testing import CliRunner
 
 from gssl.cli import app, runs
+from gssl.cli.output import fitting
 from gssl.errors import UsageError
 
 
@@ -163,3 +165,44 @@ def test_times():
         "2 d",
     ]
     assert runs.age(None) == "–"
+
+
+def test_no_run_is_said(root):
+    (root.parent / "empty").mkdir()
+    assert gssl("runs", "list", "--root", "empty").stdout == "no run below empty\n"
+    none = gssl("runs", "list", "--data", "nothing")
+    assert none.exit_code == 0 and none.stdout == "no run below runs fits; gssl runs list without filters shows all\n"
+    assert json.loads(gssl("runs", "list", "--root", "empty", "--json").stdout)["runs"] == []
+
+
+def test_several_patterns_as_a_shell_makes_them(root):
+    assert [r["run"] for r in listed("runs/pre/a", "runs/gan/c/")] == ["runs/pre/a", "runs/gan/c"]
+
+
+def test_names_with_brackets(root):
+    write(root / "own" / "a[1]", started=ago(minutes=1))
+    assert [r["run"] for r in listed("runs/own/a[1]")] == ["runs/own/a[1]"]
+    assert gssl("runs", "compare", "runs/own/a[1]", "runs/pre/a").exit_code == 0
+
+
+@pytest.mark.parametrize("started", ["yesterday", "2026-11-28T10:00:00"])
+def test_a_start_that_cannot_be_read_does_not_end_the_list(root, started):
+    write(root / "odd", started=started)
+    for args in ("list",), ("list", "--since", "9999d"), ("list", "--csv"), ("show", "runs/odd"):
+        done = gssl("runs", *args)
+        assert done.exit_code == 0 and "runs" in done.stdout, done.exception
+    assert gssl("watch", "runs/odd", "--once").exit_code == 0
+
+
+def test_what_has_no_room_is_left_out_not_broken():
+    heads, rows = ["run", "size", "state"], [["runs/pretrain_ssl/a", "224", "finished"]]
+    assert fitting(heads, rows, ["size"], None) == heads and fitting(heads, rows, ["size"], 40) == heads
+    assert fitting(heads, rows, ["size"], 39) == ["run", "state"] == fitting(heads, rows, ["size"], 5)
+
+
+def test_a_narrow_terminal_says_what_it_leaves_out(root, monkeypatch, capsys):
+    monkeypatch.setattr(runs, "room", lambda: 60)
+    runs.print_list(runs.list_runs(Path("runs")), Path("runs"))
+    said = capsys.readouterr().out
+    assert "pre/a" in said and "finished" in said and "mnist5k" not in said
+    assert "no room for command, method, weights, data, size, seed, age: a wider terminal, or --csv\n" in said

@@ -152,3 +152,32 @@ def test_torch_is_not_imported(runs):
     code = "import sys; from gssl.cli import app; app(['watch', '--once'], standalone_mode=False);"
     code += " sys.exit('torch' in sys.modules or 'hydra' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=runs.parent).returncode == 0
+
+
+def test_a_run_whose_files_say_little(runs):
+    run = write(runs / "a", "finished", started=None)
+    (run / "metrics.jsonl").write_text('3\n{"loss": 1}\n{"alarm": "odd"}\n{"step": 1, "loss": 2}\n')
+    (run / "result.json").write_text('{"objective": {"name": "val_kid", "value": 0.5}}')
+    (run / "progress.json").write_text("[]")
+    shown = gssl("watch", "runs/a", "--once")
+    assert shown.exit_code == 0, shown.exception
+    assert "started" not in shown.stdout and "alarm at step –: odd" in shown.stdout and "val_kid 0.5" in shown.stdout
+
+
+def test_a_directory_of_runs_is_no_run_but_holds_some(runs):
+    write(runs / "a")
+    assert "gssl watch --root runs takes the newest inside" in gssl("watch", "runs", "--once").stderr
+
+
+@pytest.mark.parametrize("height", [18, 24, 40])
+def test_a_live_frame_fits_into_the_terminal(runs, height):
+    run = write(runs / "a", steps=6)
+    lines = [{"step": i, **{f"k{j}": i * j for j in range(9)}} for i in range(4)]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (run / "samples").mkdir()
+    Image.new("RGB", (64, 96)).save(run / "samples" / "1.png")
+    console = Console(width=60, height=height, record=True)
+    drawn = console.render_lines(watch.frame(run, 60, True, height))
+    text = "".join(segment.text for line in drawn for segment in line)
+    assert len(drawn) <= height and "▀" in text and "k0" in text
+    assert len(console.render_lines(watch.frame(run, 60, True))) > 40  # all of it, once it is over

@@ -257,7 +257,7 @@ def test_a_sweep_runs_all_and_says_which_failed(stubbed, tmp_path):
     assert [d.get("state", "finished") for d in documents] == ["finished", "failed", "usage", "finished"]
     assert documents[3]["objective"]["value"] == 3
     last = lines(done.stderr)[-1]
-    assert last.startswith("error: 2 of 4 jobs failed: 1 (seed=1): ValueError: the loss is odd (log: ")
+    assert last.startswith("error: 2 of 4 jobs failed: job 1 (seed=1): ValueError: the loss is odd (log: ")
     assert "2 (seed=2): weights: no such file" in last
     assert "Error executing job" not in done.stderr
     assert (tmp_path / "sweep" / "1" / "log.txt").is_file()
