@@ -25,7 +25,8 @@ def found(patterns: Sequence[str]) -> list[Path]:
 
     paths: list[Path] = []
     for pattern in patterns:
-        matches = sorted(glob(os.path.expanduser(pattern), recursive=True))
+        name = os.path.expanduser(pattern)  # of a folder first, for names have brackets
+        matches = [name] if os.path.isdir(name) else sorted(glob(name, recursive=True))
         runs = [run for match in matches for run in run_directories(Path(match))]
         if not runs:
             raise UsageError(
@@ -58,9 +59,12 @@ def check(path: Path, force: bool) -> None:
 
 def save(document: Mapping[str, Any], path: Path) -> None:
     """`write` what the user named, with a description beside a file that cannot say who wrote it."""
-    write(document, path)
-    if path.suffix != ".json":
-        outputs.describe(path, {"schema": run_table.SCHEMA})
+    try:
+        write(document, path)
+        if path.suffix != ".json":
+            outputs.describe(path, {"schema": run_table.SCHEMA})
+    except OSError as error:
+        raise UsageError(f"-o {path}: cannot be written ({error.strerror or error}); choose another name") from error
 
 
 def write(document: Mapping[str, Any], path: Path) -> None:
@@ -115,7 +119,12 @@ def end_of_sweep(records: Sequence["Record"]) -> tuple[dict[str, Any], Path]:
     folder = sweep_of(records)
     jobs = [(Path(r.dir), r.state, r.overrides) for r in records]
     document = run_table.compare(run_table.read_jobs(jobs), f"Sweep {folder}")
-    for suffix in SUFFIXES:
+    tables = [folder / f"sweep.{suffix}" for suffix in SUFFIXES]
+    theirs = [] if outputs.ours(folder / "sweep.json") else [path for path in tables if path.exists()]
+    if theirs:
+        say(f"warning: {theirs[0]} is not gssl's, so the table of the sweep is not written; choose another name for it")
+        return document, folder
+    for suffix in reversed(SUFFIXES):  # .json first, which says whose the others are
         try:
             write(document, folder / f"sweep.{suffix}")
         except OSError as error:

@@ -9,6 +9,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import isfinite
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -43,7 +44,7 @@ class Run:
     def value(self) -> float | None:
         """The objective's, of a finished run."""
         value = self.objective.get("value") if self.state == "finished" else None
-        return None if value is None else float(value)
+        return None if value is None or not isfinite(value) else float(value)
 
 
 def config_of(run: Path) -> dict[str, Any]:

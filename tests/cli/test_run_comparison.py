@@ -139,3 +139,18 @@ def test_a_dead_run_is_called_killed(runs):
     (runs / "2" / "status.json").write_text(json.dumps(status | {"state": "running"}))
     document = json.loads(gssl("runs", "compare", "runs/*", "--json").stdout)
     assert [s["states"] for s in document["settings"]] == [{"finished": 2}, {"killed": 1}]
+
+
+def test_where_nothing_can_be_written_is_one_line(runs, tmp_path):
+    shown = gssl("runs", "compare", "runs/*", "-o", "/proc/none/t.csv")
+    assert shown.exit_code == 2 and shown.stderr.startswith("error: -o /proc/none/t.csv: cannot be written")
+    assert shown.stderr.count("\n") == 1
+
+
+@pytest.mark.long
+def test_a_table_of_ones_own_in_the_directory_of_a_sweep_is_kept(stub, tmp_path):
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "sweep.csv").write_text("mine\n")
+    done = gssl("pretrain-ssl", "-m", "seed=0,1", "hydra.sweep.dir=s")
+    assert done.exit_code == 0 and "warning: s/sweep.csv is not gssl's" in done.stderr
+    assert (tmp_path / "s" / "sweep.csv").read_text() == "mine\n" and not (tmp_path / "s" / "sweep.html").exists()
