@@ -41,7 +41,7 @@ VIT = {"ijepa", "lejepa", "mae", "simmim"}  # their backbone's width is a multip
 
 ONE = words("engine.threads=1 engine.device=cpu engine.progress=false")
 DIGITS = words("data=mnist5k data.limit=400")  # 400 images: 30 steps of 16 go past the end of an epoch
-COLOURS = words("data=imagefolder data.root=colours data.size=28")
+COLOURS = words("data=imagefolder data.root=colours data.size=28 data.test=split")
 TRAIN = [*ONE, *words("budget.steps=30 eval.images=50 seed=3")]
 PROBING = words("""labels_per_class=[1,10] fractions=[] draws=2 draws_one_shot=2 probe.linear.l2_count=3
 probe.finetune.steps=6 probe.finetune.batch_size=16 probe.finetune.lrs=[0.001] probe.finetune.folds=2
