@@ -70,8 +70,8 @@ def _of_transfer(run: Path, state: str | None) -> Described:
         raise UsageError(f"{run}: this transfer run is {state}; finish it with engine.resume=auto first")
     if (run / "folds").is_dir():
         raise UsageError(
-            f"{run}: evaluated in folds, each with a network of its own; give one of them, such as {run / 'folds' / '0'},"
-            " or the model of a comparison (gssl compare), which has learnt from all labels"
+            f"{run}: evaluated in folds, each with a network of its own; give one of them, such as"
+            f" {run / 'folds' / '0'}, or the model of a comparison (gssl compare), which has learnt from all labels"
         )
     source = (result.get("source") or {}).get("kind")
     probes = ", ".join(dict.fromkeys(score["probe"] for score in result.get("scores") or [])) or "no probe"
