@@ -77,7 +77,11 @@ def _complain(records: list["Record"], multirun: bool) -> int:
         if not multirun and not Path(r.dir).is_dir():
             say("interrupted before the run began; nothing was kept")
             return r.code
-        key = "the same hydra.sweep.dir" if multirun else f"resume=auto hydra.run.dir={r.dir}"
+        key = f"resume=auto hydra.run.dir={r.dir}"
+        if multirun:
+            from gssl.cli.run_comparison import sweep_of
+
+            key = f"hydra.sweep.dir={sweep_of(records)}"
         say(f"interrupted: {r.dir}; call it again with {key} to go on")
         return r.code
     if not bad:

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from gssl.cli import app
 from gssl.commands import COMMANDS
+from gssl.errors import Interrupted
 
 STUB = Path(__file__).parents[1] / "config" / "stub.py"
 
@@ -33,6 +34,8 @@ def stub(monkeypatch, tmp_path):
 
     def main(cfg, run_dir, *, dry_run=False):
         (run_dir / "config.yaml").write_text(yaml.safe_dump(cfg.model_dump()))
+        if module.MODES.get(cfg.seed) == "interrupted":
+            raise Interrupted(75)
         if module.MODES.get(cfg.seed) == "fail":
             raise ValueError("odd")
         value = cfg.seed + getattr(getattr(cfg, "ssl", None), "temperature", 0.0) / 10
@@ -154,3 +157,12 @@ def test_a_table_of_ones_own_in_the_directory_of_a_sweep_is_kept(stub, tmp_path)
     done = gssl("pretrain-ssl", "-m", "seed=0,1", "hydra.sweep.dir=s")
     assert done.exit_code == 0 and "warning: s/sweep.csv is not gssl's" in done.stderr
     assert (tmp_path / "s" / "sweep.csv").read_text() == "mine\n" and not (tmp_path / "s" / "sweep.html").exists()
+
+
+def test_a_sweep_that_was_interrupted_says_how_to_go_on(stub, tmp_path):
+    stub.MODES[1] = "interrupted"
+    done = gssl("pretrain-ssl", "-m", "seed=0,1,2")
+    assert done.exit_code == 75
+    (sweep,) = (tmp_path / "runs" / "pretrain_ssl").iterdir()
+    told = f"hydra.sweep.dir=runs/pretrain_ssl/{sweep.name}"
+    assert done.stderr.splitlines()[-1].endswith(f"call it again with {told} to go on")
