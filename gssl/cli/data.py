@@ -56,7 +56,8 @@ def data(
 
 def configured(words: list[str]) -> tuple[Any, str]:
     """(the configuration of the data, how the data set is called). Raises UsageError."""
-    folders, overrides = [w for w in words if "=" not in w], [w for w in words if "=" in w]
+    folders = [w for w in words if "=" not in w or Path(w).is_dir()]  # a folder's name may have one
+    overrides = [w for w in words if w not in folders]
     for text in overrides:
         key = text.split("=", 1)[0].lstrip("+~")
         if key != "data" and not key.startswith("data."):

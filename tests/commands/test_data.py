@@ -271,3 +271,17 @@ def test_a_report_on_the_folder_one_stands_in_is_not_hidden(planted, monkeypatch
     monkeypatch.chdir(planted)
     assert invoke(".", "--json").exit_code == 0
     assert [p.name.split("-")[0] for p in (planted / "runs" / "data").iterdir()] == ["photos"]
+
+
+def test_a_folder_may_have_a_sign_of_equality_in_its_name(planted, tmp_path, monkeypatch):
+    planted.rename(tmp_path / "size=large")
+    monkeypatch.chdir(tmp_path)
+    assert invoke("size=large", "data.size=32", "--json", "-o", "report").exit_code == 0
+    assert "keys of data only" in invoke("size=small").stderr
+
+
+def test_labels_of_images_that_are_not_there(tmp_path):
+    write(tmp_path, ["photos/1.png"])
+    (tmp_path / "l.csv").write_text("path,label\nnowhere.png,cat\n")
+    said = invoke(tmp_path / "photos", f"data.labels={tmp_path / 'l.csv'}").stderr
+    assert "1 of 1 images cannot be read" in said and "skip" not in said  # they are left out already: none is left

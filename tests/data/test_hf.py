@@ -126,6 +126,8 @@ def test_labels_of_text_a_column_of_bytes_and_a_column_by_name(pictures, tmp_pat
     assert found.classes == CLASSES
     bare = load_data(config(tmp_path / "d"))
     assert bare.classes == [] and "label" not in bare.columns
+    assert any("where one of kind holds them: data.labels=COLUMN" in text for text in bare.summary["warnings"])
+    assert not any("data.labels=COLUMN" in text for text in found.summary["warnings"])
 
 
 def test_groups_are_a_column_and_never_torn(dataset):

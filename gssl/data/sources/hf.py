@@ -35,12 +35,13 @@ FORMAT = 1  # part of the key of what is unpacked
 
 
 class Columns(NamedTuple):
-    """Names of the columns that are read, and of the classes where labels are numbers."""
+    """Names of the columns that are read, of the classes where labels are numbers, and of the other columns."""
 
     image: str
     label: str | None
     group: str | None
     names: list[str] | None
+    others: list[str]
 
 
 def read(cfg: schemas.Data, progress: bool = False) -> DataSource:
@@ -55,6 +56,11 @@ def read(cfg: schemas.Data, progress: bool = False) -> DataSource:
     warnings: list[str] = []
     parts = hf_files.splits(folder, warnings)
     columns = _columns(folder, parts["train"][0], cfg)
+    if columns.label is None and columns.others:
+        warnings.append(
+            f"data.root: no column is called {', '.join(LABELS)} or declared as classes, so no image has a label;"
+            f" where one of {', '.join(columns.others)} holds them: data.labels=COLUMN"
+        )
     listings = {name: _listing(name, folder, files, columns, progress) for name, files in parts.items()}
     for part in ("val", "test"):
         if part in listings and not any(listings[part].labels) and any(listings["train"].labels):
@@ -116,7 +122,8 @@ def _columns(folder: Path, file: Path, cfg: schemas.Data) -> Columns:
     names = known.get(label, {}).get("names") if label else None
     if names is None and label is not None:
         names = known.get(label, {}).get("feature", {}).get("names")
-    return Columns(images[0], label, cfg.groups, names)
+    others = [name for name in schema.names if name not in (*images, label, cfg.groups)]
+    return Columns(images[0], label, cfg.groups, names, others)
 
 
 def _may_hold_images(kind: Any) -> bool:
@@ -185,7 +192,7 @@ class _readable:
 def _listing(part: str, folder: Path, files: list[Path], columns: Columns, progress: bool) -> imagefolder.Listing:
     """The images of a part as files, unpacked where they are not yet."""
     stats = [(str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
-    key = digest("unpacked", FORMAT, json.dumps([stats, columns])).hex()
+    key = digest("unpacked", FORMAT, json.dumps([stats, columns[:4]])).hex()
     home = cache.cache_root() / "unpacked"
     target = home / key
     index = target / "index.json"

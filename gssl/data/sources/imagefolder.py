@@ -189,9 +189,10 @@ def _load(
     )
     broken = [f"{paths[i]} ({one_line(reason)})" for i, reason in store.meta["broken"]]
     if broken and (on_error == "stop" or len(store) == 0):
+        hint = listing.key != "folder" and on_error == "stop" and len(store) > 0
         raise UsageError(
             f"{listing.key}: {len(broken)} of {len(paths)} images cannot be read: {some(broken)}; repair or"
-            " remove them" + ("" if listing.key == "folder" else ", or leave them out with data.on_error=skip")
+            " remove them" + (", or leave them out with data.on_error=skip" if hint else "")
         )
     skipped += broken
     kept = store.array("kept")

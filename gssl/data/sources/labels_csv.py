@@ -27,7 +27,7 @@ def find_labels(labels: str | None, *folders: Path | None) -> Path | None:
         candidates.insert(0, Path(labels).expanduser())
     path = next((candidate for candidate in candidates if candidate.is_file()), None)
     if path is None and labels is not None:
-        raise UsageError(f"data.labels: there is no file {labels}; give a CSV and {EXPECTED}")
+        raise UsageError(f"data.labels: there is no file {labels}; {EXPECTED}")
     return path
 
 
