@@ -26,6 +26,7 @@ MISSING = None  # where a run's configuration has no such key
 # what says nothing about a setting: seeds are averaged over, the rest changes no number
 ASIDE = {"seed", "experiment", *(f"engine.{key}" for key in FREE["engine"]), "engine.device", "data.workers"}
 ASIDE_SECTIONS = ("diagnose.", "hydra.")
+MOST_NAMED = 12  # keys without a column, of those in words
 
 
 @dataclass(frozen=True)
@@ -106,9 +107,11 @@ def _given(texts: Sequence[str], base: Mapping[str, Any]) -> dict[str, Any]:
 def differing(runs: Sequence[Run]) -> tuple[list[str], dict[str, list[str]]]:
     """Keys whose values differ between runs, and those of them that are left out by what they follow.
 
-    The keys of a section whose `name` differs (`ssl.name`) follow that name where each name goes with one value.
+    The keys of a section whose `name` differs (`ssl.name`) follow that name where each name goes with one value. Keys
+    that some of the commands have not follow the command likewise.
     """
-    configs = [run.config for run in runs if run.config]
+    own = [run for run in runs if run.config]
+    configs = [run.config for run in own]
     known = dict.fromkeys(key for config in configs for key in config)
     found = [
         key
@@ -116,6 +119,12 @@ def differing(runs: Sequence[Run]) -> tuple[list[str], dict[str, list[str]]]:
         if key not in ASIDE and not key.startswith(ASIDE_SECTIONS) and len({_text(c.get(key)) for c in configs}) > 1
     ]
     follows: dict[str, list[str]] = {}
+    commands = {run.command for run in own}
+    if len(commands) > 1:
+        values = {key: {(run.command, _text(run.config.get(key, MISSING))) for run in own} for key in found}
+        partly = [key for key in found if any(value == _text(MISSING) for _, value in values[key])]
+        follows["command"] = [key for key in partly if len(values[key]) == len(commands)]
+        found = [key for key in found if key not in follows["command"]]
     for name in [key for key in found if key.endswith(".name")]:
         section = name.removesuffix("name")
         for key in [key for key in found if key.startswith(section) and key != name]:
@@ -283,9 +292,10 @@ def best_lines(document: Mapping[str, Any]) -> list[str]:
 
 def notes(document: Mapping[str, Any]) -> list[str]:
     """What the table leaves out."""
-    lines = [
-        f"left out, for they follow {short(name)}: {', '.join(keys)}" for name, keys in document["follows"].items()
-    ]
+    lines = []
+    for name, keys in document["follows"].items():
+        more = f" and {len(keys) - MOST_NAMED} more" if len(keys) > MOST_NAMED else ""
+        lines += [f"left out, for they follow {short(name)}: {', '.join(keys[:MOST_NAMED])}{more}"] if keys else []
     if document["repeated"]:
         count = len(document["repeated"])
         lines.append(f"left out: {count} older {'run' if count == 1 else 'runs'} of the same setting and seed")

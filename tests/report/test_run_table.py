@@ -47,6 +47,17 @@ def test_objectives_are_not_mixed():
     assert {row["objective"] for row in found["settings"]} == {"val_knn", "val_kid"}
 
 
+def test_keys_that_only_one_command_has_are_left_out_and_said():
+    probes = {f"probe__k{i}": i for i in range(20)}
+    transfer = [run(s, 0.5 + s / 10, weights=w, width=8, **probes) for s, w in ((0, "a"), (1, "b"))]
+    transfer = [run_table.replace(r, command="transfer") for r in transfer]
+    found = run_table.compare([run(0, 0.5, weights="random", width=16, ssl__lr=0.1), *transfer], "")
+    assert found["keys"] == ["command", "weights", "width"]  # what both have and was chosen stays
+    assert len(found["follows"]["command"]) == 21
+    (note,) = run_table.notes(found)
+    assert note.startswith("left out, for they follow command: ssl.lr, probe.k0") and note.endswith(" and 9 more")
+
+
 def test_keys_that_follow_a_method_are_left_out_and_said():
     runs = [
         run(0, 0.5, ssl__name="simclr", ssl__temperature=0.2, backbone__width=8),
