@@ -330,3 +330,13 @@ def test_runs_show_transfer_scores(runs):
 def test_runs_usage_errors(runs, args, said):
     done = invoke("runs", *args)
     assert done.exit_code == 2 and said in done.stderr and done.stdout == ""
+
+
+def test_what_may_not_be_read_or_written_is_one_line(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied", "runs/a/status.json")
+
+    monkeypatch.setattr("gssl.cli.runs.list_runs", refuse)
+    done = invoke("runs", "list")
+    assert done.exit_code == 2 and done.stdout == "" and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: runs/a/status.json: cannot be read or written (Permission denied);")

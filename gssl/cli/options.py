@@ -131,6 +131,9 @@ def guard() -> Iterator[None]:
     except (UsageError, JobError) as e:
         say(f"error: {e}")
         raise typer.Exit(2 if isinstance(e, UsageError) else 1) from e
+    except PermissionError as e:  # a file or folder of the user's
+        say(f"error: {e.filename}: cannot be read or written ({e.strerror}); choose another place, or its permissions")
+        raise typer.Exit(2) from e
     except (Interrupted, KeyboardInterrupt) as e:
         say("interrupted")
         raise typer.Exit(e.code if isinstance(e, Interrupted) else 130) from e

@@ -6,6 +6,7 @@ sha256. So a table that somebody has corrected by hand since is not gssl's any m
 """
 
 import json
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,9 @@ def check(out: Path, suffix: str | None = None, force: bool = False) -> None:
         raise UsageError(f"-o {out}: expected a file name that ends in {suffix}")
     if out.parent.exists() and not out.parent.is_dir():
         raise UsageError(f"-o {out}: cannot be written ({out.parent} is not a folder)")
+    above = next(folder for folder in out.absolute().parents if folder.exists())
+    if not os.access(above, os.W_OK):
+        raise UsageError(f"-o {out}: cannot be written ({above} is read-only); choose another folder")
     if out.is_dir():
         raise UsageError(f"-o {out}: is a folder; choose another name")
     beside = described(out)

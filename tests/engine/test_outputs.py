@@ -88,3 +88,9 @@ def test_notes_where_the_description_would_be_are_kept(kind, tmp_path):
     outputs.check(table, force=True)
     made(kind, table)
     outputs.check(table)
+
+
+def test_a_folder_that_is_read_only_is_found_before_anything_is_computed(tmp_path, monkeypatch):
+    monkeypatch.setattr(outputs.os, "access", lambda folder, mode: folder != tmp_path)
+    with pytest.raises(UsageError, match=f"cannot be written .{tmp_path} is read-only"):
+        outputs.check(tmp_path / "new" / "a.csv")
