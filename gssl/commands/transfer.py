@@ -42,6 +42,7 @@ def main(cfg: schemas.Transfer, run_dir: Path, *, dry_run: bool = False) -> floa
         if synthetic:
             seen |= cross_validation.seen(Path(str(cfg.generated.run)), cfg.data, splits, "generated.run")
         if splits.folds and splits.folds.fold is None:
+            task_of(splits.columns).check(splits.labelled, splits.classes, cfg.data.name)  # no fold could be evaluated
             return cross_validation.over_folds(cfg, run, splits, main, dry_run)
         if seen:
             say(f"note: weights={cfg.weights}: trained on all images, those that are tested on among them, unlabelled")

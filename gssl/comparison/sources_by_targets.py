@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from gssl import schemas
+from gssl.config import image_size
 from gssl.config.composing import compose
 from gssl.config.menus import NO_NETWORK, probes_of
 from gssl.config.menus import from_scratch as trained
 from gssl.config.overrides import in_quotes
+from gssl.data.sources import SOURCES
 from gssl.engine.device import prepare
 from gssl.engine.files import write_json, write_text
 from gssl.engine.progress import say
@@ -162,14 +164,19 @@ def networks(sources: list[PanelSource], device: Any) -> list[tuple[str, weight_
 
 
 def targets_of(cfg: Any, sources: list[PanelSource]) -> dict[str, schemas.Data]:
-    """Each data set to evaluate on by its name; images have the size that the sources were made for, if it is one."""
+    """Each data set to evaluate on by its name. Its images have the size that the sources were made for, if it is one,
+    else data.size where the user chose it, else the data set's own."""
     sizes = {s.origin.size for s in sources if s.origin.size}
     if not cfg.to:
         return {cfg.data.name: cfg.data}
     if len(sizes) > 1:
         say(f"note: the sources were made for images of unlike sizes; all are evaluated at data.size={cfg.data.size}")
     kept = ("val_fraction", "test_fraction", "split_seed", "limit", "on_error", "workers")
-    same = {key: getattr(cfg.data, key) for key in kept} | {"size": sizes.pop() if len(sizes) == 1 else cfg.data.size}
+    same: dict[str, Any] = {key: getattr(cfg.data, key) for key in kept}
+    if len(sizes) == 1:
+        same["size"] = sizes.pop()
+    elif len(sizes) > 1 or _size_is_chosen(cfg.data, cfg.engine.device):
+        same["size"] = cfg.data.size
     found: dict[str, schemas.Data] = {}
     for text in cfg.to:
         path = Path(text).expanduser()
@@ -183,8 +190,10 @@ def targets_of(cfg: Any, sources: list[PanelSource]) -> dict[str, schemas.Data]:
             found[name] = cfg.data
             continue
         words = ["data=imagefolder", f"data.root={in_quotes(text)}"] if folder else [f"data={text}"]
+        if size := same.get("size"):
+            words.append(f"data.size={size}")  # none is looked for among the images
         try:
-            other = compose("transfer", ["weights=random", *words]).data
+            other = compose("transfer", ["weights=random", f"engine.device={cfg.engine.device}", *words]).data
         except UsageError as error:
             raise UsageError(
                 f"to: {text}: expected the name of a data set (conf/data) or a folder of images ({error})"
@@ -193,6 +202,14 @@ def targets_of(cfg: Any, sources: list[PanelSource]) -> dict[str, schemas.Data]:
         root = {} if folder or cfg.data.name == "imagefolder" else {"root": cfg.data.root}
         found[name] = schemas.replace(other, **same, **root)
     return found
+
+
+def _size_is_chosen(data: schemas.Data, device: str) -> bool:
+    """Whether data.size is not what these data have by themselves."""
+    if SOURCES[data.name].folder:
+        return data.size != image_size.chosen(data.model_dump(), device)
+    own: int = compose("transfer", ["weights=random", f"data={data.name}"]).data.size
+    return data.size != own
 
 
 def jobs_of(cfg: Any, sources: list[PanelSource], targets: dict[str, schemas.Data], run_dir: Path) -> Iterator[Job]:

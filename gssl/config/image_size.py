@@ -27,12 +27,20 @@ def resolve(values: Mapping[str, Any]) -> Any:
         return data.get("size")
     if data.get("name") not in SOURCES or not SOURCES[data["name"]].folder:
         raise UsageError(f"data.size=auto: is for folders of images; data={data.get('name')} has a size of its own")
-    device = str((values.get("engine") or {}).get("device"))
-    size, text = _chosen(tuple(_folders(data)), SIZES[-1] if has_gpu(device) else MOST)
+    size, text = _chosen_for(data, str((values.get("engine") or {}).get("device")))
     if text and text not in _said:
         _said.add(text)
         print(f"note: {text}", file=sys.stderr, flush=True)
     return size
+
+
+def chosen(data: Mapping[str, Any], device: str) -> int:
+    """What data.size=auto is for folders of images, without a line that says so."""
+    return _chosen_for(data, device)[0]
+
+
+def _chosen_for(data: Mapping[str, Any], device: str) -> tuple[int, str]:
+    return _chosen(tuple(_folders(data)), SIZES[-1] if has_gpu(device) else MOST)
 
 
 def _folders(data: Mapping[str, Any]) -> list[str]:

@@ -44,6 +44,7 @@ CASES = {
     "no such file": ("weights={here}/none.pth", "no such file"),
     "a folder that is no run": ("weights={here}/single", "not a run directory"),
     "one class": ("weights=random data.root={here}/single data.test=split", "1 class"),
+    "one class over folds": ("weights=random data.root={here}/single", "1 class"),
     "fewer labels than classes": ("weights=random labels_per_class=[] fractions=[0.01]", "fewer labels than the 3"),
     "more labels than there are": ("weights=random labels_per_class=[41]", "smallest class has 40"),
     "more shots than there are": ("weights=random probe.use=[fewshot] probe.fewshot.shots=[41]", "probe.fewshot.shots"),
