@@ -121,7 +121,7 @@ def test_a_failed_part_costs_only_itself(small, tmp_path, inline):
         "+overrides.simclr=['ssl.optim.lr=1e30','ssl.optim.warmup=0','ssl.batch_size=16']",
         "budget.steps=40", "backbone.norm=none",
     )  # fmt: skip
-    with pytest.raises(JobError, match=r"3 of 5 parts failed \(simclr seed 0 pretrain: .*diverged"):
+    with pytest.raises(JobError, match=r"3 of 6 parts failed \(simclr seed 0 pretrain: .*diverged"):
         compare.main(cfg, tmp_path / "run")
     report = read_json(tmp_path / "run" / "report.json")
     assert {f["arm"] for f in report["failed"]} == {"simclr"}
