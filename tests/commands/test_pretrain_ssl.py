@@ -2,6 +2,7 @@
 
 import copy
 import json
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
@@ -41,7 +42,8 @@ def built(cfg):
 
 
 def evaluator_of(method, splits, cfg, run) -> SSLEvaluator:
-    return SSLEvaluator(SimpleNamespace(method=method, splits=splits, draws=Draws(0), run=run, device=CPU), cfg, True)
+    known = {"method": method, "splits": splits, "draws": Draws(0), "run": run, "device": CPU}
+    return SSLEvaluator(SimpleNamespace(**known, beside=lambda what: nullcontext()), cfg, True)
 
 
 def test_evaluation_reads_the_validation_split_and_never_the_test_set(tiny, tmp_path, monkeypatch):
