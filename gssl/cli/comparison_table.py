@@ -37,8 +37,10 @@ def _table(report: dict[str, Any]) -> None:
     unit = " in %" if metric.percent else ""
     table([f"test {metric.title}{unit}, {PROBES.get(probe, probe)}", *map(label_budget_text, budgets)], rows)
     counts = [row["n_test"] for row in cells.values() if row.get("n_test")]
-    if counts:
-        print(f"in brackets: 95% intervals over seeds and {min(counts):,} test images")
+    over = {row["interval"]["over"] for row in cells.values() if row.get("interval")}
+    if counts and over:
+        what = "" if over == {"test images"} else "seeds and "  # one seed shows nothing about others
+        print(f"in brackets: 95% intervals over {what}{min(counts):,} test images")
 
 
 def _cell(row: dict[str, Any] | None, percent: bool) -> str:

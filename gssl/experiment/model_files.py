@@ -51,7 +51,10 @@ def find(path: Path) -> Described:
         if (path / FOLDER / DESCRIPTION).is_file():
             return find(path / FOLDER)
         why = f"this comparison is {state} and" if state != "finished" else "this comparison"
-        text = ((read_json(path / "result.json") or {}).get("model") or {}).get("why")
+        made = (read_json(path / "result.json") or {}).get("model") or {}
+        if made.get("folder"):
+            raise UsageError(f"{path}: its {made['folder']}/ is missing (moved or deleted); give the folder's new path")
+        text = made.get("why")
         raise UsageError(f"{path}: {why} has no model ({text or 'made with model=false, or by an older version'})")
     if command != "transfer" and not (path / "weights" / "finetuned.safetensors").is_file():
         raise UsageError(

@@ -17,6 +17,7 @@ from gssl.statistics.paired import seeds_needed
 from gssl.statistics.two_way import half_width, needed
 from gssl.words import PROBES, count, label_budget_text, listed, points, span, upper
 
+DIGITS = 9  # means that agree in them are equal: of as many right answers, summed in another order
 MOST_SHOWN = 100_000  # numbers of images or seeds above which "no number in reach" says more
 
 
@@ -45,7 +46,7 @@ def advice(report: Report, found: Cells) -> Advice | None:
     if len(means) < 2:
         return None
     probe, label_budget, metric = report.primary.probe, report.primary.label_budget, report.primary.metric
-    best = max(means, key=lambda arm: means[arm])
+    best = max(means, key=lambda arm: round(means[arm], DIGITS))
     level = 1 - report.primary.alpha / (len(means) - 1)
     kept: list[KeptArm] = []
     for arm, mean in means.items():
@@ -56,7 +57,7 @@ def advice(report: Report, found: Cells) -> Advice | None:
             flops, seconds = _cost(report, arm)
             behind = Behind(mean=between.mean, interval=interval) if between else None
             kept.append(KeptArm(arm=arm, mean=mean, behind=behind, flops=flops, seconds=seconds))
-    use = min(kept, key=lambda k: (k.flops, k.seconds, -k.mean)).arm
+    use = min(kept, key=lambda k: (k.flops, k.seconds, -round(k.mean, DIGITS))).arm
     row = report.row(use)
     out = Advice(
         best=best,
@@ -167,7 +168,10 @@ def _higher(report: Report, out: Advice) -> list[str]:
         range_ = f" (plausibly {span(step.interval)})" if step.interval else ""
         gain = f"{points(step.mean)} points{range_}"
         use = _shown_names(report)[out.use]
-        said.append(f"More labels: {_steps(report, step)} brings {use} {gain}{_beyond(report, step)}.")
+        if step.mean > 0:
+            said.append(f"More labels: {_steps(report, step)} brings {use} {gain}{_beyond(report, step)}.")
+        else:
+            said.append(f"More labels are not shown to help: {_steps(report, step)} changed {use} by {gain}.")
     return said + _more_training(report, out)
 
 
@@ -179,7 +183,9 @@ def _seeds(report: Report, arm: str) -> int:
 
 def _one_run(names: Mapping[str, str], out: Advice) -> str:
     if out.use == out.best:
-        return "it has the highest score"
+        means = {k.arm: round(k.mean, DIGITS) for k in out.kept}
+        same = [names[arm] for arm, mean in means.items() if arm != out.best and mean == means[out.best]]
+        return f"no other scores higher ({listed(same)}: the same)" if same else "it has the highest score"
     return f"it costs least of what these test images cannot tell from {names[out.best]}"
 
 

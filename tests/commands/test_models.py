@@ -310,3 +310,10 @@ def test_a_model_in_ten_lines_without_gssl(to, suffix, index, compared, pictures
         predict.predict(compared, tmp_path / "photos", tmp_path / "p.csv", "cpu")
         (row,) = rows_of(tmp_path / "p.csv")
         assert name == row["label"] and float(probability) == pytest.approx(float(row["probability"]), abs=0.03)
+
+
+def test_a_model_folder_that_was_moved_is_named(tmp_path):
+    (tmp_path / "status.json").write_text('{"command": "compare", "state": "finished"}')
+    (tmp_path / "result.json").write_text('{"model": {"folder": "model", "why": "the best"}}')
+    with pytest.raises(UsageError, match="its model/ is missing"):
+        find_model(tmp_path)

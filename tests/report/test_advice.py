@@ -5,6 +5,10 @@ from typing import Any
 
 import pytest
 
+from gssl.report.advice import advice
+from gssl.report.model import Report
+from gssl.report.scores import Cell
+
 Reports = Callable[..., dict[str, Any]]
 
 
@@ -58,3 +62,31 @@ def test_scratch_saves_pretraining_and_what_more_would_buy_is_grouped(report_of:
     assert advice["sentences"] == [first, *higher["sentences"], *surer["sentences"]]
     assert " of the doubt comes from " in surer["sentences"][0]
     assert all("(now " in text for text in surer["sentences"][1:])
+
+
+def test_an_equal_score_is_said_and_rounding_decides_nothing(
+    report_of: Reports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1e-16 of a sum in another order made a control the recommendation."""
+    report = Report.model_validate(report_of(1))
+    at = report.primary.probe, report.primary.label_budget
+    top = max(r.mean for r in report.table if (r.probe, r.label_budget) == at)
+    for row in report.table:
+        if row.arm in ("simclr", "random") and (row.probe, row.label_budget) == at:
+            row.mean = top + (3e-16 if row.arm == "random" else 0)
+    report.cost = []
+    monkeypatch.setattr("gssl.report.advice.gap", lambda *_: None)  # the sentence needs no interval
+    told = advice(report, {(r.arm, r.probe, r.label_budget): Cell() for r in report.table})
+    assert told is not None and (told.best, told.use) == ("simclr", "simclr")
+    assert "no other scores higher (random features: the same)" in told.sentences[0]
+
+
+def test_labels_that_bring_nothing_are_no_way_up(report_of: Reports, monkeypatch: pytest.MonkeyPatch) -> None:
+    report = Report.model_validate(report_of(3))
+    step = report.advice.more_labels[0].model_copy(update={"mean": -0.1}) if report.advice else None
+    monkeypatch.setattr("gssl.report.advice._more_labels", lambda *_: [step])
+    monkeypatch.setattr("gssl.report.advice.gap", lambda *_: None)
+    told = advice(report, {(r.arm, r.probe, r.label_budget): Cell() for r in report.table})
+    assert told is not None
+    text = next(text for text in told.groups[0].sentences if text.startswith("More labels"))
+    assert text.startswith("More labels are not shown to help: going from 10 to 100") and "−10.0 points" in text
