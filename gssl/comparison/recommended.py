@@ -22,7 +22,7 @@ from gssl.engine.device import prepare
 from gssl.engine.files import read_json
 from gssl.engine.progress import say
 from gssl.errors import JobError, UsageError
-from gssl.experiment import augmentation, checkpoint_weights, model_folder
+from gssl.experiment import augmentation, checkpoint_weights, cross_validation, model_folder
 from gssl.experiment.model_files import FOLDER
 from gssl.experiment.out_of_fold import out_of_fold
 from gssl.experiment.probing import Prober, find_source
@@ -149,7 +149,12 @@ def train(cfg: schemas.Compare, choice: Choice, part: Part, splits: Splits, fold
         "why": choice.why,
         "notes": choice.notes,
         "expected": None if score is None else expected(score),
-        "data": {"name": data_name(cfg.data), "hash": splits.hash, "with_test": splits.folds is None},
+        "data": {
+            "name": data_name(cfg.data),
+            "hash": splits.hash,
+            "with_test": splits.folds is None,
+            "tested": cross_validation.tested(splits),
+        },
         "source": {"weights": own.weights, "words": source_words(choice.arm, own.weights), **origin.record()},
         "pretraining": pretraining(part, splits),
         "licences": licences(own.weights),

@@ -16,11 +16,13 @@ import numpy as np
 
 from gssl import schemas
 from gssl.config import registry
+from gssl.config.menus import trains
 from gssl.data import Images, Splits, load_data
 from gssl.engine.files import read_json
 from gssl.engine.progress import say
 from gssl.engine.run import Run
 from gssl.errors import JobError, UsageError
+from gssl.experiment.model_files import MODEL
 from gssl.experiment.tasks import CLASSIFICATION, TASKS
 from gssl.metrics.calibration import ece
 from gssl.schemas.label_budgets import KEYS
@@ -82,12 +84,34 @@ def sentence(splits: Splits) -> str:
     )
 
 
+def tested(splits: Splits) -> str:
+    """Hash of the images that are tested on: all labelled ones where there are folds."""
+    own: str = splits.summary["folds"]["items"] if splits.folds else splits.summary["hashes"]["test"]
+    return own
+
+
+def refuse_models(run: Path | None, splits: Splits, key: str = "weights") -> None:
+    """Raises UsageError where `run` is the model of a comparison of these images and they trained its network.
+
+    A network under a frozen probe has not learnt from labels: its pretraining counts as that of the arm.
+    """
+    folders = (run, run / "model", *run.absolute().parents[:2]) if run else ()
+    texts = (read_json(folder / "predict.json") for folder in folders if folder.is_dir())
+    text = next((t for t in texts if t and t.get("schema") == MODEL), None)
+    if text and trains(str(text.get("probe"))) and (text.get("data") or {}).get("tested") == tested(splits):
+        raise UsageError(
+            f"{key}={run}: the model of a comparison has learnt from all of these labels, the tested ones among them;"
+            " evaluate it on other images, or give the weights of the arm that it was made of"
+        )
+
+
 def seen(run: Path | None, data: schemas.Data, splits: Splits, key: str = "weights") -> bool:
     """Whether what was trained in `run` has had images that are tested on, without their labels.
 
     run: a run's directory or anything in it. Raises UsageError where it has learnt from their labels, or was trained
     for another fold.
     """
+    refuse_models(run, splits, key)
     if splits.folds is None or run is None:
         return False
     home = next((p for p in (run, *run.absolute().parents[:2]) if (p / "result.json").is_file()), None)

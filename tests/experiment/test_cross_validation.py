@@ -129,6 +129,25 @@ def test_networks_that_had_the_images_are_said_and_those_that_had_the_labels_ref
         transfer.main(ask(f"weights={labels}"), tmp_path / "none")
 
 
+@pytest.mark.parametrize("more", [[], ["data.test=split"]])
+@pytest.mark.parametrize(("probe", "refused"), [("finetune", True), ("linear", False)])
+def test_the_model_of_a_comparison_is_not_tested_on_its_own_images(probe, refused, more, ask, tmp_path):
+    splits = load_data(ask(*more).data)
+    model = tmp_path / "comparison" / "model"
+    model.mkdir(parents=True)
+    (model / "model.safetensors").touch()
+    text = {"schema": "gssl.model/1", "probe": probe, "data": {"tested": cross_validation.tested(splits)}}
+    (model / "predict.json").write_text(json.dumps(text))
+    for path in (model.parent, model, model / "model.safetensors"):
+        if refused:
+            with pytest.raises(UsageError, match="has learnt from all of these labels"):
+                cross_validation.refuse_models(path, splits)
+        else:
+            cross_validation.refuse_models(path, splits)
+    (model / "predict.json").write_text(json.dumps(text | {"data": {"tested": "0" * 32}}))
+    cross_validation.refuse_models(model, splits)  # of other images
+
+
 def test_folds_that_do_not_fit_together_are_no_result(ask, tmp_path):
     cfg = ask()
     splits = load_data(cfg.data)
