@@ -12,7 +12,7 @@ from gssl.engine.progress import say
 from gssl.engine.run import command_line, now
 from gssl.errors import UsageError
 from gssl.experiment import predicted_masks
-from gssl.experiment.answers import THRESHOLD, both, unknown
+from gssl.experiment.answers import THRESHOLD, both, trained_on, unknown
 from gssl.experiment.model_files import find
 from gssl.experiment.models import Model, read_model
 from gssl.experiment.predictions import checked, labels_of, table
@@ -65,6 +65,10 @@ def predict(
     result: dict[str, Any] = {"file": str(out), "images": len(images), "classes": model.classes, "skipped": skipped}
     result |= {"probe": model.text.get("probe"), "temperature": model.temperature}
     _about_unknown(model, far)
+    if known_to_it := trained_on(model, features):
+        say(f"warning: at least {known_to_it} of {len(images)} images are among those that the model was trained on")
+        if known is not None:
+            say("warning: accuracy on these says nothing about new images")
     if far is not None:
         result["unlike"] = int((far >= THRESHOLD).sum())
     return result | (_check(names, folder, model, given, known, out, about) if known is not None else {})

@@ -23,6 +23,7 @@ BATCH = 128
 NEIGHBOURS = 5
 BANK = 1000  # training images whose features a model carries, at most
 QUANTILES = 101
+SAME = 1e-4  # of a feature's length: what the same image's features differ by, computed in other batches, and more
 THRESHOLD = 0.95  # of `unknown`, from which an image is called unlike the training images
 
 
@@ -87,6 +88,16 @@ def unknown(model: Model, x: np.ndarray) -> np.ndarray | None:
     found = distances(x, model.bank.numpy())
     # equal points make a step: its upper end
     return np.interp(found, points + np.arange(len(points)) * 1e-12, np.linspace(0, 1, len(points)))
+
+
+def trained_on(model: Model, x: np.ndarray) -> int:
+    """How many of the images with features x (n, d) the model has learnt from, by the features that it carries of at
+    most `BANK` of its training images: no fewer than this."""
+    if model.bank is None:
+        return 0
+    a, b = x.astype(np.float64), model.bank.numpy().astype(np.float64)
+    apart = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T
+    return int((apart.min(axis=1) <= (SAME**2) * (b**2).sum(axis=1)[apart.argmin(axis=1)]).sum())
 
 
 # ── masks ────────────────────────────────────────────────────────────────────────────────────────
