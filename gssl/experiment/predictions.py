@@ -65,6 +65,9 @@ def labels_of(names: list[str], folder: Path, classes: list[str], file: Path | N
             f"--labels {file}: none of its {len(listed)} paths is one of the {len(names)} images; expected paths"
             f" below {folder}, such as {short[0]}"
         )
+    here = {*short, *names}
+    if left := [path for path, label in listed.items() if label is not None and path not in here]:
+        say(f"note: --labels {file}: {len(left)} labelled paths are no image that was read, the first is {left[0]}")
     if other := sorted({str(label) for label in found if label is not None} - set(classes)):
         say(f"note: the model does not know {', '.join(other[:3])}; such images count as mistakes")
     return found
