@@ -15,7 +15,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from gssl.cli import app
-from gssl.config.composing import compose
+from gssl.config.composing import check_all, compose
 from gssl.engine.files import read_json
 
 ROOT = Path(__file__).parent.parent
@@ -60,7 +60,11 @@ def test_long_commands_of_the_documents_compose(file, line, monkeypatch, tmp_pat
     for run in ("runs/simclr", "runs/dcgan", "runs/supervised"):
         Path(run).mkdir(parents=True)
     _, command, *words = shlex.split(line, comments=True)
-    if command in COMPOSED and not {"--explain", "--cfg"} & set(words):
+    if "-m" in words:  # a sweep: every choice of it
+        if "optuna" in line:
+            pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+        check_all(command, [word for word in words if word != "-m"], multirun=True)
+    elif command in COMPOSED and not {"--explain", "--cfg"} & set(words):
         assert compose(command, words), file
 
 
