@@ -93,9 +93,9 @@ def test_the_newest_picture_is_drawn_in_colours(runs):
     newest.paste((0, 0, 200), (0, 1, 6, 2))
     newest.paste((0, 0, 200), (0, 3, 6, 4))
     newest.save(run / "samples" / "step-00000002.png")
-    console = Console(width=100, force_terminal=True, color_system="truecolor", highlight=False)
+    console = Console(width=300, force_terminal=True, color_system="truecolor", highlight=False)
     with console.capture() as said:
-        console.print(watch.frame(run, 100, True))
+        console.print(watch.frame(run, 300, True))
     text = said.get()
     assert "step-00000002.png" in text and "step-00000001.png" not in text
     assert text.count("▀") == 12  # 6 x 4 pixels, two each

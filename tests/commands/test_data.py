@@ -197,6 +197,7 @@ def test_a_data_set_of_hugging_face(planted, tmp_path):
     assert found["data"]["name"] == "hf" and found["duplicates"]["conflicting"] == 1 and len(found["skipped"]) == 1
 
 
+@pytest.mark.long
 def test_a_data_set_by_name(tmp_path):
     found = json.loads(invoke("data=mnist5k", "data.size=28", "-n", 100, "--json", "-o", tmp_path / "report").stdout)
     assert found["files"] is None and found["images"] == 5000 and found["features"]["n"] == 100
@@ -249,6 +250,7 @@ def test_a_file_of_ones_own_is_kept_whatever_its_name(name, planted, tmp_path):
     assert [(p.name, p.read_text()) for p in out.iterdir()] == [(name, '{"mine": true}')]
 
 
+@pytest.mark.long
 def test_the_report_goes_into_the_folder_one_stands_in_and_through_a_link(planted, tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "here")

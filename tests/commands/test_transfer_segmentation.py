@@ -79,6 +79,7 @@ def test_controls_stand_as_weights(small, tmp_path, weights):
     assert value < 0.35 if weights == "majority" else value > 0.3
 
 
+@pytest.mark.long
 def test_a_seed_decides_everything(small, tmp_path):
     words = ("weights=random", "probe.use=[segment,finetune]", "fractions=[]")
     a, b = (run(small(*words), tmp_path / name)["scores"] for name in "ab")

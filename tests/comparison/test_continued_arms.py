@@ -35,6 +35,7 @@ def test_a_published_network_goes_on_by_the_recipe_that_does_not_forget(method, 
     assert "experiment=continued" in shell and "weights=efficientnet_lite0" in shell
 
 
+@pytest.mark.long
 def test_who_is_taught_by_whom_is_a_note_and_the_teachers_content_is_in_the_name(taught, small):
     def first(name):
         return parts(small("arms=[distill,scratch]", TAUGHT.format(taught / name)))[0]

@@ -55,6 +55,7 @@ def test_one_network_for_all_folds_where_it_may_be_but_never_one_that_reads_labe
     assert {part.fold for part in parts if (part.arm, part.stage) == ("simclr", "pretrain")} == {None}
 
 
+@pytest.mark.long
 def test_the_same_plan_has_the_same_parts_and_another_partition_others(planned):
     names = [{part.path for part in planned(*words)[1]} for words in ([], [], ["data.split_seed=1"])]
     assert names[0] == names[1]

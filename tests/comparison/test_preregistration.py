@@ -84,6 +84,7 @@ def test_what_is_changed_afterwards_is_said(started, words, expected, said):
     assert started()["state"] == "planned"  # who goes back to the plan has it again
 
 
+@pytest.mark.long
 def test_a_search_is_planned_before_it_and_what_it_finds_is_no_change(small, tmp_path):
     words = [
         "arms=[simclr,scratch]",
@@ -120,6 +121,7 @@ def test_other_images_are_said_and_other_test_images_are_another_comparison(star
     assert started(test="other", data="third")["state"] == "planned"
 
 
+@pytest.mark.long
 def test_the_order_of_the_arms_counts_where_it_chooses_the_pairs(started):
     rule = "primary.pairs=null"
     words = ["arms=[simclr,vicreg,dcgan,scratch]", "arms=[vicreg,simclr,dcgan,scratch]"]
@@ -134,6 +136,7 @@ def test_an_order_of_the_arms_that_chooses_nothing_is_no_change(started):
     assert started("arms=[kmeans,random,pca,scratch]")["changes"] == []
 
 
+@pytest.mark.long
 def test_an_arm_that_is_tuned_after_it_was_scored(started):
     """Also one that the plan that counts does not have, and with every way that was tried."""
     temperatures = [f"+overrides.simclr=['ssl.temperature={t}','ssl.batch_size=16']" for t in (0.1, 0.2, 0.5)]
@@ -231,6 +234,7 @@ def recorded(run, path: Path):
     return checked
 
 
+@pytest.mark.long
 def test_a_comparison_hands_the_record_and_the_ledger_to_its_report(small, tmp_path, monkeypatch, inline):
     plans: list[dict] = []
     build = outcome.build

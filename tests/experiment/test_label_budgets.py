@@ -81,9 +81,7 @@ def test_what_carries_the_verdict_is_chosen_from_what_remains():
     few = possible(compose("compare", ["labels_per_class=[5,10,100]"]), counted(7, 9), "label")
     assert Planner(few, "hash", 1).primary() == ("adapted", "5")
     asked = compose("compare", ["primary.labels='100'"])
-    with pytest.raises(
-        UsageError, match="the data cannot give so many; expected one of 1, 10, all"
-    ):
+    with pytest.raises(UsageError, match="the data cannot give so many; expected one of 1, 10, all"):
         possible(asked, counted(14, 26), "label")
 
 

@@ -60,6 +60,7 @@ def test_it_is_validated_on_folds_of_images(fitted):
     assert all(0 <= point["val_mean_iou"] <= 1 for point in fitted.curve)
 
 
+@pytest.mark.long
 def test_the_same_again_is_the_same(cfg, setting, fitted):
     again = masks.finetune(cfg.probe.finetune).fit(rectangles(9), setting)
     for a, b in zip(fitted.network.parameters(), again.network.parameters(), strict=True):
