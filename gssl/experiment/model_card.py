@@ -75,7 +75,7 @@ def _answers(text: dict[str, Any]) -> str:
         return ""
     own, far = text.get("calibration") or {}, text.get("unknown")
     lines = ["## Probabilities"]
-    if own.get("ece_before") is None:
+    if own.get("ece_after") is None:
         lines.append(f"Temperature {own.get('temperature', 1.0):g} ({own.get('how', 'not fitted')}).")
     else:
         lines.append(

@@ -24,22 +24,27 @@ def scaled(p: np.ndarray, temperature: float) -> np.ndarray:
     return found
 
 
+def entropy(p: np.ndarray, labels: np.ndarray) -> float:
+    """Mean cross-entropy of the labels (n,) under p (n, classes), in nats."""
+    return float(-np.log(np.maximum(p[np.arange(len(labels)), labels], FLOOR)).mean())
+
+
 def fit(p: np.ndarray, labels: np.ndarray) -> float:
     """The T with the smallest mean cross-entropy of the labels (n,)."""
-    index = np.arange(len(labels))
 
-    def entropy(log_t: float) -> float:
-        return float(-np.log(np.maximum(scaled(p, float(np.exp(log_t)))[index, labels], FLOOR)).mean())
+    def of(log_t: float) -> float:
+        return entropy(scaled(p, float(np.exp(log_t))), labels)
 
-    found = minimize_scalar(entropy, bounds=tuple(np.log(RANGE)), method="bounded", options={"xatol": 1e-4})
+    found = minimize_scalar(of, bounds=tuple(np.log(RANGE)), method="bounded", options={"xatol": 1e-4})
     return float(f"{np.exp(found.x):.4g}")
 
 
 def calibrate(p: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-    """T and the expected calibration error before and after, for predict.json.
+    """T, and cross-entropy and expected calibration error before and after, for predict.json.
 
-    p: (n, classes), of images that the network which gave them had not learnt from. The error after is that of each
-    half under the T of the other, so that no image is counted under a T that was fitted on it.
+    p: (n, classes), of images that the network which gave them had not learnt from. What is after is that of each half
+    under the T of the other, so that no image is counted under a T that was fitted on it. Where the cross-entropy after
+    is not smaller, T is 1: of few images one can be fitted that helps no others.
     """
     n = len(labels)
     if n < LEAST:
@@ -49,9 +54,15 @@ def calibrate(p: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     half[np.argsort(labels, kind="stable")[1::2]] = True
     for one, other in ((half, ~half), (~half, half)):
         after[one] = scaled(p[one], fit(p[other], labels[other]))
-    how = "one temperature, by cross-entropy on out-of-fold predictions; the error after is cross-fitted on halves"
-    found = {"temperature": temperature, "n": n, "how": how, "bins": BINS}
-    return found | {"ece_before": _error(p, labels), "ece_after": _error(after, labels)}
+    facts = {"n": n, "bins": BINS, "ece_before": _error(p, labels), "entropy_before": entropy(p, labels)}
+    if entropy(after, labels) >= facts["entropy_before"]:
+        how = (
+            f"not fitted: a temperature of {temperature:g} did not lower the cross-entropy of images kept apart from it"
+        )
+        return {"temperature": 1.0, "how": how} | facts
+    how = "one temperature, by cross-entropy on out-of-fold predictions; what is after is cross-fitted on halves"
+    facts |= {"ece_after": _error(after, labels), "entropy_after": entropy(after, labels)}
+    return {"temperature": temperature, "how": how} | facts
 
 
 def _error(p: np.ndarray, labels: np.ndarray) -> float:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gssl.metrics.temperature import calibrate, fit, scaled
+from gssl.metrics.temperature import calibrate, entropy, fit, scaled
 
 
 def drawn(n, temperature, seed=0):
@@ -37,3 +37,18 @@ def test_few_images_fit_nothing():
     p, labels = drawn(10, 3.0)
     found = calibrate(p, labels)
     assert found["temperature"] == 1.0 and "10 images" in found["how"] and "ece_before" not in found
+
+
+def test_a_temperature_that_helps_no_other_images_is_not_used():
+    """Of calibrated probabilities T differs from 1 by chance alone: it is kept only where it helps the other half."""
+    kept = 0
+    for seed in range(20):
+        p, labels = drawn(30, 1.0, seed)
+        found = calibrate(p, labels)
+        if found["temperature"] == 1.0:
+            assert "did not lower" in found["how"] and "ece_after" not in found
+        else:
+            kept += 1
+            assert found["entropy_after"] < found["entropy_before"] == pytest.approx(entropy(p, labels))
+    assert kept < 15
+    assert all(calibrate(*drawn(200, 3.0, seed))["temperature"] > 1.5 for seed in range(5))
