@@ -139,7 +139,7 @@ def small(line: str) -> list[str]:
         del words[at : at + 2]
     if not any(word.startswith("runs=") for word in words):
         words.append("experiment=smoke")
-    if "efficientnet" in line:  # its own size takes minutes
+    if "efficientnet" in line and command != "pretrain-ssl":  # its own size takes minutes
         words.append("probe.sizes=[data]")
     if command == "transfer":  # pictures take seconds
         words.append("diagnose.pictures=false")

@@ -4,6 +4,7 @@ A part of `gssl compare`. The test images stay closed: a search chooses by these
 The probe learns from labels of the training split and answers for the whole validation split.
 """
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ def main(cfg: schemas.Transfer, run_dir: Path, *, dry_run: bool = False) -> floa
         end = {key: spent[key] for key in ("step", "images", "flops", "seconds") if key in spent}
         moments = [*result.get("milestones", []), end | {"step": spent["steps"], "checkpoint": None}]
         run.begin()
+        start = time.perf_counter()
         points: list[dict[str, Any]] = []
         for moment in moments:
             weights = cfg.weights if moment["checkpoint"] is None else training / moment["checkpoint"]
@@ -67,6 +69,7 @@ def main(cfg: schemas.Transfer, run_dir: Path, *, dry_run: bool = False) -> floa
                 "split": "val",
                 "n": len(splits.val),
                 "points": points,
+                "spent": {"seconds": round(time.perf_counter() - start, 3)},
                 "objective": objective,
             }
         )

@@ -124,7 +124,7 @@ def test_the_plan_measures_and_does_nothing(small, tmp_path, capsys):
     assert {row["seed"] for row in done} == {0}
     for row in plan["parts"]:
         if row["seed"] == 1 and row["arm"] != "pca" and row["stage"] != "evaluate":
-            assert row["known"] == "a finished run"
+            assert row["known"] == "a finished run", row
     # what was planned is what was done
     real = {
         (r["arm"], r["seed"]): r

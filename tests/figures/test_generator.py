@@ -135,5 +135,5 @@ def test_an_error_leaves_nothing_new_and_keeps_what_was_there(runs, tmp_path, mo
     out.mkdir()
     (out / "map.png").write_bytes(b"before")
     with pytest.raises(RuntimeError):
-        inspect(runs("dcgan"), out, images=20)
+        inspect(runs("dcgan"), out, images=20, force=True)
     assert (out / "map.png").read_bytes() == b"before" and [p.name for p in tmp_path.iterdir()] == ["pictures"]
