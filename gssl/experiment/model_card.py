@@ -1,6 +1,5 @@
 """The card of a model: README.md of its folder, generated from predict.json alone."""
 
-from pathlib import Path
 from typing import Any
 
 from gssl.words import PROBES, between, count, listed, points
@@ -8,10 +7,10 @@ from gssl.words import PROBES, between, count, listed, points
 MOST_CLASSES = 20
 
 
-def card(text: dict[str, Any], folder: Path) -> str:
-    """Markdown; `folder`: where the model lies, for the commands."""
+def card(text: dict[str, Any]) -> str:
+    """Markdown. It says no path: a model is moved and given to others."""
     parts = [_head(text), _what(text), _trained(text), _expected(text), _answers(text), _limits(text)]
-    return "\n\n".join(part for part in [*parts, _use(text, folder)] if part) + "\n"
+    return "\n\n".join(part for part in [*parts, _use(text)] if part) + "\n"
 
 
 def _head(text: dict[str, Any]) -> str:
@@ -25,14 +24,21 @@ def _what(text: dict[str, Any]) -> str:
     few = len(classes) <= MOST_CLASSES
     shown = listed(classes) if few else f"{', '.join(classes[:MOST_CLASSES])}, …"
     per = "image" if text["task"] == "classification" else "pixel"
-    network, probe = text["backbone"]["name"], PROBES.get(text["probe"], text["probe"])
+    network, probe = _network(text["backbone"]["name"]), PROBES.get(text["probe"], text["probe"])
+    how_many = count(len(classes), "class").replace("classs", "classes")
     lines = [
         f"# {text['arm']['title']} for {data}",
-        f"A {network} that gives every {per} one of {count(len(classes), 'class').replace('classs', 'classes')}:"
-        f" {shown}. It is what a comparison by gssl recommends: {text['why']}",
+        f"A network ({network}) that gives every {per} one of {how_many}: {shown}. It is what a comparison by"
+        f" gssl recommends: {text['why']}",
         f"Adapted by: {probe}. The network began with {text['source']['words']}.",
     ]
     return "\n\n".join(lines)
+
+
+def _network(name: str) -> str:
+    """timm:NAME → NAME of timm."""
+    library, _, rest = name.partition(":")
+    return f"{rest} of {library}" if rest else name
 
 
 def _trained(text: dict[str, Any]) -> str:
@@ -105,12 +111,13 @@ def _limits(text: dict[str, Any]) -> str:
     return "\n\n".join(lines)
 
 
-def _use(text: dict[str, Any], folder: Path) -> str:
+def _use(text: dict[str, Any]) -> str:
     lines = [
         "## Use",
+        "With this folder as `model`:",
         "```",
-        f"gssl predict {folder} photos -o predictions.csv",
-        f"gssl export {folder} --to onnx",
+        "gssl predict model photos -o predictions.csv",
+        "gssl export model --to onnx",
         "```",
     ]
     if text["task"] == "classification":

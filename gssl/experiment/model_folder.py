@@ -47,7 +47,7 @@ def write(folder: Path, prober: Prober, f: Fitted, found: OutOfFold | None, fact
         if found is not None:
             text["preprocessing"] = steps_of(read_model(Described(beside / WEIGHTS, text)), "gssl, and exports of it")
         write_json(beside / DESCRIPTION, text)
-        write_text(beside / "README.md", model_card.card(text, folder))
+        write_text(beside / "README.md", model_card.card(text))
         if folder.exists():
             shutil.rmtree(folder)
         beside.chmod(0o755)
