@@ -1,7 +1,10 @@
 """How the report writes names, numbers and lists."""
 
 from collections.abc import Sequence
+from pathlib import PurePath
 from typing import Protocol
+
+FOLDERS = ("imagefolder", "segmentation", "hf")  # data sets that are the user's own
 
 TITLES = {
     "simclr": "SimCLR",
@@ -144,6 +147,12 @@ def fixed_by(what: str) -> str:
     if what == "reader":
         return "the reader when runs were finished, and nothing shows that no score had been seen by then"
     return "a rule over the names of arms, probes and label budgets, which looks at no score"
+
+
+def data_name(name: str, *folders: str | None) -> str:
+    """What a data set is called: the user's own folder by the folder's name, every other by its own."""
+    folder = next((folder for folder in folders if folder), None) if name in FOLDERS else None
+    return PurePath(folder).name or name if folder else name
 
 
 def count(n: int, noun: str) -> str:

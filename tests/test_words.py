@@ -27,3 +27,18 @@ def test_a_probe_is_named_with_what_it_reads() -> None:
     assert words.by_probe("linear") == "the linear probe on frozen features"
     assert words.by_probe("segment") == "a linear probe on frozen dense features"
     assert words.by_probe("finetune") == "fine-tuning"
+
+
+@pytest.mark.parametrize(
+    ("name", "folders", "expected"),
+    [
+        ("imagefolder", ["/a/photos/"], "photos"),
+        ("imagefolder", [None, "b/train"], "train"),
+        ("imagefolder", ["."], "imagefolder"),
+        ("hf", ["x/birds", None], "birds"),
+        ("cifar10", ["/data"], "cifar10"),
+        ("mnist5k", [None], "mnist5k"),
+    ],
+)
+def test_a_folder_of_ones_own_is_called_by_its_name(name: str, folders: list[str | None], expected: str) -> None:
+    assert words.data_name(name, *folders) == expected

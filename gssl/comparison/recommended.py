@@ -14,7 +14,6 @@ from typing import Any
 
 from gssl import schemas
 from gssl.comparison.parts import Part
-from gssl.comparison.report_context import data_name
 from gssl.config.registry import PROBE
 from gssl.data import Images, Splits
 from gssl.data.joined import joined
@@ -28,7 +27,7 @@ from gssl.experiment.out_of_fold import out_of_fold
 from gssl.experiment.probing import Prober, find_source
 from gssl.report.model import Arm, Report, Score
 from gssl.schemas.ready_made import READY_MADE
-from gssl.words import PROBES, label_budget_text
+from gssl.words import PROBES, data_name, label_budget_text
 
 
 @dataclass(frozen=True)
@@ -150,7 +149,7 @@ def train(cfg: schemas.Compare, choice: Choice, part: Part, splits: Splits, fold
         "notes": choice.notes,
         "expected": None if score is None else expected(score),
         "data": {
-            "name": data_name(cfg.data),
+            "name": data_name(cfg.data.name, cfg.data.root, cfg.data.train, cfg.data.pretrain),
             "hash": splits.hash,
             "with_test": splits.folds is None,
             "tested": cross_validation.tested(splits),

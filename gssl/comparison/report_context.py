@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from gssl import schemas
@@ -14,7 +13,7 @@ from gssl.engine.run import command_line
 from gssl.experiment import ledger
 from gssl.report.collect import Run
 from gssl.schemas.label_budgets import KEYS, parse_label_budget
-from gssl.words import listed, title
+from gssl.words import data_name, listed, title
 
 FAMILY = {"pairs", "probe", "labels", "metric", "margin"}  # changes of what carries the verdict
 
@@ -65,7 +64,7 @@ def facts_of_plan(cfg: schemas.Compare, planner: Planner, done: Done, runs: Sequ
         "arms": [arm.name for arm in planner.arms()],
         "described": {arm.name: planner.described(arm) for arm in planner.arms()},
         "seeds": cfg.seeds,
-        "data": data_name(cfg.data),
+        "data": data_name(cfg.data.name, cfg.data.root, cfg.data.train, cfg.data.pretrain),
         "failed": lost,
         "budget": budget(cfg.budget),
         "allow_norm_diff": cfg.allow_norm_diff,
@@ -99,12 +98,6 @@ def transductive(runs: Sequence[Run]) -> list[str]:
         f"Transductive: {listed([title(arm) for arm in arms])} had the images of all folds in pretraining, without"
         " labels. On images that it has not had, a network may do worse."
     ]
-
-
-def data_name(data: schemas.Data) -> str:
-    """A folder of images goes by the folder's name."""
-    folder = data.root or data.train or data.pretrain
-    return Path(folder).name if data.name in ("imagefolder", "segmentation", "hf") and folder else data.name
 
 
 def _label_budget(key: str) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from gssl.experiment import similarity, weight_sources
 from gssl.experiment.checkpoint_weights import resolve
 from gssl.experiment.probing import find_source, of_source
 from gssl.report import curve as report
+from gssl.words import data_name
 
 SCRATCH = "scratch"
 NAMED = re.compile(r"([\w.-]+)@(.+)")
@@ -168,7 +169,7 @@ def targets_of(cfg: Any, sources: list[PanelSource]) -> dict[str, schemas.Data]:
     else data.size where the user chose it, else the data set's own."""
     sizes = {s.origin.size for s in sources if s.origin.size}
     if not cfg.to:
-        return {cfg.data.name: cfg.data}
+        return {data_name(cfg.data.name, cfg.data.root, cfg.data.train): cfg.data}
     if len(sizes) > 1:
         say(f"note: the sources were made for images of unlike sizes; all are evaluated at data.size={cfg.data.size}")
     kept = ("val_fraction", "test_fraction", "split_seed", "limit", "on_error", "workers")

@@ -1,14 +1,13 @@
 """An evaluated backbone: what pictures and records of a transfer run are made of."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from gssl.config import registry
 from gssl.data import Images
 from gssl.experiment.probing import Prober
 from gssl.experiment.tasks import Fitted
-from gssl.words import PROBES, title, upper
+from gssl.words import PROBES, data_name, title, upper
 
 
 @dataclass(frozen=True)
@@ -65,5 +64,4 @@ class Evaluated:
     def of(self, count: int, split: str = "test") -> str:
         """ "10,000 test images of cifar10"."""
         data = self.prober.cfg.data
-        name = Path(data.root).name if data.name in ("imagefolder", "hf") and data.root else data.name
-        return f"{count:,} {split} images of {name}"
+        return f"{count:,} {split} images of {data_name(data.name, data.root, data.train)}"
