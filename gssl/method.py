@@ -64,7 +64,11 @@ class Optimizer(Protocol):
 
 
 class Draws(Protocol):
-    """Random numbers as a function of (seed, purpose, step); see `gssl.data.draws`."""
+    """Random numbers as a function of (seed, purpose, step), a row per image; see `gssl.data.draws`."""
+
+    @property
+    def shared(self) -> "Draws":
+        """Numbers that belong to no image: the same in every process."""
 
     def normal(self, purpose: str, step: int, shape: tuple[int, ...]) -> Tensor: ...
 
@@ -92,6 +96,11 @@ class MakeOptimizer(Protocol):
     ) -> Optimizer: ...
 
 
+def alone(x: Tensor) -> Tensor:
+    """What a single process gathers: its own."""
+    return x
+
+
 @dataclass(frozen=True)
 class Context:
     """What the engine hands to a method when it is built."""
@@ -104,6 +113,11 @@ class Context:
     optimizer: "MakeOptimizer"
     colour: tuple[float, ...] = (0.5, 0.5, 0.5)  # median red, green, blue in [0, 1] of training images; GANs only
     teacher: nn.Module | None = None  # that `ssl.teacher` names: (B, 3, S, S) → (B, teacher.dim), frozen
+    # Of all processes that train together; a batch is this one's part. A loss that compares images with one another
+    # gathers what it compares, (B/N, …) → (B, …), with gradients; `mean` is over processes, with gradients.
+    gather: Callable[[Tensor], Tensor] = alone
+    mean: Callable[[Tensor], Tensor] = alone
+    processes: int = 1
 
 
 class Method(Protocol):

@@ -20,14 +20,16 @@ class Batches:
     slices. On CUDA the whole set stays on the device where it takes less than a quarter of the free memory;
     otherwise a thread prepares the next batch in pinned memory.
 
-    size: images per local batch, min(batch_size, N / ranks). steps_per_epoch: N / global batch.
+    batch_size: of all ranks together. size: images of this rank's, min(batch_size, N) / ranks; whole: of all of them.
+    steps_per_epoch: N / whole.
     """
 
     def __init__(self, images: Images, batch_size: int, draws: Draws, device: torch.device) -> None:
         assert len(images) >= draws.ranks
         self.images, self.draws, self.device = images, draws, device
-        self.size = min(batch_size, len(images) // draws.ranks)
-        self.steps_per_epoch = len(images) / (self.size * draws.ranks)
+        self.size = min(batch_size, len(images)) // draws.ranks
+        self.whole = self.size * draws.ranks
+        self.steps_per_epoch = len(images) / self.whole
         self._orders: dict[int, np.ndarray] = {}
         self._resident = _on_device(images, device) if _fits(images, device) else None
         self._ahead = device.type == "cuda" and self._resident is None
@@ -36,8 +38,8 @@ class Batches:
 
     def indices(self, step: int) -> np.ndarray:
         """int64 (size,): the images of this rank's batch at `step`."""
-        n, ranks = len(self.images), self.draws.ranks
-        start = step * self.size * ranks + self.draws.rank * self.size
+        n = len(self.images)
+        start = step * self.whole + self.draws.rank * self.size
         positions = np.arange(start, start + self.size)
         epochs = positions // n
         first, last = int(epochs[0]), int(epochs[-1])

@@ -38,6 +38,11 @@ class Draws:
         counter = np.array([0, 0, 0, step], dtype=np.uint64)
         return np.random.Generator(np.random.Philox(counter=counter, key=key))
 
+    @property
+    def shared(self) -> "Draws":
+        """The same numbers for all ranks: of what is no sample, such as directions or a queue's start."""
+        return self if self.ranks == 1 else Draws(self.seed)
+
     def uniform(
         self, purpose: str, step: int, shape: Sequence[int], low: float = 0.0, high: float = 1.0
     ) -> torch.Tensor:

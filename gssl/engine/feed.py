@@ -48,8 +48,8 @@ class Feed:
 
     @property
     def size(self) -> int:
-        """Images per step."""
-        return self.batches.size
+        """Images per step, of all processes."""
+        return self.batches.whole
 
     def __call__(self, step: int) -> Batch:
         raw = self.batches(step)

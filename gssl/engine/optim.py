@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gssl import schemas
+from gssl.engine import dist
 from gssl.engine.device import Precision
 from gssl.method import Batch, LossFn
 from gssl.nets import updates
@@ -90,6 +91,7 @@ class Optimizer:
         self.precision = precision
         self.accumulate = accumulate
         self.scaler = precision.scaler()
+        self.together = dist.Together(self.params)
         self.factor = factor or (lambda progress: lr_factor(progress, cfg.warmup, cfg.schedule))
         self.progress = 0.0
 
@@ -101,8 +103,8 @@ class Optimizer:
     def minimize(self, loss: LossFn, batch: Batch) -> dict[str, Tensor]:
         """One step on `loss(batch)["loss"]`, computed in `accumulate` micro-batches.
 
-        Returns the detached means of all that the loss returned. Contrastive losses compare with the negatives of
-        their micro-batch only.
+        Returns the detached means, over micro-batches and processes, of all that the loss returned. Contrastive losses
+        compare with the negatives of their micro-batch only.
         """
         constant = lr_factor(self.progress, self.cfg.warmup, "constant")
         factor = self.factor(self.progress)
@@ -111,13 +113,15 @@ class Optimizer:
         self.inner.zero_grad(set_to_none=True)
         total: dict[str, Tensor] = {}
         size = _length(batch)
-        for part in split(batch, self.accumulate):
+        parts = split(batch, self.accumulate)
+        for i, part in enumerate(parts):
             weight = _length(part) / size  # the last part may be smaller
-            with self.precision.autocast():
-                out = loss(part)
-            if "loss" not in out or out["loss"].numel() != 1:
-                raise TypeError(f'a loss function returned {", ".join(out)}; a scalar "loss" must be among them')
-            self.scaler.scale(out["loss"] * weight).backward()
+            with self.together.unsynchronised(more=i < len(parts) - 1):
+                with self.precision.autocast(), dist.whole_batch():
+                    out = self.together(loss, part)
+                if "loss" not in out or out["loss"].numel() != 1:
+                    raise TypeError(f'a loss function returned {", ".join(out)}; a scalar "loss" must be among them')
+                self.scaler.scale(out["loss"] * weight).backward()
             for key, value in out.items():
                 mean = value.detach() * weight
                 total[key] = total[key] + mean if key in total else mean
@@ -126,7 +130,7 @@ class Optimizer:
             nn.utils.clip_grad_norm_(self.params, self.cfg.clip)
         self.scaler.step(self.inner)
         self.scaler.update()
-        return total
+        return dist.means(total)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors and JSON-able rest of the optimiser's state."""

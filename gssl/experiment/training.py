@@ -8,9 +8,9 @@ import torch
 from gssl import schemas
 from gssl.config import label_use, registry
 from gssl.data import Batches, Draws, Images, Splits, load_data
+from gssl.engine import dist
 from gssl.engine.beside import Beside
 from gssl.engine.device import Precision
-from gssl.engine.dist import rank, world_size
 from gssl.engine.feed import Feed
 from gssl.engine.loop import Evaluator, Trainer
 from gssl.engine.progress import say
@@ -61,7 +61,7 @@ class Training:
         self.method_cfg = getattr(cfg, family)
         self.teacher = teacher.find(self.method_cfg)
         self.splits = self._load_data(source)
-        self.draws = Draws(cfg.seed, rank(), world_size())
+        self.draws = Draws(cfg.seed, dist.rank(), dist.processes())
         run.bind(images=self.splits.hash)
         self.sampler = synthetic.find_maker(cfg.generated, device) if isinstance(cfg, schemas.PretrainSSL) else None
         if self.sampler:
@@ -80,6 +80,7 @@ class Training:
         self.method = cls(self.method_cfg, backbone, context)
         self.method.to(memory_format=torch.channels_last)
         self.method.train()
+        dist.globalise(self.method)
         if isinstance(cfg, schemas.PretrainSSL) and self.continues:
             continued.hold(self.method, cfg)
         self._note_labels()
@@ -127,6 +128,9 @@ class Training:
             channels=images.channels,
             classes=len(self.splits.classes),
             optimizer=optimizer,
+            gather=dist.gather,
+            mean=dist.mean,
+            processes=dist.processes(),
             **extra,
         )
 
@@ -142,9 +146,14 @@ class Training:
 
     def _batches(self) -> Batches:
         wanted, parts = self.method_cfg.batch_size, self.cfg.engine.accumulate
+        if wanted % dist.processes():
+            raise UsageError(
+                f"{self.family}.batch_size={wanted}: expected a multiple of {dist.processes()}, because so many"
+                " processes take equal parts of each batch"
+            )
         batches = Batches(self.images, wanted, self.draws, self.device)
-        if batches.size < wanted:
-            say(f"warning: {len(self.images)} training images: batches have {batches.size}, not {wanted}")
+        if batches.whole < wanted:
+            say(f"warning: {len(self.images)} training images: batches have {batches.whole}, not {wanted}")
         if batches.size // parts < 2:
             raise UsageError(
                 f"engine.accumulate={parts}: a batch of {batches.size} images cannot be cut into so many parts of at"

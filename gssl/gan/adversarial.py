@@ -51,7 +51,7 @@ class GAN(nn.Module):
         """`trunk`: the discriminator's, where the backbone is an encoder; it reads pairs of image and z then."""
         super().__init__()
         _check(cfg, backbone if trunk is None else trunk, context)
-        self.cfg, self.draws, self.latent = cfg, context.draws, cfg.latent
+        self.cfg, self.draws, self.latent, self.processes = cfg, context.draws, cfg.latent, context.processes
         # steps after which the work repeats: FLOPs are counted over one period
         self.period = math.lcm(cfg.n_dis, cfg.penalty_every if cfg.penalty != "none" else 1)
         self.loss = LOSSES[cfg.loss]
@@ -254,7 +254,8 @@ class GAN(nn.Module):
         if cfg.lecam:
             self.usual.lerp_(torch.stack([out["logit_real"], out["logit_fake"]]), 1 - cfg.lecam_decay)
         if cfg.augment_target is not None:
-            self.p = adapted(self.p, out["sign_real"], cfg.augment_target, len(batch["real"]), cfg.augment_ramp)
+            count = len(batch["real"]) * self.processes
+            self.p = adapted(self.p, out["sign_real"], cfg.augment_target, count, cfg.augment_ramp)
             out["augment_p"] = self.p
         out.pop("sign_real", None)
         if step % cfg.n_dis == 0:

@@ -49,6 +49,7 @@ class BarlowTwins(nn.Module):
     def __init__(self, cfg: schema.BarlowTwins, backbone: Backbone, context: Context) -> None:
         super().__init__()
         self.redundancy, self.scale = cfg.redundancy, cfg.scale
+        self.gather = context.gather
         self.backbone = backbone
         self.head = mlp([backbone.dim, *cfg.head])
         self.to(context.device)
@@ -57,6 +58,7 @@ class BarlowTwins(nn.Module):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         z0 = self.head(self.backbone(batch["view0"]))
         z1 = self.head(self.backbone(batch["view1"]))
+        z0, z1 = self.gather(z0), self.gather(z1)
         loss, own = barlow_twins(z0, z1, self.redundancy)
         return {"loss": self.scale * loss, "correlation": own, **spread(z0)}
 

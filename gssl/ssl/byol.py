@@ -31,6 +31,7 @@ class BYOL(nn.Module):
     def __init__(self, cfg: schema.BYOL, backbone: Backbone, context: Context) -> None:
         super().__init__()
         self.momentum = cfg.momentum
+        self.gather = context.gather
         self.backbone = backbone
         self.head = mlp([backbone.dim, *cfg.head], last_norm=cfg.last_norm)
         width = cfg.head[-1]
@@ -51,7 +52,7 @@ class BYOL(nn.Module):
         z1 = self.head(self.backbone(batch["view1"]))
         p0, p1 = self.predictor(z0), self.predictor(z1)
         # of the predictions: where a norm ends the head, it keeps projections from becoming all one point
-        return {"loss": regression(p0, t1) + regression(p1, t0), **spread(p0)}
+        return {"loss": regression(p0, t1) + regression(p1, t0), **spread(self.gather(p0))}
 
     def update(self, batch: Batch, step: int) -> dict[str, Tensor]:
         out = self.optimizer.minimize(self.loss, batch)

@@ -100,6 +100,7 @@ class Colorization(nn.Module):
         self.register_buffer("smooth", smooth / smooth.sum(1, keepdim=True), persistent=False)
         self.register_buffer("frequency", torch.full((len(colours),), 1 / len(colours)))
         blind(backbone)
+        self.mean = context.mean
         self.backbone = backbone
         self.decoder = Decoder(backbone.dim, last_side(backbone, context.size), self.cells, len(colours), cfg.decoder)
         self.to(context.device)
@@ -130,13 +131,13 @@ class Colorization(nn.Module):
             ab = F.adaptive_avg_pool2d(lab[:, 1:], self.cells)
             target = nearest(ab, self.table, self.grid)
             counts = torch.zeros_like(self.frequency).scatter_add_(
-                0, target.flatten(), torch.ones_like(target, dtype=torch.float32).flatten()
+                0, target.flatten(), torch.ones_like(target, dtype=self.frequency.dtype).flatten()
             )
-            self.frequency.lerp_(counts / target.numel(), 1 / (step + 1))  # the mean of all batches so far
+            self.frequency.lerp_(self.mean(counts / target.numel()), 1 / (step + 1))  # the mean of all batches so far
             weight = rebalanced(self.frequency, self.smooth, self.mix)[target]
             grey = self.grey(lab[:, :1])
         out = self.optimizer.minimize(self.loss, batch | {"grey": grey, "target": target, "weight": weight})
-        return out | {"chroma": ab.square().sum(1).sqrt().mean()}
+        return out | {"chroma": self.mean(ab.square().sum(1).sqrt().mean())}
 
     @torch.no_grad()
     def reconstruct(self, images: Tensor, step: int) -> list[Tensor]:

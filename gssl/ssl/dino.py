@@ -58,6 +58,7 @@ class DINO(nn.Module):
     def __init__(self, cfg: schema.DINO, backbone: Backbone, context: Context) -> None:
         super().__init__()
         self.cfg = cfg
+        self.gather = context.gather
         self.backbone = backbone
         self.head = mlp([backbone.dim, *cfg.head], last_norm=cfg.last_norm)
         self.prototypes = Prototypes(cfg.head[-1], cfg.prototypes)
@@ -80,7 +81,8 @@ class DINO(nn.Module):
         loss = (distillation(s0, t1, cfg.temperature) + distillation(s1, t0, cfg.temperature)) / 2
         # collapse has two forms, all images on one prototype or each on all: both leave no spread between the targets
         entropy = torch.special.entr(t0).sum(1).mean() / math.log(cfg.prototypes)
-        return {"loss": loss, "target_entropy": entropy, "center": torch.stack(named).mean((0, 1)), **spread(t0)}
+        center = torch.stack(named).mean((0, 1))
+        return {"loss": loss, "target_entropy": entropy, "center": center, **spread(self.gather(t0))}
 
     def update(self, batch: Batch, step: int) -> dict[str, Tensor]:
         self.prototypes.frozen = self.optimizer.progress < self.cfg.freeze

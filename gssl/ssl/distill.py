@@ -52,11 +52,12 @@ class Distill(nn.Module):
         # in a tuple: what is no submodule is neither saved nor put into training mode
         self.teachers: tuple[Any, ...] = (teacher,)
         dim: int = teacher.dim
+        self.gather = context.gather
         self.backbone = backbone
         self.head = mlp([backbone.dim, *cfg.head, dim])
         if cfg.loss == "kl":
             # random directions until features of images have taken their places
-            self.queue = Queue(context.draws.normal("distill/queue", 0, (cfg.queue, dim)))
+            self.queue = Queue(context.draws.shared.normal("distill/queue", 0, (cfg.queue, dim)))
         self.to(context.device)
         self.optimizer = context.optimizer(self.parameters(), cfg.optim)
 
@@ -72,10 +73,10 @@ class Distill(nn.Module):
         z = self.head(self.backbone(images))
         agreement = F.cosine_similarity(z.detach().float(), wanted, dim=1).mean()
         if self.loss_name == "cosine":
-            return {"loss": cosine(z, wanted), "teacher_cosine": agreement, **spread(z)}
+            return {"loss": cosine(z, wanted), "teacher_cosine": agreement, **spread(self.gather(z))}
         found = pseudo_classes(z, wanted, self.queue.keys.clone(), *self.temperatures)
-        self.queue.push(wanted)  # now, so that no image is a class of its own
-        return {"loss": found, "teacher_cosine": agreement, **spread(z)}
+        self.queue.push(self.gather(wanted))  # now, so that no image is a class of its own
+        return {"loss": found, "teacher_cosine": agreement, **spread(self.gather(z))}
 
     def update(self, batch: Batch, step: int) -> dict[str, Tensor]:
         return self.optimizer.minimize(self.loss, batch)

@@ -92,6 +92,7 @@ class IJEPA(nn.Module):
                 f"ssl.blocks={cfg.blocks}, ssl.scale={cfg.scale}: would leave no context; lower one of them"
             )
         self.cfg, self.draws = cfg, context.draws
+        self.gather = context.gather
         self.backbone = backbone
         self.side = context.size // need_vit(backbone, "ijepa", context.size).patch
         self.shapes = block_shapes(self.side, cfg.scale, cfg.aspect, cfg.blocks)
@@ -126,7 +127,7 @@ class IJEPA(nn.Module):
         positions, hidden = context.repeat_interleave(blocks, 0), targets.flatten(0, 1)
         prediction = self.predictor(seen.repeat_interleave(blocks, 0), positions, hidden)
         wanted = take(whole, targets.flatten(1)).view_as(prediction)
-        return {"loss": distance(prediction, wanted, self.cfg.loss), **spread(whole[:, self.middle])}
+        return {"loss": distance(prediction, wanted, self.cfg.loss), **spread(self.gather(whole[:, self.middle]))}
 
     def update(self, batch: Batch, step: int) -> dict[str, Tensor]:
         out = self.optimizer.minimize(self.loss, batch | self.masks(step, batch["crop0"]))

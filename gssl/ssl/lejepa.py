@@ -57,13 +57,14 @@ class LeJEPA(nn.Module):
         self.draws = context.draws
         self.weight, self.limit, self.knots = cfg.weight, cfg.limit, cfg.knots
         self.shape = (cfg.directions, cfg.head[-1])
+        self.gather = context.gather
         self.backbone = backbone
         self.head = mlp([backbone.dim, *cfg.head])
         self.to(context.device)
         self.optimizer = context.optimizer(self.parameters(), cfg.optim)
 
     def loss(self, batch: Batch, directions: Tensor) -> dict[str, Tensor]:
-        views = [self.head(self.backbone(batch[name])) for name in self.needs]
+        views = [self.gather(self.head(self.backbone(batch[name]))) for name in self.needs]
         normality = torch.stack([sigreg(z, directions, self.limit, self.knots) for z in views]).mean()
         pull = invariance(views)
         loss = self.weight * normality + (1 - self.weight) * pull
@@ -71,6 +72,6 @@ class LeJEPA(nn.Module):
 
     def update(self, batch: Batch, step: int) -> dict[str, Tensor]:
         # new in every step, so that over the run all directions are tested; the same for all micro-batches
-        directions = F.normalize(self.draws.normal("lejepa/directions", step, self.shape), dim=1)
+        directions = F.normalize(self.draws.shared.normal("lejepa/directions", step, self.shape), dim=1)
         directions = directions.to(batch["view0"].device, non_blocking=True)
         return self.optimizer.minimize(partial(self.loss, directions=directions), batch)

@@ -36,13 +36,14 @@ class MoCo(nn.Module):
         self.temperature, self.symmetric = cfg.temperature, cfg.symmetric
         self.first, self.last = cfg.momentum
         self.v3 = cfg.version == "v3"
+        self.gather = context.gather
         self.backbone = backbone
         self.encoder = nn.Sequential(backbone, mlp([backbone.dim, *cfg.head], last_norm=self.v3))
         dim = [backbone.dim, *cfg.head][-1]
         self.predictor = mlp([dim, *cfg.predictor, dim]) if self.v3 else nn.Identity()
         self.target = EMA(self.encoder, self.first)
         if not self.v3:
-            self.queue = Queue(context.draws.normal("moco/queue", 0, (cfg.queue, dim)))
+            self.queue = Queue(context.draws.shared.normal("moco/queue", 0, (cfg.queue, dim)))
         self.to(context.device)
         self.optimizer = context.optimizer(self.parameters(), cfg.optim)
 
@@ -50,7 +51,8 @@ class MoCo(nn.Module):
         pairs = [("view0", "view1"), ("view1", "view0")] if self.symmetric else [("view0", "view1")]
         with torch.no_grad():
             keys = [self.target(batch[other]) for _, other in pairs]
-        queries = [self.predictor(self.encoder(batch[own])) for own, _ in pairs]
+            keys = [self.gather(key) for key in keys]
+        queries = [self.gather(self.predictor(self.encoder(batch[own]))) for own, _ in pairs]
         if self.v3:
             terms = [contrast_v3(q, k, self.temperature) for q, k in zip(queries, keys, strict=True)]
             return {"loss": torch.stack(terms).sum(), **spread(queries[0])}

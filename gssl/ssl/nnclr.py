@@ -44,17 +44,18 @@ class NNCLR(nn.Module):
     def __init__(self, cfg: schema.NNCLR, backbone: Backbone, context: Context) -> None:
         super().__init__()
         self.temperature = cfg.temperature
+        self.gather = context.gather
         self.backbone = backbone
         self.head = mlp([backbone.dim, *cfg.head], last_norm=True)
         dim = cfg.head[-1]
         self.predictor = mlp([dim, *cfg.predictor, dim])
-        self.queue = Queue(context.draws.normal("nnclr/queue", 0, (cfg.queue, dim)))
+        self.queue = Queue(context.draws.shared.normal("nnclr/queue", 0, (cfg.queue, dim)))
         self.to(context.device)
         self.optimizer = context.optimizer(self.parameters(), cfg.optim)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         z0, z1 = (self.head(self.backbone(batch[name])) for name in self.needs)
-        p0, p1 = self.predictor(z0), self.predictor(z1)
+        z0, z1, p0, p1 = map(self.gather, (z0, z1, self.predictor(z0), self.predictor(z1)))
         loss = nnclr(z0, z1, p0, p1, self.queue.keys, self.temperature)
         # how near neighbours are: near 1 means that the queue adds nothing to the other view
         cosine = F.cosine_similarity(z0.detach().float(), nearest(z0, self.queue.keys), dim=1).mean()

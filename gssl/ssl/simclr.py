@@ -21,6 +21,7 @@ class SimCLR(nn.Module):
     def __init__(self, cfg: schema.SimCLR, backbone: Backbone, context: Context) -> None:
         super().__init__()
         self.temperature = cfg.temperature
+        self.gather = context.gather
         self.backbone = backbone
         self.head = mlp([backbone.dim, *cfg.head])
         self.to(context.device)
@@ -30,6 +31,7 @@ class SimCLR(nn.Module):
         # one pass per view: faster on a CPU than one concatenated pass, and each view has its own batch statistics
         z0 = self.head(self.backbone(batch["view0"]))
         z1 = self.head(self.backbone(batch["view1"]))
+        z0, z1 = self.gather(z0), self.gather(z1)
         return {"loss": nt_xent(z0, z1, self.temperature), **spread(z0)}
 
     def update(self, batch: Batch, step: int) -> dict[str, Tensor]:

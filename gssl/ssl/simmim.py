@@ -37,12 +37,14 @@ def standardised(images: Tensor, window: int) -> tuple[Tensor, Tensor, Tensor]:
     return (images - mean) / std, mean, std
 
 
-def hidden_l1(prediction: Tensor, images: Tensor, mask: Tensor) -> Tensor:
+def hidden_l1(prediction: Tensor, images: Tensor, mask: Tensor, hidden: Tensor | None = None) -> Tensor:
     """Mean absolute error over the hidden pixels and their colours (section 3.4).
 
-    `prediction`, `images` (B, 3, S, S), standardised or not; `mask` (B, 1, S, S), 1 where hidden, else 0. Scalar.
+    `prediction`, `images` (B, 3, S, S), standardised or not; `mask` (B, 1, S, S), 1 where hidden, else 0. `hidden`: how
+    many to divide by, where they are not those of this batch alone. Scalar.
     """
-    return ((prediction.float() - images).abs() * mask).sum() / (mask.sum() * images.shape[1])
+    hidden = mask.sum() if hidden is None else hidden
+    return ((prediction.float() - images).abs() * mask).sum() / (hidden * images.shape[1])
 
 
 def stride(side: int, size: int) -> int:
@@ -69,6 +71,7 @@ class SimMIM(nn.Module):
             raise UsageError(f"ssl.window={cfg.window}: must be odd, so that a pixel is in its middle")
         self.side = math.ceil(context.size / cfg.unit)  # squares at the lower and right margin may be cut
         self.hidden = hidden_count(self.side**2, cfg.mask)
+        self.mean = context.mean
         self.backbone = backbone
         if vit:
             need_vit(backbone, "simmim", context.size)
@@ -102,7 +105,8 @@ class SimMIM(nn.Module):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         images, mask = batch["crop0"], self.pixels(batch["mask"])
         target = standardised(images, self.window)[0] if self.window else images
-        return {"loss": hidden_l1(self.paint(images, mask), target, mask)}
+        # squares at the border are cut, so that not every part of a batch hides as many pixels
+        return {"loss": hidden_l1(self.paint(images, mask), target, mask, self.mean(mask.sum()))}
 
     def update(self, batch: Batch, step: int) -> dict[str, Tensor]:
         return self.optimizer.minimize(self.loss, batch | {"mask": self.mask("simmim/mask", step, batch["crop0"])})

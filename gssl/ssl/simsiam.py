@@ -32,6 +32,7 @@ class SimSiam(nn.Module):
     def __init__(self, cfg: schema.SimSiam, backbone: Backbone, context: Context) -> None:
         super().__init__()
         self.stop_gradient = cfg.stop_gradient
+        self.gather = context.gather
         self.backbone = backbone
         self.head = mlp([backbone.dim, *cfg.head], last_norm=True)
         width = cfg.head[-1]
@@ -45,7 +46,7 @@ class SimSiam(nn.Module):
         p0, p1 = self.predictor(z0), self.predictor(z1)
         # of the predictions: the norm that ends the head keeps the mean of the projections at 0, so that they cannot
         # all be one point
-        return {"loss": symmetric(p0, p1, z0, z1, self.stop_gradient), **spread(p0)}
+        return {"loss": symmetric(p0, p1, z0, z1, self.stop_gradient), **spread(self.gather(p0))}
 
     def update(self, batch: Batch, step: int) -> dict[str, Tensor]:
         return self.optimizer.minimize(self.loss, batch)

@@ -40,6 +40,7 @@ class SupCon(nn.Module):
     def __init__(self, cfg: schema.SupCon, backbone: Backbone, context: Context) -> None:
         super().__init__()
         self.temperature = cfg.temperature
+        self.gather = context.gather
         self.backbone = backbone
         self.head = mlp([backbone.dim, *cfg.head])
         self.to(context.device)
@@ -48,7 +49,8 @@ class SupCon(nn.Module):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         z0 = self.head(self.backbone(batch["view0"]))
         z1 = self.head(self.backbone(batch["view1"]))
-        return {"loss": supcon(z0, z1, batch["label"], self.temperature), **spread(z0)}
+        z0, z1 = self.gather(z0), self.gather(z1)
+        return {"loss": supcon(z0, z1, self.gather(batch["label"]), self.temperature), **spread(z0)}
 
     def update(self, batch: Batch, step: int) -> dict[str, Tensor]:
         return self.optimizer.minimize(self.loss, batch)

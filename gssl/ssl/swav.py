@@ -46,11 +46,12 @@ class SwAV(nn.Module):
         super().__init__()
         self.temperature, self.epsilon, self.iterations = cfg.temperature, cfg.epsilon, cfg.iterations
         self.size, self.queue_from, self.freeze = cfg.queue, cfg.queue_from, cfg.freeze
+        self.gather, self.processes = context.gather, context.processes
         self.backbone = backbone
         self.head = mlp([backbone.dim, *cfg.head])
         self.prototypes = nn.Linear(cfg.head[-1], cfg.prototypes, bias=False)
         shape = (cfg.queue, cfg.head[-1])
-        starts = [context.draws.normal(f"swav/queue{i}", 0, shape) for i in range(2)] if cfg.queue else []
+        starts = [context.draws.shared.normal(f"swav/queue{i}", 0, shape) for i in range(2)] if cfg.queue else []
         self.queues = nn.ModuleList(Queue(start) for start in starts)
         self.to(context.device)
         self.optimizer = context.optimizer(self.parameters(), cfg.optim)
@@ -60,7 +61,8 @@ class SwAV(nn.Module):
         weight = self.prototypes.weight
         # zero instead of none: optimisers want a gradient from the first step on
         prototypes = weight.detach() + 0 * weight if frozen else weight
-        z = [F.normalize(self.head(self.backbone(batch[name])).float(), dim=1) for name in self.needs]
+        z = [self.gather(self.head(self.backbone(batch[name]))) for name in self.needs]
+        z = [F.normalize(each.float(), dim=1) for each in z]
         scores = [each @ prototypes.T for each in z]
         with torch.no_grad():
             past = [queue(prototypes) for queue in self.queues] if queued else [s[:0] for s in scores]
@@ -79,7 +81,9 @@ class SwAV(nn.Module):
         weight = self.prototypes.weight.data
         weight.copy_(F.normalize(weight, dim=1))
         kept, frozen = weight.clone(), self.optimizer.progress < self.freeze
-        full = step * len(batch["view0"]) >= self.size  # a function of the step: reading a counter would wait
+        full = (
+            step * len(batch["view0"]) * self.processes >= self.size
+        )  # a function of the step: reading a counter would wait
         queued = bool(self.queues) and full and self.optimizer.progress >= self.queue_from
         out = self.optimizer.minimize(partial(self.loss, queued=queued, frozen=frozen), batch)
         if frozen:

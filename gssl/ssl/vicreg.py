@@ -50,6 +50,7 @@ class VICReg(nn.Module):
     def __init__(self, cfg: schema.VICReg, backbone: Backbone, context: Context) -> None:
         super().__init__()
         self.invariance, self.variance, self.covariance = cfg.invariance, cfg.variance, cfg.covariance
+        self.gather = context.gather
         self.backbone = backbone
         self.head = mlp([backbone.dim, *cfg.head])
         self.to(context.device)
@@ -58,6 +59,7 @@ class VICReg(nn.Module):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         z0 = self.head(self.backbone(batch["view0"]))
         z1 = self.head(self.backbone(batch["view1"]))
+        z0, z1 = self.gather(z0), self.gather(z1)
         terms = vicreg(z0, z1)
         loss = self.invariance * terms["invariance"] + self.variance * terms["variance"]
         loss = loss + self.covariance * terms["covariance"]

@@ -84,7 +84,7 @@ def test_batch_does_not_depend_on_history() -> None:
 
 def test_ranks_make_up_the_global_batch() -> None:
     whole = Batches(make(), 6, Draws(1), CPU)
-    ranks = [Batches(make(), 2, Draws(1, rank, 3), CPU) for rank in range(3)]
+    ranks = [Batches(make(), 6, Draws(1, rank, 3), CPU) for rank in range(3)]
     for t in (0, 1, 4):
         assert torch.equal(torch.cat([r(t)["index"] for r in ranks]), whole(t)["index"])
     assert all(rank.steps_per_epoch == whole.steps_per_epoch for rank in ranks)
