@@ -68,7 +68,18 @@ def open_column(folder: Path, name: str, shapes: np.ndarray) -> Column:
     """The column `name` of an entry of the cache. Raises what a damaged entry raises: OSError, ValueError, KeyError."""
     file = folder / f"{name}.bin"
     flat = np.asarray(np.memmap(file, np.uint8, "r")) if file.stat().st_size else np.zeros(0, np.uint8)
-    return KINDS[name](flat, shapes, np.load(folder / f"{name}_hashes.npy"))
+    hashes = stored_array(folder / f"{name}_hashes.npy", np.uint8, HASH)
+    if len(hashes) != len(shapes):
+        raise ValueError(f"{name}_hashes.npy is not of the same images")
+    return KINDS[name](flat, shapes, hashes)
+
+
+def stored_array(file: Path, kind: type[np.generic], width: int) -> np.ndarray:
+    """An array (N, width) of an entry of the cache. Errors: OSError; ValueError where it is anything else."""
+    found = np.load(file, mmap_mode="r", allow_pickle=False)  # mapped: its header is compared with the file's size
+    if not isinstance(found, np.ndarray) or found.dtype != kind or found.ndim != 2 or found.shape[1] != width:
+        raise ValueError(f"{file.name} holds something else")
+    return np.array(found)
 
 
 def column_hash(values: np.ndarray) -> bytes:

@@ -5,15 +5,18 @@ import json
 import os
 import pickle
 import shutil
+import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from gssl.data import cache
+from gssl.data import cache, checksums
+from gssl.data.columns import stored_array
 from gssl.errors import UsageError
 
 
@@ -134,24 +137,291 @@ def test_two_processes_build_once(tmp_path: Path) -> None:
     assert (tmp_path / "log").read_text() == "built\n"
 
 
-def test_contents_reads_only_what_changed(tmp_path: Path, cache_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def settled(folder: Path) -> None:
+    """Wait until files that were just written are old enough to be told by their times."""
+    newest = max(path.stat().st_ctime_ns for path in folder.iterdir())
+    while time.time_ns() - newest <= cache.FRESH:
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the files whose content was read."""
+    names: list[str] = []
+    original = cache._content
+    monkeypatch.setattr(cache, "_content", lambda path: names.append(Path(path).name) or original(path))
+    return names
+
+
+def test_contents_reads_only_what_changed(
+    tmp_path: Path, cache_folder: Path, read: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     root = tmp_path / "files"
     root.mkdir()
     for name in ("a", "b"):
         (root / name).write_text(name)
-    read: list[str] = []
-    original = cache._file_hash
-    monkeypatch.setattr(cache, "_file_hash", lambda path: read.append(Path(path).name) or original(path))
+    settled(root)
     first = cache.contents(root, ["a", "b", "gone"])
     assert first[0] != first[1] and first[2] == ""
     read.clear()
     assert cache.contents(root, ["b", "a"]) == [first[1], first[0]] and read == []
     (root / "a").write_text("other")
+    settled(root)
     assert cache.contents(root, ["a", "b"])[1] == first[1] and read == ["a"]
     index = next((cache_folder / "index").iterdir())
-    index.write_text("not json")  # a torn index is only slow
-    assert cache.contents(root, ["b"]) == [first[1]]
-    assert json.loads(index.read_text())["b"][2] == first[1]
+    whole = index.read_bytes()
+    known = json.loads(checksums.read(index))["b"][-1]
+    for damaged in (b"not sealed", whole.replace(known.encode(), b"0" * len(known)), whole[:-1], b""):
+        index.write_bytes(damaged)  # a torn or changed index is only slow
+        assert cache.contents(root, ["b"]) == [first[1]]
+        assert json.loads(checksums.read(index))["b"][-1] == first[1]
+    assert capsys.readouterr().err.count("the files are read again") == 4
     moved = tmp_path / "moved"
     shutil.copytree(root, moved)
     assert cache.contents(moved, ["b"]) == [first[1]]
+
+
+@pytest.mark.parametrize("how", ["rewritten", "replaced", "exchanged"])
+def test_content_of_equal_size_and_time_is_told_by_what_no_tool_puts_back(tmp_path: Path, how: str) -> None:
+    (tmp_path / "files").mkdir()
+    path, other = tmp_path / "files" / "a.png", tmp_path / "b.png"
+    path.write_bytes(b"first")
+    other.write_bytes(b"other")
+    times = (path.stat().st_atime_ns, path.stat().st_mtime_ns)
+    os.utime(other, ns=times)
+    settled(path.parent)
+    before = cache.contents(path.parent, [path.name])
+    if how == "rewritten":
+        path.write_bytes(b"other")
+    elif how == "replaced":
+        other.replace(path)
+    else:
+        other.rename(tmp_path / "c")
+        path.rename(other)
+        (tmp_path / "c").rename(path)
+    os.utime(path, ns=times)
+    assert path.stat().st_mtime_ns == times[1] and path.stat().st_size == 5
+    after = cache.contents(path.parent, [path.name])
+    assert after != before and after == cache.contents(path.parent, [path.name])
+
+
+def test_a_file_that_is_still_being_written_is_read_again(tmp_path: Path, read: list[str]) -> None:
+    (tmp_path / "a").write_text("1")
+    found = []
+    for text in ("2", "3", "4"):  # within one tick of the clock that stamps files, perhaps
+        (tmp_path / "a").write_text(text)
+        found += cache.contents(tmp_path, ["a"])
+    assert len(set(found)) == 3 and read == ["a"] * 3
+
+
+def test_what_is_no_regular_file_has_no_content(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.png")
+    (tmp_path / "zero.png").symlink_to("/dev/zero")
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "real").write_text("r")
+    (tmp_path / "link.png").symlink_to("real")
+    found = cache.contents(tmp_path, ["x.png", "zero.png", "folder.png", "link.png"])
+    assert found[:3] == ["", "", ""] and found[3] == cache.contents(tmp_path, ["real"])[0]
+
+
+def test_names_that_are_no_utf8(tmp_path: Path) -> None:
+    root = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    root.mkdir()
+    name = os.fsdecode(b"\xff.png")
+    (root / name).write_text("x")
+    settled(root)
+    assert cache.contents(root, [name]) == cache.contents(root, [name]) != [""]
+
+
+# ── damage ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def _damage(store: cache.Store, kind: str) -> None:
+    file, _, how = kind.partition(":")
+    path = store.path / file
+    if how == "objects":
+        np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    elif how == "zeros":
+        path.write_bytes(bytes(path.stat().st_size))
+    elif how == "cut":
+        os.truncate(path, path.stat().st_size // 2)
+    elif how == "empty":
+        os.truncate(path, 0)
+    elif how == "gone":
+        path.unlink()
+    elif how == "fifo":
+        path.unlink()
+        os.mkfifo(path)
+    else:
+        data = bytearray(path.read_bytes())
+        data[int(how)] ^= 4
+        path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("pixels.bin:0", "pixels.bin:-1", "pixels.bin:zeros", "pixels.bin:cut", "pixels.bin:gone", "pixels.bin:fifo"),
+        *("labels.npy:-1", "labels.npy:zeros", "labels.npy:objects", "labels.npy:gone", "hashes.npy:-3"),
+        *("shapes.npy:-1", "shapes.npy:20", "shapes.npy:objects", "shapes.npy:empty", "shapes.npy:cut"),
+        *("meta.json:3", "meta.json:zeros", "meta.json:empty", "checksums:5", "checksums:70", "checksums:gone"),
+    ],
+)
+def test_a_damaged_entry_is_built_anew_and_that_is_said(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    store = _entry([(4, 4, 1)] * 3)
+    _damage(store, kind)
+    again = _entry([(4, 4, 1)] * 3)
+    assert (again.pixels == np.arange(3)[:, None, None, None]).all() and (again.array("labels") == np.arange(3)).all()
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1 and str(store.path) in line and line.endswith("it is built anew\n")
+    _entry([(4, 4, 1)] * 3)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("content", ["[]", "null", "{}", '{"channels": 7}', '{"channels": "3"}', '"x"', "[" * 9999])
+def test_entries_of_a_stranger_are_built_anew(content: str) -> None:
+    store = _entry([(4, 4, 1)] * 3)
+    (store.path / "meta.json").write_text(content)
+    for name in (checksums.CHECKSUMS, checksums.VERIFIED):
+        (store.path / name).unlink()
+    checksums.close(store.path)  # the checksums hold
+    assert len(_entry([(4, 4, 1)] * 3)) == 3
+
+
+def test_an_array_that_claims_to_be_huge_is_not_believed(tmp_path: Path) -> None:
+    path = tmp_path / "shapes.npy"
+    np.save(path, np.zeros((3, 2), np.int32))
+    path.write_bytes(path.read_bytes().replace(b"(3, 2), }" + b" " * 11, b"(99999999999999, 2)}", 1))
+    with pytest.raises(ValueError):
+        stored_array(path, np.int32, 2)
+
+
+def test_an_entry_of_an_earlier_version_gets_checksums(capsys: pytest.CaptureFixture[str]) -> None:
+    store = _entry([(4, 4, 1)] * 3)
+    for name in (checksums.CHECKSUMS, checksums.VERIFIED):
+        (store.path / name).unlink()
+    assert len(_entry([(4, 4, 1)] * 3)) == 3
+    assert "has no checksums" in capsys.readouterr().err
+
+
+def test_remembered_arrays_are_computed_again_where_they_are_damaged(
+    cache_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = []
+
+    def make() -> np.ndarray:
+        asked.append(1)
+        return np.arange(5)
+
+    def get() -> list[int]:
+        return cache.remembered("near", "k", make).tolist()
+
+    assert get() == get() == [0, 1, 2, 3, 4] and len(asked) == 1
+    path = cache_folder / "near" / "k.sealed"
+    whole = path.read_bytes()
+    for at in (0, 64, 65, 80, len(whole) - 1):
+        data = bytearray(whole)
+        data[at] ^= 1
+        path.write_bytes(data)
+        assert get() == [0, 1, 2, 3, 4]
+        assert "it is computed anew" in capsys.readouterr().err
+    path.write_bytes(b"")
+    assert get() == get() == [0, 1, 2, 3, 4] and len(asked) == 7
+
+
+# ── trouble with the disk ────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EMFILE])
+def test_trouble_while_an_entry_is_finished_is_one_line(
+    cache_folder: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def fail(path: Path) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(checksums, "flush", fail)
+    with pytest.raises(UsageError, match="^GSSL_CACHE: (cannot write to|the disk of)") as error:
+        _entry([(4, 4, 1)])
+    assert "\n" not in str(error.value)
+    assert [p.name for p in (cache_folder / "images").iterdir()] == ["k.lock"]
+
+
+def test_errors_about_files_elsewhere_pass(tmp_path: Path) -> None:
+    def build(writer: cache.Writer) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "photo.png"))
+
+    with pytest.raises(PermissionError):
+        cache.entry("k", lambda: 1, build)
+
+
+def test_what_only_saves_time_is_done_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(path: Path, body: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "a").write_text("x")
+    monkeypatch.setattr(checksums, "write", fail)
+    assert cache.contents(tmp_path, ["a"]) != [""]
+    assert cache.remembered("near", "k", lambda: np.arange(3)).tolist() == [0, 1, 2]
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2 and all("cannot be written (No space left on device)" in line for line in lines)
+
+
+def test_no_home_directory_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere(path: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("GSSL_CACHE")
+    monkeypatch.setattr(Path, "expanduser", nowhere)
+    with pytest.raises(UsageError, match="GSSL_CACHE: this user has no home directory"):
+        cache.cache_root()
+
+
+@pytest.mark.parametrize("name", ["k.lock", "k.part", "k"])
+def test_links_in_the_cache_change_nothing_outside(tmp_path: Path, cache_folder: Path, name: str) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "mine").write_text("mine")
+    (cache_folder / "images").mkdir(parents=True)
+    (cache_folder / "images" / name).symlink_to(outside / "mine" if name == "k.lock" else outside)
+    if name == "k.lock":
+        with pytest.raises(UsageError, match="GSSL_CACHE: cannot write"):
+            _entry([(4, 4, 1)])
+    else:
+        assert len(_entry([(4, 4, 1)])) == 1
+        assert not (cache_folder / "images" / name).is_symlink()
+    assert (outside / "mine").read_text() == "mine" and len(list(outside.iterdir())) == 1
+
+
+# ── locks ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_who_waits_is_told_for_whom(cache_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = cache_folder / "images" / "k.lock"
+    path.parent.mkdir(parents=True)
+    with cache._lock(path):
+        waiting = threading.Thread(target=lambda: os.close(cache._held(path, patience=0.1)))
+        waiting.start()
+        waiting.join(0.4)
+        assert waiting.is_alive()
+    waiting.join(5)
+    assert not waiting.is_alive()
+    line = capsys.readouterr().err
+    assert (
+        line == f"cache: waiting for process {os.getpid()} on {socket.gethostname()}, which works on {path.parent}/k\n"
+    )
+
+
+def test_a_lock_that_was_deleted_is_none(cache_folder: Path) -> None:
+    path = cache_folder / "k.lock"
+    path.parent.mkdir(parents=True)
+    held = []
+    with cache._lock(path):
+        waiting = threading.Thread(target=lambda: held.append(cache._held(path)))
+        waiting.start()
+        time.sleep(0.1)
+        path.unlink()
+    waiting.join(5)
+    assert os.path.samestat(os.fstat(held[0]), os.stat(path))
+    os.close(held[0])
