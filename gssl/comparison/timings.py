@@ -26,10 +26,10 @@ from gssl import schemas
 from gssl.comparison.parts import Part
 from gssl.config import registry
 from gssl.config.menus import CONTROLS, NO_NETWORK, UNTRAINED
-from gssl.data import Splits
-from gssl.data.cache import cache_root
+from gssl.data import Splits, checksums
+from gssl.data.cache import BROKEN, cache_root
 from gssl.engine.device import cores, pick_device
-from gssl.engine.files import read_json, write_json
+from gssl.engine.files import read_json
 from gssl.engine.progress import say
 from gssl.experiment.label_budgets import LabelBudget, label_budgets
 from gssl.experiment.probing import Prober, find_source
@@ -41,6 +41,8 @@ STEPS = 6  # of training
 FEW = 2  # of fine-tuning
 SOME = 32  # images whose features are computed
 ABOUT_TEN = 20  # labels per class: the largest budget up to this is measured
+SCHEMA = "gssl.timings/1"
+MOST = 1 << 24  # bytes of the file that are read
 FILE = "timings.json"  # whatever is changed in how they are measured changes RECIPE
 RECIPE = 3
 REST = ("knn", "fewshot", "cluster")  # probes whose settings cost nothing
@@ -63,6 +65,43 @@ class Timing:
     fits: Mapping[str, float] | None = None
 
 
+def kept(file: Path) -> dict[str, Timing]:
+    """The timings that `file` has; what is not as it was written is measured again, and that is said."""
+    try:
+        with checksums.opened(file) as handle, open(handle, "rb", closefd=False) as opened:
+            found = json.loads(opened.read(MOST))
+        if found["sha256"] != _checksum(found["timings"]):
+            raise ValueError("its checksum does not hold")
+        return {key: _timing(value) for key, value in found["timings"].items()}
+    except FileNotFoundError:
+        return {}
+    except (*BROKEN, AttributeError) as error:
+        why = "an earlier version wrote it" if isinstance(error, KeyError) else checksums.reason(error)
+        say(f"cache: {file}: is not used ({why}); times are measured again")
+        return {}
+
+
+def keep(file: Path, known: Mapping[str, Timing]) -> None:
+    """Write timings, with those that another process has written meanwhile. Raises OSError."""
+    with contextlib.redirect_stderr(io.StringIO()):
+        merged = {key: asdict(timing) for key, timing in {**kept(file), **known}.items()}
+    document = {"schema": SCHEMA, "sha256": _checksum(merged), "timings": merged}
+    checksums.put(file, json.dumps(document, indent=2, allow_nan=False).encode() + b"\n")
+
+
+def _checksum(timings: Any) -> str:
+    return hashlib.sha256(json.dumps(timings, sort_keys=True).encode()).hexdigest()
+
+
+def _timing(found: Any) -> Timing:
+    """Raises ValueError, TypeError or AttributeError where a timing is none."""
+    fits = found.get("fits")
+    numbers = [value for key, value in found.items() if key != "fits"] + list((fits or {}).values())
+    if not all(isinstance(n, int | float) and math.isfinite(n) and n >= 0 for n in numbers):
+        raise ValueError("a time is no number")
+    return Timing(**found)
+
+
 class Timings:
     """Measures what is not known yet."""
 
@@ -70,7 +109,7 @@ class Timings:
         self.parts = {part.path: part for part in parts}
         self.splits, self.commands = splits, commands
         self.file = cache_root() / FILE
-        self.known: dict[str, Any] = read_json(self.file) or {}
+        self.known = kept(self.file)
         self.measured = 0
 
     def network_of(self, part: Part) -> str:
@@ -89,11 +128,11 @@ class Timings:
                 say("measuring a few steps of each kind of part, once on this machine")
             self.measured += 1
             with contextlib.redirect_stderr(io.StringIO()):
-                self.known[key] = asdict(self._measured(part))
+                self.known[key] = self._measured(part)
             with contextlib.suppress(OSError):  # it is measured again
                 self.file.parent.mkdir(parents=True, exist_ok=True)
-                write_json(self.file, self.known)
-        return Timing(**self.known[key])
+                keep(self.file, self.known)
+        return self.known[key]
 
     def kind(self, part: Part) -> list[Any]:
         """Parts with equal kinds take the same time."""

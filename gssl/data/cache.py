@@ -230,7 +230,7 @@ def remembered(kind: str, key: str, make: Callable[[], np.ndarray]) -> np.ndarra
             found = make()
             buffer = io.BytesIO()
             np.save(buffer, found, allow_pickle=False)
-            with _optional(file):
+            with optional(file):
                 checksums.write(file, buffer.getvalue())
         return found
 
@@ -286,7 +286,7 @@ def contents(root: Path, names: Sequence[str], threads: int = 1, watch: Progress
                 known[i] = content
             advance(len(part))
     merged = index | {name: k for name, k in zip(names, known, strict=True) if len(k) > 1}
-    with _writable(folder), _optional(index_file):
+    with _writable(folder), optional(index_file):
         checksums.write(index_file, json.dumps(merged).encode())
     return [k[-1] for k in known]
 
@@ -299,7 +299,7 @@ def _index(file: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except BROKEN as error:
-        say(f"cache: {file}: {_reason(error)}; the files are read again")
+        say(f"cache: {file}: {checksums.reason(error)}; the files are read again")
         return {}
 
 
@@ -319,7 +319,7 @@ def _open(path: Path) -> tuple[Store | None, str]:
             raise UsageError(
                 f"GSSL_CACHE: {path} cannot be read ({error.strerror}); mend that, or delete it"
             ) from error
-        return None, f"is damaged ({_reason(error)})"
+        return None, f"is damaged ({checksums.reason(error)})"
     with contextlib.suppress(OSError):  # of somebody else
         os.utime(path / checksums.VERIFIED)  # when it was used last
     return store, ""
@@ -332,11 +332,7 @@ def _read(file: Path) -> tuple[np.ndarray | None, str]:
     except FileNotFoundError:
         return None, ""
     except BROKEN as error:
-        return None, f"is damaged ({_reason(error)})"
-
-
-def _reason(error: Exception) -> str:
-    return str(getattr(error, "strerror", None) or error)
+        return None, f"is damaged ({checksums.reason(error)})"
 
 
 def _stat(path: str) -> list[int]:
@@ -407,7 +403,7 @@ def _full(folder: Path) -> UsageError:
 
 
 @contextlib.contextmanager
-def _optional(file: Path) -> Iterator[None]:
+def optional(file: Path) -> Iterator[None]:
     """Writing what saves time only: where it cannot be written, that is said."""
     try:
         yield

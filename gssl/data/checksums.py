@@ -32,6 +32,11 @@ class Damaged(ValueError):
     """What the cache holds is not what was written; the message says in what."""
 
 
+def reason(error: BaseException) -> str:
+    """What is wrong, in a few words."""
+    return " ".join(str(getattr(error, "strerror", None) or error).split())[:160] or type(error).__name__
+
+
 # ── files ────────────────────────────────────────────────────────────────────────────────────────
 
 

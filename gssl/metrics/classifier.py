@@ -4,7 +4,8 @@ Nothing here is chosen on validation images, and the network of the last step is
 picked. What trains it is a function from a step to a labelled batch, real or generated.
 """
 
-import fcntl
+import contextlib
+import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -12,12 +13,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from gssl.data import Batches, Draws, Images, centre, sequential
-from gssl.data.cache import cache_root
-from gssl.errors import JobError, UsageError
+from gssl.data import Batches, Draws, Images, cache, centre, checksums, sequential
+from gssl.errors import JobError
 from gssl.nets import updates
 
 RECIPE = 2  # raise it with any change below: figures of two recipes do not compare
@@ -124,24 +124,22 @@ def cached_classifier(
     Other machines or numbers of threads may train another one, so print a hash of its weights beside what it says.
     Raises UsageError where the cache cannot be written.
     """
-    folder = cache_root() / "evaluators"
-    file = folder / f"classifier{RECIPE}-{images.hash}-{size}-{seed}.safetensors"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with open(file.with_suffix(".lock"), "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # a second process waits and finds the first one's
-            network = Classifier(len(images.classes), size)
-            try:
-                network.load_state_dict(load_file(file))
-            except (OSError, SafetensorError, RuntimeError):  # not there, or damaged
-                network = train_on(images, size, seed, device, watch)
-                part = file.with_suffix(".part")  # the lock's holder owns it
-                save_file({name: value.contiguous().cpu() for name, value in network.state_dict().items()}, part)
-                part.replace(file)
-    except OSError as error:
-        raise UsageError(
-            f"GSSL_CACHE: cannot write to {folder} ({error.strerror}); set GSSL_CACHE to a folder that can be written"
-        ) from error
+    folder = cache.cache_root() / "evaluators"
+    name = f"classifier{RECIPE}-{images.hash}-{size}-{seed}"
+    file = folder / f"{name}.sealed"
+    with cache.alone(folder, name):  # a second process waits and finds the first one's
+        network = Classifier(len(images.classes), size)
+        try:
+            network.load_state_dict(load(checksums.read(file)))
+            with contextlib.suppress(OSError):  # of somebody else
+                os.utime(file)
+        except (*cache.BROKEN, SafetensorError, RuntimeError) as error:
+            if not isinstance(error, FileNotFoundError):
+                cache.say(f"cache: {file}: is damaged ({checksums.reason(error)}); the evaluator is trained again")
+            network = train_on(images, size, seed, device, watch)
+            state = {key: value.contiguous().cpu() for key, value in network.state_dict().items()}
+            with cache.optional(file):
+                checksums.write(file, save(state))
     network.to(device).to(memory_format=torch.channels_last)
     return network.eval().requires_grad_(False)
 

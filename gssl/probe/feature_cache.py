@@ -9,15 +9,17 @@ of its content: what does not have it is deleted and computed again. Deleting an
 
 import contextlib
 import io
+import math
 import os
-import tempfile
+import zipfile
+import zlib
 from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
 
-from gssl.data import Images, cache
+from gssl.data import Images, cache, checksums
 from gssl.data.columns import HASH
 from gssl.data.memory import MemoryStore
 from gssl.data.originals import Originals
@@ -25,13 +27,16 @@ from gssl.errors import UsageError
 
 LIMIT = 4.0  # gigabytes
 SUFFIX = ".npz"
+DAMAGED = (*cache.BROKEN, zipfile.BadZipFile, zlib.error)
 
 
 class FeatureCache:
     """Of one network, one preprocessing and one kind of features."""
 
     def __init__(self, key: str) -> None:
+        """Raises UsageError where `GSSL_FEATURES_GB` is no number."""
         self.folder = cache.cache_root() / "features" / key
+        limit()  # a wrong one is said before anything is computed
         self.known: dict[bytes, np.ndarray] = {}
         self.read: set[str] = set()
 
@@ -56,18 +61,17 @@ class FeatureCache:
             if file.name in self.read:
                 continue
             try:
-                data = file.read_bytes()
-                if _digest(data) != file.stem:
-                    raise ValueError("damaged")
-                with np.load(io.BytesIO(data), allow_pickle=False) as found:
-                    ids, rows = found["ids"], found["features"]
-                os.utime(file)
-            except (OSError, ValueError, KeyError):  # damaged, or deleted by another process
+                found = stored(file)
+            except DAMAGED as error:
+                if not isinstance(error, FileNotFoundError):  # deleted by another process
+                    cache.say(f"cache: {file}: is damaged ({checksums.reason(error)}); its features are computed again")
                 with contextlib.suppress(OSError):
                     file.unlink()
                 continue
+            with contextlib.suppress(OSError):  # of somebody else
+                os.utime(file)
             self.read.add(file.name)
-            self.known |= {name.tobytes(): row for name, row in zip(ids, rows, strict=True)}
+            self.known |= found
 
     def _keep(self, new: dict[bytes, np.ndarray]) -> None:
         """Write a file, whole or not at all. A disk that is full costs the file, not the run."""
@@ -78,19 +82,24 @@ class FeatureCache:
         name = _digest(data) + SUFFIX
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            handle, part = tempfile.mkstemp(dir=self.folder)
-            try:
-                with open(handle, "wb") as file:
-                    file.write(data)
-                os.replace(part, self.folder / name)
-            except OSError:
-                with contextlib.suppress(OSError):
-                    os.unlink(part)
-                raise
+            checksums.put(self.folder / name, data)
         except OSError:
             return
         self.read.add(name)
         shorten(self.folder.parent)
+
+
+def stored(file: Path) -> dict[bytes, np.ndarray]:
+    """Id → features (d,) float32 of a file. Raises one of `DAMAGED` where it is not what was written."""
+    with checksums.opened(file, follow=False) as handle:
+        data = b"".join(iter(lambda: os.read(handle, checksums.BLOCK), b""))
+    if _digest(data) != file.stem:
+        raise ValueError("its name is not the hash of its content")
+    with np.load(io.BytesIO(data), allow_pickle=False) as found:
+        ids, rows = found["ids"], found["features"]
+    if ids.dtype != np.uint8 or rows.dtype != np.float32 or ids.shape != (len(rows), HASH) or rows.ndim != 2:
+        raise ValueError("it holds something else")
+    return {name.tobytes(): row for name, row in zip(ids, rows, strict=True)}
 
 
 def image_ids(images: Images) -> list[bytes]:
@@ -108,8 +117,8 @@ def image_ids(images: Images) -> list[bytes]:
 
 
 def shorten(root: Path) -> None:
-    """Delete the files below `root` that were not used for the longest time, down to the limit."""
-    limit = float(os.environ.get("GSSL_FEATURES_GB") or LIMIT) * 1e9
+    """Delete the files below `root` that were not used for the longest time, down to the limit. Raises UsageError."""
+    bytes_at_most = limit()
     files = []
     for file in root.glob(f"*/*{SUFFIX}"):
         with contextlib.suppress(OSError):
@@ -117,11 +126,25 @@ def shorten(root: Path) -> None:
             files.append((stat.st_mtime_ns, stat.st_size, file))
     total = sum(size for _, size, _ in files)
     for _, size, file in sorted(files):
-        if total <= limit:
+        if total <= bytes_at_most:
             return
         with contextlib.suppress(OSError):
             file.unlink()
         total -= size
+
+
+def limit() -> float:
+    """Bytes of all files, at most. Raises UsageError."""
+    text = os.environ.get("GSSL_FEATURES_GB") or str(LIMIT)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not value >= 0:
+        raise UsageError(
+            f"GSSL_FEATURES_GB: {text[:40]!r} is no number of gigabytes; give one such as 4, or 0 for none"
+        )
+    return value * 1e9
 
 
 def _digest(data: bytes) -> str:

@@ -1,5 +1,9 @@
 """Times of parts: each has one, kinds that take the same are measured once, a second look measures nothing."""
 
+import json
+import math
+import os
+
 import pytest
 
 from gssl.comparison import estimate, timings
@@ -61,6 +65,32 @@ def test_kinds_that_take_the_same_are_measured_once(planned, monkeypatch):
     # SimCLR, DCGAN, and the two of the chain (DCGAN begins there with other weights, which cost the same): 2 trainings;
     # one network, no network; the generators
     assert len(measured) == 2 + 2 + 1, measured
+
+
+def test_timings_are_kept_merged_and_checked(tmp_path, capsys):
+    file = tmp_path / "timings.json"
+    one, two = Timing(1.0, 0.25, fits={"linear": 2.0}), Timing(per_image=0.1)
+    assert timings.kept(file) == {} and capsys.readouterr().err == ""
+    timings.keep(file, {"a": one})
+    timings.keep(file, {"b": two})  # another process, which did not know of `a`
+    assert timings.kept(file) == {"a": one, "b": two}
+    whole = file.read_text()
+    document = json.loads(whole)
+    for damaged in (
+        *(whole.replace("0.25", "0.75"), whole[:50], "", "[]", "null", "[" * 9999, whole.replace('"b"', '"c"')),
+        json.dumps({"a": vars(one)}),  # as earlier versions wrote it
+        json.dumps(document | {"timings": []}),
+    ):
+        file.write_text(damaged)
+        assert timings.kept(file) == {}
+        assert capsys.readouterr().err.count("times are measured again\n") == 1
+    for value in ({"fixed": -1.0}, {"fixed": "1"}, {"fixed": math.nan}, {"other": 1.0}, [], 3, {"fits": [1]}):
+        stranger = {"a": value}
+        file.write_text(json.dumps({"sha256": timings._checksum(stranger), "timings": stranger}))
+        assert timings.kept(file) == {}
+    os.unlink(file)
+    os.mkfifo(file)
+    assert timings.kept(file) == {}
 
 
 def test_more_draws_more_images_and_more_checkpoints_take_longer(planned):

@@ -111,7 +111,7 @@ def test_classifier_judge_is_trained_once_and_knows_the_classes(quarters, small,
 def test_classifier_judge_is_another_for_other_images(quarters, small, monkeypatch):
     monkeypatch.setattr(classifier, "STEPS", 2)
     assert ClassifierEvaluator(quarters(3), 8, CPU).hash != ClassifierEvaluator(quarters(3, 1), 8, CPU).hash
-    assert len(list((small / "evaluators").glob("*.safetensors"))) == 2
+    assert len(list((small / "evaluators").glob("*.sealed"))) == 2
 
 
 def test_outputs_do_not_depend_on_the_batch(quarters, small):

@@ -1,5 +1,7 @@
 """Features on disk: one pass per image, damage is found, the folder stays below its limit."""
 
+import hashlib
+import io
 import os
 
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 
 from gssl.data.images import Images
 from gssl.data.memory import MemoryStore
+from gssl.errors import UsageError
 from gssl.probe.feature_cache import FeatureCache, image_ids
 
 
@@ -49,7 +52,7 @@ def test_every_image_is_computed_once_whatever_it_is_asked_with(images) -> None:
     assert compute.asked == [2, 8, 10]
 
 
-def test_a_damaged_file_is_computed_again(images, tmp_path) -> None:
+def test_a_damaged_file_is_computed_again(images, tmp_path, capsys) -> None:
     compute = Counting()
     whole = FeatureCache("k").features(images, compute)
     (file,) = (tmp_path / "features" / "k").glob("*.npz")
@@ -60,6 +63,47 @@ def test_a_damaged_file_is_computed_again(images, tmp_path) -> None:
     (file,) = (tmp_path / "features" / "k").glob("*.npz")
     file.write_bytes(file.read_bytes()[:50])  # cut off
     assert np.array_equal(FeatureCache("k").features(images, compute), whole) and compute.asked == [10, 10, 10]
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2 and all(line.endswith("its features are computed again") for line in lines)
+
+
+@pytest.mark.parametrize("kind", ["pickle", "shapes", "text", "no zip", "fifo", "folder", "link"])
+def test_a_file_of_a_stranger_is_neither_used_nor_waited_for(images, tmp_path, kind) -> None:
+    compute = Counting()
+    whole = FeatureCache("k").features(images, compute)
+    (file,) = (tmp_path / "features" / "k").glob("*.npz")
+    if kind in ("fifo", "folder", "link"):
+        file.rename(tmp_path / "outside")
+        {"fifo": os.mkfifo, "folder": os.mkdir, "link": lambda p: p.symlink_to(tmp_path / "outside")}[kind](file)
+    else:
+        buffer = io.BytesIO()
+        ids = np.zeros((2, 16), np.uint8)
+        if kind == "pickle":
+            np.savez(buffer, ids=ids, features=np.array([{"a": 1}, None], dtype=object))
+        elif kind == "shapes":
+            np.savez(buffer, ids=ids, features=np.zeros((3, 5), np.float32))
+        elif kind == "text":
+            np.savez(buffer, ids=ids, features=np.array(["a", "b"]))
+        else:
+            buffer.write(b"PK\x03\x04 is no zip")
+        file.rename(tmp_path / "away")
+        name = hashlib.blake2b(buffer.getvalue(), digest_size=20).hexdigest()
+        file.with_name(f"{name}.npz").write_bytes(buffer.getvalue())  # its name holds
+    assert np.array_equal(FeatureCache("k").features(images, compute), whole) and compute.asked == [10, 10]
+
+
+def test_what_was_kept_is_on_the_disk(images, monkeypatch) -> None:
+    synced = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    FeatureCache("k").features(images, Counting())
+    assert len(synced) == 1
+
+
+@pytest.mark.parametrize("text", ["four", "nan", "-1", "4 GB"])
+def test_a_limit_that_is_no_number_is_one_line_before_anything_is_computed(images, monkeypatch, text) -> None:
+    monkeypatch.setenv("GSSL_FEATURES_GB", text)
+    with pytest.raises(UsageError, match="^GSSL_FEATURES_GB: .* is no number of gigabytes"):
+        FeatureCache("k")
 
 
 def test_the_oldest_files_go_first(images, tmp_path, monkeypatch) -> None:
