@@ -354,6 +354,11 @@ def _content(path: str) -> list[Any]:
         return [""]
 
 
+def content_hash(data: bytes) -> str:
+    """What `contents` gives for a file of these bytes."""
+    return blake2b(data, digest_size=HASH).hexdigest()
+
+
 def _hash(handle: int) -> str:
     found = blake2b(digest_size=HASH)
     while block := os.read(handle, 1 << 20):

@@ -1,6 +1,7 @@
 """`data=hf`: Parquet and Arrow files give what the same images in folders give."""
 
 import json
+import os
 import re
 import shutil
 import sys
@@ -84,6 +85,39 @@ def test_it_is_unpacked_once(dataset, monkeypatch):
     load_data(config(dataset))
     monkeypatch.setattr(hf, "_unpack", lambda *a: pytest.fail("unpacked again"))
     load_data(config(dataset, "data.size=8"))
+
+
+@pytest.mark.parametrize("what", ["flipped", "replaced", "cut", "gone", "index", "empty index"])
+def test_what_was_unpacked_and_changed_since_is_unpacked_anew(dataset, cache_folder, capsys, what):
+    before = load_data(config(dataset))
+    path = Path(before.train.names[3])
+    index, data = path.parent / "index.sealed", path.read_bytes()
+    if "index" in what:
+        index.write_bytes(b"" if what == "empty index" else index.read_bytes().replace(b'"a"', b'"b"'))
+    elif what == "gone":
+        path.unlink()
+    else:
+        other = Path(before.train.names[4]).read_bytes() if what == "replaced" else data[:20]
+        path.write_bytes(data[:-40] + bytes([data[-40] ^ 1]) + data[-39:] if what == "flipped" else other)
+    capsys.readouterr()
+    same(load_data(config(dataset)), before)
+    assert path.read_bytes() == data
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("cache:")]
+    assert len(lines) == 1 and lines[0].endswith("the images are unpacked anew")
+
+
+def test_files_of_equal_size_and_time_are_told_by_their_content(dataset, pictures):
+    before = load_data(config(dataset))
+    (file,) = dataset.rglob("test*.parquet")
+    times = file.stat()
+    data = bytearray(file.read_bytes())
+    at = data.index(b"IDAT") + 6  # in an image, not in a footer
+    data[at] ^= 255
+    file.write_bytes(data)
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    with pytest.raises(UsageError, match="1 of 60 images cannot be read"):
+        load_data(config(dataset))
+    assert len(before._test) == 60
 
 
 @pytest.mark.parametrize("kind", ["stream", "file"])

@@ -7,13 +7,12 @@ images is: the same store, hashes, splits and messages that name a file.
 import json
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from gssl import schemas
-from gssl.data import cache, decode
+from gssl.data import cache, checksums, decode
 from gssl.data.draws import digest
 from gssl.data.sources import DataSource, hf_files, imagefolder
 from gssl.data.sources.folders import one_line
@@ -31,7 +30,8 @@ MAGIC = {
     b"MM\0*": ".tif",
 }
 PATTERNS = ["*.parquet", "*.arrow", "README.md", "*.json"]
-FORMAT = 1  # part of the key of what is unpacked
+FORMAT = 2  # part of the key of what is unpacked
+INDEX = "index.sealed"
 
 
 class Columns(NamedTuple):
@@ -42,6 +42,15 @@ class Columns(NamedTuple):
     group: str | None
     names: list[str] | None
     others: list[str]
+
+
+class Unpacked(NamedTuple):
+    """The files of a part, one per image, and what is known about each; contents: of the files as they were written."""
+
+    names: list[str]
+    labels: list[str | None]
+    groups: list[str] | None
+    contents: list[str]
 
 
 def read(cfg: schemas.Data, progress: bool = False) -> DataSource:
@@ -191,50 +200,69 @@ class _readable:
 
 def _listing(part: str, folder: Path, files: list[Path], columns: Columns, progress: bool) -> imagefolder.Listing:
     """The images of a part as files, unpacked where they are not yet."""
-    stats = [(str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
-    key = digest("unpacked", FORMAT, json.dumps([stats, columns[:4]])).hex()
+    contents = cache.contents(folder, [str(file.resolve()) for file in files], decode.threads(0))
+    told = [[file.name, content] for file, content in zip(files, contents, strict=True)]
+    key = digest("unpacked", FORMAT, json.dumps([told, columns[:4]])).hex()
     home = cache.cache_root() / "unpacked"
     target = home / key
-    index = target / "index.json"
-    if not index.is_file():
+    rows, why = _unpacked(target)
+    if rows is None:
         with cache.alone(home, key):
-            if not index.is_file():
+            rows, why = _unpacked(target)  # another process may have done it
+            if rows is None:
+                if why:
+                    cache.say(f"cache: {target}: {why}; the images are unpacked anew")
                 work = home / f"{key}.part"
-                shutil.rmtree(work, ignore_errors=True)
+                cache.remove(work)
                 try:
                     work.mkdir()
                     rows = _unpack(part, folder, files, columns, work, progress)
-                    (work / "index.json").write_text(json.dumps(rows))
-                    shutil.rmtree(target, ignore_errors=True)
+                    checksums.write(work / INDEX, json.dumps(rows).encode())
+                    cache.remove(target)
                     os.rename(work, target)
                 finally:
-                    shutil.rmtree(work, ignore_errors=True)
-    names, labels, groups = json.loads(index.read_text())
-    return imagefolder.Listing("data.root", target, names, labels, groups)
+                    cache.remove(work)
+    return imagefolder.Listing("data.root", target, rows.names, rows.labels, rows.groups)
 
 
-def _unpack(
-    part: str, folder: Path, files: list[Path], columns: Columns, work: Path, progress: bool
-) -> tuple[list[str], list[str | None], list[str] | None]:
-    """Write every image as a file; (names, labels, groups)."""
+def _unpacked(target: Path) -> tuple[Unpacked | None, str]:
+    """(what was unpacked before, why that cannot be used): every file is what was written, as times and inodes tell."""
+    try:
+        rows = Unpacked(*json.loads(checksums.read(target / INDEX)))
+        now = cache.contents(target, rows.names, decode.threads(0))
+        changed = [name for name, a, b in zip(rows.names, rows.contents, now, strict=True) if a != b]
+    except FileNotFoundError:
+        return None, ""
+    except cache.BROKEN as error:
+        return None, f"is damaged ({checksums.reason(error)})"
+    if changed:
+        return None, f"{len(changed)} of {len(now)} files are damaged, such as {changed[0]}"
+    return rows, ""
+
+
+def _unpack(part: str, folder: Path, files: list[Path], columns: Columns, work: Path, progress: bool) -> Unpacked:
+    """Write every image as a file."""
     wanted = [name for name in columns[:3] if name is not None]
     names: list[str] = []
     labels: list[str | None] = []
     groups: list[str] = []
+    contents: list[str] = []
     with decode.bar(f"unpacking {len(files):,} files of {part} images", len(files), progress) as advance:
         for file in files:
             with _readable(file):
                 for rows in _rows(file, wanted):
                     for row in rows:
-                        names.append(_write(row[columns.image], len(names), folder, work))
+                        name, content = _write(row[columns.image], len(names), folder, work)
+                        names.append(name)
+                        contents.append(content)
                         labels.append(_label(row[columns.label], columns.names) if columns.label else None)
                         groups.append(str(row[columns.group]) if columns.group else "")
             advance(1)
-    return names, labels, groups if columns.group else None
+    return Unpacked(names, labels, groups if columns.group else None, contents)
 
 
-def _write(image: Any, number: int, folder: Path, work: Path) -> str:
-    """The name of the file that holds an image: bytes, or {"bytes", "path"} where either may be absent."""
+def _write(image: Any, number: int, folder: Path, work: Path) -> tuple[str, str]:
+    """The name of the file that holds an image, bytes or {"bytes", "path"} where either may be absent; its content."""
     raw, path = (image.get("bytes"), image.get("path")) if isinstance(image, dict) else (image, None)
     if raw is None and path:
         own = folder / path
@@ -244,7 +272,7 @@ def _write(image: Any, number: int, folder: Path, work: Path) -> str:
     stem = re.sub(r"[^\w-]+", "_", Path(path).stem)[:60] if path else ""
     name = f"{number:07}{f'-{stem}' if stem else ''}{suffix}"
     (work / name).write_bytes(raw)
-    return name
+    return name, cache.content_hash(raw)
 
 
 def _label(value: Any, names: list[str] | None) -> str | None:
