@@ -3,7 +3,7 @@
 A method is an `nn.Module` that owns its networks and losses and knows how to make one update. The engine owns
 time, the data room owns randomness.
 
-    from gssl.method import Batch, Context
+    from gssl.method import Batch, Context, to_device
     from gssl.nets.backbone import Backbone
     from gssl.schemas import ssl as schema         # the method's keys: `class Shifted(Method)` in gssl/schemas/ssl.py
 
@@ -26,7 +26,7 @@ time, the data room owns randomness.
             # random numbers are functions of (seed, purpose, step), drawn on the CPU; what the loss reads goes
             # into the batch, for `minimize` may cut it into micro-batches
             way = self.draws.integers("shift/way", step, (len(batch["view0"]),), 4)
-            way = way.to(batch["view0"].device, non_blocking=True)
+            way = to_device(way, batch["view0"].device)
             return self.optimizer.minimize(self.loss, batch | {"way": way})
 
 `gssl.ssl.simclr`, `gssl.ssl.supervised` and `gssl.gan.adversarial` (two optimisers, an average) are the templates to
@@ -94,6 +94,13 @@ class MakeOptimizer(Protocol):
         lr_scales: Mapping[nn.Parameter, float] | None = None,
         factor: Callable[[float], float] | None = None,
     ) -> Optimizer: ...
+
+
+def to_device(x: Tensor, device: torch.device) -> Tensor:
+    """`x` on `device`, by a copy that the host does not wait for: it would, where memory is not pinned."""
+    if device.type == "cuda" and x.device.type == "cpu":
+        x = x.pin_memory()
+    return x.to(device, non_blocking=True)
 
 
 def alone(x: Tensor) -> Tensor:

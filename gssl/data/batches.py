@@ -8,6 +8,7 @@ import torch
 
 from gssl.data.draws import Draws
 from gssl.data.images import Images
+from gssl.method import to_device
 
 Batch = dict[str, torch.Tensor]
 
@@ -70,10 +71,7 @@ class Batches:
 
     def _gather(self, indices: np.ndarray) -> Batch:
         assert self._resident is not None
-        chosen = torch.from_numpy(indices)
-        if self.device.type == "cuda":
-            chosen = chosen.pin_memory()
-        chosen = chosen.to(self.device, non_blocking=True)
+        chosen = to_device(torch.from_numpy(indices), self.device)
         batch = {name: values.index_select(0, chosen) for name, values in self._resident.items()}
         return batch | {"image": batch["image"].permute(0, 3, 1, 2), "index": chosen}
 
@@ -92,7 +90,7 @@ def sequential(images: Images, batch_size: int, device: torch.device) -> Iterato
 def _move(batch: Batch, device: torch.device) -> Batch:
     if device.type == "cpu":
         return batch
-    return {name: value.to(device, non_blocking=True) for name, value in batch.items()}
+    return {name: to_device(value, device) for name, value in batch.items()}
 
 
 def _fits(images: Images, device: torch.device) -> bool:

@@ -27,6 +27,7 @@ from gssl.data import resampling
 from gssl.data.colour import apply_colour, blur, blur_kernel_size, colour_matrix, cos_sin, cutout, mean_grey, solarize
 from gssl.data.draws import Draws
 from gssl.errors import UsageError
+from gssl.method import to_device
 
 ATTEMPTS = 10  # boxes drawn per crop before the fallback, as in torchvision
 
@@ -366,9 +367,7 @@ def _send(parts: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
     if not parts:
         return {}
     packed = torch.cat(list(parts.values()), dim=1)
-    if device.type == "cuda":
-        packed = packed.pin_memory()
-    columns = packed.to(device, non_blocking=True).split([part.shape[1] for part in parts.values()], dim=1)
+    columns = to_device(packed, device).split([part.shape[1] for part in parts.values()], dim=1)
     return dict(zip(parts, columns, strict=True))
 
 

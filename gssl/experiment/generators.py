@@ -14,6 +14,7 @@ from gssl import schemas
 from gssl.data import Draws
 from gssl.engine.files import read_json, sha256, write_json
 from gssl.errors import JobError, UsageError
+from gssl.method import to_device
 from gssl.nets.backbone import build_backbone
 from gssl.nets.discriminator import Discriminator, Heads
 from gssl.nets.generator import Generator, Shape
@@ -91,8 +92,8 @@ class Sampler:
         classes = None
         if self.classes:
             assert labels is not None
-            classes = torch.from_numpy(np.asarray(labels, dtype=np.int64)).to(self.device, non_blocking=True)
-        return as_stored(self.generator(z.to(self.device, non_blocking=True), classes))
+            classes = to_device(torch.from_numpy(np.asarray(labels, dtype=np.int64)), self.device)
+        return as_stored(self.generator(to_device(z, self.device), classes))
 
     def batches(
         self,

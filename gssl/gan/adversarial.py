@@ -23,7 +23,7 @@ from gssl.errors import UsageError
 from gssl.gan.augment import DRAWS, adapted, diffaugment
 from gssl.gan.losses import LOSSES
 from gssl.gan.penalties import consistency, gradient_penalty, lecam, zero_centred
-from gssl.method import Batch, Context
+from gssl.method import Batch, Context, to_device
 from gssl.nets.backbone import Backbone
 from gssl.nets.discriminator import Discriminator, Heads, Seen
 from gssl.nets.ema import EMA
@@ -246,7 +246,7 @@ class GAN(nn.Module):
                 found["mixing"] = self.draws.uniform("penalty/share", step, (count,))
             if cfg.consistency:
                 found["moved"] = self.draws.uniform("consistency", step, (count, DRAWS))
-        return batch | {key: value.to(device, non_blocking=True) for key, value in found.items()}
+        return batch | {key: to_device(value, device) for key, value in found.items()}
 
     def update(self, batch: Batch, step: int) -> dict[str, Tensor]:
         cfg = self.cfg

@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from gssl.method import Batch, Context
+from gssl.method import Batch, Context, to_device
 from gssl.nets.backbone import Backbone
 from gssl.nets.decoder import Decoder, last_side
 from gssl.nets.norms import evaluating
@@ -51,9 +51,9 @@ class Denoising(nn.Module):
         cells = (count, 1, math.ceil(height / self.cell), math.ceil(width / self.cell))
         lost = self.draws.uniform("denoising/mask", step, cells) < self.mask
         lost = lost.repeat_interleave(self.cell, 2).repeat_interleave(self.cell, 3)[:, :, :height, :width]
-        return spoil(
-            image, noise.to(image.device, non_blocking=True), lost.to(image.device, non_blocking=True)
-        ).contiguous(memory_format=torch.channels_last)
+        return spoil(image, to_device(noise, image.device), to_device(lost, image.device)).contiguous(
+            memory_format=torch.channels_last
+        )
 
     def decode(self, spoilt: Tensor) -> Tensor:
         made: Tensor = torch.sigmoid(self.decoder(self.backbone.dense(spoilt)[-1]))

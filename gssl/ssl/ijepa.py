@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gssl.errors import UsageError
-from gssl.method import Batch, Context
+from gssl.method import Batch, Context, to_device
 from gssl.nets.backbone import Backbone
 from gssl.nets.ema import EMA, momentum
 from gssl.nets.predictor import Predictor
@@ -145,4 +145,4 @@ class IJEPA(nn.Module):
         noise = self.draws.uniform("ijepa/noise", step, (count, total))
         context = context_places(targets, block, noise, self.cfg.context, total - self.cfg.blocks * h * w)
         move = {"targets": targets, "context": context}
-        return {key: value.to(images.device, non_blocking=True) for key, value in move.items()}
+        return {key: to_device(value, images.device) for key, value in move.items()}

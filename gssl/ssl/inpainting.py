@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gssl.errors import UsageError
-from gssl.method import Batch, Context
+from gssl.method import Batch, Context, to_device
 from gssl.nets.backbone import Backbone
 from gssl.nets.convnet import ConvNet
 from gssl.nets.decoder import Decoder, last_side
@@ -67,7 +67,7 @@ class Inpainting(nn.Module):
             corner = self.draws.integers("inpainting/corner", step, (count, 2), room + 1)
         else:
             corner = torch.full((count, 2), room // 2)
-        return block(corner.to(device, non_blocking=True), self.side, self.size)
+        return block(to_device(corner, device), self.side, self.size)
 
     def complete(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """What the network makes of the hollow image, and the image with its block replaced by that."""

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gssl.errors import UsageError
-from gssl.method import Batch, Context
+from gssl.method import Batch, Context, to_device
 from gssl.nets.backbone import Backbone
 from gssl.nets.heads import mlp
 from gssl.schemas import ssl as schema
@@ -77,5 +77,5 @@ class Jigsaw(nn.Module):
             "order": self.draws.integers("jigsaw/order", step, (len(images),), len(self.orders)),
             "luck": self.tiles.draw(self.draws, step, len(images), self.orders.shape[1]),
         }
-        drawn = {name: value.to(images.device, non_blocking=True) for name, value in drawn.items()}
+        drawn = {name: to_device(value, images.device) for name, value in drawn.items()}
         return self.optimizer.minimize(self.loss, batch | drawn)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gssl.method import Batch, Context
+from gssl.method import Batch, Context, to_device
 from gssl.nets.backbone import Backbone
 from gssl.nets.heads import mlp
 from gssl.schemas import ssl as schema
@@ -73,5 +73,5 @@ class LeJEPA(nn.Module):
     def update(self, batch: Batch, step: int) -> dict[str, Tensor]:
         # new in every step, so that over the run all directions are tested; the same for all micro-batches
         directions = F.normalize(self.draws.shared.normal("lejepa/directions", step, self.shape), dim=1)
-        directions = directions.to(batch["view0"].device, non_blocking=True)
+        directions = to_device(directions, batch["view0"].device)
         return self.optimizer.minimize(partial(self.loss, directions=directions), batch)

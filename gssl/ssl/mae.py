@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gssl.method import Batch, Context
+from gssl.method import Batch, Context, to_device
 from gssl.nets.backbone import Backbone
 from gssl.nets.predictor import Predictor
 from gssl.schemas import ssl as schema
@@ -64,7 +64,7 @@ class MAE(nn.Module):
 
     def mask(self, purpose: str, step: int, images: Tensor) -> Batch:
         noise = self.draws.uniform(purpose, step, (len(images), self.total))
-        visible, hidden = (x.to(images.device, non_blocking=True) for x in split_order(noise, self.hidden))
+        visible, hidden = (to_device(x, images.device) for x in split_order(noise, self.hidden))
         return {"visible": visible, "hidden": hidden}
 
     @torch.no_grad()

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gssl.method import Batch, Context
+from gssl.method import Batch, Context, to_device
 from gssl.nets.backbone import Backbone
 from gssl.nets.heads import mlp
 from gssl.schemas import ssl as schema
@@ -59,5 +59,5 @@ class RelativeLocation(nn.Module):
         sides = self.draws.uniform("relative/sides", step, (len(images), SIDES)).argsort(1)[:, : self.pairs]
         luck = self.tiles.draw(self.draws, step, len(images), 1 + self.pairs)
         drawn = {"sides": sides, "luck": luck}
-        drawn = {name: value.to(images.device, non_blocking=True) for name, value in drawn.items()}
+        drawn = {name: to_device(value, images.device) for name, value in drawn.items()}
         return self.optimizer.minimize(self.loss, batch | drawn)

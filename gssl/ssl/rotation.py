@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gssl.data.rotations import TURNS, rotated
-from gssl.method import Batch, Context
+from gssl.method import Batch, Context, to_device
 from gssl.nets.backbone import Backbone
 from gssl.schemas import ssl as schema
 
@@ -38,4 +38,4 @@ class Rotation(nn.Module):
         images = batch["real"]
         # the ranks of uniform numbers: each image gets `copies` different turns
         turns = self.draws.uniform("rotation/turns", step, (len(images), TURNS)).argsort(1)[:, : self.copies]
-        return self.optimizer.minimize(self.loss, batch | {"turns": turns.to(images.device, non_blocking=True)})
+        return self.optimizer.minimize(self.loss, batch | {"turns": to_device(turns, images.device)})

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gssl.errors import UsageError
-from gssl.method import Batch, Context
+from gssl.method import Batch, Context, to_device
 from gssl.nets.backbone import Backbone
 from gssl.nets.decoder import last_side
 from gssl.nets.norms import evaluating
@@ -114,7 +114,7 @@ class SimMIM(nn.Module):
     def mask(self, purpose: str, step: int, images: Tensor) -> Tensor:
         """(B, 1, side, side): 1 where a square of `unit` pixels is hidden."""
         noise = self.draws.uniform(purpose, step, (len(images), self.side**2))
-        return as_grid(split_order(noise, self.hidden)[1], self.side).to(images.device, non_blocking=True)
+        return to_device(as_grid(split_order(noise, self.hidden)[1], self.side), images.device)
 
     def pixels(self, mask: Tensor) -> Tensor:
         """Squares (B, 1, side, side) → pixels (B, 1, S, S)."""

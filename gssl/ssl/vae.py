@@ -9,7 +9,7 @@ the averaged features that are exported were worse (kNN on validation images of 
 import torch
 from torch import Tensor, nn
 
-from gssl.method import Batch, Context
+from gssl.method import Batch, Context, to_device
 from gssl.nets.backbone import Backbone
 from gssl.nets.decoder import Decoder, last_side
 from gssl.nets.norms import evaluating
@@ -68,7 +68,7 @@ class VAE(nn.Module):
     def update(self, batch: Batch, step: int) -> dict[str, Tensor]:
         image = batch["real"]
         shape = (len(image), self.latent, self.side, self.side)
-        noise = self.draws.normal("vae/noise", step, shape).to(image.device, non_blocking=True)
+        noise = to_device(self.draws.normal("vae/noise", step, shape), image.device)
         return self.optimizer.minimize(self.loss, batch | {"noise": noise})
 
     @torch.no_grad()

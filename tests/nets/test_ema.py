@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from gssl.nets import EMA
-from gssl.nets.ema import momentum
+from gssl.nets.ema import follow, momentum
 
 
 def net() -> nn.Module:
@@ -97,3 +97,13 @@ def test_the_momentum_of_a_target_rises_to_one_along_a_cosine() -> None:
         assert 1 - momentum(base, 0.25) == pytest.approx((1 - base) * (2 + 2**0.5) / 4)
         values = [momentum(base, i / 20) for i in range(21)]
         assert values == sorted(values)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.004, 0.7, 1.0])
+def test_one_kernel_for_all_is_as_one_for_each(weight: float) -> None:
+    g = torch.Generator().manual_seed(0)
+    mine, theirs = ([torch.randn(shape, generator=g) for shape in [(3, 4), (5,), ()]] for _ in range(2))
+    other = [value.clone() for value in mine]
+    follow(mine, theirs, torch.tensor(weight), together=False)
+    follow(other, theirs, torch.tensor(weight), together=True)
+    torch.testing.assert_close(mine, other)

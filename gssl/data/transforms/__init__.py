@@ -16,6 +16,7 @@ from torch import Tensor
 
 from gssl.data.draws import Draws
 from gssl.data.transforms import image, mask
+from gssl.method import to_device
 
 ATTEMPTS = 10  # boxes drawn per crop before the fallback, as in torchvision
 
@@ -72,7 +73,7 @@ class RandomCrop:
 
         image: uint8 (B, C, H, W) → float32 (B, 3, h, w) in [0, 1]; mask: uint8 (B, H, W) → uint8 (B, h, w).
         """
-        box, flip = (part.to(column.device, non_blocking=True) for part in (drawn.box, drawn.flip))
+        box, flip = (to_device(part, column.device) for part in (drawn.box, drawn.flip))
         return KINDS[kind](column, box, flip, drawn.size)
 
     def _fitting(self, height: Tensor, width: Tensor, position: Tensor) -> Tensor:
