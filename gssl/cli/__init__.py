@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperCommand
 
 import gssl
-from gssl.cli import data, doctor, finished, following
+from gssl.cli import cache, data, doctor, finished, following
 from gssl.cli.options import (
     Cfg,
     CfgFlag,
@@ -311,6 +311,7 @@ app.add_typer(doctor.app)
 app.add_typer(finished.app)
 app.add_typer(following.app)
 app.add_typer(following.runs_app, name="runs")
+app.add_typer(cache.app, name="cache")
 
 
 def _version(wanted: bool) -> None:

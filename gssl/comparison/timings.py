@@ -42,7 +42,6 @@ FEW = 2  # of fine-tuning
 SOME = 32  # images whose features are computed
 ABOUT_TEN = 20  # labels per class: the largest budget up to this is measured
 SCHEMA = "gssl.timings/1"
-MOST = 1 << 24  # bytes of the file that are read
 FILE = "timings.json"  # whatever is changed in how they are measured changes RECIPE
 RECIPE = 3
 REST = ("knn", "fewshot", "cluster")  # probes whose settings cost nothing
@@ -68,16 +67,11 @@ class Timing:
 def kept(file: Path) -> dict[str, Timing]:
     """The timings that `file` has; what is not as it was written is measured again, and that is said."""
     try:
-        with checksums.opened(file) as handle, open(handle, "rb", closefd=False) as opened:
-            found = json.loads(opened.read(MOST))
-        if found["sha256"] != _checksum(found["timings"]):
-            raise ValueError("its checksum does not hold")
-        return {key: _timing(value) for key, value in found["timings"].items()}
+        return {key: _timing(value) for key, value in checksums.read_summed(file, "timings").items()}
     except FileNotFoundError:
         return {}
     except (*BROKEN, AttributeError) as error:
-        why = "an earlier version wrote it" if isinstance(error, KeyError) else checksums.reason(error)
-        say(f"cache: {file}: is not used ({why}); times are measured again")
+        say(f"cache: {file}: is not used ({checksums.reason(error)}); times are measured again")
         return {}
 
 
@@ -85,12 +79,8 @@ def keep(file: Path, known: Mapping[str, Timing]) -> None:
     """Write timings, with those that another process has written meanwhile. Raises OSError."""
     with contextlib.redirect_stderr(io.StringIO()):
         merged = {key: asdict(timing) for key, timing in {**kept(file), **known}.items()}
-    document = {"schema": SCHEMA, "sha256": _checksum(merged), "timings": merged}
+    document = {"schema": SCHEMA, "sha256": checksums.summed(merged), "timings": merged}
     checksums.put(file, json.dumps(document, indent=2, allow_nan=False).encode() + b"\n")
-
-
-def _checksum(timings: Any) -> str:
-    return hashlib.sha256(json.dumps(timings, sort_keys=True).encode()).hexdigest()
 
 
 def _timing(found: Any) -> Timing:

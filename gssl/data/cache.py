@@ -30,7 +30,6 @@ import numpy as np
 
 from gssl.data import checksums
 from gssl.data.columns import HASH, Column, column_hash, open_column, stored_array
-from gssl.data.draws import digest
 from gssl.errors import UsageError
 
 FORMAT = 1  # part of every key: raise it when what is stored changes
@@ -54,6 +53,8 @@ def cache_root() -> Path:
 
 def entry_key(*parts: object) -> str:
     """The name of the entry that these parts determine."""
+    from gssl.data.draws import digest  # which needs torch, and the rest of this file does not
+
     return digest("gssl.images", FORMAT, *parts).hex()
 
 
@@ -111,8 +112,8 @@ class Store:
 class Writer:
     """Fills an entry image by image. Grey and colour may be mixed: then `finish` replicates grey to RGB."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, about: str = "") -> None:
+        self.folder, self.about = folder, about
         self._file: BinaryIO = open(folder / "pixels.bin", "wb")  # noqa: SIM115  closed by close
         self._shapes: list[tuple[int, ...]] = []
         self._hashes: list[bytes] = []
@@ -152,7 +153,7 @@ class Writer:
         meta = meta | ({"columns": list(self._columns)} if self._columns else {})
         channels = int(shapes[:, 2].max(initial=1))
         with open(self.folder / "meta.json", "w") as file:
-            json.dump({"format": FORMAT, "channels": channels, **meta}, file)
+            json.dump({"format": FORMAT, "channels": channels, "about": self.about, **meta}, file)
 
     def close(self) -> None:
         """Close the files, finished or not."""
@@ -180,11 +181,11 @@ def image_hash(image: np.ndarray) -> bytes:
     return blake2b(rgb.data, digest_size=HASH, person=f"{height}x{width}".encode()[:16]).digest()
 
 
-def entry(key: str, need: Callable[[], int], build: Callable[[Writer], None]) -> Store:
+def entry(key: str, need: Callable[[], int], build: Callable[[Writer], None], about: str = "") -> Store:
     """The entry `key`; where it is missing or damaged, `build` fills it while other processes wait.
 
-    need() estimates the bytes of the pixels. Errors: UsageError where the cache cannot be written or the
-    disk is too small; whatever `build` raises (nothing is left behind then).
+    need() estimates the bytes of the pixels. about: what it is of, for `gssl cache list`. Errors: UsageError where the
+    cache cannot be written or the disk is too small; whatever `build` raises (nothing is left behind then).
     """
     folder = cache_root() / "images"
     store, _ = _open(folder / key)
@@ -202,7 +203,7 @@ def entry(key: str, need: Callable[[], int], build: Callable[[Writer], None]) ->
         part.mkdir()
         try:
             _check_disk(folder, need())
-            with contextlib.closing(Writer(part)) as writer:
+            with contextlib.closing(Writer(part, about)) as writer:
                 build(writer)
             checksums.close(part)
             os.rename(part, folder / key)
@@ -295,6 +296,7 @@ def _index(file: Path) -> dict[str, Any]:
     """Name → [size, both times, inode, content hash]. A damaged one costs reading the files again."""
     try:
         found = json.loads(checksums.read(file))
+        checksums.touch(file)
         return found if isinstance(found, dict) else {}
     except FileNotFoundError:
         return {}
@@ -320,15 +322,16 @@ def _open(path: Path) -> tuple[Store | None, str]:
                 f"GSSL_CACHE: {path} cannot be read ({error.strerror}); mend that, or delete it"
             ) from error
         return None, f"is damaged ({checksums.reason(error)})"
-    with contextlib.suppress(OSError):  # of somebody else
-        os.utime(path / checksums.VERIFIED)  # when it was used last
+    checksums.touch(path / checksums.VERIFIED)
     return store, ""
 
 
 def _read(file: Path) -> tuple[np.ndarray | None, str]:
     """(the array, why there is none)."""
     try:
-        return np.load(io.BytesIO(checksums.read(file)), allow_pickle=False), ""
+        found = np.load(io.BytesIO(checksums.read(file)), allow_pickle=False)
+        checksums.touch(file)
+        return found, ""
     except FileNotFoundError:
         return None, ""
     except BROKEN as error:
@@ -347,7 +350,7 @@ def _content(path: str) -> list[Any]:
     try:
         with checksums.opened(path) as handle:
             before = checksums.signature(os.fstat(handle))
-            content = _hash(handle)
+            content = content_of(handle)
             quiet = checksums.signature(os.fstat(handle)) == before and time.time_ns() - max(before[1:3]) > FRESH
             return [*before, content] if quiet else [content]
     except OSError:
@@ -359,7 +362,8 @@ def content_hash(data: bytes) -> str:
     return blake2b(data, digest_size=HASH).hexdigest()
 
 
-def _hash(handle: int) -> str:
+def content_of(handle: int) -> str:
+    """The content hash of an open file."""
     found = blake2b(digest_size=HASH)
     while block := os.read(handle, 1 << 20):
         found.update(block)

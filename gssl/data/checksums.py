@@ -14,7 +14,7 @@ import json
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,6 +23,7 @@ from typing import Any
 BLOCK = 1 << 22  # bytes
 SMALL = 1 << 26  # bytes: a few hundredths of a second
 SAMPLES = 8
+MOST = 1 << 24  # bytes of a JSON document that are read
 CHECKSUMS, VERIFIED = "checksums", "verified"
 SCHEMA = "gssl.checksums/1"
 GONE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EIO, errno.ENXIO)
@@ -58,6 +59,18 @@ def opened(path: str | Path, follow: bool = True) -> Iterator[int]:
 def signature(found: os.stat_result) -> list[int]:
     """What changes with a file's content: size, both times (no tool puts the second one back) and the inode."""
     return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
+
+
+def stat_of(path: Path) -> os.stat_result:
+    """Of a regular file. Raises OSError, also where it is anything else."""
+    with opened(path, follow=False) as handle:
+        return os.fstat(handle)
+
+
+def touch(path: Path) -> None:
+    """Note that it was used now, where that can be noted."""
+    with suppress(OSError):
+        os.utime(path)
 
 
 def sync(folder: Path) -> None:
@@ -96,6 +109,38 @@ def read(path: Path) -> bytes:
     """The body of the sealed file at `path`. Errors: Damaged; OSError, where it cannot be read."""
     with opened(path) as handle:
         return unsealed(b"".join(iter(lambda: os.read(handle, BLOCK), b"")))
+
+
+def read_named(path: Path) -> bytes:
+    """The content of the file at `path` whose name is the hash of it, with any suffix. Errors: Damaged; OSError."""
+    with opened(path, follow=False) as handle:
+        data = b"".join(iter(lambda: os.read(handle, BLOCK), b""))
+    if name_of(data) != path.stem:
+        raise Damaged("its name is not the hash of its content")
+    return data
+
+
+def name_of(data: bytes) -> str:
+    """The name of a file with this content."""
+    return hashlib.blake2b(data, digest_size=20).hexdigest()
+
+
+def read_summed(path: Path, key: str) -> Any:
+    """What stands under `key` in a JSON document whose `sha256` is `summed` of it. Errors: Damaged; OSError."""
+    with opened(path) as handle, open(handle, "rb", closefd=False) as file:
+        data = file.read(MOST)
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise Damaged("it is no JSON document") from error
+    if not isinstance(found, dict) or key not in found or found.get("sha256") != summed(found[key]):
+        raise Damaged("its checksum does not hold, or an earlier version wrote it")
+    return found[key]
+
+
+def summed(value: Any) -> str:
+    """The SHA-256 of a value that JSON can hold."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def write(path: Path, body: bytes) -> None:
@@ -153,7 +198,7 @@ def compare(folder: Path, whole: bool = False) -> None:
                 seen[name] = signature(os.fstat(handle))
                 if seen[name][0] != size:
                     raise Damaged(f"{name} has {seen[name][0]:,} bytes instead of {size:,}")
-                blocks = _blocks(size)
+                blocks: Sequence[int] = _blocks(size)
                 if not whole and not small and before.get(name) == seen[name] and len(blocks) > SAMPLES:
                     blocks, sampled = _some(len(blocks)), True
                 if any(hashes[i] != own for i, own in zip(blocks, _hashes(handle, blocks), strict=True)):
@@ -205,7 +250,7 @@ def _some(count: int) -> list[int]:
     return sorted({0, count - 1, *(min(count - 1, first + int(i * step)) for i in range(SAMPLES - 2))})
 
 
-def _hashes(handle: int, blocks: range | list[int]) -> Iterator[str]:
+def _hashes(handle: int, blocks: Sequence[int]) -> Iterator[str]:
     def of(i: int) -> str:
         return hashlib.sha256(os.pread(handle, BLOCK, i * BLOCK)).hexdigest()[:32]
 

@@ -4,8 +4,6 @@ Nothing here is chosen on validation images, and the network of the last step is
 picked. What trains it is a function from a step to a labelled batch, real or generated.
 """
 
-import contextlib
-import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -131,8 +129,7 @@ def cached_classifier(
         network = Classifier(len(images.classes), size)
         try:
             network.load_state_dict(load(checksums.read(file)))
-            with contextlib.suppress(OSError):  # of somebody else
-                os.utime(file)
+            checksums.touch(file)
         except (*cache.BROKEN, SafetensorError, RuntimeError) as error:
             if not isinstance(error, FileNotFoundError):
                 cache.say(f"cache: {file}: is damaged ({checksums.reason(error)}); the evaluator is trained again")

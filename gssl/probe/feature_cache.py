@@ -68,8 +68,7 @@ class FeatureCache:
                 with contextlib.suppress(OSError):
                     file.unlink()
                 continue
-            with contextlib.suppress(OSError):  # of somebody else
-                os.utime(file)
+            checksums.touch(file)
             self.read.add(file.name)
             self.known |= found
 
@@ -79,7 +78,7 @@ class FeatureCache:
         ids = np.frombuffer(b"".join(new), dtype=np.uint8).reshape(-1, HASH)
         np.savez(buffer, ids=ids, features=np.stack(list(new.values())))
         data = buffer.getvalue()
-        name = _digest(data) + SUFFIX
+        name = checksums.name_of(data) + SUFFIX
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             checksums.put(self.folder / name, data)
@@ -91,11 +90,7 @@ class FeatureCache:
 
 def stored(file: Path) -> dict[bytes, np.ndarray]:
     """Id → features (d,) float32 of a file. Raises one of `DAMAGED` where it is not what was written."""
-    with checksums.opened(file, follow=False) as handle:
-        data = b"".join(iter(lambda: os.read(handle, checksums.BLOCK), b""))
-    if _digest(data) != file.stem:
-        raise ValueError("its name is not the hash of its content")
-    with np.load(io.BytesIO(data), allow_pickle=False) as found:
+    with np.load(io.BytesIO(checksums.read_named(file)), allow_pickle=False) as found:
         ids, rows = found["ids"], found["features"]
     if ids.dtype != np.uint8 or rows.dtype != np.float32 or ids.shape != (len(rows), HASH) or rows.ndim != 2:
         raise ValueError("it holds something else")
@@ -145,7 +140,3 @@ def limit() -> float:
             f"GSSL_FEATURES_GB: {text[:40]!r} is no number of gigabytes; give one such as 4, or 0 for none"
         )
     return value * 1e9
-
-
-def _digest(data: bytes) -> str:
-    return blake2b(data, digest_size=20).hexdigest()

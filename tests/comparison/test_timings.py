@@ -10,7 +10,7 @@ from gssl.comparison import estimate, timings
 from gssl.comparison.plan import Planner
 from gssl.comparison.timings import Timing, Timings, seconds_of, steps_of
 from gssl.config.composing import compose
-from gssl.data import load_data
+from gssl.data import checksums, load_data
 
 
 @pytest.fixture
@@ -84,9 +84,10 @@ def test_timings_are_kept_merged_and_checked(tmp_path, capsys):
         file.write_text(damaged)
         assert timings.kept(file) == {}
         assert capsys.readouterr().err.count("times are measured again\n") == 1
+    value: object
     for value in ({"fixed": -1.0}, {"fixed": "1"}, {"fixed": math.nan}, {"other": 1.0}, [], 3, {"fits": [1]}):
         stranger = {"a": value}
-        file.write_text(json.dumps({"sha256": timings._checksum(stranger), "timings": stranger}))
+        file.write_text(json.dumps({"sha256": checksums.summed(stranger), "timings": stranger}))
         assert timings.kept(file) == {}
     os.unlink(file)
     os.mkfifo(file)

@@ -237,6 +237,7 @@ def _unpacked(target: Path) -> tuple[Unpacked | None, str]:
         return None, f"is damaged ({checksums.reason(error)})"
     if changed:
         return None, f"{len(changed)} of {len(now)} files are damaged, such as {changed[0]}"
+    checksums.touch(target / INDEX)
     return rows, ""
 
 
