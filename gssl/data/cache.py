@@ -63,12 +63,12 @@ class Store:
 
     pixels: uint8 (N, H, W, C) where all sizes agree (`uniform`), else flat, image i at `offsets[i]`.
     shapes: int32 (N, 2) heights and widths; hashes: uint8 (N, 16); meta: the source's own facts.
-    columns: what is stored beside the pixels, by name.
+    columns: what is stored beside the pixels, by name. opened: when, in nanoseconds since 1970.
     """
 
     def __init__(self, path: Path) -> None:
         """Raises one of `BROKEN` where the entry is not as it was written."""
-        self.path = Path(path)
+        self.path, self.opened = Path(path), time.time_ns()
         self.meta: dict[str, Any] = json.loads((self.path / "meta.json").read_bytes())
         if not isinstance(self.meta, dict) or self.meta.get("channels") not in (1, 3):
             raise ValueError("meta.json does not say how many channels there are")
@@ -94,7 +94,7 @@ class Store:
         return len(self.shapes)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Store, (self.path,)
+        return Store, (self.path,), {"opened": self.opened}
 
     def array(self, name: str) -> np.ndarray:
         """An array that the source stored beside the pixels, such as its labels."""

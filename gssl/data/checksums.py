@@ -171,7 +171,7 @@ def close(folder: Path) -> None:
     """Write the checksums of all files of a finished folder, and bring everything to the disk. Raises OSError."""
     files: dict[str, tuple[int, list[str]]] = {}
     seen: dict[str, list[int]] = {}
-    for path in sorted(folder.iterdir()):
+    for path in sorted(path for path in folder.iterdir() if path.name not in (CHECKSUMS, VERIFIED)):
         with opened(path, follow=False) as handle:
             seen[path.name] = signature(os.fstat(handle))
             size = seen[path.name][0]

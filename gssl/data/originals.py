@@ -20,24 +20,43 @@ from gssl.errors import UsageError
 class Originals(Images):
     """Images whose pixels are decoded from their files whenever they are fetched; for a single pass.
 
-    side: files with a longer shorter side than twice this are shrunk to that, as in a store.
+    side: files with a longer shorter side than twice this are shrunk to that, as in a store. stored_side: the same of
+    the store that they have.
     """
 
     side: int
+    stored_side: int
 
     @classmethod
-    def of(cls, images: Images, side: int) -> "Originals":
+    def of(cls, images: Images, side: int, stored_side: int) -> "Originals":
         """The same rows; `images.names` are their files."""
         rest = (images.classes, images.names, images.groups, images.stored)
         found = cls(images.store, images.rows, images.labels, *rest)
-        found.side = side
+        found.side, found.stored_side = side, stored_side
         return found
 
     def subset(self, indices: np.ndarray) -> Images:
-        return Originals.of(super().subset(indices), self.side)
+        return Originals.of(super().subset(indices), self.side, self.stored_side)
 
     def unlabelled(self) -> Images:
-        return Originals.of(super().unlabelled(), self.side)
+        return Originals.of(super().unlabelled(), self.side, self.stored_side)
+
+    def check(self, index: int) -> None:
+        """Raises UsageError where the file has another picture than the store.
+
+        Only a file that changed since the store was opened is decoded for that: before, contents were compared.
+        """
+        path = self.name(index)
+        try:
+            if os.stat(path).st_ctime_ns < self.store.opened:
+                return
+            same = (
+                cache.image_hash(decode.decode(path, self.stored_side)) == self.store.hashes[self.rows[index]].tobytes()
+            )
+        except Exception as error:  # Pillow raises anything
+            raise _unreadable(path, error) from error
+        if not same:
+            raise UsageError(f"{path}: has another picture than when it was read first; restore it, or start again")
 
     def fetch(self, indices: np.ndarray) -> dict[str, torch.Tensor]:
         """As `Images.fetch`. Raises UsageError, naming the file, where one cannot be read any more."""
@@ -59,9 +78,11 @@ class Originals(Images):
 
     def _decoded(self, index: int) -> np.ndarray:
         try:
-            return decode.decode(self.name(index), self.side)
+            found = decode.decode(self.name(index), self.side)
         except Exception as error:  # Pillow raises anything
             raise _unreadable(self.name(index), error) from error
+        self.check(index)
+        return found
 
 
 def at(images: Images, need: int, side: int, stored: bool = False) -> Images:
@@ -72,7 +93,7 @@ def at(images: Images, need: int, side: int, stored: bool = False) -> Images:
     """
     if not shrunk(images, need, side):
         return images
-    lazy = Originals.of(images, need)
+    lazy = Originals.of(images, need, side)
     return _entry(lazy) if stored else lazy
 
 
@@ -92,9 +113,11 @@ def _entry(lazy: Originals) -> Images:
         decode.write_files(writer, paths, side, 0, False)
         if broken := json.loads((writer.folder / "meta.json").read_text())["broken"]:
             raise _unreadable(paths[broken[0][0]], broken[0][1])  # nothing is left behind
+        for index in range(len(lazy)):
+            lazy.check(index)
 
     key = cache.entry_key("again", side, lazy.store.hashes[lazy.rows].tobytes(), *paths)
-    store = cache.entry(key, lambda: decode.estimate(paths, side), build)
+    store = cache.entry(key, lambda: decode.estimate(paths, side), build, about=os.path.commonpath(paths))
     return Images(store, np.arange(len(store)), lazy.labels, lazy.classes, lazy.names, lazy.groups)
 
 

@@ -83,6 +83,12 @@ def test_what_is_no_regular_file_is_never_waited_for_nor_followed(folder: Path, 
         checksums.compare(folder)
 
 
+def test_checksums_can_be_written_anew(folder: Path) -> None:
+    (folder / "labels.npy").write_bytes(b"others")
+    checksums.close(folder)
+    checksums.compare(folder, whole=True)
+
+
 def test_other_content_of_equal_size_is_found(folder: Path) -> None:
     times = os.stat(folder / "labels.npy")
     (folder / "labels.npy").write_bytes(b"slebal")

@@ -2,12 +2,14 @@
 
 import os
 import pickle
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from gssl.data import load_data, originals
+from gssl.data import decode, load_data, originals
 from gssl.data.originals import Originals
 from gssl.errors import UsageError
 
@@ -56,3 +58,33 @@ def test_a_file_that_is_gone_is_named(images) -> None:
         lazy.fetch(np.array([2]))
     with pytest.raises(UsageError, match=r"\.png: could be read before, and not now"):
         originals.at(images, 60, 16, stored=True)
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_file_with_another_picture_than_the_store_is_named(images, tmp_path, paint, stored) -> None:
+    lazy = originals.at(images, 60, 16)
+    path = Path(images.name(2))
+    times = path.stat()
+    other = paint(tmp_path / "other" / "x.png", (92, 70))
+    path.write_bytes(other.read_bytes())
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    with pytest.raises(UsageError, match=r"\.png: has another picture than when it was read first"):
+        originals.at(images, 60, 16, stored=True) if stored else lazy.fetch(np.array([2]))
+    assert len(list(images.store.path.parent.glob("*/meta.json"))) == 1  # no entry with a wrong picture
+    lazy.fetch(np.array([1]))  # the others are as they were
+
+
+def test_a_file_that_was_copied_and_has_the_same_picture_is_used(images, monkeypatch) -> None:
+    path = Path(images.name(2))
+    data = path.read_bytes()
+    time.sleep(0.06)  # more than clocks are coarse
+    images.store.opened = time.time_ns()
+    path.unlink()
+    path.write_bytes(data)
+    lazy, decoded = originals.at(images, 60, 16), []
+    own = decode.decode
+    monkeypatch.setattr(decode, "decode", lambda path, *rest: decoded.append(path) or own(path, *rest))
+    lazy.fetch(np.array([1, 2]))
+    assert sorted(decoded) == sorted([images.name(1), str(path), str(path)])  # only what changed is decoded twice
+    assert pickle.loads(pickle.dumps(lazy)).store.opened == images.store.opened
+    originals.at(images, 60, 16, stored=True)
