@@ -89,6 +89,8 @@ class Store:
         self.columns: dict[str, Column] = {
             name: open_column(self.path, name, self.shapes) for name in self.meta.get("columns", [])
         }
+        # mapped now: they are those that were compared, whatever happens to the folder
+        self._arrays = {p.stem: np.load(p, mmap_mode="r", allow_pickle=False) for p in self.path.glob("*.npy")}
 
     def __len__(self) -> int:
         return len(self.shapes)
@@ -97,9 +99,8 @@ class Store:
         return Store, (self.path,), {"opened": self.opened}
 
     def array(self, name: str) -> np.ndarray:
-        """An array that the source stored beside the pixels, such as its labels."""
-        found: np.ndarray = np.load(self.path / f"{name}.npy", allow_pickle=False)
-        return found
+        """An array that the source stored beside the pixels, such as its labels. Raises KeyError."""
+        return np.array(self._arrays[name])
 
     def image(self, row: int) -> np.ndarray:
         """uint8 (h, w, c), a read-only view."""

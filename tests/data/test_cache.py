@@ -65,6 +65,14 @@ def test_second_call_does_not_build_and_pickles_small() -> None:
     assert (pickle.loads(raw).pixels == store.pixels).all()
 
 
+def test_what_was_opened_is_there_whatever_happens_to_the_folder() -> None:
+    store = _entry([(8, 8, 3)] * 3)
+    shutil.rmtree(store.path)
+    assert (store.image(2) == 2).all() and store.array("labels").tolist() == [0, 1, 2]
+    with pytest.raises(KeyError):
+        store.array("others")
+
+
 def test_failed_build_leaves_nothing(cache_folder: Path) -> None:
     def fail(writer: cache.Writer) -> None:
         writer.add([np.zeros((1, 1, 1), np.uint8)], [bytes(16)])
