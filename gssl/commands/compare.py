@@ -15,6 +15,7 @@ from gssl.engine.files import write_json
 from gssl.engine.progress import say
 from gssl.engine.run import Run
 from gssl.errors import JobError
+from gssl.experiment import told
 from gssl.experiment.label_budgets import Labels, possible
 from gssl.experiment.tasks import task_of
 from gssl.report.claims import check
@@ -39,8 +40,7 @@ def main(
     else:
         prepare(cfg.engine)
         splits = load_data(cfg.data, progress=cfg.engine.progress)
-        for warning in splits.summary["warnings"]:
-            say(f"warning: {warning}")
+        told.found_and_warnings(splits.summary)
         folds = splits.summary.get("folds")
         cfg = possible(cfg, Labels.of(splits.labelled.labels, folds), task_of(splits.columns).unit)
         threads = cfg.engine.threads or max(1, cores() // cfg.jobs)

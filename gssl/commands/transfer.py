@@ -10,7 +10,7 @@ from gssl.engine.device import peak_memory, prepare, reset_peak_memory
 from gssl.engine.fits import Fits
 from gssl.engine.progress import say
 from gssl.engine.run import Run
-from gssl.experiment import augmentation, checkpoint_weights, cross_validation, ledger
+from gssl.experiment import augmentation, checkpoint_weights, cross_validation, ledger, told
 from gssl.experiment.label_budgets import Labels, possible
 from gssl.experiment.probing import Prober, find_source
 from gssl.experiment.tasks import task_of
@@ -53,6 +53,7 @@ def main(cfg: schemas.Transfer, run_dir: Path, *, dry_run: bool = False) -> floa
         origin = checkpoint_weights.resolve(origin, device)
         more = (splits.unlabelled, synthetic, splits.pretrain.unlabelled(), fits)
         prober = Prober(cfg, origin, splits.labelled, splits.classes, device, *more)
+        told.found(splits.summary)
         for warning in warnings:  # after what cannot be evaluated at all is said
             say(f"warning: {warning}")
         if "tensors" in prober.report:

@@ -2,15 +2,14 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gssl.data.sources import hf_files, labels_csv
-from gssl.data.sources.folders import SUFFIXES, child, images_below
+from gssl.data.sources import hf_files, labels_csv, parts
+from gssl.data.sources.folders import SUFFIXES, Told, images_below, is_image, unread
 from gssl.errors import UsageError
 
-UNLABELLED = ("unlabelled", "unlabeled", "pretrain")  # names of folders whose images have no labels
 SIZES = (32, 48, 64, 96, 128)  # sides in pixels that are chosen from
 MOST = 64  # pixels without a GPU: larger images take hours where these take minutes
 LOOKED_AT = 200  # files whose heads tell the size
@@ -34,42 +33,50 @@ class Layout:
 def look(folder: Path) -> Layout:
     """What `folder` holds that can be compared on. Raises UsageError where nothing in it has labels."""
     root = str(folder)
-    if _masks(folder) or any(_masks(folder / part) for part in ("train", "val", "test")):
-        where = folder / "train" if _masks(folder / "train") else folder
+    home = parts.inner_of_masks(folder, Told())
+    named = {part: parts.named(home, part) for part in ("train", "val", "test")}
+    if _masks(home) or any(path is not None and _masks(path) for path in named.values()):
+        where = named["train"] if named["train"] and _masks(named["train"]) else home
         count = len(images_below(where / "images", []))
-        return Layout("segmentation", {"root": root}, [f"{root}: {count:,} images with masks{_parts(folder)}"])
-    table = folder / "labels.csv"
+        found = {part: path for part, path in named.items() if path}
+        text = f"{root}: {count:,} images with masks{_parts(found if named['train'] else {})}"
+        return Layout("segmentation", {"root": root}, [text])
+    home = parts.inner(folder)
+    table = home / "labels.csv"
     if table.is_file():
-        return _listed(folder, table)
-    train = child(folder, "train") or folder
-    inside = next((found for name in UNLABELLED if (found := child(folder, name))), None)
-    beside = next((found for name in UNLABELLED if (found := child(folder.absolute().parent, name))), None)
-    other = [part for name in ("test", "val") if (part := child(folder, name))] if train != folder else []
-    names = images_below(train, [path for path in (inside, *other) if path])
+        return _listed(folder, home, table)
+    told = Told()
+    own = parts.find(folder, told)
+    beside = parts.named(folder.absolute().parent, "pretrain")
+    told_files = Told()
+    names = images_below(own.train, own.exclude, told_files)
     classes = Counter(name.split("/", 1)[0] for name in names if "/" in name)
     loose = len(names) - sum(classes.values())
     if not classes and not loose and hf_files.holds_tables(folder):
         return Layout("hf", {"root": root}, [f"{root}: Parquet or Arrow files of a Hugging Face data set"])
     if not classes:
-        raise _nothing(folder, loose, inside)
+        raise _nothing(folder, loose, own.pretrain, told_files)
     if len(classes) == 1:
         only = next(iter(classes))
         raise UsageError(
             f"{root}: all labelled images are in one folder, {only}/, and a comparison needs two classes or more; if"
-            f" {only}/ holds the classes, give {train / only}"
+            f" {only}/ holds the classes, give {own.train / only}"
         )
-    lines = [f"{root}: {sum(classes.values()):,} images in {_counted(classes)}{_parts(folder)}"]
+    more = {part: path for part, path in (("val", own.val), ("test", own.test)) if path}
+    lines = [f"{root}: {sum(classes.values()):,} images in {_counted(classes)}{_parts(more)}"]
     keys = {"root": root}
-    if (pool := inside or (beside if beside and beside.resolve() != folder.resolve() else None)) is not None:
-        count = len(images_below(pool, []))
-        if count:
-            keys["pretrain"] = str(pool)
-            lines.append(f"{pool}: {count:,} unlabelled images, for pretraining; data.pretrain=null leaves them out")
-    elif loose and train == folder:
-        keys["pretrain"] = root
-        lines.append(
-            f"{root}: {loose:,} images in no class folder, for pretraining; data.pretrain=null leaves them out"
-        )
+    pool = own.pretrain or (beside if beside and beside.resolve() != folder.resolve() else None)
+    count = len(images_below(pool, [])) if pool is not None else 0
+    if pool is not None and count:
+        keys["pretrain"] = str(pool)
+        lines.append(f"{pool}: {count:,} unlabelled images, for pretraining; data.pretrain=null leaves them out")
+    elif loose and pool is None and own.train == folder:
+        text = f"{root}: {loose:,} images in no class folder"
+        if loose >= sum(classes.values()):
+            keys["pretrain"] = root
+            lines.append(f"{text}, for pretraining; data.pretrain=null leaves them out")
+        else:  # pretraining would have these few and none of the labelled ones
+            lines.append(f"{text} are left out; data.pretrain={root} pretrains on them alone")
     return Layout("imagefolder", keys, lines, min(classes.values()))
 
 
@@ -77,27 +84,31 @@ def _masks(folder: Path) -> bool:
     return (folder / "images").is_dir() and (folder / "masks").is_dir()
 
 
-def _listed(folder: Path, table: Path) -> Layout:
+def _listed(folder: Path, home: Path, table: Path) -> Layout:
     """A labels.csv: images below the folder that it does not list are unlabelled ones."""
-    rows = labels_csv.read(table)
+    rows = labels_csv.read(table, base=home, found=True)
     labels = Counter(str(label) for label in rows["train"].labels)
     lines = [f"{table}: {sum(labels.values()):,} labelled images of {_counted(labels, 'classes')}"]
     lines[0] += "".join(f", {len(rows[part].names):,} for {part}" for part in ("val", "test") if part in rows)
     listed = {os.path.normpath(name) for part in rows.values() for name in part.names}
-    rest = [name for name in images_below(folder, []) if os.path.normpath(name) not in listed]
+    rest = [name for name in images_below(home, []) if os.path.normpath(name) not in listed]
     keys = {"root": str(folder)}
+    if blank := rows.get(labels_csv.UNLABELLED):
+        count = len(blank.names)
+        lines.append(f"{table}: {count:,} images without a label, for pretraining beside the labelled ones")
     if "pretrain" in rows:
-        lines.append(f"{table}: {len(rows['pretrain'].names):,} images without a label, for pretraining")
-    elif rest:
-        keys["pretrain"] = str(folder)
-        lines.append(
-            f"{folder}: {len(rest):,} images that labels.csv does not list, for pretraining; data.pretrain=null leaves"
-            " them out"
-        )
+        lines.append(f"{table}: {len(rows['pretrain'].names):,} images of the split pretrain")
+    elif rest and not blank:
+        text = f"{home}: {len(rest):,} images that labels.csv does not list"
+        if len(rest) >= sum(labels.values()):
+            keys["pretrain"] = str(home)
+            lines.append(f"{text}, for pretraining; data.pretrain=null leaves them out")
+        else:
+            lines.append(f"{text} are left out; data.pretrain={home} pretrains on them alone")
     return Layout("imagefolder", keys, lines, min(labels.values()))
 
 
-def _nothing(folder: Path, loose: int, inside: Path | None) -> UsageError:
+def _nothing(folder: Path, loose: int, inside: Path | None, told: Told) -> UsageError:
     """Why there is nothing to compare on."""
     count = loose or (len(images_below(inside, [])) if inside else 0)
     if count:
@@ -108,7 +119,7 @@ def _nothing(folder: Path, loose: int, inside: Path | None) -> UsageError:
         )
     return UsageError(
         f"{folder}: no images in it; expected one folder per class with files that end in {', '.join(SUFFIXES[:4])} or"
-        " the like"
+        f" the like{''.join(f'; {text}' for text in told.texts())}"
     )
 
 
@@ -120,10 +131,10 @@ def _counted(classes: Counter[str], what: str = "class folders") -> str:
     return f"{len(classes)} {what} of {counts[0]:,} to {counts[-1]:,} images"
 
 
-def _parts(folder: Path) -> str:
+def _parts(found: Mapping[str, Path]) -> str:
     """What other parts a split folder has."""
-    found = [name for name in ("val", "test") if (folder / "train").is_dir() and (folder / name).is_dir()]
-    return "".join(f", {name}/ with {len(images_below(folder / name, [])):,}" for name in found)
+    listed = ((path, len(images_below(path, []))) for part, path in found.items() if part != "train")
+    return "".join(f", {path.name}/ with {count:,}" for path, count in listed)
 
 
 # ── sizes ────────────────────────────────────────────────────────────────────────────────────────
@@ -148,9 +159,12 @@ def _walked(root: Path) -> Iterator[Path]:
     """Paths of at most so many images below a folder, in the order of their names."""
     count = 0
     for folder, subfolders, files in os.walk(root):
+        if unread(folder, os.path.basename(folder), subfolders, files):
+            subfolders.clear()
+            continue
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         for name in sorted(files):
-            if name.lower().endswith(SUFFIXES) and not name.startswith("."):
+            if is_image(name):
                 yield Path(folder, name)
                 count += 1
         if count >= WALKED:

@@ -11,9 +11,13 @@ from gssl import schemas
 from gssl.data import findings, near, outer_folds
 from gssl.data.draws import Draws, digest
 from gssl.data.images import Images
+from gssl.data.joined import joined
 from gssl.data.sources import SOURCES, DataSource
+from gssl.data.sources.folders import some
 from gssl.errors import UsageError
 from gssl.names import load, unknown
+
+NAMED = 6  # classes that are named with their counts
 
 
 @dataclass(eq=False)
@@ -24,7 +28,7 @@ class Splits:
     train, val: labelled; every choice is made on val. hash: hex, of all parts including the test part.
     summary: JSON-able counts (`class_counts` per part and class, or `class_pixels` where there are masks), hashes,
     `findings` (see `gssl.data.findings`), `test_groups` (how many groups the test images are of, or None), `warnings`
-    to print and `skipped` files.
+    to print, `skipped` files and, of the user's own images, a line about what was `found` and what is not read.
     folds: how the labelled images are divided where each is tested on once; None where there are test images. With
     `folds.fold` None nothing is held back: all labelled images are in train and val, and there is nothing to open.
     test_openings: calls of `open_test` so far.
@@ -132,18 +136,58 @@ def make_splits(cfg: schemas.Data, source: DataSource, progress: bool = False) -
     else:
         train, val = pool, source.val
     train, val, test = (_limited(part, cfg) for part in (train, val, test))
-    pretrain = train if source.pretrain is None else _limited(source.pretrain, cfg)
-    if folds and folds.fold is not None and source.pretrain is not None:  # what is tested on is not trained on
+    pretrain = _pretraining(cfg, source, train, warnings)
+    if folds and folds.fold is not None and pretrain is not train:  # what is tested on is not trained on
         pretrain = pretrain.subset(np.flatnonzero(~np.isin(pretrain.contents(), test.contents())))
     parts = {"pretrain": pretrain, "train": train, "val": val, "test": test}
     summary = _summary(cfg, parts, _findings(cfg, parts, folds, known, progress), warnings, source.skipped)
+    if SOURCES[cfg.name].folder or cfg.name == "hf":
+        summary["found"] = _found(cfg, summary, source)
     if folds:
-        apart = source.pretrain is not None and not np.isin(source.pretrain.contents(), known.contents()).any()
+        own = source.pretrain
+        apart = own is not None and not np.isin(own.contents(), known.contents()).any()
         summary["folds"] = folds.record() | {"apart": apart, "images": len(known)}
         summary["folds"]["seed"] = cfg.split_seed
         summary["folds"]["items"] = outer_folds.in_order(known).hash
         summary["hash"] = digest("folds", summary["hash"], folds.count, folds.fold, cfg.split_seed).hex()
     return Splits(pretrain, train, val, train.classes, summary["hash"], summary, test, folds=folds)
+
+
+def _pretraining(cfg: schemas.Data, source: DataSource, train: Images, warnings: list[str]) -> Images:
+    """What is pretrained on: images that the source has for it, else the training images and what lies beside them."""
+    if source.pretrain is not None:
+        pretrain = _limited(source.pretrain, cfg)
+        if len(pretrain) < len(train):
+            warnings.append(
+                f"pretraining has {len(pretrain):,} images and not the {len(train):,} labelled ones;"
+                " data.pretrain=null pretrains on those"
+            )
+        return pretrain
+    if source.beside is None or not len(source.beside):
+        return train
+    return _limited(joined([train.unlabelled(), source.beside]), cfg)
+
+
+def _found(cfg: schemas.Data, summary: dict[str, Any], source: DataSource) -> str:
+    """One line: what the data set is, and what lies there and is not read."""
+    where = cfg.root or cfg.train or cfg.pretrain or cfg.labels
+    counts = summary["counts"]
+    text = ", ".join(f"{counts[part]:,} {part}" for part in ("train", "val", "test"))
+    if counts["pretrain"] != counts["train"]:
+        text += f", {counts['pretrain']:,} for pretraining"
+    classes = summary["classes"]
+    own = [sum(column) for column in zip(*(c for c in summary["class_counts"].values() if c), strict=False)]
+    if own and len(own) == len(classes) <= NAMED:
+        kinds = f"{len(own)} classes ({some([f'{n} {c:,}' for n, c in zip(classes, own, strict=True)], NAMED)})"
+    elif own:
+        kinds = f"{len(classes):,} classes of {min(own):,} to {max(own):,} images"
+    else:
+        kinds = f"masks of {len(classes)} classes" if classes else "no labels"
+    rest = list(source.told)
+    if source.skipped:
+        noun = "file" if len(source.skipped) == 1 else "files"
+        rest.append(f"{len(source.skipped):,} {noun} cannot be used (the first is {source.skipped[0]})")
+    return "; ".join([f"{where}: {kinds}: {text}", *rest])
 
 
 def _findings(

@@ -22,6 +22,7 @@ from gssl.engine.files import read_json
 from gssl.engine.progress import say
 from gssl.engine.run import Run
 from gssl.errors import JobError, UsageError
+from gssl.experiment import told
 from gssl.experiment.model_files import MODEL
 from gssl.experiment.tasks import CLASSIFICATION, TASKS
 from gssl.metrics.calibration import ece
@@ -55,8 +56,7 @@ def over_folds(cfg: schemas.Transfer, run: Run, splits: Splits, main: Main, dry_
     engine = schemas.replace(cfg.engine, resume="auto")
     if not dry_run:
         say(f"note: {sentence(splits)}")
-        for warning in splits.summary["warnings"]:
-            say(f"warning: {warning}")
+        told.found_and_warnings(splits.summary)
         for warning in run.begin():
             say(f"warning: {warning}")
     for fold, path in enumerate(paths):

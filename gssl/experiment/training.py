@@ -16,7 +16,7 @@ from gssl.engine.loop import Evaluator, Trainer
 from gssl.engine.progress import say
 from gssl.engine.run import Run
 from gssl.errors import UsageError
-from gssl.experiment import checkpoint_weights, continued, synthetic, teacher, weight_sources
+from gssl.experiment import checkpoint_weights, continued, synthetic, teacher, told, weight_sources
 from gssl.experiment.method_pictures import inputs_of, save_views
 from gssl.method import Context, MakeOptimizer
 from gssl.nets.backbone import Backbone
@@ -94,8 +94,7 @@ class Training:
     def _load_data(self, source: weight_sources.WeightSource) -> Splits:
         cfg = self.cfg
         splits = load_data(cfg.data, progress=cfg.engine.progress)
-        for warning in splits.summary["warnings"]:
-            say(f"warning: {warning}")
+        told.found_and_warnings(splits.summary)
         if splits.folds and splits.folds.fold is None and not splits.summary["folds"]["apart"]:
             say("note: labels are few, so no image is held back here: `gssl transfer` tests each in one of its folds;"
                 " data.fold=0 leaves a fold out, data.test=split a test part")  # fmt: skip

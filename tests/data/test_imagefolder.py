@@ -78,7 +78,7 @@ def test_images_for_pretraining_in_the_same_folder_are_those_without_a_label(
         paint(folders / f"loose{i}.png")
     splits = load_data(cfg(root=folders, pretrain=folders))
     assert len(splits.pretrain) == 3 and {Path(str(name)).stem[:5] for name in splits.pretrain.names} == {"loose"}
-    (warning,) = [text for text in splits.summary["warnings"] if "data.pretrain" in text]
+    (warning,) = [text for text in splits.summary["warnings"] if text.startswith("data.pretrain")]
     assert "labelled images" in warning and "left out" in warning
     assert not [text for text in splits.summary["warnings"] if "no class" in text]
 
@@ -149,7 +149,7 @@ def test_csv_splits_and_unlabelled_rows(cfg: Callable, folders: Path, tmp_path: 
     [
         ("file,label", "{name},x", "has the columns file,label; expected a header path,label"),
         ("path,label,splt", "{name},x,train", "columns path,label,splt"),
-        ("path,label,split", "{name},x,dev", "line 2 has split dev; expected one of train"),
+        ("path,label,split", "{name},x,most", "line 2 has split most; expected one of train"),
         ("path,label,split", "{name},,test", "a test image needs a label"),
         ("path,label", "same.png,x", "line 3 lists same.png again"),
         ("path,label", "{name},", "no labelled training row"),

@@ -43,7 +43,8 @@ class DataSource:
     keys: one string per training image that decides its side in seeded splits (of files: a content hash, so
     that neither renaming nor adding files moves an image).
     Where the training images have `groups`, none of them is torn by those splits.
-    skipped: files left out because they are broken, as "path: reason".
+    skipped: files left out because they are broken, as "path: reason". told: what else was found and is not read, and
+    how folders were understood. beside: unlabelled images to pretrain on beside the training images.
     """
 
     train: Images
@@ -53,3 +54,5 @@ class DataSource:
     val: Images | None = None
     skipped: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
+    beside: Images | None = None

@@ -12,15 +12,10 @@ from typing import Any
 
 import yaml
 
+from gssl.data.sources.parts import PARTS
 from gssl.errors import UsageError
 
 SUFFIXES = (".parquet", ".arrow")
-PARTS = {
-    "train": ("train", "training"),
-    "val": ("validation", "val", "valid", "dev"),
-    "test": ("test", "testing"),
-    "pretrain": ("unlabelled", "unlabeled", "unsupervised", "pretrain"),
-}
 NAME = re.compile(r"[\w.-]+/[\w.-]+")
 CACHED = "cache-"  # files of Arrow that `datasets` writes for itself
 

@@ -1,10 +1,12 @@
 """Images in folders: class folders or a CSV with labels, and a folder of unlabelled images beside them.
 
-data.root has `train/` (and `test/`, `val/`), or class folders, or is a flat folder without labels.
-data.pretrain, data.train and data.test name other folders, relative to data.root or the working directory.
+data.root has `train/` (and `test/`, `val/`, see `gssl.data.sources.parts`), or class folders, or is a flat folder
+without labels. data.pretrain, data.train and data.test name other folders, relative to data.root or the working
+directory.
 """
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +15,8 @@ import numpy as np
 from gssl import schemas
 from gssl.data import cache, decode
 from gssl.data.images import Images
-from gssl.data.sources import DataSource, labels_csv
-from gssl.data.sources.folders import SUFFIXES, child, find_folder, images_below, one_line, some
+from gssl.data.sources import DataSource, labels_csv, parts
+from gssl.data.sources.folders import SUFFIXES, Told, find_folder, folders_in, images_below, one_line, some
 from gssl.errors import UsageError
 
 
@@ -35,12 +37,21 @@ def read(cfg: schemas.Data, progress: bool = False) -> DataSource:
     Errors: UsageError for a missing folder, no images, a wrong CSV, a class that only the test or validation
     part has, and (data.on_error=stop) broken files.
     """
-    warnings: list[str] = []
-    return loaded(_find(cfg, warnings), cfg, warnings, progress)
+    told = Told()
+    listings = find(cfg, told)
+    return loaded(listings, cfg, told.suspicious(), progress, told.texts())
 
 
-def loaded(listings: dict[str, Listing], cfg: schemas.Data, warnings: list[str], progress: bool) -> DataSource:
-    """The images of listings (`train` and, where there are, `val`, `test`, `pretrain`). Raises UsageError as `read`."""
+def loaded(
+    listings: dict[str, Listing], cfg: schemas.Data, warnings: list[str], progress: bool, told: Sequence[str] = ()
+) -> DataSource:
+    """The images of listings (`train` and, where there are, `val`, `test`, `pretrain`). Raises UsageError as `read`.
+
+    `unlabelled`: images for pretraining beside those of `train`. told: what was found and is not read.
+    """
+    more = listings.pop(labels_csv.UNLABELLED, None)
+    if more is not None:  # one store for both
+        listings["train"] = _both(listings["train"], more)
     classes = sorted({label for label in listings["train"].labels if label is not None})
     found: dict[str, Images] = {}
     skipped: list[str] = []
@@ -54,64 +65,107 @@ def loaded(listings: dict[str, Listing], cfg: schemas.Data, warnings: list[str],
         if part == "train":
             keys = [hashes[i] for i in kept]
     test, pretrain, val = (found.get(part) for part in ("test", "pretrain", "val"))
-    return DataSource(found["train"], test, keys, pretrain, val, skipped, warnings)
+    source = DataSource(found["train"], test, keys, pretrain, val, skipped, warnings, list(told))
+    if more is not None:
+        labelled = source.train.labels >= 0
+        source.beside = source.train.subset(np.flatnonzero(~labelled)).unlabelled()
+        source.train = source.train.subset(np.flatnonzero(labelled))
+        source.keys = [key for key, known in zip(keys, labelled, strict=True) if known]
+    return source
 
 
-def read_folder(folder: Path, size: int, skipped: list[str] | None = None) -> Images:
+def _both(train: Listing, more: Listing) -> Listing:
+    """Labelled and unlabelled files of one CSV."""
+    groups = None if train.groups is None else [*train.groups, *(more.groups or [])]
+    return Listing(train.key, train.root, train.names + more.names, train.labels + more.labels, groups)
+
+
+def read_folder(folder: Path, size: int, skipped: list[str] | None = None, told: Told | None = None) -> Images:
     """All images below `folder`, at any depth and without labels, for networks of `size` pixels.
 
-    skipped: gets broken files, as "path (why)"; without it they are an error.
+    skipped: gets broken files, as "path (why)"; without it they are an error. told: gets what else is not read.
     Errors: UsageError where there are none, where none can be read, or where files are broken.
     """
-    listing = Listing("folder", folder, images_below(folder, []), [])
+    told = Told() if told is None else told
+    listing = Listing("folder", folder, images_below(folder, [], told), [])
     if not listing.names:
-        raise UsageError(f"{folder}: no images in it; expected files that end in {', '.join(SUFFIXES[:4])} or the like")
+        raise UsageError(f"{folder}: no images in it; {_expected(told)}")
     listing.labels = [None] * len(listing.names)
     on_error, left_out = ("stop", list[str]()) if skipped is None else ("skip", skipped)
     return _load(listing, [], size, 0, on_error, False, left_out)[0]
 
 
-def unlabelled(folder: Path, cfg: schemas.Data, progress: bool, skipped: list[str]) -> Images:
+def unlabelled(folder: Path, cfg: schemas.Data, progress: bool, skipped: list[str], told: Told) -> Images:
     """All images below `folder` for pretraining. Raises UsageError as `read` does."""
-    return _load(_unlabelled(folder), [], cfg.side, cfg.workers, cfg.on_error, progress, skipped)[0]
+    return _load(_unlabelled(folder, told), [], cfg.side, cfg.workers, cfg.on_error, progress, skipped)[0]
 
 
-def _find(cfg: schemas.Data, warnings: list[str]) -> dict[str, Listing]:
-    """What is where: `train` and, where given, `val`, `test` and `pretrain`."""
-    root = find_folder("root", cfg.root, None)
-    pretrain, train, test = (find_folder(key, getattr(cfg, key), root) for key in ("pretrain", "train", "test"))
-    csv = labels_csv.find_labels(cfg.labels, train, root)
+def find(cfg: schemas.Data, told: Told) -> dict[str, Listing]:
+    """What is where: `train` and, where given, `val`, `test`, `pretrain` and `unlabelled`. No file is opened but a CSV.
+
+    told: gets how folders were understood and what in them is not read. Raises UsageError.
+    """
+    given = find_folder("root", cfg.root, None)
+    listed = cfg.labels not in (None, labels_csv.FOLDERS)  # paths are below the folder that was given
+    root = given if given is None or listed else parts.inner(given, told)
+    pretrain, train, test = (_folder(key, getattr(cfg, key), given, root) for key in ("pretrain", "train", "test"))
+    csv = labels_csv.find_labels(cfg.labels, train, root, given)
     key = "data.train" if train else "data.root"
-    val = None
-    if root is not None and csv is None:
-        test = test or child(root, "test")
-        if train is None:
-            train = child(root, "train") or root
-            val = child(root, "val") if train != root else None
-    found: dict[str, Listing] = {}
     if csv is not None:
-        base = train or root or csv.parent
-        for part, rows in labels_csv.read(csv).items():
-            found[part] = Listing("data.labels", base, rows.names, rows.labels, rows.groups or None)
+        found = _listed(csv, train or root or csv.parent, told, cfg.labels is None)
     elif train is not None:
-        found["train"] = _labelled(key, train, [pretrain, test, val], warnings)
-        if val is not None:
-            found["val"] = _labelled(key, val, [], warnings)
+        test = test or (root and parts.named(root, "test"))
+        found = {"train": _labelled(key, train, [pretrain, test], told)}
+    elif root is not None:
+        own = parts.find(root, told)
+        if own.pretrain is not None and pretrain is None:
+            _say_unlabelled(own.pretrain, told)
+        test = test or own.test
+        if own.train == own.root and own.pretrain is not None and not parts.classes_in_but(own.root, own.exclude):
+            return {"train": _unlabelled(own.pretrain, told)}
+        found = {"train": _labelled(key, own.train, [pretrain, test, own.val, own.pretrain], told)}
+        if own.val is not None:
+            found["val"] = _labelled(key, own.val, [], told)
     elif pretrain is not None:  # nothing has labels: these images themselves are divided
-        return {"train": _unlabelled(pretrain)}
+        return {"train": _unlabelled(pretrain, told)}
     else:
         raise UsageError(
             "data.root: no folder given; expected a folder of class folders, or one with train/ and test/,"
             " e.g. data.root=photos (data.train, data.test and data.pretrain may name separate folders)"
         )
     if test is not None and "test" not in found:
-        found["test"] = _labelled("data.test" if cfg.test else key, test, [], warnings)
+        found["test"] = _labelled("data.test" if cfg.test else key, test, [], told)
     if pretrain is not None:
-        found["pretrain"] = _without(_unlabelled(pretrain), list(found.values()), warnings)
+        if found.pop(labels_csv.UNLABELLED, None):
+            told.warnings.append(f"data.pretrain: rows of {csv} without a label are left out")
+        found["pretrain"] = _without(_unlabelled(pretrain, told), list(found.values()), told)
     return found
 
 
-def _without(pool: Listing, labelled: list[Listing], warnings: list[str]) -> Listing:
+def _folder(key: str, value: str | None, given: Path | None, root: Path | None) -> Path | None:
+    """A folder of data.`key`, below data.root as it was given, or below the one folder in it. Raises UsageError."""
+    within = root if root is not None and value is not None and (root / Path(value).expanduser()).is_dir() else given
+    return find_folder(key, value, within)
+
+
+def _listed(csv: Path, base: Path, told: Told, found: bool) -> dict[str, Listing]:
+    rows = labels_csv.read(csv, told, base, found)
+    return {p: Listing("data.labels", base, own.names, own.labels, own.groups or None) for p, own in rows.items()}
+
+
+def _say_unlabelled(folder: Path, told: Told) -> None:
+    count = len(images_below(folder, []))
+    if count:
+        told.notes.append(f"{count:,} images in {folder} are not read; data.pretrain={folder} pretrains on them")
+
+
+def _expected(told: Told) -> str:
+    """What an empty folder should have, and what it has."""
+    text = f"expected files that end in {', '.join(SUFFIXES[:4])} or the like"
+    return f"{text}; {'; '.join(told.texts())}" if told.files or told.folders else text
+
+
+def _without(pool: Listing, labelled: list[Listing], told: Told) -> Listing:
     """The images for pretraining that are not among the labelled ones, of which some are for testing.
 
     Where no other images are there, it stays as it is: the same folder was given twice.
@@ -124,30 +178,41 @@ def _without(pool: Listing, labelled: list[Listing], warnings: list[str]) -> Lis
     names = [name for name, path in zip(pool.names, paths, strict=True) if os.path.realpath(path) not in known]
     if not names or len(names) == len(pool.names):
         return pool
-    warnings.append(f"data.pretrain: {len(pool.names) - len(names)} labelled images in {pool.root} are left out of it")
+    told.warnings.append(
+        f"data.pretrain: {len(pool.names) - len(names)} labelled images in {pool.root} are left out of it"
+    )
     return Listing(pool.key, pool.root, names, [None] * len(names))
 
 
-def _labelled(key: str, root: Path, exclude: list[Path | None], warnings: list[str]) -> Listing:
+def _labelled(key: str, root: Path, exclude: list[Path | None], told: Told) -> Listing:
     """Class folders, their images at any depth; a folder that has only loose images is unlabelled."""
-    names = images_below(root, [folder for folder in exclude if folder not in (None, root)])
+    others = [folder for folder in exclude if folder not in (None, root)]
+    mine = Told()
+    names = images_below(root, others, mine)
     classed = [name for name in names if "/" in name]
     if not names:
-        raise UsageError(
-            f"{key}: no images below {root}; expected one folder per class with files that end in"
-            f" {', '.join(SUFFIXES[:4])} or the like"
-        )
+        raise UsageError(f"{key}: no images below {root}; expected one folder per class: {_expected(mine)}")
+    told.merge(mine)
     if not classed:
         return Listing(key, root, names, [None] * len(names))
     if len(classed) < len(names) and root not in exclude:  # else they are for pretraining
-        warnings.append(f"{key}: {len(names) - len(classed)} images directly in {root} have no class: left out")
-    return Listing(key, root, classed, [name.split("/", 1)[0] for name in classed])
+        told.warnings.append(f"{key}: {len(names) - len(classed)} images directly in {root} have no class: left out")
+    labels: list[str | None] = [name.split("/", 1)[0] for name in classed]
+    outside = {folder.resolve() for folder in others}
+    said = {path for paths in mine.folders.values() for path in paths}
+    empty = [name for name in sorted(set(folders_in(root)) - set(labels)) if f"{root}/{name}" not in said]
+    if empty := [name for name in empty if (root / name).resolve() not in outside]:
+        count = "class folder has" if len(empty) == 1 else "class folders have"
+        told.warnings.append(f"{key}: {len(empty)} {count} no images in {root}: {some(empty)}")
+    return Listing(key, root, classed, labels)
 
 
-def _unlabelled(root: Path) -> Listing:
-    names = images_below(root, [])
+def _unlabelled(root: Path, told: Told) -> Listing:
+    mine = Told()
+    names = images_below(root, [], mine)
     if not names:
-        raise UsageError(f"data.pretrain: no images below {root}; expected image files at any depth")
+        raise UsageError(f"data.pretrain: no images below {root}, at any depth; {_expected(mine)}")
+    told.merge(mine)
     return Listing("data.pretrain", root, names, [None] * len(names))
 
 

@@ -1,14 +1,28 @@
-"""The CSV of data.labels: columns path, label and, where wanted, split and group."""
+"""The CSV of data.labels: columns path, label and, where wanted, split and group.
 
+Commas, semicolons and tabs separate cells; the file is UTF-8, or UTF-16 as spreadsheets write it. Paths may have
+backslashes. Other columns are left out, and that is told.
+"""
+
+import codecs
 import csv
+import difflib
+import io
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gssl.data.sources.folders import Told, some
+from gssl.data.sources.parts import part_of
 from gssl.errors import UsageError
 
 COLUMNS = ("path", "label", "split", "group")
 SPLITS = ("train", "val", "test", "pretrain")
+UNLABELLED = "unlabelled"  # training rows without a label: pretraining has them beside the labelled ones
 EXPECTED = "expected a header path,label[,split][,group]"
+FOLDERS = "folders"  # data.labels=folders: the names of class folders are the labels, whatever CSV lies there
+SEPARATORS = (",", ";", "\t", "|")
+MOST_BYTES = 2**30
 
 
 @dataclass
@@ -21,52 +35,123 @@ class Rows:
 
 
 def find_labels(labels: str | None, *folders: Path | None) -> Path | None:
-    """data.labels as it stands or below one of `folders`; without it, `labels.csv` in one of them."""
+    """data.labels as it stands or below one of `folders`; without it, `labels.csv` in one of them.
+
+    None where data.labels=folders, so that a CSV that is about something else is not read.
+    """
     candidates = [folder / (labels or "labels.csv") for folder in folders if folder is not None]
     if labels is not None:
         candidates.insert(0, Path(labels).expanduser())
+    if labels == FOLDERS:
+        return None
     path = next((candidate for candidate in candidates if candidate.is_file()), None)
     if path is None and labels is not None:
         raise UsageError(f"data.labels: there is no file {labels}; {EXPECTED}")
     return path
 
 
-def read(path: Path) -> dict[str, Rows]:
-    """Rows per split; without a split they are `train`, without a label `pretrain`.
+def read(path: Path, told: Told | None = None, base: Path | None = None, found: bool = False) -> dict[str, Rows]:
+    """Rows per split; without a split they are `train`, such rows without a label `unlabelled`.
 
+    told: gets what is left out. base: the folder that paths are below. found: nobody named the file, it lies there.
     Errors: UsageError for wrong columns, unknown splits, paths listed twice, or no labelled training row.
     """
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, skipinitialspace=True)
-            columns = [name.strip() for name in reader.fieldnames or []]
-            reader.fieldnames = columns
-            rows = list(reader)
-    except (OSError, csv.Error, UnicodeDecodeError) as error:
-        raise UsageError(f"data.labels: {path} cannot be read as UTF-8 CSV ({error}); {EXPECTED}") from error
-    if set(columns) - set(COLUMNS) or not {"path", "label"} <= set(columns):
-        raise UsageError(f"data.labels: {path} has the columns {','.join(columns) or 'none'}; {EXPECTED}")
+        return _read(path, Told() if told is None else told, path.parent if base is None else base)
+    except UsageError as error:
+        if not found:
+            raise
+        raise UsageError(f"{error}; where it is no list of these images: data.labels={FOLDERS}") from error
+
+
+def _read(path: Path, told: Told, base: Path) -> dict[str, Rows]:
+    columns, rows = _table(path)
+    if left := [name for name in columns if name not in COLUMNS and name]:
+        told.notes.append(f"{path}: columns that are not read: {some(left)}")
     made: dict[str, Rows] = {}
     listed: set[str] = set()
-    for line, row in enumerate(rows, 2):
-        cells = {name: (row[name] or "").strip() for name in columns}
-        if not cells["path"]:
+    for line, row in rows:
+        if len(row) > len(columns) and any(cell.strip() for cell in row[len(columns) :]):
+            raise UsageError(
+                f"data.labels: {path} line {line} has {len(row)} cells and the header {len(columns)}; put cells that"
+                ' hold a separator into "quotes"'
+            )
+        cells = dict.fromkeys(COLUMNS, "") | {n: cell.strip() for n, cell in zip(columns, row, strict=False)}
+        name = _posix(cells["path"], base)
+        if not name:
             raise UsageError(f"data.labels: {path} line {line} has no path; {EXPECTED}")
-        if cells["path"] in listed:
-            raise UsageError(f"data.labels: {path} line {line} lists {cells['path']} again; keep one of the rows")
-        listed.add(cells["path"])
-        split = cells.get("split") or "train"
-        if split not in SPLITS:
-            raise UsageError(f"data.labels: {path} line {line} has split {split}; expected one of {', '.join(SPLITS)}")
+        if "\0" in name:
+            raise UsageError(f"data.labels: {path} line {line} has a path with a zero byte; correct it")
+        if os.path.normpath(name) in listed:
+            raise UsageError(f"data.labels: {path} line {line} lists {name} again; keep one of the rows")
+        listed.add(os.path.normpath(name))
+        split = _split(cells["split"], path, line)
         if not cells["label"]:
             if split in ("val", "test"):
                 raise UsageError(f"data.labels: {path} line {line}: a {split} image needs a label; fill it in")
-            split = "pretrain"
+            split = "pretrain" if split == "pretrain" else UNLABELLED
         part = made.setdefault(split, Rows())
-        part.names.append(cells["path"])
+        part.names.append(name)
         part.labels.append(cells["label"] or None)
         if "group" in columns:  # an image without a group is a group of its own
-            part.groups.append(cells["group"] or f"\0{cells['path']}")
+            part.groups.append(cells["group"] or f"\0{name}")
     if "train" not in made:
         raise UsageError(f"data.labels: {path} has no labelled training row; {EXPECTED}")
+    if "pretrain" in made and UNLABELLED in made:
+        more, pool = made.pop(UNLABELLED), made["pretrain"]
+        pool.names += more.names
+        pool.labels += more.labels
+        pool.groups += more.groups
     return made
+
+
+def _table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Names of the columns, and every row that is not empty with its line. Raises UsageError."""
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise UsageError(f"data.labels: {path} has more than {MOST_BYTES >> 20:,} MB; {EXPECTED}")
+        raw = path.read_bytes()
+        wide = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        # names of files may be bytes that are no UTF-8, as the file system has them
+        text = raw.decode("utf-16") if wide else raw.decode("utf-8-sig", errors="surrogateescape")
+        header = next((line for line in text.split("\n") if line.strip()), "")
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(header), skipinitialspace=True)
+        rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+    except (OSError, csv.Error, UnicodeDecodeError) as error:
+        raise UsageError(f"data.labels: {path} cannot be read as UTF-8 CSV ({error}); {EXPECTED}") from error
+    columns = _columns(rows[0][1]) if rows else []
+    near = [name for name in columns if name not in COLUMNS and difflib.get_close_matches(name, COLUMNS, cutoff=0.75)]
+    if near or not {"path", "label"} <= set(columns) or any(columns.count(name) > 1 for name in COLUMNS):
+        raise UsageError(f"data.labels: {path} has the columns {','.join(columns) or 'none'}; {EXPECTED}")
+    for line, row in rows[1:]:
+        for name, cell in zip(columns, row, strict=False):
+            if name in ("label", "split") and any("\udc80" <= letter <= "\udcff" for letter in cell):
+                raise UsageError(f"data.labels: {path} line {line}: the {name} is no UTF-8; save the file as UTF-8")
+    return columns, rows[1:]
+
+
+def _columns(row: list[str]) -> list[str]:
+    return [name.strip().lower() for name in row]
+
+
+def _separator(header: str) -> str:
+    """The one that gives a header with the columns path and label; a comma where none does."""
+    for separator in SEPARATORS:
+        own = _columns(next(csv.reader([header], delimiter=separator, skipinitialspace=True), []))
+        if {"path", "label"} <= set(own):
+            return separator
+    return ","
+
+
+def _split(text: str, path: Path, line: int) -> str:
+    split = part_of(text) if text else "train"
+    if split is None:
+        raise UsageError(f"data.labels: {path} line {line} has split {text}; expected one of {', '.join(SPLITS)}")
+    return split
+
+
+def _posix(name: str, base: Path) -> str:
+    """A path with forward slashes; a file that has backslashes in its name keeps them."""
+    if "\\" not in name or os.path.lexists(base / name):
+        return name
+    return name.replace("\\", "/")

@@ -20,8 +20,8 @@ from gssl.data import cache, decode
 from gssl.data.columns import IGNORE
 from gssl.data.images import Images
 from gssl.data.masks import Legend, WrongMask, read_legend, read_mask
-from gssl.data.sources import DataSource, imagefolder
-from gssl.data.sources.folders import child, find_folder, images_below, one_line, some
+from gssl.data.sources import DataSource, imagefolder, parts
+from gssl.data.sources.folders import Told, child, find_folder, images_below, one_line, some
 from gssl.errors import UsageError
 
 PARTS = ("train", "val", "test")
@@ -62,14 +62,19 @@ def read(cfg: schemas.Data, progress: bool = False) -> DataSource:
     root = find_folder("root", cfg.root, None)
     if root is None:
         raise UsageError(f"data.root: no folder given; {LAYOUT}")
+    told = Told()
+    root = parts.inner_of_masks(root, told)
     legend = read_legend(root / "classes.json")
     group_of = _grouping(cfg.groups, root)
     warnings: list[str] = []
     skipped: list[str] = []
-    folders = {name: folder for name in PARTS if (folder := child(root, name))} or {"train": root}
+    folders = {name: folder for name in PARTS if (folder := parts.named(root, name))} or {"train": root}
+    told.notes += [
+        f"{folder} is the {name} part" for name, folder in folders.items() if folder.name not in (root.name, name)
+    ]
     if "train" not in folders:
         raise UsageError(f"data.root: {root} has {' and '.join(folders)} and no train; {LAYOUT}")
-    found = {name: _pairs(folder, cfg, group_of, warnings, skipped) for name, folder in folders.items()}
+    found = {name: _pairs(folder, cfg, group_of, warnings, skipped, told) for name, folder in folders.items()}
     loaded, keys = {}, []
     for name, pairs in found.items():
         loaded[name], hashes, kept = _load(pairs, legend, cfg, progress, skipped)
@@ -78,8 +83,9 @@ def read(cfg: schemas.Data, progress: bool = False) -> DataSource:
             _check_classes(loaded[name], legend, root)
     pretrain = None
     if (folder := find_folder("pretrain", cfg.pretrain, root)) is not None:
-        pretrain = imagefolder.unlabelled(folder, cfg, progress, skipped)
-    return DataSource(loaded["train"], loaded.get("test"), keys, pretrain, loaded.get("val"), skipped, warnings)
+        pretrain = imagefolder.unlabelled(folder, cfg, progress, skipped, told)
+    test, val = loaded.get("test"), loaded.get("val")
+    return DataSource(loaded["train"], test, keys, pretrain, val, skipped, warnings + told.suspicious(), told.texts())
 
 
 # ── which files ──────────────────────────────────────────────────────────────────────────────────
@@ -91,6 +97,7 @@ def _pairs(
     group_of: Callable[[Path], str] | None,
     warnings: list[str],
     skipped: list[str],
+    told: Told,
 ) -> Pairs:
     """The images of one part with their masks.
 
@@ -98,9 +105,9 @@ def _pairs(
     """
     template = cfg.masks
     if template is None:
-        names, masks, unused = _in_two_folders(folder)
+        names, masks, unused = _in_two_folders(folder, told)
     else:
-        names, masks, unused = _by_template(folder, template)
+        names, masks, unused = _by_template(folder, template, told)
     lacking = [f"{folder}/{name}" for name, mask in zip(names, masks, strict=True) if mask is None]
     if lacking and (cfg.on_error == "stop" or len(lacking) == len(names)):
         advice = "give each a mask or remove it"
@@ -125,14 +132,16 @@ def _pairs(
     return Pairs(folder, names, [mask for mask in masks if mask], groups)
 
 
-def _in_two_folders(folder: Path) -> tuple[list[str], list[str | None], list[str]]:
+def _in_two_folders(folder: Path, told: Told) -> tuple[list[str], list[str | None], list[str]]:
     """images/NAME.* and masks/NAME.*: names, the mask of each or None, and masks without an image."""
     images, masks = child(folder, "images"), child(folder, "masks")
     if images is None or masks is None:
         raise UsageError(f"data.root: {folder} has no folder {'masks' if images else 'images'}; {LAYOUT}")
-    names = images_below(images, [])
+    mine = Told()
+    names = images_below(images, [], mine)
     if not names:
-        raise UsageError(f"data.root: no images below {images}; {LAYOUT}")
+        raise UsageError(f"data.root: no images below {images}; {'; '.join([LAYOUT, *mine.texts()])}")
+    told.merge(mine)
     known = {_stem(name): name for name in images_below(masks, []) if name.lower().endswith(MASK_SUFFIXES)}
     own = [known.get(_stem(name)) for name in names]
     used = set(own)
@@ -156,7 +165,7 @@ def _template_that_fits(names: list[str], unused: list[str]) -> str | None:
     return f"../masks/{templates[counts.index(best)]}" if 2 * best >= len(names) else None
 
 
-def _by_template(folder: Path, template: str) -> tuple[list[str], list[str | None], list[str]]:
+def _by_template(folder: Path, template: str, told: Told) -> tuple[list[str], list[str | None], list[str]]:
     """Masks where data.masks says. Every file that a template without folders fits is a mask and no image."""
     text = template.replace("{stem}", "*")
     if text.count("*") != 1:
@@ -164,7 +173,9 @@ def _by_template(folder: Path, template: str) -> tuple[list[str], list[str | Non
     beside = "/" not in text
     before, after = text.split("*")
     shape = re.compile(re.escape(before) + "(.+)" + re.escape(after))
-    everything = images_below(folder, [])
+    mine = Told()
+    everything = images_below(folder, [], mine)
+    told.merge(mine)
     fits = {name: bool(beside and shape.fullmatch(PurePosixPath(name).name)) for name in everything}
     if beside and all(fits.values()):  # the template fits images as well, such as {stem}.png
         raise UsageError(f"data.masks={template}: fits every image below {folder}, so none is left that is no mask")
