@@ -32,7 +32,7 @@ def data(cfg: schemas.Data, called: str, out: Path, images: int, device: str, pr
         part.mkdir(parents=True)
         write_text(part / "page.html", page)
         write_json(part / "data.json", found.text)
-        with open(part / "issues.csv", "w", newline="", encoding="utf-8") as file:
+        with open(part / "issues.csv", "w", newline="", encoding="utf-8", errors="backslashreplace") as file:
             table = csv.DictWriter(file, COLUMNS)
             table.writeheader()
             table.writerows(found.issues)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gssl.data.sources import hf_files, labels_csv, parts
-from gssl.data.sources.folders import SUFFIXES, Told, images_below, is_image, unread
+from gssl.data.sources.folders import SUFFIXES, Told, class_of, images_below, is_image, unread
 from gssl.errors import UsageError
 
 SIZES = (32, 48, 64, 96, 128)  # sides in pixels that are chosen from
@@ -21,13 +21,15 @@ NAMED = 6  # classes that are named with their counts
 class Layout:
     """A folder as data: the name of its source, the keys of `data` that say where what is, and in words.
 
-    smallest: labelled images of the smallest class; None where there are masks, or no labels.
+    smallest: labelled images of the smallest class; None where there are masks, or no labels. spare: a folder with some
+    unlabelled images, fewer than labelled ones, so that nothing is pretrained on them unless it is asked for.
     """
 
     name: str  # imagefolder | segmentation
     keys: dict[str, str]
     lines: list[str] = field(default_factory=list)
     smallest: int | None = None
+    spare: str | None = None
 
 
 def look(folder: Path) -> Layout:
@@ -50,7 +52,7 @@ def look(folder: Path) -> Layout:
     beside = parts.named(folder.absolute().parent, "pretrain")
     told_files = Told()
     names = images_below(own.train, own.exclude, told_files)
-    classes = Counter(name.split("/", 1)[0] for name in names if "/" in name)
+    classes = Counter(class_of(name) for name in names if "/" in name)
     loose = len(names) - sum(classes.values())
     if not classes and not loose and hf_files.holds_tables(folder):
         return Layout("hf", {"root": root}, [f"{root}: Parquet or Arrow files of a Hugging Face data set"])
@@ -64,7 +66,7 @@ def look(folder: Path) -> Layout:
         )
     more = {part: path for part, path in (("val", own.val), ("test", own.test)) if path}
     lines = [f"{root}: {sum(classes.values()):,} images in {_counted(classes)}{_parts(more)}"]
-    keys = {"root": root}
+    keys, spare = {"root": root}, None
     pool = own.pretrain or (beside if beside and beside.resolve() != folder.resolve() else None)
     count = len(images_below(pool, [])) if pool is not None else 0
     if pool is not None and count:
@@ -76,8 +78,9 @@ def look(folder: Path) -> Layout:
             keys["pretrain"] = root
             lines.append(f"{text}, for pretraining; data.pretrain=null leaves them out")
         else:  # pretraining would have these few and none of the labelled ones
+            spare = root
             lines.append(f"{text} are left out; data.pretrain={root} pretrains on them alone")
-    return Layout("imagefolder", keys, lines, min(classes.values()))
+    return Layout("imagefolder", keys, lines, min(classes.values()), spare)
 
 
 def _masks(folder: Path) -> bool:
@@ -92,7 +95,7 @@ def _listed(folder: Path, home: Path, table: Path) -> Layout:
     lines[0] += "".join(f", {len(rows[part].names):,} for {part}" for part in ("val", "test") if part in rows)
     listed = {os.path.normpath(name) for part in rows.values() for name in part.names}
     rest = [name for name in images_below(home, []) if os.path.normpath(name) not in listed]
-    keys = {"root": str(folder)}
+    keys, spare = {"root": str(folder)}, None
     if blank := rows.get(labels_csv.UNLABELLED):
         count = len(blank.names)
         lines.append(f"{table}: {count:,} images without a label, for pretraining beside the labelled ones")
@@ -104,8 +107,9 @@ def _listed(folder: Path, home: Path, table: Path) -> Layout:
             keys["pretrain"] = str(home)
             lines.append(f"{text}, for pretraining; data.pretrain=null leaves them out")
         else:
+            spare = str(home)
             lines.append(f"{text} are left out; data.pretrain={home} pretrains on them alone")
-    return Layout("imagefolder", keys, lines, min(labels.values()))
+    return Layout("imagefolder", keys, lines, min(labels.values()), spare)
 
 
 def _nothing(folder: Path, loose: int, inside: Path | None, told: Told) -> UsageError:

@@ -1,6 +1,6 @@
 """Splits: which image is trained on, chosen on and tested on. Every side is decided by seeded hashes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
@@ -142,7 +142,8 @@ def make_splits(cfg: schemas.Data, source: DataSource, progress: bool = False) -
     parts = {"pretrain": pretrain, "train": train, "val": val, "test": test}
     summary = _summary(cfg, parts, _findings(cfg, parts, folds, known, progress), warnings, source.skipped)
     if SOURCES[cfg.name].folder or cfg.name == "hf":
-        summary["found"] = _found(cfg, summary, source)
+        held = folds is None or folds.fold is not None  # else the test images are those of the other parts
+        summary["found"] = _found(cfg, summary, source, ("train", "val", "test") if held else ("train", "val"))
     if folds:
         own = source.pretrain
         apart = own is not None and not np.isin(own.contents(), known.contents()).any()
@@ -168,15 +169,18 @@ def _pretraining(cfg: schemas.Data, source: DataSource, train: Images, warnings:
     return _limited(joined([train.unlabelled(), source.beside]), cfg)
 
 
-def _found(cfg: schemas.Data, summary: dict[str, Any], source: DataSource) -> str:
+def _found(cfg: schemas.Data, summary: dict[str, Any], source: DataSource, parts: Sequence[str]) -> str:
     """One line: what the data set is, and what lies there and is not read."""
     where = cfg.root or cfg.train or cfg.pretrain or cfg.labels
     counts = summary["counts"]
-    text = ", ".join(f"{counts[part]:,} {part}" for part in ("train", "val", "test"))
+    text = ", ".join(f"{counts[part]:,} {part}" for part in parts)
     if counts["pretrain"] != counts["train"]:
         text += f", {counts['pretrain']:,} for pretraining"
     classes = summary["classes"]
-    own = [sum(column) for column in zip(*(c for c in summary["class_counts"].values() if c), strict=False)]
+    own = [
+        sum(column)
+        for column in zip(*(c for name, c in summary["class_counts"].items() if c and name in parts), strict=False)
+    ]
     if own and len(own) == len(classes) <= NAMED:
         kinds = f"{len(own)} classes ({some([f'{n} {c:,}' for n, c in zip(classes, own, strict=True)], NAMED)})"
     elif own:

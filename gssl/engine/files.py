@@ -23,9 +23,12 @@ def fsync(path: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write atomically: a reader sees the old file or the new one, never a part."""
+    r"""Write atomically: a reader sees the old file or the new one, never a part.
+
+    Bytes of a file's name that are no UTF-8 are written as \udcNN, which JSON reads back as they were.
+    """
     temp = path.with_name(f".{path.name}.tmp")
-    temp.write_text(text, encoding="utf-8")
+    temp.write_text(text, encoding="utf-8", errors="backslashreplace")
     fsync(temp)
     temp.replace(path)
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from gssl.data.sources import labels_csv
+from gssl.data.sources.folders import class_of
 from gssl.engine.progress import say
 from gssl.errors import UsageError
 from gssl.experiment.answers import relative
@@ -52,12 +53,12 @@ def labels_of(names: list[str], folder: Path, classes: list[str], file: Path | N
     classes; None where nothing is known. Raises UsageError."""
     short = [relative(name, folder) for name in names]
     if file is None:
-        first = [name.split("/", 1)[0] if "/" in name else None for name in short]
+        first = [class_of(name) if "/" in name else None for name in short]
         return first if first and None not in first and {str(name) for name in first} <= set(classes) else None
     if not file.is_file():
         raise UsageError(f"--labels {file}: no such file; {labels_csv.EXPECTED}")
     listed: dict[str, str | None] = {}
-    for part in labels_csv.read(file).values():
+    for part in labels_csv.read(file, base=folder).values():
         listed |= dict(zip(part.names, part.labels, strict=True))
     found = [listed.get(name, listed.get(full)) for name, full in zip(short, names, strict=True)]
     if not any(found):

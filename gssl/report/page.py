@@ -69,7 +69,7 @@ def write(report: Report, out_dir: Path | str) -> Path:
 
 def _write(path: Path, text: str) -> None:
     temp = path.with_name(f".{path.name}.tmp")
-    with temp.open("w", encoding="utf-8") as file:
+    with temp.open("w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

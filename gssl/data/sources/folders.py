@@ -202,6 +202,14 @@ def _refused(error: OSError) -> None:
     raise UsageError(f"{error.filename}: cannot be read ({error.strerror}); allow it, or move this folder away")
 
 
+def class_of(name: str) -> str:
+    r"""The class that the first folder of an image's path stands for, as text: bytes that are no UTF-8 become \xNN.
+
+    Paths keep such bytes as Python has them, for files are opened by them; names of classes are written everywhere.
+    """
+    return os.fsencode(name.split("/", 1)[0]).decode("utf-8", "backslashreplace")
+
+
 def one_line(reason: str) -> str:
     """The text on one line."""
     return " ".join(reason.split())

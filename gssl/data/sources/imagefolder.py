@@ -16,7 +16,7 @@ from gssl import schemas
 from gssl.data import cache, decode
 from gssl.data.images import Images
 from gssl.data.sources import DataSource, labels_csv, parts
-from gssl.data.sources.folders import SUFFIXES, Told, find_folder, folders_in, images_below, one_line, some
+from gssl.data.sources.folders import SUFFIXES, Told, class_of, find_folder, folders_in, images_below, one_line, some
 from gssl.errors import UsageError
 
 
@@ -197,10 +197,10 @@ def _labelled(key: str, root: Path, exclude: list[Path | None], told: Told) -> L
         return Listing(key, root, names, [None] * len(names))
     if len(classed) < len(names) and root not in exclude:  # else they are for pretraining
         told.warnings.append(f"{key}: {len(names) - len(classed)} images directly in {root} have no class: left out")
-    labels: list[str | None] = [name.split("/", 1)[0] for name in classed]
+    labels: list[str | None] = [class_of(name) for name in classed]
     outside = {folder.resolve() for folder in others}
     said = {path for paths in mine.folders.values() for path in paths}
-    empty = [name for name in sorted(set(folders_in(root)) - set(labels)) if f"{root}/{name}" not in said]
+    empty = [name for name in folders_in(root) if class_of(name) not in set(labels) and f"{root}/{name}" not in said]
     if empty := [name for name in empty if (root / name).resolve() not in outside]:
         count = "class folder has" if len(empty) == 1 else "class folders have"
         told.warnings.append(f"{key}: {len(empty)} {count} no images in {root}: {some(empty)}")
