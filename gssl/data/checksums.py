@@ -5,7 +5,8 @@ the files as they were when all blocks were last compared. A folder of at most `
 it is opened, and so are the files of few blocks in every folder. Of larger files `SAMPLES` blocks are compared, others
 each time, as long as `verified` holds; where it does not, something has written to them, and all blocks are compared.
 
-A single file is sealed: its first line is the SHA-256 of the rest.
+A single file is sealed: its first line is the SHA-256 of its name, that of its folder and the rest. What stands in the
+place of something else is damaged, too.
 """
 
 import errno
@@ -92,37 +93,42 @@ def flush(path: Path) -> None:
 # ── single files ─────────────────────────────────────────────────────────────────────────────────
 
 
-def sealed(body: bytes) -> bytes:
-    """The content of a sealed file."""
-    return hashlib.sha256(body).hexdigest().encode() + b"\n" + body
+def sealed(body: bytes, path: Path) -> bytes:
+    """The content of a sealed file at `path`."""
+    return _seal(body, path) + b"\n" + body
 
 
-def unsealed(data: bytes) -> bytes:
-    """The body of a sealed file. Raises Damaged."""
+def unsealed(data: bytes, path: Path) -> bytes:
+    """The body of a sealed file at `path`. Raises Damaged."""
     body = data[65:]
-    if data[64:65] != b"\n" or hashlib.sha256(body).hexdigest().encode() != data[:64]:
+    if data[64:65] != b"\n" or _seal(body, path) != data[:64]:
         raise Damaged("its checksum does not hold")
     return body
+
+
+def _seal(body: bytes, path: Path) -> bytes:
+    where = f"{path.parent.name.removesuffix('.part')}/{path.name}\n".encode(errors="surrogateescape")
+    return hashlib.sha256(where + body).hexdigest().encode()
 
 
 def read(path: Path) -> bytes:
     """The body of the sealed file at `path`. Errors: Damaged; OSError, where it cannot be read."""
     with opened(path) as handle:
-        return unsealed(b"".join(iter(lambda: os.read(handle, BLOCK), b"")))
+        return unsealed(b"".join(iter(lambda: os.read(handle, BLOCK), b"")), path)
 
 
 def read_named(path: Path) -> bytes:
-    """The content of the file at `path` whose name is the hash of it, with any suffix. Errors: Damaged; OSError."""
+    """The content of the file at `path` that is called by `name_of`, with any suffix. Errors: Damaged; OSError."""
     with opened(path, follow=False) as handle:
         data = b"".join(iter(lambda: os.read(handle, BLOCK), b""))
-    if name_of(data) != path.stem:
-        raise Damaged("its name is not the hash of its content")
+    if name_of(data, path.parent) != path.stem:
+        raise Damaged("its name is not the hash of its content, or an earlier version wrote it")
     return data
 
 
-def name_of(data: bytes) -> str:
-    """The name of a file with this content."""
-    return hashlib.blake2b(data, digest_size=20).hexdigest()
+def name_of(data: bytes, folder: Path) -> str:
+    """The name of a file with this content in a folder, whose name is part of it."""
+    return hashlib.blake2b(data, digest_size=20, key=folder.name.encode()[:64]).hexdigest()
 
 
 def read_summed(path: Path, key: str) -> Any:
@@ -145,7 +151,7 @@ def summed(value: Any) -> str:
 
 def write(path: Path, body: bytes) -> None:
     """A sealed file, whole or not at all, and on the disk. Raises OSError."""
-    put(path, sealed(body))
+    put(path, sealed(body, path))
 
 
 def put(path: Path, data: bytes) -> None:
@@ -177,8 +183,8 @@ def close(folder: Path) -> None:
             size = seen[path.name][0]
             files[path.name] = size, list(_hashes(handle, _blocks(size)))
     body = json.dumps({"schema": SCHEMA, "block": BLOCK, "files": files}).encode()
-    (folder / CHECKSUMS).write_bytes(sealed(body))
-    (folder / VERIFIED).write_bytes(sealed(json.dumps(seen).encode()))
+    (folder / CHECKSUMS).write_bytes(sealed(body, folder / CHECKSUMS))
+    (folder / VERIFIED).write_bytes(sealed(json.dumps(seen).encode(), folder / VERIFIED))
     sync(folder)
 
 

@@ -76,7 +76,8 @@ def damage(kept: Kept, whole: bool = True) -> str:
         elif kept.name == "timings.json":
             checksums.read_summed(kept.path, "timings")
     except cache.BROKEN as error:
-        return checksums.reason(error)
+        gone = not os.path.lexists(kept.path)  # deleted meanwhile by another process
+        return "" if gone else checksums.reason(error)
     return ""
 
 

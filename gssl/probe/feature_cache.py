@@ -3,8 +3,8 @@
 `$GSSL_CACHE/features/KEY/` holds files of (ids, features). KEY is a digest of what determines features beside the
 image: the network's weights and normalisation, the preprocessing with its size, which features, the device's type and
 torch's version. An id is the content of the pixels or of the file that the network is given. A file's name is the hash
-of its content: what does not have it is deleted and computed again. Deleting any of it is safe at any time. At most
-`GSSL_FEATURES_GB` (4) gigabytes stay; the files that were not used for the longest time go first.
+of its content and its folder: what does not have it is deleted and computed again. Deleting any of it is safe at any
+time. At most `GSSL_FEATURES_GB` (4) gigabytes stay; the files that were not used for the longest time go first.
 """
 
 import contextlib
@@ -78,7 +78,7 @@ class FeatureCache:
         ids = np.frombuffer(b"".join(new), dtype=np.uint8).reshape(-1, HASH)
         np.savez(buffer, ids=ids, features=np.stack(list(new.values())))
         data = buffer.getvalue()
-        name = checksums.name_of(data) + SUFFIX
+        name = checksums.name_of(data, self.folder) + SUFFIX
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             checksums.put(self.folder / name, data)

@@ -296,6 +296,15 @@ def test_entries_of_a_stranger_are_built_anew(content: str) -> None:
     assert len(_entry([(4, 4, 1)] * 3)) == 3
 
 
+def test_an_entry_in_the_place_of_another_is_built_anew() -> None:
+    one, other = _entry([(4, 4, 1)] * 3), _entry([(4, 4, 1)] * 2, "other")
+    away = one.path.with_name("away")
+    one.path.rename(away)
+    other.path.rename(one.path)
+    away.rename(other.path)
+    assert len(_entry([(4, 4, 1)] * 3)) == 3 and len(_entry([(4, 4, 1)] * 2, "other")) == 2
+
+
 def test_an_array_that_claims_to_be_huge_is_not_believed(tmp_path: Path) -> None:
     path = tmp_path / "shapes.npy"
     np.save(path, np.zeros((3, 2), np.int32))

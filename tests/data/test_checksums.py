@@ -107,10 +107,11 @@ def test_a_large_file_is_sampled_while_nothing_wrote_to_it(large: Path, monkeypa
     read.clear()
     checksums.compare(large, whole=True)
     assert len(read) == 101
-    shutil.copytree(large, large.with_name("copy"))  # other inodes: whole once, then known
+    copy = large.parent / "elsewhere" / large.name
+    shutil.copytree(large, copy)  # other inodes: whole once, then known
     for count in (101, checksums.SAMPLES + 1):
         read.clear()
-        checksums.compare(large.with_name("copy"))
+        checksums.compare(copy)
         assert len(read) <= count and len(read) >= min(count, 5)
     flip(large / "labels.npy", 3, secretly=True)  # small files are compared whatever was seen
     with pytest.raises(Damaged, match=r"labels\.npy"):
@@ -142,6 +143,17 @@ def test_rot_in_a_large_file_is_found_on_demand(large: Path) -> None:
     flip(large / "pixels.bin", 555, secretly=True)
     with pytest.raises(Damaged, match=r"the checksum of pixels\.bin"):
         checksums.compare(large, whole=True)
+
+
+def test_what_stands_in_the_place_of_something_else_is_damaged(folder: Path, tmp_path: Path) -> None:
+    folder.rename(tmp_path / "other")
+    with pytest.raises(Damaged, match="checksums|its checksum"):
+        checksums.compare(tmp_path / "other")
+    (tmp_path / "near").mkdir()
+    checksums.write(tmp_path / "near" / "a.sealed", b"a")
+    (tmp_path / "near" / "a.sealed").rename(tmp_path / "near" / "b.sealed")
+    with pytest.raises(Damaged):
+        checksums.read(tmp_path / "near" / "b.sealed")
 
 
 def test_sealed_files(tmp_path: Path) -> None:

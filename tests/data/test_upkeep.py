@@ -37,7 +37,7 @@ def filled(cache_folder: Path, tmp_path: Path) -> Path:
     cache.contents(files, ["x"])
     features = cache_folder / "features" / KEY["a"]
     features.mkdir(parents=True)
-    (features / f"{checksums.name_of(b'rows')}.npz").write_bytes(b"rows")
+    (features / f"{checksums.name_of(b'rows', features)}.npz").write_bytes(b"rows")
     (cache_folder / "evaluators").mkdir()
     checksums.write(cache_folder / "evaluators" / f"classifier2-{KEY['a']}-32-0.sealed", b"weights")
     unpacked = cache_folder / "unpacked" / KEY["a"]

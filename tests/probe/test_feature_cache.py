@@ -1,12 +1,12 @@
 """Features on disk: one pass per image, damage is found, the folder stays below its limit."""
 
-import hashlib
 import io
 import os
 
 import numpy as np
 import pytest
 
+from gssl.data import checksums
 from gssl.data.images import Images
 from gssl.data.memory import MemoryStore
 from gssl.errors import UsageError
@@ -87,9 +87,18 @@ def test_a_file_of_a_stranger_is_neither_used_nor_waited_for(images, tmp_path, k
         else:
             buffer.write(b"PK\x03\x04 is no zip")
         file.rename(tmp_path / "away")
-        name = hashlib.blake2b(buffer.getvalue(), digest_size=20).hexdigest()
+        name = checksums.name_of(buffer.getvalue(), file.parent)
         file.with_name(f"{name}.npz").write_bytes(buffer.getvalue())  # its name holds
     assert np.array_equal(FeatureCache("k").features(images, compute), whole) and compute.asked == [10, 10]
+
+
+def test_features_of_another_network_are_damaged(images, tmp_path) -> None:
+    compute = Counting()
+    FeatureCache("other").features(images, lambda images: compute(images) + 1)
+    (file,) = (tmp_path / "features" / "other").glob("*.npz")
+    file.parent.rename(tmp_path / "features" / "k")  # its content is as it was
+    assert np.array_equal(FeatureCache("k").features(images, compute), Counting()(images))
+    assert compute.asked == [10, 10]
 
 
 def test_what_was_kept_is_on_the_disk(images, monkeypatch) -> None:
