@@ -251,6 +251,7 @@ def _load(
         cache.entry_key("files", size, *hashes),
         lambda: decode.estimate(paths, size),
         lambda writer: decode.write_files(writer, paths, size, workers, progress),
+        about=str(listing.root),
     )
     broken = [f"{paths[i]} ({one_line(reason)})" for i, reason in store.meta["broken"]]
     if broken and (on_error == "stop" or len(store) == 0):

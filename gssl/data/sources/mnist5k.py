@@ -21,7 +21,7 @@ def read(cfg: schemas.Data, progress: bool = False) -> DataSource:
     path = _file()
     name = path.name
     key = cache.entry_key("mnist5k", cache.contents(path.parent, [name])[0], cfg.size)
-    store = cache.entry(key, lambda: 2**24, lambda writer: _build(writer, path, cfg))
+    store = cache.entry(key, lambda: 2**24, lambda writer: _build(writer, path, cfg), about=cfg.name)
     labels = store.array("labels")
     images = Images(store, np.arange(len(labels)), labels, CLASSES)
     test = np.arange(len(labels)) % 5 == 4  # the file is sorted by class, 500 of each: 100 per class

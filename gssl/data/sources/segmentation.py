@@ -287,6 +287,7 @@ def _load(
         cache.entry_key("segmentation", cfg.size, legend.key, *hashes),
         lambda: 2 * decode.estimate(paths, cfg.side),
         lambda writer: _write(writer, paths, mask_paths, legend, cfg, progress),
+        about=str(pairs.root),
     )
     wrong = [
         (kind, f"{(paths if kind == 'file' else mask_paths)[i]} ({text})") for i, kind, text in store.meta["wrong"]

@@ -76,7 +76,7 @@ def read(cfg: schemas.Data, progress: bool = False) -> DataSource:
             parts = _parts(cfg.name, root, classes, progress)
             decode.write_arrays(writer, parts, classes, cfg.side, cfg.workers)
 
-    store = cache.entry(key, lambda: 2 * need, build)
+    store = cache.entry(key, lambda: 2 * need, build, about=cfg.name)
     labels, splits, start = store.array("labels"), {}, 0
     for name, count in store.meta["counts"].items():
         rows = np.arange(start, start + count)
