@@ -6,7 +6,7 @@ from typing import Any
 
 from gssl import schemas
 from gssl.commands import COMMANDS
-from gssl.comparison import estimate, outcome, recommended, time_plan
+from gssl.comparison import estimate, outcome, recommended, refusals, time_plan
 from gssl.comparison.outcome import Outcome
 from gssl.comparison.plan import Planner
 from gssl.data import Splits, load_data
@@ -48,6 +48,7 @@ def main(
         def planner_of(cfg: schemas.Compare) -> Planner:
             return Planner(cfg, splits.hash, threads, folds)
 
+        refusals.check(cfg, planner_of(cfg), splits)
         if cfg.minutes is not None:
             cfg, text = time_plan.fitted(cfg, planner_of, splits, WHERE)
             say(text)

@@ -182,7 +182,8 @@ def _found(cfg: schemas.Data, summary: dict[str, Any], source: DataSource, parts
         for column in zip(*(c for name, c in summary["class_counts"].items() if c and name in parts), strict=False)
     ]
     if own and len(own) == len(classes) <= NAMED:
-        kinds = f"{len(own)} classes ({some([f'{n} {c:,}' for n, c in zip(classes, own, strict=True)], NAMED)})"
+        noun = "class" if len(own) == 1 else "classes"
+        kinds = f"{len(own)} {noun} ({some([f'{n} {c:,}' for n, c in zip(classes, own, strict=True)], NAMED)})"
     elif own:
         kinds = f"{len(classes):,} classes of {min(own):,} to {max(own):,} images"
     else:

@@ -1,0 +1,35 @@
+"""What the parts of a comparison would refuse about the images, said before anything is trained."""
+
+from gssl import schemas
+from gssl.comparison.plan import Planner
+from gssl.config import arms, registry
+from gssl.data import Splits
+from gssl.errors import UsageError
+from gssl.experiment import gan_evaluation
+from gssl.experiment.tasks import task_of
+
+PER_NETWORK = 2  # images: no fewer make a batch
+
+
+def check(cfg: schemas.Compare, planner: Planner, splits: Splits) -> None:
+    """Raises UsageError where the images cannot be what an arm or a probe needs, as `transfer` and training would."""
+    task = task_of(splits.columns)
+    task.check(splits.labelled, splits.classes, cfg.data.name)
+    for name in cfg.probe.use:
+        if not registry.PROBE[name].labels and len(splits.labelled) < len(splits.classes):
+            raise UsageError(
+                f"probe.use: {name} looks for {len(splits.classes)} clusters among {len(splits.labelled)} images; leave"
+                " it out, or give more images"
+            )
+    trained = {method for arm in planner.arms() for method in arm.trained}
+    if not trained:
+        return
+    if len(splits.pretrain) < PER_NETWORK:
+        raise UsageError(f"data: {len(splits.pretrain)} images to pretrain on; at least {PER_NETWORK} are needed")
+    val = int((splits.val.labels >= 0).sum()) if "label" in splits.columns else len(splits.val)
+    gans = sorted(method for method in trained if arms.command(method) == "train-gan")
+    if gans and val < gan_evaluation.LEAST:
+        raise UsageError(
+            f"arms: {gans[0]} is measured by {val} validation images, and at least {gan_evaluation.LEAST} are needed;"
+            " give more images, or a larger data.val_fraction"
+        )
