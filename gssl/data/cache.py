@@ -375,9 +375,13 @@ def _check_disk(folder: Path, need: int) -> None:
     free = shutil.disk_usage(folder).free
     if need > free:
         raise UsageError(
-            f"GSSL_CACHE: the decoded images need about {need / 1e9:.1f} GB but {folder} has"
-            f" {free / 1e9:.1f} GB free; set GSSL_CACHE to a folder on a larger disk or lower data.size"
+            f"GSSL_CACHE: the decoded images need about {_size(need)} but {folder} has"
+            f" {_size(free)} free; set GSSL_CACHE to a folder on a larger disk or lower data.size"
         )
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
 @contextlib.contextmanager
@@ -395,21 +399,24 @@ def _writable(folder: Path) -> Iterator[None]:
             raise PermissionError
     except OSError as error:
         if error.errno in FULL:
-            raise _full(folder) from error
+            raise _full(folder, error) from error
         raise UsageError(f"GSSL_CACHE: cannot write to {folder}; {advice}") from error
     try:
         yield
     except OSError as error:
         ours = error.filename is None or os.fspath(error.filename).startswith(f"{cache_root()}{os.sep}")
         if ours and error.errno in FULL:
-            raise _full(folder) from error
+            raise _full(folder, error) from error
         if ours and error.errno in BARRED:
             raise UsageError(f"GSSL_CACHE: cannot write to {folder} ({error.strerror}); {advice}") from error
         raise
 
 
-def _full(folder: Path) -> UsageError:
-    return UsageError(f"GSSL_CACHE: the disk of {folder} is full; make room or set GSSL_CACHE to a larger disk")
+def _full(folder: Path, error: OSError) -> UsageError:
+    return UsageError(
+        f"GSSL_CACHE: the disk of {folder} is full ({error.strerror}); make room (gssl cache prune) or set GSSL_CACHE"
+        " to a larger disk"
+    )
 
 
 @contextlib.contextmanager

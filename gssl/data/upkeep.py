@@ -22,6 +22,7 @@ KINDS = ("images", "features", *SEALED, "unpacked")  # what is made again when i
 SUFFIXES = {"near": ".npy", "maps": ".npy", "index": ".json", "evaluators": ".safetensors"}  # of earlier versions
 NAME = re.compile(r"[0-9a-f]{16,64}|classifier\d+-[0-9a-f]+-\d+-\d+")
 TEMPORARY = re.compile(r"\.[\w.-]+\.\d+\.\d+\.part|tmp[a-z0-9_]{8}")
+UNREAD = "cannot be read: "
 EARLY, EARLIER = "of a process that ended early", "an earlier version wrote it"
 ABANDONED = 86_400.0  # seconds: the temporary file of a process is no longer written to
 
@@ -60,25 +61,31 @@ def listed(root: Path) -> list[Kept]:
 
 def damage(kept: Kept, whole: bool = True) -> str:
     """What is wrong with it, empty where nothing is. whole: every byte is compared, else as it would be for a use."""
-    if kept.useless:
-        return ""
     try:
-        if kept.kind == "images":
-            checksums.compare(kept.path, whole)
-            cache.Store(kept.path)
-        elif kept.kind == "features":
-            for path in sorted(kept.path.glob("*.npz")):
-                checksums.read_named(path)
-        elif kept.kind in SEALED:
-            checksums.read(kept.path)
-        elif kept.kind == "unpacked":
-            _compare_unpacked(kept.path, whole)
-        elif kept.name == "timings.json":
-            checksums.read_summed(kept.path, "timings")
+        _compare(kept, whole)
     except cache.BROKEN as error:
         gone = not os.path.lexists(kept.path)  # deleted meanwhile by another process
-        return "" if gone else checksums.reason(error)
+        barred = isinstance(error, OSError) and error.errno not in checksums.GONE  # it says nothing of what is there
+        return "" if gone else f"{UNREAD if barred else ''}{checksums.reason(error)}"
     return ""
+
+
+def _compare(kept: Kept, whole: bool) -> None:
+    """Raises one of `cache.BROKEN` where something is wrong."""
+    if kept.useless:
+        return
+    if kept.kind == "images":
+        checksums.compare(kept.path, whole)
+        cache.Store(kept.path)
+    elif kept.kind == "features":
+        for path in sorted(kept.path.glob("*.npz")):
+            checksums.read_named(path)
+    elif kept.kind in SEALED:
+        checksums.read(kept.path)
+    elif kept.kind == "unpacked":
+        _compare_unpacked(kept.path, whole)
+    elif kept.name == "timings.json":
+        checksums.read_summed(kept.path, "timings")
 
 
 def useless(found: list[Kept], days: float | None = None, gigabytes: float | None = None) -> Iterator[tuple[Kept, str]]:
@@ -88,7 +95,8 @@ def useless(found: list[Kept], days: float | None = None, gigabytes: float | Non
     for kept in found:
         if kept.kind not in KINDS:
             continue
-        why = kept.useless or (f"damaged: {text}" if (text := damage(kept, whole=False)) else "")
+        text = damage(kept, whole=False)
+        why = kept.useless or ("" if not text or text.startswith(UNREAD) else f"damaged: {text}")
         if not why and days is not None and time.time() - kept.used > days * 86_400:
             why = f"not used for {(time.time() - kept.used) / 86_400:.0f} days"
         if why:

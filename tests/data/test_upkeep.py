@@ -1,5 +1,6 @@
 """What lies in the cache is told apart, damage is found, and nothing goes that somebody needs."""
 
+import errno
 import json
 import os
 import time
@@ -96,6 +97,17 @@ def test_what_is_damaged_goes_and_is_made_again(filled: Path) -> None:
     assert why == "damaged: the checksum of pixels.bin does not hold"
     assert upkeep.delete(kept) and not any((filled / "images").iterdir())
     assert (build("a").image(2) == 2).all()
+
+
+def test_what_this_user_may_not_read_is_said_and_stays(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def barred(folder: Path, whole: bool) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+
+    monkeypatch.setattr(checksums, "compare", barred)
+    found = upkeep.listed(filled)
+    assert upkeep.damage(found[0]) == "cannot be read: Permission denied" and going(filled) == {}
+    upkeep.cache.remove(found[0].path)
+    assert upkeep.damage(found[0]) == ""  # somebody has deleted it since
 
 
 def test_leftovers_go_and_work_in_progress_stays(filled: Path) -> None:
