@@ -95,6 +95,9 @@ def title(arm: str, titles: dict[str, str] | None = None) -> str:
         if "-with-" in arm:
             base, _, maker = arm.partition("-with-")
             return f"{title(base, titles)} with images of {title(maker, titles)}"
+        if "-from-" in arm:
+            base, _, start = arm.partition("-from-")
+            return f"{title(base, titles)} from {title(start, titles)}"
         if "-on-" in arm:
             base, _, maker = arm.partition("-on-")
             return f"{title(base, titles)} on images of {title(maker, titles)}"

@@ -9,6 +9,7 @@ def test_numbers_and_names() -> None:
     assert words.points(-0.0004) == "0.0"
     assert words.points(-0.021, sign=True) == "−2.1"
     assert words.title("simclr[ssl.temperature=0.2]") == "SimCLR (ssl.temperature=0.2)"
+    assert words.title("simclr-from-efficientnet_lite0") == "SimCLR from EfficientNet-Lite0 (ImageNet)"
     assert words.title("byol") == "BYOL" and words.title("my_own") == "my_own"
     assert words.label_budget_text("1") == "1 label per class"
     assert words.listed(["a", "b", "c"]) == "a, b and c"

@@ -314,7 +314,8 @@ def _unlike(report: Report) -> str:
     norms: dict[str, list[str]] = {}
     for arm in report.arms:
         if arm.backbone and arm.role == "contestant":
-            norms.setdefault(str(arm.backbone.get("norm")), []).append(arm.title)
+            own = f"the network {str(arm.backbone.get('name')).rpartition(':')[2]}"
+            norms.setdefault(arm.backbone.get("norm") or own, []).append(arm.title)
     if len(norms) < 2:
         return ""
     usual = max(norms, key=lambda norm: len(norms[norm]))

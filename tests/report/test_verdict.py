@@ -228,6 +228,13 @@ def test_unequal_compute_norm_and_data_are_said(fake: ModuleType, tmp_path: Path
     allowed = build(read_runs(paths), {"allow_norm_diff": True})["verdict"]
     assert any("(allow_norm_diff=true)" in text for text in allowed["cautions"])
     assert "not one network for all" in allowed["headline"]
+    for path in tmp_path.iterdir():  # a ready-made network has no such key
+        result = json.loads((path / "result.json").read_text())
+        if result.get("method") == "dcgan":
+            result["backbone"] |= {"norm": None, "name": "timm:tf_lite"}
+        (path / "result.json").write_text(json.dumps(result))
+    headline = build(read_runs(paths), {"allow_norm_diff": True})["verdict"]["headline"]
+    assert "DCGAN with the network tf_lite" in headline and "None" not in headline
 
 
 def test_a_planned_seed_that_never_ran_is_missing(fake: ModuleType, tmp_path: Path) -> None:
