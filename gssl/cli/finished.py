@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gssl.cli.options import Device, Folder, Force, Json, RunArgument, guard
+from gssl.cli.options import Device, Folder, Force, Json, Moved, RunArgument, guard, moved
 from gssl.cli.output import emit
 
 ModelArgument = Annotated[
@@ -107,6 +107,7 @@ def predict(
 @app.command("inspect")
 def inspect(
     run: RunArgument,
+    words: Moved = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The folder for the pictures; default: RUN/pictures.")
     ] = None,
@@ -129,14 +130,28 @@ def inspect(
     Examples:
       gssl inspect runs/pretrain_ssl/RUN
       gssl inspect runs/pretrain_ssl/RUN --against runs/train_gan/OTHER
+      gssl inspect runs/pretrain_ssl/RUN data.root=/new/photos
     """
+    with guard():
+        root = moved(words)
     pictures = out or run / "pictures"
-    _use("inspect", as_json, run, pictures, images=images, device=device, against=against, force=force)
+    _use(
+        "inspect",
+        as_json,
+        run,
+        pictures,
+        images=images,
+        device=device,
+        against=against,
+        force=force,
+        root=root,
+    )
 
 
 @app.command("evaluate")
 def evaluate(
     run: RunArgument,
+    words: Moved = None,
     evaluator: Annotated[
         str,
         typer.Option(
@@ -181,6 +196,7 @@ def evaluate(
                 images=images,
                 seed=seed,
                 truncation=truncation,
+                root=moved(words),
                 device=device,
                 force=force,
             )

@@ -120,6 +120,20 @@ Folder = Annotated[Path, typer.Argument(help="A folder of images, searched recur
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
 
 
+Moved = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[data.root=FOLDER]", help="Where the run's images lie now.", show_default=False),
+]
+
+
+def moved(words: list[str] | None) -> str | None:
+    """The folder of `data.root=FOLDER`, the only override that commands on finished runs take."""
+    for word in words or []:
+        if not word.startswith("data.root=") or not word.partition("=")[2] or len(words or []) > 1:
+            raise UsageError(f"{word}: expected data.root=FOLDER alone, where the run's images lie now")
+    return words[0].partition("=")[2] if words else None
+
+
 Force = Annotated[bool, typer.Option("--force", help="Write over a file that gssl did not write.")]
 
 

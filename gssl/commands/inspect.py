@@ -32,16 +32,21 @@ from gssl.metrics.tsne import tsne
 PICTURES = ("neighbours.png", "map.png", "cka.png", "generator.png")
 ROWS, NEAREST = 10, 10
 LEAST = 5  # images: fewer have no neighbourhoods
-BANK = 5000  # training images among which neighbours are sought
-THUMBNAILS = 200  # where there are no classes to colour
+BANK, THUMBNAILS = 5000, 200  # training images among which neighbours are sought; pictures where there are no classes
 
 
 def inspect(
-    run: Path, out: Path, images: int = 1000, device: str = "auto", against: Path | None = None, force: bool = False
+    run: Path,
+    out: Path,
+    images: int = 1000,
+    device: str = "auto",
+    against: Path | None = None,
+    force: bool = False,
+    root: str | None = None,
 ) -> dict[str, Any]:
     """Write the pictures into the folder `out`, all or none; `against`: another run, to compare the stages with.
 
-    Never reads the test split. Raises UsageError.
+    `root`: where the run's images lie now. Never reads the test split. Raises UsageError.
     """
     if against:
         described_weights(against, "backbone", "compare with a finished train-gan or pretrain-ssl run")
@@ -51,7 +56,7 @@ def inspect(
         for file in PICTURES:
             outputs.check(out / file, ".png", force)
     network, view, _ = encoder_of(run, "inspect a finished train-gan, pretrain-ssl, transfer or compare run")
-    splits, written = splits_of(run)
+    splits, written = splits_of(run, root)
     status = read_json(run / "status.json") or {}
     name, target, draws = f"{status['command']} {run.name}", pick_device(device), Draws(written.get("seed", 0))
     size = view.size
@@ -72,7 +77,7 @@ def inspect(
 
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as beside:
-        folder, files = Path(beside), ["neighbours.png", "map.png"]
+        folder = Path(beside)
         queries, found = centre_crops(held.subset(rows), size), centre_crops(bank.subset(order.ravel()), size)
         tiles = neighbour_tiles(queries, found.unflatten(0, order.shape), same, known)
         save_grid(tiles, folder / "neighbours.png", columns=1 + order.shape[1])
@@ -84,12 +89,10 @@ def inspect(
             table = cka.Similarity(name, f"{compared['command']} {against.name}", compared["stages"])
             heading = f"CKA between the stages of two backbones: {len(held):,} validation images of {run.name}"
             cka.figure([table], heading).save(folder / "cka.png")
-            files.append("cka.png")
         if status["command"] == "train-gan":
-            examples = GeneratorExamples(run, written, splits, held, bank, network.eval(), target)
-            examples.save(folder / "generator.png")
-            files.append("generator.png")
+            GeneratorExamples(run, written, splits, held, bank, network.eval(), target).save(folder / "generator.png")
         out.mkdir(exist_ok=True)
+        files = [file for file in PICTURES if (folder / file).exists()]
         for file in files:
             (folder / file).replace(out / file)
     fraction = float(same[known].mean()) if known.any() else None

@@ -26,9 +26,9 @@ def expanded(command: str, texts: Sequence[str], preset: str) -> tuple[list[str]
     if not words:
         return list(texts), []
     folder = Path(words[0]).expanduser()
-    if len(words) > 1 and folder.is_dir():
+    if len(words) > 1 and os.path.isdir(folder):
         raise UsageError(f"{words[0]} and {words[1]}: one folder of images at a time; the rest is key=value")
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise UsageError(
             f"{words[0]}: there is no such folder; expected a folder of images, or key=value, such as seed=1"
         )

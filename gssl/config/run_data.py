@@ -1,5 +1,6 @@
 """Weights of a run are evaluated on the data of that run, where the user names no other. No torch here."""
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from gssl.config.command_line import quoted
-from gssl.data.sources import SOURCES
+from gssl.data.sources import SOURCES, places
 from gssl.errors import UsageError
 
 # What says which images they are and how they are divided; the rest of `data` is about training.
@@ -47,7 +48,8 @@ def overrides(whole: DictConfig, given: Sequence[str], swept: Sequence[str] = ()
 
 
 def _which(data: dict[str, Any]) -> list[Any]:
-    return [data.get(key) for key in ("name", "root", "train", "pretrain", "labels")]
+    told = places.recorded(data)  # runs of older versions have paths relative to where they were started
+    return [told.get(key) for key in ("name", "root", "train", "pretrain", "labels")]
 
 
 def _named(data: dict[str, Any]) -> str:
@@ -58,7 +60,7 @@ def _named(data: dict[str, Any]) -> str:
 def _data_of(text: str) -> dict[str, Any] | None:
     """The section `data` of the run that `text` names: its directory, one of its checkpoints, or weights in it."""
     path = Path(text).expanduser()
-    if not text or not path.exists():
+    if not text or not os.path.exists(path):
         return None
     for folder in (path, *path.absolute().parents[:2]):
         if (folder / "status.json").is_file() and (folder / "config.yaml").is_file():

@@ -22,6 +22,7 @@ import torch
 from omegaconf import OmegaConf
 
 import gssl
+from gssl.data.sources import places
 from gssl.engine.files import clean, read_json, write_json, write_text
 from gssl.engine.loggers import About, Loggers
 from gssl.errors import Busy, Interrupted, UsageError
@@ -243,7 +244,10 @@ class Run:
             )
         if not (step and old):
             write_json(self.path / "environment.json", env)
-        write_text(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(self.cfg.model_dump())))
+        written = self.cfg.model_dump()
+        if "data" in written:
+            written["data"] = places.recorded(written["data"])
+        write_text(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(written)))
         self._trim(step)
         self._metrics = (self.path / "metrics.jsonl").open("a", encoding="utf-8")
         started = self._status.get("started", now()) if step else now()

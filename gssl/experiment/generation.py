@@ -38,7 +38,7 @@ class Asked:
 
     evaluator, evaluator_weights: as `make_evaluator` takes them. split: val, for choosing, or test, for the figure that
     is quoted. images: real ones, and as many generated ones; None: all of the split, at most `MOST`. truncation: |z|
-    stays below; None: the run's own.
+    stays below; None: the run's own. root: where the run's images lie now; None: where they did.
     """
 
     evaluator: str = "auto"
@@ -47,6 +47,7 @@ class Asked:
     images: int | None = None
     seed: int = 0
     truncation: float | None = None
+    root: str | None = None
 
 
 def evaluate_generator(run: Path, asked: Asked, device: torch.device, picture: Path | None = None) -> dict[str, Any]:
@@ -56,7 +57,7 @@ def evaluate_generator(run: Path, asked: Asked, device: torch.device, picture: P
     where to draw some samples beside their nearest training images.
     """
     sampler = load_generator(run, device)
-    splits, _ = splits_of(run)
+    splits, _ = splits_of(run, asked.root)
     evaluator = make_evaluator(asked.evaluator, splits, sampler.size, device, asked.evaluator_weights)
     real, indices = _real_images(run, splits, asked)
     train = _training_images(run, splits, asked.seed)

@@ -9,10 +9,11 @@ from torch import nn
 from gssl import schemas
 from gssl.data import Images, Splits, load_data
 from gssl.data.preprocessing import Preprocessing
+from gssl.data.sources import SOURCES, places
 from gssl.data.sources.imagefolder import read_folder
 from gssl.engine.files import read_json, sha256
 from gssl.errors import UsageError
-from gssl.experiment import weight_sources
+from gssl.experiment import told, weight_sources
 from gssl.experiment.model_files import Described, has_model
 from gssl.experiment.models import backbone_of, find_model, read_model
 from gssl.nets.backbone import Backbone
@@ -70,8 +71,11 @@ def encoder_of(path: Path, expected: str) -> tuple[Backbone, Preprocessing, dict
     return network.eval(), Preprocessing(source.size), text
 
 
-def splits_of(run: Path) -> tuple[Splits, dict[str, Any]]:
-    """The images that a finished run was trained on, and its configuration. Raises UsageError where they changed."""
+def splits_of(run: Path, root: str | None = None) -> tuple[Splits, dict[str, Any]]:
+    """The images that a finished run was trained on, and its configuration. Raises UsageError where they changed.
+
+    root: the folder that they lie in now, where they were moved.
+    """
     status = read_json(run / "status.json") or {}
     if not (run / "config.yaml").is_file():
         raise UsageError(f"{run}: has no config.yaml, which says what it was trained on")
@@ -79,10 +83,21 @@ def splits_of(run: Path) -> tuple[Splits, dict[str, Any]]:
     # only what says which images: the rest of a config of an older version need not be valid today
     known = schemas.Data.model_fields.keys() - {"views"}
     given = {key: value for key, value in written["data"].items() if key in known}
+    given = places.moved(given, root) if root else given
     data = schemas.Data.model_construct(None, **dict.fromkeys(known) | given)
-    splits = load_data(data, progress=False)
+    try:
+        splits = load_data(data, progress=False)
+    except UsageError as error:
+        hint = (
+            "" if root or SOURCES[data.name].where.endswith("mnist5k:read") else "; where they moved: data.root=FOLDER"
+        )
+        raise UsageError(f"{run}: its images: {error}{hint}") from error
+    told.found(splits.summary)
     if splits.hash != (status.get("inputs") or {}).get("images", splits.hash):
-        raise UsageError(f"{run}: the images at data.root are not those that it was trained on")
+        raise UsageError(
+            f"{run}: the images at data.root={data.root} are not those that it was trained on; put them back, or give"
+            " the folder that has them: data.root=FOLDER"
+        )
     return splits, written
 
 

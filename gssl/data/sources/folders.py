@@ -93,16 +93,16 @@ def find_folder(key: str, value: str | None, root: Path | None) -> Path | None:
     if value is None:
         return None
     path = Path(value).expanduser()
-    if root is not None and (root / path).is_dir():  # an absolute path stays what it is
+    if root is not None and os.path.isdir(root / path):  # an absolute path stays what it is
         path = root / path
-    if not path.is_dir():
+    if not os.path.isdir(path):  # which is False, too, of what no path can be
         raise UsageError(f"data.{key}: {path} is not a folder; give a folder that holds images")
     return path
 
 
 def child(root: Path, name: str) -> Path | None:
     """The folder `name` in `root`, None where there is none."""
-    return root / name if (root / name).is_dir() else None
+    return root / name if os.path.isdir(root / name) else None
 
 
 def is_image(name: str) -> bool:

@@ -144,7 +144,9 @@ def find(cfg: schemas.Data, told: Told) -> dict[str, Listing]:
 
 def _folder(key: str, value: str | None, given: Path | None, root: Path | None) -> Path | None:
     """A folder of data.`key`, below data.root as it was given, or below the one folder in it. Raises UsageError."""
-    within = root if root is not None and value is not None and (root / Path(value).expanduser()).is_dir() else given
+    within = (
+        root if root is not None and value is not None and os.path.isdir(root / Path(value).expanduser()) else given
+    )
     return find_folder(key, value, within)
 
 

@@ -44,7 +44,7 @@ def find_labels(labels: str | None, *folders: Path | None) -> Path | None:
         candidates.insert(0, Path(labels).expanduser())
     if labels == FOLDERS:
         return None
-    path = next((candidate for candidate in candidates if candidate.is_file()), None)
+    path = next((candidate for candidate in candidates if os.path.isfile(candidate)), None)
     if path is None and labels is not None:
         raise UsageError(f"data.labels: there is no file {labels}; {EXPECTED}")
     return path
