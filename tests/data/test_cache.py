@@ -1,6 +1,7 @@
 """The cache: built once, by one process, never read half-built, found again without reading files."""
 
 import errno
+import fcntl
 import json
 import os
 import pickle
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -213,13 +215,16 @@ def test_content_of_equal_size_and_time_is_told_by_what_no_tool_puts_back(tmp_pa
     assert after != before and after == cache.contents(path.parent, [path.name])
 
 
-def test_a_file_that_is_still_being_written_is_read_again(tmp_path: Path, read: list[str]) -> None:
+def test_a_file_that_changed_lately_is_read_again(
+    tmp_path: Path, read: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "a").write_text("1")
-    found = []
-    for text in ("2", "3", "4"):  # within one tick of the clock that stamps files, perhaps
-        (tmp_path / "a").write_text(text)
-        found += cache.contents(tmp_path, ["a"])
-    assert len(set(found)) == 3 and read == ["a"] * 3
+    monkeypatch.setattr(cache, "FRESH", 10**12)  # it may change within one tick of the clock that stamps files
+    found = [cache.contents(tmp_path, ["a"])[0] for _ in range(3)]
+    assert len(set(found)) == 1 and read == ["a"] * 3
+    monkeypatch.setattr(cache, "FRESH", 0)
+    time.sleep(0.01)
+    assert cache.contents(tmp_path, ["a"]) == cache.contents(tmp_path, ["a"]) == found[:1] and len(read) == 4
 
 
 def test_what_is_no_regular_file_has_no_content(tmp_path: Path) -> None:
@@ -430,15 +435,18 @@ def test_who_waits_is_told_for_whom(cache_folder: Path, capsys: pytest.CaptureFi
     )
 
 
-def test_a_lock_that_was_deleted_is_none(cache_folder: Path) -> None:
+def test_a_lock_that_was_deleted_is_none(cache_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = cache_folder / "k.lock"
     path.parent.mkdir(parents=True)
-    held = []
-    with cache._lock(path):
-        waiting = threading.Thread(target=lambda: held.append(cache._held(path)))
-        waiting.start()
-        time.sleep(0.1)
-        path.unlink()
-    waiting.join(5)
-    assert os.path.samestat(os.fstat(held[0]), os.stat(path))
-    os.close(held[0])
+    taken = []
+
+    def flock(handle: int, how: int, own: Callable[[int, int], None] = fcntl.flock) -> None:
+        own(handle, how)
+        taken.append(handle)
+        if len(taken) == 1:
+            path.unlink()  # by its former holder, between this process's opening it and having it
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    held = cache._held(path)
+    assert len(taken) == 2 and os.path.samestat(os.fstat(held), os.stat(path))
+    os.close(held)
