@@ -5,7 +5,7 @@ from gssl.comparison.plan import Planner
 from gssl.config import arms, registry
 from gssl.data import Splits
 from gssl.errors import UsageError
-from gssl.experiment import gan_evaluation
+from gssl.experiment import gan_evaluation, generation
 from gssl.experiment.tasks import task_of
 
 PER_NETWORK = 2  # images: no fewer make a batch
@@ -32,4 +32,10 @@ def check(cfg: schemas.Compare, planner: Planner, splits: Splits) -> None:
         raise UsageError(
             f"arms: {gans[0]} is measured by {val} validation images, and at least {gan_evaluation.LEAST} are needed;"
             " give more images, or a larger data.val_fraction"
+        )
+    test = splits.summary["counts"]["test"]
+    if gans and cfg.generation.images and planner.divided is None and test < generation.LEAST:
+        raise UsageError(
+            f"generation.images: images of {gans[0]} are compared with {test} test images, and at least"
+            f" {generation.LEAST} are needed; give more test images, or generation.images=0"
         )

@@ -55,6 +55,7 @@ def test_from_another_directory(trained, elsewhere):
     assert code == 0, said
 
 
+@pytest.mark.long
 def test_after_a_move(trained, elsewhere):
     home, run = trained
     shutil.move(home / "photos", elsewhere / "moved")

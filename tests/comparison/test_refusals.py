@@ -20,16 +20,22 @@ def part(labels):
     return Part(labels=np.array(labels, dtype=np.int64))
 
 
-def splits(train, val, classes, columns=("image", "label")):
+def splits(train, val, classes, columns=("image", "label"), test=20):
     labelled = part([*train, *val])
     return SimpleNamespace(
-        train=part(train), val=part(val), pretrain=part(train), labelled=labelled, classes=classes, columns=columns
+        summary={"counts": {"test": test}},
+        train=part(train),
+        val=part(val),
+        pretrain=part(train),
+        labelled=labelled,
+        classes=classes,
+        columns=columns,
     )
 
 
 def check(data, *overrides):
     cfg = compose("compare", list(overrides))
-    refusals.check(cfg, SimpleNamespace(arms=lambda: arms.read(cfg.arms)), data)
+    refusals.check(cfg, SimpleNamespace(arms=lambda: arms.read(cfg.arms), divided=None), data)
 
 
 @pytest.mark.parametrize(
@@ -40,6 +46,11 @@ def check(data, *overrides):
         (splits([0, 1], [1], list("abcdefgh")), ["probe.use=[cluster]"], "cluster looks for 8 clusters among 3 images"),
         (splits([0, 1, 0, 1], [1, -1], ["a", "b"]), ["arms=[dcgan,random]"], "dcgan is measured by 1 validation image"),
         (splits([0], [1, 1], ["a", "b"]), ["arms=[simclr,random]"], "1 images to pretrain on; at least 2 are needed"),
+        (
+            splits([0, 1], [1, 0], ["a", "b"], test=7),
+            ["arms=[dcgan,random]"],
+            "compared with 7 test images, and at least 8",
+        ),
     ],
 )
 def test_it_is_said_before_anything_is_trained(data, overrides, said):
@@ -50,4 +61,5 @@ def test_it_is_said_before_anything_is_trained(data, overrides, said):
 
 def test_what_can_be_compared_is_not_refused():
     check(splits([0, 1, 0, 1], [1, 0], ["a", "b"]), "arms=[dcgan,simclr,random]")
+    check(splits([0, 1], [1, 0], ["a", "b"], test=7), "arms=[dcgan,random]", "generation.images=0")
     check(splits([0], [1], ["a", "b"]), "arms=[random,pixels]")
