@@ -7,8 +7,6 @@ import numpy as np
 
 from gssl.engine import outputs
 from gssl.engine.device import pick_device
-from gssl.engine.progress import say
-from gssl.errors import UsageError
 from gssl.experiment.answers import features
 from gssl.experiment.trained import encoder_of, images_in
 
@@ -20,10 +18,6 @@ def embed(run: Path, folder: Path, out: Path, device: str = "auto", force: bool 
     target = pick_device(device)
     skipped: list[str] = []
     images = images_in(folder, view.need, skipped)
-    for line in skipped:
-        say(f"skipped: {line}")
-    if not len(images):
-        raise UsageError(f"{folder}: none of its images can be read")
     found = features(network.to(target), images, view, target)
     paths = np.array([images.name(i) for i in range(len(images))])
     out.parent.mkdir(parents=True, exist_ok=True)

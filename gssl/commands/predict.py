@@ -10,7 +10,6 @@ from gssl.engine.device import pick_device
 from gssl.engine.files import sha256, write_text
 from gssl.engine.progress import say
 from gssl.engine.run import command_line, now
-from gssl.errors import UsageError
 from gssl.experiment import predicted_masks
 from gssl.experiment.answers import THRESHOLD, both, trained_on, unknown
 from gssl.experiment.model_files import find
@@ -47,16 +46,12 @@ def predict(
         return predicted_masks.write(model.to(target), folder, out, target, about, force)
     skipped: list[str] = []
     images = images_in(folder, model.preprocessing.need, skipped)
-    if not len(images):
-        raise UsageError(f"{folder}: none of its {len(skipped)} images can be read, the first is {skipped[0]}")
     names = [str(images.name(i)) for i in range(len(images))]
     known = labels_of(names, folder, model.classes, labels)
     if known is not None:
         outputs.check(out.with_name(MISTAKES), ".csv", force)
     features, given = both(model.to(target), images, target)
     far = unknown(model, features)
-    for line in skipped:
-        say(f"skipped: {line}")
     out.parent.mkdir(parents=True, exist_ok=True)
     write_text(
         out, table(names, folder, model.classes, given, far, min(top, len(model.classes)), probabilities, skipped)

@@ -17,7 +17,7 @@ from PIL import Image
 
 from gssl.data import decode
 from gssl.data.pool import Pool
-from gssl.data.sources.folders import SUFFIXES
+from gssl.data.sources.folders import SUFFIXES, unread
 
 SMALL = 32  # pixels: shorter sides below have little to be learned from
 LONG = 3.0  # longer side ÷ shorter side
@@ -154,6 +154,9 @@ def unused(root: Path, used: Sequence[str]) -> dict[str, list[str]]:
     known = {os.path.realpath(path) for path in used}
     found: dict[str, list[str]] = {}
     for folder, inside, names in os.walk(root):
+        if folder != str(root) and unread(folder, os.path.basename(folder), inside, names):
+            inside.clear()
+            continue
         inside[:] = sorted(name for name in inside if not name.startswith("."))
         for name in sorted(names):
             path = os.path.join(folder, name)

@@ -71,7 +71,8 @@ def _files(text: dict[str, Any]) -> list[Problem]:
     for kind, own in text["remarkable"].items():
         what = f"{_of(own['n'], text['images'], 'image')} {_are(own['n'])} {kind}"
         found.append(_problem(kind, f"{what}: {own['text']}.", kind == "blank"))
-    return found + [_problem("warning", f"{line}.") for line in text["warnings"]]
+    found += [_problem("warning", f"{line}.") for line in text["warnings"]]
+    return found + [_problem("found", f"{line}.") for line in text.get("told", [])]
 
 
 def _classes(text: dict[str, Any]) -> list[Problem]:

@@ -75,6 +75,7 @@ def look(cfg: schemas.Data, called: str, most: int, device: torch.device, progre
         "values": survey.pixels(values),
         "skipped": source.skipped,
         "warnings": source.warnings,
+        "told": source.told,
         "unused": _unused(cfg, pool, paths, source.skipped),
         "remarkable": {
             kind: {"text": why, "n": len(which), "images": _entries(pool, which[:SHOWN])}

@@ -11,12 +11,12 @@ import torch
 from PIL import Image
 
 from gssl.data import decode
-from gssl.data.sources.folders import SUFFIXES, images_below, one_line
+from gssl.data.sources.folders import SUFFIXES, Told, images_below, one_line
 from gssl.data.sources.segmentation import goal
 from gssl.engine import outputs
 from gssl.engine.files import write_text
-from gssl.engine.progress import say
 from gssl.errors import UsageError
+from gssl.experiment import told
 from gssl.experiment.answers import mask
 from gssl.experiment.models import Model
 from gssl.figures import style
@@ -32,9 +32,13 @@ def write(
     """
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder of images")
-    names = images_below(folder, [])
+    beside = Told()
+    names = images_below(folder, [], beside)
     if not names:
-        raise UsageError(f"{folder}: no images in it; expected files that end in {', '.join(SUFFIXES[:4])} or the like")
+        rest = "".join(f"; {text}" for text in beside.texts())
+        raise UsageError(
+            f"{folder}: no images in it; expected files that end in {', '.join(SUFFIXES[:4])} or the like{rest}"
+        )
     place = out.with_name(f"{out.stem}_masks")
     files = mask_names(names)
     for file in files:
@@ -56,8 +60,8 @@ def write(
         save(found, len(model.classes), place / file)
         part = np.bincount(found.ravel(), minlength=len(model.classes)) / found.size
         writer.writerow([name, f"{place.name}/{file}", *found.shape, *(f"{p:.4f}" for p in part)])
-    for line in skipped:
-        say(f"skipped: {line}")
+    told.left_out(beside)
+    told.skipped(skipped, len(names))
     if len(skipped) == len(names):
         raise UsageError(f"{folder}: none of its {len(names)} images can be read")
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,10 @@
 """What was found in a data set, said once: a line about the user's own images, and what can make a verdict wrong."""
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
+from gssl.data.sources.folders import Told
 from gssl.engine.progress import say
 
 _said: set[str] = set()
@@ -19,4 +22,22 @@ def found_and_warnings(summary: dict[str, Any]) -> None:
     """The same, and the warnings about it."""
     found(summary)
     for warning in summary["warnings"]:
+        say(f"warning: {warning}")
+
+
+def skipped(lines: Sequence[str], total: int) -> None:
+    """Files of a folder that were left out, as "path (Kind: why)": how many of each kind, and the first; one line."""
+    if not lines:
+        return
+    kinds = Counter(line.rpartition(" (")[2].partition(":")[0].rstrip(")") for line in lines)
+    listed = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
+    count = f"{len(lines):,} of {total:,} images cannot be read and {'is' if len(lines) == 1 else 'are'} left out"
+    say(f"warning: {count} ({listed}), the first is {lines[0]}")
+
+
+def left_out(found: Told) -> None:
+    """What else a folder holds that is not read, a line."""
+    if texts := found.texts():
+        say(f"note: {'; '.join(texts)}")
+    for warning in found.suspicious():
         say(f"warning: {warning}")

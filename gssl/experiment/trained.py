@@ -10,6 +10,7 @@ from gssl import schemas
 from gssl.data import Images, Splits, load_data
 from gssl.data.preprocessing import Preprocessing
 from gssl.data.sources import SOURCES, places
+from gssl.data.sources.folders import Told
 from gssl.data.sources.imagefolder import read_folder
 from gssl.engine.files import read_json, sha256
 from gssl.errors import UsageError
@@ -104,8 +105,13 @@ def splits_of(run: Path, root: str | None = None) -> tuple[Splits, dict[str, Any
 def images_in(folder: Path, size: int, skipped: list[str] | None = None) -> Images:
     """Every image below `folder`, for networks of `size` pixels. Raises UsageError.
 
-    skipped: gets the files that cannot be read, as "path (why)"; without it such a file is an error.
+    skipped: gets the files that cannot be read, as "path (why)", which is said in a line; without it such a file is an
+    error.
     """
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder of images")
-    return read_folder(folder, size, skipped)
+    beside = Told()
+    images = read_folder(folder, size, skipped, beside)
+    told.left_out(beside)
+    told.skipped(skipped or [], len(images) + len(skipped or []))
+    return images
