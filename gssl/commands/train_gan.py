@@ -3,27 +3,36 @@
 from pathlib import Path
 
 from gssl import schemas
+from gssl.engine import dist, launch
 from gssl.engine.device import prepare
 from gssl.engine.run import Run
 from gssl.experiment import generators
 from gssl.experiment.gan_evaluation import GANEvaluator
-from gssl.experiment.training import Training, find_source
+from gssl.experiment.training import Training, find_source, follow
 
 
 def main(cfg: schemas.TrainGAN, run_dir: Path, *, dry_run: bool = False) -> float | str | None:
     """Train `cfg.gan`; the objective is KID between samples and validation images, by features of `cfg.evaluator`."""
-    device, precision = prepare(cfg.engine)
+    if cfg.engine.processes > dist.processes() and not dry_run:
+        answer: float | None = launch.several(f"{__name__}:main", cfg, run_dir)
+        return answer
+    device, precision = prepare(cfg.engine, alone=dry_run)
+    if dist.rank():
+        follow(cfg, "gan", run_dir, device, precision)
+        return None
     with Run(run_dir, "train-gan", cfg) as run:
         source = find_source(run, cfg)
         if run.finished:
             return run.objective
         training = Training(run, cfg, "gan", source, device, precision)
-        evaluator = GANEvaluator(training, cfg, pictures=not dry_run)
+        with dist.alone():
+            evaluator = GANEvaluator(training, cfg, pictures=not dry_run)
         if dry_run:
             return training.dry(evaluator)
         done = training.fit(evaluator)
-        evaluator.choose()
-        result = training.export(done) | evaluator.result()
-        result |= generators.write(training.method, run_dir, training.splits.classes)
+        with dist.alone():
+            evaluator.choose()
+            result = training.export(done) | evaluator.result()
+            result |= generators.write(training.method, run_dir, training.splits.classes)
         run.finish(result)
         return run.objective

@@ -19,10 +19,16 @@ from gssl.errors import UsageError
 
 
 def pick_device(name: str) -> torch.device:
-    """`auto` takes the first GPU there is, else the CPU. Raises UsageError where the device is absent."""
+    """`auto` takes a GPU if there is one, else the CPU. Raises UsageError where the device is absent.
+
+    Of several processes on a machine each takes its own GPU.
+    """
+    if name in ("auto", "cuda") and torch.cuda.is_available():
+        there, mine = torch.cuda.device_count(), dist.here().local_rank
+        if mine >= there:
+            raise UsageError(f"engine.processes: each needs a GPU of its own, and this machine has {there}")
+        return torch.device("cuda", mine)
     if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda", 0)
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     device = torch.device(name)
     if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
@@ -101,7 +107,7 @@ def set_threads(count: int) -> int:
 
     Memory that is freed is kept from here on (`keep_memory`).
     """
-    count = count or cores()
+    count = count or max(1, cores() // dist.here().local_count)
     keep_memory()
     if torch.get_num_threads() != count:
         torch.set_num_threads(count)
@@ -110,9 +116,17 @@ def set_threads(count: int) -> int:
     return count
 
 
-def prepare(cfg: schemas.Engine) -> tuple[torch.device, Precision]:
-    """Device and precision of a run, threads set. Raises UsageError."""
+def prepare(cfg: schemas.Engine, alone: bool = False) -> tuple[torch.device, Precision]:
+    """Device and precision of a run, threads set. Raises UsageError.
+
+    `alone`: where several processes are asked for, one is enough here.
+    """
     dist.check()
+    if cfg.processes > dist.processes() and not alone:
+        raise UsageError(
+            f"engine.processes={cfg.processes}: only train-gan and pretrain-ssl train by several processes;"
+            " leave it out here"
+        )
     loggers.check(cfg.loggers)
     write_json_lines(cfg.progress_format == "json")
     set_threads(cfg.threads)

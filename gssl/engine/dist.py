@@ -11,27 +11,46 @@ that it will go.
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from gssl.errors import UsageError
+from gssl.errors import JobError, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-SILENT = 60  # seconds after which a process that does not answer is taken for dead
-_joined = (0, 1)  # rank and number of processes
+SILENT = 60  # seconds in a step after which a process that does not answer is taken for dead
+ENDED = "a process of this training has ended; the last checkpoint is kept, and resume=auto goes on from there"
+PATIENT = 7  # days that the others wait while rank 0 evaluates or writes; one that dies is noticed at once
+
+
+@dataclass(frozen=True)
+class Group:
+    rank: int = 0
+    count: int = 1
+    local_rank: int = 0
+    local_count: int = 1  # on this machine
+    control: Any = None  # torch's group for `agree`, always on the CPU
+
+
+_joined = Group()
 
 
 def rank() -> int:
     """This process among all of them, from 0. Rank 0 alone writes."""
-    return _joined[0]
+    return _joined.rank
 
 
 def processes() -> int:
     """The number of processes that have a global batch in common."""
-    return _joined[1]
+    return _joined.count
+
+
+def here() -> Group:
+    """The group that this process is in."""
+    return _joined
 
 
 def check() -> None:
@@ -42,20 +61,25 @@ def check() -> None:
     size = os.environ.get("WORLD_SIZE", "1")
     if size != "1" and processes() == 1:
         raise UsageError(
-            f"WORLD_SIZE={size}: expected 1, or no such variable, because gssl trains in one process;"
-            " unset it, and start gssl without torchrun"
+            f"WORLD_SIZE={size}: expected 1, or no such variable, because gssl starts its processes itself;"
+            " unset it, start gssl without torchrun, and say engine.processes=N"
         )
 
 
-def join(own: int, count: int, meeting: str, backend: str = "gloo") -> None:
-    """Become rank `own` of `count`; returns when all are there. `meeting`: torch's init_method, such as a file://."""
+def join(own: int, count: int, meeting: str, gpus: bool = False) -> None:
+    """Become rank `own` of `count`; returns when all are there. `meeting`: torch's init_method: env:// or file://…"""
     global _joined
     import torch.distributed as torchs
 
+    backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"
     torchs.init_process_group(
         backend, init_method=meeting, rank=own, world_size=count, timeout=timedelta(seconds=SILENT)
     )
-    _joined = own, count
+    import gssl.engine.together  # noqa: F401  # seconds, which are not the training's
+
+    control = torchs.new_group(backend="gloo", timeout=timedelta(days=PATIENT))
+    local, most = os.environ.get("LOCAL_RANK", str(own)), os.environ.get("LOCAL_WORLD_SIZE", str(count))
+    _joined = Group(own, count, int(local), int(most), control)
 
 
 def leave() -> None:
@@ -63,8 +87,58 @@ def leave() -> None:
     global _joined
     import torch.distributed as torchs
 
-    _joined = 0, 1
+    _joined = Group()
     torchs.destroy_process_group()
+
+
+@dataclass(frozen=True)
+class Agreed:
+    """What all processes do next."""
+
+    step: int  # of rank 0
+    progress: float  # of rank 0: its clock decides
+    go: bool  # rank 0 goes on
+    code: int  # exit code of a signal that any of them was sent; 0: none
+
+
+def agree(step: int = 0, progress: float = 0.0, go: bool = True, code: int = 0) -> Agreed:
+    """Called by all between two steps; only rank 0's step, progress and go count.
+
+    Raises JobError where a process has gone. No device waits: the message is the CPU's own.
+    """
+    if processes() == 1:
+        return Agreed(step, progress, go, code)
+    import torch
+    import torch.distributed as torchs
+
+    mine = [float(step), progress, float(go)] if rank() == 0 else [0.0, 0.0, 0.0]
+    codes = [0.0] * processes()
+    codes[rank()] = float(code)
+    message = torch.tensor([*mine, *codes], dtype=torch.float64)
+    try:
+        torchs.all_reduce(message, group=_joined.control)
+    except RuntimeError as error:
+        raise JobError(ENDED) from error
+    values = message.tolist()
+    return Agreed(int(values[0]), values[1], bool(values[2]), int(max(values[3:])))
+
+
+def release() -> None:
+    """Rank 0 tells the others that there is no further step; without effect where there are none, or where one died."""
+    if rank() == 0 and processes() > 1:
+        with suppress(JobError):
+            agree(go=False)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """What rank 0 does inside, it does by itself: evaluations, exports. The others wait for its next step."""
+    global _joined
+    kept, _joined = _joined, Group()
+    try:
+        yield
+    finally:
+        _joined = kept
 
 
 def gather(x: "Tensor") -> "Tensor":
@@ -122,20 +196,24 @@ def globalise(module: "nn.Module") -> None:
 class Together:
     """Calls a loss, and the backward pass that follows leaves in `params` the mean gradient of all processes.
 
-    Made at the first call, for memory layouts must be final.
+    Made when it is first needed, for memory layouts must be final.
     """
 
     def __init__(self, params: "list[nn.Parameter]") -> None:
         self.params = params
         self._ddp: Any = None
 
-    def __call__(self, loss: Callable[[Any], Any], batch: Any) -> Any:
-        if processes() == 1:
-            return loss(batch)
-        if self._ddp is None:
+    def prepare(self) -> None:
+        """Make it now, by all processes at once: that imports torch's compiler, for seconds."""
+        if processes() > 1 and self._ddp is None:
             from gssl.engine.together import parallel
 
             self._ddp = parallel(self.params)
+
+    def __call__(self, loss: Callable[[Any], Any], batch: Any) -> Any:
+        if processes() == 1:
+            return loss(batch)
+        self.prepare()
         return self._ddp(loss, batch)
 
     def unsynchronised(self, more: bool) -> AbstractContextManager[Any]:

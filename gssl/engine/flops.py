@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
 
+from gssl.engine import dist
 from gssl.engine.budget import Clock
 from gssl.engine.steps import checked
 from gssl.errors import JobError
@@ -78,7 +79,7 @@ class CountedUpdate:
             return made
         with CountFlops() as counted:
             out = checked(self.method, self.method.update(batch, step))
-        self.flops += counted.total
+        self.flops += counted.total * dist.processes()
         if step + 1 == self.period:
             self.clock.count(self.flops / self.period)
         return out

@@ -11,7 +11,7 @@ from torch import nn
 
 from gssl import schemas
 from gssl.data import Draws
-from gssl.engine import checkpoint
+from gssl.engine import checkpoint, dist
 from gssl.engine.budget import Clock
 from gssl.engine.device import Precision, peak_memory, reset_peak_memory, synchronize
 from gssl.engine.feed import Feed
@@ -21,7 +21,7 @@ from gssl.engine.optim import Optimizer
 from gssl.engine.progress import Meter, say
 from gssl.engine.run import Run, Timer
 from gssl.engine.signals import Signals
-from gssl.engine.steps import Step, checked, numbers, steps
+from gssl.engine.steps import Step, checked, follow, numbers, steps
 from gssl.errors import Diverged, Interrupted, JobError, UsageError
 from gssl.method import Batch
 
@@ -103,7 +103,20 @@ class Trainer:
             training.train(title, [2.0**-k for k in range(1, milestones + 1)])
         except Diverged as error:
             raise JobError(f"{error}; the last finite checkpoint is kept; try a smaller learning rate") from error
+        finally:
+            dist.release()
         return training.end()
+
+    def follow(self, method: Any, feed: Feed, draws: Draws) -> None:
+        """Take part in the training that rank 0 does, as another process. Nothing is written."""
+
+        def restored() -> int:
+            return int((self.checkpoints.restore(method, self.optimizers) or {"step": 0})["step"])
+
+        with Signals() as signals:
+            follow(method.update, feed, self.optimizers, draws, restored, lambda: signals.code)
+            if signals.code:
+                raise Interrupted(signals.code)
 
 
 class _Training:
@@ -142,7 +155,7 @@ class _Training:
         self.log = Log(self.run, self.evaluator.alarms, self.cfg)
         if self.done == 0:
             self.save()  # a run that diverges at once has a finite checkpoint too
-            self.log.add({"step": 0, "images": 0, "seconds": 0.0, **self.evaluator.evaluate(0)})
+            self.log.add({"step": 0, "images": 0, "seconds": 0.0, **self._evaluated()})
 
     def extend(self, extension: dict[str, Any]) -> None:
         """Say where a finished run goes on in its longer budget. Raises UsageError where that is no longer one."""
@@ -165,6 +178,9 @@ class _Training:
         """The steps until the budget is spent."""
         feed, timer, trainer = self.feed, self.timer, self.trainer
         logged = self.done, timer.seconds  # the step and the time of the last line
+        dist.agree(self.done)
+        for optimizer in trainer.optimizers:
+            optimizer.together.prepare()
         timer.start()
         budget = (self.clock, timer, self.draws, self.device, self.done)
         with Signals() as signals, Meter(title, self.cfg.progress, run=self.run.path) as meter:
@@ -181,12 +197,12 @@ class _Training:
                     logged = step.done, now
                     loss = self.log_step(step, now, rate)
                     meter.update(self.clock.progress(step.done, now), step.done, now, rate, loss)
-                if not step.last and (saving or evaluating or signals.code):
+                if not step.last and (saving or evaluating or signals.code or step.code):
                     step.check_finite()
                     timer.stop()
                     if evaluating:
                         self.evaluate(timer.seconds)
-                    code = signals.code
+                    code = signals.code or step.code
                     if saving or code:
                         self.save(passed)
                     if code:
@@ -219,9 +235,13 @@ class _Training:
         return found["loss"]
 
     def evaluate(self, seconds: float) -> dict[str, float]:
-        found = self.evaluator.evaluate(self.done)
+        found = self._evaluated()
         self.log.add({"step": self.done, "images": self.done * self.feed.size, "seconds": seconds, **found})
         return found
+
+    def _evaluated(self) -> dict[str, float]:
+        with dist.alone():
+            return self.evaluator.evaluate(self.done)
 
     def save(self, milestone: bool = False) -> None:
         state: dict[str, Any] = {"seconds": self.timer.seconds, "flops": self.update.flops}

@@ -23,6 +23,7 @@ from omegaconf import OmegaConf
 
 import gssl
 from gssl.data.sources import places
+from gssl.engine import dist
 from gssl.engine.files import clean, read_json, write_json, write_text
 from gssl.engine.loggers import About, Loggers
 from gssl.errors import Busy, Interrupted, UsageError
@@ -62,6 +63,7 @@ def environment() -> dict[str, Any]:
         "cpu": cpu,
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "processes": dist.processes(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "determinism": "same seed and threads, same bytes on a CPU; a GPU's kernels may differ in last digits",
         "command": command_line(),
@@ -241,6 +243,11 @@ class Run:
             warnings.append(
                 f"resumed with {env['threads']} threads, begun with {old['threads']}: the weights will not be"
                 f" bit-identical to an uninterrupted run's (engine.threads={old['threads']} keeps them so)"
+            )
+        if step and old and old.get("processes", 1) != env["processes"]:
+            warnings.append(
+                f"begun with {old.get('processes', 1)} processes and resumed with {env['processes']}: the same"
+                " training, but for last digits"
             )
         if not (step and old):
             write_json(self.path / "environment.json", env)

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from gssl.data import Draws
+from gssl.engine import dist
 from gssl.engine.budget import Clock
 from gssl.engine.optim import Optimizer
 from gssl.engine.run import Timer
-from gssl.errors import Diverged
+from gssl.errors import Diverged, JobError
 from gssl.method import Batch
 
 Update = Callable[[Batch, int], dict[str, Tensor]]  # (batch, step) → scalars, "loss" among them
@@ -30,6 +31,7 @@ class Step:
     scalars: dict[str, Tensor]  # what the update returned
     before: float  # progress in [0, 1] before the step
     after: float
+    code: int = 0  # exit code of a signal that another process of this training was sent; 0: none
 
     @property
     def last(self) -> bool:
@@ -61,15 +63,45 @@ def steps(
     """
     done = start
     while (progress := clock.progress(done, timer.seconds)) < 1:
+        agreed = dist.agree(done, progress)
         for optimizer in optimizers:
             optimizer.progress = progress
         draws.reseed(done)  # dropout and the like: the same after a resume
         scalars = update(feed(done), done)
         done += 1
-        step = Step(done, scalars, progress, clock.progress(done, timer.seconds))
+        step = Step(done, scalars, progress, clock.progress(done, timer.seconds), agreed.code)
         if device.type == "cpu":
             step.check_finite()
         yield step
+
+
+def follow(
+    update: Update,
+    feed: Callable[[int], Batch],
+    optimizers: Sequence[Optimizer],
+    draws: Draws,
+    restore: Callable[[], int],
+    stopped: Callable[[], int],
+) -> None:
+    """The steps of any process but rank 0: those that rank 0 makes, as long as it goes on.
+
+    `restore`: loads the checkpoint that rank 0 goes on from; returns its step. `stopped`: the exit code of a signal to
+    this process, which rank 0 is told. Raises JobError where the two are not at the same step.
+    """
+    agreed = dist.agree(code=stopped())
+    if not agreed.go:
+        return
+    done = restore() if agreed.step else 0
+    for optimizer in optimizers:
+        optimizer.together.prepare()
+    while (agreed := dist.agree(code=stopped())).go:
+        if done != agreed.step:
+            raise JobError(f"this process is at step {done}, and the first one at {agreed.step}")
+        for optimizer in optimizers:
+            optimizer.progress = agreed.progress
+        draws.reseed(done)
+        update(feed(done), done)
+        done += 1
 
 
 def numbers(scalars: dict[str, Tensor]) -> dict[str, float]:

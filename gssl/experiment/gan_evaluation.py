@@ -59,7 +59,7 @@ class GANEvaluator:
     def __init__(self, training: Training, cfg: schemas.TrainGAN, pictures: bool) -> None:
         """`pictures`: draw samples, and keep the best weights. Raises UsageError for too few validation images."""
         self.cfg, self.method, self.run, self.device = cfg, training.method, training.run, training.device
-        self.pictures, self.draws, self.size = pictures, training.draws, cfg.data.side
+        self.pictures, self.draws, self.size = pictures, training.draws.shared, cfg.data.side
         self.folder = training.run.path / "checkpoints"
         splits, device = training.splits, training.device
         self.beside = training.beside

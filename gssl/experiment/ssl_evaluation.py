@@ -31,7 +31,7 @@ class SSLEvaluator:
         self.right: np.ndarray | None = None  # validation images, in the last evaluation
         self.size = cfg.data.side
         self.classes = len(training.splits.classes) if "label" in training.splits.columns else 0
-        draws, splits = training.draws, training.splits
+        draws, splits = training.draws.shared, training.splits
 
         def some(name: str, part: Images) -> Images:
             return part.subset(np.sort(draws.permutation(f"eval/{name}", 0, len(part))[: cfg.eval.images]))

@@ -39,6 +39,25 @@ def find_source(run: Run, cfg: Config) -> weight_sources.WeightSource:
     return source
 
 
+class Follower:
+    """What stands for the run in any process but rank 0, which alone writes: where its checkpoints lie."""
+
+    finished = False
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def bind(self, **inputs: str | None) -> None:
+        """Rank 0 binds the run."""
+
+
+def follow(cfg: Config, family: str, run_dir: Path, device: torch.device, precision: Precision) -> None:
+    """Take part in a training as any process but rank 0."""
+    run: Any = Follower(run_dir)
+    training = Training(run, cfg, family, find_source(run, cfg), device, precision)
+    training.trainer.follow(training.method, training.feed, training.draws)
+
+
 class Training:
     """A method with its data, network and trainer, as the configuration of a run says.
 
@@ -113,7 +132,7 @@ class Training:
         optimizer: MakeOptimizer = self.trainer.optimizer
         extra: dict[str, Any] = {}
         if self.family == "gan":
-            extra["colour"] = weight_sources.colour(images, self.draws, size, self.device)
+            extra["colour"] = weight_sources.colour(images, self.draws.shared, size, self.device)
         if self.teacher:
             found = checkpoint_weights.resolve(self.teacher, self.device)
             extra["teacher"], digest = teacher.made(found, self.method_cfg, self.device)
@@ -201,7 +220,7 @@ class Training:
         labels_used = label_use.worst(self.reads_labels, of_images, self.source.labels_used, of_teacher)
         kind, seen_at = self.source.network(cfg.backbone, size)
         # batch statistics of real images, after generated ones too: the exported network is used on real ones
-        centred = weight_sources.centred(self.real, self.draws, size, self.device)
+        centred = weight_sources.centred(self.real, self.draws.shared, size, self.device)
         name, path = self.method_cfg.name, Path(self.run.path)
         weights = weight_sources.export(self.method, centred, path, name, kind, seen_at, cfg.seed, labels_used)
         return {

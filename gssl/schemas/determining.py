@@ -21,6 +21,7 @@ FREE = {
         "checkpoint_every",
         "keep_checkpoints",
         "threads",
+        "processes",
         "on_collapse",
     ),
     "data": ("root", "pretrain", "train", "test", "labels", "workers"),

@@ -53,7 +53,8 @@ class Engine(Section):
     device: Text = Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", examples=["auto", "cpu", "cuda", "cuda:N", "mps"])
     precision: Literal["fp32", "bf16", "fp16"]
     accumulate: int = Field(ge=1, description="micro-batches per update")
-    threads: int = Field(ge=0, description="CPU threads; 0: one per core")
+    processes: int = Field(ge=1, description="that train one network together; each takes its part of every batch")
+    threads: int = Field(ge=0, description="CPU threads of a process; 0: one per core, divided by the processes")
     on_collapse: Literal["warn", "stop"] = Field(description="what follows when the features lose their spread")
     log_every: int = Field(ge=1, description="steps")
     checkpoint_every: int = Field(ge=1, description="steps")
