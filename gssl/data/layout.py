@@ -163,7 +163,7 @@ def _walked(root: Path) -> Iterator[Path]:
     """Paths of at most so many images below a folder, in the order of their names."""
     count = 0
     for folder, subfolders, files in os.walk(root):
-        if unread(folder, os.path.basename(folder), subfolders, files):
+        if folder != str(root) and unread(folder):
             subfolders.clear()
             continue
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))

@@ -154,7 +154,7 @@ def unused(root: Path, used: Sequence[str]) -> dict[str, list[str]]:
     known = {os.path.realpath(path) for path in used}
     found: dict[str, list[str]] = {}
     for folder, inside, names in os.walk(root):
-        if folder != str(root) and unread(folder, os.path.basename(folder), inside, names):
+        if folder != str(root) and unread(folder):
             inside.clear()
             continue
         inside[:] = sorted(name for name in inside if not name.startswith("."))

@@ -63,7 +63,8 @@ class Data(Section):
         ge=0, description="which fold is tested on; null: each, one after another, and training has all images"
     )
     labels: Text | None = Field(
-        description="imagefolder: a CSV (path,label[,split][,group]) instead of class folders; hf: the column of labels"
+        description="imagefolder: a CSV (path,label[,split][,group]) instead of class folders; folders: class folders,"
+        " whatever CSV lies there; hf: the column of labels"
     )
     masks: Text | None = Field(
         description="segmentation: a template such as '{stem}_mask.png'; null: folders images/ and masks/"

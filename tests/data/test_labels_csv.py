@@ -65,6 +65,7 @@ def test_splits_by_any_of_their_names(tmp_path, name) -> None:
     ("content", "message"),
     [
         (b"path,label\na,b.png,cat\n", 'line 2 has 3 cells and the header 2; put cells .* into "quotes"'),
+        (b'path,label\na.png,"x\nb.png,y\n', "line 3: the label has a line break; close its quotes"),
         (b"path,label,groups\na.png,x,1\n", "columns path,label,groups"),
         (b"path,label,label\na.png,x,1\n", "columns path,label,label"),
         (b"path,label\na.png,x\n./a.png,y\n", r"line 3 lists ./a.png again"),

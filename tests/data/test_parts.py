@@ -217,6 +217,16 @@ def test_links_that_lead_back_end_and_are_told(cfg, tmp_path) -> None:
     assert [text for text in told.texts() if "3 folders are not read, linked twice or back" in text]
 
 
+def test_a_class_of_links_counts_and_a_link_above_is_not_walked(cfg, tmp_path, monkeypatch) -> None:
+    fill(tmp_path / "elsewhere/x")
+    split(tmp_path / "set", ".")
+    (tmp_path / "set/c").mkdir()
+    (tmp_path / "set/c/deep").symlink_to(tmp_path / "elsewhere/x")
+    (tmp_path / "set/up").symlink_to(tmp_path)
+    assert parts.holds_images(tmp_path / "set/c") and not parts.holds_images(tmp_path / "set/up")
+    assert classes(found(cfg, tmp_path / "set")[0]["train"]) == {"a", "b", "c"}
+
+
 def test_unlabelled_images_inside_are_no_class(cfg, tmp_path) -> None:
     split(tmp_path, ".")
     fill(tmp_path / "Unlabelled", 5)

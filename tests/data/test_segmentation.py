@@ -396,3 +396,22 @@ def test_the_same_image_in_training_and_test_is_found(tmp_path, load) -> None:
         (tmp_path / "test" / sub / "050.png").write_bytes((tmp_path / "train" / sub / "003.png").read_bytes())
     found = next(f for f in load(tmp_path).summary["findings"] if f["kind"] == "test_in_training")
     assert found["images"] == 1 and "050.png" in found["examples"][0]
+
+
+@pytest.mark.parametrize("above", ["", "archive"])
+@pytest.mark.parametrize("names", [("Training", "Testing"), ("train", "validation", "test_set")])
+def test_parts_by_other_names_and_an_archives_only_folder(cfg, tmp_path, above, names):
+    root = tmp_path / "set"
+    for number, part in enumerate(names):
+        for i in range(4):
+            pixels = np.random.default_rng((number, i)).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+            for kind, image in (("images", pixels), ("masks", pixels[:, :, 0] % 2)):
+                (root / above / part / kind).mkdir(parents=True, exist_ok=True)
+                Image.fromarray(image).save(root / above / part / kind / f"{i}.png")
+    (root / above / "classes.json").write_text('["a", "b"]')
+    (root / above / names[0] / "images/notes.txt").touch()
+    splits = load_data(cfg(name="segmentation", root=root))
+    assert splits.summary["counts"]["test"] == 4
+    found = splits.summary["found"]
+    assert all(f"{name} is the" in found for name in names if name not in ("train", "val", "test"))
+    assert "1 .txt" in found and "\n" not in found and ("the only folder in" in found) == bool(above)

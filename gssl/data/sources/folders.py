@@ -5,7 +5,7 @@ commands wrote. Everything that is left out is told (`Told`).
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,8 +25,8 @@ SYSTEM = frozenset(
     ("@eadir", "__macosx", "#recycle", "@recycle", "$recycle.bin", "system volume information", "lost+found")
     + ("__pycache__", "@tmp", "#snapshot", "@syno", "node_modules")
 )
-COMMANDS = frozenset(("compare", "curve", "data", "pretrain_ssl", "train_gan", "transfer", "similarity"))
-RUN_FILES = frozenset(("config.yaml", "result.json", "environment.json", "metrics.jsonl", "parts.json"))
+COMMANDS = ("compare", "curve", "data", "pretrain_ssl", "train_gan", "transfer", "parts")
+RUN_FILES = ("config.yaml", "result.json", "environment.json", "metrics.jsonl", "parts.json", "checkpoints")
 SYSTEM_FOLDER, RUN_FOLDER, TWICE = "made by a system", "written by gssl", "linked twice or back"
 SHOWN = 4  # suffixes that are named
 
@@ -110,16 +110,17 @@ def is_image(name: str) -> bool:
     return name.lower().endswith(SUFFIXES) and not name.startswith(".")
 
 
-def unread(folder: str, name: str, inside: Iterable[str], files: Iterable[str], beside: Iterable[str] = ()) -> str:
-    """Why the folder `name` is never data, from the names in it and the files beside it; "" where it may be."""
+def unread(folder: str, beside: Container[str] = ()) -> str:
+    """Why a folder is never data, by its name, a few files in it and those beside it; "" where it may be."""
+    name = os.path.basename(folder)
     if name.lower() in SYSTEM:
         return SYSTEM_FOLDER
-    own = set(files)
-    if "status.json" in own and (own & RUN_FILES or "checkpoints" in inside):
+    there = os.path.exists
+    if there(f"{folder}/status.json") and any(there(f"{folder}/{file}") for file in RUN_FILES):
         return RUN_FOLDER
-    if {"page.html", "data.json"} <= own:
+    if there(f"{folder}/page.html") and there(f"{folder}/data.json"):
         return RUN_FOLDER
-    if name in ("runs", "multirun") and COMMANDS & set(inside):
+    if name in ("runs", "multirun") and any(there(f"{folder}/{command}") for command in COMMANDS):
         return RUN_FOLDER
     if name.endswith("_masks") and f"{name.removesuffix('_masks')}.csv.json" in beside:
         return RUN_FOLDER  # of gssl predict
@@ -134,7 +135,7 @@ def folders_in(root: Path, told: Told | None = None) -> list[str]:
         if name.startswith("."):
             continue
         path = f"{root}/{name}"
-        if why := unread(path, name, *_listed(path), files):
+        if why := unread(path, files):
             if told is not None:
                 told.folder(path, why)
         else:
@@ -175,7 +176,7 @@ def images_below(root: Path, exclude: Sequence[Path], told: Told | None = None) 
             if real in outside:
                 subfolders.clear()
                 continue
-            why = unread(folder, os.path.basename(folder), subfolders, files, beside.get(os.path.dirname(folder), ()))
+            why = unread(folder, beside.get(os.path.dirname(folder), ()))
             if real in around or (top, real) in seen:
                 why = TWICE
             if why:

@@ -12,7 +12,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gssl.data.sources.folders import Told, some
+from gssl.data.sources.folders import Told, one_line, some
 from gssl.data.sources.parts import part_of
 from gssl.errors import UsageError
 
@@ -23,6 +23,7 @@ EXPECTED = "expected a header path,label[,split][,group]"
 FOLDERS = "folders"  # data.labels=folders: the names of class folders are the labels, whatever CSV lies there
 SEPARATORS = (",", ";", "\t", "|")
 MOST_BYTES = 2**30
+SHOWN = 160  # characters of a cell in a message
 
 
 @dataclass
@@ -77,13 +78,16 @@ def _read(path: Path, told: Told, base: Path) -> dict[str, Rows]:
                 ' hold a separator into "quotes"'
             )
         cells = dict.fromkeys(COLUMNS, "") | {n: cell.strip() for n, cell in zip(columns, row, strict=False)}
+        for column, cell in cells.items():
+            if "\n" in cell.replace("\r", "\n") and (column != "path" or not os.path.lexists(base / cell)):
+                raise UsageError(f"data.labels: {path} line {line}: the {column} has a line break; close its quotes")
         name = _posix(cells["path"], base)
         if not name:
             raise UsageError(f"data.labels: {path} line {line} has no path; {EXPECTED}")
         if "\0" in name:
             raise UsageError(f"data.labels: {path} line {line} has a path with a zero byte; correct it")
         if os.path.normpath(name) in listed:
-            raise UsageError(f"data.labels: {path} line {line} lists {name} again; keep one of the rows")
+            raise UsageError(f"data.labels: {path} line {line} lists {_short(name)} again; keep one of the rows")
         listed.add(os.path.normpath(name))
         split = _split(cells["split"], path, line)
         if not cells["label"]:
@@ -122,7 +126,7 @@ def _table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     columns = _columns(rows[0][1]) if rows else []
     near = [name for name in columns if name not in COLUMNS and difflib.get_close_matches(name, COLUMNS, cutoff=0.75)]
     if near or not {"path", "label"} <= set(columns) or any(columns.count(name) > 1 for name in COLUMNS):
-        raise UsageError(f"data.labels: {path} has the columns {','.join(columns) or 'none'}; {EXPECTED}")
+        raise UsageError(f"data.labels: {path} has the columns {_short(','.join(columns)) or 'none'}; {EXPECTED}")
     for line, row in rows[1:]:
         for name, cell in zip(columns, row, strict=False):
             if name in ("label", "split") and any("\udc80" <= letter <= "\udcff" for letter in cell):
@@ -146,8 +150,16 @@ def _separator(header: str) -> str:
 def _split(text: str, path: Path, line: int) -> str:
     split = part_of(text) if text else "train"
     if split is None:
-        raise UsageError(f"data.labels: {path} line {line} has split {text}; expected one of {', '.join(SPLITS)}")
+        raise UsageError(
+            f"data.labels: {path} line {line} has split {_short(text)}; expected one of {', '.join(SPLITS)}"
+        )
     return split
+
+
+def _short(text: str) -> str:
+    """What a file holds, for a message: on one line, and not all of a file that is no CSV."""
+    text = one_line(text)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
 def _posix(name: str, base: Path) -> str:

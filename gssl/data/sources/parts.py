@@ -205,9 +205,17 @@ def has_images(folder: Path) -> bool:
 
 
 def holds_images(folder: Path) -> bool:
-    """Whether there are images in it, at any depth."""
-    for at, inside, files in os.walk(folder):
-        if any(is_image(name) for name in files):
+    """Whether there are images in it, at any depth; links are followed, and not back to where they lie."""
+    home = folder.parent.resolve()
+    seen = {home, *home.parents}
+    left = [folder]
+    while left:
+        at = left.pop()
+        real = at.resolve()
+        if real in seen:
+            continue
+        seen.add(real)
+        if has_images(at):
             return True
-        inside[:] = [name for name in inside if name in set(folders_in(Path(at)))]
+        left += [at / name for name in folders_in(at)]
     return False
