@@ -1,5 +1,7 @@
 """The two ways a command can end badly, and the warning that does not end it. No torch here."""
 
+from pathlib import Path
+
 
 class UsageError(Exception):
     """The user can fix this: a key, a value, a file. One line on stderr, exit 2.
@@ -10,6 +12,14 @@ class UsageError(Exception):
 
 class Busy(UsageError):
     """Another process holds this run directory: wait for it, or take another one."""
+
+
+class Damaged(UsageError):
+    """A document is there and is not what gssl writes: damaged, changed, or something else under its name."""
+
+    def __init__(self, path: Path, why: str, advice: str = "put back a whole copy, or make it again") -> None:
+        super().__init__(f"{path}: {why}; {advice}")
+        self.path, self.why = path, why
 
 
 class JobError(Exception):

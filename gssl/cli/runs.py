@@ -14,7 +14,7 @@ from typing import Any
 from gssl.cli.output import fitting, number, room, table
 from gssl.config.paths import held
 from gssl.engine.documents import present
-from gssl.engine.files import read_json
+from gssl.engine.files import find_json
 from gssl.errors import UsageError
 from gssl.report.run_table import config_of
 
@@ -40,8 +40,8 @@ def state_of(run: Path, status: dict[str, Any]) -> str:
 
 def record(run: Path) -> dict[str, Any]:
     """One run as `runs list --json` gives it: its status, what it is about, the figure it was trained for."""
-    status = read_json(run / "status.json") or {}
-    result = read_json(run / "result.json") or {}
+    status = find_json(run / "status.json") or {}
+    result = find_json(run / "result.json") or {}
     config = config_of(run)
     size = config.get("data.size")
     return {
@@ -76,7 +76,7 @@ def _progress(run: Path, status: dict[str, Any]) -> float | None:
     """Of a running one: the fraction done, where its training is the whole run."""
     if status.get("state") != "running":
         return None
-    found = read_json(run / "progress.json") or {}
+    found = find_json(run / "progress.json") or {}
     return found.get("progress") if found.get("whole") else None
 
 
@@ -184,8 +184,8 @@ def folded(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def parts_of(run: Path) -> list[str]:
     """Absolute paths of the parts of a comparison: of its report, or of its plan where it has none yet."""
-    report = (read_json(run / "report.json") or {}).get("provenance", {}).get("runs", [])
-    plan = (read_json(run / "parts.json") or {}).get("parts", [])
+    report = (find_json(run / "report.json") or {}).get("provenance", {}).get("runs", [])
+    plan = (find_json(run / "parts.json") or {}).get("parts", [])
     return [os.path.abspath(part["path"]) for part in (report if (run / "report.json").is_file() else plan)]
 
 
@@ -218,8 +218,8 @@ def show_run(run: Path) -> dict[str, Any]:
     return {
         "schema": "gssl.run/1",
         **record(run),
-        "status": read_json(run / "status.json"),
-        "result": read_json(run / "result.json"),
+        "status": find_json(run / "status.json"),
+        "result": find_json(run / "result.json"),
         "last_metrics": last,
         "files": _files(run),
     }

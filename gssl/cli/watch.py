@@ -16,7 +16,7 @@ from rich.text import Text
 from gssl.cli import braille
 from gssl.cli.output import number
 from gssl.cli.runs import ARROWS, age, parts_of, run_directories, state_of
-from gssl.engine.files import read_json
+from gssl.engine.files import find_json
 from gssl.errors import UsageError
 from gssl.report.run_table import config_of
 
@@ -35,7 +35,7 @@ def newest(root: Path) -> Path:
         raise UsageError(f"no directory {root}; name a run, or give --root the directory that holds your runs")
     found = []
     for run in run_directories(root):
-        status = read_json(run / "status.json") or {}
+        status = find_json(run / "status.json") or {}
         running, part = state_of(run, status) == "running", (run / "part.json").is_file()
         found.append((running, not part, status.get("started") or "", run))
     if not found:
@@ -45,7 +45,7 @@ def newest(root: Path) -> Path:
 
 def over(run: Path) -> bool:
     """Whether nothing will change any more."""
-    return state_of(run, read_json(run / "status.json") or {}) != "running"
+    return state_of(run, find_json(run / "status.json") or {}) != "running"
 
 
 def watch(run: Path, once: bool, every: float) -> None:
@@ -77,7 +77,7 @@ def watch(run: Path, once: bool, every: float) -> None:
 
 def frame(run: Path, width: int, pictures: bool, height: int | None = None) -> Group:
     """What a run looks like now. `pictures`: draw the newest one, in colours. `height`: lines there is room for."""
-    status = read_json(run / "status.json") or {}
+    status = find_json(run / "status.json") or {}
     state = state_of(run, status)
     said: list[RenderableType] = [_head(run, status, state)]
     if line := _progress(run, state, width):
@@ -100,7 +100,7 @@ def frame(run: Path, width: int, pictures: bool, height: int | None = None) -> G
         said.append(Text(f"newest picture: {found}"))
     if drawn:
         said.append(drawn)
-    objective = (read_json(run / "result.json") or {}).get("objective") or {}
+    objective = (find_json(run / "result.json") or {}).get("objective") or {}
     if state == "finished" and objective.get("value") is not None:
         arrow = ARROWS.get(str(objective.get("direction")), "")
         said.append(Text(f"{objective['name']} {number(objective['value'])} {arrow}"))
@@ -120,7 +120,7 @@ def _head(run: Path, status: dict[str, Any], state: str) -> Text:
 
 def _progress(run: Path, state: str, width: int) -> Text | None:
     """A bar with steps, rate and time left, of a running one; how far one came that has stopped."""
-    found = read_json(run / "progress.json")
+    found = find_json(run / "progress.json")
     if not found or state == "finished":
         return None
     words = [
@@ -252,7 +252,7 @@ def _parts(run: Path) -> list[RenderableType]:
     rows, waiting = [], 0
     paths = [Path(path) for path in parts_of(run)]
     for path in paths:
-        status = read_json(path / "status.json")
+        status = find_json(path / "status.json")
         if not status:
             waiting += 1
             continue
@@ -263,8 +263,8 @@ def _parts(run: Path) -> list[RenderableType]:
     for name in ("part", "state", "objective", "loss"):
         table.add_column(name)
     for path, _, state in [*[row for row in rows if row[2] != "finished"], *finished[-MOST_PARTS:]]:
-        progress = read_json(path / "progress.json") or {}
-        objective = (read_json(path / "result.json") or {}).get("objective") or {}
+        progress = find_json(path / "progress.json") or {}
+        objective = (find_json(path / "result.json") or {}).get("objective") or {}
         value = "–" if objective.get("value") is None else f"{objective['name']} {number(objective['value'])}"
         words = f"{state} {progress['progress']:.0%}" if state == "running" and progress else state
         loss = progress.get("loss") if state == "running" else None

@@ -14,7 +14,7 @@ from gssl.comparison.plan import Planner
 from gssl.comparison.timings import Timings, seconds_of, steps_of
 from gssl.config.comparison_rules import budget_keys
 from gssl.data import Splits
-from gssl.engine.files import read_json
+from gssl.engine.files import find_json
 from gssl.report.collect import read_runs
 from gssl.report.document import chosen_metric
 from gssl.report.scores import cells, gap
@@ -159,5 +159,5 @@ def _name(part: Part, timings: Timings) -> str:
 def _finished(part: Part) -> Cost | None:
     if not part.finished:
         return None
-    spent = (read_json(part.path / "result.json") or {}).get("spent") or {}
+    spent = (find_json(part.path / "result.json") or {}).get("spent") or {}
     return Cost(spent.get("seconds"), spent.get("flops"), spent.get("steps"), "done")

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from gssl.comparison.parts import Part
-from gssl.engine.files import read_json
+from gssl.engine.files import find_json
 from gssl.engine.progress import say
 from gssl.schemas.label_budgets import label_budget_of
 from gssl.statistics.metric import METRICS
@@ -41,7 +41,7 @@ class Standing:
 
     def _read(self, part: Part) -> bool:
         """Whether the part has a figure of its validation folds."""
-        scores = (read_json(part.path / "result.json") or {}).get("scores") or []
+        scores = (find_json(part.path / "result.json") or {}).get("scores") or []
         mine = [s for s in scores if s["probe"] == self.probe and label_budget_of(s) == self.label_budget]
         values = [value for s in mine if (value := (s.get("validation") or {}).get(self.metric)) is not None]
         if values:

@@ -17,7 +17,7 @@ from gssl.comparison.parts import Part
 from gssl.comparison.plan import Planner
 from gssl.comparison.timings import RECIPE, Timings, seconds_of
 from gssl.data import Splits
-from gssl.engine.files import read_json, write_json
+from gssl.engine.files import find_json, write_json
 from gssl.errors import UsageError
 from gssl.schemas.determining import determining
 
@@ -62,7 +62,7 @@ def fitted(
     """
     assert cfg.minutes is not None
     file, key = Path(cfg.parts) / FILE, _key(cfg, splits)
-    known: dict[str, Any] = read_json(file) or {}
+    known: dict[str, Any] = find_json(file) or {}
     if key not in known:
         known[key] = asdict(choose(*costs(_with(cfg, cfg.seeds, TRIED), planner, splits, commands), cfg))
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -29,7 +29,7 @@ from gssl.config.menus import CONTROLS, NO_NETWORK, UNTRAINED
 from gssl.data import Splits, checksums
 from gssl.data.cache import BROKEN, cache_root
 from gssl.engine.device import cores, pick_device
-from gssl.engine.files import read_json
+from gssl.engine.files import find_json
 from gssl.engine.progress import say
 from gssl.experiment.label_budgets import LabelBudget, label_budgets
 from gssl.experiment.probing import Prober, find_source
@@ -194,7 +194,7 @@ def training(part: Part, where: str, network: str) -> Timing:
         start, wall = clock(), time.perf_counter()
         load(where)(few, Path(folder) / "run")
         whole, wall = clock() - start, time.perf_counter() - wall
-        spent = (read_json(Path(folder) / "run" / "result.json") or {})["spent"]
+        spent = (find_json(Path(folder) / "run" / "result.json") or {})["spent"]
         lines = (Path(folder) / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     times = [row["seconds"] for row in map(json.loads, lines) if "loss" in row]
     # the first steps count FLOPs and warm up

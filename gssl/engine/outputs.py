@@ -11,7 +11,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from gssl.engine.files import read_json, sha256, write_json
+from gssl.engine.files import find_json, sha256, write_json
 from gssl.errors import UsageError
 
 MARK = "gssl"  # the entry of an .npz, and the value of Software in a PNG
@@ -34,7 +34,7 @@ def check(out: Path, suffix: str | None = None, force: bool = False) -> None:
     if out.is_dir():
         raise UsageError(f"-o {out}: is a folder; choose another name")
     beside = described(out)
-    if not force and out.suffix not in TELLING and beside.exists() and not _schema(read_json(beside)):
+    if not force and out.suffix not in TELLING and beside.exists() and not _schema(find_json(beside)):
         raise UsageError(
             f"-o {out}: {beside} would be written too, which gssl did not write; choose another name, or overwrite"
             " both with --force"
@@ -51,7 +51,7 @@ def ours(path: Path) -> bool:
     try:
         if path.stat().st_size == 0:  # nothing to lose
             return True
-        if path.suffix == ".json" and _schema(read_json(path)):
+        if path.suffix == ".json" and _schema(find_json(path)):
             return True
         if path.suffix == ".png":
             return _png(path)
@@ -60,7 +60,7 @@ def ours(path: Path) -> bool:
                 return f"{MARK}.npy" in held.namelist()
     except OSError:
         return False
-    texts = [read_json(place) for place in (described(path), path.with_suffix(".json"))]
+    texts = [find_json(place) for place in (described(path), path.with_suffix(".json"))]
     return any(_schema(text) and text.get("sha256") == sha256(path) for text in texts)
 
 

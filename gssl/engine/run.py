@@ -4,7 +4,6 @@ status.json · config.yaml · environment.json · metrics.jsonl · checkpoints/ 
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import platform
@@ -23,14 +22,16 @@ from omegaconf import OmegaConf
 
 import gssl
 from gssl.data.sources import places
-from gssl.engine import dist
-from gssl.engine.files import clean, read_json, write_json, write_text
+from gssl.engine import checkpoint, dist, locks
+from gssl.engine.files import clean, find_json, read_json, sha256, write_json, write_text
 from gssl.engine.loggers import About, Loggers
-from gssl.errors import Busy, Interrupted, UsageError
+from gssl.engine.progress import say
+from gssl.errors import Interrupted, UsageError
 from gssl.schemas import section
 from gssl.schemas.determining import config_hash, determining, flat
 from gssl.schemas.training import Budget
 
+TRACES = ("checkpoints", "metrics.jsonl", "result.json", "config.yaml", "weights")  # of a run
 TRAINS = ("train-gan", "pretrain-ssl")  # commands whose runs can be lengthened
 PLANS = ("compare", "curve")  # their parts have loggers, they have no number of their own
 
@@ -111,28 +112,46 @@ class Run:
         self._metrics: Any = None
         self._lock: Any = None
         self._status: dict[str, Any] = {}
-        self._inputs: dict[str, str | None] = {}
+        self.inputs: dict[str, str | None] = {}  # content hashes of what the run reads
 
     def __enter__(self) -> "Run":
         if self.cfg.engine.resume == "extend" and not (self.path / "status.json").is_file():
             raise UsageError(f"resume=extend: {self.path} holds no run; hydra.run.dir=RUN names the one to lengthen")
         self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = (self.path / ".lock").open("w")
+        self._lock = locks.take(self.path)
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._lock.close()
-            raise Busy(
-                f"{self.path}: another process is running here; wait for it or choose another hydra.run.dir"
-            ) from None
-        old = read_json(self.path / "status.json")
-        if old:
-            try:
+            old = find_json(self.path / "status.json")
+            if old:
                 self._check(old)
-            except UsageError:
-                self._lock.close()
-                raise
+            else:
+                self._check_traces()
+        except UsageError:
+            self._lock.close()
+            raise
         return self
+
+    def _check_traces(self) -> None:
+        """Without a readable status.json: the directory must hold no run, or this very one, by its checkpoints.
+
+        Raises UsageError: an unreadable status is not an absent one, and a lost one no leave to use what lies there.
+        """
+        traces = [name for name in TRACES if (self.path / name).exists()]
+        if not traces and not (self.path / "status.json").exists():
+            return
+        what = "is damaged" if (self.path / "status.json").exists() else "is gone"
+        begun = checkpoint.begun_as(self.path / "checkpoints")
+        if begun is None or self.cfg.engine.resume == "no":
+            raise UsageError(
+                f"{self.path}: status.json {what}, and a run has left {', '.join(traces) or 'nothing else'} here;"
+                " choose another hydra.run.dir" + ("" if begun is None else ", or go on with that run: resume=auto")
+            )
+        if begun["config_hash"] != self.hash:
+            raise UsageError(
+                f"{self.path}: status.json {what}, and the checkpoints here are of another configuration"
+                f" ({self._difference()}); resume with the same one, or choose another hydra.run.dir"
+            )
+        say(f"warning: {self.path / 'status.json'} {what}; the checkpoints are this run's, which goes on")
+        self._status = {"inputs": begun.get("inputs") or {}}
 
     def _check(self, old: dict[str, Any]) -> None:
         resume = self.cfg.engine.resume
@@ -152,6 +171,9 @@ class Run:
             )
         self._status = old
         self.finished = old["state"] == "finished" and self.extension is None
+        if self.finished and find_json(self.path / "result.json") is None:
+            say(f"warning: {self.path / 'result.json'} is gone or not what was written; it is made again")
+            self.finished = False
 
     def _extend(self, old: dict[str, Any]) -> None:
         """Make the run one to be lengthened; one whose lengthening was interrupted goes on as by resume=auto."""
@@ -214,7 +236,7 @@ class Run:
                     f"{self.path}: this run began with other {name} ({str(old[name])[:12]} then, {str(digest)[:12]}"
                     " now); put them back, or choose another hydra.run.dir"
                 )
-        self._inputs |= inputs
+        self.inputs |= inputs
 
     def opened(self) -> int:
         """Count an opening of the test set, on disk before it happens; returns how many there were in all."""
@@ -233,8 +255,8 @@ class Run:
         """The finished run's objective value."""
         return ((self.result or {}).get("objective") or {}).get("value")
 
-    def begin(self, step: int = 0) -> list[str]:
-        """Put the run on record; `step` > 0 when it goes on. Returns warnings to show."""
+    def begin(self, step: int = 0, ended: bool = False) -> list[str]:
+        """Put the run on record; `step` > 0 when it goes on, `ended` where no step is left. Returns warnings."""
         self._begun = True
         warnings = []
         old = read_json(self.path / "environment.json")
@@ -255,7 +277,7 @@ class Run:
         if "data" in written:
             written["data"] = places.recorded(written["data"])
         write_text(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(written)))
-        self._trim(step)
+        warnings += self._trim(step, ended)
         self._metrics = (self.path / "metrics.jsonl").open("a", encoding="utf-8")
         started = self._status.get("started", now()) if step else now()
         self._status = {
@@ -268,7 +290,7 @@ class Run:
             "ended": None,
             "error": None,
             "pid": os.getpid(),
-            "inputs": self._inputs,
+            "inputs": self.inputs,
             **({"test_openings": opened} if (opened := self._status.get("test_openings")) else {}),
             **self._extensions(),
         }
@@ -283,20 +305,28 @@ class Run:
         found = [*self._status.get("extensions", []), *([self.extension] if self.extension else [])]
         return {"extensions": found} if found else {}
 
-    def _trim(self, step: int) -> None:
-        """Drop the lines that a resumed run will write again."""
+    def _trim(self, step: int, ended: bool) -> list[str]:
+        """Drop the lines that a resumed run will write again. Returns warnings.
+
+        `ended`: all steps are made; the evaluation after the last one, and what it found, will be written again.
+        """
         path = self.path / "metrics.jsonl"
         if not path.is_file():
-            return
-        kept = []
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                entry = json.loads(line)
-            except ValueError:  # the line that a kill cut off
-                continue
-            if step and entry["step"] <= step:
+            return []
+        kept, damaged = [], []
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        for number, line in enumerate(lines, 1):
+            entry = _entry(line)
+            if entry is None:
+                damaged += [number] if number < len(lines) else []  # the last one is what a kill cut off
+            elif step and entry["step"] <= step:
+                if ended and entry["step"] == step and not {"lr", "alarm"} & entry.keys():
+                    break
                 kept.append(line)
         write_text(path, "".join(line + "\n" for line in kept))
+        if not (step and damaged):
+            return []
+        return [f"{path}: line {damaged[0]} is damaged ({len(damaged)} in all); what stood there is lost"]
 
     def _write_status(self) -> None:
         write_json(self.path / "status.json", self._status)
@@ -312,13 +342,14 @@ class Run:
     def entries(self) -> list[dict[str, Any]]:
         """What was logged so far; after `begin`, whole lines only."""
         text = (self.path / "metrics.jsonl").read_text(encoding="utf-8")
-        return [json.loads(line) for line in text.splitlines()]
+        return [entry for line in text.splitlines() if (entry := _entry(line))]
 
     def finish(self, result: dict[str, Any]) -> None:
         """Write result.json, then the state: where the state is `finished`, the result is whole."""
         history = {"extensions": self._status["extensions"]} if "extensions" in self._status else {}
         head = {"schema": "gssl.result/2", "command": self.command}
         write_json(self.path / "result.json", {**head, **result, **history})
+        self._status["result_sha256"] = sha256(self.path / "result.json")
         objective = result.get("objective") or {}
         if self._loggers and self.command not in TRAINS and objective.get("value") is not None:
             self._loggers.add(self._status["step"], {objective["name"]: objective["value"]})
@@ -344,6 +375,15 @@ class Run:
         self._lock.close()
         if not self._begun and not self.finished:
             (self.path / ".lock").unlink(missing_ok=True)
+
+
+def _entry(line: str) -> dict[str, Any] | None:
+    """A line of metrics.jsonl; None where it is none."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) and isinstance(found.get("step"), int) else None
 
 
 class Timer:

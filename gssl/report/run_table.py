@@ -18,7 +18,7 @@ import yaml
 
 import gssl
 from gssl.engine.documents import read_result
-from gssl.engine.files import read_json
+from gssl.engine.files import find_json
 from gssl.schemas.determining import FREE, flat
 
 SCHEMA = "gssl.settings/1"
@@ -60,7 +60,7 @@ def config_of(run: Path) -> dict[str, Any]:
 
 def read(path: Path) -> Run:
     """A run; one without files is a failed one without a configuration."""
-    status, result = read_json(path / "status.json") or {}, read_result(path) or {}
+    status, result = find_json(path / "status.json") or {}, read_result(path) or {}
     config = config_of(path)
     seed = result.get("seed", config.get("seed"))
     objective = result.get("objective") or {}
