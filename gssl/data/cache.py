@@ -253,8 +253,8 @@ def remove(path: Path) -> None:
 
 
 def say(text: str) -> None:
-    """One line on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    """One line on stderr, whatever folders are called."""
+    print("".join(c if c.isprintable() else repr(c)[1:-1] for c in text), file=sys.stderr, flush=True)
 
 
 def join(root: Path, names: Sequence[str]) -> list[str]:

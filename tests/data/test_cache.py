@@ -291,6 +291,11 @@ def test_a_damaged_entry_is_built_anew_and_that_is_said(kind: str, capsys: pytes
     assert capsys.readouterr().err == ""
 
 
+def test_one_line_stays_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    cache.say("cache: a\nb\x1b[31m\udcff: is damaged")
+    assert capsys.readouterr().err == "cache: a\\nb\\x1b[31m\\udcff: is damaged\n"
+
+
 @pytest.mark.parametrize("content", ["[]", "null", "{}", '{"channels": 7}', '{"channels": "3"}', '"x"', "[" * 9999])
 def test_entries_of_a_stranger_are_built_anew(content: str) -> None:
     store = _entry([(4, 4, 1)] * 3)
