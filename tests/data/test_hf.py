@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -299,3 +300,56 @@ def test_few_labels_are_tested_on_in_folds(dataset):
     found = load_data(config(dataset, "data.test=folds", "data.folds=4", "data.fold=1"))
     assert sum(found.summary["counts"][p] for p in ("train", "val", "test")) == 120
     assert found.summary["counts"]["test"] == 30
+
+
+BOMB = "a: &a [x]\n" + "".join(
+    f"{b}: &{b} [*{a}, *{a}, *{a}, *{a}, *{a}, *{a}, *{a}]\n" for a, b in zip("abcdefghij", "bcdefghijk", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        BOMB + "configs: *k",
+        "configs: 3",
+        "configs: [1, [2], null]",
+        "configs: [{data_files: [3, {split: train}, {path: x}, {split: train, path: 5}]}]",
+        "configs: [{data_files: {split: train, path: x}}]",
+        "configs: [{data_files: [{split: train, path: '../../*.parquet'}, {split: x, path: '/etc/*'}]}]",
+        "configs: [{data_files: [{split: train, path: '**x'}]}]",
+        "dataset_info: 7",
+        "dataset_info: [3]",
+        "dataset_info: {features: [1, {name: label, dtype: {class_label: {names: {'a': b}}}}]}",
+        "dataset_info: {features: {label: x}}",
+        "[" * 5000,
+        ": : :\n\t- x",
+        "\x00\x01",
+    ],
+)
+def test_a_readme_that_is_wrong_says_nothing(dataset, head):
+    (dataset / "README.md").write_text(f"---\n{head}\n---\n")
+    started = time.perf_counter()
+    assert set(hf_files.splits(dataset, [])) == {"train", "test"}
+    hf_files.features(dataset, dataset / "data/train-00000-of-00002.parquet", None)
+    assert time.perf_counter() - started < 2
+
+
+@pytest.mark.parametrize(
+    "text", ["3", "[" * 100_000, '{"info": 3}', '{"info": {"features": {"label": 3}}}', "{", "\xff"]
+)
+def test_a_description_that_is_wrong_says_nothing(dataset, text):
+    (dataset / "dataset_info.json").write_text(text, encoding="latin-1")
+    hf_files.features(dataset, dataset / "data/train-00000-of-00002.parquet", None)
+    assert load_data(config(dataset)).classes == CLASSES  # the files describe themselves
+
+
+def test_a_row_names_no_file_outside(pictures, tmp_path):
+    root = tmp_path / "outside"
+    root.mkdir()
+    secret = next(pictures.rglob("*.png"))
+    rows = rows_of(pictures / "train")
+    for row, path in zip(rows, (str(secret), os.path.relpath(secret, root), "/dev/zero"), strict=False):
+        row["image"] = {"bytes": None, "path": path}
+    pq.write_table(table(rows), root / "train.parquet")
+    with pytest.raises(UsageError, match=f"3 of {len(rows)} images cannot be read"):
+        load_data(config(root))

@@ -128,9 +128,10 @@ def _columns(folder: Path, file: Path, cfg: schemas.Data) -> Columns:
     if label is None:
         typed = [name for name in schema.names if known.get(name, {}).get("_type") == "ClassLabel"]
         label = next((name for name in (*typed[:1], *LABELS) if name in schema.names), None)
-    names = known.get(label, {}).get("names") if label else None
-    if names is None and label is not None:
-        names = known.get(label, {}).get("feature", {}).get("names")
+    about = known.get(label, {}) if label else {}
+    inner = about.get("feature")
+    names = about.get("names") or (inner.get("names") if isinstance(inner, dict) else None)
+    names = [str(name) for name in names] if isinstance(names, list) else None
     others = [name for name in schema.names if name not in (*images, label, cfg.groups)]
     return Columns(images[0], label, cfg.groups, names, others)
 
@@ -265,10 +266,13 @@ def _unpack(part: str, folder: Path, files: list[Path], columns: Columns, work: 
 def _write(image: Any, number: int, folder: Path, work: Path) -> tuple[str, str]:
     """The name of the file that holds an image, bytes or {"bytes", "path"} where either may be absent; its content."""
     raw, path = (image.get("bytes"), image.get("path")) if isinstance(image, dict) else (image, None)
+    path = path if isinstance(path, str) else None
     if raw is None and path:
-        own = folder / path
-        raw = own.read_bytes() if own.is_file() else None
-    raw = raw or b""  # an image that is not there is a broken file, which data.on_error is about
+        own = (folder / path.replace("\0", "")).resolve()  # a regular file of this data set, and no other
+        raw = own.read_bytes() if own.is_relative_to(folder.resolve()) and own.is_file() else None
+    raw = (
+        raw if isinstance(raw, bytes) else b""
+    )  # an image that is not there is a broken file, which data.on_error is about
     suffix = next((suffix for head, suffix in MAGIC.items() if raw.startswith(head)), ".img")
     stem = re.sub(r"[^\w-]+", "_", Path(path).stem)[:60] if path else ""
     name = f"{number:07}{f'-{stem}' if stem else ''}{suffix}"
@@ -283,5 +287,5 @@ def _label(value: Any, names: list[str] | None) -> str | None:
     if value is None or value == -1 or value == "":
         return None
     if names is not None and isinstance(value, int):
-        return names[value] if value < len(names) else str(value)
+        return names[value] if 0 <= value < len(names) else str(value)
     return str(value)

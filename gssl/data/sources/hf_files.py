@@ -17,6 +17,7 @@ from gssl.errors import UsageError
 
 SUFFIXES = (".parquet", ".arrow")
 NAME = re.compile(r"[\w.-]+/[\w.-]+")
+MOST, DEEPEST = 2**22, 32  # bytes, and levels, of what says something about a data set
 CACHED = "cache-"  # files of Arrow that `datasets` writes for itself
 
 
@@ -60,7 +61,7 @@ def splits(folder: Path, warnings: list[str]) -> dict[str, list[Path]]:
 
 def _declared(folder: Path, warnings: list[str]) -> dict[str, list[Path]]:
     """split → files, as README.md says; of several configurations the default one."""
-    configs = front_matter(folder).get("configs") or []
+    configs = _dicts(front_matter(folder).get("configs"))
     if not configs:
         return {}
     chosen = next((c for c in configs if c.get("default") or c.get("config_name") == "default"), configs[0])
@@ -72,12 +73,29 @@ def _declared(folder: Path, warnings: list[str]) -> dict[str, list[Path]]:
     if isinstance(listed, str):
         listed = [{"split": "train", "path": listed}]
     found: dict[str, list[Path]] = {}
-    for own in listed:
+    for own in _dicts(listed):
+        if "split" not in own or "path" not in own:
+            continue
         patterns = own["path"] if isinstance(own["path"], list) else [own["path"]]
-        paths = sorted({path for text in patterns for path in folder.glob(text) if path.suffix in SUFFIXES})
+        paths = sorted({path for text in patterns for path in _matches(folder, str(text))})
         if paths:
             found.setdefault(str(own["split"]), []).extend(paths)
     return found
+
+
+def _dicts(value: Any) -> list[dict[str, Any]]:
+    """The tables in a list; what else a README.md of others has there says nothing."""
+    return [own for own in value if isinstance(own, dict)] if isinstance(value, list) else []
+
+
+def _matches(folder: Path, pattern: str) -> list[Path]:
+    """Files below `folder` and nowhere else."""
+    if ".." in Path(pattern).parts or pattern.startswith("/"):
+        return []
+    try:
+        return [path for path in folder.glob(pattern) if path.suffix in SUFFIXES]
+    except (ValueError, NotImplementedError, OSError):  # no pattern
+        return []
 
 
 def _split_of(path: Path) -> str:
@@ -88,35 +106,54 @@ def _split_of(path: Path) -> str:
 
 
 def front_matter(folder: Path) -> dict[str, Any]:
-    """The YAML at the head of README.md."""
-    try:
-        text = (folder / "README.md").read_text(encoding="utf-8")
-    except OSError:
-        return {}
+    """The YAML at the head of README.md; {} where there is none that can be read."""
+    text = _text(folder / "README.md")
     match = re.match(r"---\s*\n(.*?)\n---", text, re.S)
     try:
-        found = yaml.safe_load(match[1]) if match else {}
-    except yaml.YAMLError:
+        found = yaml.load(match[1], _Loader) if match else {}
+    except (yaml.YAMLError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
 
+class _Loader(yaml.SafeLoader):
+    """Without aliases, with which some lines stand for millions of values, and nested a few times at most."""
+
+    depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent) or self.depth > DEEPEST:
+            raise yaml.YAMLError("an alias, or nested too deeply")
+        self.depth += 1
+        found = super().compose_node(parent, index)
+        self.depth -= 1
+        return found
+
+
+def _text(path: Path) -> str:
+    """What a regular file of the data set says; "" where there is none, or where it is too large for what it is."""
+    try:
+        if not path.is_file() or path.stat().st_size > MOST:
+            return ""
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
 def features(folder: Path, file: Path, metadata: dict[bytes, bytes] | None) -> dict[str, Any]:
     """column → {"_type": "Image" or "ClassLabel", "names": […]}: from the file, else from what lies beside it."""
-    texts = [(metadata or {}).get(b"huggingface")]
-    for place in (file.parent, folder):
-        for name in ("dataset_info.json", "dataset_infos.json"):
-            if (place / name).is_file():
-                texts.append((place / name).read_bytes())
+    texts: list[str | bytes | None] = [(metadata or {}).get(b"huggingface")]
+    texts += [_text(at / name) for at in (file.parent, folder) for name in ("dataset_info.json", "dataset_infos.json")]
     for text in texts:
         try:
             found = _features(json.loads(text)) if text else None
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if found:
             return found
     info = front_matter(folder).get("dataset_info") or {}
-    listed = (info[0] if isinstance(info, list) and info else info or {}).get("features") or []
+    first = info[0] if isinstance(info, list) and info else info
+    listed = _dicts(first.get("features")) if isinstance(first, dict) else []
     return {str(own.get("name")): _of_readme(own.get("dtype")) for own in listed}
 
 
@@ -133,6 +170,10 @@ def _of_readme(kind: Any) -> dict[str, Any]:
     """README.md writes `dtype: image` and `dtype: {class_label: {names: {'0': cat}}}`."""
     if isinstance(kind, dict) and isinstance(kind.get("class_label"), dict):
         names = kind["class_label"].get("names") or {}
-        ordered = [names[key] for key in sorted(names, key=int)] if isinstance(names, dict) else list(names)
+        if not isinstance(names, dict | list) or not all(
+            str(key).isdecimal() for key in names if isinstance(names, dict)
+        ):
+            return {"_type": "Value"}
+        ordered = [names[key] for key in sorted(names, key=int)] if isinstance(names, dict) else names
         return {"_type": "ClassLabel", "names": [str(name) for name in ordered]}
     return {"_type": "Image"} if kind == "image" else {"_type": "Value"}
