@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperCommand
 
 import gssl
-from gssl.cli import cache, data, doctor, finished, following
+from gssl.cli import cache, convert, data, doctor, finished, following
 from gssl.cli.options import (
     Cfg,
     CfgFlag,
@@ -307,6 +307,7 @@ def _explain(key: str, overrides: list[str], as_json: bool) -> None:
 
 
 app.add_typer(data.app)
+app.add_typer(convert.app)
 app.add_typer(doctor.app)
 app.add_typer(finished.app)
 app.add_typer(following.app)

@@ -16,6 +16,7 @@ from gssl.config.validate import families, first_line
 from gssl.errors import UsageError
 from gssl.names import unknown
 from gssl.schemas.commands import COMMANDS
+from gssl.schemas.ready_made import WITH_PREFIX
 
 
 def rewritten(command: str, overrides: Sequence[str]) -> list[str]:
@@ -35,7 +36,24 @@ def rewritten(command: str, overrides: Sequence[str]) -> list[str]:
         if equals and key.lstrip("+") == "experiment":
             value = _preset(command, value)
         out.append(f"{key}{equals}{value}")
-    return _with_recipe(command, out)
+    return _with_recipe(command, _with_prefix(out))
+
+
+def _with_prefix(texts: list[str]) -> list[str]:
+    """`weights.prefix=net.` says where in the file of `weights=` the network is: it becomes a part of that value."""
+    words = ("weights.prefix", "+weights.prefix", "++weights.prefix")
+    wanted = [value for key, equals, value in (text.partition("=") for text in texts) if equals and key in words]
+    if not wanted:
+        return texts
+    rest = [text for text in texts if text.partition("=")[0] not in words]
+    at = max((i for i, text in enumerate(rest) if re.match(r"\+*weights=.", text)), default=None)
+    prefix = wanted[-1].strip("'\"")
+    if at is None or "," in prefix or "," in rest[at]:
+        raise UsageError(f"weights.prefix={prefix}: one prefix, beside weights=FILE whose names begin with it")
+    key, _, value = rest[at].partition("=")
+    value = value[1:-1] if value[:1] in ("'", '"') and value[:1] == value[-1:] else value
+    rest[at] = f"{key}={in_quotes(f'{value}{WITH_PREFIX}{prefix}')}"
+    return rest
 
 
 def _preset(command: str, value: str) -> str:

@@ -5,6 +5,7 @@ from hashlib import sha256 as digest
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from gssl.engine.files import sha256
@@ -14,7 +15,7 @@ from gssl.nets import foreign, hugging_face, ready_made
 from gssl.nets.foreign_names import split
 from gssl.nets.keymaps import State
 from gssl.nets.weights import read_tensors, read_weights
-from gssl.schemas.ready_made import READY_MADE, SHORT, weights_file
+from gssl.schemas.ready_made import READY_MADE, SHORT, WITH_PREFIX, weights_file, without_prefix
 
 KINDS = ("torchvision", "timm", "hf", *READY_MADE)
 TORCHVISION = {"resnet18": 224 / 256, "resnet50": 224 / 232}  # the crop fraction of the newest weights of each
@@ -33,6 +34,12 @@ class Published:
     preprocessing: dict[str, Any] | None = None
     input: dict[str, list[float]] | None = None
     kept: dict[str, Any] = field(default_factory=dict)
+    prefix: str | None = None
+
+
+def with_prefix(known: str, prefix: str | None) -> str:
+    """What tells the weights behind a prefix of a file with this sha256 from those behind another."""
+    return known if prefix is None else digest(f"{known}{WITH_PREFIX}{prefix}".encode()).hexdigest()
 
 
 def find(weights: str) -> Published | None:
@@ -66,14 +73,17 @@ def _torchvision(weights: str, name: str, file: str) -> Published:
     if name not in TORCHVISION:
         known = " or ".join(f"torchvision:{known}" for known in TORCHVISION)
         raise UsageError(f"weights={weights}: expected {known}; timm:NAME has many more")
+    file, prefix = without_prefix(file)
     path = _file(weights, file, f"torchvision's {name}")
-    return Published("torchvision", name, path, sha256(path) if path else None)
+    return Published("torchvision", name, path, with_prefix(sha256(path), prefix) if path else None, prefix=prefix)
 
 
 def _timm(weights: str, name: str, file: str) -> Published:
     foreign.check(name)
+    file, prefix = without_prefix(file)
     path = _file(weights, file, f"timm's {name}")
-    return Published("timm", foreign.PREFIX + name, path, sha256(path) if path else None)
+    known = with_prefix(sha256(path), prefix) if path else None
+    return Published("timm", foreign.PREFIX + name, path, known, prefix=prefix)
 
 
 def _ready_made(name: str) -> Published:
@@ -101,12 +111,14 @@ def own(network: str, kind: str) -> dict[str, Any] | None:
     return None
 
 
-def tensors(kind: str, network: str, path: Path | None, sha: str | None, kept: dict[str, Any]) -> State:
+def tensors(
+    kind: str, network: str, path: Path | None, sha: str | None, kept: dict[str, Any], prefix: str | None = None
+) -> State:
     """The weights of a published network under the names of what builds it. Raises UsageError."""
     name = network.removeprefix(foreign.PREFIX)
     if kind == "torchvision":
         if path is not None:
-            return read_weights(path)
+            return read_weights(path, prefix=prefix)
         from gssl.nets.resnet import torchvision_weights  # torchvision takes seconds to import
 
         return State(torchvision_weights(name), mapped_by="torchvision")
@@ -116,10 +128,10 @@ def tensors(kind: str, network: str, path: Path | None, sha: str | None, kept: d
         return State(kept["described"].tensors(), mapped_by="transformers or timm")
     if path is None:
         return State(foreign.published(name), mapped_by="timm")
-    return _of_file(name, path, sha)
+    return _of_file(name, path, sha, prefix)
 
 
-def _of_file(name: str, path: Path, sha: str | None) -> State:
+def _of_file(name: str, path: Path, sha: str | None, prefix: str | None) -> State:
     """A file for timm's network `name`: by timm's names, or by those that timm knows how to read."""
     for known, made in READY_MADE.items():
         if sha == made.sha256:
@@ -127,9 +139,11 @@ def _of_file(name: str, path: Path, sha: str | None) -> State:
                 f"weights={foreign.PREFIX}{name}@{path}: this is the file of {known}, of which timm's name is"
                 f" {made.timm}, and its tensors have names of their own; use weights={known}"
             )
-    state = read_weights(path, rename=False)
+    state = read_weights(path, rename=False, prefix=prefix)
+    with torch.device("meta"), torch.random.fork_rng(devices=[]):
+        state = state.fitted(foreign.with_classifier(name).state_dict())
     found: dict[str, Tensor] = foreign.by_its_names(name, state)
-    if not set(found) & set(state):  # names of others: once more as they stand in the file
+    if prefix is None and not set(found) & set(state):  # names of others: once more as they stand in the file
         found = foreign.by_its_names(name, read_tensors(path))
     _check_padding(name, path, found)
     if set(found) == set(state):

@@ -18,15 +18,17 @@ from gssl.data import Draws, Images, centre, sequential
 from gssl.data.preprocessing import Preprocessing
 from gssl.engine import checkpoint
 from gssl.engine.files import read_json, sha256, write_json
+from gssl.engine.progress import say
 from gssl.errors import UsageError
 from gssl.experiment import model_files, published
+from gssl.experiment.description import of_weights, of_weights_in
 from gssl.nets import keymaps
 from gssl.nets.backbone import Backbone, build_backbone
-from gssl.nets.inputs import Inputs, adjusted
+from gssl.nets.inputs import Inputs, adjusted, of_three
 from gssl.nets.norms import recompute_batch_norm
 from gssl.nets.resnet import SMALL
 from gssl.nets.weights import State, load_into, read_tensors, read_weights, save_weights
-from gssl.schemas.ready_made import READY_MADE, SHORT
+from gssl.schemas.ready_made import READY_MADE, SHORT, without_prefix
 
 NETWORK = "backbone."  # prefix of its names in a file that has a head as well
 RECOMPUTE = 2048  # images whose batch statistics an exported backbone carries
@@ -46,7 +48,7 @@ class WeightSource:
     size: side of the images that it learned from. stem: side of a ResNet's first kernels, where its weights tell.
     input: mean and std as in `gssl.nets.inputs`. preprocessing: what a folder says of the size of its images.
     step: of a checkpoint. labels_used: whether the labels of all training images were read on the way to these weights;
-    None where that is not on record.
+    None where that is not on record. sha256: of the file; where a prefix was chosen, of both.
     """
 
     kind: str  # random | pixels | torchvision | timm | hf | a ready-made network's name | run | checkpoint | file
@@ -61,6 +63,7 @@ class WeightSource:
     input: dict[str, list[float]] | None = None
     labels_used: bool | None = False
     preprocessing: dict[str, Any] | None = None
+    prefix: str | None = None  # of the names in a file that holds more than the network
     # what was read or built already: a fine-tuning grid builds the same network dozens of times
     kept: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
@@ -73,6 +76,8 @@ class WeightSource:
         if made := READY_MADE.get(self.kind):
             found |= {"name": made.timm, "licence": made.licence, "learned_from": made.learned_from}
         found["labels_used"] = self.labels_used
+        if self.prefix is not None:
+            found["prefix"] = self.prefix
         return found if self.step is None else found | {"step": self.step}
 
     def network(self, default: schemas.Backbone, size: int) -> tuple[schemas.Backbone, int]:
@@ -126,9 +131,12 @@ def _found(weights: str) -> WeightSource:
         return WeightSource(weights, stem=7 if weights == "torchvision" else None)
     if (found := published.find(weights)) is not None:
         return _published(found)
+    weights, prefix = without_prefix(weights)
     path = Path(weights).expanduser()
     if path.is_file():
-        return _file(path)
+        return _file(path, prefix=prefix)
+    if prefix is not None and path.exists():
+        raise UsageError(f"weights={weights}: a prefix goes with a file of others, not with a run or a folder")
     if (path / "manifest.json").is_file() or (path.absolute().parent.name == "checkpoints" and not path.suffix):
         return _checkpoint(path)
     if not path.exists():
@@ -148,7 +156,7 @@ def _found(weights: str) -> WeightSource:
             f"{say}; finish it with engine.resume=auto first, or give one of its checkpoints:"
             f" {_listed(path / 'checkpoints')}"
         )
-    return _described(WeightSource("run", path, sha256=sha256(file)), read_json(file.with_suffix(".json")))
+    return _described(WeightSource("run", path, sha256=sha256(file)), of_weights_in(path))
 
 
 def _of_model(weights: str, found: model_files.Described) -> WeightSource:
@@ -158,15 +166,17 @@ def _of_model(weights: str, found: model_files.Described) -> WeightSource:
     return _file(found.file, found.text)
 
 
-def _file(path: Path, text: Any = None) -> WeightSource:
-    text = text or read_json(path.with_suffix(".json"))
-    source = _described(WeightSource("file", path, sha256=sha256(path)), text)
-    if source.backbone is not None:
-        return source
-    state = read_weights(path)
+def _file(path: Path, text: Any = None, prefix: str | None = None) -> WeightSource:
+    digest = sha256(path)
+    if prefix is None:
+        source = _described(WeightSource("file", path, sha256=digest), text or of_weights(path, digest))
+        if source.backbone is not None:
+            return source
+    state = read_weights(path, prefix=prefix)
     name, stem = keymaps.resnet(state) or (None, None)
+    digest = published.with_prefix(digest, prefix)
     backbone = _resnet(name) if name else None
-    return WeightSource("file", path, sha256=source.sha256, backbone=backbone, stem=stem, kept={"state": state})
+    return WeightSource("file", path, None, digest, backbone, stem=stem, prefix=prefix, kept={"state": state})
 
 
 def _resnet(name: str) -> schemas.Backbone:
@@ -185,6 +195,7 @@ def _published(found: published.Published) -> WeightSource:
         stem=None if of_timm else 7,
         input=found.input,
         preprocessing=found.preprocessing,
+        prefix=found.prefix,
         kept=found.kept,
     )
 
@@ -229,8 +240,8 @@ def _checkpoint(path: Path) -> WeightSource:
     if family is None:
         raise UsageError(f"weights={path}: not in a train-gan or pretrain-ssl run, which would say what it holds")
     written = read_config(run)
-    text = read_json(run / "weights" / "backbone.json")
-    if isinstance(text, dict) and text.get("schema") == "gssl.weights/1":
+    described = (run / "weights" / "backbone.json").exists()
+    if text := of_weights_in(run) if described else None:
         kind, size, inputs = schemas.Backbone.model_construct(**text["backbone"]), text["size"], text.get("input")
     else:
         try:
@@ -306,13 +317,31 @@ def build(
             remedy = None
             if source.kind in published.BY_TIMM:  # by timm's own names
                 target, remedy = target.net, published.REMEDY
-            report |= asdict(load_into(target, _tensors(source, cfg), allow_partial=allow_partial, remedy=remedy))
+            state = _tensors(source, cfg)
+            own = target.state_dict()
+            if source.kind in ("file", *published.BY_TIMM):
+                state = state.fitted(own)
+            fitted, text = of_three(state, own)
+            if text:
+                say(f"note: weights={source.path or source.kind}: {text}")
+            state = state.having(fitted)
+            report |= asdict(load_into(target, state, allow_partial=allow_partial, remedy=remedy))
+            _tell(source, report)
         if inputs is not None:
             network.inputs = adjusted(network.inputs, inputs.mean, inputs.std, inputs.range)
         report["input"] = network.inputs.record()
         source.kept.update({"key": key, "network": network, "report": report, "generator": torch.get_rng_state()})
     torch.set_rng_state(source.kept["generator"])
     return copy.deepcopy(source.kept["network"]), copy.deepcopy(source.kept["report"])
+
+
+def _tell(source: WeightSource, report: dict[str, Any]) -> None:
+    """Random layers below trained ones are said: what stands behind them learned from other inputs."""
+    if below := report["random_below"]:
+        say(
+            f"warning: weights={source.path or source.kind}: allow_partial=true leaves {len(below)} tensors before"
+            f" trained ones random (first: {below[0]}), so that the trained ones read what they never saw"
+        )
 
 
 def _tensors(source: WeightSource, cfg: schemas.Backbone) -> State:
@@ -322,7 +351,7 @@ def _tensors(source: WeightSource, cfg: schemas.Backbone) -> State:
         return found
     name = (source.backbone or cfg).name
     if source.kind in published.KINDS:
-        state = published.tensors(source.kind, name, source.path, source.sha256, source.kept)
+        state = published.tensors(source.kind, name, source.path, source.sha256, source.kept, source.prefix)
     elif source.kind == "checkpoint":
         raise UsageError(f"weights={source.path}: a checkpoint can be evaluated, not trained from; give the run itself")
     else:

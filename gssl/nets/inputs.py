@@ -1,7 +1,7 @@
 """What happens to an image before the first layer: its colours are shifted and scaled as the weights expect."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -72,6 +72,26 @@ def adjusted(
     means = [0.0] * 3 if mean is None else _three("mean", mean)
     stds = [1.0] * 3 if std is None else _three("std", std)
     return Inputs([(m - low) / width for m in means], [s / width for s in stds])
+
+
+def of_three(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], str | None]:
+    """`state` with a first convolution that reads three channels, and a line where it read another number of them.
+
+    `own`: the network's tensors. Each colour gets a third of the sum over the file's channels, so that grey images give
+    what images with that grey in every channel gave: one channel is repeated, several are averaged, for which is red
+    nobody says.
+    """
+    key = next((key for key, value in own.items() if value.ndim == 4), None)
+    if key is None or key not in state or own[key].shape[1] != 3:
+        return dict(state), None
+    weight, wanted = state[key], own[key].shape
+    channels = weight.shape[1] if weight.ndim == 4 else 0
+    if channels in (0, 3) or (weight.shape[0], *weight.shape[2:]) != (wanted[0], *wanted[2:]):
+        return dict(state), None
+    how = "repeated for the three colours" if channels == 1 else "averaged, and read grey"
+    text = f"the first layer ({key}) was trained on images of {channels} channel{'s' * (channels > 1)}: {how}"
+    mean = weight.sum(dim=1, keepdim=True) / 3
+    return dict(state) | {key: mean.expand(wanted).clone()}, text
 
 
 def resized(x: Tensor, size: int | tuple[int, ...], how: str) -> Tensor:

