@@ -5,14 +5,16 @@ answers: True, False, and None where it is not on record (weights of which only 
 labels is a reference in every report and never ranked.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from gssl.config import arms, registry
+from gssl.engine.documents import find_yaml, read_yaml
+from gssl.engine.files import find_json, read_json
+from gssl.errors import Damaged
 from gssl.schemas import gan
-from gssl.schemas.ready_made import READY_MADE
+from gssl.schemas.ready_made import READY_MADE, without_prefix
 
 NEEDS_NO_FILE = (*arms.FIXED, *READY_MADE, "torchvision")
 FINETUNED = "gssl.finetuned/1"  # schema of what lies beside a network that was trained on labels
@@ -100,7 +102,7 @@ def of_path(path: Path, above: frozenset[Path] = frozenset()) -> bool | None:
 
 def _found(text: str, beside: Path | None) -> Path:
     """A recorded path may be relative to where the command ran, or lie beside the run."""
-    path = Path(text).expanduser()
+    path = Path(without_prefix(text)[0]).expanduser()
     other = beside.parent / path.name if beside is not None else path
     return other if not path.exists() and other.exists() else path
 
@@ -134,10 +136,11 @@ def _of_run(run: Path, above: frozenset[Path]) -> bool | None:
     result, config = _json(run / "result.json"), _config(run)
     if not result and not config:
         return None
+    lost = None if any(_damaged(run / name) for name in ("result.json", "config.yaml")) else False
     if result.get("labels_used"):
         return True
     own = result["labels_used"] if "labels_used" in result else _of_config(config)
-    return worst(own, *_before(run, result, config, above))
+    return worst(own, lost, *_before(run, result, config, above))
 
 
 def _of_config(config: dict[str, Any]) -> bool | None:
@@ -187,20 +190,19 @@ def recorded_hash(path: Path) -> str | None:
     return str(digest) if digest else None
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _damaged(path: Path) -> bool:
+    """Whether a document is there and cannot be used: what it says is not on record."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
+        read_json(path) if path.suffix == ".json" else read_yaml(path)
+    except Damaged:
+        return True
+    return False
+
+
+def _json(path: Path) -> dict[str, Any]:
+    found = find_json(path)
     return found if isinstance(found, dict) else {}
 
 
 def _config(run: Path) -> dict[str, Any]:
-    import yaml
-
-    try:
-        text = (run / "config.yaml").read_text(encoding="utf-8")
-        found = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (OSError, ValueError, yaml.YAMLError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    return find_yaml(run / "config.yaml")

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from gssl.config.command_line import quoted
 from gssl.data.sources import SOURCES, places
+from gssl.engine.documents import read_yaml
 from gssl.errors import UsageError
 
 # What says which images they are and how they are divided; the rest of `data` is about training.
@@ -25,7 +25,8 @@ def overrides(whole: DictConfig, given: Sequence[str], swept: Sequence[str] = ()
     """Overrides that make the data of a composed configuration those of the run in its `weights` (or all `sources`).
 
     [] where the user chose data, or where nothing is read from a run. given: keys that the user wrote. swept: all
-    `weights` of a sweep. Raises UsageError where runs are of different data.
+    `weights` of a sweep. Raises UsageError where runs are of different data,
+    or where what a run was trained on cannot be read.
     """
     chosen = OmegaConf.select(whole, "hydra.runtime.choices.data")
     if chosen != DEFAULT or "data" in given or OmegaConf.select(whole, "to"):
@@ -42,6 +43,8 @@ def overrides(whole: DictConfig, given: Sequence[str], swept: Sequence[str] = ()
         )
     if data["name"] == DEFAULT:
         return []
+    if "data.root" in given:  # they were moved
+        data = places.moved(data, str(OmegaConf.select(whole, "data.root")))
     mine = [f"data.{key}={quoted(data[key])}" for key in KEYS if key in data and f"data.{key}" not in given]
     print(f"note: the data are those of {run}: {_named(data)}; data= overrides", file=sys.stderr, flush=True)
     return [f"data={data['name']}", *mine]
@@ -64,10 +67,6 @@ def _data_of(text: str) -> dict[str, Any] | None:
         return None
     for folder in (path, *path.absolute().parents[:2]):
         if (folder / "status.json").is_file() and (folder / "config.yaml").is_file():
-            try:
-                data = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))["data"]
-            except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
-                return None
-            known = isinstance(data, dict) and data.get("name") in SOURCES
-            return data if known else None
+            data = (read_yaml(folder / "config.yaml") or {}).get("data")  # damaged: no other data are taken instead
+            return data if isinstance(data, dict) and str(data.get("name")) in SOURCES else None
     return None

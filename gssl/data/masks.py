@@ -21,6 +21,7 @@ from gssl.errors import UsageError
 
 UNKNOWN = -1  # in a table: a value that stands for nothing
 MOST = 254  # classes: ids are bytes, and one of them is `IGNORE`
+LARGEST = 2**20  # bytes of a classes.json
 EXPECTED = 'expected {"names": ["sky", "road"], "ignore": 255}, names in the order of their ids'
 
 
@@ -53,14 +54,16 @@ class Legend:
 def read_legend(path: Path) -> Legend:
     """The legend in a `classes.json`. Raises UsageError."""
     try:
+        if path.exists() and (not path.is_file() or path.stat().st_size > LARGEST):
+            raise UsageError(f"data.root: {path} is no file of at most {LARGEST >> 20} MB; {EXPECTED}")
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise UsageError(f"data.root: there is no {path}; {EXPECTED}") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"data.root: {path} cannot be read as JSON ({error}); {EXPECTED}") from error
     try:
         return _legend(content)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, IndexError) as error:
         reason = f"{error.args[0]} is missing" if isinstance(error, KeyError) else error
         raise UsageError(f"data.root: {path} is not understood ({reason}); {EXPECTED}") from error
 

@@ -101,3 +101,14 @@ def test_what_a_reader_is_told(tmp_path: Path) -> None:
     assert "none of this data's" in arms.described(arms.parse("torchvision:resnet18"), [], False)["note"]
     about = arms.described(arms.parse("dcgan"), ["gan.condition=projection"], True)
     assert about["labels"] is True and "has read the labels of all training images" in about["note"]
+
+
+@pytest.mark.parametrize("name", ["result.json", "config.yaml"])
+@pytest.mark.parametrize("text", ["", "[", "3", "\x00", "[" * 5000])
+def test_what_a_damaged_document_said_is_not_on_record(tmp_path, name, text):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.yaml").write_text("ssl: {name: simclr}\nweights: random\n")
+    (run / "result.json").write_text('{"schema": "gssl.result/2", "labels_used": false}')
+    (run / name).write_text(text)
+    assert label_use.of_path(run) in ((None, False) if (name, text) == ("config.yaml", "") else (None,))

@@ -55,3 +55,23 @@ def test_runs_of_different_data_need_a_choice(trained):
         data_of("curve", f"sources=[{one},{two}]")
     with pytest.raises(UsageError, match=said):
         data_of("transfer", f"weights={one},{two}", multirun=True)
+
+
+@pytest.mark.parametrize(
+    "text", ["data: [", "data: 3", "- a", "data: {name: [x]}", "data: {name: {}}", "a: &a 1\nb: *a"]
+)
+def test_a_damaged_configuration_is_an_error_or_no_data_and_never_other_data(trained, tmp_path, text):
+    run = trained("A", name="imagefolder", root="photos", size=48)
+    (tmp_path / "runs/A/config.yaml").write_text(text)
+    try:
+        assert data_of("transfer", f"weights={run}").name == "mnist5k"  # it says no data that there are
+    except UsageError as error:
+        assert "config.yaml" in str(error) and "\n" not in str(error)
+    else:
+        assert text.startswith("data: ") and text[-1] != "["
+
+
+def test_images_that_moved(trained, tmp_path):
+    run = trained("A", name="imagefolder", root="/old/photos", size=48, pretrain="/old/photos/more", test="/other/test")
+    data = data_of("transfer", f"weights={run}", f"data.root={tmp_path}")
+    assert (data.root, data.pretrain, data.test) == (str(tmp_path), f"{tmp_path}/more", "/other/test")
