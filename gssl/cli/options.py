@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from gssl.cli.output import say
+from gssl.engine.signals import received
 from gssl.errors import Interrupted, JobError, UsageError
 
 
@@ -143,6 +144,9 @@ def guard() -> Iterator[None]:
     try:
         yield
     except (UsageError, JobError) as e:
+        if code := received():
+            say("interrupted")
+            raise typer.Exit(code) from e
         say(f"error: {e}")
         raise typer.Exit(2 if isinstance(e, UsageError) else 1) from e
     except PermissionError as e:  # a file or folder of the user's
@@ -150,4 +154,4 @@ def guard() -> Iterator[None]:
         raise typer.Exit(2) from e
     except (Interrupted, KeyboardInterrupt) as e:
         say("interrupted")
-        raise typer.Exit(e.code if isinstance(e, Interrupted) else 130) from e
+        raise typer.Exit(e.code if isinstance(e, Interrupted) else received() or 130) from e

@@ -17,7 +17,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from gssl.config.validate import validate
-from gssl.engine.files import read_json, write_json
+from gssl.engine.files import find_json, write_json
+from gssl.engine.signals import received
 from gssl.errors import Interrupted, JobError, UsageError
 from gssl.names import load
 from gssl.schemas import section
@@ -25,10 +26,6 @@ from gssl.schemas.determining import config_hash
 
 FINISHED, FAILED, USAGE, INTERRUPTED = "finished", "failed", "usage", "interrupted"
 JOBS = "jobs.jsonl"  # in a sweep's directory: one line per job, of every call
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM outside the training loop, which has handlers of its own."""
 
 
 @dataclass(frozen=True)
@@ -90,10 +87,13 @@ class Task:
         except UsageError as e:
             state, message, code = USAGE, one_line(e), 2
         except (Interrupted, KeyboardInterrupt) as e:
-            code = e.code if isinstance(e, Interrupted) else 75 if isinstance(e, Terminated) else 130
+            code = e.code if isinstance(e, Interrupted) else received() or 130
             state, message = INTERRUPTED, "interrupted"
         except Exception as e:
-            state, message, code = FAILED, describe(e), 1
+            if received():  # what was in the middle of something has made another error of the signal
+                state, message, code = INTERRUPTED, "interrupted", received()
+            else:
+                state, message, code = FAILED, describe(e), 1
             with contextlib.suppress(OSError), (run_dir / "log.txt").open("a", encoding="utf-8") as log:
                 log.write(traceback.format_exc())
         if state in (FAILED, INTERRUPTED):
@@ -144,7 +144,7 @@ def note_status(run_dir: Path, command: str, digest: str, state: str, error: str
     now = datetime.now(UTC).isoformat(timespec="seconds")
     status: dict[str, Any] = {"schema": "gssl.status/1", "command": command, "config_hash": digest, "step": 0}
     status |= {"started": now, "pid": os.getpid()}
-    old = read_json(path)
+    old = find_json(path)
     mine = old is not None and old.get("state") == "running" and old.get("pid") == os.getpid()
     if not mine and (path.exists() or state == INTERRUPTED):
         return

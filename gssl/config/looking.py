@@ -15,8 +15,9 @@ from omegaconf import OmegaConf
 from gssl.config import comments, hydra_api, job
 from gssl.config.composing import check_all
 from gssl.config.paths import config_name
-from gssl.config.running import logging_restored, sigterm
+from gssl.config.running import logging_restored
 from gssl.config.validate import first_line
+from gssl.engine import signals
 from gssl.errors import Interrupted, JobError, UsageError
 from gssl.names import load
 
@@ -69,11 +70,11 @@ def plan(
 def _looked(where: str, cfg: Any, folder: str, **how: bool) -> Any:
     """What the command's `main` returns when it only looks; its errors are those of a job."""
     main = load(where)
-    with sigterm():
+    with signals.ending():
         try:
             return main(cfg, Path(folder), **how)
         except KeyboardInterrupt as e:
-            raise Interrupted(75 if isinstance(e, job.Terminated) else 130) from e
+            raise Interrupted(signals.received() or 130) from e
         except (UsageError, Interrupted, JobError):
             raise
         except Exception as e:

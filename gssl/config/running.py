@@ -6,13 +6,10 @@ Every mistake is found before Hydra makes a directory and before torch is import
 import contextlib
 import logging
 import shutil
-import signal
 import sys
-import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from hydra.types import RunMode
@@ -23,11 +20,13 @@ from gssl.config.composing import check_all
 from gssl.config.overrides import in_quotes
 from gssl.config.paths import held
 from gssl.config.validate import first_line
+from gssl.engine import signals
 from gssl.errors import JobError, UsageError
 
 Also = Callable[[Any], None]
 
 
+@signals.ending()
 def run(
     command: str,
     where: str,
@@ -60,11 +59,11 @@ def run(
         texts.append("hydra.sweeper.max_failure_rate=1.0")  # a failed trial must not stop the others
     task = job.Task(command, where, call, optimises, aim.sign)
     try:
-        with sigterm(), logging_restored():
+        with logging_restored():
             if optimises:
                 sweeps.quiet(whole)
             hydra_api.run(command, texts, config_dir, multirun, task)
-        error: Exception | None = None
+        error: BaseException | None = None
     except job.Stop as e:
         if not multirun and e.record.state in (job.USAGE, job.INTERRUPTED):
             _remove(missing)
@@ -72,10 +71,7 @@ def run(
             return [e.record]
         error = None
     except KeyboardInterrupt as e:
-        code = 75 if isinstance(e, job.Terminated) else 130
-        if not multirun:
-            _remove(missing)
-        return [*_jobs(folder, call), job.Record(str(folder), job.INTERRUPTED, "interrupted", code)]
+        error = e
     except OSError as e:
         error = UsageError(_unusable(key, folder, e))
         error.__cause__ = e
@@ -87,6 +83,10 @@ def run(
         if optimises:  # the plugin's own code, where no trial has a value
             error = JobError(f"hydra/sweeper: {job.describe(e)}")
             error.__cause__ = e
+    if error is not None and (code := signals.received()):  # whatever the signal has become on its way
+        if not multirun:
+            _remove(missing)
+        return [*_jobs(folder, call), job.Record(str(folder), job.INTERRUPTED, "interrupted", code)]
     if not multirun and error is None:
         return [job.Record(str(folder), job.FINISHED)]
     records = _jobs(folder, call)
@@ -125,23 +125,6 @@ def _remove(missing: list[Path]) -> None:
         else:
             with contextlib.suppress(OSError):
                 path.rmdir()
-
-
-@contextlib.contextmanager
-def sigterm() -> Iterator[None]:
-    """SIGTERM ends a job as Ctrl-C does, with exit code 75. The training loop has handlers of its own."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise job.Terminated
-
-    old = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, old)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from gssl.engine.files import fsync, read_json, sha256, write_json
+from gssl.engine.files import find_json, fsync, sha256, write_json
 from gssl.engine.optim import Optimizer
 from gssl.engine.progress import say
 from gssl.errors import JobError
@@ -32,7 +32,7 @@ def write(
     final = folder / f"step-{step:08d}"
     _write(final, step, {"model": model, "optim": optim}, state)
     for old in _all(folder)[:-keep]:
-        if not (read_json(old / "state.json") or {}).get("milestone"):
+        if not (find_json(old / "state.json") or {}).get("milestone"):
             shutil.rmtree(old)
     return final
 
@@ -41,7 +41,7 @@ def milestones(folder: Path) -> list[dict[str, Any]]:
     """What was spent at each checkpoint that is kept for good, the earliest first: step, seconds, and its path."""
     found = []
     for path in _all(folder):
-        state = read_json(path / "state.json") or {}
+        state = find_json(path / "state.json") or {}
         if state.get("milestone"):
             spent = {"step": state["step"], "seconds": round(state["seconds"], 3)}
             found.append(spent | {"checkpoint": f"{folder.name}/{path.name}"})
@@ -58,7 +58,7 @@ def read_named(folder: Path, name: str, device: torch.device) -> tuple[dict[str,
     path = _named(folder, name)
     if path is None:
         return None
-    return load_file(path / "model.safetensors", device=str(device)), read_json(path / "state.json")
+    return load_file(path / "model.safetensors", device=str(device)), find_json(path / "state.json")
 
 
 def write_best(folder: Path, step: int, model: dict[str, Tensor], state: dict[str, Any]) -> None:
@@ -73,7 +73,7 @@ def read_best(folder: Path, device: torch.device) -> tuple[dict[str, Tensor], di
 def best_state(folder: Path) -> dict[str, Any] | None:
     """The state alone, which is quick to read."""
     path = _named(folder, "best")
-    found: dict[str, Any] | None = read_json(path / "state.json") if path else None
+    found: dict[str, Any] | None = find_json(path / "state.json") if path else None
     return found
 
 
@@ -103,9 +103,21 @@ def _write(final: Path, step: int, tensors: dict[str, dict[str, Tensor]], state:
     manifest = {path.name: {"sha256": sha256(path), "bytes": path.stat().st_size} for path in files}
     write_json(temp / "manifest.json", manifest)
     fsync(temp)
-    shutil.rmtree(final, ignore_errors=True)
+    # one of the same step goes when this one is in its place: a kill in between leaves one or the other
+    old = folder / f".old-{final.name}"
+    shutil.rmtree(old, ignore_errors=True)
+    if final.exists():
+        final.rename(old)
     temp.rename(final)
     fsync(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def begun_as(folder: Path) -> dict[str, Any] | None:
+    """config_hash and inputs of the run that made the newest whole checkpoint below `folder`; None where none says."""
+    path, _ = newest(folder)
+    state = find_json(path / "state.json") if path else None
+    return state if isinstance(state, dict) and state.get("config_hash") else None
 
 
 def _all(folder: Path) -> list[Path]:
@@ -114,12 +126,19 @@ def _all(folder: Path) -> list[Path]:
 
 def whole(path: Path) -> bool:
     """True where every file of the checkpoint has the size and hash that its manifest states."""
-    manifest = read_json(path / "manifest.json")
+    manifest = find_json(path / "manifest.json")
     if not isinstance(manifest, dict) or "model.safetensors" not in manifest:
         return False
     for name, entry in manifest.items():
+        if not isinstance(entry, dict) or "/" in name:
+            return False
         file = path / name
-        if not file.is_file() or file.stat().st_size != entry["bytes"] or sha256(file) != entry["sha256"]:
+        try:
+            if file.is_symlink() or not file.is_file() or file.stat().st_size != entry.get("bytes"):
+                return False
+            if sha256(file) != entry.get("sha256"):
+                return False
+        except (OSError, ValueError):  # a name that no file can have
             return False
     return True
 
@@ -128,17 +147,25 @@ def newest(folder: Path) -> tuple[Path | None, list[Path]]:
     """The newest whole checkpoint below `folder`, and the damaged ones that had to be passed over."""
     damaged: list[Path] = []
     for path in reversed(_all(folder)):
-        if whole(path):
-            return path, damaged
+        found = next((p for p in (path, *_aside(path)) if whole(p)), None)
+        if found:
+            return found, damaged
         damaged.append(path)
-    return None, damaged
+    # a kill between the removal of the old one and the renaming of the new one left both under other names
+    left = [p for p in sorted(folder.glob(".*-step-*"), key=lambda p: p.name.rpartition("-")[2]) if whole(p)]
+    return (left[-1] if left else None), damaged
+
+
+def _aside(path: Path) -> list[Path]:
+    """Where a checkpoint of the same step may lie after a kill."""
+    return [path.with_name(f"{head}{path.name}") for head in (".tmp-", ".old-")]
 
 
 def read(path: Path, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
     """Model tensors, optimiser tensors and state of a whole checkpoint."""
     model = load_file(path / "model.safetensors", device=str(device))
     optim = load_file(path / "optim.safetensors", device="cpu")
-    return model, optim, read_json(path / "state.json")
+    return model, optim, find_json(path / "state.json")
 
 
 class Checkpoints:

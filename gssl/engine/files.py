@@ -60,10 +60,10 @@ def write_json(path: Path, value: Any) -> None:
     Records of a run and descriptions of weights get a `checksum` of all that they hold, which `read_json` compares.
     """
     value = clean(value)
-    if isinstance(value, dict) and str(value.get("schema")).startswith("gssl."):
-        if path.name in SEALED or "sha256" in value:
-            value.pop("checksum", None)
-            value["checksum"] = checksum(value)
+    ours = isinstance(value, dict) and str(value.get("schema")).startswith("gssl.")
+    if ours and (path.name in SEALED or "sha256" in value):
+        value.pop("checksum", None)
+        value["checksum"] = checksum(value)
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
@@ -139,12 +139,8 @@ def read_json(path: Path, shape: Any = None) -> Any:
             raise Damaged(path, f"is not as gssl writes it ({wrong})")
         if lacking := [key for key in shapes.NEEDED.get(path.name, ()) if value.get(key) is None]:
             raise Damaged(path, f"is not as gssl writes it (no {lacking[0]})")
-    if (
-        isinstance(value, dict)
-        and "checksum" in value
-        and (path.name in shapes.BY_NAME or {"schema", "sha256"} & set(value))
-    ):
-        if value.pop("checksum") != checksum(value):
+    ours = isinstance(value, dict) and (path.name in shapes.BY_NAME or {"schema", "sha256"} & set(value))
+    if ours and "checksum" in value and value.pop("checksum") != checksum(value):
             raise Damaged(path, "is damaged or was changed: its checksum is not that of what it holds")
     if path.name == "result.json":
         known = find_json(path.with_name("status.json"))

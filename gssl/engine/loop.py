@@ -137,6 +137,7 @@ class _Training:
         self.run, self.cfg, self.device = trainer.run, trainer.cfg, trainer.device
         state = trainer.checkpoints.restore(method, trainer.optimizers) or {"step": 0, "seconds": 0.0, "flops": 0.0}
         self.done: int = state["step"]
+        self.saved: int | None = self.done if "config_hash" in state else None  # step of the newest checkpoint
         self.timer = Timer(state["seconds"])
         self.timer.stop()  # until the first step
         self.clock = Clock.of(trainer.budget, feed.size, images)
@@ -149,7 +150,7 @@ class _Training:
         """
         if self.run.extension is not None:
             self.extend(self.run.extension)
-        for warning in self.run.begin(self.done):
+        for warning in self.run.begin(self.done, self.clock.progress(self.done, self.timer.seconds) >= 1):
             say(f"warning: {warning}")
         self.run.spending = self.spent  # a run that stops on the way says what it cost, too
         self.log = Log(self.run, self.evaluator.alarms, self.cfg)
@@ -213,11 +214,15 @@ class _Training:
                     self.log.stop()
             synchronize(self.device)
             timer.stop()
+            if signals.code:  # in the last step: the evaluation can wait until somebody goes on with the run
+                self.save()
+                raise Interrupted(signals.code)
             meter.update(1.0, self.done, timer.seconds, self.done * feed.size / max(timer.seconds, 1e-9), None)
 
     def end(self) -> dict[str, Any]:
         """The last checkpoint and the last evaluation."""
-        self.save()
+        if self.saved != self.done:  # while it is written again, a kept one would be gone
+            self.save()
         final = self.evaluate(round(self.timer.seconds, 3))
         self.log.stop()  # an alarm of the last evaluation
         spent = self.spent()
@@ -245,8 +250,9 @@ class _Training:
 
     def save(self, milestone: bool = False) -> None:
         state: dict[str, Any] = {"seconds": self.timer.seconds, "flops": self.update.flops}
-        state |= {"config_hash": self.run.hash} | ({"milestone": True} if milestone else {})
+        state |= {"config_hash": self.run.hash, "inputs": self.run.inputs} | ({"milestone": True} if milestone else {})
         self.trainer.checkpoints.save(self.method, self.trainer.optimizers, self.done, state)
+        self.saved = self.done
 
     def spent(self) -> dict[str, Any]:
         """What the run has cost so far."""

@@ -23,6 +23,7 @@ from omegaconf import OmegaConf
 import gssl
 from gssl.data.sources import places
 from gssl.engine import checkpoint, dist, locks
+from gssl.engine.documents import read_yaml
 from gssl.engine.files import clean, find_json, read_json, sha256, write_json, write_text
 from gssl.engine.loggers import About, Loggers
 from gssl.engine.progress import say
@@ -217,8 +218,7 @@ class Run:
     def _before(self) -> dict[str, Any]:
         """The configuration on record; {} where there is none."""
         text = self.path / "config.yaml"
-        found: Any = OmegaConf.to_container(OmegaConf.load(text)) if text.is_file() else {}
-        return dict(found)
+        return read_yaml(text) or {}
 
     def _difference(self, but: str | None = None) -> str:
         """What differs from the configuration on record, keys that begin with `but` aside."""
@@ -350,6 +350,8 @@ class Run:
         head = {"schema": "gssl.result/2", "command": self.command}
         write_json(self.path / "result.json", {**head, **result, **history})
         self._status["result_sha256"] = sha256(self.path / "result.json")
+        if (self.path / "metrics.jsonl").is_file():
+            self._status["metrics_sha256"] = sha256(self.path / "metrics.jsonl")
         objective = result.get("objective") or {}
         if self._loggers and self.command not in TRAINS and objective.get("value") is not None:
             self._loggers.add(self._status["step"], {objective["name"]: objective["value"]})

@@ -32,6 +32,7 @@ def _end_with(parent: Any) -> None:
 
 def _serve(pipe: Connection, threads: int) -> None:
     from gssl.engine.device import release_memory, set_threads
+    from gssl.engine.signals import ending
     from gssl.errors import Busy, Interrupted
     from gssl.names import load
 
@@ -48,7 +49,8 @@ def _serve(pipe: Connection, threads: int) -> None:
         job.run_dir.mkdir(parents=True, exist_ok=True)
         with (job.run_dir / "log.txt").open("a", encoding="utf-8") as log, contextlib.redirect_stderr(log):
             try:
-                load(job.where)(job.cfg, job.run_dir)
+                with ending():
+                    load(job.where)(job.cfg, job.run_dir)
                 answer = (OK, "")
             except (Interrupted, KeyboardInterrupt):
                 answer = (STOPPED, "interrupted")
