@@ -8,6 +8,7 @@ from typing import Any
 from gssl.cli import comparison_table
 from gssl.cli.output import number, objective, table
 from gssl.config.menus import primary_probe
+from gssl.engine.documents import expected, find_yaml
 from gssl.statistics.metric import METRICS
 from gssl.words import PROBES, between, count, label_budget_text, points, title
 
@@ -15,7 +16,12 @@ FEW = 100  # test images, below which tables warn
 
 
 def print_result(run: Path, result: dict[str, Any]) -> None:
-    """A run's result.json for people."""
+    """A run's result.json for people. Raises Damaged where it does not hold what is shown of it."""
+    with expected(run / "result.json"):
+        _print(run, result)
+
+
+def _print(run: Path, result: dict[str, Any]) -> None:
     if found := data_set(run):
         print(f"data: {found}")
     for line in _lines(result.get("verdict")):
@@ -52,15 +58,13 @@ def print_result(run: Path, result: dict[str, Any]) -> None:
 
 def data_set(run: Path) -> str:
     """Which images a run is about: the name of the data set, or of the user's folder, and their size; "" if unknown."""
-    import yaml
-
     try:
-        written = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+        written = find_yaml(run / "config.yaml")
         data, others, reads = written["data"], written.get("to"), written.get("runs")
         if reads:  # of other runs, whose reports name theirs
             return ""
         size = data["size"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
+    except (KeyError, TypeError, AttributeError):
         return ""
     if others:
         return ", ".join(map(str, others))

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -14,7 +13,8 @@ from typing import Any
 from gssl.cli.output import fitting, number, room, table
 from gssl.config.paths import held
 from gssl.engine.documents import present
-from gssl.engine.files import find_json
+from gssl.engine.files import find_json, read_json
+from gssl.engine.lines import find_entries
 from gssl.errors import UsageError
 from gssl.report.run_table import config_of
 
@@ -208,19 +208,13 @@ def show_run(run: Path) -> dict[str, Any]:
         inner = [str(p) for p in run_directories(run)][:3] if run.is_dir() else []
         hint = f"there are runs inside, such as {inner[0]}" if inner else "`gssl runs list` shows what there is"
         raise UsageError(f"{run}: no run directory (it has no status.json); {hint}")
-    last = None
-    if (run / "metrics.jsonl").is_file():
-        for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
-            try:
-                last = json.loads(line)
-            except ValueError:  # the line a running process has half written
-                continue
+    entries = find_entries(run / "metrics.jsonl")
     return {
         "schema": "gssl.run/1",
         **record(run),
-        "status": find_json(run / "status.json"),
-        "result": find_json(run / "result.json"),
-        "last_metrics": last,
+        "status": read_json(run / "status.json"),
+        "result": read_json(run / "result.json"),
+        "last_metrics": entries[-1] if entries else None,
         "files": _files(run),
     }
 

@@ -3,7 +3,6 @@
 A frame is a list of rich's renderables, so that tests and scripts can print one without a terminal.
 """
 
-import json
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +16,7 @@ from gssl.cli import braille
 from gssl.cli.output import number
 from gssl.cli.runs import ARROWS, age, parts_of, run_directories, state_of
 from gssl.engine.files import find_json
+from gssl.engine.lines import find_entries
 from gssl.errors import UsageError
 from gssl.report.run_table import config_of
 
@@ -146,17 +146,7 @@ def _duration(seconds: float | None) -> str:
 
 def entries_of(run: Path) -> list[dict[str, Any]]:
     """Whole lines of metrics.jsonl, as far as they are written."""
-    found = []
-    try:
-        lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return []
-    for line in lines:
-        try:
-            found.append(json.loads(line))
-        except ValueError:
-            continue
-    return [entry for entry in found if isinstance(entry, dict)]
+    return find_entries(run / "metrics.jsonl")
 
 
 def curves_of(entries: list[dict[str, Any]]) -> dict[str, tuple[list[float], list[float]]]:

@@ -141,7 +141,7 @@ def read_json(path: Path, shape: Any = None) -> Any:
             raise Damaged(path, f"is not as gssl writes it (no {lacking[0]})")
     ours = isinstance(value, dict) and (path.name in shapes.BY_NAME or {"schema", "sha256"} & set(value))
     if ours and "checksum" in value and value.pop("checksum") != checksum(value):
-            raise Damaged(path, "is damaged or was changed: its checksum is not that of what it holds")
+        raise Damaged(path, "is damaged or was changed: its checksum is not that of what it holds")
     if path.name == "result.json":
         known = find_json(path.with_name("status.json"))
         recorded = known.get("result_sha256") if known and known.get("state") == "finished" else None

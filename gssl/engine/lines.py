@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from gssl.engine.files import clean, fsync
+from gssl.engine.files import clean, fsync, parse, read_bytes
+from gssl.errors import Damaged
 
 
 @contextlib.contextmanager
@@ -49,3 +50,40 @@ def parsed(lines: list[str]) -> list[tuple[str, dict[str, Any]]]:
             if isinstance(value, dict):
                 found.append((line, value))
     return found
+
+
+def entries_of(path: Path) -> tuple[list[tuple[str, dict[str, Any]]], list[int]]:
+    """Lines of a metrics.jsonl with what they hold, and the numbers of those that are damaged, from 1.
+
+    A last line without its end is what a kill has cut off, or what a run has half written: neither whole nor damaged.
+    Raises Damaged where this is no regular file that can be read; a file that is missing has no lines.
+    """
+    try:
+        data = read_bytes(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return [], []
+    except OSError as error:
+        raise Damaged(path, f"cannot be read ({error.strerror})") from None
+    *whole, rest = data.split(b"\n")
+    found, damaged = [], []
+    for number, line in enumerate(whole, 1):
+        try:
+            value = parse(path, line)
+            step = value.get("step", 0) if isinstance(value, dict) else None
+            if isinstance(step, bool) or not isinstance(step, int):
+                raise Damaged(path, f"line {number} is no table with a whole step")
+        except Damaged:
+            damaged.append(number)
+            continue
+        found.append((line.decode("utf-8"), value))
+    with contextlib.suppress(Damaged):
+        if rest and isinstance(value := parse(path, rest), dict) and isinstance(value.get("step", 0), int):
+            found.append((rest.decode("utf-8"), value))
+    return found, damaged
+
+
+def find_entries(path: Path) -> list[dict[str, Any]]:
+    """What the lines hold that can be used: for those who show what there is."""
+    with contextlib.suppress(Damaged):
+        return [entry for _, entry in entries_of(path)[0]]
+    return []

@@ -5,7 +5,6 @@ finished, result.json; those that `compare` made also hold part.json (schema gss
 command, depends).
 """
 
-import json
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,8 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from gssl.config import label_use
 from gssl.config.menus import trains
-from gssl.engine.documents import present
-from gssl.errors import UsageError
+from gssl.engine.documents import present, read_json, read_yaml
+from gssl.engine.files import sha256
+from gssl.engine.lines import entries_of
+from gssl.engine.progress import say
+from gssl.errors import Damaged, UsageError
 from gssl.report.consistency import Settings, Trained, kept
 from gssl.schemas.commands import COMMANDS
 from gssl.schemas.determining import flat
@@ -106,6 +108,7 @@ def _read(path: Path) -> Run:
         _json(path / name, problems) for name in ("result.json", "status.json", "environment.json", "part.json")
     )
     config = _yaml(path / "config.yaml", problems)
+    metrics = _metrics(path, status, problems)
     for row, score in enumerate([*(result.get("scores") or []), *(result.get("generated_scores") or [])]):
         score["row"] = row  # of predictions.npz, whoever takes some of the scores away
     result = present(result)
@@ -143,7 +146,7 @@ def _read(path: Path) -> Run:
         part=part,
         status=status,
         depends=tuple(_existing(p, path) for p in depends),
-        metrics=_lines(path / "metrics.jsonl"),
+        metrics=metrics,
         samples=tuple(sorted((path / "samples").glob("*.png")) + sorted((path / "pictures").glob("map.png"))),
         evaluations=_evaluations(path),
     )
@@ -197,42 +200,37 @@ def _existing(path: Path, run: Path) -> Path:
 
 
 def _json(path: Path, problems: list[str]) -> dict[str, Any]:
+    """A document, {} where it is missing or damaged, which is added to `problems`."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        problems.append(f"{path.name} cannot be read: {error}")
+        found = read_json(path)
+    except Damaged as error:
+        problems.append(f"{path.name} cannot be read: {error.why}")
         return {}
     return found if isinstance(found, dict) else {}
 
 
 def _yaml(path: Path, problems: list[str]) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    import yaml
-
     try:
-        found = yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        problems.append(f"{path.name} cannot be read: {type(error).__name__}")
+        return read_yaml(path) or {}
+    except Damaged as error:
+        problems.append(f"{path.name} cannot be read: {error.why}")
         return {}
-    return found if isinstance(found, dict) else {}
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
-    """metrics.jsonl; a last line that was cut off by a crash is left out."""
-    if not path.is_file():
+def _metrics(run: Path, status: dict[str, Any], problems: list[str]) -> list[dict[str, Any]]:
+    """metrics.jsonl; a last line that was cut off by a crash is left out. Curves of a changed file are not drawn."""
+    path, recorded = run / "metrics.jsonl", status.get("metrics_sha256")
+    try:
+        entries, damaged = entries_of(path)
+        if recorded and status.get("state") == "finished" and (not path.exists() or sha256(path) != recorded):
+            raise Damaged(path, "is damaged or was changed: its sha256 is not the one that status.json records")
+    except Damaged as error:
+        problems.append(f"{path.name} cannot be read: {error.why}")
+        say(f"warning: {path}: {error.why}; its curves are left out")
         return []
-    rows = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict):
-            rows.append(row)
-    return rows
+    if damaged:
+        problems.append(f"{path.name}: {len(damaged)} damaged line(s), the first: {damaged[0]}")
+    return [entry for _, entry in entries]
 
 
 # ── names ────────────────────────────────────────────────────────────────────────────────────────

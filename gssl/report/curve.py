@@ -2,7 +2,6 @@
 scratch, steps to reach a score. Reads files only: result.json and predictions.npz of each run.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,8 @@ import numpy as np
 
 from gssl.config.menus import from_scratch, linear_head, trains
 from gssl.config.registry import reads_labels
+from gssl.engine.files import read_json
+from gssl.errors import UsageError
 from gssl.figures.curve import Cell, figure
 from gssl.report.consistency import PREDICTIONS
 from gssl.report.scores import Predictions, metrics_of, read_predictions, value_of
@@ -65,7 +66,9 @@ class Evaluated:
 
 
 def _result(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((path / "result.json").read_text(encoding="utf-8"))
+    found: dict[str, Any] | None = read_json(path / "result.json")
+    if found is None:
+        raise UsageError(f"{path / 'result.json'}: missing; run it again, or leave it out")
     return found
 
 

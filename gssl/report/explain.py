@@ -8,7 +8,6 @@ The document (schema gssl.explain/1): key, report, value and how (sentences with
 there is nothing to recompute) and warnings.
 """
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
+from gssl.engine.files import read_json
 from gssl.errors import UsageError
 from gssl.report import claims, recompute
 from gssl.report.claims import Row, Term, Value, digits, over_text
@@ -82,10 +82,9 @@ def explain(key: str, path: Path) -> dict[str, Any]:
 
 
 def _report(path: Path) -> Report:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path}: cannot be read ({error})") from error
+    found = read_json(path)
+    if found is None:
+        raise UsageError(f"{path}: cannot be read (no such file)")
     schema = str(found.get("schema")) if isinstance(found, dict) else ""
     if schema != SCHEMA and schema.startswith("gssl.report/"):
         raise UsageError(f"{path}: is a report of {schema}, this version reads {SCHEMA}; make it again by runs=…")

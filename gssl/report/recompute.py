@@ -4,7 +4,6 @@ A score is computed again from predictions.npz, which holds the predictions for 
 was computed then, and where the two disagree the file and the key are named.
 """
 
-import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from gssl.engine.files import read_json
+from gssl.errors import Damaged
 from gssl.report import scores
 from gssl.report.claims import Row, Term, Value, digits
 from gssl.report.consistency import PREDICTIONS
@@ -84,12 +85,10 @@ def _evaluations(runs: Iterable[Path]) -> list[Path]:
 def _read(path: Path) -> dict[str, Any] | None:
     """The JSON object in a file; {} where it cannot be read, None where there is none."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError):
+        found = read_json(path)
+    except Damaged:
         return {}
-    return found if isinstance(found, dict) else {}
+    return None if found is None else found if isinstance(found, dict) else {}
 
 
 def _source(path: Path, seed: str, term: Term, metric: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 import gssl
-from gssl.engine.documents import read_result
+from gssl.engine.documents import find_yaml, read_result
 from gssl.engine.files import find_json
 from gssl.schemas.determining import FREE, flat
 
@@ -50,12 +50,7 @@ class Run:
 
 def config_of(run: Path) -> dict[str, Any]:
     """config.yaml with dotted keys; {} where there is none that can be read."""
-    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    try:
-        found = yaml.load((run / "config.yaml").read_text(encoding="utf-8"), loader)
-    except (OSError, ValueError, yaml.YAMLError):
-        return {}
-    return flat(found) if isinstance(found, dict) else {}
+    return flat(find_yaml(run / "config.yaml"))
 
 
 def read(path: Path) -> Run:
