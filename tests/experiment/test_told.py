@@ -35,7 +35,7 @@ def test_what_a_folder_holds_beside_images(tmp_path, capsys, monkeypatch):
     (note,) = [line for line in said if line.startswith("note: ")]
     assert "2 files are no images that are read (1 .heic, 1 .txt; the first is" in note and "@eaDir" in note
     heic, broken = [line for line in said if line.startswith("warning: ")]
-    assert "1 .heic files are left out" in heic
+    assert "1 .heic file is left out" in heic
     assert broken.startswith("warning: 2 of 7 images cannot be read and are left out (2 ")
     assert f"the first is {folder}/a.png (" in broken
 

@@ -82,8 +82,9 @@ class Told:
         found = list(self.warnings)
         for suffix, paths in sorted(self.files.items()):
             if suffix in PICTURES:
+                noun = "file is" if len(paths) == 1 else "files are"
                 found.append(
-                    f"{len(paths):,} {suffix} files are left out, the first is {paths[0]}: convert them to PNG or JPEG"
+                    f"{len(paths):,} {suffix} {noun} left out, the first is {paths[0]}: convert to PNG or JPEG"
                 )
         return found
 
