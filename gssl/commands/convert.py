@@ -92,7 +92,14 @@ def _imports(data: bytes) -> list[str]:
 
 
 def _shown(found: list[str]) -> str:
-    harmless = ("torch.", "collections.OrderedDict", "numpy.", "argparse.Namespace")
+    harmless = (
+        "torch.",
+        "collections.OrderedDict",
+        "numpy.",
+        "argparse.Namespace",
+        "_codecs.encode",
+        "__builtin__.set",
+    )
     first = sorted(found, key=lambda name: name.startswith(harmless))
     if not first:
         return "what it would import cannot be listed"

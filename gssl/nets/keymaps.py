@@ -102,7 +102,7 @@ def unwrap(content: object, rename: bool = True, prefix: str | None = None) -> S
         raise UsageError("holds no named tensors; expected a state dict")
     if prefix is not None:
         tensors, taken = prefixes.below(everything, prefix), [prefix]
-        dropped = [key for key in everything if not key.startswith(prefix)]
+        dropped = [key for key in everything if prefix not in key]
     else:
         tensors, taken, dropped = _without_prefixes(content)
         if rename and not prefixes.signed(tensors):

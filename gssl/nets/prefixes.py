@@ -58,11 +58,14 @@ def wrappers(keys: Iterable[str]) -> list[str]:
 
 
 def below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """What stands behind `prefix`. Raises UsageError that lists the names where nothing does."""
-    for start in (prefix, f"{prefix}."):
-        if found := {
-            key.removeprefix(start): v for key, v in tensors.items() if key.startswith(start) and key != start
-        }:
+    """What stands behind `prefix`, which may lack the dicts around it where one place alone has it.
+
+    Raises UsageError that lists the names where nothing does.
+    """
+    inside = {key[: at + 1] + prefix for key in tensors if (at := key.find(f".{prefix}")) >= 0}
+    starts = [prefix, *(inside if len(inside) == 1 else [])]
+    for start in (each + end for each in starts for end in ("", ".")):
+        if found := {key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)}:
             return {key.removeprefix("."): value for key, value in found.items()}
     raise UsageError(f"no name begins with weights.prefix={prefix}; there is {listed(tensors)}")
 
