@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from gssl.config.validate import validate
 from gssl.engine.files import find_json, write_json
 from gssl.engine.signals import received
+from gssl.engine.trouble import told
 from gssl.errors import Interrupted, JobError, UsageError
 from gssl.names import load
 from gssl.schemas import section
@@ -74,6 +75,7 @@ class Task:
         digest = ""
         state, message, code = FINISHED, "", 0
         before = _stamp(run_dir)
+        cfg: Any = None
         try:
             if not os.access(run_dir, os.W_OK | os.X_OK):
                 key = "hydra.sweep.dir" if self.call else "hydra.run.dir"
@@ -93,7 +95,7 @@ class Task:
             if received():  # what was in the middle of something has made another error of the signal
                 state, message, code = INTERRUPTED, "interrupted", received()
             else:
-                state, message, code = FAILED, describe(e), 1
+                state, message, code = FAILED, told(e, cfg) or describe(e), 1
             with contextlib.suppress(OSError), (run_dir / "log.txt").open("a", encoding="utf-8") as log:
                 log.write(traceback.format_exc())
         if state in (FAILED, INTERRUPTED):

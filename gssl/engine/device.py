@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import math
 import os
 import resource
 import sys
@@ -13,7 +14,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from gssl import schemas
-from gssl.engine import dist, loggers
+from gssl.engine import dist, limits, loggers
 from gssl.engine.progress import write_json_lines
 from gssl.errors import UsageError
 
@@ -68,10 +69,10 @@ class Precision:
 
 
 def cores() -> int:
-    """CPU cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """CPU cores that this process may use: those it is bound to, and as many as a container's quota pays for."""
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    found = limits.processors()
+    return bound if found is None else max(1, min(bound, math.ceil(found)))
 
 
 KEPT = 1 << 25  # bytes: larger blocks are given back at once; as much as glibc permits

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from gssl.engine import dist
+from gssl.engine.trouble import told
 from gssl.errors import Interrupted, JobError, UsageError
 from gssl.names import load
 
@@ -117,7 +118,7 @@ def _process(where: str, cfg: Any, run_dir: Path) -> Answer:
                 with (run_dir / "log.txt").open("a", encoding="utf-8") as log:
                     traceback.print_exc(file=log)
             gone = any(word in str(error) for word in GONE)
-            answer = Answer(FAILED, text=dist.ENDED if gone else f"{type(error).__name__}: {error}")
+            answer = Answer(FAILED, text=dist.ENDED if gone else told(error, cfg) or f"{type(error).__name__}: {error}")
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the launcher's, to those that wait beside one that crashed

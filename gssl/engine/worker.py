@@ -33,6 +33,7 @@ def _end_with(parent: Any) -> None:
 def _serve(pipe: Connection, threads: int) -> None:
     from gssl.engine.device import release_memory, set_threads
     from gssl.engine.signals import ending
+    from gssl.engine.trouble import told
     from gssl.errors import Busy, Interrupted
     from gssl.names import load
 
@@ -58,7 +59,7 @@ def _serve(pipe: Connection, threads: int) -> None:
                 answer = (BUSY, str(error))
             except Exception as error:
                 traceback.print_exc(file=log)
-                answer = (FAILED, f"{type(error).__name__}: {error}")
+                answer = (FAILED, told(error, job.cfg) or f"{type(error).__name__}: {error}")
         release_memory()
         pipe.send(answer)
 

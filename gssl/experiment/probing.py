@@ -18,6 +18,7 @@ from gssl.config.menus import CLASSICAL, CONTROLS, NO_NETWORK, UNTRAINED
 from gssl.data import Draws, Images, RandomViews, originals
 from gssl.data.draws import digest
 from gssl.data.preprocessing import Preprocessing
+from gssl.engine import trouble
 from gssl.engine.device import Precision
 from gssl.engine.fits import Fits
 from gssl.engine.progress import say
@@ -146,6 +147,7 @@ class Prober:
     def check(self) -> None:
         """Raises UsageError for what cannot be evaluated, before anything is computed."""
         cfg, kind, task = self.cfg, self.origin.kind, self.task
+        trouble.check_batch(FEW, cfg.data.side, f"data.size={cfg.data.size}")
         task.check(self.images, self.classes, cfg.data.name)
         classical.check(kind, cfg.classical, cfg.data.side)
         serving = [name for name in registry.PROBE if task.name in registry.PROBE[name].tasks]

@@ -8,7 +8,7 @@ import torch
 from gssl import schemas
 from gssl.config import label_use, registry
 from gssl.data import Batches, Draws, Images, Splits, load_data
-from gssl.engine import dist
+from gssl.engine import dist, trouble
 from gssl.engine.beside import Beside
 from gssl.engine.device import Precision
 from gssl.engine.feed import Feed
@@ -78,6 +78,10 @@ class Training:
         self.run, self.cfg, self.family, self.device = run, cfg, family, device
         self.beside = Beside()
         self.method_cfg = getattr(cfg, family)
+        batch = self.method_cfg.batch_size
+        trouble.check_batch(
+            batch // cfg.engine.accumulate, cfg.data.side, f"data.size={cfg.data.size}, {family}.batch_size={batch}"
+        )
         self.teacher = teacher.find(self.method_cfg)
         self.splits = self._load_data(source)
         self.draws = Draws(cfg.seed, dist.rank(), dist.processes())
