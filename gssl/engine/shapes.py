@@ -157,9 +157,11 @@ def mismatch(value: Any, shape: Any, at: str = "") -> str | None:
     if isinstance(shape, list):
         if not isinstance(value, list):
             return _expected(at, list)
-        found = (mismatch(item, shape[0], f"{at}[{i}]") or (item is None and f"{at}[{i}]: is null") or None
-                 for i, item in enumerate(value))  # fmt: skip
-        return next((text for text in found if text), None)
+        for i, item in enumerate(value):
+            place = f"{at}[{i}]"
+            if wrong := f"{place}: is null" if item is None else mismatch(item, shape[0], place):
+                return wrong
+        return None
     kinds = shape if isinstance(shape, tuple) else (shape,)
     right = isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
     return None if right else _expected(at, *kinds)
