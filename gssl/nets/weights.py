@@ -20,6 +20,7 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from gssl.errors import UsageError
 from gssl.nets.keymaps import State, unwrap
+from gssl.nets.prefixes import listed
 
 # parts that a backbone does not have: left behind without complaint
 HEADS = (
@@ -209,10 +210,10 @@ def load_into(
             f" {remedy or 'set backbone= (its width, norm) as the weights have it'}"
         )
     if all(key.endswith(COUNTER) for key in fits):
-        first = ", ".join(list(state)[:3])
         raise UsageError(
-            f"weights: none of the file's {len(state)} tensors ({first}, …) fits the backbone, which has "
-            f"{next(iter(own), 'no tensor')}, …; {remedy or 'set backbone= to the network that the weights belong to'}"
+            f"weights: none of the file's {len(state)} tensors fits the backbone, which has"
+            f" {next(iter(own), 'no tensor')}, …; the file has {listed(state)};"
+            f" {remedy or 'set backbone= to the network that the weights belong to'}"
         )
     if not report.complete and not allow_partial:
         raise UsageError(

@@ -1,6 +1,7 @@
 """gssl convert: pickles run where they are trusted, in a process of their own, and nowhere else."""
 
 import argparse
+import importlib
 import os
 import pickle
 import sys
@@ -33,7 +34,7 @@ class Payload:
             "system": (os.system, (f"mkdir {self.path}",)),
             "eval": (eval, (f"__import__('os').mkdir({self.path!r})",)),
             "exec": (exec, (f"import os; os.mkdir({self.path!r})",)),
-            "import": (getattr(__import__("importlib"), "import_module"), ("antigravity_of_gssl_tests",)),
+            "import": (importlib.import_module, ("antigravity_of_gssl_tests",)),
         }[self.how]
 
 
