@@ -33,13 +33,18 @@ def prune(days: float | None, gigabytes: float | None, dry_run: bool) -> dict[st
             raise UsageError(f"{name} {value:g}: must be at least 0")
     going = list(upkeep.useless(upkeep.listed(cache_root()), days, gigabytes))
     document = _document([kept for kept, _ in going])
+    failed: list[str] = []
     for row, (kept, why) in zip(document["entries"], going, strict=True):
+        row |= {"why": why, "deleted": False}
         try:
-            row |= {"why": why, "deleted": not dry_run and upkeep.delete(kept)}
-        except OSError as error:
-            raise UsageError(
-                f"GSSL_CACHE: {kept.path} cannot be deleted ({error.strerror}); delete it as its owner"
-            ) from error
+            row["deleted"] = not dry_run and upkeep.delete(kept)
+        except OSError as error:  # the others go all the same
+            failed.append(f"{kept.path} ({error.strerror})")
+    if failed:
+        raise UsageError(
+            f"GSSL_CACHE: {len(failed)} of {len(going)} entries cannot be deleted, such as {failed[0]}; delete them"
+            " by hand, as their owner"
+        )
     return document | {"dry_run": dry_run}
 
 

@@ -131,10 +131,15 @@ def name_of(data: bytes, folder: Path) -> str:
     return hashlib.blake2b(data, digest_size=20, key=folder.name.encode()[:64]).hexdigest()
 
 
+def start_of(path: Path) -> bytes:
+    """The first `MOST` bytes of a regular file. Raises OSError."""
+    with opened(path) as handle, open(handle, "rb", closefd=False) as file:
+        return file.read(MOST)
+
+
 def read_summed(path: Path, key: str) -> Any:
     """What stands under `key` in a JSON document whose `sha256` is `summed` of it. Errors: Damaged; OSError."""
-    with opened(path) as handle, open(handle, "rb", closefd=False) as file:
-        data = file.read(MOST)
+    data = start_of(path)
     try:
         found = json.loads(data)
     except (ValueError, RecursionError) as error:

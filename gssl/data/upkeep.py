@@ -194,8 +194,8 @@ def _images(kept: Kept) -> list[Kept]:
         return [replace(kept, kind="other")]
     used, count, about = kept.used, None, ""
     with suppress(*cache.BROKEN):
-        meta = json.loads((kept.path / "meta.json").read_bytes())
-        about = str(meta.get("about", ""))
+        meta = json.loads(checksums.start_of(kept.path / "meta.json"))
+        about = str(meta.get("about", "")) if isinstance(meta, dict) else ""
         count = (checksums.stat_of(kept.path / "hashes.npy").st_size - 128) // 16
         used = checksums.stat_of(kept.path / checksums.VERIFIED).st_mtime
     why = "" if checksums.has_checksums(kept.path) else EARLIER

@@ -75,6 +75,17 @@ def test_what_another_process_works_on_is_left(store):
     assert done.exit_code == 0 and "left: another process works on it" in done.stdout and store.path.exists()
 
 
+def test_what_cannot_be_deleted_is_said_and_the_rest_goes(store, folder):
+    cache.remembered("near", cache.entry_key("b"), lambda: np.zeros(3))
+    lock = store.path.with_suffix(".lock")
+    lock.unlink()
+    lock.symlink_to("/dev/null")
+    done = gssl("prune", "--gb", "0")
+    assert done.exit_code == 2 and done.stderr.count("\n") == 1
+    assert f"1 of 2 entries cannot be deleted, such as {store.path} (Too many levels of symbolic links)" in done.stderr
+    assert store.path.exists() and not list((folder / "near").glob("*.sealed"))
+
+
 @pytest.mark.parametrize("words", [("--days", "-1"), ("--gb", "nan"), ("--days", "inf"), ("--gb", "-0.5")])
 def test_limits_that_are_none(store, words):
     done = gssl("prune", *words)

@@ -99,6 +99,19 @@ def test_what_is_damaged_goes_and_is_made_again(filled: Path) -> None:
     assert (build("a").image(2) == 2).all()
 
 
+@pytest.mark.parametrize("name", ["meta.json", "hashes.npy", checksums.VERIFIED, checksums.CHECKSUMS])
+def test_devices_and_queues_are_listed_and_go(filled: Path, name: str) -> None:
+    path = filled / "images" / KEY["a"] / name
+    for make in (lambda: path.symlink_to("/dev/zero"), lambda: os.mkfifo(path), lambda: path.write_text("[3]")):
+        build("a")
+        path.unlink()
+        make()
+        (kept,) = (kept for kept in upkeep.listed(filled) if kept.kind == "images")
+        if name != checksums.VERIFIED:  # without it all is compared
+            assert upkeep.damage(kept) and upkeep.delete(kept)
+    assert Path("/dev/zero").exists()
+
+
 def test_what_this_user_may_not_read_is_said_and_stays(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def barred(folder: Path, whole: bool) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", str(folder))
