@@ -24,7 +24,7 @@ from gssl.config import registry
 from gssl.errors import UsageError
 from gssl.names import unknown
 from gssl.schemas.classical import NAMES as CLASSICAL
-from gssl.schemas.ready_made import READY_MADE, SHORT
+from gssl.schemas.ready_made import READY_MADE, SHORT, WITH_PREFIX, without_prefix
 
 SCRATCH = "scratch"
 NO_METHOD = ("scratch", "random", "pixels", "majority", "position")  # arms that train no method
@@ -83,7 +83,10 @@ class Arm:
     def paths(self) -> list[str]:
         """The matches of a source that is read, numbers in their order; one for all seeds, or one for each."""
         assert self.source is not None
-        found = glob(str(Path(self.source).expanduser())) if self.read else []
+        pattern, prefix = without_prefix(self.source)
+        found = glob(str(Path(pattern).expanduser())) if self.read else []
+        if prefix is not None:
+            found = [f"{path}{WITH_PREFIX}{prefix}" for path in found]
         return sorted(found, key=lambda path: [int(n) if n.isdigit() else n for n in re.split(r"(\d+)", path)])
 
 
@@ -98,7 +101,7 @@ def parse(text: str) -> Arm:
         return found
     if "/" in what or what.startswith(("~", ".")) or PUBLISHED.fullmatch(what):
         published = bool(PUBLISHED.fullmatch(what))
-        found = Arm(name or (what if published else Path(what).name), source=what)
+        found = Arm(name or (what if published else Path(without_prefix(what)[0]).name), source=what)
         _own_name(found, text)
         return found
     base, beside, generator = what.partition("-with-")

@@ -2,6 +2,7 @@
 
 import pytest
 
+from gssl.config import arms
 from gssl.config.label_use import of_weights
 from gssl.config.overrides import rewritten
 from gssl.errors import UsageError
@@ -27,3 +28,11 @@ def test_label_use_is_that_of_the_file(tmp_path) -> None:
     (tmp_path / "w.safetensors").touch()
     (tmp_path / "w.json").write_text('{"schema": "gssl.weights/1", "labels_used": true}')
     assert of_weights(f"{tmp_path}/w.safetensors?prefix=net.") is True
+
+
+def test_an_arm_may_have_one(tmp_path) -> None:
+    for name in ("w2.pth", "w10.pth"):
+        (tmp_path / name).touch()
+    arm = arms.parse(f"theirs@{tmp_path}/w*.pth?prefix=net.")
+    assert arm.paths() == [f"{tmp_path}/w2.pth?prefix=net.", f"{tmp_path}/w10.pth?prefix=net."]
+    assert arms.parse(f"{tmp_path}/w2.pth?prefix=net.").name == "w2.pth"
