@@ -1,11 +1,32 @@
-"""Names that do not exist: what was probably meant, and the error that says so."""
+"""Names that do not exist: what was probably meant, and the error that says so; and names as they may be printed."""
 
 import difflib
+import re
 from collections.abc import Iterable
 from importlib import import_module
 from typing import Any
 
 from gssl.errors import UsageError
+
+# What acts on a terminal or changes the order of letters, and halves of characters (bytes of a name that is no UTF-8).
+CONTROL = r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufff9-\ufffb\ud800-\udfff]"
+SHORT = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
+_unsafe = {False: re.compile(f"{CONTROL}|\n"), True: re.compile(CONTROL)}
+
+
+def printable(text: str, lines: bool = False) -> str:
+    r"""`text` on one line that moves no cursor and sets no colour: an escape character is shown as \x1b, and so on.
+
+    lines: line breaks and tabs stay. Bytes of a name that are no UTF-8 are shown as \xNN.
+    """
+    return _unsafe[lines].sub(lambda found: found[0] if lines and found[0] == "\t" else _shown(found[0]), text)
+
+
+def _shown(letter: str) -> str:
+    code = ord(letter)
+    if 0xDC80 <= code <= 0xDCFF:  # how Python keeps a byte that it cannot decode
+        code -= 0xDC00
+    return SHORT.get(letter) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")
 
 
 def nearest(name: str, options: Iterable[str]) -> str | None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from gssl.cli.options import Device, Json, guard
-from gssl.cli.output import emit, table
+from gssl.cli.output import emit, table, tell
 from gssl.errors import UsageError
 
 SIZE = 112  # pixels that are stored: pictures of twice that serve every network of the report
@@ -91,7 +91,7 @@ def _found(folder: Path) -> list[str]:
         raise UsageError(f"{folder}: {what}; give a folder of images, such as gssl data photos/")
     try:
         found = layout.look(folder)
-        name, keys = found.name, found.keys
+        name, keys = found.name, found.keys | ({"pretrain": found.spare} if found.spare else {})
     except UsageError:  # nothing to compare on, but something to look at: unlabelled images, one class
         name, keys = "imagefolder", {"root": str(folder)}
     return [f"data={name}", *(f"data.{key}={in_quotes(value)}" for key, value in keys.items())]
@@ -106,9 +106,9 @@ def show(found: dict[str, Any]) -> None:
     """Print a data report: counts, problems, suggestions."""
     from gssl.report import data_page
 
-    print(data_page.headline(found))
+    tell(data_page.headline(found))
     for what, text in data_page.facts(found):
-        print(f"{what}: {text}")
+        tell(f"{what}: {text}")
     counts = found.get("class_counts")
     if counts:
         rows = [
@@ -117,9 +117,9 @@ def show(found: dict[str, Any]) -> None:
         ]
         table(["class", *counts, "all"], rows[:40])
         if len(rows) > 40:
-            print(f"and {len(rows) - 40} more classes")
+            tell(f"and {len(rows) - 40} more classes")
     for problem in found["problems"]:
-        print(f"{'mend' if problem['grave'] else 'note'}: {problem['text']}")
+        tell(f"{'mend' if problem['grave'] else 'note'}: {problem['text']}")
     for suggestion in found["suggestions"]:
-        print(f"suggestion: {suggestion['text']}")
-    print(found["page"])
+        tell(f"suggestion: {suggestion['text']}")
+    tell(found["page"])

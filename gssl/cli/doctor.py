@@ -5,7 +5,7 @@ from typing import Any
 import typer
 
 from gssl.cli.options import Json, guard
-from gssl.cli.output import emit
+from gssl.cli.output import emit, tell
 
 app = typer.Typer()
 MARKS = {"ok": "ok", "note": "note", "broken": "BROKEN"}
@@ -32,23 +32,23 @@ def show(found: dict[str, Any]) -> None:
     """Print the facts, then the checks, what is broken last."""
     cpu, torch = found["processor"], found["torch"]
     versions = ", ".join(f"{name} {v or 'not installed'}" for name, v in found["versions"].items())
-    print(f"gssl {found['gssl']}, Python {found['python']['version']} on {found['python']['platform']}")
-    print(f"packages: {versions}")
+    tell(f"gssl {found['gssl']}, Python {found['python']['version']} on {found['python']['platform']}")
+    tell(f"packages: {versions}")
     granted = "" if cpu["quota"] is None else f", {cpu['quota']:.3g} granted by the control group"
     memory = "" if cpu["memory"] is None else f", {cpu['memory'] / 1e9:.1f} GB of memory"
-    print(f"processor: {cpu['model']}, {cpu['cores']} cores, {cpu['usable']} usable{granted}{memory}")
+    tell(f"processor: {cpu['model']}, {cpu['cores']} cores, {cpu['usable']} usable{granted}{memory}")
     if "error" not in torch:
         gpus = ", ".join(f"{gpu['name']} ({gpu['memory'] / 1e9:.0f} GB)" for gpu in torch["gpus"])
-        print(f"devices: {gpus or ('mps' if torch['mps'] else 'no GPU')}; {torch['threads']} threads on the CPU")
+        tell(f"devices: {gpus or ('mps' if torch['mps'] else 'no GPU')}; {torch['threads']} threads on the CPU")
     if (speed := found["speed"]) is not None:
-        print(f"speed: {speed['gflops']:.1f} GFLOP/s (float32 matrices of {speed['rows']} rows, CPU)")
+        tell(f"speed: {speed['gflops']:.1f} GFLOP/s (float32 matrices of {speed['rows']} rows, CPU)")
     total = sum(found["cache"]["parts"].values())
-    print(f"cache: {found['cache']['path']}, {total / 1e6:.1f} MB, {_free(found['cache'])}")
-    print(f"runs: {found['runs']['path']}, {_free(found['runs'])}")
+    tell(f"cache: {found['cache']['path']}, {total / 1e6:.1f} MB, {_free(found['cache'])}")
+    tell(f"runs: {found['runs']['path']}, {_free(found['runs'])}")
     for name, missing in found["extras"].items():
-        print(f"extra {name}: " + (f"{'; '.join(missing)}: pip install 'gssl[{name}]'" if missing else "installed"))
+        tell(f"extra {name}: " + (f"{'; '.join(missing)}: pip install 'gssl[{name}]'" if missing else "installed"))
     for check in sorted(found["checks"], key=lambda check: list(MARKS).index(check["state"])):
-        print(f"{MARKS[check['state']]}: {check['text']}")
+        tell(f"{MARKS[check['state']]}: {check['text']}")
 
 
 def _free(disk: dict[str, Any]) -> str:

@@ -1,25 +1,90 @@
 """What a command prints when it ends: tables for people or one JSON document on stdout, one line of error on stderr.
 
-Only rich, and only where there is a table. No torch.
+Only rich, and only where there is a table. No torch. What files, folders and earlier runs call themselves is escaped
+(`gssl.names.printable`): nothing that they hold reaches a terminal as a command.
 """
 
 import json
+import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
+
+from gssl.names import CONTROL, printable
 
 if TYPE_CHECKING:
     from gssl.config.job import Record
 
 
+class Escaping:
+    """A text stream through which names cannot send commands to a terminal. What rich draws goes around it.
+
+    Line breaks and tabs pass, and a carriage return where a text begins with it: bars of downloads need it.
+    """
+
+    def __init__(self, stream: IO[str]) -> None:
+        self.rich_proxied_file = stream  # rich writes there: its colours are its own, its cells are escaped before
+
+    def write(self, text: str) -> int:
+        start = "\r" if text.startswith("\r") else ""
+        return self.rich_proxied_file.write(start + printable(text.removeprefix(start), lines=True))
+
+    def writelines(self, texts: list[str]) -> None:
+        for text in texts:
+            self.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.rich_proxied_file, name)
+
+
+def escape_streams() -> None:
+    """From now on nothing printed can act on the terminal, and no letter that its encoding lacks is an error."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None or isinstance(stream, Escaping):  # started without one, or called twice
+            continue
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+        setattr(sys, name, Escaping(stream))
+
+
+def unforeseen(error: BaseException) -> str:
+    """The line for an exception that nothing caught: what it is, where the whole of it lies, where to report it."""
+    import tempfile
+    import traceback
+
+    what = f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
+    text = "".join(traceback.format_exception(error))
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="gssl-error-", suffix=".txt", delete=False, encoding="utf-8", errors="backslashreplace"
+        ) as file:
+            file.write(f"gssl {' '.join(sys.argv[1:])}\n{text}")
+    except OSError:  # no place for it: its last lines have to do
+        return f"{what}; a fault of gssl's: please report it with the command ({' '.join(text.split()[-30:])})"
+    return f"{what}; a fault of gssl's: please report it with the command and {file.name}"
+
+
 def say(text: str) -> None:
     """One line on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    print(printable(text), file=sys.stderr, flush=True)
+
+
+def tell(text: str) -> None:
+    """One line on stdout."""
+    print(printable(text))
 
 
 def emit(document: Any) -> None:
     """The one JSON document of `--json`."""
-    print(json.dumps(document, indent=2, ensure_ascii=False))
+    print(as_json(document, indent=2))
+
+
+def as_json(document: Any, indent: int | None = None) -> str:
+    """JSON whose strings hold no letter that acts on a terminal, nor one that stdout cannot encode."""
+    utf8 = str(getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "") == "utf8"
+    text = json.dumps(document, indent=indent, ensure_ascii=not utf8)
+    return re.sub(CONTROL, lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 # ── how jobs ended ───────────────────────────────────────────────────────────────────────────────
@@ -43,7 +108,7 @@ def report(records: list["Record"], multirun: bool, as_json: bool) -> int:
         elif compared:
             run_comparison.show(compared, folder)
             page = folder / "sweep.html"
-            print(f"sweep: {folder}" + (f" ({page})" if page.is_file() else ""))
+            tell(f"sweep: {folder}" + (f" ({page})" if page.is_file() else ""))
     elif as_json:
         emit(documents[0])
     elif documents[0]["schema"] != "gssl.job/1":
@@ -51,7 +116,7 @@ def report(records: list["Record"], multirun: bool, as_json: bool) -> int:
 
         print_result(Path(records[0].dir), documents[0])
     elif records[0].state == "finished":
-        print(f"run: {records[0].dir}")
+        tell(f"run: {records[0].dir}")
     return _complain(records, multirun)
 
 
@@ -149,5 +214,5 @@ def table(columns: list[str], rows: list[list[str]]) -> None:
     for name in columns:
         made.add_column(name, overflow="fold")
     for row in rows:
-        made.add_row(*(Text(cell) for cell in row))
+        made.add_row(*(Text(printable(cell)) for cell in row))
     console.print(made)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from gssl.cli.output import table
+from gssl.cli.output import table, tell
 
 
 def show(plan: dict[str, Any]) -> None:
@@ -13,8 +13,8 @@ def show(plan: dict[str, Any]) -> None:
     primary, rows, jobs = plan["primary"], plan["parts"], plan["jobs"]
     pairs = ", ".join(" vs ".join(two) for two in primary["pairs"]) or "none"
     rule = "as given" if primary["fixed_by"] == "configuration" else "by the rule over names"
-    print(f"{plan['seeds']} seeds; probes: {', '.join(plan['probes'])}; label budgets: {', '.join(plan['labels'])}")
-    print(f"the verdict: {primary['probe']} probe at {primary['labels']}, {pairs} ({rule})")
+    tell(f"{plan['seeds']} seeds; probes: {', '.join(plan['probes'])}; label budgets: {', '.join(plan['labels'])}")
+    tell(f"the verdict: {primary['probe']} probe at {primary['labels']}, {pairs} ({rule})")
     lines = [_line(rows, arm, stage, method) for arm, stage, method in _groups(rows)]
     table(["arm", "stage", "done", "missing", "FLOPs each", "steps each", "minutes each", "minutes left"], lines)
     done = len([row for row in rows if row["state"] == "done"])
@@ -22,14 +22,14 @@ def show(plan: dict[str, Any]) -> None:
     about = "at least" if unknown else "about"
     minutes = plan["seconds_left"] / 60
     model = " and the model on all labels" if plan.get("seconds_model") else ""
-    print(f"{done} of {len(rows)} parts are done; {about} {minutes:.0f} min left with jobs={jobs}{model}")
+    tell(f"{done} of {len(rows)} parts are done; {about} {minutes:.0f} min left with jobs={jobs}{model}")
     if unknown:
-        print(f"not counted: {unknown} parts whose time is only known when one of them is done")
+        tell(f"not counted: {unknown} parts whose time is only known when one of them is done")
     for found in plan["resolution"]:
-        print(found["text"])
+        tell(found["text"])
     searches = plan["searches"]
     if trials := searches["trials"] * len(searches["arms"]):
-        print(f"before them: a search of {trials} trials, each with {searches['budget']:g} of the budget; not counted")
+        tell(f"before them: a search of {trials} trials, each with {searches['budget']:g} of the budget; not counted")
 
 
 def _groups(rows: Iterable[dict[str, Any]]) -> list[tuple[str, str, str | None]]:

@@ -7,7 +7,7 @@ from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gssl.cli.output import number, say, table
+from gssl.cli.output import number, say, table, tell
 from gssl.engine import outputs
 from gssl.engine.files import write_text
 from gssl.errors import UsageError
@@ -97,8 +97,8 @@ def show(document: Mapping[str, Any], below: Path | None = None) -> None:
     arrow = {"max": " ↑", "min": " ↓"}.get(str(one["direction"]), "")
     heads = ["objective", "mean"] if several else [f"{one['name']}{arrow}"]
     table([*map(run_table.short, keys), "seeds", "state", *heads, "", "runs"], rows)
-    for line in [*run_table.best_lines(document), *run_table.notes(document)]:
-        print(line)
+    for text in [*run_table.best_lines(document), *run_table.notes(document)]:
+        tell(text)
 
 
 def _name(run: str, below: Path | None) -> str:
