@@ -7,6 +7,7 @@ import hashlib
 import os
 import pickle
 import re
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -158,6 +159,7 @@ def _safetensors(path: Path) -> object:
 def _pickled(path: Path) -> object:
     if path.suffix not in PICKLED:
         raise UsageError(f"{path}: expected weights as .safetensors, {', '.join(PICKLED)}")
+    _not_packed(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -171,6 +173,20 @@ def _pickled(path: Path) -> object:
     except Exception as error:  # whatever a foreign file makes the reader stumble over
         line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UsageError(f"{path}: not a PyTorch checkpoint ({line[:120]})") from error
+
+
+def _not_packed(path: Path) -> None:
+    """torch.save packs nothing: what is packed could be a thousand times the file in memory. Raises UsageError."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            inside = sum(entry.file_size for entry in archive.infolist())
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError, RuntimeError):
+        return  # what it is instead is said by torch's reader
+    if inside > path.stat().st_size:
+        raise UsageError(
+            f"{path}: not a PyTorch checkpoint as torch.save writes it: {inside:,} bytes packed into"
+            f" {path.stat().st_size:,}; unpack it and save it anew"
+        )
 
 
 def load_into(

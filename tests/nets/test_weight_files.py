@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,20 @@ def test_a_truncated_file_is_one_line(tmp_path: Path, suffix: str) -> None:
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(UsageError) as error:
         read_weights(path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_packed_checkpoint_is_refused_before_it_fills_the_memory(tmp_path: Path) -> None:
+    torch.save({"w": torch.zeros(1 << 20)}, tmp_path / "w.pth")
+    assert read_weights(tmp_path / "w.pth")["w"].numel() == 1 << 20
+    with (
+        zipfile.ZipFile(tmp_path / "w.pth") as whole,
+        zipfile.ZipFile(tmp_path / "packed.pth", "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for name in whole.namelist():
+            packed.writestr(name, whole.read(name))
+    with pytest.raises(UsageError, match="packed.pth: .*bytes packed into") as error:
+        read_weights(tmp_path / "packed.pth")
     assert "\n" not in str(error.value)
 
 
