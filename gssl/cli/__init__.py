@@ -33,7 +33,7 @@ from gssl.cli.options import (
     Resolve,
     guard,
 )
-from gssl.cli.output import emit, report, say
+from gssl.cli.output import emit, escape_streams, report, say, tell, unforeseen
 from gssl.errors import UsageError
 
 app = typer.Typer(
@@ -105,7 +105,7 @@ def _launch(
             emit(found) if as_json else plan_table.show(found)
         elif dry_run:
             text = looking.dry_run(command, where, overrides, config_dir, also)
-            emit({"schema": "gssl.dry-run/1", "command": command, "message": text}) if as_json else print(text)
+            emit({"schema": "gssl.dry-run/1", "command": command, "message": text}) if as_json else tell(text)
         else:
             records = running.run(command, where, overrides, multirun, config_dir, also)
             raise typer.Exit(report(records, multirun, as_json))
@@ -344,15 +344,18 @@ def _renamed(error: Any) -> str | None:
 
 
 def run() -> None:
-    """The entry point of the `gssl` script: Typer's own complaints on one line too."""
+    """The entry point of the `gssl` script: Typer's own complaints on one line too, and what nobody foresaw."""
+    escape_streams()
     try:
         code = app(prog_name="gssl", standalone_mode=False)
     except typer.Abort:
         say("interrupted")
         code = 130
     except Exception as e:
-        if not hasattr(e, "format_message"):  # Typer's usage errors have it; which class they are is private
-            raise
-        say(f"error: {_renamed(e) or ' '.join(e.format_message().split())} (gssl --help)")
-        code = getattr(e, "exit_code", 2)
+        if hasattr(e, "format_message"):  # Typer's usage errors have it; which class they are is private
+            say(f"error: {_renamed(e) or ' '.join(e.format_message().split())} (gssl --help)")
+            code = getattr(e, "exit_code", 2)
+        else:
+            say(f"error: {unforeseen(e)}")
+            code = 1
     sys.exit(code if isinstance(code, int) else 0)

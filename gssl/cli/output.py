@@ -212,7 +212,7 @@ def table(columns: list[str], rows: list[list[str]]) -> None:
         console = Console(width=400, highlight=False)
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in columns:
-        made.add_column(name, overflow="fold")
+        made.add_column(Text(printable(name)), overflow="fold")
     for row in rows:
         made.add_row(*(Text(printable(cell)) for cell in row))
     console.print(made)

@@ -14,7 +14,10 @@ from types import TracebackType
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from gssl.names import printable
 
 LINE_EVERY = 15.0  # seconds between lines where there is no terminal
 RECORD_EVERY = 1.0  # between records, as JSON or in a file
@@ -35,7 +38,7 @@ def say(text: str) -> None:
         kind = text.partition(":")[0]
         _emit(_record(kind if kind in ("note", "warning", "alarm", "failed") else "message", text=text))
     else:
-        print(text, file=sys.stderr, flush=True)
+        print(printable(text), file=sys.stderr, flush=True)
 
 
 def _record(event: str, **values: Any) -> dict[str, Any]:
@@ -44,7 +47,7 @@ def _record(event: str, **values: Any) -> dict[str, Any]:
 
 
 def _emit(record: dict[str, Any]) -> None:
-    print(json.dumps(record, ensure_ascii=False), file=sys.stderr, flush=True)
+    print(json.dumps(record), file=sys.stderr, flush=True)
 
 
 def _duration(seconds: float) -> str:
@@ -82,7 +85,7 @@ class Meter:
                 console=Console(stderr=True),
                 transient=self.transient,
             )
-            self._task = self._bar.add_task(self.title, total=1.0, text="")
+            self._task = self._bar.add_task(escape(printable(self.title)), total=1.0, text="")
             self._bar.start()
         return self
 
@@ -197,7 +200,8 @@ class PlanMeter:
     def show(self, running: list[str]) -> None:
         """Redraw with the names of the running parts."""
         if self._bar:
-            self._bar.update(self._task, completed=self.finished, description=", ".join(running) + self._left())
+            names = printable(", ".join(running))
+            self._bar.update(self._task, completed=self.finished, description=escape(names) + self._left())
 
     def done(self, name: str, state: str) -> None:
         """One part has ended."""
