@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import random
 import zipfile
 from pathlib import Path
 
@@ -134,6 +135,32 @@ def test_a_packed_checkpoint_is_refused_before_it_fills_the_memory(tmp_path: Pat
     with pytest.raises(UsageError, match="packed.pth: .*bytes packed into") as error:
         read_weights(tmp_path / "packed.pth")
     assert "\n" not in str(error.value)
+
+
+def test_a_flipped_bit_in_a_checkpoint_of_others_is_found(tmp_path: Path) -> None:
+    file = tmp_path / "w.pth"
+    torch.save({str(i): torch.rand(400) for i in range(4)}, file)
+    whole, draw = file.read_bytes(), random.Random(0)
+    state = read_weights(file)
+    for _ in range(60):
+        data = bytearray(whole)
+        data[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
+        file.write_bytes(data)
+        try:
+            found = read_weights(file)
+        except UsageError as error:
+            assert "\n" not in str(error)
+        else:  # between the parts
+            assert found.keys() == state.keys() and all(torch.equal(found[key], state[key]) for key in state)
+
+
+def test_a_checkpoint_that_was_written_without_checksums_is_read(tmp_path: Path) -> None:
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save({str(i): torch.rand(400) for i in range(4)}, tmp_path / "w.pth")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert len(read_weights(tmp_path / "w.pth")) == 4
 
 
 def test_absent_files_other_suffixes_and_no_tensors(tmp_path: Path) -> None:
