@@ -58,7 +58,7 @@ def inspect(
     network, view, _ = encoder_of(run, "inspect a finished train-gan, pretrain-ssl, transfer or compare run")
     splits, written = splits_of(run, root)
     status = read_json(run / "status.json") or {}
-    name, target, draws = f"{status['command']} {run.name}", pick_device(device), Draws(written.get("seed", 0))
+    name, target, draws = f"{status.get('command')} {run.name}", pick_device(device), Draws(written.get("seed", 0))
     size = view.size
     network.to(target).to(memory_format=torch.channels_last)
 
@@ -89,7 +89,7 @@ def inspect(
             table = cka.Similarity(name, f"{compared['command']} {against.name}", compared["stages"])
             heading = f"CKA between the stages of two backbones: {len(held):,} validation images of {run.name}"
             cka.figure([table], heading).save(folder / "cka.png")
-        if status["command"] == "train-gan":
+        if status.get("command") == "train-gan":
             GeneratorExamples(run, written, splits, held, bank, network.eval(), target).save(folder / "generator.png")
         out.mkdir(exist_ok=True)
         files = [file for file in PICTURES if (folder / file).exists()]

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from gssl.engine.files import DEEPEST, find_json, read_bytes, read_json
-from gssl.errors import Damaged
+from gssl.errors import Damaged, UsageError
 
 __all__ = ["expected", "find_json", "find_yaml", "present", "read_json", "read_result", "read_yaml"]
 RENAMED = {
@@ -83,10 +83,17 @@ def _suspicious(text: str) -> bool:
 
 
 @contextlib.contextmanager
-def expected(path: Path) -> Iterator[None]:
-    """What a document lacks or holds in another form is said of its file: an older version's, or a changed one."""
+def expected(path: Path, network: bool = False) -> Iterator[None]:
+    """What a document lacks or holds in another form is said of its file: an older version's, or a changed one.
+
+    network: it describes one that is built inside; what no such network can be is said of it as well.
+    """
     try:
         yield
+    except (UsageError, RuntimeError) as error:
+        if not network or isinstance(error, Damaged):
+            raise
+        raise Damaged(path, f"describes no network that fits ({' '.join(str(error).split())[:200]})") from error
     except (KeyError, IndexError, TypeError, AttributeError, ValueError, OverflowError) as error:
         what = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise Damaged(path, f"does not hold what is shown of it ({' '.join(what.split())[:100]})") from error

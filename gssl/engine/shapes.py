@@ -91,7 +91,21 @@ DESCRIPTION = {
     "unknown": TABLE,
     "n_train": WHOLE,
 }
-BACKBONE = DESCRIPTION | {"backbone": {"name": TEXT}, "seed": WHOLE}
+NETWORK = {"name": TEXT, "norm": TEXT, "width": WHOLE, "patch": WHOLE, "size": WHOLE}
+BACKBONE = DESCRIPTION | {"backbone": NETWORK, "seed": WHOLE}
+GENERATOR = {
+    "method": {"name": TEXT, "truncation": NUMBER, "classes": [TEXT], "pairs": bool},
+    "shape": {
+        "kind": TEXT,
+        "latent": WHOLE,
+        "width": WHOLE,
+        "size": WHOLE,
+        "channels": WHOLE,
+        "norm": TEXT,
+        "attention": bool,
+        "classes": WHOLE,
+    },
+}
 BY_NAME: dict[str, Any] = {
     "status.json": STATUS,
     "result.json": RESULT,
@@ -127,8 +141,8 @@ BY_NAME: dict[str, Any] = {
     "finetuned.json": BACKBONE,
     "head.json": BACKBONE,
     "predict.json": BACKBONE,
-    "discriminator.json": DESCRIPTION | {"heads": TABLE, "backbone": {"name": TEXT}},
-    "generator.json": DESCRIPTION | {"method": {"name": TEXT, "classes": [TEXT]}, "shape": TABLE},
+    "discriminator.json": DESCRIPTION | {"heads": TABLE, "backbone": NETWORK, "trunk_size": WHOLE},
+    "generator.json": DESCRIPTION | GENERATOR,
 }
 # what every version has written: without it the document is damaged
 NEEDED = {

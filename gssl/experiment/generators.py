@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from gssl import schemas
 from gssl.data import Draws
+from gssl.engine.documents import expected
 from gssl.engine.files import read_json, sha256, write_json
 from gssl.errors import JobError, UsageError
 from gssl.method import to_device
@@ -145,12 +146,14 @@ def _file(run: Path, name: str, version: str) -> tuple[Path, dict[str, Any]]:
 def load_generator(run: Path, device: torch.device) -> Sampler:
     """The generator that a GAN run exported. Raises UsageError where there is none or it is damaged."""
     file, text = _file(run, "generator", "gssl.generator/2")
-    generator = Generator(Shape(**text["shape"]))
-    load_into(generator, load_file(file), ignore=())
+    with expected(file.with_suffix(".json"), network=True):
+        generator = Generator(Shape(**text["shape"]))
+        load_into(generator, load_file(file), ignore=())
+        about = text["method"]
+        classes = about["classes"] if generator.classes else []
+        name, truncation = about["name"], about["truncation"]
     generator.to(device).eval().requires_grad_(False)
-    about = text["method"]
-    classes = about["classes"] if generator.classes else []
-    return Sampler(run, generator, device, text["sha256"], about["name"], classes, about["truncation"])
+    return Sampler(run, generator, device, text["sha256"], name, classes, truncation)
 
 
 def find_generator(given: str, device: torch.device) -> Sampler:
@@ -175,11 +178,12 @@ def load_discriminator(run: Path, device: torch.device) -> Discriminator | None:
     if _file(run, "generator", "gssl.generator/2")[1]["method"].get("pairs"):
         return None
     file, text = _file(run, "discriminator", "gssl.discriminator/1")
-    trunk = build_backbone(schemas.Backbone.model_construct(**text["backbone"]), text["trunk_size"])
-    if text.get("input"):  # older ones do not say
-        trunk.inputs = Inputs(**text["input"])
-    network: nn.Module = Discriminator(trunk, Heads(**text["heads"]), text["size"])
-    load_into(network, load_file(file), ignore=())  # as it is: no prefix of our own names is to be taken off
+    with expected(file.with_suffix(".json"), network=True):
+        trunk = build_backbone(schemas.Backbone.model_construct(**text["backbone"]), text["trunk_size"])
+        if text.get("input"):  # older ones do not say
+            trunk.inputs = Inputs(**text["input"])
+        network: nn.Module = Discriminator(trunk, Heads(**text["heads"]), text["size"])
+        load_into(network, load_file(file), ignore=())  # as it is: no prefix of our own names is to be taken off
     network.to(device).eval().requires_grad_(False)
     assert isinstance(network, Discriminator)
     return network

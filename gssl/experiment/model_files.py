@@ -8,6 +8,7 @@ and `model/model.safetensors` (`gssl.model/1`, described by `predict.json`) of a
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from gssl.engine.documents import expected
 from gssl.engine.files import read_json, sha256
 from gssl.errors import UsageError
 
@@ -47,6 +48,11 @@ def find(path: Path) -> Described:
     if not status:
         raise UsageError(f"{path}: neither a run nor a model folder (no status.json, no {DESCRIPTION}); {EXPECTED}")
     command, state = status.get("command"), status.get("state")
+    with expected(path / "result.json"):
+        return _of_run(path, command, state)
+
+
+def _of_run(path: Path, command: str | None, state: str | None) -> Described:
     if command == "compare":
         if (path / FOLDER / DESCRIPTION).is_file():
             return find(path / FOLDER)
@@ -87,7 +93,7 @@ def _of_transfer(run: Path, state: str | None) -> Described:
 
 
 def _checked(file: Path, text: Any) -> Described:
-    if not isinstance(text, dict) or not str(text.get("schema")).startswith("gssl."):
+    if not isinstance(text, dict) or not str(text.get("schema")).startswith("gssl.") or not text.get("sha256"):
         raise UsageError(f"{file}: the description beside it is missing or damaged")
     if not file.is_file():
         raise UsageError(f"{file}: missing; its description is there")

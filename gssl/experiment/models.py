@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from gssl import schemas
 from gssl.data import Draws
 from gssl.data.preprocessing import Preprocessing
+from gssl.engine.documents import expected
 from gssl.errors import UsageError
 from gssl.experiment import weight_sources
-from gssl.experiment.model_files import Described, find, source_of
+from gssl.experiment.model_files import DESCRIPTION, MODEL, Described, find, source_of
 from gssl.metrics.evaluator_base import weights_hash
 from gssl.nets.backbone import Backbone, build_backbone
 from gssl.nets.inputs import Inputs
@@ -111,11 +112,12 @@ def read_model(found: Described) -> Model:
     """The network that is described, with its head. Raises UsageError where its weights cannot be had."""
     text, state = found.text, load_file(found.file)
     bank = state.pop(f"{REFERENCE}features", None)
-    backbone = _blank(text) if found.inside else frozen(text, found.file)
-    network = with_head(text, backbone)
-    if not found.inside:
-        state |= {f"{BACKBONE}{key}": value for key, value in backbone.state_dict().items()}
-    load_into(network, state, ignore=())  # its head is no part to leave behind
+    with expected(found.file.with_suffix(".json") if text["schema"] != MODEL else found.file.with_name(DESCRIPTION)):
+        backbone = _blank(text) if found.inside else frozen(text, found.file)
+        network = with_head(text, backbone)
+        if not found.inside:
+            state |= {f"{BACKBONE}{key}": value for key, value in backbone.state_dict().items()}
+        load_into(network, state, ignore=())  # its head is no part to leave behind
     network.eval().requires_grad_(False)
     return Model(network, text, found.file.parent, bank)
 

@@ -35,9 +35,9 @@ def described_weights(run: Path, name: str, expected: str) -> tuple[Path, dict[s
     text = read_json(file.with_suffix(".json"))
     if not file.is_file() or not text:
         status = read_json(run / "status.json") or {}
-        kind = f"{status['command']} run, {status['state']}" if status else "no gssl run"
+        kind = f"{status.get('command')} run, {status.get('state')}" if status else "no gssl run"
         raise UsageError(f"{run}: has no {name} ({kind}); {expected}")
-    if sha256(file) != text["sha256"]:
+    if sha256(file) != text.get("sha256"):
         raise UsageError(f"{file}: its sha256 is not the one on record: damaged or replaced")
     return file, text
 

@@ -149,8 +149,9 @@ def _found(weights: str) -> WeightSource:
         raise UsageError(f"weights={weights}: not a run directory (no status.json in it){hint}")
     file = path / "weights" / "backbone.safetensors"
     if not file.is_file():
-        say = f"weights={weights}: this {status['command']} run is {status['state']} and has no exported backbone"
-        if status["command"] not in FAMILY:
+        command, state = status.get("command"), status.get("state")
+        say = f"weights={weights}: this {command} run is {state} and has no exported backbone"
+        if command not in FAMILY:
             raise UsageError(f"{say}; give one of the runs that it is made of")
         raise UsageError(
             f"{say}; finish it with engine.resume=auto first, or give one of its checkpoints:"

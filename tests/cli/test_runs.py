@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -206,3 +207,39 @@ def test_a_narrow_terminal_says_what_it_leaves_out(root, monkeypatch, capsys):
     said = capsys.readouterr().out
     assert "pre/a" in said and "finished" in said and "mnist5k" not in said
     assert "no room for command, method, weights, data, size, seed, age: a wider terminal, or --csv\n" in said
+
+
+DAMAGED = [
+    "",
+    "[1, 2]",
+    '"x"',
+    "null",
+    "[" * 3000,
+    '{"state": NaN}',
+    '{"state": 3}',
+    '{"objective": 3}',
+    '{"scores": [3]}',
+]
+
+
+@pytest.mark.parametrize("text", DAMAGED)
+@pytest.mark.parametrize("name", ["status.json", "result.json", "config.yaml", "progress.json", "metrics.jsonl"])
+def test_one_bad_document_breaks_no_list(root, name, text):
+    (root / "gan" / "c" / name).write_text(text)
+    for args in (["list"], ["list", "--json"], ["list", "--csv"], ["show", "runs/pre/a"]):
+        done = gssl("runs", *args)
+        assert done.exit_code == 0, done.exception
+        assert "pre/a" in done.stdout
+    for args in (["runs", "show", "runs/gan/c"], ["watch", "runs/gan/c", "--once"], ["runs", "compare", "runs/*/*"]):
+        done = gssl(*args)
+        assert done.exit_code in (0, 2), done.exception
+        assert done.exit_code == 0 or (name in done.stderr and done.stderr.count("\n") == 1)
+
+
+def test_pipes_in_a_run_hang_no_list(root):
+    for name in ("status.json", "result.json", "config.yaml", "metrics.jsonl"):
+        (root / "gan" / "c" / name).unlink(missing_ok=True)
+        os.mkfifo(root / "gan" / "c" / name)
+    done = gssl("runs", "list")
+    assert done.exit_code == 0 and "pre/a" in done.stdout
+    assert gssl("runs", "show", "runs/gan/c").exit_code == 2
