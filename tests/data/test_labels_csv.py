@@ -125,3 +125,28 @@ def test_what_was_found_is_one_line(cfg: Callable, folders: Path) -> None:
     assert found.startswith(f"{folders}: 3 classes (a 12, b 12, c 12): ") and "\n" not in found
     assert "1 file is no image that is read (1 .txt; the first is" in found
     assert "1 file cannot be used (the first is" in found and "bad.png" in found
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_a_list_of_groups_is_read_alike(tmp_path, separator) -> None:
+    path = tmp_path / "groups.csv"
+    rows = (("Path", "more", "group"), ("a\\1.png", "", "p1"), ("a/2.png", "x", "p1"), ("b.png", "", "p2"))
+    path.write_text("\r\n".join(separator.join(row) for row in rows))
+    assert labels_csv.groups(path, tmp_path) == {"a/1.png": "p1", "a/2.png": "p1", "b.png": "p2"}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("path,group\na.png\n", "line 2 lacks a path or a group"),
+        ("path,group\na.png,1\na.png,2\n", "line 3 has two groups for a.png"),
+        ("path,label\na.png,1\n", "has the columns path,label; expected the columns path,group"),
+        ("", "has the columns none"),
+    ],
+)
+def test_a_list_of_groups_that_is_wrong_is_one_line(tmp_path, content, message) -> None:
+    path = tmp_path / "groups.csv"
+    path.write_text(content)
+    with pytest.raises(UsageError, match=message) as error:
+        labels_csv.groups(path, tmp_path)
+    assert str(error.value).startswith("data.groups: ") and "\n" not in str(error.value)

@@ -167,7 +167,7 @@ def test_groups_by_a_folder_or_a_csv(tmp_path, load, refused) -> None:
     (root / "groups.csv").write_text("\n".join(["path,group", *rows[1:]]))
     assert "has no row for images/000.png" in refused(root, groups="groups.csv")
     (root / "groups.csv").write_text("name,group\na,1")
-    assert "lacks the columns path,group" in refused(root, groups="groups.csv")
+    assert "expected the columns path,group" in refused(root, groups="groups.csv")
     assert "does not fit this pattern" in refused(root, groups="{group}_*")
     assert "expected a pattern with {group}" in refused(root, groups="x_*")
     for i in range(6):

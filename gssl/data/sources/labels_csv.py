@@ -109,28 +109,45 @@ def _read(path: Path, told: Told, base: Path) -> dict[str, Rows]:
     return made
 
 
-def _table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+def groups(path: Path, base: Path) -> dict[str, str]:
+    """The CSV of data.groups: the group of each path, which is below `base`. Raises UsageError as `read`."""
+    expected = "expected the columns path,group"
+    columns, rows = _table(path, "data.groups", ("path", "group"), expected)
+    found: dict[str, str] = {}
+    for line, row in rows:
+        cells = dict(zip(columns, (cell.strip() for cell in row), strict=False))
+        name, group = _posix(cells.get("path", ""), base), cells.get("group", "")
+        if not name or not group or found.get(name, group) != group:
+            what = f"has two groups for {_short(name)}" if name in found else "lacks a path or a group"
+            raise UsageError(f"data.groups: {path} line {line} {what}; {expected}, one group for each image")
+        found[name] = group
+    return found
+
+
+def _table(
+    path: Path, key: str = "data.labels", needed: tuple[str, ...] = ("path", "label"), expected: str = EXPECTED
+) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """Names of the columns, and every row that is not empty with its line. Raises UsageError."""
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise UsageError(f"data.labels: {path} has more than {MOST_BYTES >> 20:,} MB; {EXPECTED}")
+        if not path.is_file() or path.stat().st_size > MOST_BYTES:
+            raise UsageError(f"{key}: {path} is no file of at most {MOST_BYTES >> 20:,} MB; {expected}")
         raw = path.read_bytes()
         wide = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         # names of files may be bytes that are no UTF-8, as the file system has them
         text = raw.decode("utf-16") if wide else raw.decode("utf-8-sig", errors="surrogateescape")
         header = next((line for line in text.split("\n") if line.strip()), "")
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(header), skipinitialspace=True)
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(header, needed), skipinitialspace=True)
         rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
     except (OSError, csv.Error, UnicodeDecodeError) as error:
-        raise UsageError(f"data.labels: {path} cannot be read as UTF-8 CSV ({error}); {EXPECTED}") from error
+        raise UsageError(f"{key}: {path} cannot be read as UTF-8 CSV ({error}); {expected}") from error
     columns = _columns(rows[0][1]) if rows else []
     near = [name for name in columns if name not in COLUMNS and difflib.get_close_matches(name, COLUMNS, cutoff=0.75)]
-    if near or not {"path", "label"} <= set(columns) or any(columns.count(name) > 1 for name in COLUMNS):
-        raise UsageError(f"data.labels: {path} has the columns {_short(','.join(columns)) or 'none'}; {EXPECTED}")
+    if near or not set(needed) <= set(columns) or any(columns.count(name) > 1 for name in COLUMNS):
+        raise UsageError(f"{key}: {path} has the columns {_short(','.join(columns)) or 'none'}; {expected}")
     for line, row in rows[1:]:
         for name, cell in zip(columns, row, strict=False):
             if name in ("label", "split") and any("\udc80" <= letter <= "\udcff" for letter in cell):
-                raise UsageError(f"data.labels: {path} line {line}: the {name} is no UTF-8; save the file as UTF-8")
+                raise UsageError(f"{key}: {path} line {line}: the {name} is no UTF-8; save the file as UTF-8")
     return columns, rows[1:]
 
 
@@ -138,11 +155,11 @@ def _columns(row: list[str]) -> list[str]:
     return [name.strip().lower() for name in row]
 
 
-def _separator(header: str) -> str:
-    """The one that gives a header with the columns path and label; a comma where none does."""
+def _separator(header: str, needed: tuple[str, ...]) -> str:
+    """The one that gives a header with the columns that are needed; a comma where none does."""
     for separator in SEPARATORS:
         own = _columns(next(csv.reader([header], delimiter=separator, skipinitialspace=True), []))
-        if {"path", "label"} <= set(own):
+        if set(needed) <= set(own):
             return separator
     return ","
 

@@ -6,7 +6,6 @@ mean (`gssl.data.masks`). data.groups says which images belong together: a patte
 or a CSV with the columns path and group. Images and masks are stored at data.size, a column each.
 """
 
-import csv
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from gssl.data import cache, decode
 from gssl.data.columns import IGNORE
 from gssl.data.images import Images
 from gssl.data.masks import Legend, WrongMask, read_legend, read_mask
-from gssl.data.sources import DataSource, imagefolder, parts
+from gssl.data.sources import DataSource, imagefolder, labels_csv, parts
 from gssl.data.sources.folders import Told, child, find_folder, images_below, one_line, some
 from gssl.errors import UsageError
 
@@ -227,14 +226,7 @@ def _grouping(groups: str | None, root: Path) -> Callable[[Path], str] | None:
 
 def _listed(groups: str, root: Path) -> Callable[[Path], str]:
     path = root / groups if (root / groups).is_file() else Path(groups).expanduser()
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file, skipinitialspace=True))
-    except (OSError, csv.Error, UnicodeDecodeError) as error:
-        raise UsageError(f"data.groups: {path} cannot be read as CSV ({error}); expected columns path,group") from error
-    if not rows or not {"path", "group"} <= set(rows[0]):
-        raise UsageError(f"data.groups: {path} lacks the columns path,group")
-    known = {row["path"].strip(): row["group"].strip() for row in rows}
+    known = labels_csv.groups(path, root)
 
     def group(image: Path) -> str:
         own = next(
