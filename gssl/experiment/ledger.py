@@ -9,15 +9,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
-
 from gssl.data.cache import cache_root
+from gssl.engine.documents import read_yaml
 from gssl.engine.files import sha256
 from gssl.engine.lines import growing, parsed
 from gssl.engine.progress import say
 from gssl.engine.run import now
+from gssl.errors import Damaged
 from gssl.schemas.determining import FREE, NAMED_WEIGHTS, determining
 
 ASIDE = ("seed", "engine", "eval", "experiment", "diagnose")  # of a configuration: what makes no other setting
@@ -117,11 +115,11 @@ def _origin(weights: str) -> str:
         # the run itself, a file in its weights/, or one of its checkpoints, which is another setting
         for folder in (path, path.parent.parent):
             if (folder / "config.yaml").is_file() and (folder / "status.json").is_file():
-                written: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
+                written = read_yaml(folder / "config.yaml") or {}
                 step = path.name if path.parent.name == "checkpoints" else None
                 return _digest([_without_seed(written), step])
         return sha256(path)
-    except (OSError, YAMLError, OmegaConfBaseException):
+    except (OSError, Damaged):
         return weights
 
 

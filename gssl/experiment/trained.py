@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
 from torch import nn
 
 from gssl import schemas
@@ -12,8 +11,9 @@ from gssl.data.preprocessing import Preprocessing
 from gssl.data.sources import SOURCES, places
 from gssl.data.sources.folders import Told
 from gssl.data.sources.imagefolder import read_folder
+from gssl.engine.documents import read_yaml
 from gssl.engine.files import read_json, sha256
-from gssl.errors import UsageError
+from gssl.errors import Damaged, UsageError
 from gssl.experiment import told, weight_sources
 from gssl.experiment.model_files import Described, has_model
 from gssl.experiment.models import backbone_of, find_model, read_model
@@ -80,7 +80,9 @@ def splits_of(run: Path, root: str | None = None) -> tuple[Splits, dict[str, Any
     status = read_json(run / "status.json") or {}
     if not (run / "config.yaml").is_file():
         raise UsageError(f"{run}: has no config.yaml, which says what it was trained on")
-    written: Any = OmegaConf.to_container(OmegaConf.load(run / "config.yaml"))
+    written: Any = read_yaml(run / "config.yaml")
+    if not isinstance(written.get("data"), dict) or written["data"].get("name") not in SOURCES:
+        raise Damaged(run / "config.yaml", "does not say which images it was trained on")
     # only what says which images: the rest of a config of an older version need not be valid today
     known = schemas.Data.model_fields.keys() - {"views"}
     given = {key: value for key, value in written["data"].items() if key in known}

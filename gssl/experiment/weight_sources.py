@@ -7,16 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
-from yaml import YAMLError
 
 from gssl import schemas
 from gssl.config import label_use
 from gssl.data import Draws, Images, centre, sequential
 from gssl.data.preprocessing import Preprocessing
 from gssl.engine import checkpoint
+from gssl.engine.documents import find_yaml
 from gssl.engine.files import read_json, sha256, write_json
 from gssl.engine.progress import say
 from gssl.errors import UsageError
@@ -267,11 +265,8 @@ def _checkpoint(path: Path) -> WeightSource:
 def read_config(run: Path) -> dict[str, Any]:
     """config.yaml of a training run. Raises UsageError."""
     file = run / "config.yaml"
-    try:
-        written: Any = OmegaConf.to_container(OmegaConf.load(file))
-    except (OSError, ValueError, YAMLError, OmegaConfBaseException):
-        written = None
-    if not isinstance(written, dict) or not {"weights", "backbone", "data", "seed"} <= set(written):
+    written = find_yaml(file)
+    if not {"weights", "backbone", "data", "seed"} <= set(written):
         raise UsageError(f"{run}: has no readable config.yaml, which says how its checkpoints were trained")
     return written
 
