@@ -33,7 +33,7 @@ from gssl.cli.options import (
     Resolve,
     guard,
 )
-from gssl.cli.output import emit, escape_streams, report, say, tell, unforeseen
+from gssl.cli.output import emit, escape_streams, report, say, unforeseen
 from gssl.errors import UsageError
 
 app = typer.Typer(
@@ -105,7 +105,7 @@ def _launch(
             emit(found) if as_json else plan_table.show(found)
         elif dry_run:
             text = looking.dry_run(command, where, overrides, config_dir, also)
-            emit({"schema": "gssl.dry-run/1", "command": command, "message": text}) if as_json else tell(text)
+            emit({"schema": "gssl.dry-run/1", "command": command, "message": text}) if as_json else print(text)
         else:
             records = running.run(command, where, overrides, multirun, config_dir, also)
             raise typer.Exit(report(records, multirun, as_json))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from hydra.core.override_parser.types import Override
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from gssl.config import arm_overrides, hydra_api, registry, rules, run_data
@@ -73,6 +74,8 @@ def check_all(
             first = [c[0] for c in choices]
             whole = _composed(command, first)
         typed = _validated(command, whole)
+        sweep = multirun or whole.hydra.mode == RunMode.MULTIRUN
+        hydra_api.selected(whole, "hydra.sweep.dir" if sweep else "hydra.run.dir")
         given = _given(texts)
         rules.label_budgets(typed, given)
         if also:

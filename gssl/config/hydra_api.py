@@ -5,12 +5,16 @@ through it spares composing the configuration once more.
 """
 
 import contextlib
+import io
+import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import hydra
+import yaml
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -30,6 +34,8 @@ from gssl.errors import UsageError
 # What Hydra and OmegaConf raise about a configuration.
 ERRORS = (HydraException, OmegaConfBaseException)
 VERSION_BASE = "1.3"
+MOST_TEXT, MOST_VALUES, DEEPEST = 2**20, 10_000, 40  # of one YAML file, its aliases written out
+LONGEST = 4000  # bytes of a path
 
 
 class OwnDirectory(SearchPathPlugin):
@@ -55,10 +61,58 @@ def session(config_dir: str | None) -> Iterator[None]:
         raise UsageError(f"--config-dir: no directory {config_dir}")
     OwnDirectory.path = None if config_dir is None else str(Path(config_dir).absolute())
     try:
-        with hydra.initialize_config_dir(str(conf_dir()), job_name="gssl", version_base=VERSION_BASE):
+        place = str(conf_dir())
+        with _bounded_files(), hydra.initialize_config_dir(place, job_name="gssl", version_base=VERSION_BASE):
             yield
     finally:
         OwnDirectory.path = None
+
+
+@contextlib.contextmanager
+def _bounded_files() -> Iterator[None]:
+    """Inside, OmegaConf reads no file that is huge, deep, or has aliases that stand for millions of values."""
+    load: Any = OmegaConf.load
+
+    def bounded(file: Any) -> Any:
+        name = str(getattr(file, "name", file))
+        if not hasattr(file, "read"):
+            with open(file, encoding="utf-8") as opened:
+                return load(io.StringIO(_checked(opened.read(MOST_TEXT + 1), name)))
+        return load(io.StringIO(_checked(file.read(MOST_TEXT + 1), name)))
+
+    OmegaConf.load = staticmethod(bounded)  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        OmegaConf.load = staticmethod(load)  # type: ignore[method-assign]
+
+
+def _checked(text: str, name: str) -> str:
+    """The text of a YAML file. Raises UsageError where it holds more than a configuration does."""
+    if len(text) > MOST_TEXT:
+        raise UsageError(f"{name}: more than {MOST_TEXT // 2**20} MiB; a configuration is shorter")
+    sizes: dict[str, int] = {}
+    counts: list[tuple[str | None, int]] = [(None, 0)]  # of every collection that is open: its anchor, its values
+    events = yaml.parse(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    for event in events if "*" in text or text.count("[") + text.count("{") > DEEPEST or "- - " in text else ():
+        if isinstance(event, yaml.CollectionStartEvent):
+            counts.append((event.anchor, 1))
+            if len(counts) > DEEPEST:
+                raise UsageError(f"{name}: nested deeper than {DEEPEST} levels; a configuration is flatter")
+            continue
+        anchor, size = getattr(event, "anchor", None), 1
+        if isinstance(event, yaml.AliasEvent):
+            if event.anchor not in sizes:
+                raise UsageError(f"{name}: *{event.anchor} stands for nothing, or within itself; write its values out")
+            anchor, size = None, sizes[event.anchor]
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, size = counts.pop()
+        if anchor:
+            sizes[anchor] = size
+        counts[-1] = counts[-1][0], counts[-1][1] + size
+        if counts[-1][1] > MOST_VALUES:
+            raise UsageError(f"{name}: its aliases stand for more than {MOST_VALUES} values; write what is needed out")
+    return text
 
 
 # ── composing ────────────────────────────────────────────────────────────────────────────────────
@@ -66,7 +120,16 @@ def session(config_dir: str | None) -> Iterator[None]:
 
 def composed(command: str, overrides: list[str]) -> DictConfig:
     """The configuration of a command, the `hydra` node included. Raises one of ERRORS."""
-    return hydra.compose(config_name(command), overrides, return_hydra_config=True)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a search path that is not there: what is missing there is an error
+            return hydra.compose(config_name(command), overrides, return_hydra_config=True)
+    except (*ERRORS, UsageError):
+        raise
+    except RecursionError as e:
+        raise UsageError("the configuration is nested too deeply; write fewer brackets or interpolations") from e
+    except Exception as e:  # Hydra runs on nothing but files and overrides here: one of them is wrong
+        raise HydraException(first_line(e)) from e
 
 
 def options(group: str) -> list[str]:
@@ -117,12 +180,21 @@ def hydra_values(whole: DictConfig) -> Iterator[None]:
 
 
 def selected(whole: DictConfig, key: str) -> str:
-    """The value of a key, such as hydra.run.dir, as the job will see it. Raises UsageError."""
+    """The directory that a key, such as hydra.run.dir, names, as the job will see it. Raises UsageError."""
     try:
         with hydra_values(whole):
-            return str(OmegaConf.select(whole, key, throw_on_missing=True))
-    except OmegaConfBaseException as e:
+            value = OmegaConf.select(whole, key, throw_on_missing=True)
+    except (OmegaConfBaseException, ValueError, RecursionError) as e:
         raise UsageError(f"{key}: {first_line(e)}") from e
+    if isinstance(value, bool | None) or OmegaConf.is_config(value) or not str(value).strip():
+        got = "nothing" if value is None or value == "" else str(value)
+        raise UsageError(f"{key}: expected a directory, such as {key}=runs/mine; got {got}")
+    place = os.fsencode(str(value))
+    if b"\0" in place:
+        raise UsageError(f"{key}: a path holds no NUL character; choose another, such as {key}=runs/mine")
+    if len(place) > LONGEST or any(len(part) > 255 for part in place.split(b"/")):
+        raise UsageError(f"{key}: a path has {LONGEST} bytes at most, and 255 between slashes; choose a shorter one")
+    return str(value)
 
 
 # ── the grammar of overrides ─────────────────────────────────────────────────────────────────────

@@ -20,6 +20,7 @@ SHORT = {
 # Keys and sections of earlier versions → what they are called now.
 RENAMED = {"judge": "evaluator", "generation.judge": "generation.evaluator", "plain": "classical"}
 RENAMED |= {"engine.tensorboard": "engine.loggers=[tensorboard]"}
+WHOLE = 2**63 - 1  # the largest integer that a file of ours holds: said where it was exceeded only
 BOUNDS = {"exclusiveMinimum": "above", "minimum": "at least", "exclusiveMaximum": "below", "maximum": "at most"}
 
 
@@ -71,7 +72,7 @@ def _in_words(kind: Mapping[str, Any]) -> str:
         named = f"names among {', '.join(map(str, _enum(items)))}" if _enum(items) else f"{items.get('type', 'value')}s"
         text = f"a list of {f'{exact} ' if exact else ''}{named}"
     for key, word in BOUNDS.items():
-        if key in items:
+        if key in items and items[key] != WHOLE:
             text += f", {word} {items[key]}"
     if least and not exact:
         text += f", {least} or more of them"

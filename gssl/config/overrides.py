@@ -18,6 +18,8 @@ from gssl.names import unknown
 from gssl.schemas.commands import COMMANDS
 from gssl.schemas.ready_made import WITH_PREFIX
 
+LONGEST, LONGEST_KEY, DEEPEST = 100_000, 300, 30  # of an override: characters, those of its key, brackets
+
 
 def rewritten(command: str, overrides: Sequence[str]) -> list[str]:
     """`experiment=smoke` means this command's smoke; `device=cpu` engine.device=cpu; `recipe=` its overrides."""
@@ -100,8 +102,10 @@ def parsed(texts: Sequence[str]) -> list[Override]:
     """The overrides as Hydra reads them. Raises UsageError with the form that works, where that is clear."""
     out = []
     for text in texts:
+        _bounded(text)
         try:
             out.append(hydra_api.parsed(text))
+            _group_value(out[-1])
         except hydra_api.ERRORS as e:
             if "=" not in text and not text.startswith("~"):
                 raise UsageError(f"cannot read '{text}': expected key=value, such as seed=1") from e
@@ -109,6 +113,37 @@ def parsed(texts: Sequence[str]) -> list[Override]:
             hint = f"; write {form}" if form else "; values with special characters stand in quotes: \"key='a,b'\""
             raise UsageError(f"cannot read '{' '.join(text.split())}': {_reason(e, text)}{hint}") from e
     return out
+
+
+def _bounded(text: str) -> None:
+    """Raises UsageError for an override of a form that none has: reading some of those takes no end."""
+    key = text.partition("=")[0]
+    if not key.strip("+~ ") or "\0" in text:
+        raise UsageError(f"cannot read '{text[:60]}': expected key=value, such as seed=1")
+    if len(key) > LONGEST_KEY or len(text) > LONGEST:
+        raise UsageError(
+            f"cannot read '{text[:60]}…': {len(text):,} characters; a key has {LONGEST_KEY} at most, an override"
+            f" {LONGEST:,}; put long lists into a file of --config-dir"
+        )
+    depth = deepest = 0
+    for letter in text:
+        depth += (letter in "([{") - (letter in ")]}")
+        deepest = max(deepest, depth)
+    if deepest > DEEPEST:
+        raise UsageError(f"cannot read '{text[:60]}…': nested deeper than {DEEPEST} brackets; write it flatter")
+
+
+def _group_value(override: Override) -> None:
+    """Raises UsageError where a group of files is given what names none, such as a number."""
+    group, value = override.key_or_group, override.value()
+    if override.is_delete() or override.is_sweep_override() or not hydra_api.is_group(group):
+        return
+    if not all(isinstance(name, str) for name in (value if isinstance(value, list) else [value])):
+        if hydra_api.options(group):
+            raise unknown(f"{group}: no choice", override.input_line.partition("=")[2], hydra_api.options(group))  # type: ignore[union-attr]
+        raise UsageError(
+            f"cannot read '{override.input_line}': {group} is a section; give its keys, as in {group}.KEY=VALUE"
+        )
 
 
 def _reason(error: Exception, text: str) -> str:

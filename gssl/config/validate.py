@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from gssl import schemas
 from gssl.config import image_size, registry, rules
-from gssl.config.keys import Key, key_error, keys_of
+from gssl.config.keys import WHOLE, Key, key_error, keys_of
 from gssl.errors import UsageError
 from gssl.names import nearest, unknown
 from gssl.schemas.commands import COMMANDS
@@ -35,7 +35,7 @@ def method_schemas(root: type[schemas.Section], values: Mapping[str, Any]) -> di
         node = values.get(family)
         if not isinstance(node, Mapping) or "name" not in node:
             raise UsageError(f"{family}: a method is needed, such as {family}={next(iter(names))}")
-        if node["name"] not in names:
+        if not isinstance(node["name"], str) or node["name"] not in names:
             raise unknown(f"{family}.name: no method", str(node["name"]), names)
         chosen[family] = names[node["name"]].schema
     return chosen
@@ -127,6 +127,8 @@ def _message(error: Any, known: Mapping[str, Key], values: Mapping[str, Any]) ->
         value = value[part]
     near = nearest(str(value), known[key].choices) if known[key].types[0].get("enum") else None
     hint = f"; did you mean '{near}'?" if near else ""
+    if error["type"] == "less_than_equal" and error["ctx"]["le"] == WHOLE:
+        hint = f", which is above {WHOLE}"
     return UsageError(f"{key}: expected {known[key].describe()}; got {_shown(value, known[key])}{hint}")
 
 

@@ -20,7 +20,7 @@ FIRST_WEIGHTS = "random | efficientnet_lite0 | torchvision[:NAME] | timm:NAME[@F
 class PretrainSSL(Section):
     """Configuration of `gssl pretrain-ssl`."""
 
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, le=2**63 - 1)
     weights: Text = Field(description=FIRST_WEIGHTS, examples=["random", "torchvision"])
     continued: Continued
     generated: Synthetic
@@ -35,7 +35,7 @@ class PretrainSSL(Section):
 class TrainGAN(Section):
     """Configuration of `gssl train-gan`."""
 
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, le=2**63 - 1)
     weights: Text = Field(description=FIRST_WEIGHTS, examples=["random", "torchvision"])
     data: Data
     backbone: Backbone
@@ -52,7 +52,7 @@ class TrainGAN(Section):
 class Probing(Section):
     """What `gssl transfer` and `gssl curve` have in common."""
 
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, le=2**63 - 1)
     to: Unique[Text] = Field(
         description="data sets to evaluate on instead of `data`: names of conf/data or image folders"
     )

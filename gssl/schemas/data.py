@@ -74,7 +74,7 @@ class Data(Section):
     )
     val_fraction: float = Field(gt=0, le=0.9, description="of the labelled training images; choices are made on it")
     test_fraction: float = Field(gt=0, le=0.9, description="where the source brings no test split")
-    split_seed: int = Field(ge=0)
+    split_seed: int = Field(ge=0, le=2**63 - 1)
     limit: int | None = Field(ge=2, description="at most so many images per split, stratified; null: all")
     on_error: Literal["stop", "skip"] = Field(description="broken files")
     workers: int = Field(ge=0, description="decoding threads; 0: one per core")

@@ -50,7 +50,7 @@ class Continued(Section):
 class Engine(Section):
     """How a run runs: nothing here changes what is learnt except precision and accumulation."""
 
-    device: Text = Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", examples=["auto", "cpu", "cuda", "cuda:N", "mps"])
+    device: Text = Field(pattern=r"^(auto|cpu|mps|cuda(:\d{1,2})?)$", examples=["auto", "cpu", "cuda", "cuda:N", "mps"])
     precision: Literal["fp32", "bf16", "fp16"]
     accumulate: int = Field(ge=1, description="micro-batches per update")
     processes: int = Field(ge=1, description="that train one network together; each takes its part of every batch")
