@@ -22,6 +22,11 @@ def printable(text: str, lines: bool = False) -> str:
     return _unsafe[lines].sub(lambda found: found[0] if lines and found[0] == "\t" else _shown(found[0]), text)
 
 
+def shown_text(value: Any) -> Any:
+    """What a page shows of a value: text `printable`, and markup, numbers and the rest as they are."""
+    return printable(value, lines=True) if type(value) is str else value
+
+
 def _shown(letter: str) -> str:
     code = ord(letter)
     if 0xDC80 <= code <= 0xDCFF:  # how Python keeps a byte that it cannot decode

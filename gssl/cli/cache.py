@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from gssl.cli.options import Json, guard
-from gssl.cli.output import emit, say, table
+from gssl.cli.output import emit, say, table, tell
 
 app = typer.Typer(
     help="The cache of decoded images, features and times: list, verify and prune it.",
@@ -63,7 +63,7 @@ def verify(as_json: Json = False) -> None:
         shown = found | {"entries": bad, "bytes": sum(row["bytes"] for row in bad)}
         if bad:
             show(shown, "damage", lambda row: row["damage"])
-        print(
+        tell(
             f"{len(found['entries'])} entries, {size(found['bytes'])}: {f'{len(bad)} damaged' if bad else 'all whole'}"
         )
     if bad:
@@ -91,11 +91,11 @@ def prune(days: Days = None, gigabytes: Gigabytes = None, dry_run: DryRunFlag = 
         return
     rows = found["entries"]
     if not rows:
-        print(f"{found['path']}: nothing to delete")
+        tell(f"{found['path']}: nothing to delete")
         return
     show(found, "why", lambda row: row["why"] if dry_run or row["deleted"] else "left: another process works on it")
     gone = [row for row in rows if dry_run or row["deleted"]]
-    print(f"{'would delete' if dry_run else 'deleted'} {len(gone)}, {size(sum(row['bytes'] for row in gone))}")
+    tell(f"{'would delete' if dry_run else 'deleted'} {len(gone)}, {size(sum(row['bytes'] for row in gone))}")
 
 
 def show(found: dict[str, Any], last: str, of: Any) -> None:
@@ -115,8 +115,8 @@ def show(found: dict[str, Any], last: str, of: Any) -> None:
     if cells:
         table(["kind", "name", "images or files", "size", "last used", last], cells)
     if len(rows) > ROWS:
-        print(f"and {len(rows) - ROWS} more; all: --json")
-    print(f"{found['path']}: {len(rows)} entries, {size(found['bytes'])}")
+        tell(f"and {len(rows) - ROWS} more; all: --json")
+    tell(f"{found['path']}: {len(rows)} entries, {size(found['bytes'])}")
 
 
 def size(count: int) -> str:

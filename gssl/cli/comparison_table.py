@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from gssl.cli.output import table
+from gssl.cli.output import table, tell
 from gssl.engine.files import read_json
 from gssl.statistics.metric import METRICS
 from gssl.words import PROBES, label_budget_text
@@ -15,10 +15,10 @@ def show(run: Path, result: dict[str, Any]) -> None:
     if "table" in report and "primary" in report:
         _table(report)
     if sentences := (report.get("advice") or {}).get("sentences"):
-        print(sentences[0])
+        tell(sentences[0])
     model = result.get("model") or {}
     if model.get("folder"):
-        print(f"model: {run / model['folder']} (gssl predict {run} FOLDER)")
+        tell(f"model: {run / model['folder']} (gssl predict {run} FOLDER)")
 
 
 def _table(report: dict[str, Any]) -> None:
@@ -40,7 +40,7 @@ def _table(report: dict[str, Any]) -> None:
     over = {row["interval"]["over"] for row in cells.values() if row.get("interval")}
     if counts and over:
         what = "" if over == {"test images"} else "seeds and "  # one seed shows nothing about others
-        print(f"in brackets: 95% intervals over {what}{min(counts):,} test images")
+        tell(f"in brackets: 95% intervals over {what}{min(counts):,} test images")
 
 
 def _cell(row: dict[str, Any] | None, percent: bool) -> str:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from gssl.cli.output import table
+from gssl.cli.output import table, tell
 
 # key, name, whether more is better; what a reader should know of each is in docs/metrics.md
 SHOWN = [
@@ -25,12 +25,12 @@ def show(text: dict[str, Any]) -> None:
     evaluator, figures = text["evaluator"], text["figures"]
     known = evaluator.get("accuracy")
     held = f" ({known['correct'] / known['n']:.1%} right on {known['n']:,} held-out images)" if known else ""
-    print(f"{text['method']}: {text['n']:,} generated against {text['n']:,} real {text['split']} images")
-    print(f"evaluator: {evaluator['name']}@{evaluator['hash'][:8]}, d = {evaluator['dim']}{held}; seed {text['seed']}")
+    tell(f"{text['method']}: {text['n']:,} generated against {text['n']:,} real {text['split']} images")
+    tell(f"evaluator: {evaluator['name']}@{evaluator['hash'][:8]}, d = {evaluator['dim']}{held}; seed {text['seed']}")
     for note in text["notes"]:
-        print(f"note: {note}")
+        tell(f"note: {note}")
     if text["alarm"]:
-        print(f"alarm: {text['alarm']}")
+        tell(f"alarm: {text['alarm']}")
     halves, other = text["baseline"]["train_train"], text["baseline"]["train_real"]
     rows = []
     for key, name, meaning in SHOWN:
@@ -40,17 +40,17 @@ def show(text: dict[str, Any]) -> None:
         rows.append([name, *(_cell(which, key) for which in (figures, halves, other)), meaning])
     table(["figure", "generated", "train vs train", f"train vs {text['split']}", ""], rows)
     n = [f"{which['n_fake']:,}" for which in (figures, halves, other)]
-    print(f"n = {n[0]} on either side, in the baselines {n[1]} and {n[2]}; intervals: 95%")
+    tell(f"n = {n[0]} on either side, in the baselines {n[1]} and {n[2]}; intervals: 95%")
     if quality := text.get("quality"):
         for line in (quality["text"], *quality["notes"]):
-            print(line)
+            tell(line)
     if refused := figures.get("fd_refused"):
-        print(f"no Fréchet distance: {refused}")
+        tell(f"no Fréchet distance: {refused}")
     if found := text.get("conditional"):
         _show_conditional(found)
     if text["split"] == "test":
-        print(f"the test images were opened {text['test_openings']} times for this run")
-    print(f"evaluation: {text['file']}")
+        tell(f"the test images were opened {text['test_openings']} times for this run")
+    tell(f"evaluation: {text['file']}")
 
 
 def _cell(figures: dict[str, Any], key: str) -> str:
@@ -73,4 +73,4 @@ def _show_conditional(found: dict[str, Any]) -> None:
         ["class", "GAN-train: learned from generated", "learned from real images", "GAN-test: generated, recognised"],
         rows,
     )
-    print(f"GAN-train ÷ real: {ratio['value']:.3f} ({ratio['low']:.3f} to {ratio['high']:.3f})")
+    tell(f"GAN-train ÷ real: {ratio['value']:.3f} ({ratio['low']:.3f} to {ratio['high']:.3f})")

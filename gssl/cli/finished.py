@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from gssl.cli.options import Device, Folder, Force, Json, Moved, RunArgument, guard, moved
-from gssl.cli.output import emit
+from gssl.cli.output import emit, tell
 
 ModelArgument = Annotated[
     Path, typer.Argument(metavar="RUN", help="A run directory, or a comparison's model/ folder.", show_default=False)
@@ -24,7 +24,7 @@ def _use(command: str, as_json: bool, run: Path, out: Path, **arguments: Any) ->
 
         with contextlib.redirect_stdout(sys.stderr):
             found = registry.load(f"gssl.commands.{command}:{command}")(run=run, out=out, **arguments)
-        emit({"schema": f"gssl.{command}/1", "run": str(run), **found}) if as_json else print(out)
+        emit({"schema": f"gssl.{command}/1", "run": str(run), **found}) if as_json else tell(out)
 
 
 @app.command("sample")
@@ -264,4 +264,4 @@ def export(
 
         with contextlib.redirect_stdout(sys.stderr):
             found = command.export(run, out, to.value, part.value if part else None, force)
-        emit(found | {"schema": "gssl.export/1"}) if as_json else print(found["file"])
+        emit(found | {"schema": "gssl.export/1"}) if as_json else tell(found["file"])

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from gssl.cli.options import Force, Json, RunArgument, guard
-from gssl.cli.output import emit
+from gssl.cli.output import emit, tell
 from gssl.errors import UsageError
 
 app = typer.Typer()
@@ -118,7 +118,7 @@ def runs_compare(
             sys.stdout.write(text_csv(found))
         elif out:
             for path in out:
-                print(path)
+                tell(path)
         else:
             run_comparison.show(found)
 

@@ -152,6 +152,11 @@ def guard() -> Iterator[None]:
     except PermissionError as e:  # a file or folder of the user's
         say(f"error: {e.filename}: cannot be read or written ({e.strerror}); choose another place, or its permissions")
         raise typer.Exit(2) from e
+    except RuntimeError as e:
+        if "home directory" not in str(e):  # Python's words where ~ has no meaning
+            raise
+        say(f"error: ~ stands for nothing: {' '.join(str(e).split())} Set HOME, or write whole paths")
+        raise typer.Exit(2) from e
     except (Interrupted, KeyboardInterrupt) as e:
         say("interrupted")
         raise typer.Exit(e.code if isinstance(e, Interrupted) else received() or 130) from e

@@ -70,9 +70,9 @@ def say(text: str) -> None:
     print(printable(text), file=sys.stderr, flush=True)
 
 
-def tell(text: str) -> None:
+def tell(text: object) -> None:
     """One line on stdout."""
-    print(printable(text))
+    print(printable(str(text)))
 
 
 def emit(document: Any) -> None:

@@ -6,7 +6,7 @@ from statistics import mean
 from typing import Any
 
 from gssl.cli import comparison_table
-from gssl.cli.output import number, objective, table
+from gssl.cli.output import number, objective, table, tell
 from gssl.config.menus import primary_probe
 from gssl.engine.documents import expected, find_yaml
 from gssl.statistics.metric import METRICS
@@ -23,17 +23,17 @@ def print_result(run: Path, result: dict[str, Any]) -> None:
 
 def _print(run: Path, result: dict[str, Any]) -> None:
     if found := data_set(run):
-        print(f"data: {found}")
+        tell(f"data: {found}")
     for line in _lines(result.get("verdict")):
-        print(line)
+        tell(line)
     if objective(result) != "–":
-        print(objective(result))
+        tell(objective(result))
     for line in _generator(result):
-        print(line)
+        tell(line)
     if result.get("scores"):
         _scores(result["scores"])
         for line in tested([s.get("n_test") for s in result["scores"]], result.get("folds") or {}):
-            print(line)
+            tell(line)
     if result.get("curve"):
         _curve(result["curve"])
     if result.get("command") == "compare":
@@ -45,15 +45,15 @@ def _print(run: Path, result: dict[str, Any]) -> None:
     if "flops" in spent:
         words.append(f"{spent['flops']:.3g} FLOPs")
     if words:
-        print("spent: " + ", ".join(words))
+        tell("spent: " + ", ".join(words))
     beside = (result.get("spent") or {}).get("beside") or {}
     if beside := {name: seconds for name, seconds in beside.items() if seconds >= 0.05}:
-        print("beside that: " + ", ".join(f"{name} {number(seconds)} seconds" for name, seconds in beside.items()))
+        tell("beside that: " + ", ".join(f"{name} {number(seconds)} seconds" for name, seconds in beside.items()))
     for entry in result.get("extensions") or []:
-        print(f"lengthened at step {entry['step']:,}: {_budget(entry['budget_before'])} → {_budget(entry['budget'])}")
-    print(f"run: {run}")
+        tell(f"lengthened at step {entry['step']:,}: {_budget(entry['budget_before'])} → {_budget(entry['budget'])}")
+    tell(f"run: {run}")
     if result.get("report"):  # last: what one opens next
-        print(f"report: {result['report']}")
+        tell(f"report: {result['report']}")
 
 
 def data_set(run: Path) -> str:
@@ -137,7 +137,7 @@ def _curve(found: dict[str, Any]) -> None:
         own = [c for c in found["cells"] if c["target"] == target]
         folds = {"count": max(c.get("folds") or 0 for c in own), "transductive": any(c.get("seen") for c in own)}
         for line in tested([c["n_test"] for c in own], folds, target if several else ""):
-            print(line)
+            tell(line)
 
 
 def _gains(gains: list[dict[str, Any]], generated: dict[str, Any]) -> None:
@@ -163,12 +163,12 @@ def _gains(gains: list[dict[str, Any]], generated: dict[str, Any]) -> None:
     over = count(shown["draws"], "draw")
     over += "" if shown["interval"].startswith("t ") else f", {count(shown['n_test'], 'test image')}"
     interval = between(shown["low"], shown["high"])
-    print(
+    tell(
         f"generated images: {points(shown['gain'], sign=True)} points (95% interval {interval}, {over})"
         f" with {labels}, {PROBES.get(shown['probe'], shown['probe'])}; {generated['caution']}"
     )
     if generated["same_images"] is False:
-        print("the generator was trained with another data split: it may have been trained on images of this test set")
+        tell("the generator was trained with another data split: it may have been trained on images of this test set")
 
 
 def _generator(result: dict[str, Any]) -> list[str]:

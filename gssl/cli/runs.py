@@ -10,7 +10,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from gssl.cli.output import fitting, number, room, table
+from gssl.cli.output import fitting, number, room, table, tell
 from gssl.config.paths import held
 from gssl.engine.documents import present
 from gssl.engine.files import find_json, read_json
@@ -242,7 +242,7 @@ def print_list(runs: list[dict[str, Any]], root: Path) -> None:
     """`runs list` for people."""
     if not runs:
         inside = next(run_directories(root), None)
-        print(f"no run below {root}" + (" fits; gssl runs list without filters shows all" if inside else ""))
+        tell(f"no run below {root}" + (" fits; gssl runs list without filters shows all" if inside else ""))
         return
     rows = [
         [
@@ -266,10 +266,10 @@ def print_list(runs: list[dict[str, Any]], root: Path) -> None:
     kept = [heads.index(head) for head in shown]
     table(shown, [[row[i] for i in kept] for row in rows])
     if len(shown) < len(heads):
-        print(f"no room for {', '.join(head for head in heads if head not in shown)}: a wider terminal, or --csv")
+        tell(f"no room for {', '.join(head for head in heads if head not in shown)}: a wider terminal, or --csv")
     folded_parts = sum(sum((r.get("parts") or {}).values()) for r in runs)
     if folded_parts:
-        print(f"{folded_parts} parts of comparisons are counted with theirs; --all lists them")
+        tell(f"{folded_parts} parts of comparisons are counted with theirs; --all lists them")
 
 
 def _state_words(r: dict[str, Any]) -> str:
@@ -308,12 +308,12 @@ def age(started: str | None) -> str:
 def print_run(run: Path) -> None:
     """`runs show` for people: the state, then what the run ended with."""
     shown = show_run(run)
-    print(f"{shown['command']} · {shown['state']} · step {number(shown['step'])} · started {shown['started']}")
+    tell(f"{shown['command']} · {shown['state']} · step {number(shown['step'])} · started {shown['started']}")
     if shown["error"]:
-        print(f"error: {shown['error']} ({run / 'log.txt'})")
+        tell(f"error: {shown['error']} ({run / 'log.txt'})")
     if shown["result"]:
         from gssl.cli.result_table import print_result
 
         print_result(run, present(shown["result"]))
     elif shown["last_metrics"]:
-        print(" · ".join(f"{k} {number(v)}" for k, v in shown["last_metrics"].items()))
+        tell(" · ".join(f"{k} {number(v)}" for k, v in shown["last_metrics"].items()))

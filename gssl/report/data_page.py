@@ -6,6 +6,7 @@ from typing import Any
 
 from gssl.figures import data_map, histograms, style
 from gssl.figures.figure import Figure
+from gssl.names import shown_text
 from gssl.words import count, listed
 
 SUSPECTS, SHOWN = 24, 24
@@ -19,6 +20,7 @@ def render(text: Mapping[str, Any], pictures: Mapping[int, str]) -> str:
     env = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
+        finalize=shown_text,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

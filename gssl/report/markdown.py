@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+from gssl.names import printable
 from gssl.report import scores, views, wording
 from gssl.report.model import Report
 from gssl.report.model_records import CostRow, GenerationRow
@@ -44,7 +45,7 @@ def render(report: Report) -> str:
 
 def escape(text: Any) -> str:
     """Text that Markdown shows as it is: on one line, with no markup, no HTML, no table cell's end."""
-    flat = " ".join(str(text).split())
+    flat = printable(" ".join(str(text).split()))
     return re.sub(r"([\\`*_|\[\]<>#~])", r"\\\1", flat)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gssl.figures import style
+from gssl.names import shown_text
 from gssl.report import markdown, scores, tex, views, wording
 from gssl.report.figures import figures
 from gssl.report.model import Report
@@ -28,6 +29,7 @@ def render(report: Report) -> str:
     env = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
+        finalize=shown_text,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

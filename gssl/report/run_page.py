@@ -8,6 +8,7 @@ from typing import Any
 from gssl.figures import parallel, style
 from gssl.figures.figure import Figure
 from gssl.figures.parallel import Axis
+from gssl.names import shown_text
 from gssl.report.run_table import best_lines, notes, short, shown
 
 MOST_AXES = 8  # settings in the figure
@@ -22,6 +23,7 @@ def render(document: Mapping[str, Any]) -> str:
     env = Environment(
         loader=FileSystemLoader(folder),
         autoescape=True,
+        finalize=shown_text,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
