@@ -142,6 +142,8 @@ class _Training:
         self.timer.stop()  # until the first step
         self.clock = Clock.of(trainer.budget, feed.size, images)
         self.update = CountedUpdate(method, self.clock, self.done, state["flops"])
+        for optimizer in trainer.optimizers:  # as after the last step: no step may be left to set it
+            optimizer.progress = self.clock.progress(max(self.done - 1, 0), state["seconds"])
 
     def begin(self) -> None:
         """Put the run on record; a new one is saved and evaluated before its first step.
