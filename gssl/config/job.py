@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gssl.config.validate import validate
 from gssl.engine.files import find_json, write_json
+from gssl.engine.outputs import open_to_append
 from gssl.engine.signals import received
 from gssl.engine.trouble import told
 from gssl.errors import Interrupted, JobError, UsageError
@@ -96,7 +97,7 @@ class Task:
                 state, message, code = INTERRUPTED, "interrupted", received()
             else:
                 state, message, code = FAILED, told(e, cfg) or describe(e), 1
-            with contextlib.suppress(OSError), (run_dir / "log.txt").open("a", encoding="utf-8") as log:
+            with contextlib.suppress(OSError), open_to_append(run_dir / "log.txt") as log:
                 log.write(traceback.format_exc())
         if state in (FAILED, INTERRUPTED):
             with contextlib.suppress(OSError):  # a full disk: what went wrong is reported all the same
@@ -155,7 +156,7 @@ def note_status(run_dir: Path, command: str, digest: str, state: str, error: str
 
 def append(path: Path, record: Record) -> None:
     """Add a line to jobs.jsonl; short appended lines of several processes do not mix."""
-    with path.open("a", encoding="utf-8") as file:
+    with open_to_append(path) as file:
         file.write(json.dumps(asdict(record)) + "\n")
 
 

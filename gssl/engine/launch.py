@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from gssl.engine import dist
+from gssl.engine.outputs import open_to_append
 from gssl.engine.trouble import told
 from gssl.errors import Interrupted, JobError, UsageError
 from gssl.names import load
@@ -115,7 +116,7 @@ def _process(where: str, cfg: Any, run_dir: Path) -> Answer:
             answer = Answer(STOPPED, code=error.code if isinstance(error, Interrupted) else 130)
         except Exception as error:
             if own == 0:
-                with (run_dir / "log.txt").open("a", encoding="utf-8") as log:
+                with open_to_append(run_dir / "log.txt") as log:
                     traceback.print_exc(file=log)
             gone = any(word in str(error) for word in GONE)
             answer = Answer(FAILED, text=dist.ENDED if gone else told(error, cfg) or f"{type(error).__name__}: {error}")

@@ -12,6 +12,11 @@ from gssl.engine.files import clean, fsync, parse, read_bytes
 from gssl.errors import Damaged
 
 
+def no_link(path: str, flags: int) -> int:
+    """An `opener` of files in places that others may write to: a link by this name leads nowhere."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+
+
 @contextlib.contextmanager
 def growing(path: Path) -> Iterator[tuple[list[str], Callable[[Any], str]]]:
     """(lines, append) of the file at `path`, which is made where it is missing, under an exclusive lock.
@@ -21,7 +26,7 @@ def growing(path: Path) -> Iterator[tuple[list[str], Callable[[Any], str]]]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     new = not path.exists()
-    with path.open("a+", encoding="utf-8") as file:
+    with open(path, "a+", encoding="utf-8", opener=no_link) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)
         text = file.read()

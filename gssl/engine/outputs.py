@@ -9,13 +9,14 @@ import json
 import os
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from gssl.engine.files import find_json, sha256, write_json
 from gssl.errors import UsageError
 
 MARK = "gssl"  # the entry of an .npz, and the value of Software in a PNG
 PNG_TEXT = {"Software": MARK}
+FILLED = ("checkpoints", "samples", "weights")  # folders of a run directory that a training fills
 TELLING = (".json", ".png", ".npz")  # files that say themselves who wrote them
 
 
@@ -44,6 +45,32 @@ def check(out: Path, suffix: str | None = None, force: bool = False) -> None:
             f"-o {out}: there is a file that gssl did not write, or that was changed since; choose another name, or"
             " overwrite it with --force"
         )
+
+
+def check_inside(run: Path) -> None:
+    """Raises UsageError where a link in a run directory leads out of it: files are written and deleted there.
+
+    The directory itself may be a link. What is asked: its own entries and those of `FILLED`, not deeper ones.
+    """
+    home = os.path.realpath(run)
+    for folder in (run, *(run / name for name in FILLED)):
+        try:
+            with os.scandir(folder) as entries:
+                links = [Path(entry.path) for entry in entries if entry.is_symlink()]
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        for path in links:
+            if os.path.commonpath([home, os.path.realpath(path)]) != home:
+                raise UsageError(
+                    f"{path}: is a link out of the run directory, in which gssl writes and deletes; replace it by what"
+                    " it leads to, or choose another hydra.run.dir"
+                )
+
+
+def open_to_append(path: Path) -> TextIO:
+    """A text file to which lines are added, made where it is missing. Raises OSError where the name is a link."""
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    return os.fdopen(handle, "a", encoding="utf-8", errors="backslashreplace")
 
 
 def ours(path: Path) -> bool:

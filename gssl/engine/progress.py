@@ -126,7 +126,9 @@ class Meter:
         if self.run:
             with contextlib.suppress(OSError):  # a full disk is met elsewhere
                 temp = self.run / f".{FILE}.tmp"
-                temp.write_text(json.dumps(record), encoding="utf-8")
+                temp.unlink(missing_ok=True)  # of a killed run, or a link that leads elsewhere
+                with temp.open("x", encoding="utf-8") as file:
+                    file.write(json.dumps(record))
                 temp.replace(self.run / FILE)
 
     def __exit__(

@@ -26,6 +26,7 @@ from gssl.engine import checkpoint, dist, locks
 from gssl.engine.documents import read_yaml
 from gssl.engine.files import clean, find_json, read_json, sha256, write_json, write_text
 from gssl.engine.loggers import About, Loggers
+from gssl.engine.outputs import check_inside
 from gssl.engine.progress import say
 from gssl.errors import Interrupted, UsageError
 from gssl.schemas import section
@@ -121,6 +122,7 @@ class Run:
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = locks.take(self.path)
         try:
+            check_inside(self.path)
             old = find_json(self.path / "status.json")
             if old:
                 self._check(old)
@@ -273,12 +275,6 @@ class Run:
             )
         if not (step and old):
             write_json(self.path / "environment.json", env)
-        written = self.cfg.model_dump()
-        if "data" in written:
-            written["data"] = places.recorded(written["data"])
-        write_text(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(written)))
-        warnings += self._trim(step, ended)
-        self._metrics = (self.path / "metrics.jsonl").open("a", encoding="utf-8")
         started = self._status.get("started", now()) if step else now()
         self._status = {
             "schema": "gssl.status/1",
@@ -294,7 +290,13 @@ class Run:
             **({"test_openings": opened} if (opened := self._status.get("test_openings")) else {}),
             **self._extensions(),
         }
-        self._write_status()
+        self._write_status()  # first: what lies in a directory without one is nobody's
+        written = self.cfg.model_dump()
+        if "data" in written:
+            written["data"] = places.recorded(written["data"])
+        write_text(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(written)))
+        warnings += self._trim(step, ended)
+        self._metrics = (self.path / "metrics.jsonl").open("a", encoding="utf-8")
         about = About(self.path, self.command, flat(self.cfg.model_dump()), started, step)
         names = [] if self.command in PLANS else self.cfg.engine.loggers
         self._loggers = Loggers(names, about)

@@ -12,6 +12,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from gssl.engine.outputs import open_to_append
+
 OK, FAILED, STOPPED, BUSY = "ok", "failed", "stopped", "busy"
 
 
@@ -48,7 +50,7 @@ def _serve(pipe: Connection, threads: int) -> None:
         if job is None:
             return
         job.run_dir.mkdir(parents=True, exist_ok=True)
-        with (job.run_dir / "log.txt").open("a", encoding="utf-8") as log, contextlib.redirect_stderr(log):
+        with open_to_append(job.run_dir / "log.txt") as log, contextlib.redirect_stderr(log):
             try:
                 with ending():
                     load(job.where)(job.cfg, job.run_dir)

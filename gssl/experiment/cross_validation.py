@@ -19,6 +19,7 @@ from gssl.config import registry
 from gssl.config.menus import trains
 from gssl.data import Images, Splits, load_data
 from gssl.engine.files import read_json
+from gssl.engine.outputs import open_to_append
 from gssl.engine.progress import say
 from gssl.engine.run import Run
 from gssl.errors import JobError, UsageError
@@ -66,7 +67,7 @@ def over_folds(cfg: schemas.Transfer, run: Run, splits: Splits, main: Main, dry_
             return main(own, path, dry_run=True)
         say(f"fold {fold + 1} of {count}")
         path.mkdir(parents=True, exist_ok=True)
-        with (path / "log.txt").open("a", encoding="utf-8") as log, contextlib.ExitStack() as stack:
+        with open_to_append(path / "log.txt") as log, contextlib.ExitStack() as stack:
             if fold:  # which says what the first one has said
                 stack.enter_context(contextlib.redirect_stderr(log))
             main(own, path)

@@ -20,6 +20,7 @@ from gssl.data import Images
 from gssl.data.corruptions import KINDS, STRENGTHS, corrupt
 from gssl.data.memory import in_memory
 from gssl.data.preprocessing import Preprocessing
+from gssl.engine.outputs import open_to_append
 from gssl.engine.progress import Meter, say
 from gssl.errors import Interrupted
 from gssl.experiment import diagnostic_pictures, stage_similarity
@@ -66,7 +67,7 @@ def guarded(name: str, run_dir: Path, make: Callable[[], Any]) -> Any:
     except Interrupted:
         raise
     except Exception as error:
-        with (run_dir / "log.txt").open("a", encoding="utf-8") as log:
+        with open_to_append(run_dir / "log.txt") as log:
             traceback.print_exc(file=log)
         say(f"warning: no {name}: {type(error).__name__}: {error} ({run_dir / 'log.txt'}); the scores are kept")
         return None
