@@ -75,10 +75,15 @@ def _bounded_files() -> Iterator[None]:
 
     def bounded(file: Any) -> Any:
         name = str(getattr(file, "name", file))
-        if not hasattr(file, "read"):
-            with open(file, encoding="utf-8") as opened:
-                return load(io.StringIO(_checked(opened.read(MOST_TEXT + 1), name)))
-        return load(io.StringIO(_checked(file.read(MOST_TEXT + 1), name)))
+        try:
+            if not hasattr(file, "read"):
+                with open(file, encoding="utf-8") as opened:
+                    return load(io.StringIO(_checked(opened.read(MOST_TEXT + 1), name)))
+            return load(io.StringIO(_checked(file.read(MOST_TEXT + 1), name)))
+        except yaml.YAMLError as e:
+            mark, why = getattr(e, "problem_mark", None), getattr(e, "problem", None) or first_line(e)
+            at = f", line {mark.line + 1}" if mark else ""
+            raise UsageError(f"{name}{at}: no YAML: {why}; mend the file") from e
 
     OmegaConf.load = staticmethod(bounded)  # type: ignore[method-assign, assignment]
     try:
@@ -128,6 +133,8 @@ def composed(command: str, overrides: list[str]) -> DictConfig:
         raise
     except RecursionError as e:
         raise UsageError("the configuration is nested too deeply; write fewer brackets or interpolations") from e
+    except UnicodeDecodeError as e:  # from the first lines of a file, which Hydra reads by itself
+        raise UsageError(f"a YAML file that was chosen is not UTF-8: {first_line(e)}; save it as UTF-8") from e
     except Exception as e:  # Hydra runs on nothing but files and overrides here: one of them is wrong
         raise HydraException(first_line(e)) from e
 

@@ -51,6 +51,7 @@ def one(k: int) -> Trial:
         sets = [f"{rng.choice(KEYS)}={rng.choice(VALUES + paths)}" for _ in range(rng.randrange(3))]
         if k % 2:
             command = [rng.choice(CONFIGURED)]
+            sets += ["evaluator=random"] * (command == ["train-gan"])  # another one trains before its first use
             words = [*sets, *extra[: rng.randrange(3)]]
             # first, so that no "--" or flag with a value takes it
             words = [*command, rng.choice(["--dry-run", "--dry-run", "--cfg=job", "--cfg=schema", "--info"]), *words]

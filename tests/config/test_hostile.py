@@ -87,6 +87,14 @@ def test_a_file_of_any_form_is_one_line(name: str, tmp_path: Path) -> None:
     assert "\n" not in str(found.value)
 
 
+@pytest.mark.parametrize("data", [b"a: [\n", b"a: 'b\n", b"a: \xff\n", b"a: \0\n", b"a:\n\tb: 1\n"])
+def test_a_file_that_is_no_yaml_is_named(data: bytes, tmp_path: Path) -> None:
+    texts = preset(tmp_path, "")
+    (tmp_path / "experiment" / "mine.yaml").write_bytes(b"# @package _global_\n" + data)
+    with pytest.raises(UsageError, match=r"mine.yaml.*no YAML|is not UTF-8"):
+        compose("pretrain-ssl", texts, str(tmp_path))
+
+
 def test_a_few_aliases_are_well(tmp_path: Path) -> None:
     text = "# @package _global_\nseed: &s 3\ndata:\n  split_seed: *s\n"
     assert compose("pretrain-ssl", preset(tmp_path, text), str(tmp_path)).data.split_seed == 3
