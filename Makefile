@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.installed
 TEST   := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-long test-all lint format bench clean
+.PHONY: help install demo test test-long test-all battery lint format bench clean
 
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ test-long: $(STAMP)  ## Whole commands and killed processes, each command of the
 
 test-all: $(STAMP)  ## Every test, the longest battery too
 	$(TEST) -m ''
+
+battery: $(STAMP)  ## Kills, damage, signals, crowds, hostile input: an hour, resumable (docs/reliability.md)
+	$(BIN)/python -m scripts.battery --minutes 10
 
 lint: $(STAMP)  ## ruff and mypy
 	$(BIN)/ruff check .

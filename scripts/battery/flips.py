@@ -43,7 +43,7 @@ def used(name: str, run: Path, use: Path) -> list:
     else:
         said["use"] = call(*USE, *TRAIN, f"weights={run}", f"hydra.run.dir={use}")
     table = json.loads((use / "report.json").read_text())["table"] if (use / "report.json").is_file() else None
-    scores = json.loads((use / "result.json").read_text())["scores"] if (use / "result.json").is_file() else None
+    scores = json.loads((use / "result.json").read_text()).get("scores") if (use / "result.json").is_file() else None
     return [table, scores, {key: [one.code, errors(one)] for key, one in said.items()}]
 
 
