@@ -47,7 +47,12 @@ def curves(runs: Sequence[Run]) -> list[dict[str, Any]]:
         if sum("loss" in k.lower() for k in chosen) > 1:
             chosen = [k for k in chosen if k != "loss"]  # the sum of its parts says nothing beside them
         for key in chosen:
-            rows = [r for r in run.metrics if isinstance(r.get(key), int | float) and r.get("step") is not None]
+            # null is what a run writes of a number that is not finite: a gap of the line
+            rows = [
+                r
+                for r in run.metrics
+                if key in r and isinstance(r[key], int | float | None) and r.get("step") is not None
+            ]
             keep = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), CURVE_POINTS)).round().astype(int))
             rows = [rows[i] for i in keep]
             curves.append(
@@ -58,7 +63,7 @@ def curves(runs: Sequence[Run]) -> list[dict[str, Any]]:
                     "kind": "validation" if key.startswith("val") else "loss",
                     "step": [r["step"] for r in rows],
                     "images": [r.get("images") for r in rows],
-                    "value": [float(f"{r[key]:.6g}") for r in rows],
+                    "value": [None if r[key] is None else float(f"{r[key]:.6g}") for r in rows],
                 }
             )
     return curves

@@ -56,7 +56,8 @@ def test_a_chain_and_a_file_of_a_supervised_run_are_references(small, tmp_path):
 
 
 def test_what_nobody_knows_stays_a_contestant_and_says_so(small, tmp_path):
-    file = file_of(tmp_path / "else", schema="other")
+    file = file_of(tmp_path / "else")
+    file.with_name("backbone.json").unlink()  # nothing says what it is
     made = planner(small(f"arms=[mine@{file},simclr,scratch]"))
     assert any("mine" in two for two in made.pairs())
     assert "not on record" in made.described(arms.parse(f"mine@{file}"))["note"]

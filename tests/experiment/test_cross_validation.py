@@ -136,7 +136,8 @@ def test_the_model_of_a_comparison_is_not_tested_on_its_own_images(probe, refuse
     model = tmp_path / "comparison" / "model"
     model.mkdir(parents=True)
     (model / "model.safetensors").touch()
-    text = {"schema": "gssl.model/1", "probe": probe, "data": {"tested": cross_validation.tested(splits)}}
+    text = {"schema": "gssl.model/1", "sha256": "0" * 64, "probe": probe}
+    text |= {"data": {"tested": cross_validation.tested(splits)}}
     (model / "predict.json").write_text(json.dumps(text))
     for path in (model.parent, model, model / "model.safetensors"):
         if refused:
