@@ -158,6 +158,12 @@ def data_name(name: str, *folders: str | None) -> str:
     return PurePath(folder).name or name if folder else name
 
 
+def percent(part: float, whole: float) -> str:
+    """`part` of `whole` in percent, on two digits, and on three where two would be no number of percent."""
+    value = 100 * part / whole
+    return f"{value:.2g}%" if value < 99.5 else f"{value:.3g}%"
+
+
 def count(n: int, noun: str) -> str:
     """ "3 seeds", "1 seed"."""
     return f"{n:,} {noun}{'' if n == 1 else 's'}"

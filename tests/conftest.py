@@ -1,6 +1,7 @@
 """Shared fixtures: a cache of our own and a small folder of pictures that can be learnt from."""
 
 import gc
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from PIL import Image
 
 from gssl.config.composing import compose
 from gssl.data import Images, cache
+
+# a shell starts what runs in the background with Ctrl-C ignored, and what is ignored stays so
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="module", autouse=True)

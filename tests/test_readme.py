@@ -10,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -102,6 +104,10 @@ def folder(tmp_path_factory, pictures, inline_worker):
         shutil.copytree(pictures, root / "photos")
         shutil.copytree(pictures / "train" / "a", root / "unlabelled")
         scenes(root / "street")
+        # a pickle of somebody's student and teacher, under names that are theirs
+        weights = load_file(root / RUN / "weights" / "backbone.safetensors")
+        both = {f"{who}.net.{key}": value for who in ("student", "teacher") for key, value in weights.items()}
+        torch.save(both, root / "theirs.pth")
         rows = [f"train/{c}/{i:03}.png,{c}" for c in "abc" for i in range(40)]
         (root / "photos" / "labels.csv").write_text("path,label\n" + "\n".join(rows) + "\n")
         yield root

@@ -43,3 +43,11 @@ def test_a_probe_is_named_with_what_it_reads() -> None:
 )
 def test_a_folder_of_ones_own_is_called_by_its_name(name: str, folders: list[str | None], expected: str) -> None:
     assert words.data_name(name, *folders) == expected
+
+
+def test_percents_are_never_powers_of_ten() -> None:
+    from gssl.words import percent
+
+    shown = [percent(part, 1000) for part in range(1001)]
+    assert not any("e" in text for text in shown)
+    assert (shown[3], shown[33], shown[994], shown[996], shown[1000]) == ("0.3%", "3.3%", "99%", "99.6%", "100%")

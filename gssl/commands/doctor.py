@@ -45,6 +45,9 @@ def doctor(runs: Path = Path("runs")) -> dict[str, Any]:
     checks = [_python(found["python"]["version"]), *_packages(needed), _torch(torch), _compose()]
     checks += [_disk("cache", cache, "GSSL_CACHE=FOLDER puts it elsewhere")]
     checks += [_disk("runs", here, "hydra.run.dir=FOLDER writes elsewhere")]
+    for name in ("cache", "runs"):
+        if why := machine.open_to_others(Path(found[name]["path"])):
+            checks.append({"name": f"{name}-access", "state": "note", "text": f"{found[name]['path']}: {why}"})
     found["checks"] = checks + [check for check in (_gpu(torch), _cores(found["processor"], torch)) if check]
     found["ok"] = all(check["state"] != "broken" for check in found["checks"])
     return found

@@ -127,7 +127,8 @@ def composed(command: str, overrides: list[str]) -> DictConfig:
     """The configuration of a command, the `hydra` node included. Raises one of ERRORS."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a search path that is not there: what is missing there is an error
+            warnings.simplefilter("ignore")
+            warnings.filterwarnings("error", message="provider=hydra.searchpath")  # a directory that is not there
             return hydra.compose(config_name(command), overrides, return_hydra_config=True)
     except (*ERRORS, UsageError):
         raise

@@ -80,6 +80,8 @@ def run(
         error.__cause__ = e
     except Exception as e:
         error = e
+        if isinstance(e, ValueError) and str(e).startswith("Unable to configure"):  # Python's words
+            error = UsageError(f"hydra.job_logging: {first_line(e.__cause__ or e)}; leave it out, or mend its keys")
         if optimises:  # the plugin's own code, where no trial has a value
             error = JobError(f"hydra/sweeper: {job.describe(e)}")
             error.__cause__ = e

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from gssl.data.cache import Writer, image_hash
+from gssl.data.opening import opened
 
 R = TypeVar("R")
 CHUNK = 64  # images per task: small enough for a smooth bar, large enough to hide the hand-over
@@ -43,7 +44,7 @@ def decode(path: str, size: int) -> np.ndarray:
 
     16-bit grey keeps its high byte; float grey is [0, 1] or [0, 255]. Any error of Pillow passes through.
     """
-    with Image.open(path) as image:
+    with opened(path) as image:
         width, height = target(*image.size, size)
         if (width, height) != image.size:
             image.draft(None, (2 * width, 2 * height))  # a JPEG decodes to a fraction of its size
@@ -159,7 +160,7 @@ def estimate(paths: Sequence[str], size: int, sample: int = 256) -> int:
     sizes = []
     for path in paths[::step]:
         try:
-            with Image.open(path) as image:
+            with opened(path) as image:
                 width, height = target(*image.size, size)
                 sizes.append(width * height * (1 if image.mode in GREY else 3))
         except Exception:

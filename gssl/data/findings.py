@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from gssl.data.images import Images
+from gssl.words import percent
 
 FEW = 100  # test images
 FEW_PER_CLASS = 10
@@ -170,7 +171,7 @@ def _of(some: int, all_: int, what: str) -> str:
     plural = what if all_ == 1 else f"{what}s"
     if some == all_:
         return f"All {all_:,} {plural}" if all_ > 1 else f"The only {what}"
-    return f"{some:,} of {all_:,} {plural} ({100 * some / all_:.2g}%)"
+    return f"{some:,} of {all_:,} {plural} ({percent(some, all_)})"
 
 
 # ── groups and labels ────────────────────────────────────────────────────────────────────────────

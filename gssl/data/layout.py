@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gssl.data.opening import opened
 from gssl.data.sources import hf_files, labels_csv, parts
 from gssl.data.sources.folders import SUFFIXES, Told, class_of, images_below, is_image, unread
 from gssl.errors import UsageError
@@ -146,13 +147,12 @@ def _parts(found: Mapping[str, Path]) -> str:
 
 def shorter_sides(folders: Sequence[Path]) -> list[int]:
     """The shorter sides in pixels of some images below the folders, ascending; broken files are left out."""
-    from PIL import Image
 
     paths = [path for folder in folders for path in _walked(folder)]
     sides = []
     for path in paths[:: max(1, -(-len(paths) // LOOKED_AT))]:
         try:
-            with Image.open(path) as image:
+            with opened(path) as image:
                 sides.append(min(image.size))
         except Exception:  # whoever decodes it says so; Pillow raises anything on malformed files
             continue

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from gssl.data.columns import IGNORE
+from gssl.data.opening import opened
 from gssl.errors import UsageError
 
 UNKNOWN = -1  # in a table: a value that stands for nothing
@@ -119,7 +120,7 @@ def read_mask(path: str, legend: Legend, image_size: tuple[int, int]) -> Image.I
 
     Raises WrongMask, and whatever Pillow raises.
     """
-    with Image.open(path) as file:
+    with opened(path) as file:
         file.load()
         if file.size != image_size:
             sizes = f"{file.width}×{file.height}, its image {image_size[0]}×{image_size[1]}"

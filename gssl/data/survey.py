@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from gssl.data import decode
+from gssl.data.opening import opened
 from gssl.data.pool import Pool
 from gssl.data.sources.folders import SUFFIXES, unread
 
@@ -49,7 +49,7 @@ def heads(paths: Sequence[str], workers: int = 0) -> list[Head | None]:
 
 def _head(path: str) -> Head | None:
     try:
-        with Image.open(path) as image:
+        with opened(path) as image:
             orientation = image.getexif().get(ROTATED, 1)
             width, height = image.size[::-1] if orientation in (5, 6, 7, 8) else image.size
             frames = int(getattr(image, "n_frames", 1))

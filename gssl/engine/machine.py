@@ -9,6 +9,7 @@ import os
 import platform
 import re
 import shutil
+import stat
 import sys
 import tempfile
 import time
@@ -167,6 +168,22 @@ def disk(folder: Path) -> dict[str, Any]:
     except OSError:
         found["free"] = None
     return found
+
+
+def open_to_others(folder: Path) -> str | None:
+    """Why other users of this machine could put files into a folder in place of its owner's; None where they cannot.
+
+    A folder of a group may be meant so; one that everybody may write to without the sticky bit is not.
+    """
+    try:
+        found = folder.stat()
+    except OSError:
+        return None
+    if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
+        return "everybody may write, and delete what others wrote: chmod o-w, or chmod +t"
+    if found.st_uid not in (os.getuid(), 0) and folder.is_symlink():
+        return f"is a link to a folder of another user (uid {found.st_uid})"
+    return None
 
 
 def size_of(folder: Path) -> int:

@@ -68,7 +68,7 @@ RESULT = {
     "quality": TABLE,
     "data": TABLE,
     "extensions": [EXTENSION],
-    "test_openings": WHOLE,
+    "test_openings": (int, dict),
 }
 PROGRESS = {
     "progress": NUMBER,

@@ -6,7 +6,7 @@ A problem is {"kind", "grave", "text"}; a suggestion {"text", "overrides"}.
 from typing import Any
 
 from gssl.data import layout
-from gssl.words import count, listed
+from gssl.words import count, listed, percent
 
 FEW_LABELS, FEW_PER_CLASS = 200, 20  # below: folds instead of one test part
 FEW_TEST = 100
@@ -29,7 +29,7 @@ def _problem(kind: str, text: str, grave: bool = False) -> Problem:
 
 
 def _of(some: int, all_: int, what: str) -> str:
-    return f"{some:,} of {all_:,} {what}s ({100 * some / all_:.2g}%)"
+    return f"{some:,} of {all_:,} {what}s ({percent(some, all_)})"
 
 
 def _are(n: int) -> str:

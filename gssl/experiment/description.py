@@ -13,6 +13,11 @@ from gssl.errors import UsageError
 
 SCHEMA = "gssl.weights/1"
 KEYS = frozenset(("schema", "method", "seed", "sha256", "backbone", "size", "input", "labels_used", "checksum"))
+# what `gssl export` says beside that, of a file that `weights=FILE` reads
+EXPORTED = frozenset(
+    ("to", "part", "run", "architecture", "dim", "dims", "image", "normalised", "output", "use", "check", "notes",
+     "classes", "temperature", "preprocessing")
+)  # fmt: skip
 MARKS = 3  # so many of KEYS show whose description it is, whatever became of the others
 
 
@@ -55,7 +60,7 @@ def checked(text: dict[str, Any], file: Path) -> dict[str, Any]:
     """`text` where its types and its hash hold. Raises UsageError."""
     if text.get("schema") != SCHEMA:
         raise _damaged(file, f"schema is {str(text.get('schema'))[:40]!r}, expected {SCHEMA}")
-    if unknown := sorted(set(text) - KEYS):
+    if unknown := sorted(set(text) - KEYS - (EXPORTED if "to" in text else frozenset())):
         raise _damaged(file, f"key {unknown[0][:40]!r} is not known")
     wrong = [key for key, holds in _types(text).items() if not holds]
     if wrong:

@@ -147,7 +147,7 @@ class Search(Section):
 class Compare(Section):
     """Configuration of `gssl compare`."""
 
-    seeds: int = Field(ge=1)
+    seeds: int = Field(ge=1, le=1000)
     minutes: float | None = Field(
         gt=0,
         description="that the whole comparison may take here: chooses budget.flops, and fewer seeds where they do not"

@@ -54,7 +54,9 @@ class Engine(Section):
     precision: Literal["fp32", "bf16", "fp16"]
     accumulate: int = Field(ge=1, description="micro-batches per update")
     processes: int = Field(ge=1, description="that train one network together; each takes its part of every batch")
-    threads: int = Field(ge=0, description="CPU threads of a process; 0: one per core, divided by the processes")
+    threads: int = Field(
+        ge=0, le=4096, description="CPU threads of a process; 0: one per core, divided by the processes"
+    )
     on_collapse: Literal["warn", "stop"] = Field(description="what follows when the features lose their spread")
     log_every: int = Field(ge=1, description="steps")
     checkpoint_every: int = Field(ge=1, description="steps")

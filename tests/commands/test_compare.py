@@ -13,7 +13,7 @@ import pytest
 from gssl.commands import compare
 from gssl.comparison import execution, parts, plan
 from gssl.config.composing import compose
-from gssl.engine.files import read_json
+from gssl.engine.files import read_json, write_json
 from gssl.errors import JobError, UsageError
 
 JUDGED = ("pretrain", "transfer")
@@ -212,7 +212,7 @@ def test_a_part_that_another_comparison_makes_is_waited_for(small, tmp_path, mon
     compare.main(cfg, tmp_path / "one")
     path = next((tmp_path / "parts").glob("random-*"))
     status = (path / "status.json").read_text()
-    (path / "status.json").write_text(status.replace('"finished"', '"running"'))
+    write_json(path / "status.json", read_json(path / "status.json") | {"state": "running"})
     part = next(p for p in plan.plan(cfg, "d", 1) if p.arm == "random")
 
     with Run(path, "transfer", part.cfg):

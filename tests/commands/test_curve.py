@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gssl.commands import curve, pretrain_ssl, transfer
-from gssl.engine.files import read_json
+from gssl.engine.files import read_json, write_json
 from gssl.errors import JobError, UsageError
 from gssl.schemas import replace
 from gssl.schemas.label_budgets import label_budget_key
@@ -16,6 +16,7 @@ from gssl.statistics.paired import newcombe_paired, t_interval
 
 pytestmark = pytest.mark.long
 
+DATA = "pictures0"  # the folder that `pictures` makes, by whose name the data set goes
 USE = "probe.use=[knn,linear,finetune]"
 
 
@@ -58,7 +59,7 @@ def test_every_source_is_judged_by_what_can_judge_it(house):
     }
     assert {c["label_budget"] for c in text["cells"]} == {"1", "5", "all"}
     assert sorted(p.name for p in (path / "parts").iterdir()) == sorted(
-        f"{name}-imagefolder" for name in ("simclr", "scratch", "random", "pixels")
+        f"{name}-{DATA}" for name in ("simclr", "scratch", "random", "pixels")
     )
     assert set(read_json(path / "result.json")["test_openings"].values()) == {1}
 
@@ -66,7 +67,7 @@ def test_every_source_is_judged_by_what_can_judge_it(house):
 def test_cells_are_the_means_and_intervals_of_their_runs(house):
     _, path, text = house
     for cell in text["cells"]:
-        scores = read_json(path / "parts" / f"{cell['source']}-imagefolder" / "result.json")["scores"]
+        scores = read_json(path / "parts" / f"{cell['source']}-{DATA}" / "result.json")["scores"]
         key = ("probe", "labels_per_class", "fraction")
         mine = [s for s in scores if [s[k] for k in key] == [cell[k] for k in key]]
         values = [s["accuracy"] for s in mine]
@@ -99,7 +100,7 @@ def test_gains_are_paired_differences_to_scratch(house):
             continue
         right = {}
         for name, probe in ((cell["source"], cell["probe"]), ("scratch", "finetune")):
-            folder = path / "parts" / f"{name}-imagefolder"
+            folder = path / "parts" / f"{name}-{DATA}"
             with np.load(folder / "predictions.npz") as found:
                 answers = found["guess"] == found["labels"]
             right[name] = {
@@ -148,7 +149,7 @@ def test_steps_to_reach_what_scratch_reached(house):
     rows = {(r["source"], r["label_budget"]): r for r in text["reach"]}
     assert {source for source, _ in rows} == {"simclr", "scratch"}
     for (source, label_budget), row in rows.items():
-        curves = read_json(path / "parts" / f"{source}-imagefolder" / "result.json")["learning_curves"]
+        curves = read_json(path / "parts" / f"{source}-{DATA}" / "result.json")["learning_curves"]
         mine = [
             c
             for c in curves
@@ -164,10 +165,10 @@ def test_a_second_call_runs_nothing_again(house, monkeypatch, tmp_path):
     cfg, path, text = house
     copy = tmp_path / "copy"
     shutil.copytree(path, copy)
-    (copy / "status.json").unlink()
+    write_json(copy / "status.json", read_json(copy / "status.json") | {"state": "interrupted"})
     (copy / "result.json").unlink()
     monkeypatch.setattr(transfer.Prober, "fit", lambda self: pytest.fail("a finished part was run again"))
-    curve.main(cfg, copy)
+    curve.main(replace(cfg, engine=replace(cfg.engine, resume="auto")), copy)
     assert read_json(copy / "curve.json")["cells"] == text["cells"]
 
 
@@ -181,10 +182,10 @@ def test_a_failed_part_does_not_lose_the_others(tiny, tmp_path, monkeypatch):
 
     monkeypatch.setattr(transfer.Prober, "fit", failing)
     cfg = tiny("curve", "sources=[pixels,scratch]", "probe.use=[knn]", "labels_per_class=[5]", "fractions=[]")
-    with pytest.raises(JobError, match=r"1 of 2 parts failed \(scratch on imagefolder: diverged\)"):
+    with pytest.raises(JobError, match=r"1 of 2 parts failed \(scratch on pictures0: diverged\)"):
         curve.main(cfg, tmp_path / "run")
     text = read_json(tmp_path / "run" / "curve.json")
-    assert {c["source"] for c in text["cells"]} == {"pixels"} and list(text["failed"]) == ["scratch on imagefolder"]
+    assert {c["source"] for c in text["cells"]} == {"pixels"} and list(text["failed"]) == ["scratch on pictures0"]
     assert read_json(tmp_path / "run" / "status.json")["state"] == "failed"
     monkeypatch.setattr(transfer.Prober, "fit", fit)  # the same call again makes what is missing
     curve.main(replace(cfg, engine=replace(cfg.engine, resume="auto")), tmp_path / "run")

@@ -119,3 +119,14 @@ def test_the_quota_of_an_older_control_group(tmp_path):
     assert machine.quota((str(tmp_path / "none"), str(tmp_path / "cpu.cfs_quota_us"))) == 2
     (tmp_path / "cpu.cfs_quota_us").write_text("-1")
     assert machine.quota((str(tmp_path / "none"), str(tmp_path / "cpu.cfs_quota_us"))) is None
+
+
+@pytest.mark.parametrize(("mode", "noted"), [(0o755, False), (0o770, False), (0o1777, False), (0o777, True)])
+def test_a_folder_that_everybody_may_write_to_is_noted(mode, noted, tmp_path, monkeypatch):
+    place = tmp_path / "cache"
+    place.mkdir()
+    place.chmod(mode)
+    monkeypatch.setenv("GSSL_CACHE", str(place))
+    found = command.doctor()
+    assert any(check["name"] == "cache-access" for check in found["checks"]) is noted
+    assert found["ok"]

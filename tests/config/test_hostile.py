@@ -31,6 +31,8 @@ FORMS = [
     "hydra.run.dir=" + "a" * 300,
     "hydra.run.dir=" + "a/" * 3000,
     "data.root='a\0b'",
+    "engine.threads=99999999999",
+    "hydra.searchpath=[file:///nope]",
 ]
 
 

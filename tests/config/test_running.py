@@ -396,3 +396,10 @@ def test_composing_inside_a_job_sees_its_own_configs(stubbed, tmp_path, monkeypa
     done = gssl("compare", "-cd", "mine", RUN)
     assert done.exit_code == 0, done.stderr
     assert seen == [9]
+
+
+def test_a_log_that_cannot_be_set_up_is_one_line_and_leaves_nothing(stubbed, tmp_path):
+    done = gssl("train-gan", "hydra.job_logging.root.level=X", RUN)
+    assert done.exit_code == 2
+    assert lines(done.stderr)[-1].startswith("error: hydra.job_logging: Unknown level: 'X'")
+    assert not (tmp_path / "out").exists()

@@ -8,6 +8,7 @@ import pytest
 
 from gssl.commands import pretrain_ssl, transfer
 from gssl.data import load_data
+from gssl.engine.files import read_json, write_json
 from gssl.errors import JobError, UsageError
 from gssl.experiment import cross_validation
 from gssl.report import scores
@@ -87,9 +88,10 @@ def test_what_is_there_is_not_run_again(ask, tmp_path, monkeypatch):
     cfg = ask("engine.resume=auto")
     transfer.main(cfg, tmp_path / "run")
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("result.json")}
-    (tmp_path / "run" / "folds" / "2" / "status.json").unlink()  # as if it had been killed there
-    status = json.loads((tmp_path / "run" / "status.json").read_text()) | {"state": "interrupted"}
-    (tmp_path / "run" / "status.json").write_text(json.dumps(status))
+    killed = tmp_path / "run" / "folds" / "2" / "status.json"
+    write_json(killed, read_json(killed) | {"state": "running"})
+    status = tmp_path / "run" / "status.json"
+    write_json(status, read_json(status) | {"state": "interrupted"})
     transfer.main(cfg, tmp_path / "run")
     changed = {str(p.parent.name) for p, at in before.items() if p.stat().st_mtime_ns != at}
     assert changed == {"run", "2"}

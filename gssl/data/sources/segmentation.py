@@ -19,6 +19,7 @@ from gssl.data import cache, decode
 from gssl.data.columns import IGNORE
 from gssl.data.images import Images
 from gssl.data.masks import Legend, WrongMask, read_legend, read_mask
+from gssl.data.opening import opened
 from gssl.data.sources import DataSource, imagefolder, labels_csv, parts
 from gssl.data.sources.folders import Told, child, find_folder, images_below, one_line, some
 from gssl.errors import UsageError
@@ -252,7 +253,7 @@ def goal(width: int, height: int, size: int | list[int]) -> tuple[int, int]:
 
 def _decode(image_path: str, mask_path: str, legend: Legend, size: int | list[int]) -> tuple[np.ndarray, np.ndarray]:
     """uint8 (h, w, c) antialiased, and ids uint8 (h, w) by the nearest pixel. Raises WrongMask, or as Pillow."""
-    with Image.open(image_path) as file:
+    with opened(image_path) as file:
         file.load()
         image = decode.flatten(decode.upright(file))
     mask = read_mask(mask_path, legend, image.size)
