@@ -171,8 +171,8 @@ def test_what_is_used_stays_by_age_and_by_size(filled: Path, age: Callable[[Path
     assert set(going(filled, days=5)) == {f"images/{KEY['a']}"}
     total = sum(kept.bytes for kept in upkeep.listed(filled) if kept.kind in upkeep.KINDS)
     assert set(going(filled, gigabytes=(total - 1) / 1e9)) == {f"images/{KEY['a']}"}
-    assert going(filled, gigabytes=(total + 1) / 1e9) == {}
-    assert "unpacked" not in " ".join(going(filled, gigabytes=(total + 1) / 1e9))
+    assert going(filled, gigabytes=(total + 1000) / 1e9) == {}
+    assert "unpacked" not in " ".join(going(filled, gigabytes=(total + 1000) / 1e9))
 
 
 @pytest.fixture
