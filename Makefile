@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.installed
 TEST   := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-long test-all battery lint format bench clean
+.PHONY: help install demo test test-long test-all test-gpu battery lint format bench clean
 
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,10 @@ test-long: $(STAMP)  ## Whole commands and killed processes, each command of the
 test-all: $(STAMP)  ## Every test, the longest battery too
 	$(TEST) -m ''
 
+# no $(STAMP): a machine with torch and what gssl needs may have no index to install from, and no pytest
+test-gpu:  ## Every recipe on a GPU against the CPU, data, memory, NCCL (one line where there is no GPU)
+	$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) tests/gpu/battery.py
+
 battery: $(STAMP)  ## Kills, damage, signals, crowds, hostile input: an hour, resumable (docs/reliability.md)
 	$(BIN)/python -m scripts.battery --minutes 10
 
@@ -41,6 +45,7 @@ lint: $(STAMP)  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy -m scripts.battery.__main__ $(patsubst scripts/battery/%.py,-m scripts.battery.%,$(wildcard scripts/battery/[a-z]*.py))
 
 format: $(STAMP)  ## Reformat and fix what ruff can fix
 	$(BIN)/ruff format .

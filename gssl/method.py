@@ -37,7 +37,8 @@ generator's images in [0, 1]), `discriminate(images, label, z)` (a discriminator
 `generator`, `discriminator` and `ema` (exported beside the backbone), `exported()` (the network to export, where it is
 not `backbone`: a teacher), `period` (steps until the same work comes again, so that FLOPs are counted over all of it),
 `reconstruct(images, step)` (what a generative method makes of images: a list of columns for a picture, each
-(B, 3, S, S) in [0, 1]), `check(batch)` (raises UsageError where the data cannot serve the method; called once, before
+(B, 3, S, S) in [0, 1]), `second_derivatives` (whether a loss has gradients of gradients in it: no network is compiled
+then), `check(batch)` (raises UsageError where the data cannot serve the method; called once, before
 training).
 """
 

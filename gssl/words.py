@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import PurePath
 from typing import Protocol
 
-FOLDERS = ("imagefolder", "segmentation", "hf")  # data sets that are the user's own
+# data sets that are the user's own
+FOLDERS = ("imagefolder", "segmentation", "detection", "anomaly", "fake", "video", "text", "hf", "webdataset")
 
 TITLES = {
     "simclr": "SimCLR",
@@ -22,6 +23,10 @@ TITLES = {
     "ijepa": "I-JEPA",
     "vae": "VAE",
     "distill": "distillation",
+    "clm": "causal language model",
+    "mlm": "masked language model",
+    "simcse": "SimCSE",
+    "tfidf": "TF-IDF of words",
     "supcon": "SupCon",
     "relative_location": "relative location",
     "dcgan": "DCGAN",
@@ -38,7 +43,7 @@ TITLES = {
     "random": "random features",
     "pixels": "raw pixels",
     "position": "position alone",
-    "majority": "most frequent class",
+    "majority": "most frequent label",
     "pca": "principal components",
     "kmeans": "k-means on patches",
     "supervised": "supervised",
@@ -55,6 +60,16 @@ PROBES = {
     "finetune": "fine-tuning",
     "fixmatch": "FixMatch",
     "segment": "linear probe on dense features",
+    "detect": "head of boxes on frozen dense features",
+    "action_frame": "linear probe on one frame",
+    "action_mean": "linear probe on the mean of frames",
+    "action_motion": "linear probe on motion",
+    "action_order": "linear probe on frames in order",
+    "action_shuffled": "linear probe on shuffled frames",
+    "anomaly": "nearest patches",
+    "anomaly_gaussian": "Gaussian of each position",
+    "anomaly_gan": "errors of a BiGAN",
+    "anomaly_discriminator": "discriminator's logit",
 }
 
 # metric: its meaning in a sentence or two that need no statistics, and what one point of it is
@@ -72,7 +87,60 @@ MEANINGS = {
         " labelled as it, divided by those that are either, averaged over the classes, in percent.",
         "a hundredth of a perfect overlap in all classes",
     ),
+    "image_auroc": (
+        "How often an image with a defect gets a higher score than a good one, of 100 pairs of such images; 50 by"
+        " guessing.",
+        "one more of 100 pairs of a defect and a good image in the right order",
+    ),
+    "image_ap": (
+        "Of the images with the highest scores, how many of 100 have a defect, averaged over all places at which a"
+        " defect stands in the order of scores.",
+        "a hundredth of a perfect order",
+    ),
+    "pixel_auroc": (
+        "How often a pixel of a defect gets a higher score than a good one, of 100 pairs; most pixels are easy ones.",
+        "one more of 100 pairs of pixels in the right order",
+    ),
+    "fake_auroc": (
+        "How often an image of a generator that the detector has not seen scores higher than a real one, of 100 pairs;"
+        " 50 by guessing.",
+        "one more of 100 pairs of a generated and a real image in the right order",
+    ),
+    "fake_ap": (
+        "Of the images with the highest scores, how many of 100 are generated, averaged over all places at which a"
+        " generated one stands in the order of scores.",
+        "a hundredth of a perfect order",
+    ),
+    "fake_accuracy": (
+        "How many of 100 images are called rightly, as many real ones as of an unseen generator, at the threshold of"
+        " the known generators.",
+        "one more of 100 images called rightly",
+    ),
+    "fake_auroc_jpeg": (
+        "The same order of pairs after all images, real and generated, were saved as JPEG.",
+        "one more of 100 pairs in the right order",
+    ),
+    "aupro": (
+        "How much of each defect is covered by a map of scores where at most 30% of the good pixels are marked falsely,"
+        " averaged over defects and such thresholds, in percent.",
+        "a hundredth of all defects",
+    ),
     "pixel_accuracy": ("How many of 100 labelled pixels are predicted correctly.", "one more of 100 pixels"),
+    "ap": (
+        "How well objects are found and their boxes fit: the area under the curve of precision over recall, averaged"
+        " over ten strictnesses of fit (IoU .50 to .95) and the classes, in percent.",
+        "a hundredth of finding every object, with boxes that fit and none too many",
+    ),
+    "ap50": (
+        "The same where a box is right as soon as it and the object share half of what they cover (IoU .50).",
+        "a hundredth of finding every object with a rough box and none too many",
+    ),
+    "ap75": ("The same at a stricter fit (IoU .75).", "a hundredth of finding every object with a box that fits well"),
+    "ar100": (
+        "How many of 100 objects the best 100 boxes of each image find, averaged over ten strictnesses of fit and the"
+        " classes.",
+        "one more of 100 objects found",
+    ),
 }
 
 
@@ -116,7 +184,10 @@ def shortened(text: str, most: int) -> str:
 
 
 def label_budget_text(key: str) -> str:
-    """ "10" → "10 labels per class", "5i" → "5 labelled images", "1%" → "1% of the labels", "all" → "all labels"."""
+    """ "10" → "10 labels per class", "5i" → "5 labelled images", "1%" → "1% of the labels", "all" → "all labels".
+
+    `gssl.data.targets.Target.said` calls images what a target calls its rows.
+    """
     if key == "all":
         return "all labels"
     if key.endswith("%"):
@@ -131,13 +202,16 @@ def by_probe(probe: str | None) -> str:
     if probe is None:
         return "no probe"
     if probe == "adapted":
-        return "a linear probe or fine-tuning, whichever does better on parts of an arm's own labels held out"
+        return "whichever way of adapting does best on parts of an arm's own labels held out"
     if probe == "segment":
         return "a linear probe on frozen dense features"
     if probe in ("finetune", "fixmatch"):
         return PROBES[probe]
+    if probe == "detect":
+        return f"a {PROBES[probe]}"
     name = PROBES.get(probe, f"{probe} probe")
-    return f"{f'the {name}' if name.startswith('linear') else name} on frozen features"
+    named = f"the {name}" if name.startswith("linear") else name
+    return f"{named}, features frozen" if " on " in name else f"{named} on frozen features"
 
 
 ONE_SETTING = "fine-tuned with one setting"  # how an arm's note about a grid of one begins

@@ -188,7 +188,7 @@ def test_completion_in_bash(tmp_path):
     """
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=env, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["pretrain-ssl", "supervised", "simclr simmim simsiam", "--dry-run"]
+    assert done.stdout.splitlines() == ["pretrain-ssl", "supervised", "simclr simcse simmim simsiam", "--dry-run"]
 
 
 # ── commands that use a finished run ─────────────────────────────────────────────────────────────
@@ -218,7 +218,8 @@ def test_sample_embed_predict(use):
     done = invoke("sample", "RUN", "-n", 9, "-o", "a.png", "--seed", 2, "--class", "cat", "--truncation", 0.5)
     assert (done.exit_code, done.stdout) == (0, "a.png\n")
     asked = {"run": Path("RUN"), "n": 9, "out": Path("a.png"), "seed": 2, "device": "auto", "force": False}
-    assert use["sample"] == asked | {"classes": ["cat"], "truncation": 0.5}
+    text = {"prompt": "", "temperature": 1.0, "tokens": 200}
+    assert use["sample"] == asked | {"classes": ["cat"], "truncation": 0.5, "files": False} | text
     done = invoke("embed", "RUN", "photos", "--device", "cpu", "--json")
     assert json.loads(done.stdout) == {
         "schema": "gssl.embed/1",

@@ -19,6 +19,7 @@ from gssl.cli import app
 from gssl.config.composing import check_all, compose
 from gssl.engine.files import read_json
 from gssl.nets.backbone import build_backbone
+from tests.data.films import film, moving
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -104,6 +105,15 @@ def folder(tmp_path_factory, pictures, inline_worker):
         shutil.copytree(pictures, root / "photos")
         shutil.copytree(pictures / "train" / "a", root / "unlabelled")
         scenes(root / "street")
+        cells(root / "cells")
+        tiles(root / "tiles")
+        films(root / "films")
+        invoke(["train-gan", "gan=wgan_gp", "experiment=smoke", "hydra.run.dir=runs/train_gan/B"])
+        shutil.copytree("runs/gan", "runs/train_gan/A")
+        for run in "AB":
+            invoke(["sample", f"runs/train_gan/{run}", "-n", "60", "--files", "-o", "both"])
+        kinds = [f"{['what', 'where', 'who'][i % 3]} is number {i} of them,{'abc'[i % 3]}" for i in range(90)]
+        (root / "questions.csv").write_text("text,label\n" + "\n".join(kinds) + "\n")
         # a pickle of somebody's student and teacher, under names that are theirs
         smoke = compose("transfer", ["experiment=smoke", "weights=random"])
         weights = build_backbone(smoke.backbone, smoke.data.side).state_dict()
@@ -129,15 +139,56 @@ def scenes(root: Path) -> None:
         Image.fromarray(mask).save(root / "masks" / f"{i:02}.png")
 
 
+def cells(root: Path) -> None:
+    """Images with boxes, as YOLO writes them: bright squares on a dark ground."""
+    for name in ("images", "labels"):
+        (root / name).mkdir(parents=True)
+    (root / "data.yaml").write_text("names: [square]\n")
+    rng = np.random.default_rng(0)
+    for i in range(40):
+        y, x = rng.integers(0, 12), rng.integers(0, 20)
+        pixels = rng.integers(0, 60, (24, 32, 3))
+        pixels[y : y + 12, x : x + 12] += 150
+        Image.fromarray(pixels.astype(np.uint8)).save(root / "images" / f"{i:02}.png")
+        (root / "labels" / f"{i:02}.txt").write_text(f"0 {(x + 6) / 32} {(y + 6) / 24} {12 / 32} {12 / 24}\n")
+
+
+def tiles(root: Path) -> None:
+    """Good images to learn from, and others with a dark spot to find."""
+    rng = np.random.default_rng(0)
+    for folder, count in (("train/good", 24), ("test/good", 10), ("test/spot", 10)):
+        (root / folder).mkdir(parents=True)
+        for i in range(count):
+            pixels = rng.integers(120, 180, (32, 32, 3))
+            mask = np.zeros((32, 32), np.uint8)
+            if folder.endswith("spot"):
+                mask[10:16, i : i + 6] = 255
+                pixels[mask > 0] = 0
+                (root / "ground_truth/spot").mkdir(parents=True, exist_ok=True)
+                Image.fromarray(mask).save(root / f"ground_truth/spot/{i:02}_mask.png")
+            Image.fromarray(pixels.astype(np.uint8)).save(root / folder / f"{i:02}.png")
+
+
+def films(root: Path) -> None:
+    """Clips of a square that goes right or left, by twelve people."""
+    for who in range(12):
+        for word, step in (("left", -1), ("right", 1)):
+            frames = moving(start=who, seed=who)[::step]
+            film(root / word / f"{who:02}_{word}.mp4", frames)
+
+
 def small(line: str) -> list[str]:
     """The words of a README line with its names filled in and its size cut down."""
     line = line.replace("gssl compare … --check", "gssl compare arms=[simclr,random] --check")
+    line = line.replace("sources=[A,B,", "sources=[runs/train_gan/A,runs/train_gan/B,")
     words = shlex.split(line)[1:]
     command = words[0]
     runs = {"sample": "runs/gan", "evaluate": "runs/gan", "predict": "runs/transfer/tuned"}
     names = {"RUN": runs.get(command, RUN), "FOLDER": "photos", "runs/compare/RUN": REPORT}
     names |= dict.fromkeys(("new/", "new_photos"), "unlabelled")
     words = [names.get(word, word) for word in words]
+    if "--files" in words:  # `both` is there already
+        words = ["60" if word == "2000" else word if word != "both" else "more" for word in words]
     if command not in HYDRA or {"--cfg", "--explain"} & set(words):
         return words
     words = [word for word in words if not word.startswith(("budget.", "data.size="))]
@@ -148,6 +199,8 @@ def small(line: str) -> list[str]:
         words.append("experiment=smoke")
     if "efficientnet" in line and command != "pretrain-ssl":  # its own size takes minutes
         words.append("probe.sizes=[data]")
+    if "data=detection" in words:
+        words += ["probe.detect.steps=5", "data.size=[48,64]", "data.folds=2", "draws=1"]
     if command == "transfer":  # pictures take seconds
         words.append("diagnose.pictures=false")
     if command in ("compare", "try") and not any(word.startswith("runs=") for word in words):
@@ -155,8 +208,17 @@ def small(line: str) -> list[str]:
         words = [word for word in words if not word.startswith("seeds=")] + ["seeds=1", "labels_per_class=[5,10]"]
         if "data=imagefolder" in words or "photos/" in words:
             words += ["arms=[random,pixels]", *(own or ["labels_per_class=[5]"])]
+        if "data=text" in words:
+            words = [word for word in words if word != "experiment=smoke"]  # whose methods are of images
+            words += ["arms=[mlm,tfidf]", "budget.steps=3", "labels_per_class=[5]", "draws=2", "probe.use=[linear]"]
         if "data=segmentation" in words:
             words += ["arms=[random,position]", "images_labelled=[3]", "probe.use=[segment]"]
+        if {"data=detection", "data=anomaly", "data=video"} & set(words):  # their labels are counted in images
+            words = [word for word in words if not word.startswith("labels_per_class=")]
+            words += ["arms=[random,pixels]", "fractions=[1.0]", "images_labelled=[]"]
+            probes = {"data=detection": "detect", "data=anomaly": "anomaly", "data=video": "action_mean"}
+            words += [f"probe.use=[{probe}]" for data, probe in probes.items() if data in words]
+            words += ["data.folds=2"] if "data=video" in words else []
     return words
 
 

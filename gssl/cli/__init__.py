@@ -4,6 +4,7 @@ Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 the job f
 130 Ctrl-C, 75 terminated after saving. Nothing heavier than Typer is imported before a command needs it.
 """
 
+import os
 import sys
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -34,6 +35,7 @@ from gssl.cli.options import (
     guard,
 )
 from gssl.cli.output import emit, escape_streams, report, say, unforeseen
+from gssl.engine import torchrun
 from gssl.errors import UsageError
 
 app = typer.Typer(
@@ -93,6 +95,9 @@ def _launch(
 
         where = COMMANDS[command].where
         also = _check_claims if command == "compare" else None
+        place = torchrun.check(command, multirun)
+        if place and place.rank and (cfg or info or dry_run):  # rank 0 shows it
+            return
         if cfg is Cfg.job and as_json:
             emit(looking.values(command, overrides, package, config_dir))
         elif cfg or info:
@@ -106,6 +111,14 @@ def _launch(
         elif dry_run:
             text = looking.dry_run(command, where, overrides, config_dir, also)
             emit({"schema": "gssl.dry-run/1", "command": command, "message": text}) if as_json else print(text)
+        elif place:
+            from gssl.config import ranks
+
+            ranks.need_directory(place, overrides)
+            if place.rank:
+                raise typer.Exit(ranks.follow(command, where, overrides, config_dir, also))
+            records = running.run(command, where, overrides, False, config_dir, also)
+            raise typer.Exit(ranks.ended(report(records, False, as_json)))
         else:
             records = running.run(command, where, overrides, multirun, config_dir, also)
             raise typer.Exit(report(records, multirun, as_json))
@@ -212,7 +225,7 @@ def curve() -> None:
     Examples:
       gssl curve sources=[runs/pretrain_ssl/A,runs/train_gan/B,scratch,random,pixels]
       gssl curve sources=[simclr@runs/pretrain_ssl/A,scratch] fractions=[0.01,0.1,1.0] labels_per_class=[]
-      gssl curve sources=[runs/pretrain_ssl/A,scratch] to=[mnist5k,photos/]    source × target
+      gssl curve sources=[runs/pretrain_ssl/A,scratch] to=[photos/,street/]    source × target, classes and masks
     """
 
 
@@ -330,6 +343,11 @@ def _root(
 ) -> None:
     if ctx.invoked_subcommand is None:
         print(ctx.get_help())
+    elif os.environ.get("WORLD_SIZE", "1") != "1" and not {"--help", "-h"} & set(sys.argv):
+        from gssl.config import ranks
+
+        with guard():
+            ranks.begin(ctx.invoked_subcommand)
 
 
 def _renamed(error: Any) -> str | None:

@@ -53,9 +53,15 @@ def verify(as_json: Json = False) -> None:
       gssl cache verify
     """
     with guard():
+        from rich.console import Console
+        from rich.progress import Progress
+
         from gssl.commands import cache as command
 
-        found = command.verify()
+        screen = Console(stderr=True)
+        with Progress(console=screen, transient=True, disable=not screen.is_terminal) as bar:
+            task = bar.add_task("reading", total=None)
+            found = command.verify(lambda done, total: bar.update(task, completed=done, total=total))
     bad = [row for row in found["entries"] if row["damage"]]
     if as_json:
         emit(found)

@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from gssl.cli.output import table, tell
+from gssl.data.targets import of_task
 from gssl.engine.files import read_json
 from gssl.statistics.metric import METRICS
-from gssl.words import PROBES, label_budget_text
+from gssl.words import PROBES
 
 
 def show(run: Path, result: dict[str, Any]) -> None:
@@ -28,19 +29,20 @@ def _table(report: dict[str, Any]) -> None:
         arm["name"]: arm["title"] + ("" if arm["role"] == "contestant" else f" ({arm['role']})")
         for arm in report["arms"]
     }
-    budgets = [found["key"] for found in report["label_budgets"]]
+    heads = {found["key"]: found["label"] for found in report["label_budgets"]}
+    goal = of_task(primary["task"])
     cells = {(row["arm"], row["label_budget"]): row for row in report["table"] if row["probe"] == probe}
     arms = dict.fromkeys(arm for arm, _ in cells)
     rows = [
-        [titles.get(arm, arm), *(_cell(cells.get((arm, budget)), metric.percent) for budget in budgets)] for arm in arms
+        [titles.get(arm, arm), *(_cell(cells.get((arm, budget)), metric.percent) for budget in heads)] for arm in arms
     ]
     unit = " in %" if metric.percent else ""
-    table([f"test {metric.title}{unit}, {PROBES.get(probe, probe)}", *map(label_budget_text, budgets)], rows)
+    table([f"test {metric.title}{unit}, {PROBES.get(probe, probe)}", *heads.values()], rows)
     counts = [row["n_test"] for row in cells.values() if row.get("n_test")]
     over = {row["interval"]["over"] for row in cells.values() if row.get("interval")}
     if counts and over:
         what = "" if over == {"test images"} else "seeds and "  # one seed shows nothing about others
-        tell(f"in brackets: 95% intervals over {what}{min(counts):,} test images")
+        tell(goal.said(f"in brackets: 95% intervals over {what}{min(counts):,} test images"))
 
 
 def _cell(row: dict[str, Any] | None, percent: bool) -> str:

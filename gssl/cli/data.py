@@ -13,6 +13,7 @@ from gssl.cli.options import Device, Json, guard
 from gssl.cli.output import emit, table, tell
 from gssl.errors import UsageError
 
+COUNTED = ("class_counts", "class_boxes", "class_images")  # pixels of masks are on the page, in percent
 SIZE = 112  # pixels that are stored: pictures of twice that serve every network of the report
 
 app = typer.Typer()
@@ -40,7 +41,7 @@ def data(
 
     \b
     Examples:
-      gssl data photos/                     class folders, train/ and test/, labels.csv, masks, or no labels
+      gssl data photos/                     class folders, train/ and test/, labels.csv, masks, tars, or no labels
       gssl data data=cifar10 -n 5000
       gssl data photos/ data.labels=mine.csv -o report
     """
@@ -75,7 +76,7 @@ def configured(words: list[str]) -> tuple[Any, str]:
             raise UsageError(f"{folders[0]} and data= exclude each other; give the folder as data.root= beside data=")
         texts += _found(Path(folders[0]))
     name = next((t.split("=", 1)[1] for t in [*texts, *overrides] if t.startswith("data=")), None)
-    if name in ("imagefolder", "hf") and "data.size" not in known:
+    if name in ("imagefolder", "hf", "webdataset") and "data.size" not in known:
         texts.append(f"data.size={SIZE}")
     cfg = compose("pretrain-ssl", [*texts, *overrides]).data
     return cfg, folders[0] if folders else f"{cfg.name}{f' ({cfg.root})' if cfg.root else ''}"
@@ -83,7 +84,7 @@ def configured(words: list[str]) -> tuple[Any, str]:
 
 def _found(folder: Path) -> list[str]:
     """Overrides that say what the folder is. Raises UsageError where it is none."""
-    from gssl.config.overrides import in_quotes
+    from gssl.config.command_line import quoted
     from gssl.data import layout
 
     if not folder.is_dir():
@@ -94,7 +95,7 @@ def _found(folder: Path) -> list[str]:
         name, keys = found.name, found.keys | ({"pretrain": found.spare} if found.spare else {})
     except UsageError:  # nothing to compare on, but something to look at: unlabelled images, one class
         name, keys = "imagefolder", {"root": str(folder)}
-    return [f"data={name}", *(f"data.{key}={in_quotes(value)}" for key, value in keys.items())]
+    return [f"data={name}", *(f"data.{key}={quoted(value)}" for key, value in keys.items())]
 
 
 def _slug(called: str) -> str:
@@ -109,7 +110,7 @@ def show(found: dict[str, Any]) -> None:
     tell(data_page.headline(found))
     for what, text in data_page.facts(found):
         tell(f"{what}: {text}")
-    counts = found.get("class_counts")
+    counts = next((found[key] for key in COUNTED if key in found), None)
     if counts:
         rows = [
             [name, *(f"{own[i]:,}" for own in counts.values()), f"{sum(own[i] for own in counts.values()):,}"]

@@ -22,6 +22,9 @@ SHOWN = [
 
 def show(text: dict[str, Any]) -> None:
     """Print an evaluation: by which evaluator, then each figure beside its baseline."""
+    if text["schema"] == "gssl.language/1":
+        _language(text)
+        return
     evaluator, figures = text["evaluator"], text["figures"]
     known = evaluator.get("accuracy")
     held = f" ({known['correct'] / known['n']:.1%} right on {known['n']:,} held-out images)" if known else ""
@@ -74,3 +77,19 @@ def _show_conditional(found: dict[str, Any]) -> None:
         rows,
     )
     tell(f"GAN-train ÷ real: {ratio['value']:.3f} ({ratio['low']:.3f} to {ratio['high']:.3f})")
+
+
+def _language(text: dict[str, Any]) -> None:
+    """Bits per byte beside those of the controls."""
+    own, controls, less = text["bits_per_byte"], text["controls"], text["less_than_ngrams"]
+    tell(
+        f"{text['bytes']:,} bytes of {text['split']} texts in {text['tokens']:,} tokens; controls have read"
+        f" {controls['bytes']:,} bytes of training texts"
+    )
+    rows = [["this network", f"{own['value']:.3f}", f"{own['low']:.3f} to {own['high']:.3f}"]]
+    rows += [[f"{n}-grams of bytes", f"{value:.3f}", ""] for n, value in enumerate(controls["ngrams"], 1)]
+    rows += [[name, f"{value:.3f}", ""] for name, value in controls["compressors"].items()]
+    table(["", "bits per byte", "95%"], rows)
+    said = f"{less['value']:+.3f} ({less['low']:+.3f} to {less['high']:+.3f})"
+    tell(f"network less {len(controls['ngrams'])}-grams: {said}")
+    tell(text["file"])

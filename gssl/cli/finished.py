@@ -24,14 +24,14 @@ def _use(command: str, as_json: bool, run: Path, out: Path, **arguments: Any) ->
 
         with contextlib.redirect_stdout(sys.stderr):
             found = registry.load(f"gssl.commands.{command}:{command}")(run=run, out=out, **arguments)
-        emit({"schema": f"gssl.{command}/1", "run": str(run), **found}) if as_json else tell(out)
+        emit({"schema": f"gssl.{command}/1", "run": str(run), **found}) if as_json else tell(found.get("file", out))
 
 
 @app.command("sample")
 def sample(
     run: RunArgument,
-    n: Annotated[int, typer.Option("-n", min=1, help="Number of images.")] = 64,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The PNG to write.")] = Path("grid.png"),
+    n: Annotated[int, typer.Option("-n", min=1, help="Number of images, or texts.")] = 64,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The PNG to write, or the .txt.")] = Path("grid.png"),
     seed: Annotated[int, typer.Option("--seed", min=0, help="Other seeds, other images.")] = 0,
     truncation: Annotated[
         float | None, typer.Option("--truncation", help="Keep |z| below this: likelier images, fewer kinds.")
@@ -39,18 +39,31 @@ def sample(
     classes: Annotated[
         list[str] | None, typer.Option("--class", help="Only this class of a conditional GAN; may be given again.")
     ] = None,
+    files: Annotated[
+        bool, typer.Option("--files", help="A PNG each, and real ones beside them, in the folder -o: for data=fake.")
+    ] = False,
+    prompt: Annotated[str, typer.Option("--prompt", help="Of a language model: how texts begin.")] = "",
+    tokens: Annotated[
+        int, typer.Option("--tokens", min=1, help="Of a language model: tokens behind the prompt.")
+    ] = 200,
+    temperature: Annotated[
+        float, typer.Option("--temperature", min=0, help="Of a language model: 0 takes the likeliest token.")
+    ] = 1.0,
     device: Device = "auto",
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Draw images from a trained GAN's averaged generator into one PNG.
+    """Draw images from a trained GAN's averaged generator into one PNG; of a run of ssl=clm, texts into samples.txt.
 
     \b
-    Example:
+    Examples:
       gssl sample runs/train_gan/RUN -n 64 -o grid.png
+      gssl sample runs/train_gan/RUN -n 2000 --files -o both
+      gssl sample runs/pretrain_ssl/RUN -n 4 --prompt "To be" -o texts.txt
     """
-    own = {"n": n, "seed": seed, "truncation": truncation, "classes": classes}
-    _use("sample", as_json, run, out, **own, device=device, force=force)
+    own = {"n": n, "seed": seed, "truncation": truncation, "classes": classes, "files": files}
+    text = {"prompt": prompt, "tokens": tokens, "temperature": temperature}
+    _use("sample", as_json, run, out, **own, **text, device=device, force=force)
 
 
 @app.command("embed")
@@ -219,6 +232,7 @@ class Part(StrEnum):
     backbone = "backbone"
     classifier = "classifier"
     segmenter = "segmenter"
+    detector = "detector"
     model = "model"
 
 
@@ -244,8 +258,8 @@ def export(
         Part | None,
         typer.Option(
             "--part",
-            help="backbone; classifier or segmenter: with the head; model: photographs of any size in, probabilities"
-            " out (onnx, torch-export). Default: model of a comparison, classifier or segmenter of a transfer run.",
+            help="backbone; classifier, segmenter or detector: with the head; model: photographs of any size in,"
+            " probabilities out (onnx, torch-export). Default: model of a comparison, with the head of a transfer run.",
         ),
     ] = None,
     force: Force = False,

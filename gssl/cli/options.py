@@ -10,6 +10,7 @@ import typer
 
 from gssl.cli.output import say
 from gssl.engine.signals import received
+from gssl.engine.trouble import told
 from gssl.errors import Interrupted, JobError, UsageError
 
 
@@ -152,7 +153,10 @@ def guard() -> Iterator[None]:
     except PermissionError as e:  # a file or folder of the user's
         say(f"error: {e.filename}: cannot be read or written ({e.strerror}); choose another place, or its permissions")
         raise typer.Exit(2) from e
-    except RuntimeError as e:
+    except (MemoryError, OSError, RuntimeError) as e:
+        if line := told(e):
+            say(f"error: {line}")
+            raise typer.Exit(1) from e
         if "home directory" not in str(e):  # Python's words where ~ has no meaning
             raise
         say(f"error: ~ stands for nothing: {' '.join(str(e).split())} Set HOME, or write whole paths")

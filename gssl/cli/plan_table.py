@@ -20,9 +20,11 @@ def show(plan: dict[str, Any]) -> None:
     done = len([row for row in rows if row["state"] == "done"])
     unknown = len([row for row in rows if row["seconds"] is None and row["state"] == "missing"])
     about = "at least" if unknown else "about"
+    where = _where(plan)
     minutes = plan["seconds_left"] / 60
     model = " and the model on all labels" if plan.get("seconds_model") else ""
-    tell(f"{done} of {len(rows)} parts are done; {about} {minutes:.0f} min left with jobs={jobs}{model}")
+    tell(f"{done} of {len(rows)} parts are done; {about} {minutes:.0f} min left with {where or f'jobs={jobs}'}{model}")
+    _submitted(plan)
     if unknown:
         tell(f"not counted: {unknown} parts whose time is only known when one of them is done")
     for found in plan["resolution"]:
@@ -30,6 +32,20 @@ def show(plan: dict[str, Any]) -> None:
     searches = plan["searches"]
     if trials := searches["trials"] * len(searches["arms"]):
         tell(f"before them: a search of {trials} trials, each with {searches['budget']:g} of the budget; not counted")
+
+
+def _where(plan: dict[str, Any]) -> str:
+    """What runs the parts where that is not this machine's workers."""
+    executor = plan.get("executor", {"name": "local"})
+    at_once = executor.get("at_once")
+    return "" if executor["name"] == "local" else f"executor={executor['name']}, {at_once} at once at most"
+
+
+def _submitted(plan: dict[str, Any]) -> None:
+    """What would be submitted, where a scheduler takes jobs."""
+    if _where(plan):
+        executor = plan["executor"]
+        tell(f"{executor['name']}: {executor['jobs']} jobs, each with {' '.join(executor['request'])}")
 
 
 def _groups(rows: Iterable[dict[str, Any]]) -> list[tuple[str, str, str | None]]:

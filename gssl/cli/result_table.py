@@ -8,9 +8,10 @@ from typing import Any
 from gssl.cli import comparison_table
 from gssl.cli.output import number, objective, table, tell
 from gssl.config.menus import primary_probe
+from gssl.data.targets import of_task
 from gssl.engine.documents import expected, find_yaml
 from gssl.statistics.metric import METRICS
-from gssl.words import PROBES, between, count, label_budget_text, points, title
+from gssl.words import FOLDERS, PROBES, between, count, label_budget_text, points, title
 
 FEW = 100  # test images, below which tables warn
 
@@ -32,8 +33,9 @@ def _print(run: Path, result: dict[str, Any]) -> None:
         tell(line)
     if result.get("scores"):
         _scores(result["scores"])
+        goal = of_task(str(result["scores"][0].get("task")))
         for line in tested([s.get("n_test") for s in result["scores"]], result.get("folds") or {}):
-            tell(line)
+            tell(goal.said(line))
     if result.get("curve"):
         _curve(result["curve"])
     if result.get("command") == "compare":
@@ -69,7 +71,7 @@ def data_set(run: Path) -> str:
     if others:
         return ", ".join(map(str, others))
     folder = data.get("root") or data.get("train") or data.get("pretrain")
-    own = data["name"] in ("imagefolder", "segmentation", "hf") and folder
+    own = data["name"] in FOLDERS and folder
     return f"{folder if own else data['name']}, {'×'.join(map(str, size)) if isinstance(size, list) else size} px"
 
 
@@ -106,38 +108,56 @@ def _scores(scores: list[dict[str, Any]]) -> None:
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for score in scores:
         groups.setdefault((score["probe"], _label_budget(score)), []).append(score)
-    metrics = [METRICS[name] for name in scores[0].get("metrics") or ("accuracy", "balanced_accuracy")]
+    named = dict.fromkeys(name for score in scores for name in score.get("metrics") or ())  # not all have all
+    metrics = [METRICS[name] for name in named or ("accuracy", "balanced_accuracy")]
     rows = []
     for (probe, label_budget), found in groups.items():
-        values = [mean(s.get("metrics", s)[m.name] for s in found) for m in metrics]
-        shown = [f"{v:.1%}" if m.percent else f"{v:.4g}" for v, m in zip(values, metrics, strict=True)]
+        values = [[s["metrics"].get(m.name) if "metrics" in s else s[m.name] for s in found] for m in metrics]
+        shown = [_mean(own, m.percent) for own, m in zip(values, metrics, strict=True)]
         rows.append([PROBES.get(probe, probe), label_budget, *shown, str(len(found))])
     table(["probe", "labels", *(f"test {m.title}" for m in metrics), "draws"], rows)
 
 
+def _mean(values: list[float | None], percent: bool) -> str:
+    """Of draws; a dash where a metric is not defined in all of them."""
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
+        return "–"
+    return f"{mean(known):.1%}" if percent else f"{mean(known):.4g}"
+
+
 def _curve(found: dict[str, Any]) -> None:
-    """A row per target, probe and label budget, a column per source, in percent."""
+    """A row per target, probe and label budget, a column per source; fractions in percent. Targets of several tasks
+    have metrics of their own, which are named."""
     sources = list(dict.fromkeys(c["source"] for c in found["cells"]))
+    metrics = {c["target"]: METRICS[c["metric"]] for c in found["cells"]}
+    goals = {name: of_task(str(target.get("task"))) for name, target in found["targets"].items()}
+    grouped = {c["target"] for c in found["cells"] if c.get("groups")}
+    unlike = len({metric.name for metric in metrics.values()}) > 1
     rows: dict[tuple[str, str, str], dict[str, str]] = {}
     for c in found["cells"]:
-        cell = f"{100 * c['mean']:.1f} ({100 * c['low']:.1f}–{100 * c['high']:.1f})"
+        percent = metrics[c["target"]].percent
+        mean, low, high = (f"{100 * c[k]:.1f}" if percent else f"{c[k]:.4g}" for k in ("mean", "low", "high"))
+        cell = f"{mean} ({low}–{high})"
         rows.setdefault((c["target"], c["probe"], c["label_budget"]), {})[c["source"]] = cell
     several = len(found["targets"]) > 1
     lines = [
         [
             *([target] if several else []),
+            *([metrics[target].title] if unlike else []),
             PROBES.get(probe, probe),
-            label_budget_text(label_budget),
+            goals[target].said(label_budget_text(label_budget), [label_budget_text(label_budget)], target in grouped),
             *(row.get(s, "–") for s in sources),
         ]
         for (target, probe, label_budget), row in rows.items()
     ]
-    table([*(["target"] if several else []), "probe", "labels", *map(title, sources)], lines)
+    heads = [*(["target"] if several else []), *(["metric"] if unlike else [])]
+    table([*heads, "probe", "labels", *map(title, sources)], lines)
     for target in dict.fromkeys(c["target"] for c in found["cells"]):
         own = [c for c in found["cells"] if c["target"] == target]
         folds = {"count": max(c.get("folds") or 0 for c in own), "transductive": any(c.get("seen") for c in own)}
         for line in tested([c["n_test"] for c in own], folds, target if several else ""):
-            tell(line)
+            tell(goals[target].said(line))
 
 
 def _gains(gains: list[dict[str, Any]], generated: dict[str, Any]) -> None:
@@ -203,5 +223,5 @@ def _label_budget(score: dict[str, Any]) -> str:
     if score.get("labels_per_class") is not None:
         return f"{score['labels_per_class']} per class" if score["labels_per_class"] else "none"
     if score.get("images_labelled") is not None:
-        return f"{score['images_labelled']} images"
+        return of_task(str(score.get("task"))).said(f"{score['images_labelled']} labelled images")
     return "all" if score.get("fraction") == 1 else f"{100 * score['fraction']:g}%"

@@ -14,8 +14,9 @@ from gssl.cli.output import fitting, number, room, table, tell
 from gssl.config.paths import held
 from gssl.engine.documents import present
 from gssl.engine.files import find_json, read_json
-from gssl.engine.lines import find_entries
-from gssl.errors import UsageError
+from gssl.engine.lines import read_entries
+from gssl.engine.progress import say
+from gssl.errors import Damaged, UsageError
 from gssl.report.run_table import config_of
 
 STATES = ("running", "finished", "failed", "interrupted", "killed")
@@ -208,7 +209,7 @@ def show_run(run: Path) -> dict[str, Any]:
         inner = [str(p) for p in run_directories(run)][:3] if run.is_dir() else []
         hint = f"there are runs inside, such as {inner[0]}" if inner else "`gssl runs list` shows what there is"
         raise UsageError(f"{run}: no run directory (it has no status.json); {hint}")
-    entries = find_entries(run / "metrics.jsonl")
+    entries = _entries(run / "metrics.jsonl")
     return {
         "schema": "gssl.run/1",
         **record(run),
@@ -217,6 +218,18 @@ def show_run(run: Path) -> dict[str, Any]:
         "last_metrics": entries[-1] if entries else None,
         "files": _files(run),
     }
+
+
+def _entries(path: Path) -> list[dict[str, Any]]:
+    """Lines of a metrics.jsonl; what is wrong with it is said."""
+    try:
+        lines = read_entries(path)
+    except Damaged as error:
+        say(f"warning: {path}: {error.why}")
+        return []
+    if lines.damage:
+        say(f"warning: {lines.damage}")
+    return [entry for _, entry in lines.found]
 
 
 def _files(run: Path) -> list[str]:

@@ -1,5 +1,6 @@
 """`gssl cache`: what is kept in `$GSSL_CACHE`, whether all of it is whole, and what of it can go. No torch."""
 
+from collections.abc import Callable
 from typing import Any
 
 from gssl.data import upkeep
@@ -15,10 +16,17 @@ def listed() -> dict[str, Any]:
     return _document(upkeep.listed(cache_root()))
 
 
-def verify() -> dict[str, Any]:
-    """Everything in the cache, every byte compared with its checksum; `ok`: nothing is damaged."""
+def verify(read: Callable[[int, int], None] = lambda done, total: None) -> dict[str, Any]:
+    """Everything in the cache, every byte compared with its checksum; `ok`: nothing is damaged.
+
+    read: told how many bytes were read, of how many.
+    """
     found = upkeep.listed(cache_root())
-    damage = {kept: upkeep.damage(kept) for kept in found}
+    done, total, damage = 0, sum(kept.bytes for kept in found), {}
+    for kept in found:
+        damage[kept] = upkeep.damage(kept)
+        done += kept.bytes
+        read(done, total)
     document = _document(found)
     for row, kept in zip(document["entries"], found, strict=True):
         row["damage"] = damage[kept] or None

@@ -7,17 +7,17 @@ from typing import Any
 from gssl import schemas
 from gssl.commands import COMMANDS
 from gssl.comparison import estimate, outcome, recommended, refusals, time_plan
+from gssl.comparison.executors import checks
 from gssl.comparison.outcome import Outcome
 from gssl.comparison.plan import Planner
-from gssl.data import Splits, load_data
-from gssl.engine.device import cores, prepare
+from gssl.data import Splits, load_data, targets
+from gssl.engine.device import prepare
 from gssl.engine.files import write_json
 from gssl.engine.progress import say
 from gssl.engine.run import Run
 from gssl.errors import JobError
 from gssl.experiment import told
 from gssl.experiment.label_budgets import Labels, possible
-from gssl.experiment.tasks import task_of
 from gssl.report.claims import check
 from gssl.report.page import write
 
@@ -38,12 +38,14 @@ def main(
             print(f"{len(found.runs)} runs are read, nothing is trained")
             return {"schema": "gssl.plan/1", "runs": [str(run.path) for run in found.runs]} if plan else None
     else:
-        prepare(cfg.engine)
+        checks.check(cfg.executor, {"parts": cfg.parts}, cfg.data)
+        refusals.networks(cfg)
+        prepare(checks.engine_here(cfg.executor, cfg.engine))
         splits = load_data(cfg.data, progress=cfg.engine.progress)
         told.found_and_warnings(splits.summary)
         folds = splits.summary.get("folds")
-        cfg = possible(cfg, Labels.of(splits.labelled.labels, folds), task_of(splits.columns).unit)
-        threads = cfg.engine.threads or max(1, cores() // cfg.jobs)
+        cfg = possible(cfg, Labels.of_images(splits.labelled, folds), targets.of_columns(splits.columns))
+        threads = checks.threads(cfg.executor, cfg.engine, cfg.jobs)
 
         def planner_of(cfg: schemas.Compare) -> Planner:
             return Planner(cfg, splits.hash, threads, folds)
@@ -62,7 +64,7 @@ def main(
             return None
         expected: dict[str, float] = {}
         if cfg.minutes is not None:
-            text, expected = estimate.announced(cfg, parts, splits, WHERE, planner.task.unit)
+            text, expected = estimate.announced(cfg, parts, splits, WHERE)
             say(text)
     with Run(run_dir, "compare", cfg) as run:
         for warning in run.begin():

@@ -3,12 +3,15 @@
 from pathlib import Path
 
 from gssl import schemas
-from gssl.commands import transfer
+from gssl.commands import COMMANDS, transfer
 from gssl.comparison import sources_by_targets
 
 
 def main(cfg: schemas.Curve, run_dir: Path, *, dry_run: bool = False) -> float | None:
     """Evaluate every source on every target, each by a transfer run in parts/; writes curve.png, table.md, curve.json
     and result.json. No objective."""
-    sources_by_targets.run(cfg, list(cfg.sources), run_dir, "curve", transfer.main, dry_run=dry_run)
+    elsewhere = COMMANDS["transfer"].where
+    sources_by_targets.run(
+        cfg, list(cfg.sources), run_dir, "curve", transfer.main, dry_run=dry_run, elsewhere=elsewhere
+    )
     return None

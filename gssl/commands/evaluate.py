@@ -1,4 +1,5 @@
-"""`gssl evaluate RUN`: how good a trained generator's images are, by which evaluator, on how many images.
+"""`gssl evaluate RUN`: how good a trained generator's images are, by which evaluator, on how many images; of a causal
+language model bits per byte.
 
 Every figure stands beside its baseline: what real training images get in the place of generated ones.
 """
@@ -10,13 +11,14 @@ from gssl.engine import outputs
 from gssl.engine.device import pick_device
 from gssl.engine.files import write_json
 from gssl.errors import UsageError
+from gssl.experiment import language
 from gssl.experiment.generation import Asked, evaluate_generator
 
 
 def evaluate(
     run: Path, out: Path | None = None, device: str = "auto", force: bool = False, **asked: Any
 ) -> dict[str, Any]:
-    """Evaluate the generator that `run` exported; writes and returns `gssl.evaluation/3`.
+    """Evaluate the generator that `run` exported; writes and returns `gssl.evaluation/3`, or `gssl.language/1`.
 
     asked: fields of `Asked`. out: the file to write; None: one in RUN/evaluations whose name says what was asked for.
     Raises UsageError.
@@ -28,8 +30,13 @@ def evaluate(
         raise UsageError(f"--truncation {wanted.truncation}: expected a number above 0")
     if out:
         outputs.check(out, ".json", force)
-    text = evaluate_generator(run, wanted, pick_device(device))
-    file = out or run / "evaluations" / default_name(text, wanted)
+    if language.is_run(run):
+        text = language.evaluate_run(run, wanted, pick_device(device))
+        name = f"language-{wanted.split}.json"
+    else:
+        text = evaluate_generator(run, wanted, pick_device(device))
+        name = default_name(text, wanted)
+    file = out or run / "evaluations" / name
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_json(file, text)

@@ -23,10 +23,10 @@ from gssl.experiment.model_files import DESCRIPTION, FOLDER
 def export(run: Path, out: Path | None, to: str, part: str | None = None, force: bool = False) -> dict[str, Any]:
     """Write a network of `run` (a run or a model folder) as `to` (a key of TARGETS), with a description beside it.
 
-    `part`: backbone, classifier, segmenter or model; None: the backbone of a training run, the model of a comparison,
-    what has a head of a transfer run. `out`: None for a name in RUN/exports. `force`: over files that gssl did not
-    write. Returns the description. Raises UsageError, and JobError where what was written does not give the same
-    output; then nothing is left behind.
+    `part`: backbone, classifier, segmenter, detector or model; None: the backbone of a training run, the model of a
+    comparison, what has a head of a transfer run. `out`: None for a name in RUN/exports. `force`: over files that gssl
+    did not write. Returns the description. Raises UsageError, and JobError where what was written does not give the
+    same output; then nothing is left behind.
     """
     target = TARGETS[to]
     if missing := [name for name in target.packages if find_spec(name) is None]:

@@ -10,13 +10,14 @@ from gssl.engine.device import pick_device
 from gssl.engine.files import sha256, write_text
 from gssl.engine.progress import say
 from gssl.engine.run import command_line, now
-from gssl.experiment import predicted_masks
 from gssl.experiment.answers import THRESHOLD, both, trained_on, unknown
 from gssl.experiment.model_files import find
 from gssl.experiment.models import Model, read_model
 from gssl.experiment.predictions import checked, labels_of, table
+from gssl.experiment.tasks import NAMED
 from gssl.experiment.trained import images_in
 from gssl.experiment.transfer_results import MISTAKES, mistakes_table
+from gssl.names import load
 
 
 def predict(
@@ -42,10 +43,11 @@ def predict(
     about = {"schema": "gssl.predictions/1", "model": str(found.file), "model_sha256": sha256(found.file)}
     about |= {"folder": str(folder), "command": command_line(), "created": now()}
     say(f"predicting by {model.head}")
-    if model.task != "classification":
-        return predicted_masks.write(model.to(target), folder, out, target, about, force)
+    if (write := NAMED[model.task].predict) is not None:
+        written: dict[str, Any] = load(write)(model.to(target), folder, out, target, about, force)
+        return written
     skipped: list[str] = []
-    images = images_in(folder, model.preprocessing.need, skipped)
+    images = images_in(folder, model.preprocessing.need, skipped, model.range)
     names = [str(images.name(i)) for i in range(len(images))]
     known = labels_of(names, folder, model.classes, labels)
     if known is not None:

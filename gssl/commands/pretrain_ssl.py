@@ -12,7 +12,7 @@ from gssl.experiment.training import Training, find_source, follow
 
 def main(cfg: schemas.PretrainSSL, run_dir: Path, *, dry_run: bool = False) -> float | str | None:
     """Train `cfg.ssl`; the objective is kNN accuracy on validation images (None without labels)."""
-    if cfg.engine.processes > dist.processes() and not dry_run:
+    if not dry_run and launch.wanted(cfg):
         answer: float | None = launch.several(f"{__name__}:main", cfg, run_dir)
         return answer
     device, precision = prepare(cfg.engine, alone=dry_run)

@@ -1,4 +1,5 @@
-"""`gssl sample RUN`: images of a trained GAN's generator, in one grid."""
+"""`gssl sample RUN`: images of a trained GAN's generator, in one grid, or as files beside real ones; texts of a causal
+language model."""
 
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,11 @@ import torch
 from gssl.engine import outputs
 from gssl.engine.device import pick_device
 from gssl.errors import UsageError
+from gssl.experiment import language, real_and_fake, text_samples
 from gssl.experiment.generators import load_generator
 from gssl.figures.grid import save_grid
 
+DEFAULT, DEFAULT_TEXT = Path("grid.png"), Path("samples.txt")  # where nobody says
 MOST_COLUMNS = 20  # of a grid with a class per column
 
 
@@ -24,12 +27,22 @@ def sample(
     truncation: float | None = None,
     classes: list[str] | None = None,
     force: bool = False,
+    files: bool = False,
+    prompt: str = "",
+    tokens: int = 200,
+    temperature: float = 1.0,
 ) -> dict[str, Any]:
     """Write a grid of `n` images of a GAN run's generator (its running average) to `out` (.png).
 
+    `files`: no grid, but a PNG of each, and as many real images, in the folder `out` (`real_and_fake`).
     `classes`: of a conditional generator, in turn; None: all. `truncation`: |z| stays below; None: the run's own.
-    `force`: over any file.
+    `force`: over any file. Of a causal language model `n` texts of `tokens` tokens behind `prompt`, in `out` (.txt).
     """
+    if language.is_run(run):
+        place = DEFAULT_TEXT if out == DEFAULT else out
+        return text_samples.write(run, n, place, seed, pick_device(device), prompt, tokens, temperature, force)
+    if files:
+        return real_and_fake.write(run, out, n, seed, pick_device(device), truncation)
     outputs.check(out, ".png", force)
     generator = load_generator(run, pick_device(device))
     if classes and not generator.classes:

@@ -13,7 +13,7 @@ from gssl.experiment.training import Training, find_source, follow
 
 def main(cfg: schemas.TrainGAN, run_dir: Path, *, dry_run: bool = False) -> float | str | None:
     """Train `cfg.gan`; the objective is KID between samples and validation images, by features of `cfg.evaluator`."""
-    if cfg.engine.processes > dist.processes() and not dry_run:
+    if not dry_run and launch.wanted(cfg):
         answer: float | None = launch.several(f"{__name__}:main", cfg, run_dir)
         return answer
     device, precision = prepare(cfg.engine, alone=dry_run)

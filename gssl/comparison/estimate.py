@@ -9,6 +9,7 @@ from typing import Any
 
 from gssl import schemas
 from gssl.comparison import recommended
+from gssl.comparison.executors import checks
 from gssl.comparison.parts import Part
 from gssl.comparison.plan import Planner
 from gssl.comparison.timings import Timings, seconds_of, steps_of
@@ -36,7 +37,7 @@ def planned(
     cfg: schemas.Compare, planner: Planner, parts: Sequence[Part], splits: Splits, commands: Mapping[str, str]
 ) -> dict[str, Any]:
     """The plan as `gssl.plan/1`; commands: `module:function` of whole commands, by name."""
-    costs, once = estimate(cfg, parts, splits, commands, planner.task.unit)
+    costs, once = estimate(cfg, parts, splits, commands)
     model = recommended.seconds(cfg, parts, costs)
     probe, label_budget = planner.primary()
     rows = [
@@ -66,14 +67,20 @@ def planned(
         "seeds": cfg.seeds,
         "probes": list(cfg.probe.use),
         "labels": budget_keys(cfg),
-        "jobs": cfg.jobs,
+        "jobs": side_by_side(cfg),
+        "executor": checks.described(cfg.executor, cfg.jobs, sum(not part.finished for part in parts)),
         "parts": rows,
         "searches": {"trials": cfg.search.trials, "arms": searched, "budget": cfg.search.budget},
         "seconds_once": once,
         "seconds_model": model,
-        "seconds_left": (left + once) / cfg.jobs + model,
+        "seconds_left": (left + once) / side_by_side(cfg) + model,
         "resolution": resolution(cfg, planner, parts),
     }
+
+
+def side_by_side(cfg: schemas.Compare) -> int:
+    """Parts at once, at most."""
+    return cfg.jobs if isinstance(cfg.executor, schemas.Local) else int(cfg.executor.max_jobs)
 
 
 def resolution(cfg: schemas.Compare, planner: Planner, parts: Sequence[Part]) -> list[dict[str, Any]]:
@@ -103,10 +110,10 @@ def resolution(cfg: schemas.Compare, planner: Planner, parts: Sequence[Part]) ->
 
 
 def estimate(
-    cfg: schemas.Compare, parts: Sequence[Part], splits: Splits, commands: Mapping[str, str], unit: str
+    cfg: schemas.Compare, parts: Sequence[Part], splits: Splits, commands: Mapping[str, str]
 ) -> tuple[dict[Path, Cost], float]:
     """The cost of every part: of finished ones what they took, of the others what their kind took, else by a few steps
-    now; and the seconds that all of them together spend once."""
+    now; and the seconds that all of them together spend once. Nothing is measured for parts that run elsewhere."""
     out = {part.path: cost for part in parts if (cost := _finished(part))}
     timings = Timings(parts, splits, commands)
     took: dict[str, list[float]] = {}
@@ -118,6 +125,10 @@ def estimate(
         if part.path in out:
             continue
         name = _name(part, timings)
+        if not isinstance(cfg.executor, schemas.Local):
+            same = took.get(name)
+            out[part.path] = Cost(statistics.mean(same), known="a finished run") if same else Cost(None)
+            continue
         timing = timings.of(part)
         steps = steps_of(part.cfg.budget, timing) if part.stage == "pretrain" else None
         flops = steps * timing.flops if steps else None
@@ -125,16 +136,16 @@ def estimate(
             out[part.path] = Cost(statistics.mean(took[name]), flops, steps, "a finished run")
             continue
         once[json.dumps(timings.kind(part), default=str)] = timing.once
-        seconds = seconds_of(part, timing, splits, unit, cfg.eval.milestones)
+        seconds = seconds_of(part, timing, splits, cfg.eval.milestones)
         out[part.path] = Cost(seconds, flops, steps, "measured")
     return out, sum(once.values())
 
 
 def announced(
-    cfg: schemas.Compare, parts: Sequence[Part], splits: Splits, commands: Mapping[str, str], unit: str
+    cfg: schemas.Compare, parts: Sequence[Part], splits: Splits, commands: Mapping[str, str]
 ) -> tuple[str, dict[str, float]]:
     """A plan in a line, each arm with the minutes that its missing parts take; and seconds of parts, by name."""
-    costs, _ = estimate(cfg, parts, splits, commands, unit)
+    costs, _ = estimate(cfg, parts, splits, commands)
     missing = [part for part in parts if not part.finished]
     seconds = {part.name: float(costs[part.path].seconds or 0) for part in missing}
     arms = dict.fromkeys(part.arm for part in parts)

@@ -15,7 +15,8 @@ from gssl.comparison.report_context import Done, facts_of_plan, facts_of_runs
 from gssl.comparison.search import search
 from gssl.comparison.standing import Standing
 from gssl.config.comparison_rules import pair
-from gssl.engine.documents import expected
+from gssl.engine.documents import expected, find_yaml
+from gssl.engine.progress import say
 from gssl.errors import UsageError
 from gssl.report.claims import in_report
 from gssl.report.collect import Run, read_runs
@@ -38,7 +39,10 @@ class Outcome:
 def of_runs(cfg: schemas.Compare) -> Outcome:
     """Of finished runs that `cfg.runs` names. Raises UsageError where they lack what `cfg` asks for."""
     assert cfg.runs is not None
-    runs = one_name_each(read_runs(finished_runs(cfg.runs)), [pair(text) for text in cfg.primary.pairs or []])
+    runs = read_runs(finished_runs(cfg.runs))
+    for path, run in {run.path: run for run in runs if run.state == "damaged"}.items():
+        say(f"warning: {path}: {run.error}; the run is left out, put back a whole copy or make it again")
+    runs = one_name_each(runs, [pair(text) for text in cfg.primary.pairs or []])
     _check_primary(cfg, runs)
     with expected(Path(f"runs={cfg.runs}")):  # documents without a hash on record, of older versions
         found = cells(runs)
@@ -65,7 +69,7 @@ def of_plan(
     registered = register(cfg, planner, test, parts)  # what a search has found makes other parts
     show = cfg.engine.progress and cfg.engine.progress_format == "text"
     standing = Standing(parts, *planner.primary(), planner.task.metrics[0], show)
-    failed = execute(parts, cfg.jobs, cfg.engine, commands, standing.told, expected)
+    failed = execute(parts, cfg.jobs, cfg.engine, commands, standing.told, expected, cfg.executor)
     done = Done(parts, failed, searches, registered)
     # the primary family was known before the first part ran; what failed and was searched is added
     runs = read_runs([part.path for part in parts])
@@ -74,11 +78,12 @@ def of_plan(
 
 
 def finished_runs(patterns: str | list[str]) -> list[Path]:
-    """Run directories that match a glob, or each of several. Raises UsageError where nothing matches one."""
+    """Run directories that match a glob, or each of several, with those that have lost their status. Raises UsageError
+    where nothing matches one."""
     paths: list[Path] = []
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
         found = sorted(glob(os.path.expanduser(pattern), recursive=True))
-        runs = [Path(path) for path in found if (Path(path) / "status.json").is_file()]
+        runs = [Path(path) for path in found if _is_run(Path(path))]
         if not runs:
             raise UsageError(
                 f"runs={pattern}: no run directory matches; give folders, or a pattern in quotes, such as"
@@ -86,6 +91,12 @@ def finished_runs(patterns: str | list[str]) -> list[Path]:
             )
         paths += runs
     return list(dict.fromkeys(paths))
+
+
+def _is_run(path: Path) -> bool:
+    """Whether gssl has made a run here, with or without its status."""
+    known = any((path / name).is_file() for name in ("status.json", "result.json"))
+    return known or "engine" in find_yaml(path / "config.yaml")
 
 
 def _check_primary(cfg: schemas.Compare, runs: Sequence[Run]) -> None:

@@ -15,7 +15,8 @@ from typing import Any
 
 import gssl
 from gssl.config.arms import Arm
-from gssl.engine.files import find_json, read_json
+from gssl.engine import recorded
+from gssl.engine.files import read_json
 from gssl.experiment import weight_sources
 from gssl.schemas.determining import determining
 
@@ -60,9 +61,8 @@ class Part:
 
     @property
     def finished(self) -> bool:
-        """Whether its result is there, and is the one that it wrote: what was lost or changed is made again."""
-        status = find_json(self.path / "status.json") or {}
-        return status.get("state") == "finished" and find_json(self.path / "result.json") is not None
+        """Whether its result and what that is read by are those that it wrote: what was lost is made again."""
+        return recorded.finished(self.path)
 
     def where(self, commands: Mapping[str, str]) -> str:
         """`module:function` that runs it. commands: those of whole commands, by name."""

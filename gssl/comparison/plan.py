@@ -10,11 +10,12 @@ from gssl.comparison import ranking
 from gssl.comparison.parts import SEARCHED, STEPS, Draft, Part
 from gssl.config import arms, label_use
 from gssl.config.arms import METHOD, Arm
-from gssl.config.command_line import as_command, quoted
+from gssl.config.command_line import as_command, data_words
 from gssl.config.comparison_rules import budget_keys, choices
 from gssl.config.composing import compose
 from gssl.config.menus import NO_NETWORK, primary_probe, probes_of
 from gssl.config.registry import PROBE
+from gssl.data import targets
 from gssl.data.sources import SOURCES
 from gssl.errors import UsageError
 from gssl.experiment.probing import FROZEN, of_source
@@ -23,7 +24,6 @@ from gssl.schemas.label_budgets import parse_label_budget
 from gssl.schemas.ready_made import READY_MADE, weights_file
 
 SAME = ("labels_per_class", "fractions", "images_labelled", "draws", "draws_one_shot", "classical")  # for every arm
-PATHS = ("root", "pretrain", "train", "test", "labels")  # where the images lie
 LEAST_REAL = 50  # images of a fold from which generated ones are compared with them
 
 
@@ -106,6 +106,11 @@ class Planner:
                 "search.trials: settings that all folds have would be chosen on images that each is tested on; set"
                 " data.test=split, or search.trials=0"
             )
+        if not targets.of_data(self.cfg.data.name).validates:
+            raise UsageError(
+                f"search.trials: validation images of data={self.cfg.data.name} have nothing to choose by, and nothing"
+                " is chosen on test images; set search.trials=0"
+            )
         found, data = [], self.cfg.data
         for overrides in spread(choices(self.cfg.search.space[arm.name]), self.cfg.search.trials):
             own = [*self.cfg.overrides.get(arm.name, []), *overrides]
@@ -125,6 +130,11 @@ class Planner:
         """What the probes learn to predict, by the columns that the data can bring."""
         return task_of(SOURCES[self.cfg.data.name].columns)
 
+    @property
+    def milestones(self) -> int:
+        """Checkpoints that are probed on the way, on validation images: none where these have nothing to tell apart."""
+        return self.cfg.eval.milestones if targets.of_data(self.cfg.data.name).validates else 0
+
     def pairs(self) -> list[list[str]]:
         """The primary family: as given, else by a rule over names. Known before anything runs. Raises UsageError."""
         return ranking.pairs(self)
@@ -135,13 +145,13 @@ class Planner:
         """Every run of an arm with one seed (and fold): training, probes, accuracy on the way, generated images."""
         cfg, data = self.cfg, self._data(seed, fold)
         extra = [*cfg.overrides.get(arm.name, []), *self.chosen.get(arm.name, [])]
-        parts = self._trained(arm, seed, extra, 1.0, cfg.eval.milestones, data)
+        parts = self._trained(arm, seed, extra, 1.0, self.milestones, data)
         trained = list(parts)
         last = trained[-1] if arm.stages else None
         parts.append(self._transfer(arm, seed, trained, extra, data))
-        if last and cfg.eval.milestones and not arm.generator:  # its probes would need the generator's images, too
+        if last and self.milestones and not arm.generator:  # its probes would need the generator's images, too
             parts.append(self._milestones(arm, seed, last, extra, data))
-        elif arm.source == "random" and cfg.eval.milestones and any(other.stages for other in self.arms()):
+        elif arm.source == "random" and self.milestones and any(other.stages for other in self.arms()):
             parts.append(self._milestones(arm, seed, None, extra, data))  # what the others' are compared with
         generator = last.path if last and arm.family == "gan" else self._generator_of(arm, seed)
         if generator and cfg.generation.images and self._held_back(last, fold):
@@ -220,7 +230,7 @@ class Planner:
     def _backbone(self, method: str, command: str) -> schemas.Backbone:
         """One for all; with `allow_norm_diff` a recipe that is made for a network without norm layers gets that."""
         cfg = self.cfg
-        own = self.compose(command, [f"{METHOD[command]}={method}"]).backbone.norm if command == "train-gan" else None
+        own = self.method(method).backbone.norm if command == "train-gan" else None
         if own != "none" or cfg.backbone.norm != "batch":
             return cfg.backbone
         if not cfg.allow_norm_diff:
@@ -348,12 +358,14 @@ class Planner:
     def _engine(self) -> schemas.Engine:
         return schemas.replace(self.cfg.engine, resume="auto", progress=False, threads=self.threads)
 
+    def method(self, name: str, overrides: Sequence[str] = ()) -> Any:
+        """A method's configuration on these images with a network of its own, and with `overrides`."""
+        command = arms.command(name)
+        return self.compose(command, [f"{METHOD[command]}={name}", *data_words(self.cfg.data), *overrides])
+
     def _common(self) -> list[str]:
         """Overrides that every part starts from: one data set, one network."""
-        cfg = self.cfg
-        paths = [(key, getattr(cfg.data, key)) for key in PATHS]
-        given = [f"data.{key}={quoted(value)}" for key, value in paths if value is not None]
-        return [f"data={cfg.data.name}", *given, f"backbone={cfg.backbone.name}"]
+        return [*data_words(self.cfg.data), f"backbone={self.cfg.backbone.name}"]
 
     @staticmethod
     def _source(arm: Arm, seed: int) -> str:

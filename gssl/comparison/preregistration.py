@@ -22,10 +22,12 @@ from gssl.config import arms
 from gssl.config.arms import Arm
 from gssl.config.menus import CONTROLS
 from gssl.config.registry import PROBE
-from gssl.engine.files import read_json
-from gssl.engine.lines import growing, parsed
+from gssl.engine.documents import expected
+from gssl.engine.files import find_json
+from gssl.engine.lines import growing
 from gssl.engine.run import now
-from gssl.errors import UsageError
+from gssl.engine.shapes import LIST, NUMBER, TABLE, TEXT, WHOLE, mismatch
+from gssl.errors import Damaged, UsageError
 from gssl.experiment import weight_sources
 from gssl.schemas.determining import determining, flat
 from gssl.statistics.paired import attainable
@@ -37,6 +39,14 @@ ABOUT = ("schema", "time", "parts", "scored", "previous")
 # of the parts' configurations: what is the same for all arms, and what changes no score of the primary probe
 SHARED = ("budget", "backbone", "data", "engine", "draws", "draws_one_shot", "allow_norm_diff")
 ASIDE = ("seed", "eval", "diagnose", "labels_per_class", "fractions", "classical", "export")
+
+# what a line of this schema holds, and what of it is never null
+ARM = {"name": TEXT, "written": TEXT, "overrides": [TEXT], "search": [TEXT], "weights": LIST, "ranked": bool}
+ARM |= {"control": bool, "settings": TEXT}
+PLAN = {"time": TEXT, "gssl": TEXT, "threads": WHOLE, "data": TEXT, "test": TEXT, "arms": [ARM], "pairs": [[TEXT]]}
+PLAN |= {"probe": TEXT, "labels": TEXT, "metric": TEXT, "margin": NUMBER, "seeds": WHOLE, "settings": TABLE}
+PLAN |= {"parts": {"*": [TEXT]}, "scored": [TEXT]}
+NEVER_NULL = {*PLAN, *ARM} - {"gssl", "threads", "labels", "metric", "margin", "data", "test"}
 
 Row = dict[str, Any]
 
@@ -55,8 +65,8 @@ def register(cfg: schemas.Compare, planner: Planner, test: str, parts: Sequence[
     plan = json.loads(json.dumps(plan_of(cfg, planner, test), default=str))
     named = None if parts is None else _named(planner, parts)
     try:
-        with growing(path) as (lines, append):
-            found = parsed(lines)
+        with growing(path, _usable) as (lines, append), expected(path):
+            found = list(lines.found)
             row = {"time": now(), **plan, "parts": named or {}}
             before = [old for _, old in found if _concerns(old, row)]
             known = before[-1] if before else None
@@ -64,12 +74,17 @@ def register(cfg: schemas.Compare, planner: Planner, test: str, parts: Sequence[
             if known is None or _plan(known) != plan or (named is not None and known["parts"] != named):
                 everything = {name for old in [*before, row] for name in _parts(old)}
                 row["scored"] = sorted(name for name in everything if _scored(path.parent / name))
-                row["previous"] = _hash(found[-1][0]) if found else None
+                row["previous"] = lines.last
                 current = {"schema": SCHEMA, **row}
                 found.append((append(current), current))
     except OSError as error:
         raise UsageError(f"parts={cfg.parts}: {path.name} cannot be written there ({error.strerror})") from error
-    return standing(found, current, path)
+    except Damaged as error:
+        advice = "take it out of there to begin a record anew, or choose other parts"
+        raise UsageError(f"parts={cfg.parts}: {path.name} {error.why}; {advice}") from error
+    whole = not lines.damage and all("previous" in old for _, old in lines.found)
+    with expected(path):
+        return standing(found, current, path, whole)
 
 
 def only_read(seeds: int) -> dict[str, Any]:
@@ -173,6 +188,17 @@ def _named(planner: Planner, parts: Sequence[Part]) -> dict[str, list[str]]:
 # ── the record ───────────────────────────────────────────────────────────────────────────────────
 
 
+def _usable(row: Row) -> bool:
+    """Whether a line holds what is read of it: all of a plan, of one of an earlier version its parts alone."""
+    shape = PLAN if row.get("schema") == SCHEMA else {key: PLAN[key] for key in ("parts", "scored")}
+    tables = [row, *row["arms"]] if shape is PLAN and isinstance(row.get("arms"), list) else [row]
+    if mismatch(row, shape) or any(table.get(key, 0) is None for table in tables for key in NEVER_NULL):
+        return False
+    if shape is PLAN and not (set(PLAN) <= set(row) and all(set(ARM) <= set(arm) for arm in row["arms"])):
+        return False
+    return None not in row.get("parts", {}).values() and None not in row.get("pairs", [])
+
+
 def _plan(row: Row) -> dict[str, Any]:
     return {key: value for key, value in row.items() if key not in ABOUT}
 
@@ -186,8 +212,12 @@ def _parts(row: Row) -> list[str]:
 
 
 def _scored(path: Path) -> bool:
-    """Whether a part has opened the test images, also where it died before it could say what it saw."""
-    status = read_json(path / "status.json") or {}
+    """Whether a part has opened the test images, also where it died before it could say what it saw; where its status
+    is damaged, whether a result lies beside it."""
+    status = find_json(path / "status.json")
+    if status is None and (path / "status.json").exists():
+        return (path / "result.json").exists()
+    status = status or {}
     return status.get("state") == "finished" or bool(status.get("test_openings"))
 
 
@@ -201,10 +231,8 @@ def _concerns(old: Row, row: Row) -> bool:
     return bool(same) or bool(set(_parts(old)) & set(_parts(row)))
 
 
-def standing(found: Sequence[tuple[str, Row]], row: Row, path: Path) -> dict[str, Any]:
-    """What the lines of a record say of its plan `row`: see `register`."""
-    hashes = [None, *(_hash(line) for line, _ in found)]
-    whole = all(old.get("previous") == before for (_, old), before in zip(found, hashes, strict=False))
+def standing(found: Sequence[tuple[str, Row]], row: Row, path: Path, whole: bool) -> dict[str, Any]:
+    """What the lines of a record say of its plan `row`: see `register`. whole: none is damaged, changed or gone."""
     known = [old for _, old in found if _concerns(old, row)]
     concerned = {name for old in known for name in _parts(old)}
     announced: set[str] = set()
@@ -283,5 +311,5 @@ def _seeds(row: Row, which: set[str], scored: set[str]) -> int:
 
 
 def _time(path: Path) -> str | None:
-    status = read_json(path / "status.json") or {}
+    status = find_json(path / "status.json") or {}
     return (status.get("ended") or status.get("started")) if _scored(path) else None

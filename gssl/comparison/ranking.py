@@ -20,8 +20,7 @@ def reads_labels(planner: "Planner", arm: Arm) -> bool | None:
     choose for it and the files that it begins with; None where that is not on record."""
 
     def composed(method: str, overrides: Sequence[str]) -> Any:
-        command = arms.command(method)
-        return getattr(planner.compose(command, [f"{METHOD[command]}={method}", *overrides]), METHOD[command])
+        return getattr(planner.method(method, overrides), METHOD[arms.command(method)])
 
     given = planner.cfg.overrides
     space = planner.cfg.search.space.get(arm.name)
@@ -38,7 +37,7 @@ def described(planner: "Planner", arm: Arm) -> dict[str, Any]:
     for method in arm.trained:
         command, own = arms.command(method), planner.overrides(arm)
         mine = [text for text in own if arms.owner(text) == command]
-        cfg = getattr(planner.compose(command, [f"{METHOD[command]}={method}", *mine]), METHOD[command])
+        cfg = getattr(planner.method(method, mine), METHOD[command])
         if name := getattr(cfg, "teacher", None):
             made = READY_MADE[name].learned_from if name in READY_MADE else ""
             by = f", published weights, made with {made}, none of this data's" if made else ""

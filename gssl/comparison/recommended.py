@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from gssl import schemas
+from gssl.comparison.executors import checks
 from gssl.comparison.parts import Part
 from gssl.config.registry import PROBE
-from gssl.data import Images, Splits
+from gssl.data import Images, Splits, targets
 from gssl.data.joined import joined
 from gssl.engine.device import prepare
 from gssl.engine.files import read_json
@@ -25,6 +26,7 @@ from gssl.experiment import augmentation, checkpoint_weights, cross_validation, 
 from gssl.experiment.model_files import FOLDER
 from gssl.experiment.out_of_fold import out_of_fold
 from gssl.experiment.probing import Prober, find_source
+from gssl.experiment.tasks import task_of
 from gssl.report.model import Arm, Report, Score
 from gssl.schemas.ready_made import READY_MADE
 from gssl.words import PROBES, data_name, label_budget_text
@@ -51,7 +53,8 @@ def make(cfg: schemas.Compare, report: Report, parts: Sequence[Part], splits: Sp
     start = time.perf_counter()
     own = [p for p in parts if p.stage == "transfer" and p.finished and p.arm == choice.arm.name]
     part = min(own, key=lambda p: (p.seed, p.fold is None, p.fold or 0))
-    say(f"model: {choice.arm.title} on all labels")
+    where = "" if isinstance(cfg.executor, schemas.Local) else ", on this machine (model=false leaves it out)"
+    say(f"model: {choice.arm.title} on all labels{where}")
     try:
         text = train(cfg, choice, part, splits, run_dir / FOLDER)
     except (JobError, UsageError) as error:
@@ -122,6 +125,8 @@ def _adapted(report: Report, arm: str) -> tuple[str, Score | None]:
 
 def _has_head(probe: str) -> bool:
     entry = PROBE[probe]
+    if entry.pooling is not None:
+        return not entry.control
     return entry.reads in ("network", "dense") or (entry.reads == "pooled" and entry.linear_head)
 
 
@@ -130,18 +135,19 @@ def _has_head(probe: str) -> bool:
 
 def train(cfg: schemas.Compare, choice: Choice, part: Part, splits: Splits, folder: Path) -> dict[str, Any]:
     """Fit the choice on all labels and write its folder; returns predict.json."""
+    engine = checks.engine_here(cfg.executor, part.cfg.engine)
     own: schemas.Transfer = schemas.replace(
-        part.cfg, data=cfg.data, labels_per_class=[], fractions=[1.0], images_labelled=[], draws=1, draws_one_shot=1,
-        probe=schemas.replace(part.cfg.probe, use=[choice.probe]),
+        part.cfg, engine=engine, data=cfg.data, labels_per_class=[], fractions=[1.0], images_labelled=[], draws=1,
+        draws_one_shot=1, probe=schemas.replace(part.cfg.probe, use=[choice.probe]),
     )  # fmt: skip
     device, _ = prepare(own.engine)
-    images = all_labelled(splits)
+    images, with_test = all_labelled(splits)
     origin = checkpoint_weights.resolve(find_source(own.weights), device)
     synthetic = augmentation.find_generated_images(own.generated, device)
     more = (splits.unlabelled, synthetic, splits.pretrain.unlabelled())
     prober = Prober(own, origin, images, splits.classes, device, *more)
     *_, fitted = prober.fit()
-    found = out_of_fold(prober, fitted) if prober.task.column == "label" else None
+    found = out_of_fold(prober, fitted) if targets.TARGETS[prober.task.column].classes else None
     score = choice.score
     facts: dict[str, Any] = {
         "arm": {"name": choice.arm.name, "title": choice.arm.title},
@@ -151,7 +157,7 @@ def train(cfg: schemas.Compare, choice: Choice, part: Part, splits: Splits, fold
         "data": {
             "name": data_name(cfg.data.name, cfg.data.root, cfg.data.train, cfg.data.pretrain),
             "hash": splits.hash,
-            "with_test": splits.folds is None,
+            "with_test": with_test,
             "tested": cross_validation.tested(splits),
         },
         "source": {"weights": own.weights, "words": source_words(choice.arm, own.weights), **origin.record()},
@@ -161,14 +167,14 @@ def train(cfg: schemas.Compare, choice: Choice, part: Part, splits: Splits, fold
     return model_folder.write(folder, prober, fitted, found, facts)
 
 
-def all_labelled(splits: Splits) -> Images:
-    """Training, validation and test images: the report is written, nothing is measured on any of them any more."""
+def all_labelled(splits: Splits) -> tuple[Images, bool]:
+    """Training, validation and test images, as far as these may be learned from: the report is written, nothing is
+    measured on any of them any more. And whether test images are among them."""
     parts = [splits.labelled]
     if splits.val.store is not splits.train.store:
         parts.append(splits.val)
-    if splits.folds is None:
-        parts.append(splits.open_test())
-    return joined(parts)
+    tested = None if splits.folds else task_of(splits.columns).learnable(splits.open_test())
+    return joined([*parts, *([] if tested is None else [tested])]), tested is not None
 
 
 def expected(score: Score) -> dict[str, Any]:

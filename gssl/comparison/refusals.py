@@ -1,25 +1,50 @@
-"""What the parts of a comparison would refuse about the images, said before anything is trained."""
+"""What the parts of a comparison would refuse about networks and images, said before anything is trained."""
 
 from gssl import schemas
 from gssl.comparison.plan import Planner
 from gssl.config import arms, registry
+from gssl.config.menus import probes_of
 from gssl.data import Splits
 from gssl.errors import UsageError
-from gssl.experiment import gan_evaluation, generation
+from gssl.experiment import gan_evaluation, generation, published
 from gssl.experiment.tasks import task_of
+from gssl.nets.backbone import check_name
+from gssl.schemas.ready_made import SHORT
 
 PER_NETWORK = 2  # images: no fewer make a batch
+LOOKED_UP = ("timm:", "torchvision:")  # names that are looked up without a network
+
+
+def networks(cfg: schemas.Compare) -> None:
+    """Raises UsageError where the backbone or an arm names a network that timm or torchvision does not have."""
+    check_name(cfg.backbone)
+    for arm in arms.read(cfg.arms):
+        for name in (arm.start, None if arm.read else arm.source):
+            if name is not None and (name.startswith(LOOKED_UP) or name.partition("@")[0] in SHORT):
+                published.find(name)
 
 
 def check(cfg: schemas.Compare, planner: Planner, splits: Splits) -> None:
     """Raises UsageError where the images cannot be what an arm or a probe needs, as `transfer` and training would."""
     task = task_of(splits.columns)
     task.check(splits.labelled, splits.classes, cfg.data.name)
+    serving = [name for name in registry.PROBE if task.name in registry.PROBE[name].tasks]
     for name in cfg.probe.use:
+        if name not in serving:
+            raise UsageError(
+                f"probe.use: {name} does not serve {task.name} (data={cfg.data.name} has the column {task.column}); use"
+                f" probe.use=[{','.join(serving)}] or some of these"
+            )
         if not registry.PROBE[name].labels and len(splits.labelled) < len(splits.classes):
             raise UsageError(
                 f"probe.use: {name} looks for {len(splits.classes)} clusters among {len(splits.labelled)} images; leave"
                 " it out, or give more images"
+            )
+    for arm in arms.read(cfg.arms):
+        if not probes_of(arms.kind(arm), cfg.probe.use):
+            raise UsageError(
+                f"arms: {arm.name} is evaluated by none of probe.use=[{','.join(cfg.probe.use)}]; leave it out, or add"
+                " a probe that fits"
             )
     trained = {method for arm in planner.arms() for method in arm.trained}
     if not trained:

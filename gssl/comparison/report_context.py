@@ -9,6 +9,7 @@ from gssl.comparison.parts import Part
 from gssl.comparison.plan import Planner
 from gssl.comparison.preregistration import only_read
 from gssl.config.comparison_rules import pair
+from gssl.engine.progress import say
 from gssl.engine.run import command_line
 from gssl.experiment import ledger
 from gssl.report.collect import Run
@@ -79,14 +80,16 @@ def _of_both(cfg: schemas.Compare, runs: Sequence[Run]) -> dict[str, Any]:
 
 def openings(runs: Sequence[Run]) -> dict[str, Any] | None:
     """The ledger's figures for the test images of these runs and its sentence; None where they are not the same ones
-    or not on record."""
+    or not on record. What is wrong with the ledger is said."""
     data = [run.result.get("data") or {} for run in runs if run.stage == "transfer" and run.finished]
     hashes = {(one.get("hashes") or {}).get("test") for one in data}
     images = next(iter(hashes), None)
     if len(hashes) != 1 or images is None:
         return None
     found = ledger.summary(images)
-    return found | {"text": ledger.sentence(found)} if found["runs"] else None
+    if found["damage"]:
+        say(f"warning: {ledger.sentence(found)}")
+    return found | {"text": ledger.sentence(found)} if found["runs"] or found["damage"] else None
 
 
 def transductive(runs: Sequence[Run]) -> list[str]:

@@ -20,7 +20,7 @@ def search(cfg: schemas.Compare, planner: Planner, commands: Mapping[str, str]) 
     searched = [arm for arm in arms.read(cfg.arms) if arm.name in cfg.search.space]
     trials = {arm.name: planner.trials(arm) for arm in searched}
     parts = {part.path: part for found in trials.values() for _, needed in found for part in needed}
-    execute(list(parts.values()), cfg.jobs, cfg.engine, commands)
+    execute(list(parts.values()), cfg.jobs, cfg.engine, commands, executor=cfg.executor)
     return [_found(name, tried, planner) for name, tried in trials.items()]
 
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 from gssl.comparison.parts import Part
+from gssl.data.targets import of_task
 from gssl.engine.files import find_json
 from gssl.engine.progress import say
 from gssl.schemas.label_budgets import label_budget_of
@@ -17,6 +18,7 @@ class Standing:
     def __init__(self, parts: Sequence[Part], probe: str, label_budget: str, metric: str, show: bool = True) -> None:
         self.probe, self.label_budget, self.metric, self.show = probe, label_budget, metric, show
         self.found: dict[str, dict[str, float]] = {}
+        self.task = ""
         self.stage = "fold" if any(part.stage == "fold" for part in parts) else "transfer"
         for part in parts:
             if part.stage == self.stage and part.finished:
@@ -36,7 +38,8 @@ class Standing:
             for arm, mean in sorted(means.items(), key=lambda pair: -pair[1])
         ]
         unit = METRICS[self.metric].title + (" in %" if percent else "")
-        what = f"{PROBES.get(self.probe, self.probe)}, {label_budget_text(self.label_budget)}"
+        labels = of_task(self.task).said(label_budget_text(self.label_budget))
+        what = f"{PROBES.get(self.probe, self.probe)}, {labels}"
         return f"so far, on validation folds ({unit}, {what}; n runs): {', '.join(texts)}"
 
     def _read(self, part: Part) -> bool:
@@ -44,6 +47,7 @@ class Standing:
         scores = (find_json(part.path / "result.json") or {}).get("scores") or []
         mine = [s for s in scores if s["probe"] == self.probe and label_budget_of(s) == self.label_budget]
         values = [value for s in mine if (value := (s.get("validation") or {}).get(self.metric)) is not None]
+        self.task = next((str(s["task"]) for s in mine if "task" in s), self.task)
         if values:
             self.found.setdefault(part.arm, {})[part.name] = math.fsum(values) / len(values)
         return bool(values)

@@ -92,7 +92,7 @@ def costs(
         rest = 0.0
         for part in own:
             timing = timings.of(part)
-            whole = seconds_of(part, timing, splits, made.task.unit, cfg.eval.milestones)
+            whole = seconds_of(part, timing, splits, cfg.eval.milestones)
             rest += timing.fixed if part.stage == "pretrain" else whole
         found.append(Seed(sum(part_of for part_of, _ in trained), per_flop, rest))
     return found, once

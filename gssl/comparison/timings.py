@@ -26,13 +26,14 @@ from gssl import schemas
 from gssl.comparison.parts import Part
 from gssl.config import registry
 from gssl.config.menus import CONTROLS, NO_NETWORK, UNTRAINED
-from gssl.data import Splits, checksums
+from gssl.data import Splits, checksums, targets
 from gssl.data.cache import BROKEN, cache_root
 from gssl.engine.device import cores, pick_device
 from gssl.engine.files import find_json
+from gssl.engine.lines import entries_of
 from gssl.engine.progress import say
 from gssl.experiment.label_budgets import LabelBudget, label_budgets
-from gssl.experiment.probing import Prober, find_source
+from gssl.experiment.probing import CLIPS, POOLED, Prober, find_source
 from gssl.metrics import classifier
 from gssl.names import load
 from gssl.schemas.determining import NAMED_WEIGHTS, determining
@@ -195,8 +196,8 @@ def training(part: Part, where: str, network: str) -> Timing:
         load(where)(few, Path(folder) / "run")
         whole, wall = clock() - start, time.perf_counter() - wall
         spent = (find_json(Path(folder) / "run" / "result.json") or {})["spent"]
-        lines = (Path(folder) / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    times = [row["seconds"] for row in map(json.loads, lines) if "loss" in row]
+        entries, _ = entries_of(Path(folder) / "run" / "metrics.jsonl")
+    times = [row["seconds"] for _, row in entries if "loss" in row]
     # the first steps count FLOPs and warm up
     step = statistics.median(b - a for a, b in zip(times[-4:-1], times[-3:], strict=True))
     had = min(1.0, whole / wall)  # of the processor
@@ -216,7 +217,11 @@ def probing(cfg: schemas.Transfer, network: str, splits: Splits) -> Timing:
         cfg.probe,
         finetune=schemas.replace(cfg.probe.finetune, steps=FEW, points=0),
         fixmatch=schemas.replace(cfg.probe.fixmatch, steps=FEW),
-        use=sorted(cfg.probe.use, key=lambda name: registry.PROBE[name].reads == "menu"),  # after what they fit
+        # menus after what they fit; what reads a run's method has none here to be timed on
+        use=sorted(
+            (name for name in cfg.probe.use if registry.PROBE[name].methods is None),
+            key=lambda name: registry.PROBE[name].reads == "menu",
+        ),
     )
     few = [n for n in cfg.labels_per_class if n <= ABOUT_TEN] or cfg.labels_per_class[:1]
     images = cfg.images_labelled[:1]
@@ -231,12 +236,13 @@ def probing(cfg: schemas.Transfer, network: str, splits: Splits) -> Timing:
     prober.keeps_features = False  # what is on disk already would cost nothing
     built = clock() - start
     some = splits.labelled.subset(np.arange(min(SOME, len(splits.labelled))))
-    pooled = prober.task.column == "label" and any(registry.PROBE[n].reads != "network" for n in cfg.probe.use)
+    reads = {registry.PROBE[member].reads for name in cfg.probe.use for member in prober.members(name)}
+    pooled = sorted(reads & {*POOLED, *CLIPS})
     per_image = 0.0
     if pooled:  # else features are read batch by batch, in the fits
         start = clock()
         for view in prober.views:
-            prober.features(some, view=view)
+            prober.features(some, pooled[0], view)
         per_image = (clock() - start) / len(some)
     fits: dict[str, float] = {}
     last = clock()
@@ -244,7 +250,7 @@ def probing(cfg: schemas.Transfer, network: str, splits: Splits) -> Timing:
     for fitted in prober.fit():
         took, last = clock() - last, clock()
         if extracted:  # the first fit has the features of all that are asked for
-            took, extracted = max(0.0, took - per_image * fitted.n_train), False
+            took, extracted = max(0.0, took - per_image * fitted.n_train), []
         entry = registry.PROBE[fitted.probe]
         own = cfg.probe.finetune if entry.reads == "menu" else getattr(cfg.probe, fitted.probe)
         # A menu costs what it fits and no other probe has fitted before.
@@ -293,8 +299,8 @@ def steps_of(budget: schemas.Budget, timing: Timing) -> int:
     return max(1, round(min(limits) if limits else budget.default_epochs / timing.epochs))
 
 
-def seconds_of(part: Part, timing: Timing, splits: Splits, unit: str, milestones: int) -> float:
-    """Seconds of one part, by its kind's timing. unit: as in `label_budgets`. milestones: checkpoints on the way."""
+def seconds_of(part: Part, timing: Timing, splits: Splits, milestones: int) -> float:
+    """Seconds of one part, by its kind's timing. milestones: checkpoints on the way."""
     cfg, counts = part.cfg, splits.summary["counts"]
     if part.stage == "pretrain":
         return timing.fixed + steps_of(cfg.budget, timing) * timing.per_step
@@ -303,18 +309,18 @@ def seconds_of(part: Part, timing: Timing, splits: Splits, unit: str, milestones
         return timing.fixed + timing.per_image * (2 * min(cfg.images, counts["test"]) + counts["pretrain"])
     folds = splits.summary.get("folds")
     tested = known if folds else counts["test"]
-    fits = timing.fits or {}
-    draws = sum(_draws(cfg, name, unit, known) * fits.get(name, 0.0) for name in cfg.probe.use)
+    fits, goal = timing.fits or {}, targets.of_data(cfg.data.name)
+    draws = sum(_draws(cfg, name, goal, known) * fits.get(name, 0.0) for name in cfg.probe.use)
     if part.stage == "milestones":  # at each checkpoint, on validation images
-        images = counts["val"] + min(known, _labels(label_budgets(cfg, cfg.probe.use[0], unit), known))
+        images = counts["val"] + min(known, _labels(label_budgets(cfg, cfg.probe.use[0], goal), known))
         return timing.fixed + (milestones + 1) * (draws + timing.per_image * images)
     return timing.fixed + draws + timing.per_image * (known + tested)
 
 
-def _draws(cfg: schemas.Transfer, probe: str, unit: str, known: int) -> float:
+def _draws(cfg: schemas.Transfer, probe: str, goal: targets.Target, known: int) -> float:
     """How many fits a probe makes; those on many labels count for more where features are frozen."""
     entry = registry.PROBE[probe]
-    found = label_budgets(cfg, probe, unit)
+    found = label_budgets(cfg, probe, goal)
     if entry.reads in ("network", "menu"):
         return float(sum(budget.draws for budget in found))
     least = max(1.0, _labels(found[:1], known))

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from gssl import schemas
 from gssl.config import arms
+from gssl.config.command_line import data_words
 from gssl.config.comparison_rules import choices
 from gssl.config.keys import SHORT
 from gssl.errors import UsageError
@@ -20,11 +21,16 @@ FIXED = (*SAME_DATA, "seed", "weights", "backbone", "budget", "engine", "eval", 
 def check(cfg: schemas.Compare, compose: Callable[[str, list[str]], object]) -> None:
     """Raises UsageError for the first override that does not fit its arm. compose: of a command and its overrides."""
     known = {arm.name: arm for arm in arms.read(cfg.arms)}
+    data = [] if cfg.runs else data_words(cfg.data)  # which methods and probes there are depends on them
+
+    def on_data(command: str, texts: list[str]) -> object:
+        return compose(command, [*data, *texts])
+
     for name, texts in cfg.overrides.items():
-        _check(f"overrides.{name}", known.get(name) or arms.parse(name), texts, compose)
+        _check(f"overrides.{name}", known.get(name) or arms.parse(name), texts, on_data)
     for name, space in cfg.search.space.items():
         for text in {text for combination in choices(space) for text in combination}:
-            _check(f"search.space.{name}", known.get(name) or arms.parse(name), [text], compose)
+            _check(f"search.space.{name}", known.get(name) or arms.parse(name), [text], on_data)
 
 
 def _check(where: str, arm: arms.Arm, texts: Sequence[str], compose: Callable[[str, list[str]], object]) -> None:

@@ -211,7 +211,11 @@ def owner(override: str) -> str:
 def fits(method: str, backbone: str) -> None:
     """Raises UsageError where a method needs another kind of network."""
     family = "gan" if method in registry.GAN else "ssl"
-    if registry.FAMILIES[family][method].vit and not backbone.startswith("vit"):
+    if family == "gan" and backbone.startswith("timm:"):
+        raise UsageError(
+            f"{family}={method}: a discriminator is one of our networks; set backbone=convnet, not {backbone}"
+        )
+    if registry.FAMILIES[family][method].vit and not backbone.startswith(("vit", "timm:")):
         raise UsageError(f"{family}={method} works on patches: set backbone=vit_micro or vit_tiny, not {backbone}")
 
 

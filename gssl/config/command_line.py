@@ -4,7 +4,10 @@ import re
 import shlex
 from typing import Any
 
+from gssl import schemas
 from gssl.schemas.section import Section
+
+PATHS = ("root", "pretrain", "train", "test", "labels")  # where images lie
 
 
 def quoted(value: Any) -> str:
@@ -17,7 +20,19 @@ def quoted(value: Any) -> str:
         return "[" + ",".join(quoted(item) for item in value) + "]"
     text = str(value)
     # Hydra's own quotes, where its grammar would stumble
-    return text if re.fullmatch(r"[\w./:%-]+", text) else "'" + text.replace("'", "\\'") + "'"
+    return text if re.fullmatch(r"[\w./:%-]+", text) else in_quotes(text)
+
+
+def in_quotes(text: str) -> str:
+    """A string as Hydra's grammar takes it: backslashes count only before a quote and at the end."""
+    text = re.sub(r"(\\*)'", r"\1\1\'", text)
+    return "'" + re.sub(r"(\\+)$", r"\1\1", text) + "'"
+
+
+def data_words(data: schemas.Data) -> list[str]:
+    """The overrides that name a data set and where it lies."""
+    given = {key: getattr(data, key) for key in PATHS}
+    return [f"data={data.name}", *(f"data.{key}={quoted(value)}" for key, value in given.items() if value is not None)]
 
 
 def as_command(command: str, cfg: Any, default: Any, choices: list[str], given: dict[str, str]) -> str:

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from gssl.config import registry
 from gssl.config.keys import keys_of
 from gssl.config.paths import conf_dir, config_name
-from gssl.config.validate import families
+from gssl.config.validate import chosen as chosen_sections
 from gssl.schemas.commands import COMMANDS
 
 KEY = re.compile(r"( *)([\w.]+):(.*)")
@@ -36,7 +36,7 @@ def annotated(text: str, command: str, whole: DictConfig, package: str | None, s
 
 def _meanings(command: str, whole: DictConfig) -> dict[str, str]:
     """Comment per dotted key."""
-    methods = {f: registry.FAMILIES[f][whole[f].name].schema for f in families(COMMANDS[command])}
+    methods = {name: registry.CHOSEN[name][whole[name].name] for name in chosen_sections(COMMANDS[command])}
     found = {key: what.meaning for key, what in keys_of(COMMANDS[command], methods).items() if what.meaning}
     for name in (*ROOTS, config_name(command)):
         found |= _of_file(name, "")

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from gssl import schemas
 from gssl.config import arms, label_use, registry
-from gssl.data.sources import SOURCES
+from gssl.data import targets
 from gssl.errors import UsageError
 from gssl.names import unknown
+from gssl.schemas.executors import on_this_machine
 from gssl.schemas.label_budgets import label_budget_keys
 
 MOST_PAIRS = 6  # of the primary family
@@ -43,6 +44,7 @@ def check(cfg: schemas.Compare) -> None:
     _search(cfg, found)
     if not cfg.runs:
         _primary(cfg, found)
+        _executor(cfg)
 
 
 def _search(cfg: schemas.Compare, found: list[arms.Arm]) -> None:
@@ -66,6 +68,23 @@ def _search(cfg: schemas.Compare, found: list[arms.Arm]) -> None:
         raise UsageError("search.space is given and search.trials is 0; say how many trials each arm gets")
 
 
+def _executor(cfg: schemas.Compare) -> None:
+    """Raises UsageError where a budget would be another one on each machine."""
+    where = cfg.executor
+    if isinstance(where, schemas.Local):
+        return
+    if cfg.minutes is not None:
+        raise UsageError(
+            f"minutes: is measured on this machine, and executor={where.name} runs the parts; give a budget, such as"
+            " budget.epochs=50 or budget.flops=1e15, and minutes=null"
+        )
+    if cfg.budget.seconds is not None and not on_this_machine(where) and not where.homogeneous:
+        raise UsageError(
+            "budget.seconds: in a second unlike machines do unlike work; give budget.flops or budget.epochs, or"
+            f" executor.homogeneous=true where all machines of executor={where.name} are of one kind"
+        )
+
+
 def choices(space: list[str]) -> list[list[str]]:
     """Every combination of a search space: ['a=1,2', 'b=3'] → [['a=1', 'b=3'], ['a=2', 'b=3']]."""
     parts = []
@@ -86,7 +105,7 @@ def _primary(cfg: schemas.Compare, found: list[arms.Arm]) -> None:
         raise UsageError(f"primary.labels={own.labels}: is no label budget here; expected one of {', '.join(budgets)}")
     from gssl.statistics.metric import metrics_of  # NumPy: not for other commands' errors
 
-    offered = metrics_of("mask" if labels_images(cfg.data.name) else "label")
+    offered = metrics_of(targets.column(cfg.data.name))
     if own.metric is not None and own.metric not in offered:
         raise UsageError(f"primary.metric={own.metric}: data={cfg.data.name} is scored by {', '.join(offered)}")
     if own.pairs is not None and len(own.pairs) > MOST_PAIRS:
@@ -109,14 +128,9 @@ def _primary(cfg: schemas.Compare, found: list[arms.Arm]) -> None:
 def budget_keys(cfg: schemas.Compare) -> list[str]:
     """Keys of the label budgets of all arms, the smallest first; which of them apply depends on what is labelled."""
     per_class, images = sorted(cfg.labels_per_class), sorted(cfg.images_labelled)
-    if labels_images(cfg.data.name):
+    if targets.of_data(cfg.data.name).unit != "label":
         return label_budget_keys([], sorted(cfg.fractions), images)
     return label_budget_keys(per_class, sorted(cfg.fractions))
-
-
-def labels_images(data: str) -> bool:
-    """Whether a data set is labelled image by image (all pixels of one at once), so that budgets count images."""
-    return data in SOURCES and "mask" in SOURCES[data].columns
 
 
 def has_read(arm: arms.Arm) -> bool:

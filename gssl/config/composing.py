@@ -15,24 +15,25 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from gssl.config import arm_overrides, hydra_api, registry, rules, run_data
 from gssl.config.keys import Key, dotted, key_error, keys_of
 from gssl.config.overrides import parsed, rewritten
-from gssl.config.validate import families, first_line, validate
+from gssl.config.validate import chosen as chosen_sections
+from gssl.config.validate import first_line, validate
 from gssl.errors import UsageError
 from gssl.names import unknown
 from gssl.schemas.commands import COMMANDS
 from gssl.schemas.section import Section
 
-# Choices of Hydra's groups that a package brings: the extra of gssl that installs it, and how the choice is called.
+# Choices of Hydra's groups that a package brings: what installs it, and how the choice is called.
 PLUGINS = {
     "hydra/launcher": {
-        "joblib": ("joblib", "joblib"),
-        "slurm": ("slurm", "submitit_slurm"),
-        "submitit": ("slurm", "submitit_slurm"),
-        "submitit_slurm": ("slurm", "submitit_slurm"),
-        "submitit_local": ("slurm", "submitit_local"),
-        "ray": ("ray", "ray"),
-        "ray_aws": ("ray", "ray_aws"),
+        "joblib": ("gssl[joblib]", "joblib"),
+        "slurm": ("gssl[slurm]", "submitit_slurm"),
+        "submitit": ("gssl[slurm]", "submitit_slurm"),
+        "submitit_slurm": ("gssl[slurm]", "submitit_slurm"),
+        "submitit_local": ("gssl[slurm]", "submitit_local"),
+        "ray": ("hydra-ray-launcher", "ray"),
+        "ray_aws": ("hydra-ray-launcher", "ray_aws"),
     },
-    "hydra/sweeper": {"optuna": ("optuna", "optuna")},
+    "hydra/sweeper": {"optuna": ("gssl[optuna]", "optuna")},
 }
 MOST = 40  # choices of one sweep override that are checked beforehand
 
@@ -175,6 +176,10 @@ def _explained(command: str, texts: list[str], error: Exception) -> UsageError:
                 return unknown("no key", key, names, several=False)
             continue
         known = _keys(command, groups)
+        if (section := key.partition(".")[0]) == "executor" and key not in known:
+            for name, schema in registry.CHOSEN[section].items():
+                if key.partition(".")[2] in schema.model_fields:
+                    return UsageError(f"{key}: is a key of executor={name}; write executor={name} before it")
         if not any(k == key or k.startswith(f"{key}.") or _inside(key, k, known[k]) for k in known):
             return key_error(key, [*known, *_groups_of(command)])
         if o.is_add():
@@ -186,11 +191,11 @@ def _of_a_package(group: str, name: str) -> UsageError | None:
     """The error for a launcher or a sweeper whose package is not installed, or that is called otherwise."""
     if name not in PLUGINS.get(group, {}):
         return None
-    extra, choice = PLUGINS[group][name]
+    package, choice = PLUGINS[group][name]
     if hydra_api.exists(group, choice):
         return UsageError(f"{group}={name}: is called {choice}; write {group}={choice}")
     called = "" if choice == name else f" and write {group}={choice}"
-    return UsageError(f"{group}={name}: needs a package that is not installed; pip install 'gssl[{extra}]'{called}")
+    return UsageError(f"{group}={name}: needs a package that is not installed; pip install '{package}'{called}")
 
 
 def _inside(key: str, name: str, what: Key) -> bool:
@@ -204,10 +209,9 @@ def _groups_of(command: str) -> list[str]:
 def _keys(command: str, groups: dict[str, Any]) -> dict[str, Key]:
     """The keys of `command` with the methods that `groups` choose, else with the default ones."""
     chosen: dict[str, type[Section] | None] = {}
-    for family in families(COMMANDS[command]):
+    for family in chosen_sections(COMMANDS[command]):
         name = groups.get(family)
         if name is None:
             name = OmegaConf.select(hydra_api.composed(command, []), f"{family}.name")
-        entry = registry.FAMILIES[family].get(str(name))
-        chosen[family] = entry.schema if entry else None
+        chosen[family] = registry.CHOSEN[family].get(str(name))
     return keys_of(COMMANDS[command], chosen)

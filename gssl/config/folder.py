@@ -6,6 +6,8 @@ from pathlib import Path
 
 from gssl.config.command_line import quoted
 from gssl.config.image_size import has_gpu
+from gssl.config.paths import conf_dir
+from gssl.data import tars
 from gssl.data.layout import Layout, look
 from gssl.errors import UsageError
 from gssl.schemas.ready_made import READY_MADE, installed
@@ -31,6 +33,7 @@ def expanded(command: str, texts: Sequence[str], preset: str) -> tuple[list[str]
     if not os.path.isdir(folder):
         raise UsageError(
             f"{words[0]}: there is no such folder; expected a folder of images, or key=value, such as seed=1"
+            + (f"; one archive is data=webdataset data.root={words[0]}" if tars.is_tar(words[0]) else "")
         )
     rest = [text for text in texts if text is not words[0]]
     given = {text.lstrip("+").partition("=")[0] for text in rest}
@@ -58,7 +61,9 @@ def _comparison(found: Layout, given: set[str], texts: Sequence[str], preset: st
     """What a comparison of a folder is made of, where the user does not say."""
     mine = []
     if "experiment" not in given:
-        mine.append(f"experiment={preset}")
+        own = f"{preset}_{found.name}"  # what this kind of data has of its own
+        there = (conf_dir() / "experiment" / "compare" / f"{own}.yaml").is_file()
+        mine.append(f"experiment={own if there else preset}")
         if any(key.startswith("budget.") for key in given) and "minutes" not in given:
             mine.append("minutes=null")  # the budget is given
         if found.smallest is not None and "labels_per_class" not in given:

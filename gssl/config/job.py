@@ -5,7 +5,6 @@
 
 import contextlib
 import gc
-import json
 import os
 import sys
 import traceback
@@ -18,7 +17,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from gssl.config.validate import validate
 from gssl.engine.files import find_json, write_json
+from gssl.engine.lines import growing, read_lines
 from gssl.engine.outputs import open_to_append
+from gssl.engine.progress import say
+from gssl.engine.shapes import TEXT, WHOLE, mismatch
 from gssl.engine.signals import received
 from gssl.engine.trouble import told
 from gssl.errors import Interrupted, JobError, UsageError
@@ -28,6 +30,8 @@ from gssl.schemas.determining import config_hash
 
 FINISHED, FAILED, USAGE, INTERRUPTED = "finished", "failed", "usage", "interrupted"
 JOBS = "jobs.jsonl"  # in a sweep's directory: one line per job, of every call
+ROW = {"dir": TEXT, "state": TEXT, "message": TEXT, "code": WHOLE, "job": TEXT, "overrides": [TEXT]}
+ROW |= {"has_result": bool, "call": TEXT}  # of such a line, see `Record`
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,8 @@ class Task:
         hydra = HydraConfig.get()
         run_dir = Path(hydra.runtime.output_dir)
         gc.collect()  # the job before this one may have left networks in the same process
+        if device := sys.modules.get("gssl.engine.device"):  # torch is here already: and what it kept for its steps
+            device.release_memory()
         value: float | None = None
         digest = ""
         state, message, code = FINISHED, "", 0
@@ -96,7 +102,7 @@ class Task:
             if received():  # what was in the middle of something has made another error of the signal
                 state, message, code = INTERRUPTED, "interrupted", received()
             else:
-                state, message, code = FAILED, told(e, cfg) or describe(e), 1
+                state, message, code = FAILED, told(e, cfg, run_dir) or describe(e), 1
             with contextlib.suppress(OSError), open_to_append(run_dir / "log.txt") as log:
                 log.write(traceback.format_exc())
         if state in (FAILED, INTERRUPTED):
@@ -155,15 +161,20 @@ def note_status(run_dir: Path, command: str, digest: str, state: str, error: str
 
 
 def append(path: Path, record: Record) -> None:
-    """Add a line to jobs.jsonl; short appended lines of several processes do not mix."""
-    with open_to_append(path) as file:
-        file.write(json.dumps(asdict(record)) + "\n")
+    """Add a line to jobs.jsonl, to which several processes may write."""
+    with growing(path) as (_, add):
+        add(asdict(record))
 
 
 def read_jobs(path: Path, call: str) -> list[Record]:
-    """The jobs of one call, in the order of their numbers."""
-    if not path.is_file():
-        return []
-    entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    found = [Record(**e | {"overrides": tuple(e["overrides"])}) for e in entries if e["call"] == call]
+    """The jobs of one call, in the order of their numbers. Damaged lines are said."""
+    lines = read_lines(path, _usable)
+    if lines.damage:
+        say(f"warning: {lines.damage}: jobs that stood there are not in the table")
+    rows = [row for _, row in lines.found if row.get("call") == call]
+    found = [Record(**row | {"overrides": tuple(row.get("overrides", ()))}) for row in rows]
     return sorted(found, key=lambda r: (not r.job.isdigit(), int(r.job) if r.job.isdigit() else 0, r.job))
+
+
+def _usable(row: dict[str, Any]) -> bool:
+    return {"dir", "state"} <= set(row) <= set(ROW) and None not in row.values() and mismatch(row, ROW) is None

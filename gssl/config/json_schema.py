@@ -3,7 +3,7 @@
 from typing import Any
 
 from gssl.config import registry
-from gssl.config.validate import families
+from gssl.config.validate import chosen
 from gssl.schemas.commands import COMMANDS
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -16,21 +16,22 @@ RECIPES = {
 
 
 def document(command: str) -> dict[str, Any]:
-    """The schema of a command; what its family's section may hold depends on the `name` in it."""
+    """The schema of a command; what a method's or an executor's section may hold depends on the `name` in it."""
     root = COMMANDS[command]
     made = root.model_json_schema()
     definitions = made.setdefault("$defs", {})
-    for family in families(root):
-        methods = registry.FAMILIES[family]
-        for entry in methods.values():
-            schema = entry.schema.model_json_schema()
+    for family in chosen(root):
+        methods = registry.CHOSEN[family]
+        for method in methods.values():
+            schema = method.model_json_schema()
             definitions |= schema.pop("$defs", {})
-            schema["properties"]["recipes"] = RECIPES
+            if family in registry.FAMILIES:
+                schema["properties"]["recipes"] = RECIPES
             definitions[schema["title"]] = schema
         made["properties"][family] |= {
             "properties": {"name": {"enum": list(methods)}},
             "required": ["name"],
-            "allOf": [_where(name, entry.schema.__name__) for name, entry in methods.items()],
+            "allOf": [_where(name, method.__name__) for name, method in methods.items()],
         }
     return {"$schema": DRAFT, "title": f"gssl {command}"} | {k: v for k, v in made.items() if k != "title"}
 

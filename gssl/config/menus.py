@@ -1,6 +1,6 @@
 """Which probes fit which arm, and which probe and label budget carry a verdict: by names only, never by scores."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from gssl.config.registry import PROBE
@@ -26,11 +26,20 @@ def trains(probe: str) -> bool:
     return probe in PROBE and PROBE[probe].reads == "network"
 
 
-def from_scratch(probe: str) -> str:
-    """The probe that trains a network without pretraining where `probe` leaves networks as they are: `gssl curve`."""
-    if trains(probe) or PROBE[probe].reads == "menu":
+def from_scratch(probe: str, task: str | None = None, members: Sequence[str] | None = None) -> str | None:
+    """The probe that trains a network without pretraining where `probe` leaves networks as they are: `gssl curve`.
+    None where no such probe serves the task. members: what a menu chooses among, where that is known."""
+    if any(map(trains, members)) if members is not None else trains(probe) or PROBE[probe].reads == "menu":
         return probe
-    return next(name for name, entry in PROBE.items() if entry.from_scratch)
+    serving = (name for name, e in PROBE.items() if e.from_scratch and (task is None or task in e.tasks))
+    return next(serving, None)
+
+
+def beside(probe: str, offered: Collection[str]) -> str | None:
+    """Of the probes that evaluated a baseline the one that `probe` is compared with: one that trains a network without
+    pretraining, else the same; None where there is neither."""
+    order = [from_scratch(probe), *(name for name, entry in PROBE.items() if entry.from_scratch), probe]
+    return next((name for name in order if name in offered), None)
 
 
 def linear_head(probe: str) -> bool:
@@ -45,8 +54,9 @@ def probes_of(arm: str, use: Sequence[str]) -> list[str]:
     features.
     """
     name = base(arm)
+    use = [probe for probe in use if PROBE[probe].methods is None or name in (PROBE[probe].methods or ())]
     if name in NO_NETWORK:
-        fit = [probe for probe in use if PROBE[probe].reads in ("pooled", "dense", "menu")]
+        fit = [probe for probe in use if PROBE[probe].bare or PROBE[probe].reads == "menu"]
         return [probe for probe in fit if name != "majority" or PROBE[probe].labels]
     if name in CONTROLS:
         return [probe for probe in use if not trains(probe)]

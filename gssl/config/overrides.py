@@ -9,7 +9,8 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
-from gssl.config import hydra_api, sweeps
+from gssl.config import hydra_api, registry, sweeps
+from gssl.config.command_line import in_quotes
 from gssl.config.keys import SHORT, keys_of
 from gssl.config.paths import config_name
 from gssl.config.validate import families, first_line
@@ -18,13 +19,16 @@ from gssl.names import unknown
 from gssl.schemas.commands import COMMANDS
 from gssl.schemas.ready_made import WITH_PREFIX
 
+TIMM = "timm:"
 LONGEST, LONGEST_KEY, DEEPEST = 100_000, 300, 30  # of an override: characters, those of its key, brackets
 
 
 def rewritten(command: str, overrides: Sequence[str]) -> list[str]:
     """`experiment=smoke` means this command's smoke; `device=cpu` engine.device=cpu; `recipe=` its overrides."""
     mine = config_name(command)
-    free = [name for name, key in keys_of(COMMANDS[command]).items() if key.free]
+    root = COMMANDS[command]
+    executors = registry.CHOSEN["executor"].values() if "executor" in root.model_fields else [None]
+    free = {name for own in executors for name, key in keys_of(root, {"executor": own}).items() if key.free}
     out = []
     for text in sweeps.search_space(overrides):
         key, equals, value = text.partition("=")
@@ -37,8 +41,20 @@ def rewritten(command: str, overrides: Sequence[str]) -> list[str]:
             raise UsageError(f"'{text}': recipes are written in the method's YAML; choose one by recipe=NAME")
         if equals and key.lstrip("+") == "experiment":
             value = _preset(command, value)
+        if equals and key == "backbone" and TIMM in value:
+            value = _of_timm(value)
+            out.append("backbone=timm")
+            key = "backbone.name"
         out.append(f"{key}{equals}{value}")
     return _with_recipe(command, _with_prefix(out))
+
+
+def _of_timm(value: str) -> str:
+    """`backbone=timm:NAME` chooses conf/backbone/timm.yaml and sets its name; of a sweep all are timm's."""
+    names = [name.strip().strip("'\"") for name in value.split(",")]
+    if not all(name.startswith(TIMM) for name in names):
+        raise UsageError(f"backbone={value}: networks of timm and others cannot stand in one sweep; start two")
+    return ",".join(map(in_quotes, names))
 
 
 def _with_prefix(texts: list[str]) -> list[str]:
@@ -179,9 +195,3 @@ def _working(text: str) -> str | None:
     if re.search("[!$`]", shell):  # a shell would read them inside double quotes
         return shlex.quote(shell)
     return '"' + re.sub(r'([\\"])', r"\\\1", shell) + '"'
-
-
-def in_quotes(text: str) -> str:
-    """A string as Hydra's grammar takes it: backslashes count only before a quote and at the end."""
-    text = re.sub(r"(\\*)'", r"\1\1\'", text)
-    return "'" + re.sub(r"(\\+)$", r"\1\1", text) + "'"

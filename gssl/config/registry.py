@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from gssl.names import load as load
 from gssl.schemas import gan, ssl
+from gssl.schemas.executors import EXECUTORS
 from gssl.schemas.section import Section
 
 
@@ -17,13 +18,16 @@ class Entry(NamedTuple):
     schema: type[Section]
     labels: bool = False  # reads them: an upper reference in every report, never ranked
     vit: bool = False  # works on patches: needs a ViT as its backbone
+    column: str = "image"  # what it reads of a row: "video" is several frames of a clip, "text" a text
 
 
 class Probe(NamedTuple):
     """Where a probe's class is, and what other code must know of it. No code asks for a probe by its name.
 
     reads: pooled (features of the last stage) | stages (pooled features of all stages) | dense (maps of the encoder) |
-    network (which the probe trains) | menu (what the probe that it chooses among others reads).
+    clip:POOLING (features of a clip's frames, pooled over time, `gssl.probe.clips`) | network (which the probe trains)
+    | method (the whole method of a run, such as a GAN with its generator) | menu (what the probe that it chooses among
+    others reads).
     """
 
     where: str
@@ -35,7 +39,22 @@ class Probe(NamedTuple):
     also: str | None = None  # a probe whose section its class is given beside its own
     by_task: dict[str, str] | None = None  # where it is for other tasks than the first
     linear_head: bool = False  # its scores are linear in the pooled features of the last stage, so gradients exist
+    methods: tuple[str, ...] | None = None  # whose runs it reads; None: all that have a network
     from_scratch: bool = False  # trains a network without pretraining where the other probes read features
+    by_steps: bool = False  # trains a head on frozen maps as networks are trained: in all processes, by the engine
+    control: bool = False  # says what a source is worth without something; no model to use
+    groups: bool = False  # is told what belongs together, so that its folds tear no group
+
+    @property
+    def bare(self) -> bool:
+        """Whether what it reads can be had without a network, too."""
+        return self.reads in ("pooled", "dense") or self.pooling is not None
+
+    @property
+    def pooling(self) -> str | None:
+        """Over time, of features of clips; None: it reads no clips."""
+        kind, _, pooling = self.reads.partition(":")
+        return pooling if kind == "clip" else None
 
 
 SSL: dict[str, Entry] = {
@@ -62,6 +81,13 @@ SSL: dict[str, Entry] = {
     "inpainting": Entry("gssl.ssl.inpainting:Inpainting", ssl.Inpainting),
     "vae": Entry("gssl.ssl.vae:VAE", ssl.VAE),
     "distill": Entry("gssl.ssl.distill:Distill", ssl.Distill),
+    "next_frame": Entry("gssl.ssl.next_frame:NextFrame", ssl.NextFrame, column="video"),
+    "frame_order": Entry("gssl.ssl.frame_order:FrameOrder", ssl.FrameOrder, column="video"),
+    "neighbours": Entry("gssl.ssl.neighbours:Neighbours", ssl.Neighbours, column="video"),
+    "clm": Entry("gssl.ssl.clm:CLM", ssl.CLM, column="text"),
+    "mlm": Entry("gssl.ssl.mlm:MLM", ssl.MLM, column="text"),
+    "simcse": Entry("gssl.ssl.simcse:SimCSE", ssl.SimCSE, column="text"),
+    "tube_mae": Entry("gssl.ssl.tube_mae:TubeMAE", ssl.TubeMAE, vit=True, column="video"),
 }
 
 GAN: dict[str, Entry] = {
@@ -75,29 +101,52 @@ GAN: dict[str, Entry] = {
     "projection": Entry("gssl.gan.adversarial:GAN", gan.GAN, labels=True),
     "ssgan": Entry("gssl.gan.adversarial:GAN", gan.GAN),
     "bigan": Entry("gssl.gan.bigan:BiGAN", gan.BiGAN),
+    "videogan": Entry("gssl.gan.video:VideoGAN", gan.VideoGAN, column="video"),
 }
 
+OF_CLASSES = ("classification", "text")  # tasks whose rows have one class each, and are read by themselves
+ACTION = "gssl.probe.clips:Action"
 PROBE: dict[str, Probe] = {
-    "knn": Probe("gssl.probe.knn:Knn", "pooled"),
-    "linear": Probe("gssl.probe.linear:Linear", "pooled", chooses=True, linear_head=True),
+    "knn": Probe("gssl.probe.knn:Knn", "pooled", OF_CLASSES),
+    "linear": Probe("gssl.probe.linear:Linear", "pooled", (*OF_CLASSES, "fake"), chooses=True, linear_head=True),
     "linear_multilayer": Probe("gssl.probe.multilayer:LinearMultilayer", "stages", chooses=True, also="linear"),
-    "fewshot": Probe("gssl.probe.fewshot:FewShot", "pooled", own_budgets="shots"),
-    "cluster": Probe("gssl.probe.cluster:Cluster", "pooled", labels=False),
+    "fewshot": Probe("gssl.probe.fewshot:FewShot", "pooled", OF_CLASSES, own_budgets="shots"),
+    "cluster": Probe("gssl.probe.cluster:Cluster", "pooled", OF_CLASSES, labels=False),
     "finetune": Probe(
         "gssl.probe.finetune:Finetune",
         "network",
-        ("classification", "segmentation"),
+        (*OF_CLASSES, "segmentation", "detection", "fake"),
         chooses=True,
-        by_task={"segmentation": "gssl.probe.masks:finetune"},
+        by_task={"segmentation": "gssl.probe.masks:finetune", "detection": "gssl.probe.boxes:finetune"},
         linear_head=True,
         from_scratch=True,
     ),
     "fixmatch": Probe("gssl.probe.fixmatch:FixMatch", "network", chooses=True, linear_head=True),
     "segment": Probe("gssl.probe.segment:Segment", "dense", ("segmentation",), chooses=True),
-    "adapted": Probe("gssl.probe.adapted:Adapted", "menu", ("classification", "segmentation")),
+    "detect": Probe("gssl.probe.detect:Detect", "dense", ("detection",), chooses=True, also="finetune", by_steps=True),
+    **{
+        f"action_{pooling}": Probe(ACTION, f"clip:{pooling}", ("action",), chooses=True, groups=True)
+        for pooling in ("frame", "mean", "motion", "order")
+    },
+    "action_shuffled": Probe(ACTION, "clip:shuffled", ("action",), chooses=True, groups=True, control=True),
+    "anomaly": Probe("gssl.probe.anomaly:Neighbours", "dense", ("anomaly",)),
+    "anomaly_gaussian": Probe("gssl.probe.anomaly:Gaussian", "dense", ("anomaly",)),
+    "anomaly_gan": Probe("gssl.probe.anomaly_gan:Reconstruction", "method", ("anomaly",), methods=("bigan",)),
+    "anomaly_discriminator": Probe(
+        "gssl.probe.anomaly_gan:Discriminator",
+        "method",
+        ("anomaly",),
+        methods=tuple(name for name, entry in GAN.items() if not entry.labels),
+    ),
+    "adapted": Probe("gssl.probe.adapted:Adapted", "menu", (*OF_CLASSES, "segmentation", "detection", "action")),
 }
 
 FAMILIES: dict[str, dict[str, Entry]] = {"ssl": SSL, "gan": GAN}
+# Sections of which each choice has a schema of its own, by the `name` in it.
+CHOSEN: dict[str, dict[str, type[Section]]] = {
+    **{family: {name: entry.schema for name, entry in methods.items()} for family, methods in FAMILIES.items()},
+    "executor": dict(EXECUTORS),
+}
 
 
 def reads_labels(name: str | None) -> bool:

@@ -5,13 +5,39 @@ from typing import Any
 
 from gssl import schemas
 from gssl.config import arms, comparison_rules, registry
+from gssl.data import targets
 from gssl.data.sources import SOURCES
 from gssl.errors import UsageError
 from gssl.names import unknown
 
 # Keys that one source reads and no other.
-ONLY = {"imagefolder": ("pretrain", "train", "test", "labels"), "segmentation": ("crop", "masks", "groups")}
-ALSO = {("hf", "labels"), ("hf", "groups")}
+ONLY = {
+    "imagefolder": ("pretrain", "train", "test", "labels"),
+    "segmentation": ("crop", "masks", "groups"),
+    "video": ("frames", "stride", "fps", "clips_per_video"),
+    "anomaly": ("good", "bad"),
+    "fake": ("held_out",),
+    "text": ("tokenizer", "vocab", "lowercase", "long", "encoding"),
+}
+LACKS = {
+    "imagefolder": "brings its own split",
+    "segmentation": "has no masks",
+    "video": "has no films",
+    "anomaly": "has no defects",
+    "fake": "has no generators",
+    "text": "has no texts",
+}
+# Some of them that others read, too.
+ALSO: dict[str, tuple[str, ...]] = {
+    "hf": ("labels", "groups"),
+    "segmentation": ("pretrain",),
+    "detection": ("pretrain", "crop", "groups"),
+    "anomaly": ("pretrain", "crop", "masks"),
+    "video": ("labels", "groups", "pretrain", "test"),
+    "webdataset": ONLY["imagefolder"],
+    "text": ("pretrain", "test"),
+}
+READ = {"image": "images", "video": "clips", "text": "texts"}  # column → what a method reads of it
 DIVIDED = ("folds", "split")  # values of data.test that are no folder: any source with labels can be divided so
 
 
@@ -20,6 +46,7 @@ def check(command: str, cfg: Any) -> None:
     if cfg.data.name not in SOURCES:
         raise unknown("data.name: no source", cfg.data.name, SOURCES)
     _columns(cfg)
+    _backbone(cfg)
     if cfg.backbone.name.startswith("vit") and cfg.data.side % cfg.backbone.patch:
         size, patch = cfg.data.side, cfg.backbone.patch
         raise UsageError(f"backbone.patch: {patch} does not divide data.size {size}; choose one that does")
@@ -43,12 +70,11 @@ def label_budgets(cfg: Any, given: Set[str]) -> None:
     """
     if getattr(cfg, "runs", None) or getattr(cfg, "to", None):
         return
-    keys, counts = ("images_labelled", "labels_per_class"), ("labelled images", "labels per class")
-    masks = "mask" in SOURCES[cfg.data.name].columns
-    (right, wrong), unit = (keys, counts[0]) if masks else (keys[::-1], counts[1])
+    goal, keys = targets.of_data(cfg.data.name), ("labels_per_class", "images_labelled")
+    right, wrong = keys if goal.unit == "label" else keys[::-1]
     if wrong in given and right not in given:
         values = ",".join(map(str, getattr(cfg, wrong)))
-        raise UsageError(f"{wrong}: data={cfg.data.name} counts {unit}; use {right}=[{values}]")
+        raise UsageError(f"{wrong}: data={cfg.data.name} counts {goal.words}; use {right}=[{values}]")
 
 
 def _columns(cfg: Any) -> None:
@@ -61,25 +87,57 @@ def _columns(cfg: Any) -> None:
                 f"{family}={name} reads the column label, and data={cfg.data.name} brings {' and '.join(brought)};"
                 " choose a method without labels, or other data"
             )
+        if name in methods and (column := methods[name].column) not in brought:
+            # what has no images has texts, for which pretrain-ssl alone has methods
+            fit = " or ".join(f"ssl={own}" for own, entry in registry.SSL.items() if entry.column in brought)
+            other = fit if family == "ssl" else f"pretrain-ssl with {fit}"
+            use = other if column == "image" else f"data={column}, or another method"
+            raise UsageError(
+                f"{family}={name} learns from {READ[column]}, and data={cfg.data.name} brings {' and '.join(brought)};"
+                f" use {use}"
+            )
+
+
+def _backbone(cfg: Any) -> None:
+    """A network that reads another column than the data bring."""
+    of_texts = "text" in SOURCES[cfg.data.name].columns
+    if getattr(cfg, "to", None) or cfg.backbone.name.startswith("text") == of_texts:
+        return
+    reads, brings = ("images", "texts") if of_texts else ("texts", "images")
+    use = "backbone=text_small or text_base" if of_texts else "data=text, or another backbone"
+    raise UsageError(
+        f"backbone={cfg.backbone.name}: reads {reads}, and data={cfg.data.name} brings {brings}; use {use}"
+    )
+
+
+def reads(name: str, key: str) -> bool:
+    """Whether a source reads a key of `data` that not all do."""
+    return key in (*ONLY.get(name, ()), *ALSO.get(name, ()))
 
 
 def _source(command: str, data: schemas.Data) -> None:
-    if data.name == "imagefolder":
+    if data.name in ("imagefolder", "webdataset"):
         enough = data.root or data.train or (data.pretrain and command in ("pretrain-ssl", "train-gan"))
+        what = "images" if data.name == "imagefolder" else "tar archives"
         if not enough:
-            raise UsageError("data.root must be given: the folder of your images (or data.train, data.test …)")
+            raise UsageError(f"data.root must be given: the folder of your {what} (or data.train, data.test …)")
     if data.root is not None and not SOURCES[data.name].root:
         raise UsageError(
             f"data.root: data={data.name} does not read it; for a folder of your own images write data=imagefolder"
             f" data.root={data.root}"
         )
+    goal = targets.of_data(data.name)
+    if data.name == "text" and data.test in DIVIDED:
+        raise UsageError(
+            f"data.test={data.test}: is for images; texts without a test part are split by data.test_fraction, before"
+            " the tokenizer is trained"
+        )
     for name, keys in ONLY.items():
         for key in keys:
-            divided = key == "test" and data.test in DIVIDED and "mask" not in SOURCES[data.name].columns
-            if data.name != name and getattr(data, key) is not None and not divided and (data.name, key) not in ALSO:
-                own = "brings its own split" if name == "imagefolder" else "has no masks"
-                raise UsageError(f"data.{key} is for data={name}; {data.name} {own}")
-    if isinstance(data.size, list) and "mask" not in SOURCES[data.name].columns:
+            divided = key == "test" and data.test in DIVIDED and goal.folds
+            if getattr(data, key) is not None and not divided and not reads(data.name, key):
+                raise UsageError(f"data.{key} is for data={name}; {data.name} {LACKS[name]}")
+    if isinstance(data.size, list) and not goal.rectangles:
         raise UsageError(f"data.size={data.size}: height and width are for data=segmentation; give one number")
 
 
@@ -93,7 +151,7 @@ def _probes(cfg: Any) -> None:
         for name in names:
             if name not in offers:
                 raise unknown(f"probe.adapted.{key}: no probe that chooses on folds", name, offers)
-    if not any(registry.PROBE[name].reads == "pooled" for name in probe.adapted.menu):
+    if not any(registry.PROBE[name].bare for name in probe.adapted.menu):
         raise UsageError("probe.adapted.menu: nothing for sources without a network; add linear")
     if probe.adapted.one_shot not in probe.adapted.menu:
         raise UsageError(
@@ -102,7 +160,9 @@ def _probes(cfg: Any) -> None:
         )
     if not probe.use:
         raise UsageError(f"probe.use is empty; expected some of {', '.join(registry.PROBE)}")
-    if not cfg.labels_per_class and not cfg.fractions:
-        raise UsageError("labels_per_class and fractions are both empty; give at least one label budget")
+    counted = "labels_per_class" if targets.of_data(cfg.data.name).unit == "label" else "images_labelled"
+    several = getattr(cfg, "to", None)  # data of other kinds than cfg.data
+    if not (getattr(cfg, counted) or cfg.fractions or (several and (cfg.labels_per_class or cfg.images_labelled))):
+        raise UsageError(f"{counted} and fractions are both empty; give at least one label budget")
     if probe.linear.l2_low > probe.linear.l2_high:
         raise UsageError("probe.linear.l2_low is above probe.linear.l2_high; exchange them")

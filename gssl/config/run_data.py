@@ -16,7 +16,7 @@ from gssl.errors import UsageError
 # What says which images they are and how they are divided; the rest of `data` is about training.
 KEYS = (
     *("root", "size", "train", "test", "pretrain", "labels", "masks", "groups", "crop"),
-    *("val_fraction", "test_fraction", "split_seed", "limit", "on_error"),
+    *("val_fraction", "test_fraction", "split_seed", "limit", "range", "store", "on_error"),
 )
 DEFAULT = "mnist5k"  # the data of every command that nobody has chosen
 

@@ -16,8 +16,8 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from gssl.config import hydra_api, job, sweeps
+from gssl.config.command_line import in_quotes
 from gssl.config.composing import check_all
-from gssl.config.overrides import in_quotes
 from gssl.config.paths import held
 from gssl.config.validate import first_line
 from gssl.engine import signals

@@ -63,12 +63,12 @@ def _keys(command: str, line: str) -> dict[str, Key]:
     """Every key of the command; of a method that the line does not choose, every method's keys."""
     root = COMMANDS[command]
     found = keys_of(root)
-    for family in registry.FAMILIES.keys() & root.model_fields.keys():
-        entries = registry.FAMILIES[family]
+    for family in registry.CHOSEN.keys() & root.model_fields.keys():
+        entries = registry.CHOSEN[family]
         chosen = re.search(rf"(?:^|\s){family}=([\w-]+)", line)
         names = [chosen[1]] if chosen and chosen[1] in entries else list(entries)
         for name in names:
-            found |= keys_of(root, {family: entries[name].schema})
+            found |= keys_of(root, {family: entries[name]})
     return found
 
 

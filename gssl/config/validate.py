@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
-from gssl import schemas
+from gssl import schemas, vocabulary
 from gssl.config import image_size, registry, rules
 from gssl.config.keys import WHOLE, Key, key_error, keys_of
 from gssl.errors import UsageError
@@ -27,18 +27,26 @@ def families(root: type[schemas.Section]) -> list[str]:
     return [name for name in root.model_fields if name in registry.FAMILIES]
 
 
+def chosen(root: type[schemas.Section]) -> list[str]:
+    """The sections of a command's schema that hold one of several ('ssl', 'gan', 'executor')."""
+    return [name for name in root.model_fields if name in registry.CHOSEN]
+
+
 def method_schemas(root: type[schemas.Section], values: Mapping[str, Any]) -> dict[str, type[schemas.Section] | None]:
-    """The schema of the method that a configuration names, per family of the command. Raises UsageError."""
-    chosen: dict[str, type[schemas.Section] | None] = {}
-    for family in families(root):
-        names = registry.FAMILIES[family]
+    """The schema of the method that a configuration names, per family of the command, and of its executor. Raises
+    UsageError."""
+    found: dict[str, type[schemas.Section] | None] = {}
+    for family in chosen(root):
+        names = registry.CHOSEN[family]
+        what = "method" if family in registry.FAMILIES else "executor"
         node = values.get(family)
         if not isinstance(node, Mapping) or "name" not in node:
-            raise UsageError(f"{family}: a method is needed, such as {family}={next(iter(names))}")
+            article = "an" if what == "executor" else "a"
+            raise UsageError(f"{family}: {article} {what} is needed, such as {family}={next(iter(names))}")
         if not isinstance(node["name"], str) or node["name"] not in names:
-            raise unknown(f"{family}.name: no method", str(node["name"]), names)
-        chosen[family] = names[node["name"]].schema
-    return chosen
+            raise unknown(f"{family}.name: no {what}", str(node["name"]), names)
+        found[family] = names[node["name"]]
+    return found
 
 
 def validate(command: str, cfg: DictConfig) -> Any:
@@ -55,6 +63,8 @@ def validate(command: str, cfg: DictConfig) -> Any:
     values = _given(values)
     if isinstance(values.get("data"), dict) and "size" in values["data"]:
         values["data"]["size"] = image_size.resolve(values)
+    if (vocab := vocabulary.resolve(values)) is not None:
+        values["backbone"]["vocab"] = vocab
     errors: list[Any] = []
     typed = dict(values)
     for family, method in methods.items():

@@ -1,16 +1,16 @@
 """Batches for training (an endless, stateless stream) and for evaluation (in order, once)."""
 
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import torch
 
+from gssl.data.ahead import Ahead
 from gssl.data.draws import Draws
 from gssl.data.images import Images
-from gssl.method import to_device
+from gssl.method import Batch, to_device
 
-Batch = dict[str, torch.Tensor]
+THREADS = 4  # that read batches of images of different sizes, which are put together one by one
 
 
 class Batches:
@@ -19,7 +19,7 @@ class Batches:
     Position p = t * (global batch) + i belongs to epoch p // N; an epoch visits every image exactly once, in
     the order of its own permutation, and a batch may reach into the next epoch. Ranks take consecutive
     slices. On CUDA the whole set stays on the device where it takes less than a quarter of the free memory;
-    otherwise a thread prepares the next batch in pinned memory.
+    otherwise the next batches are read and sent ahead (`gssl.data.ahead`). JPEG files are decoded ahead on any device.
 
     batch_size: of all ranks together. size: images of this rank's, min(batch_size, N) / ranks; whole: of all of them.
     steps_per_epoch: N / whole.
@@ -33,9 +33,12 @@ class Batches:
         self.steps_per_epoch = len(images) / self.whole
         self._orders: dict[int, np.ndarray] = {}
         self._resident = _on_device(images, device) if _fits(images, device) else None
-        self._ahead = device.type == "cuda" and self._resident is None
-        self._pool: ThreadPoolExecutor | None = None
-        self._next: tuple[int, Future[Batch]] | None = None
+        cuda = device.type == "cuda"
+        self._ahead = self._prepared() if self._resident is None and (cuda or images.store.kind == "jpeg") else None
+
+    def _prepared(self) -> Ahead:
+        one = self.images.shape or self.images.store.kind == "jpeg"  # which decodes on threads of its own
+        return Ahead(self.images.fetch, self.indices, self.device, 1 if one else THREADS, self.device.type != "cpu")
 
     def indices(self, step: int) -> np.ndarray:
         """int64 (size,): the images of this rank's batch at `step`."""
@@ -53,17 +56,9 @@ class Batches:
         """The batch at `step` on the device: the tensors of `Images.fetch`."""
         if self._resident is not None:
             return self._gather(self.indices(step))
-        if not self._ahead:
-            return _move(self.images.fetch(self.indices(step)), self.device)
-        if self._next is not None and self._next[0] == step:
-            batch = self._next[1].result()
-        else:
-            batch = self._pinned(self.indices(step))
-        # indices are made here: the memo of the epoch's order is not for two threads
-        upcoming = self.indices(step + 1)
-        self._pool = self._pool or ThreadPoolExecutor(1, thread_name_prefix="batches")
-        self._next = (step + 1, self._pool.submit(self._pinned, upcoming))
-        return _move(batch, self.device)
+        if self._ahead is not None:
+            return self._ahead(step)
+        return _move(self.images.fetch(self.indices(step)), self.device)
 
     def _order(self, epoch: int) -> np.ndarray:
         known = self._orders.get(epoch)
@@ -74,11 +69,6 @@ class Batches:
         chosen = to_device(torch.from_numpy(indices), self.device)
         batch = {name: values.index_select(0, chosen) for name, values in self._resident.items()}
         return batch | {"image": batch["image"].permute(0, 3, 1, 2), "index": chosen}
-
-    def _pinned(self, indices: np.ndarray) -> Batch:
-        batch = self.images.fetch(indices)
-        pin = self.device.type == "cuda"
-        return {name: value.pin_memory() if pin else value for name, value in batch.items()}
 
 
 def sequential(images: Images, batch_size: int, device: torch.device) -> Iterator[Batch]:
@@ -103,7 +93,7 @@ def _fits(images: Images, device: torch.device) -> bool:
 
 def _on_device(images: Images, device: torch.device) -> Batch:
     """All images, uint8 (N, H, W, C), their labels and stored columns."""
-    pixels = torch.from_numpy(np.take(images.store.pixels, images.rows, axis=0))
+    pixels = torch.from_numpy(images.store.stack(images.rows))
     kept = {"image": pixels.to(device), "label": torch.from_numpy(images.labels).to(device)}
     for name in images.stored or ():
         kept[name] = torch.from_numpy(np.array(images.store.columns[name].fetch(images.rows))).to(device)

@@ -1,10 +1,8 @@
-"""Decoded images on disk: one memory-mapped uint8 store per content key, built once and under a lock.
+"""The cache on disk: entries of images (`gssl.data.store`), built once and under a lock, and what else is kept.
 
-An entry is a directory `$GSSL_CACHE/images/<key>` (default `~/.cache/gssl`) that holds `pixels.bin`
-(all images one after another, each (h, w, c) in C order), `shapes.npy` (int32 (N, 2)), `hashes.npy`
-(uint8 (N, 16)), further arrays of the source and `meta.json`. A column beside the pixels, such as `mask`, adds
-`mask.bin` and `mask_hashes.npy` (`gssl.data.columns`). An entry appears by one rename and never changes; its checksums
-(`gssl.data.checksums`) are compared whenever it is opened, and what does not have them is built anew.
+An entry is a directory `$GSSL_CACHE/images/<key>` (default `~/.cache/gssl`). It appears by one rename and never
+changes; its checksums (`gssl.data.checksums`) are compared whenever it is opened, and what does not have them is built
+anew.
 """
 
 import contextlib
@@ -12,7 +10,6 @@ import errno
 import fcntl
 import hashlib
 import io
-import json
 import os
 import re
 import shutil
@@ -20,19 +17,22 @@ import socket
 import stat
 import sys
 import time
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
-from gssl.data import checksums
-from gssl.data.columns import HASH, Column, column_hash, open_column, stored_array
+from gssl.data import checksums, tars
+from gssl.data.columns import HASH
+from gssl.data.index import SIGNATURE, Index, Names
+from gssl.data.store import FORMAT, Build, Store, Writer, open_store
+from gssl.data.store import image_hash as image_hash
 from gssl.errors import UsageError
 
-FORMAT = 1  # part of every key: raise it when what is stored changes
 FRESH = 50_000_000  # nanoseconds: a file that changed so lately may change again without another time (coarse clocks)
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # of a disk, a quota, a limit of file sizes
 BARRED = {errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOLCK, errno.ENXIO}
@@ -58,135 +58,12 @@ def entry_key(*parts: object) -> str:
     return digest("gssl.images", FORMAT, *parts).hex()
 
 
-class Store:
-    """A finished entry, opened read-only; pickles as its path.
-
-    pixels: uint8 (N, H, W, C) where all sizes agree (`uniform`), else flat, image i at `offsets[i]`.
-    shapes: int32 (N, 2) heights and widths; hashes: uint8 (N, 16); meta: the source's own facts.
-    columns: what is stored beside the pixels, by name. opened: when, in nanoseconds since 1970.
-    """
-
-    def __init__(self, path: Path) -> None:
-        """Raises one of `BROKEN` where the entry is not as it was written."""
-        self.path, self.opened = Path(path), time.time_ns()
-        self.meta: dict[str, Any] = json.loads((self.path / "meta.json").read_bytes())
-        if not isinstance(self.meta, dict) or self.meta.get("channels") not in (1, 3):
-            raise ValueError("meta.json does not say how many channels there are")
-        self.channels: int = self.meta["channels"]
-        self.shapes = stored_array(self.path / "shapes.npy", np.int32, 2)
-        self.hashes = stored_array(self.path / "hashes.npy", np.uint8, HASH)
-        if len(self.hashes) != len(self.shapes) or (self.shapes < 0).any():
-            raise ValueError("shapes.npy and hashes.npy are not of the same images")
-        areas = self.shapes.astype(np.int64).prod(axis=1) * self.channels
-        self.offsets = np.concatenate([[0], np.cumsum(areas)])
-        pixels = self.path / "pixels.bin"
-        if pixels.stat().st_size != self.offsets[-1]:
-            raise ValueError("pixels.bin has the wrong length")
-        # np.asarray drops the memmap subclass, whose bookkeeping costs more than a gather
-        flat = np.asarray(np.memmap(pixels, np.uint8, "r")) if self.offsets[-1] else np.zeros(0, np.uint8)
-        self.uniform = len(self.shapes) > 0 and bool((self.shapes == self.shapes[0]).all())
-        self.pixels = flat.reshape(len(self), *self.shapes[0], self.channels) if self.uniform else flat
-        self.columns: dict[str, Column] = {
-            name: open_column(self.path, name, self.shapes) for name in self.meta.get("columns", [])
-        }
-        # mapped now: they are those that were compared, whatever happens to the folder
-        self._arrays = {p.stem: np.load(p, mmap_mode="r", allow_pickle=False) for p in self.path.glob("*.npy")}
-
-    def __len__(self) -> int:
-        return len(self.shapes)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Store, (self.path,), {"opened": self.opened}
-
-    def array(self, name: str) -> np.ndarray:
-        """An array that the source stored beside the pixels, such as its labels. Raises KeyError."""
-        return np.array(self._arrays[name])
-
-    def image(self, row: int) -> np.ndarray:
-        """uint8 (h, w, c), a read-only view."""
-        if self.uniform:
-            return self.pixels[row]
-        part = self.pixels[self.offsets[row] : self.offsets[row + 1]]
-        return part.reshape(*self.shapes[row], self.channels)
-
-
-class Writer:
-    """Fills an entry image by image. Grey and colour may be mixed: then `finish` replicates grey to RGB."""
-
-    def __init__(self, folder: Path, about: str = "") -> None:
-        self.folder, self.about = folder, about
-        self._file: BinaryIO = open(folder / "pixels.bin", "wb")  # noqa: SIM115  closed by close
-        self._shapes: list[tuple[int, ...]] = []
-        self._hashes: list[bytes] = []
-        self._columns: dict[str, tuple[BinaryIO, list[bytes]]] = {}
-
-    def add(self, images: Sequence[np.ndarray], hashes: Sequence[bytes], **columns: Sequence[np.ndarray]) -> None:
-        """Append images, uint8 (h, w, c) with c in {1, 3}, and their `image_hash`es.
-
-        columns: what else belongs to them, by name, e.g. mask: uint8 (h, w) each; the same names in every call.
-        """
-        for image, content in zip(images, hashes, strict=True):
-            self._file.write(np.ascontiguousarray(image).data)
-            self._shapes.append(image.shape)
-            self._hashes.append(content)
-        for name, rows in columns.items():
-            if name not in self._columns:
-                self._columns[name] = (open(self.folder / f"{name}.bin", "wb"), [])  # noqa: SIM115  closed by close
-            file, contents = self._columns[name]
-            for values in rows:
-                file.write(np.ascontiguousarray(values).data)
-                contents.append(column_hash(values))
-
-    def finish(self, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        """Write what belongs to the pixels."""
-        self._file.flush()
-        shapes = np.array(self._shapes, dtype=np.int32).reshape(-1, 3)
-        if len(set(shapes[:, 2].tolist())) > 1:
-            self._replicate_grey(shapes)
-        np.save(self.folder / "shapes.npy", shapes[:, :2])
-        hashes = np.frombuffer(b"".join(self._hashes), dtype=np.uint8).reshape(-1, HASH)
-        np.save(self.folder / "hashes.npy", hashes)
-        for name, value in arrays.items():
-            np.save(self.folder / f"{name}.npy", value)
-        for name, (column, contents) in self._columns.items():
-            column.flush()
-            np.save(self.folder / f"{name}_hashes.npy", np.frombuffer(b"".join(contents), np.uint8).reshape(-1, HASH))
-        meta = meta | ({"columns": list(self._columns)} if self._columns else {})
-        channels = int(shapes[:, 2].max(initial=1))
-        with open(self.folder / "meta.json", "w") as file:
-            json.dump({"format": FORMAT, "channels": channels, "about": self.about, **meta}, file)
-
-    def close(self) -> None:
-        """Close the files, finished or not."""
-        self._file.close()
-        for file, _ in self._columns.values():
-            file.close()
-
-    def _replicate_grey(self, shapes: np.ndarray) -> None:
-        self._file.close()
-        mixed = self.folder / "mixed.bin"
-        os.rename(self.folder / "pixels.bin", mixed)
-        self._file = open(self.folder / "pixels.bin", "wb")  # noqa: SIM115
-        with open(mixed, "rb") as source:
-            for height, width, channels in shapes.tolist():
-                raw = np.frombuffer(source.read(height * width * channels), dtype=np.uint8)
-                self._file.write(np.repeat(raw, 3 // channels).data)
-        mixed.unlink()
-        self._file.flush()
-
-
-def image_hash(image: np.ndarray) -> bytes:
-    """Content hash of one image, uint8 (h, w, c). Grey and its RGB replica hash alike."""
-    height, width, channels = image.shape
-    rgb = np.repeat(image, 3, axis=2) if channels == 1 else np.ascontiguousarray(image)
-    return blake2b(rgb.data, digest_size=HASH, person=f"{height}x{width}".encode()[:16]).digest()
-
-
-def entry(key: str, need: Callable[[], int], build: Callable[[Writer], None], about: str = "") -> Store:
+def entry(key: str, need: Callable[[], int], build: Build, about: str = "", writer: type[Writer] = Writer) -> Store:
     """The entry `key`; where it is missing or damaged, `build` fills it while other processes wait.
 
-    need() estimates the bytes of the pixels. about: what it is of, for `gssl cache list`. Errors: UsageError where the
-    cache cannot be written or the disk is too small; whatever `build` raises (nothing is left behind then).
+    need() estimates the bytes of the images. about: what it is of, for `gssl cache list`. writer: of which kind it is.
+    Errors: UsageError where the cache cannot be written or the disk is too small; whatever `build` raises (nothing is
+    left behind then).
     """
     folder = cache_root() / "images"
     store, _ = _open(folder / key)
@@ -204,14 +81,14 @@ def entry(key: str, need: Callable[[], int], build: Callable[[Writer], None], ab
         part.mkdir()
         try:
             _check_disk(folder, need())
-            with contextlib.closing(Writer(part, about)) as writer:
-                build(writer)
+            with contextlib.closing(writer(part, about)) as filled:
+                build(filled)
             checksums.close(part)
             os.rename(part, folder / key)
             checksums.flush(folder)
         finally:
             shutil.rmtree(part, ignore_errors=True)
-        return Store(folder / key)
+        return open_store(folder / key)
 
 
 def remembered(kind: str, key: str, make: Callable[[], np.ndarray]) -> np.ndarray:
@@ -259,51 +136,79 @@ def say(text: str) -> None:
 
 def join(root: Path, names: Sequence[str]) -> list[str]:
     """Paths as strings: a Path per file would double the time of a warm start. Absolute names stay."""
-    return [name if name.startswith("/") else f"{root}/{name}" for name in names]
+    return [_join(root, name) for name in names]
 
 
 Progress = Callable[[int], contextlib.AbstractContextManager[Callable[[int], None]]]
 
 
 def contents(root: Path, names: Sequence[str], threads: int = 1, watch: Progress | None = None) -> list[str]:
-    """Content hashes (hex) of the files `root/name`.
+    """Content hashes (hex) of the files `root/name`, "" of what is unreadable or no regular file: see `looked_up`."""
+    return [content.decode() for content in looked_up(root, names, threads, watch)[1].tolist()]
+
+
+def contents_of(paths: Sequence[str], threads: int = 1, watch: Progress | None = None) -> list[str]:
+    """`contents` of files by their own paths, absolute or below the working directory."""
+    whole = [os.path.abspath(path) for path in paths]
+    root = os.path.commonpath([os.path.dirname(path) for path in whole])
+    return contents(Path(root), [os.path.relpath(path, root) for path in whole], threads, watch)
+
+
+def looked_up(
+    root: Path, names: Sequence[str], threads: int = 1, watch: Progress | None = None
+) -> tuple[Names, np.ndarray]:
+    """Paths of the files `root/name`, and hashes of their contents, S32 (N,), hexadecimal.
 
     An index by size, both times and inode makes a second call read no file. Unreadable files, and what is no regular
-    file, give "". watch(n) is entered where n files must be read; what it yields is called with counts as they are
+    file, give b"". watch(n) is entered where n files must be read; what it yields is called with counts as they are
     done.
     """
-    folder = cache_root() / "index"
-    index_file = folder / f"{hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:32]}.sealed"
-    index = _index(index_file)
-    paths = join(root, names)
-    stats = [_stat(path) for path in paths]
-    known: list[list[Any]] = [index.get(name) or [""] for name in names]
-    stale = [i for i, (a, b) in enumerate(zip(stats, known, strict=True)) if not b[-1] or b[:-1] != a]
-    if not stale:
-        return [k[-1] for k in known]
-    with ThreadPoolExecutor(threads) as pool, watch(len(stale)) if watch else _silent() as advance:
-        for start in range(0, len(stale), 1024):
-            part = stale[start : start + 1024]
-            for i, content in zip(part, pool.map(lambda i: _content(paths[i]), part), strict=True):
-                known[i] = content
-            advance(len(part))
-    merged = index | {name: k for name, k in zip(names, known, strict=True) if len(k) > 1}
-    with _writable(folder), optional(index_file):
-        checksums.write(index_file, json.dumps(merged).encode())
-    return [k[-1] for k in known]
+    file = index_file(root)
+    index = _index(file)
+    rows = index.rows(names)
+    signatures = _stats(root, names)
+    found = np.zeros(len(names), dtype=f"S{2 * HASH}")
+    there = np.flatnonzero(rows >= 0)
+    same = there[(index.signatures[rows[there]] == signatures[there]).all(axis=1)]
+    found[same] = index.contents[rows[same]]
+    stale = np.flatnonzero(found == b"")
+    if len(stale):
+        known = found.copy()
+        with ThreadPoolExecutor(threads) as pool, watch(len(stale)) if watch else _silent() as advance:
+            for start in range(0, len(stale), 1024):
+                part = stale[start : start + 1024].tolist()
+                for i, content in zip(part, pool.map(lambda i: _content(_join(root, names[i])), part), strict=True):
+                    found[i] = content[-1]
+                    known[i] = content[-1] if len(content) > 1 else b""
+                    signatures[i] = content[:-1] if len(content) > 1 else -1
+                advance(len(part))
+        index, rows = index.merged(names, signatures, known, rows), np.arange(len(names))
+        with _writable(file.parent), optional(file):
+            index.write(file)
+            index = Index.read(file)
+    return Names(index.blob, index.starts, rows, str(root)), found
 
 
-def _index(file: Path) -> dict[str, Any]:
-    """Name → [size, both times, inode, content hash]. A damaged one costs reading the files again."""
+def index_file(root: Path) -> Path:
+    """What is known of the files of a folder."""
+    return cache_root() / "index" / f"{hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:32]}.sealed"
+
+
+def _join(root: Path, name: str) -> str:
+    return name if name.startswith("/") else f"{root}/{name}"
+
+
+def _index(file: Path) -> Index:
+    """A damaged one, or one of an earlier version, costs reading the files again."""
     try:
-        found = json.loads(checksums.read(file))
+        found = Index.read(file)
         checksums.touch(file)
-        return found if isinstance(found, dict) else {}
+        return found
     except FileNotFoundError:
-        return {}
+        return Index.empty()
     except BROKEN as error:
         say(f"cache: {file}: {checksums.reason(error)}; the files are read again")
-        return {}
+        return Index.empty()
 
 
 def _open(path: Path) -> tuple[Store | None, str]:
@@ -316,7 +221,7 @@ def _open(path: Path) -> tuple[Store | None, str]:
         return None, "has no checksums (an earlier version wrote it, or it was not finished)"
     try:
         checksums.compare(path)
-        store = Store(path)
+        store = open_store(path)
     except BROKEN as error:
         if isinstance(error, OSError) and error.errno not in checksums.GONE:
             raise UsageError(
@@ -339,11 +244,27 @@ def _read(file: Path) -> tuple[np.ndarray | None, str]:
         return None, f"is damaged ({checksums.reason(error)})"
 
 
-def _stat(path: str) -> list[int]:
+def _stats(root: Path, names: Sequence[str]) -> np.ndarray:
+    """int64 (N, 4): `checksums.signature` of every file; -1 where there is none. In one loop: there may be millions."""
+    found, start, stat_of = array("q"), f"{root}/", os.stat
+    for name in names:
+        try:
+            own = stat_of(name if name[:1] == "/" else start + name)
+        except NotADirectoryError:
+            found.extend(_signature(name if name[:1] == "/" else start + name))
+        except OSError:
+            found.extend([-1] * SIGNATURE)
+        else:
+            found.extend((own.st_size, own.st_mtime_ns, own.st_ctime_ns, own.st_ino))
+    return np.array(found, dtype=np.int64).reshape(-1, SIGNATURE)
+
+
+def _signature(path: str) -> list[int]:
+    """Of what a path leads to that goes on behind a file."""
     try:
-        return checksums.signature(os.stat(path))
-    except OSError:
-        return []
+        return tars.signature(path)
+    except (OSError, tars.Broken):
+        return [-1] * SIGNATURE
 
 
 def _content(path: str) -> list[Any]:
@@ -352,10 +273,28 @@ def _content(path: str) -> list[Any]:
         with checksums.opened(path) as handle:
             before = checksums.signature(os.fstat(handle))
             content = content_of(handle)
-            quiet = checksums.signature(os.fstat(handle)) == before and time.time_ns() - max(before[1:3]) > FRESH
-            return [*before, content] if quiet else [content]
+            same = checksums.signature(os.fstat(handle)) == before
+            return [*before, content] if same and quiet(before) else [content]
+    except NotADirectoryError:
+        return _content_inside(path)
     except OSError:
         return [""]
+
+
+def _content_inside(path: str) -> list[Any]:
+    """The same of a member of an archive."""
+    try:
+        before = tars.signature(path)
+        content = content_hash(tars.read(path))
+        same = tars.signature(path) == before
+        return [*before, content] if same and quiet(before) else [content]
+    except (OSError, tars.Broken):
+        return [""]
+
+
+def quiet(signature: Sequence[int]) -> bool:
+    """Whether a file with this signature has one that tells of every later change."""
+    return time.time_ns() - max(signature[1:3]) > FRESH
 
 
 def content_hash(data: bytes) -> str:

@@ -7,21 +7,36 @@ Stored at native size, except that an image whose short side is more than twice 
 import os
 import sys
 import warnings
+from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import TypeVar
+from contextlib import contextmanager, nullcontext
+from threading import Lock
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from gssl.data.cache import Writer, image_hash
+from gssl.data import values
 from gssl.data.opening import opened
+from gssl.data.store import Writer, image_hash
 
 R = TypeVar("R")
 CHUNK = 64  # images per task: small enough for a smooth bar, large enough to hide the hand-over
 GREY = ("1", "L", "LA", "La", "I", "F")  # and every I;16 variant
+ORIENTATION = 0x0112  # the EXIF tag
+ORIENTATIONS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+LARGE = 1 << 25  # pixels
+_large = Lock()  # of images as large as that one at a time is in memory as numbers
 
 
 def threads(workers: int) -> int:
@@ -39,22 +54,40 @@ def target(width: int, height: int, size: int) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def decode(path: str, size: int) -> np.ndarray:
+def decode(path: str, size: int, given: values.Range = "full") -> np.ndarray:
     """uint8 (h, w, c): upright (EXIF), c = 1 for grey files, else 3, transparency over white.
 
-    16-bit grey keeps its high byte; float grey is [0, 1] or [0, 255]. Any error of Pillow passes through.
+    given: which values become black and white, where the file has more than 8 bits a value (`gssl.data.values`).
+    Errors: OSError, also where it is no regular file; any error of Pillow passes through.
     """
     with opened(path) as image:
-        width, height = target(*image.size, size)
-        if (width, height) != image.size:
-            image.draft(None, (2 * width, 2 * height))  # a JPEG decodes to a fraction of its size
-        image.load()
-        flat = flatten(upright(image))
+        flat = picture(image, path, given, size)
         goal = target(*flat.size, size)
         if goal != flat.size:
             flat = flat.resize(goal, Image.Resampling.LANCZOS, reducing_gap=3.0)
         array = np.array(flat)
     return array[:, :, None] if array.ndim == 2 else array
+
+
+def picture(image: Image.Image, path: str, given: values.Range, size: int | None = None) -> Image.Image:
+    """Mode L or RGB, upright, of an image that was opened; size: of networks for which it is shrunk (`target`)."""
+    if kind := values.kind_of(image):
+        with _large if image.width * image.height > LARGE else nullcontext():
+            flat = flatten(values.picture(image, path, kind, given))
+        return _turned(flat, image)
+    if size is not None and (small := target(*image.size, size)) != image.size:
+        image.draft(None, (2 * small[0], 2 * small[1]))  # a JPEG decodes to a fraction of its size
+    image.load()
+    return flatten(upright(image))
+
+
+def _turned(flat: Image.Image, image: Image.Image) -> Image.Image:
+    """`flat`, made of `image`, upright."""
+    try:
+        turn = ORIENTATIONS.get(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # malformed EXIF raises anything; the pixels are fine
+        return flat
+    return flat if turn is None else flat.transpose(turn)
 
 
 def upright(image: Image.Image) -> Image.Image:
@@ -66,17 +99,10 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def flatten(image: Image.Image) -> Image.Image:
-    """Mode L or RGB."""
+    """Mode L or RGB, of an image with 8 bits a value."""
     mode = image.mode
     if mode in ("L", "RGB") and "transparency" not in image.info:
         return image
-    if mode.startswith("I;16") or mode in ("I", "F"):
-        values = np.asarray(image).astype(np.float64)
-        if mode == "F":
-            values = values * 255 if values.max(initial=0) <= 1 else values
-        elif mode != "I" or values.max(initial=0) > 255:
-            values = values // 256
-        return Image.fromarray(np.nan_to_num(values).clip(0, 255).astype(np.uint8))
     if "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
@@ -84,16 +110,28 @@ def flatten(image: Image.Image) -> Image.Image:
     return image.convert("L" if mode in GREY else "RGB")
 
 
-def write_files(writer: Writer, paths: Sequence[str], size: int, workers: int, progress: bool) -> None:
-    """Decode `paths` into the entry.
+def write_files(
+    writer: Writer,
+    paths: Sequence[str],
+    size: int,
+    workers: int,
+    progress: bool,
+    given: values.Range | None = None,
+    put: Callable[[Any], None] | None = None,
+    read: Callable[[str, int, values.Range], Any] | None = None,
+) -> None:
+    """Decode `paths` into the entry. given: which values become black and white; None: all files have 8 bits a value.
 
-    meta: `broken`, a list of [position in paths, reason]; arrays: `kept`, the other positions.
+    read, put: what else is made of a file, for an entry of another kind, and what takes it (`gssl.data.encoding`).
+    meta: `broken`, a list of [position in paths, reason], and `range` where it is given; arrays: `kept`, the other
+    positions.
     """
     broken: list[tuple[int, str]] = []
-    kept: list[int] = []
+    kept = array("q")
+    read, put = read or _decoded, put or (lambda found: writer.add([found[0]], [found[1]]))
 
-    def work(start: int) -> list[tuple[np.ndarray, bytes] | str]:
-        return [_try_decode(path, size) for path in paths[start : start + CHUNK]]
+    def work(start: int) -> list[Any]:
+        return [_try(read, path, size, given or "full") for path in paths[start : start + CHUNK]]
 
     title = f"decoding {len(paths):,} images"
     # caught here, not in the threads, which have the filters in common: odd metadata is not the user's problem
@@ -105,15 +143,21 @@ def write_files(writer: Writer, paths: Sequence[str], size: int, workers: int, p
                     broken.append((position, result))
                 else:
                     kept.append(position)
-                    writer.add([result[0]], [result[1]])
+                    put(result)
             advance(len(results))
-    writer.finish({"broken": broken}, {"kept": np.array(kept, dtype=np.int64)})
+    meta = {"broken": broken} | ({} if given is None else {"range": values.stored(given)})
+    writer.finish(meta, {"kept": np.array(kept, dtype=np.int64)})
 
 
-def _try_decode(path: str, size: int) -> tuple[np.ndarray, bytes] | str:
+def _decoded(path: str, size: int, given: values.Range) -> tuple[np.ndarray, bytes]:
+    image = decode(path, size, given)
+    return image, image_hash(image)
+
+
+def _try(read: Callable[[str, int, values.Range], Any], path: str, size: int, given: values.Range) -> Any:
+    """What `read` gives, or why there is nothing, as text."""
     try:
-        image = decode(path, size)
-        return image, image_hash(image)
+        return read(path, size, given)
     except Exception as error:  # Pillow raises anything on malformed files, even struct.error
         return f"{type(error).__name__}: {error}"
 
@@ -160,7 +204,7 @@ def estimate(paths: Sequence[str], size: int, sample: int = 256) -> int:
     sizes = []
     for path in paths[::step]:
         try:
-            with opened(path) as image:
+            with opened(path, whole=False) as image:
                 width, height = target(*image.size, size)
                 sizes.append(width * height * (1 if image.mode in GREY else 3))
         except Exception:

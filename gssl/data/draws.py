@@ -8,12 +8,29 @@ import torch
 
 
 def digest(*parts: object, size: int = 16) -> bytes:
-    """blake2b of the parts, each framed by its length, so that ("ab", "c") and ("a", "bc") differ."""
+    """blake2b of the parts, each framed by its length, so that ("ab", "c") and ("a", "bc") differ.
+
+    An array of bytes, dtype S, counts as its elements one by one.
+    """
     state = hashlib.blake2b(digest_size=size)
     for part in parts:
+        if isinstance(part, np.ndarray) and part.dtype.kind == "S":
+            state.update(_framed(part))
+            continue
         raw = part if isinstance(part, bytes) else str(part).encode(errors="surrogateescape")
         state.update(len(raw).to_bytes(8, "little") + raw)
     return state.digest()
+
+
+def _framed(texts: np.ndarray) -> bytes:
+    """Each with its length before it. One by one a million would take a second."""
+    width = texts.dtype.itemsize
+    if len(texts) and (np.char.str_len(texts) == width).all():
+        lines = np.empty((len(texts), 8 + width), np.uint8)
+        lines[:, :8] = np.frombuffer(width.to_bytes(8, "little"), np.uint8)
+        lines[:, 8:] = np.ascontiguousarray(texts).view(np.uint8).reshape(-1, width)
+        return lines.tobytes()
+    return b"".join(len(text).to_bytes(8, "little") + text for text in texts.tolist())
 
 
 class Draws:
@@ -28,6 +45,7 @@ class Draws:
         assert 0 <= rank < ranks
         self.seed, self.rank, self.ranks = seed, rank, ranks
         self._keys: dict[str, np.ndarray] = {}
+        self._seeded = False  # the generators of CUDA devices
 
     def generator(self, purpose: str, step: int = 0) -> np.random.Generator:
         """A fresh generator at the beginning of the stream (seed, purpose, step); the same on every rank."""
@@ -77,13 +95,19 @@ class Draws:
     def reseed(self, step: int) -> None:
         """Seed torch's global generators (dropout) from (seed, rank, step).
 
-        32 bits, because torch's CPU generator keeps no more of its seed.
+        32 bits, because torch's CPU generator keeps no more of its seed. A CUDA device's generator is seeded at the
+        first call and after whatever drew from it: seeding breaks captured graphs, and no network of ours draws there.
         """
         seed = int.from_bytes(digest(self.seed, "torch", self.rank, step, size=4), "little")
-        if torch.cuda.is_initialized() or torch.backends.mps.is_available():
+        if torch.backends.mps.is_available():
             torch.manual_seed(seed)
-        else:  # torch.manual_seed writes down a traceback for a GPU that may come, at every call
-            torch.default_generator.manual_seed(seed)
+            return
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed notes a traceback for a GPU that may come
+        if torch.cuda.is_initialized():
+            for generator in torch.cuda.default_generators:
+                if not self._seeded or generator.get_offset():  # numbers that were taken; known to the host
+                    generator.manual_seed(seed)
+            self._seeded = True
 
     def _whole(self, shape: Sequence[int]) -> tuple[int, ...]:
         return (self.ranks * shape[0], *shape[1:])

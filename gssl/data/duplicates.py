@@ -29,7 +29,7 @@ class Group(NamedTuple):
 
     def conflicting(self, pool: Pool) -> bool:
         """Whether its images have different labels (or, where pixels are equal, masks)."""
-        if pool.masked and not self.exact:
+        if pool.column and not self.exact:
             return False  # masks of near copies differ at their edges
         return len({t for t in pool.targets[self.members].tolist() if t >= 0}) > 1
 
@@ -59,9 +59,13 @@ def find_groups(pool: Pool, workers: int = 0, progress: bool = False) -> list[Gr
     flipped = {root(i) for i, _, mirrored in pairs.tolist() if mirrored}
     order = np.argsort(roots, kind="stable")
     starts = np.flatnonzero(np.diff(roots[order], prepend=-1))
+    known = pool.paths()
+    names = None if known is None else np.array(known)
     found = []
     for members in np.split(order, starts[1:]):
         if len(members) > 1:
+            if names is not None and len(set(names[members].tolist())) == 1:  # of one file, in several ways
+                continue
             exact = len(set(pool.contents[members].tolist())) == 1
             found.append(Group(members.tolist(), exact, int(roots[members[0]]) in flipped))
     return sorted(found, key=lambda group: (-len(group.members), group.members))

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from gssl.data import targets
 from gssl.data.images import Images
+from gssl.data.targets import Target
 from gssl.words import percent
 
 FEW = 100  # test images
@@ -18,12 +20,16 @@ FEW_PER_CLASS = 10
 FEW_GROUPS = 10  # groups of test images that belong together
 IMBALANCED = 2.0  # the largest class is more than so many times the smallest
 SHOWN = 3  # examples
-MASKS = 64  # masks that are counted at once
-LABELS_FAIR = "always answering the largest class scores well by accuracy, so balanced accuracy is the fair measure"
-MASKS_FAIR = "pixel accuracy is mostly about the largest class, so the mean IoU over classes is the fair measure"
 
 Finding = dict[str, Any]
 
+OF_TEXTS = {
+    "pixel for pixel": "token for token",
+    "saved again, resized or a little changed": "with the same letters and digits",
+    "like copies of images": "like copies of texts",
+    "like a copy of an image": "like a copy of a text",
+    "picture": "text",
+}
 # What a part is, and what it means that test images are in it.
 PARTS = {
     "train": ("the labelled training images", "scores of every arm"),
@@ -41,17 +47,34 @@ def find_findings(parts: Mapping[str, Images], test: Images, copies: np.ndarray)
     found = _known(parts, test, copies) + _few_groups(test)
     if not test.classes:
         return found  # nothing is labelled, so nothing is scored
-    if "mask" in test.columns:
-        pixels = {"train": class_pixels(parts["train"]), "test": class_pixels(test)}
-        for name, own in pixels.items():
-            found += _missing(name, own, test.classes, "pixel")
-        return found + _few_masks(test) + _imbalance(pixels, test.classes, "pixels", MASKS_FAIR)
+    goal = targets.of_columns(test.columns)
+    if goal.marks:
+        marked = {"train": class_marks(parts["train"]), "test": class_marks(test)}
+        for name, own in marked.items():
+            if goal.good_only and name != "test":
+                continue
+            found += _missing(name, own, test.classes, goal.marks[0])
+        return found + _few_marked(test, goal) + _imbalance(marked, test.classes, goal)
     labelled = [part for name, part in parts.items() if name != "pretrain"]
     found += _conflicts(labelled, test)
     counts = {"train": class_counts(parts["train"]), "test": class_counts(test)}
     for name, own in counts.items():
         found += _missing(name, own, test.classes)
-    return found + _few(counts["test"], test.classes) + _imbalance(counts, test.classes)
+    return found + _few(counts["test"], test.classes, goal) + _imbalance(counts, test.classes, goal)
+
+
+def worded(found: list[Finding], test: Images) -> list[Finding]:
+    """Findings in the words of what has no pixels."""
+    if test.store.pictures:
+        return found
+    goal = targets.of_columns(test.columns)
+
+    def said(text: str) -> str:
+        for word, own in OF_TEXTS.items():
+            text = text.replace(word, own)
+        return goal.said(text)
+
+    return [finding | {"text": said(finding["text"])} for finding in found]
 
 
 def leaks(parts: Mapping[str, Images], test: Images, copies: np.ndarray) -> list[Finding]:
@@ -79,12 +102,13 @@ def across_folds(
         how = f", {_what(sum(row[2] for row in near), len(near))}"
         found.append(_leak("near_duplicates", "folds", images, images, [row[:2] for row in near], how))
     found += _few_groups(images)
-    if "mask" in images.columns:
-        pixels = {"test": class_pixels(images)}
-        return found + _few_masks(images) + _imbalance(pixels | {"train": []}, images.classes, "pixels", MASKS_FAIR)
+    goal = targets.of_columns(images.columns)
+    if goal.marks:
+        marked = {"test": class_marks(images), "train": []}
+        return found + _few_marked(images, goal) + _imbalance(marked, images.classes, goal)
     counts = class_counts(images)
-    found += _conflicts([], images) + _few(counts, images.classes)
-    return found + _imbalance({"test": counts, "train": []}, images.classes)
+    found += _conflicts([], images) + _few(counts, images.classes, goal)
+    return found + _imbalance({"test": counts, "train": []}, images.classes, goal)
 
 
 def _known(parts: Mapping[str, Images], test: Images, copies: np.ndarray) -> list[Finding]:
@@ -96,20 +120,17 @@ def _known(parts: Mapping[str, Images], test: Images, copies: np.ndarray) -> lis
 
 
 def class_counts(images: Images) -> list[int]:
-    """Images of each class; [] where nothing is labelled, or where masks have the classes."""
-    if "mask" in images.columns:
+    """Images of each class; [] where nothing is labelled, or where an image has many classes."""
+    if targets.of_columns(images.columns).marks:
         return []
     return np.bincount(images.labels[images.labels >= 0], minlength=len(images.classes)).tolist()
 
 
-def class_pixels(images: Images) -> list[int]:
-    """Pixels of each class in the masks; what is ignored is not counted."""
-    counts = np.zeros(256, dtype=np.int64)
-    for start in range(0, len(images), MASKS):
-        some = images.subset(np.arange(start, min(start + MASKS, len(images))))
-        assert some.masks is not None
-        counts += np.bincount(some.masks.reshape(-1), minlength=256)
-    return counts[: len(images.classes)].tolist()
+def class_marks(images: Images) -> list[int]:
+    """Where an image has many classes, how much of each there is: pixels of masks."""
+    column = targets.target(images.stored or ())
+    assert column is not None
+    return images.store.columns[column].class_counts(images.rows, len(images.classes))
 
 
 def warning(finding: Finding) -> str:
@@ -247,10 +268,11 @@ def _missing(name: str, counts: list[int], classes: list[str], unit: str = "imag
     return [{"kind": "missing_classes", "text": text, "part": name, "classes": gone}]
 
 
-def _few(counts: list[int], classes: list[str]) -> list[Finding]:
+def _few(counts: list[int], classes: list[str], goal: Target) -> list[Finding]:
     n, found = sum(counts), []
     if n < FEW:
-        text = f"There are {n} test images only, and one of them is {100 / n:.2g} points of accuracy: differences"
+        one = f", and one of them is {100 / n:.2g} points of accuracy" if goal.accuracy else ""
+        text = f"There are {n} test images only{one}: differences"
         found.append({"kind": "few_test_images", "text": f"{text} of a few points cannot be shown.", "images": n})
     few = [i for i, count in enumerate(counts) if 0 < count < FEW_PER_CLASS]
     if few:
@@ -276,18 +298,18 @@ def _few_groups(test: Images) -> list[Finding]:
     return [{"kind": "few_groups", "text": text, "groups": count}]
 
 
-def _few_masks(test: Images) -> list[Finding]:
+def _few_marked(test: Images, goal: Target) -> list[Finding]:
     n = len(test)
-    if n >= FEW:
+    if n >= FEW or not goal.marks:
         return []
-    text = f"There are {n} test images only, and pixels of one image are not independent: differences of a few points"
+    what = "" if goal.marks[0] == "image" else f", and {goal.marks[1]} of one image are not independent"
+    text = f"There are {n} test images only{what}: differences of a few points"
     return [{"kind": "few_test_images", "text": f"{text} cannot be shown.", "images": n}]
 
 
-def _imbalance(
-    counts: Mapping[str, list[int]], classes: list[str], unit: str = "images", fair: str = LABELS_FAIR
-) -> list[Finding]:
+def _imbalance(counts: Mapping[str, list[int]], classes: list[str], goal: Target) -> list[Finding]:
     """Test images first: those are what a score is of."""
+    unit, fair = goal.marks[1] if goal.marks else "images", goal.fair
     parts: dict[str, dict[str, Any]] = {}
     for name in ("test", "train"):
         own = [(n, i) for i, n in enumerate(counts[name]) if n]
@@ -298,7 +320,7 @@ def _imbalance(
             fraction = most[0] / sum(counts[name])
             named = {"largest": classes[most[1]], "smallest": classes[least[1]]}
             parts[name] = {**named, "ratio": most[0] / least[0], "majority_fraction": fraction}
-    if not parts:
+    if not parts or not fair:
         return []
     texts = [
         f"{100 * own['majority_fraction']:.3g}% of the {'test' if name == 'test' else 'training'} {unit} are of the"

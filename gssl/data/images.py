@@ -1,12 +1,16 @@
 """One split of a data set: labels in memory, pixels and further columns in the memory-mapped store."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 
-from gssl.data.cache import Store
+from gssl.data import values
 from gssl.data.draws import digest
+from gssl.data.index import Names
+from gssl.data.ragged import Ragged
+from gssl.data.store import Store
 
 
 @dataclass(eq=False)
@@ -24,7 +28,7 @@ class Images:
     rows: np.ndarray = field(repr=False)
     labels: np.ndarray = field(repr=False)
     classes: list[str]
-    names: np.ndarray | None = field(default=None, repr=False)
+    names: np.ndarray | Names | None = field(default=None, repr=False)
     groups: np.ndarray | None = field(default=None, repr=False)
     stored: tuple[str, ...] | None = None
     hash: str = field(init=False)
@@ -42,9 +46,11 @@ class Images:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """What every row has: "image", then "label" where labels are known, then the stored ones ("mask")."""
+        """What every row has: "image", then "label" where labels are known, then the stored ones ("mask"); of texts
+        no image."""
         labelled = bool(self.classes) and bool((self.labels >= 0).any())
-        return ("image", *(("label",) if labelled else ()), *(self.stored or ()))
+        image = ("image",) if self.store.pictures else ()
+        return (*image, *(("label",) if labelled else ()), *(self.stored or ()))
 
     @property
     def masks(self) -> np.ndarray | None:
@@ -58,6 +64,14 @@ class Images:
         return self.store.columns["mask"].fetch(self.rows)
 
     @property
+    def boxes(self) -> list[np.ndarray] | None:
+        """float32 (m, 6) per image: left, top, right, bottom in pixels, class, crowd; None where there are no boxes."""
+        if "boxes" not in (self.stored or ()):
+            return None
+        column: Any = self.store.columns["boxes"]
+        return [column.boxes(row) for row in self.rows.tolist()]
+
+    @property
     def channels(self) -> int:
         """1 (all images of the store are grey) or 3."""
         return self.store.channels
@@ -68,10 +82,16 @@ class Images:
         return tuple(self.store.shapes[0].tolist()) if self.store.uniform else None
 
     @property
+    def range(self) -> values.Range | None:
+        """Which values became black and white (`gssl.data.values`), None where all files have 8 bits a value."""
+        found = self.store.meta.get("range")
+        return None if found is None else values.as_range(found)
+
+    @property
     def nbytes(self) -> int:
-        """Bytes of the pixels and of the stored columns, one byte per pixel each."""
-        pixels = int((self.store.offsets[self.rows + 1] - self.store.offsets[self.rows]).sum())
-        return pixels + len(self.stored or ()) * (pixels // self.channels)
+        """Bytes of the pixels and of the stored columns."""
+        pixels = self.channels * int(self.store.shapes[self.rows].astype(np.int64).prod(axis=1).sum())
+        return pixels + sum(self.store.columns[name].nbytes(self.rows) for name in self.stored or ())
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -79,24 +99,32 @@ class Images:
     def subset(self, indices: np.ndarray) -> "Images":
         """The images at `indices`, int64 (M,), in that order; nothing is copied but labels."""
         indices = np.asarray(indices, dtype=np.int64)
-        names, groups = (None if kept is None else kept[indices] for kept in (self.names, self.groups))
+        names = None if self.names is None else self.names[indices]
+        groups = None if self.groups is None else self.groups[indices]
         return Images(self.store, self.rows[indices], self.labels[indices], self.classes, names, groups, self.stored)
 
     def unlabelled(self) -> "Images":
         """The same images without labels and without masks."""
-        return Images(self.store, self.rows, np.full(len(self), -1), [], self.names, self.groups, ())
+        kept = () if self.store.pictures else self.stored  # a text is what is learned from
+        return Images(self.store, self.rows, np.full(len(self), -1), [], self.names, self.groups, kept)
 
     def name(self, index: int) -> str:
         """Where image `index` came from, for messages."""
         return f"#{self.rows[index]}" if self.names is None else str(self.names[index])
 
     def image_hashes(self) -> np.ndarray:
-        """Content hashes, one 16-byte void (N,): equal pixels, equal hash."""
-        return np.ascontiguousarray(self.store.hashes[self.rows]).view(f"V{self.store.hashes.shape[1]}")[:, 0]
+        """Content hashes, one 16-byte void (N,): equal pixels, equal hash. Of clips of all frames."""
+        return np.ascontiguousarray(self._hashes[self.rows]).view(f"V{self._hashes.shape[1]}")[:, 0]
 
     def contents(self) -> np.ndarray:
         """uint64 (N,): the first half of the content hashes, which sorts and compares quickly."""
-        return np.ascontiguousarray(self.store.hashes[self.rows, :8]).view("<u8")[:, 0]
+        return np.ascontiguousarray(self._hashes[self.rows, :8]).view("<u8")[:, 0]
+
+    @property
+    def _hashes(self) -> np.ndarray:
+        """uint8 (rows of the store, 16): of the column that holds the image too, where there is one."""
+        columns = (self.store.columns[name] for name in self.stored or ())
+        return next((column.hashes for column in columns if column.whole), self.store.hashes)
 
     def group_codes(self) -> np.ndarray | None:
         """int32 (N,): 0, 1, … per group, equal where images belong together; None where there are no groups."""
@@ -106,23 +134,23 @@ class Images:
         """The batch at `indices` (B,) on the CPU.
 
         image: uint8 (B, C, H, W), a channels-last view; label, index: int64 (B,). Where sizes differ, images
-        stand in the upper left corner of a zero canvas and extent, int64 (B, 2), has true heights and widths.
-        mask, where there are masks: uint8 (B, H, W), 255 beyond the image.
+        stand in the upper left corner of a zero canvas (`gssl.data.ragged`: made where it is needed) and extent, int64
+        (B, 2), has true heights and widths.
+        mask, where there are masks: uint8 (B, H, W), 255 beyond the image. boxes, where there are boxes: float32
+        (B, M, 6) as in `boxes`, with the class -1 behind an image's own. video, of clips: uint8 (B, T, H, W, C), 0
+        beyond the frames. text, of texts, which have no image: int64 (B, T), 0 behind the shorter ones.
         """
         indices = np.asarray(indices, dtype=np.int64)
         rows = self.rows[indices]
         batch = {"label": torch.from_numpy(self.labels[indices]), "index": torch.from_numpy(indices.copy())}
-        if self.store.uniform:
-            pixels = np.take(self.store.pixels, rows, axis=0)
+        if not self.store.pictures:
+            pass
+        elif self.store.uniform:
+            # stays channels-last: a copy to NCHW costs more than grid_sample gains from it
+            batch["image"] = torch.from_numpy(self.store.stack(rows)).permute(0, 3, 1, 2)
         else:
-            extent = self.store.shapes[rows].astype(np.int64)
-            height, width = extent.max(axis=0)
-            pixels = np.zeros((len(rows), height, width, self.channels), dtype=np.uint8)
-            for canvas, row, (h, w) in zip(pixels, rows, extent.tolist(), strict=True):
-                canvas[:h, :w] = self.store.image(row)
-            batch["extent"] = torch.from_numpy(extent)
-        # stays channels-last: a copy to NCHW costs more than grid_sample gains from it
-        batch["image"] = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+            batch["extent"] = torch.from_numpy(self.store.shapes[rows].astype(np.int64))
+            batch["image"] = Ragged(self.store.images(rows), self.channels)
         for name in self.stored or ():
             batch[name] = torch.from_numpy(np.array(self.store.columns[name].fetch(rows)))
         return batch

@@ -58,10 +58,23 @@ def copies(test: Images, parts: Sequence[Images], workers: int = 0, progress: bo
 
     Positions in `test`, ascending, in `parts` and in that part; of each part the most similar image at the most.
     Equal images count as copies where they have contrast. Kept in the cache, by the content of all.
-    workers: threads, 0 for one per core.
+    Of texts those are copies that have the same letters and digits. workers: threads, 0 for one per core.
     """
+    if not test.store.pictures:
+        return _texts(test, parts)
     key = digest("near", FORMAT, test.hash, *(part.hash for part in parts)).hex()
     return cache.remembered("near", key, lambda: search(test, parts, workers, progress))
+
+
+def _texts(test: Images, parts: Sequence[Images]) -> np.ndarray:
+    """As `copies`, of texts."""
+    asked, found = test.store.array("plain")[test.rows], []
+    for number, part in enumerate(parts):
+        known, first = np.unique(part.store.array("plain")[part.rows], return_index=True)
+        at = np.minimum(np.searchsorted(known, asked), max(len(known) - 1, 0))
+        rows = np.flatnonzero((known[at] == asked) & (asked > 0)) if len(known) else np.zeros(0, np.int64)
+        found += [(int(row), number, int(first[at[row]]), 0) for row in rows]
+    return np.array(sorted(found), dtype=np.int64).reshape(-1, 4)
 
 
 def search(test: Images, parts: Sequence[Images], workers: int, progress: bool) -> np.ndarray:
@@ -163,7 +176,4 @@ def _chunks(images: Images) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 def _pixels(images: Images, index: np.ndarray) -> np.ndarray:
     """uint8 (B, h, w, c) of images of one size."""
-    rows = images.rows[index]
-    if images.store.uniform:
-        return np.take(images.store.pixels, rows, axis=0)
-    return np.stack([images.store.image(row) for row in rows.tolist()])
+    return images.store.stack(images.rows[index])

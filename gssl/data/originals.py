@@ -12,8 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 
-from gssl.data import cache, decode
+from gssl.data import cache, decode, encoding
 from gssl.data.images import Images
+from gssl.data.opening import is_file, signature
+from gssl.data.ragged import Ragged
 from gssl.errors import UsageError
 
 
@@ -48,11 +50,10 @@ class Originals(Images):
         """
         path = self.name(index)
         try:
-            if os.stat(path).st_ctime_ns < self.store.opened:
+            if signature(path)[2] < self.store.opened:
                 return
-            same = (
-                cache.image_hash(decode.decode(path, self.stored_side)) == self.store.hashes[self.rows[index]].tobytes()
-            )
+            found = encoding.again(self.store, path, self.stored_side, self.range or "full")
+            same = cache.image_hash(found) == self.store.hashes[self.rows[index]].tobytes()
         except Exception as error:  # Pillow raises anything
             raise _unreadable(path, error) from error
         if not same:
@@ -63,22 +64,17 @@ class Originals(Images):
         indices = np.asarray(indices, dtype=np.int64)
         with ThreadPoolExecutor(max(1, min(len(indices), decode.threads(0)))) as pool:
             found = list(pool.map(self._decoded, indices.tolist()))
-        extent = np.array([image.shape[:2] for image in found], dtype=np.int64).reshape(-1, 2)
         channels = max((image.shape[2] for image in found), default=self.channels)
-        height, width = extent.max(axis=0, initial=1)
-        pixels = np.zeros((len(found), height, width, channels), dtype=np.uint8)
-        for canvas, image, (h, w) in zip(pixels, found, extent.tolist(), strict=True):
-            canvas[:h, :w] = image
         return {
             "label": torch.from_numpy(self.labels[indices]),
             "index": torch.from_numpy(indices.copy()),
-            "extent": torch.from_numpy(extent),
-            "image": torch.from_numpy(pixels).permute(0, 3, 1, 2),
+            "extent": torch.tensor([image.shape[:2] for image in found], dtype=torch.int64).reshape(-1, 2),
+            "image": Ragged(found, channels),
         }
 
     def _decoded(self, index: int) -> np.ndarray:
         try:
-            found = decode.decode(self.name(index), self.side)
+            found = decode.decode(self.name(index), self.side, self.range or "full")
         except Exception as error:  # Pillow raises anything
             raise _unreadable(self.name(index), error) from error
         self.check(index)
@@ -102,7 +98,7 @@ def shrunk(images: Images, need: int, side: int) -> bool:
     if images.names is None or not len(images) or isinstance(images, Originals) or images.stored:
         return False
     short = images.store.shapes[images.rows].min(axis=1)
-    return bool(((short == 2 * side) & (short < need)).any()) and os.path.isfile(images.name(0))
+    return bool(((short == 2 * side) & (short < need)).any()) and is_file(images.name(0))
 
 
 def _entry(lazy: Originals) -> Images:
@@ -110,13 +106,14 @@ def _entry(lazy: Originals) -> Images:
     paths, side = [str(name) for name in lazy.names], lazy.side
 
     def build(writer: cache.Writer) -> None:
-        decode.write_files(writer, paths, side, 0, False)
+        decode.write_files(writer, paths, side, 0, False, lazy.range)
         if broken := json.loads((writer.folder / "meta.json").read_text())["broken"]:
             raise _unreadable(paths[broken[0][0]], broken[0][1])  # nothing is left behind
         for index in range(len(lazy)):
             lazy.check(index)
 
-    key = cache.entry_key("again", side, lazy.store.hashes[lazy.rows].tobytes(), *paths)
+    mapped = [] if lazy.range is None else [lazy.range]
+    key = cache.entry_key("again", side, lazy.store.hashes[lazy.rows].tobytes(), *mapped, *paths)
     store = cache.entry(key, lambda: decode.estimate(paths, side), build, about=os.path.commonpath(paths))
     return Images(store, np.arange(len(store)), lazy.labels, lazy.classes, lazy.names, lazy.groups)
 

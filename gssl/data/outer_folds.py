@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gssl import schemas
+from gssl.data import targets
 from gssl.data.images import Images
 from gssl.data.sources import DataSource
 from gssl.errors import UsageError
@@ -44,13 +45,13 @@ def wanted(cfg: schemas.Data, source: DataSource) -> bool:
         return False
     if cfg.test == FOLDS:
         return True
-    return source.test is None and few(source.train.labels, "mask" in source.train.columns)
+    return source.test is None and few(source.train.labels, targets.of_columns(source.train.columns).unit == "label")
 
 
-def few(labels: np.ndarray, masks: bool = False) -> bool:
-    """Whether so few images (labels (N,), -1 where unknown; masks: counted as images) want folds by default."""
-    known = labels if masks else labels[labels >= 0]
-    if len(known) == 0 or masks:
+def few(labels: np.ndarray, per_class: bool = True) -> bool:
+    """Whether so few images want folds by default. labels (N,), -1 where unknown; per_class False: all are counted."""
+    known = labels[labels >= 0] if per_class else labels
+    if len(known) == 0 or not per_class:
         return 0 < len(known) < FEW
     smallest = np.unique(known, return_counts=True)[1].min()
     return len(known) < FEW or (len(known) <= MANY and bool(smallest < FEW_PER_CLASS))

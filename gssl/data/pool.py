@@ -5,6 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
+from gssl.data import targets
 from gssl.data.images import Images
 
 
@@ -21,7 +22,11 @@ class Pool:
         self.part = np.repeat(np.arange(len(sizes)), sizes)
         self.labels = np.concatenate([images.labels for images in self.parts])
         self.classes = next((images.classes for images in self.parts if images.classes), [])
-        self.masked = any("mask" in images.columns for images in self.parts)
+        columns = sorted({column for images in self.parts for column in images.stored or ()})
+        found = targets.target(columns)  # also of what is stored beside labels
+        # stored, and to be learned; None: labels
+        self.column = None if found is None or targets.TARGETS[found].classes else found
+        self.target = found or "label"
 
     def __len__(self) -> int:
         return int(self.starts[-1])
@@ -38,13 +43,14 @@ class Pool:
 
     @cached_property
     def targets(self) -> np.ndarray:
-        """(N,): what is to be learned of an image, as one number: its label or its mask's content; -1 without one."""
-        if not self.masked:
+        """(N,): what is to be learned of an image, as one number: its label, or the content of its mask or the
+        like; -1 without one."""
+        if self.column is None:
             return self.labels
         found = []
         for images in self.parts:
-            if "mask" in (images.stored or ()):
-                hashes = images.store.columns["mask"].hashes[images.rows, :8]
+            if self.column in (images.stored or ()):
+                hashes = images.store.columns[self.column].hashes[images.rows, :8]
                 found.append(np.ascontiguousarray(hashes).view("<i8")[:, 0] & np.int64((1 << 62) - 1))
             else:
                 found.append(np.full(len(images), -1))

@@ -1,6 +1,7 @@
 """How an image becomes the square that a network reads: its size, what is cut off, how it is resized."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -43,6 +44,10 @@ class Preprocessing:
 
     def __str__(self) -> str:
         return str(self.size)
+
+    def read(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """What a network reads of a batch of `Images.fetch`: its images so, or its texts, which stay as they are."""
+        return batch["text"] if "text" in batch else self(batch["image"], batch.get("extent"))
 
     @torch.no_grad()
     def __call__(self, image: Tensor, extent: Tensor | None = None) -> Tensor:

@@ -1,21 +1,24 @@
 """Splits: which image is trained on, chosen on and tested on. Every side is decided by seeded hashes."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from typing import Any
 
 import numpy as np
 
 from gssl import schemas
-from gssl.data import findings, near, outer_folds
+from gssl.data import findings, near, outer_folds, targets
 from gssl.data.draws import Draws, digest
 from gssl.data.images import Images
+from gssl.data.index import together
 from gssl.data.joined import joined
+from gssl.data.sides import chances_of, check_sides, exact_split, rank_in_class, threshold_split
 from gssl.data.sources import SOURCES, DataSource
 from gssl.data.sources.folders import some
+from gssl.data.values import stored
 from gssl.errors import UsageError
 from gssl.names import load, unknown
+from gssl.words import FOLDERS
 
 NAMED = 6  # classes that are named with their counts
 
@@ -26,9 +29,10 @@ class Splits:
 
     pretrain: what GANs and SSL train on, labels may be -1; never validation images of the same source.
     train, val: labelled; every choice is made on val. hash: hex, of all parts including the test part.
-    summary: JSON-able counts (`class_counts` per part and class, or `class_pixels` where there are masks), hashes,
-    `findings` (see `gssl.data.findings`), `test_groups` (how many groups the test images are of, or None), `warnings`
-    to print, `skipped` files and, of the user's own images, a line about what was `found` and what is not read.
+    summary: JSON-able counts (`class_counts` per part and class, or `class_pixels` where there are masks), hashes, the
+    `range` of values where files have more than 8 bits a value (`gssl.data.values`), `findings` (see
+    `gssl.data.findings`), `test_groups` (how many groups the test images are of, or None), `warnings` to print,
+    `skipped` files and, of the user's own images, a line about what was `found` and what is not read.
     folds: how the labelled images are divided where each is tested on once; None where there are test images. With
     `folds.fold` None nothing is held back: all labelled images are in train and val, and there is nothing to open.
     test_openings: calls of `open_test` so far.
@@ -58,7 +62,7 @@ class Splits:
         a, b = self.train, self.val
         if a.store is not b.store:
             return a
-        names = None if a.names is None or b.names is None else np.concatenate([a.names, b.names])
+        names = None if a.names is None or b.names is None else together([a.names, b.names])
         groups = None if a.groups is None or b.groups is None else np.concatenate([a.groups, b.groups])
         rows, labels = np.concatenate([a.rows, b.rows]), np.concatenate([a.labels, b.labels])
         return Images(a.store, rows, labels, a.classes, names, groups, a.stored)
@@ -97,6 +101,10 @@ def load_data(cfg: schemas.Data, progress: bool = False) -> Splits:
     named = cfg.test in (outer_folds.FOLDS, outer_folds.SPLIT)
     given = cfg.model_copy(update={"test": None}) if named else cfg
     source: DataSource = load(SOURCES[cfg.name].where)(given, progress)
+    if cfg.range not in (None, "auto") and cfg.name not in FOLDERS:
+        source.warnings.append(f"data.range: the images of {cfg.name} have 8 bits a value, which are not mapped")
+    if cfg.store == "jpeg" and (cfg.name not in FOLDERS or cfg.name == "segmentation"):
+        source.warnings.append(f"data.store=jpeg: the images of {cfg.name} are kept as pixels")
     if named and source.test is not None:
         source.warnings.append(f"data.test={cfg.test}: the {len(source.test):,} test images of its own are left out")
         source.test = None
@@ -116,22 +124,22 @@ def make_splits(cfg: schemas.Data, source: DataSource, progress: bool = False) -
     if outer_folds.wanted(cfg, source):
         kept = _within_limit(pool, cfg)
         pool, units = pool.subset(kept), units[kept]
-        folds, known = outer_folds.divide(cfg, pool.labels, units, _chances(units, cfg.split_seed, "folds")), pool
+        folds, known = outer_folds.divide(cfg, pool.labels, units, chances_of(units, cfg.split_seed, "folds")), pool
         test, mine = outer_folds.in_order(pool), folds.of != folds.fold
         if folds.fold is not None:
             test, pool, units = pool.subset(np.flatnonzero(~mine)), pool.subset(np.flatnonzero(mine)), units[mine]
     elif cfg.fold is not None:
         raise UsageError(f"data.fold={cfg.fold}: these images are not divided into folds; add data.test=folds")
     if test is None:
-        chances = _chances(units, cfg.split_seed, "test")
+        chances = chances_of(units, cfg.split_seed, "test")
         chosen = threshold_split(pool.labels, chances, cfg.test_fraction, tie_classes=groups is None)
-        _check_sides(chosen, "data.test_fraction", "test", groups)
+        check_sides(chosen, "data.test_fraction", "test", groups)
         test = pool.subset(np.flatnonzero(chosen))
         pool, units = pool.subset(np.flatnonzero(~chosen)), units[~chosen]
     if source.val is None:
-        chances = _chances(units, cfg.split_seed, "val")
+        chances = chances_of(units, cfg.split_seed, "val")
         chosen = exact_split(pool.labels, chances, cfg.val_fraction, None if groups is None else units)
-        _check_sides(chosen, "data.val_fraction", "validation", groups)
+        check_sides(chosen, "data.val_fraction", "validation", groups)
         train, val = pool.subset(np.flatnonzero(~chosen)), pool.subset(np.flatnonzero(chosen))
     else:
         train, val = pool, source.val
@@ -141,7 +149,7 @@ def make_splits(cfg: schemas.Data, source: DataSource, progress: bool = False) -
         pretrain = pretrain.subset(np.flatnonzero(~np.isin(pretrain.contents(), test.contents())))
     parts = {"pretrain": pretrain, "train": train, "val": val, "test": test}
     summary = _summary(cfg, parts, _findings(cfg, parts, folds, known, progress), warnings, source.skipped)
-    if SOURCES[cfg.name].folder or cfg.name == "hf":
+    if cfg.name in FOLDERS:
         held = folds is None or folds.fold is not None  # else the test images are those of the other parts
         summary["found"] = _found(cfg, summary, source, ("train", "val", "test") if held else ("train", "val"))
     if folds:
@@ -187,7 +195,7 @@ def _found(cfg: schemas.Data, summary: dict[str, Any], source: DataSource, parts
     elif own:
         kinds = f"{len(classes):,} classes of {min(own):,} to {max(own):,} images"
     else:
-        kinds = f"masks of {len(classes)} classes" if classes else "no labels"
+        kinds = f"{targets.of_data(cfg.name).named} of {len(classes)} classes" if classes else "no labels"
     rest = list(source.told)
     if source.skipped:
         noun = "file" if len(source.skipped) == 1 else "files"
@@ -207,7 +215,7 @@ def _findings(
         return near.copies(of, among, cfg.workers, progress)
 
     if folds is None:
-        return findings.find_findings(trained, test, copies(test, list(trained.values())))
+        return findings.worded(findings.find_findings(trained, test, copies(test, list(trained.values()))), test)
     if folds.fold is not None:  # that a fold is small is nothing to warn of
         return findings.leaks(trained, test, copies(test, list(trained.values())))
     sides = [(np.flatnonzero(folds.of == k), np.flatnonzero(folds.of != k)) for k in range(folds.count)]
@@ -225,12 +233,16 @@ def _summary(
     """See `Splits.summary`."""
     train, val, test = (parts[name] for name in ("train", "val", "test"))
     missing = sorted(set(range(len(train.classes))) - set(val.labels.tolist()))
-    if missing and "mask" not in train.columns:  # costs choices and no verdict
+    goal = targets.of_columns(train.columns)
+    if missing and not goal.marks:  # costs choices and no verdict
         warnings.append(f"{len(missing)} classes have no val image, the first is {train.classes[missing[0]]}")
+    found = [finding | {"text": goal.said(finding["text"])} for finding in found]
     warnings += [findings.warning(finding) for finding in found]
-    class_pixels = {}
-    if "mask" in train.columns:
-        class_pixels = {name: findings.class_pixels(part) for name, part in (("train", train), ("test", test))}
+    ranges = [part.range for part in parts.values() if part.range is not None][:1]
+    marked = {}
+    if goal.marks:
+        counted = {name: findings.class_marks(part) for name, part in (("train", train), ("test", test))}
+        marked = {f"class_{goal.marks[1]}": counted}
     return {
         "name": cfg.name,
         "size": cfg.size,
@@ -243,58 +255,15 @@ def _summary(
             "val": findings.class_counts(val),
             "test": findings.class_counts(test),
         },
-        **({"class_pixels": class_pixels} if class_pixels else {}),
+        **marked,
+        **({"range": stored(ranges[0])} if ranges else {}),
         "test_groups": None if test.groups is None else len(np.unique(test.groups)),
         "findings": found,
         "hashes": {name: part.hash for name, part in parts.items()},
-        "hash": digest("splits", *(part.hash for part in parts.values())).hex(),
+        "hash": digest("splits", *(part.hash for part in parts.values()), *ranges).hex(),
         "warnings": warnings,
         "skipped": skipped,
     }
-
-
-def threshold_split(labels: np.ndarray, chances: np.ndarray, fraction: float, tie_classes: bool = True) -> np.ndarray:
-    """bool (N,): the images whose own chance in [0, 1) is below `fraction`, independent of all others.
-
-    tie_classes: a class with distinct chances that would lie on one side gives its extreme to the other.
-    """
-    chosen = chances < fraction
-    scopes = [labels == label for label in np.unique(labels)] if tie_classes else [np.ones(len(labels), bool)]
-    for members in scopes:
-        own = chances[members]
-        if own.min() == own.max():  # one image, or copies of one: it cannot be on both sides
-            chosen &= ~members
-            continue
-        if not chosen[members].any():
-            chosen |= members & (chances == own.min())
-        elif chosen[members].all():
-            chosen &= ~(members & (chances == own.max()))
-    return chosen
-
-
-def exact_split(
-    labels: np.ndarray, chances: np.ndarray, fraction: float, groups: np.ndarray | None = None
-) -> np.ndarray:
-    """bool (N,): the nearest whole number to `fraction` of each class, in order of chance.
-
-    At least one and not all of every class that has two or more images. Groups (N,) are never torn: they are
-    taken in order of chance where they bring the counts per class nearer to their targets.
-    """
-    _, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    targets = np.where(counts > 1, np.clip(np.round(fraction * counts), 1, np.maximum(counts - 1, 1)), 0)
-    if groups is None:
-        return _rank_in_class(codes, chances) < targets[codes]
-    names, first, group_codes = np.unique(groups, return_index=True, return_inverse=True)
-    sizes = np.zeros((len(names), len(counts)))
-    np.add.at(sizes, (group_codes, codes), 1)
-    left, taken = targets.astype(float), np.zeros(len(names), dtype=bool)
-    for group in np.argsort(chances[first], kind="stable"):
-        if np.abs(left - sizes[group]).sum() < np.abs(left).sum():
-            taken[group] = True
-            left -= sizes[group]
-    if not taken.any() and len(names) > 1:  # every group is far larger than the target
-        taken[sizes.sum(axis=1).argmin()] = True
-    return taken[group_codes]
 
 
 def label_subset(
@@ -331,27 +300,7 @@ def label_subset(
         )
     chances = Draws(seed).generator(f"labels/{draw}").random(len(known))
     takes = np.full(len(counts), per_class) if fraction is None else np.maximum(np.round(fraction * counts), 1)
-    return known[_rank_in_class(codes, chances) < takes[codes]]
-
-
-def _rank_in_class(codes: np.ndarray, chances: np.ndarray) -> np.ndarray:
-    """int64 (N,): each image's rank among its class when ordered by chance."""
-    order = np.lexsort((np.arange(len(codes)), chances, codes))
-    starts = np.searchsorted(codes[order], codes[order])
-    ranks = np.empty(len(codes), dtype=np.int64)
-    ranks[order] = np.arange(len(codes)) - starts
-    return ranks
-
-
-def _chances(units: Iterable[str | bytes], seed: int, purpose: str) -> np.ndarray:
-    """float64 (N,) in [0, 1): a seeded hash of each unit."""
-    start = blake2b(digest(purpose, seed), digest_size=8)  # copied per unit: a third of the time of a new one
-    raw = bytearray()
-    for unit in units:
-        state = start.copy()
-        state.update(unit if isinstance(unit, bytes) else unit.encode(errors="surrogateescape"))
-        raw += state.digest()
-    return np.frombuffer(raw, dtype="<u8").astype(np.float64) / 2.0**64
+    return known[rank_in_class(codes, chances) < takes[codes]]
 
 
 def _limited(images: Images, cfg: schemas.Data) -> Images:
@@ -365,16 +314,6 @@ def _within_limit(images: Images, cfg: schemas.Data) -> np.ndarray:
     if cfg.limit is None or len(images) <= cfg.limit:
         return np.arange(len(images))
     _, codes, counts = np.unique(images.labels, return_inverse=True, return_counts=True)
-    ranks = _rank_in_class(codes, _chances(images.image_hashes().tolist(), cfg.split_seed, "limit"))
+    ranks = rank_in_class(codes, chances_of(images.image_hashes().tolist(), cfg.split_seed, "limit"))
     order = np.lexsort((codes, (ranks + 0.5) / counts[codes]))
     return np.sort(order[: cfg.limit])
-
-
-def _check_sides(chosen: np.ndarray, key: str, what: str, groups: np.ndarray | None) -> None:
-    if chosen.any() and not chosen.all():
-        return
-    why = "images of one group stay together" if groups is not None else "no class has two different images"
-    raise UsageError(
-        f"{key}: {len(chosen)} images cannot be divided into training and {what} images ({why}); add images"
-        " or give the parts yourself (data.train and data.test, or a split column in data.labels)"
-    )

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gssl.data import decode
-from gssl.data.opening import opened
+from gssl.data.opening import opened, signature
 from gssl.data.pool import Pool
 from gssl.data.sources.folders import SUFFIXES, unread
 
@@ -53,7 +53,7 @@ def _head(path: str) -> Head | None:
             orientation = image.getexif().get(ROTATED, 1)
             width, height = image.size[::-1] if orientation in (5, 6, 7, 8) else image.size
             frames = int(getattr(image, "n_frames", 1))
-            size = os.stat(path).st_size
+            size = signature(path)[0]
             return Head(width, height, image.mode, str(image.format), size, orientation not in (0, 1), frames)
     except Exception:  # Pillow raises anything on malformed files
         return None

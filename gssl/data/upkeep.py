@@ -17,7 +17,7 @@ from pathlib import Path
 from gssl.data import cache, checksums
 from gssl.data.checksums import Damaged
 
-SEALED = ("near", "maps", "index", "evaluators")  # kinds with one file per thing that is kept
+SEALED = ("near", "maps", "ranges", "index", "tars", "evaluators")  # kinds with one file per thing that is kept
 KINDS = ("images", "features", *SEALED, "unpacked")  # what is made again when it is needed
 SUFFIXES = {"near": ".npy", "maps": ".npy", "index": ".json", "evaluators": ".safetensors"}  # of earlier versions
 NAME = re.compile(r"[0-9a-f]{16,64}|classifier\d+-[0-9a-f]+-\d+-\d+")
@@ -76,7 +76,7 @@ def _compare(kept: Kept, whole: bool) -> None:
         return
     if kept.kind == "images":
         checksums.compare(kept.path, whole)
-        cache.Store(kept.path)
+        cache.open_store(kept.path)
     elif kept.kind == "features":
         for path in sorted(kept.path.glob("*.npz")):
             checksums.read_named(path)
@@ -176,7 +176,7 @@ def _one(kind: str, path: Path) -> list[Kept]:
     if kind in SEALED:
         if path.suffix == ".sealed":
             return [kept]
-        return [replace(kept, useless=EARLIER) if path.suffix == SUFFIXES[kind] else replace(kept, kind="other")]
+        return [replace(kept, useless=EARLIER) if path.suffix == SUFFIXES.get(kind) else replace(kept, kind="other")]
     if not path.is_dir() or path.suffix:
         return [replace(kept, kind="other")]
     return {"images": _images, "features": _features, "unpacked": _unpacked}[kind](kept)
@@ -190,7 +190,8 @@ def _unpacked(kept: Kept) -> list[Kept]:
 
 
 def _images(kept: Kept) -> list[Kept]:
-    if not (kept.path / "pixels.bin").exists() and not checksums.has_checksums(kept.path):
+    there = any((kept.path / name).exists() for name in ("pixels.bin", "bytes.bin"))
+    if not there and not checksums.has_checksums(kept.path):
         return [replace(kept, kind="other")]
     used, count, about = kept.used, None, ""
     with suppress(*cache.BROKEN):

@@ -30,6 +30,7 @@ from gssl.errors import UsageError
 from gssl.method import to_device
 
 ATTEMPTS = 10  # boxes drawn per crop before the fallback, as in torchvision
+SHARP = 2  # pixels of the source for one of the view, up to which neighbours are enough; beyond, all are averaged
 
 
 class Drawn(NamedTuple):
@@ -93,14 +94,16 @@ class RandomViews:
         flip = p["flip"][:, 0] > 0 if "flip" in p else None
         if not resamples:
             image = image if flip is None else torch.where(flip.view(-1, 1, 1, 1), image.flip(-1), image)
-            return image.to(torch.float32, memory_format=torch.contiguous_format)
+            return image.to(torch.float32, memory_format=torch.contiguous_format, copy=True)
         if extent is None:
             box = p["box"]
         else:
             shape = p["shape"] * torch.sqrt(extent.prod(1, keepdim=True).float())
             box = crop_boxes(shape, p["position"], self.ratio, *extent.unbind(1))
         angle = p["angle"][:, 0] if "angle" in p else None
-        if extent is not None and _by_image(image):
+        if mode == "bilinear" and max(image.shape[-2:]) > SHARP * self.size:
+            return crop_large(image, box, flip, angle, self.size, extent)
+        if extent is not None and resampling.by_image(image):
             return crop_each(image, box, flip, angle, self.size, extent, mode)
         return crop_flip_rotate(image.float(), box, flip, angle, self.size, extent, mode)
 
@@ -250,15 +253,53 @@ def crop_each(
     size: int,
     extent: Tensor,
     mode: str = "bilinear",
+    times: int = 1,
+    rows: list[int] | None = None,
 ) -> Tensor:
-    """`crop_flip_rotate` of uint8 images on the CPU, of which no more is read than their boxes."""
+    """`crop_flip_rotate` of uint8 images on the CPU, of which no more is read than their boxes.
+
+    `times`: so many samples in each direction make a pixel, their mean; `rows`: the images that the rest is of.
+    """
     if angle is None:
         inside, own = box, torch.cat([torch.zeros_like(box[:, :2]), box[:, 2:]], dim=1)
     else:  # what is beside the box is looked at, too
         inside, own = torch.cat([torch.zeros_like(extent), extent], dim=1), box
     height, width = inside[:, 2:].to(box.dtype).split(1, dim=1)
-    grid = _grid(own, flip, angle, size, height, width)
-    return resampling.sampled(image, inside.long().tolist(), grid.permute(0, 2, 3, 1), mode)
+    grid = _grid(own, flip, angle, times * size, height, width)
+    return resampling.sampled(image, inside.long().tolist(), grid.permute(0, 2, 3, 1), mode, times, rows)
+
+
+def crop_large(
+    image: Tensor, box: Tensor, flip: Tensor | None, angle: Tensor | None, size: int, extent: Tensor | None
+) -> Tensor:
+    """`crop_flip_rotate` of uint8 images, antialiased where a box is shrunk by more than `SHARP` in a direction.
+
+    Without rotation such a box equals torchvision's `resized_crop(antialias=True)`. With it a pixel is the mean of a
+    square of samples that lie at most `SHARP` pixels apart.
+    """
+    times = (box[:, 2:].amax(1) / (SHARP * size)).ceil()  # samples per pixel and axis
+    if resampling.by_image(image):
+        counts = times.clamp(min=1).int().tolist()
+        out = torch.empty((*image.shape[:2], size, size))
+        for count in set(counts):
+            rows = [i for i, needed in enumerate(counts) if needed == count]
+            own, flips, angles, inside = (None if x is None else x[rows] for x in (box, flip, angle, extent))
+            assert own is not None
+            if count > 1 and angle is None:
+                out[rows] = resampling.antialiased(image, own, flips, (size, size), rows)
+                continue
+            if inside is None:
+                inside = torch.tensor(image.shape[-2:]).expand(len(rows), 2)
+            out[rows] = crop_each(image, own, flips, angles, size, inside, times=count, rows=rows)
+        return out
+    x, times = image.float(), times[:, None, None, None]  # a GPU cannot be asked which boxes are shrunk
+    out = crop_flip_rotate(x, box, flip, angle, size, extent)
+    if angle is None:
+        return torch.where(times > 1, resampling.antialiased(image, box, flip, (size, size)), out)
+    for count in range(2, math.ceil(max(image.shape[-2:]) / (SHARP * size)) + 1):
+        mean = F.avg_pool2d(crop_flip_rotate(x, box, flip, angle, count * size, extent), count)
+        out = torch.where(times == count, mean, out)
+    return out
 
 
 def _grid(
@@ -307,7 +348,7 @@ def centre(image: Tensor, size: int, extent: Tensor | None = None) -> Tensor:
     height, width = image.shape[-2:]
     if extent is None and (height, width) == (size, size):
         return _spread(image.float().div_(255))
-    if _by_image(image):
+    if resampling.by_image(image):
         sides = [(height, width)] * len(image) if extent is None else [(h, w) for h, w in extent.tolist()]
         resized = [(size * h // min(h, w), size * w // min(h, w)) for h, w in sides]
         found = resampling.shrunk(image, resized, [(0, 0, h, w) for h, w in sides], (size, size))
@@ -325,11 +366,6 @@ def centre(image: Tensor, size: int, extent: Tensor | None = None) -> Tensor:
         else:
             x = down[:, None] @ (x @ across[:, None].transpose(2, 3))
     return _finish(x.round_().div_(255))  # to 8 bits, as on the CPU
-
-
-def _by_image(image: Tensor) -> bool:
-    """Whether each image is resampled by itself, which a GPU would be slow at."""
-    return image.device.type == "cpu"
 
 
 def _spread(x: Tensor) -> Tensor:

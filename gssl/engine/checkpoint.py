@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from gssl.engine.files import find_json, fsync, sha256, write_json
 from gssl.engine.optim import Optimizer
 from gssl.engine.progress import say
 from gssl.errors import JobError
+from gssl.nets.tensors import load_tensors
 
 
 def _on_cpu(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -58,7 +59,7 @@ def read_named(folder: Path, name: str, device: torch.device) -> tuple[dict[str,
     path = _named(folder, name)
     if path is None:
         return None
-    return load_file(path / "model.safetensors", device=str(device)), find_json(path / "state.json")
+    return load_tensors(path / "model.safetensors", device=str(device)), find_json(path / "state.json")
 
 
 def write_best(folder: Path, step: int, model: dict[str, Tensor], state: dict[str, Any]) -> None:
@@ -94,15 +95,11 @@ def _write(final: Path, step: int, tensors: dict[str, dict[str, Tensor]], state:
     temp = folder / f".tmp-{final.name}"
     shutil.rmtree(temp, ignore_errors=True)
     temp.mkdir()
-    for name, named in tensors.items():
-        save_file(_on_cpu(named), temp / f"{name}.safetensors")
-    write_json(temp / "state.json", {"schema": "gssl.checkpoint/1", "step": step, **state})
-    files = sorted(path for path in temp.iterdir() if path.is_file())
-    for path in files:
-        fsync(path)
-    manifest = {path.name: {"sha256": sha256(path), "bytes": path.stat().st_size} for path in files}
-    write_json(temp / "manifest.json", manifest)
-    fsync(temp)
+    try:
+        _fill(temp, tensors, {"schema": "gssl.checkpoint/1", "step": step, **state})
+    except BaseException:  # a full disk: what is half written takes what is left of it
+        shutil.rmtree(temp, ignore_errors=True)
+        raise
     # one of the same step goes when this one is in its place: a kill in between leaves one or the other
     old = folder / f".old-{final.name}"
     shutil.rmtree(old, ignore_errors=True)
@@ -111,6 +108,18 @@ def _write(final: Path, step: int, tensors: dict[str, dict[str, Tensor]], state:
     temp.rename(final)
     fsync(folder)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _fill(temp: Path, tensors: dict[str, dict[str, Tensor]], state: dict[str, Any]) -> None:
+    for name, named in tensors.items():
+        save_file(_on_cpu(named), temp / f"{name}.safetensors")
+    write_json(temp / "state.json", state)
+    files = sorted(path for path in temp.iterdir() if path.is_file())
+    for path in files:
+        fsync(path)
+    manifest = {path.name: {"sha256": sha256(path), "bytes": path.stat().st_size} for path in files}
+    write_json(temp / "manifest.json", manifest)
+    fsync(temp)
 
 
 def begun_as(folder: Path) -> dict[str, Any] | None:
@@ -127,7 +136,7 @@ def _all(folder: Path) -> list[Path]:
 def whole(path: Path) -> bool:
     """True where every file of the checkpoint has the size and hash that its manifest states."""
     manifest = find_json(path / "manifest.json")
-    if not isinstance(manifest, dict) or "model.safetensors" not in manifest:
+    if not isinstance(manifest, dict) or not {"model.safetensors", "state.json"} <= manifest.keys():
         return False
     for name, entry in manifest.items():
         if not isinstance(entry, dict) or "/" in name:
@@ -163,8 +172,8 @@ def _aside(path: Path) -> list[Path]:
 
 def read(path: Path, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
     """Model tensors, optimiser tensors and state of a whole checkpoint."""
-    model = load_file(path / "model.safetensors", device=str(device))
-    optim = load_file(path / "optim.safetensors", device="cpu")
+    model = load_tensors(path / "model.safetensors", device=str(device))
+    optim = load_tensors(path / "optim.safetensors", device="cpu")
     return model, optim, find_json(path / "state.json")
 
 

@@ -2,19 +2,22 @@
 
 import contextlib
 import ctypes
+import gc
 import math
 import os
 import resource
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from threadpoolctl import threadpool_limits
 
 from gssl import schemas
-from gssl.engine import dist, limits, loggers
+from gssl.engine import dist, limits, loggers, torchrun
 from gssl.engine.progress import write_json_lines
 from gssl.errors import UsageError
 
@@ -45,14 +48,25 @@ def native_bf16_cpu() -> bool:
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
+def found_precision(name: str, device: torch.device) -> str:
+    """`auto`: bf16 on a CUDA device that multiplies it in hardware, else fp32. Other names stay."""
+    if name != "auto":
+        return name
+    return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+
+
 @dataclass(frozen=True)
 class Precision:
-    """Autocast and, for fp16, loss scaling. fp16 needs a GPU."""
+    """Autocast and, for fp16, loss scaling. fp16 needs a GPU.
+
+    name: that was asked for; in the end fp32, bf16 or fp16.
+    """
 
     name: str
     device: torch.device
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "name", found_precision(self.name, self.device))
         if self.name == "fp16" and self.device.type == "cpu":
             raise UsageError("engine.precision=fp16: needs a GPU; use fp32 on the CPU")
         if self.name == "bf16" and self.device.type == "cpu" and not native_bf16_cpu():
@@ -98,6 +112,9 @@ def keep_memory() -> bool:
 
 def release_memory() -> None:
     """Give what is kept and free back to the system: between the jobs of a worker."""
+    if torch.cuda.is_initialized():
+        gc.collect()  # what lies in circles keeps its memory on the device
+        torch.cuda.empty_cache()
     if keep_memory():
         with contextlib.suppress(AttributeError):
             ctypes.CDLL(None).malloc_trim(0)
@@ -117,22 +134,59 @@ def set_threads(count: int) -> int:
     return count
 
 
+def set_kernels(cfg: schemas.Engine, device: torch.device) -> None:
+    """How a CUDA device multiplies float32: in TF32 or in full. On other devices nothing changes.
+
+    Autocast leaves to float32 what a loss computes, and all of `precision=fp32`.
+    """
+    if device.type != "cuda":
+        return
+    torch.set_float32_matmul_precision("high" if cfg.tf32 else "highest")
+    torch.backends.cudnn.allow_tf32 = cfg.tf32
+
+
+@contextlib.contextmanager
+def fixed_shapes(cfg: schemas.Engine, device: torch.device) -> Iterator[None]:
+    """Inside, where batches have one shape, cuDNN tries its kernels for each new one and keeps the quickest."""
+    before, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, cfg.benchmark and device.type == "cuda"
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
+
+
+_chosen: dict[str, Any] = {}  # by the last `prepare` of this process
+
+
+def arithmetic() -> dict[str, Any]:
+    """What environment.json says of how numbers are computed: the precision, and a GPU's kernels."""
+    if not torch.cuda.is_available():
+        return dict(_chosen)
+    return _chosen | {
+        "tf32": torch.get_float32_matmul_precision() != "highest",
+        "cudnn_tf32": torch.backends.cudnn.allow_tf32,
+        "cudnn_benchmark": torch.backends.cudnn.benchmark,
+        "cudnn": torch.backends.cudnn.version(),
+    }
+
+
 def prepare(cfg: schemas.Engine, alone: bool = False) -> tuple[torch.device, Precision]:
     """Device and precision of a run, threads set. Raises UsageError.
 
     `alone`: where several processes are asked for, one is enough here.
     """
-    dist.check()
-    if cfg.processes > dist.processes() and not alone:
-        raise UsageError(
-            f"engine.processes={cfg.processes}: only train-gan and pretrain-ssl train by several processes;"
-            " leave it out here"
-        )
+    place = torchrun.found() if dist.processes() == 1 else None
+    if not alone and (place or cfg.processes > dist.processes()):
+        asked = f"WORLD_SIZE={place.count}" if place else f"engine.processes={cfg.processes}"
+        raise UsageError(f"{asked}: only {torchrun.NAMED} run by several processes; leave it out here")
     loggers.check(cfg.loggers)
     write_json_lines(cfg.progress_format == "json")
     set_threads(cfg.threads)
     device = pick_device(cfg.device)
-    return device, Precision(cfg.precision, device)
+    set_kernels(cfg, device)
+    precision = Precision(cfg.precision, device)
+    _chosen["precision"] = precision.name
+    return device, precision
 
 
 def synchronize(device: torch.device) -> None:

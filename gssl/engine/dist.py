@@ -9,21 +9,30 @@ own pieces are no choice: SyncBatchNorm refuses CPU tensors and has no second de
 that it will go.
 """
 
+import math
 import os
+import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from gssl.errors import JobError, UsageError
+from gssl.data import division
+from gssl.errors import Interrupted, JobError, UsageError
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor, nn
 
-SILENT = 60  # seconds in a step after which a process that does not answer is taken for dead
-ENDED = "a process of this training has ended; the last checkpoint is kept, and resume=auto goes on from there"
+SILENT = 60.0  # seconds in a step after which a process that does not answer is taken for dead
+KEPT = "the last checkpoint is kept, and resume=auto goes on from there"
+ENDED = f"a process of this training has ended; {KEPT}"
+MEETING = 600  # seconds that processes of several machines have to come together
 PATIENT = 7  # days that the others wait while rank 0 evaluates or writes; one that dies is noticed at once
+CLOSED = ("Connection closed by peer", "Connection reset", "Broken pipe", "NCCL")  # words of torch's errors
+LATE = ("Timed out waiting", "timed out", "Wait timeout")
 
 
 @dataclass(frozen=True)
@@ -53,33 +62,88 @@ def here() -> Group:
     return _joined
 
 
-def check() -> None:
-    """Raises UsageError where the environment asks for several processes and this is none of a group.
+def silent() -> float:
+    """Seconds after which a process that does not answer in a step is given up. Raises UsageError."""
+    text = os.environ.get("GSSL_SILENT_SECONDS") or str(SILENT)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 1 <= seconds <= 86400:
+        raise UsageError(f"GSSL_SILENT_SECONDS: expected seconds, 1 to 86400; got {text[:40]!r}")
+    return seconds
 
-    Each of them would train alone, on all of every batch.
-    """
-    size = os.environ.get("WORLD_SIZE", "1")
-    if size != "1" and processes() == 1:
-        raise UsageError(
-            f"WORLD_SIZE={size}: expected 1, or no such variable, because gssl starts its processes itself;"
-            " unset it, start gssl without torchrun, and say engine.processes=N"
-        )
+
+def unanswered() -> str:
+    """What is said of a process that is there and does not answer."""
+    return f"a process of this training has not answered for {silent():g} seconds and is given up; {KEPT}"
+
+
+def lost(error: BaseException) -> str | None:
+    """What is said where torch's error means that another process has gone; None where it means something else."""
+    text = str(error)
+    if any(word in text for word in LATE):
+        return unanswered()
+    return ENDED if any(word in text for word in CLOSED) else None
 
 
 def join(own: int, count: int, meeting: str, gpus: bool = False) -> None:
-    """Become rank `own` of `count`; returns when all are there. `meeting`: torch's init_method: env:// or file://…"""
+    """Become rank `own` of `count`; returns when all are there. Raises JobError where they do not come.
+
+    `meeting`: torch's init_method: env://, file://…, or torchrun:// for processes that torchrun may start again.
+    """
     global _joined
     import torch.distributed as torchs
 
     backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"
-    torchs.init_process_group(
-        backend, init_method=meeting, rank=own, world_size=count, timeout=timedelta(seconds=SILENT)
-    )
+    how: dict[str, Any] = {"rank": own, "world_size": count, "timeout": timedelta(seconds=silent())}
+    try:
+        where = {"store": _meet(own, count)} if meeting == "torchrun://" else {"init_method": meeting}
+        torchs.init_process_group(backend, **where, **how)
+    except (RuntimeError, ValueError) as error:
+        host, port = os.environ.get("MASTER_ADDR"), os.environ.get("MASTER_PORT")
+        raise JobError(
+            f"{count} processes cannot meet at {host}:{port} ({' '.join(str(error).split())[:200]}); that is the first"
+            " machine's name and a free port (--rdzv-endpoint), and GLOO_SOCKET_IFNAME names the network interface"
+        ) from error
     import gssl.engine.together  # noqa: F401  # seconds, which are not the training's
 
+    division.use(_Several())
     control = torchs.new_group(backend="gloo", timeout=timedelta(days=PATIENT))
-    local, most = os.environ.get("LOCAL_RANK", str(own)), os.environ.get("LOCAL_WORLD_SIZE", str(count))
+    # what starts one process on each machine may leave these out
+    alone = meeting == "torchrun://"
+    local = os.environ.get("LOCAL_RANK", "0" if alone else str(own))
+    most = os.environ.get("LOCAL_WORLD_SIZE", "1" if alone else str(count))
     _joined = Group(own, count, int(local), int(most), control)
+
+
+def _meet(own: int, count: int) -> Any:
+    """torchrun's store under a prefix that only the processes alive now know.
+
+    torchrun starts all of them again with the same store, in which the addresses of those that died still stand; how
+    often it has done so may be another number on each machine. So rank 0 calls, each of the others answers with a name
+    of its own, and by that name rank 0 says that its call was the newest.
+    """
+    import torch.distributed as torchs
+
+    store, _, _ = next(torchs.rendezvous("env://", own, count, timeout=timedelta(seconds=MEETING)))
+    until, mine = time.monotonic() + MEETING, uuid.uuid4().hex
+    if own == 0:
+        store.set("gssl/call", mine)
+        for other in range(1, count):
+            answer = store.get(f"gssl/{mine}/{other}").decode()  # waits
+            store.set(f"gssl/go/{answer}", mine)
+        return torchs.PrefixStore(f"gssl/{mine}", store)
+    answered = ""
+    while not store.check([f"gssl/go/{mine}"]):
+        if time.monotonic() > until:
+            raise RuntimeError(f"the first process did not come within {MEETING} seconds")
+        call = store.get("gssl/call").decode()
+        if call != answered:
+            store.set(f"gssl/{call}/{own}", mine)
+            answered = call
+        time.sleep(0.05)
+    return torchs.PrefixStore(f"gssl/{store.get(f'gssl/go/{mine}').decode()}", store)
 
 
 def leave() -> None:
@@ -88,6 +152,7 @@ def leave() -> None:
     import torch.distributed as torchs
 
     _joined = Group()
+    division.use(division.One())
     torchs.destroy_process_group()
 
 
@@ -101,10 +166,23 @@ class Agreed:
     code: int  # exit code of a signal that any of them was sent; 0: none
 
 
-def agree(step: int = 0, progress: float = 0.0, go: bool = True, code: int = 0) -> Agreed:
+@contextmanager
+def noticing() -> Iterator[None]:
+    """Where another process has gone, torch's error becomes a JobError that says so."""
+    try:
+        yield
+    except RuntimeError as error:
+        if processes() > 1 and (text := lost(error)):
+            raise JobError(text) from error
+        raise
+
+
+def agree(step: int = 0, progress: float = 0.0, go: bool = True, code: int = 0, patient: bool = False) -> Agreed:
     """Called by all between two steps; only rank 0's step, progress and go count.
 
-    Raises JobError where a process has gone. No device waits: the message is the CPU's own.
+    Raises JobError where a process has gone. Rank 0 waits for the others as long as for any answer in a step, or as
+    long as it takes (`patient`); they wait for it as long as it takes, for it may evaluate. No device waits: the
+    message is the CPU's own.
     """
     if processes() == 1:
         return Agreed(step, progress, go, code)
@@ -116,18 +194,30 @@ def agree(step: int = 0, progress: float = 0.0, go: bool = True, code: int = 0) 
     codes[rank()] = float(code)
     message = torch.tensor([*mine, *codes], dtype=torch.float64)
     try:
-        torchs.all_reduce(message, group=_joined.control)
+        work = torchs.all_reduce(message, group=_joined.control, async_op=True)
+        work.wait(*([] if patient or rank() else [timedelta(seconds=silent())]))
     except RuntimeError as error:
-        raise JobError(ENDED) from error
+        raise JobError(lost(error) or ENDED) from error
     values = message.tolist()
     return Agreed(int(values[0]), values[1], bool(values[2]), int(max(values[3:])))
 
 
-def release() -> None:
+def release(patient: bool = False) -> None:
     """Rank 0 tells the others that there is no further step; without effect where there are none, or where one died."""
     if rank() == 0 and processes() > 1:
         with suppress(JobError):
-            agree(go=False)
+            agree(go=False, patient=patient)
+
+
+def ids() -> list[int]:
+    """The ids of all processes, where they are of one machine."""
+    import torch
+    import torch.distributed as torchs
+
+    own = torch.tensor([os.getpid()])
+    found = [torch.empty_like(own) for _ in range(processes())]
+    torchs.all_gather(found, own, group=_joined.control)
+    return [int(one) for one in found]
 
 
 @contextmanager
@@ -185,10 +275,69 @@ def whole_batch() -> Iterator[None]:
         together.GLOBAL.pop()
 
 
+class _Several:
+    """`gssl.data.division.Division` among these processes."""
+
+    def place(self) -> tuple[int, int]:
+        return rank(), processes()
+
+    def first(self, make: Callable[[], Any]) -> Any:
+        return first(make)
+
+    def rows(self, mine: "np.ndarray | None") -> "np.ndarray":
+        import numpy as np
+        import torch.distributed as torchs
+
+        if processes() == 1:
+            assert mine is not None
+            return mine
+        found: list[Any] = [None] * processes()
+        with noticing():
+            torchs.all_gather_object(found, mine, group=_joined.control)
+        return np.concatenate([rows for rows in found if rows is not None])
+
+    def mean(self, x: "Tensor") -> "Tensor":
+        return mean(x)
+
+
+def first(make: Callable[[], Any]) -> Any:
+    """What `make` returns in rank 0, which alone calls it, by itself; raises in all processes what it raises there.
+
+    The others wait for it as long as it takes.
+    """
+    if processes() == 1:
+        return make()
+    import torch.distributed as torchs
+
+    message: list[Any] = [None]
+    raised: BaseException | None = None
+    if rank() == 0:
+        try:
+            with alone():
+                message = [(make(), None)]
+        except BaseException as error:
+            raised, told = error, isinstance(error, UsageError | JobError | Interrupted)
+            message = [(None, error if told else JobError(ENDED))]
+    with noticing():
+        torchs.broadcast_object_list(message, src=0, group=_joined.control)
+    value, failed = message[0]
+    if raised or failed:
+        raise raised or failed
+    return value
+
+
 def globalise(module: "nn.Module") -> None:
     """Every batch norm in `module` can take statistics over all processes from now on: see `whole_batch`."""
     if processes() > 1:
         from gssl.engine.together import globalise as swap
+
+        swap(module)
+
+
+def localise(module: "nn.Module") -> None:
+    """The inverse of `globalise`."""
+    if processes() > 1:
+        from gssl.engine.together import localise as swap
 
         swap(module)
 

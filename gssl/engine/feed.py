@@ -6,34 +6,65 @@
 | `crop0`, `crop1`, … | the policy's random crops with rotation and flip, colours untouched |
 | `real` | centre crop, flipped where the policy flips, (B, 3, S, S) in [0, 1] |
 | `label` | class of each image, (B,) int64; the data must be labelled throughout |
+| `frame0`, `frame1`, … | consecutive frames of a clip from a random one on, cropped and flipped alike, no colours |
+| `near0`, `near1` | random views of two neighbouring frames, each by its own draw |
+| `tokens` | ids of a text, (B, T) int64, 0 behind the shorter ones; of a long one from a random place on |
+
+`frame` and `near` are of clips (`data=video`): to what reads neither every frame of a clip is an image. `tokens` are of
+texts (`data=text`), which have nothing else.
 """
 
 import re
 from collections.abc import Sequence
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from gssl import schemas
 from gssl.data import Batches, Draws, Images, RandomViews
+from gssl.data.clips import column_of
+from gssl.data.columns import TextColumn
 from gssl.errors import UsageError
-from gssl.method import Batch
+from gssl.method import Batch, to_device
 
-KNOWN = "view0, view1, …, crop0, …, real, label"
+KNOWN = "view0, view1, …, crop0, …, real, label; of clips frame0, frame1, …, near0, near1; of texts tokens"
+TOKENS = "tokens"
+OF_CLIPS = r"frame\d+|near[01]"
+
+
+def reads_clips(needs: Sequence[str]) -> bool:
+    """Whether a method reads frames of clips, and not single images."""
+    return any(re.fullmatch(OF_CLIPS, name) for name in needs)
+
+
+def frames_read(needs: Sequence[str]) -> int:
+    """How many consecutive frames of a clip a method reads."""
+    return max(
+        (2 if name.startswith("near") else int(name[5:]) + 1 for name in needs if reads_clips([name])), default=0
+    )
 
 
 class Feed:
     """`feed(step)` is the batch of a step: a pure function of (seed, step)."""
 
     def __init__(self, batches: Batches, images: Images, needs: Sequence[str], cfg: schemas.Data, draws: Draws) -> None:
-        self.batches, self.needs = batches, tuple(needs)
+        self.batches, self.needs, self.draws, self.cfg = batches, tuple(needs), draws, cfg
         for name in needs:
-            if not re.fullmatch(r"(view|crop)\d+|real|label", name):
+            if not re.fullmatch(rf"(view|crop)\d+|real|label|{TOKENS}|{OF_CLIPS}", name):
                 raise UsageError(f"this method needs '{name}', which no batch of images carries (known: {KNOWN})")
         if "label" in needs and (not len(images.classes) or bool(np.any(images.labels < 0))):
             raise UsageError(
                 f"this method needs a label for every training image; data={cfg.name} has images without one;"
                 " label them, or take a method that needs none"
             )
+        self.texts = _texts(images, needs, cfg.name)
+        self.clip = frames_read(needs)
+        if self.clip:
+            _check_clips(images, self.clip, cfg.name)
+        if self.texts is not None:
+            self.long = bool((self.texts.counts < self.texts.ends - self.texts.offsets[:-1])[images.rows].any())
+            return
         views = cfg.views
         second = schemas.replace(
             views,
@@ -53,11 +84,20 @@ class Feed:
 
     def __call__(self, step: int) -> Batch:
         raw = self.batches(step)
+        if self.texts is not None:
+            return {name: self._tokens(raw, step) if name == TOKENS else raw[name] for name in self.needs}
         image, extent = raw["image"], raw.get("extent")
+        if image.device.type != "cpu" and len(self.needs) > 1:  # a CPU reads boxes of it, which are fewer bytes so
+            image = image.float()  # once for all views
         batch: Batch = {}
+        frames = self._frames(raw["video"], step) if self.clip else []
         for name in self.needs:
             if name == "label":
                 batch[name] = raw["label"]
+            elif name.startswith("frame"):
+                batch[name] = self.placed(frames[int(name[5:])], step, 0, extent)
+            elif name.startswith("near"):
+                batch[name] = self.random[int(name[4])](frames[int(name[4])], step, int(name[4]), extent)
             elif name == "real":
                 batch[name] = self.still(image, step, 0, extent)
             else:
@@ -65,3 +105,46 @@ class Feed:
                 make = self.placed if name.startswith("crop") else self.random[number % 2]
                 batch[name] = make(image, step, number, extent)
         return batch
+
+    def _tokens(self, raw: Batch, step: int) -> Tensor:
+        """As many tokens as a row has, of a text that goes on behind it from a random place on."""
+        texts, size = self.texts, self.cfg.side
+        assert texts is not None
+        if not self.long:
+            return raw["text"]
+        rows = self.batches.images.rows[raw["index"].cpu().numpy()]
+        shifts = self.draws.integers("text/shift", step, (len(rows),), size).numpy()
+        shifts = np.minimum(shifts, texts.ends[rows] - texts.offsets[rows] - texts.counts[rows])  # the end is read too
+        found = texts.windows(rows, shifts, np.full(len(rows), size))
+        return to_device(torch.from_numpy(found), raw["text"].device)
+
+    def _frames(self, video: Tensor, step: int) -> list[Tensor]:
+        """Consecutive frames, uint8 (B, C, H, W) each, of clips (B, T, H, W, C), from a random one on."""
+        count, length = video.shape[:2]
+        first = to_device(self.draws.integers("clip/first", step, (count,), length - self.clip + 1), video.device)
+        own = torch.arange(count, device=video.device)
+        return [video[own, first + i].permute(0, 3, 1, 2) for i in range(self.clip)]
+
+
+def _texts(images: Images, needs: Sequence[str], data: str) -> TextColumn | None:
+    """The texts of the images, where they are texts. Raises UsageError where these and `needs` are of two kinds."""
+    found = [images.store.columns[name] for name in images.stored or ()]
+    texts = next((column for column in found if isinstance(column, TextColumn)), None)
+    if texts is None and TOKENS in needs:
+        raise UsageError(f"this method learns from texts, and data={data} has none; use data=text, or another method")
+    if texts is not None and (other := [name for name in needs if name not in (TOKENS, "label")]):
+        raise UsageError(
+            f"this method reads {other[0]} of images, and data={data} has texts; use ssl=mlm, ssl=clm or ssl=simcse"
+        )
+    return texts
+
+
+def _check_clips(images: Images, count: int, data: str) -> None:
+    """Raises UsageError where there are no clips of so many frames."""
+    clips = column_of(images)
+    if clips is None:
+        raise UsageError(f"this method learns from clips, and data={data} has none; use data=video, or another method")
+    if clips.frames < count:
+        raise UsageError(
+            f"data.frames={clips.frames}: this method reads {count} frames in a row; set data.frames={count}"
+        )

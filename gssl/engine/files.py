@@ -80,12 +80,17 @@ def read_bytes(path: Path, most: int = MOST) -> bytes:
     """
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(handle, "rb") as file:
-        found = os.fstat(handle)
-        if not stat.S_ISREG(found.st_mode):
-            raise Damaged(path, "is no regular file")
-        if found.st_size > most:
-            raise Damaged(path, f"has {found.st_size:,} bytes, expected {most:,} or fewer")
+        check_open(handle, path, most)
         return file.read(most + 1)
+
+
+def check_open(handle: int, path: Path, most: int) -> None:
+    """Raises Damaged where a descriptor of `path` is of no regular file of `most` bytes or less."""
+    found = os.fstat(handle)
+    if not stat.S_ISREG(found.st_mode):
+        raise Damaged(path, "is no regular file")
+    if found.st_size > most:
+        raise Damaged(path, f"has {found.st_size:,} bytes, expected {most:,} or fewer")
 
 
 def parse(path: Path, data: bytes) -> Any:

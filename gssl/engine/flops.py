@@ -5,6 +5,8 @@ input (gradient penalties); a bare dispatch mode over its registry does not. Vie
 not counted: they are a few per cent of a step.
 """
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
 import torch
@@ -64,18 +66,27 @@ class CountFlops(TorchDispatchMode):
 class CountedUpdate:
     """A method's update whose FLOPs are counted over its first period, the steps until the same work comes again.
 
-    After them the FLOP budget of `clock` is a number of steps. `flops`: counted by an earlier process.
+    After them the FLOP budget of `clock` is a number of steps. `flops`: counted by an earlier process. `around`: a
+    context for updates that are not counted.
     """
 
-    def __init__(self, method: Any, clock: Clock, done: int, flops: float) -> None:
-        self.method, self.clock, self.flops = method, clock, flops
+    def __init__(
+        self,
+        method: Any,
+        clock: Clock,
+        done: int,
+        flops: float,
+        around: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> None:
+        self.method, self.clock, self.flops, self.around = method, clock, flops, around
         self.period: int = getattr(method, "period", 1)  # steps: n_dis, lazy penalties
         if done >= self.period:
             clock.count(flops / self.period)
 
     def __call__(self, batch: Batch, step: int) -> dict[str, Tensor]:
         if step >= self.period:
-            made: dict[str, Tensor] = self.method.update(batch, step)
+            with self.around():
+                made: dict[str, Tensor] = self.method.update(batch, step)
             return made
         with CountFlops() as counted:
             out = checked(self.method, self.method.update(batch, step))

@@ -26,7 +26,7 @@ class LARS(torch.optim.Optimizer):
             params = [p for p in group["params"] if p.grad is not None]
             if not params:
                 continue
-            grads = [p.grad.clone() for p in params]
+            grads: list[Any] = [p.grad for p in params]  # no clones: what changes them makes new ones
             decay = group["weight_decay"]
             if group["adapt"]:
                 of_weights, of_grads = (torch.stack(torch._foreach_norm(t)) for t in (params, grads))
@@ -36,15 +36,20 @@ class LARS(torch.optim.Optimizer):
                 # a layer that is all zero, or has no gradient, takes a step of SGD
                 trust = torch.where((of_weights > 0) & (of_grads > 0), trust, torch.ones_like(trust))
             if decay:
-                torch._foreach_add_(grads, params, alpha=decay)
+                grads = list(torch._foreach_add(grads, params, alpha=decay))
             if group["adapt"]:
-                torch._foreach_mul_(grads, list(trust.unbind()))
-            buffers = []
-            for p, grad in zip(params, grads, strict=True):
-                state = self.state[p]
-                if "momentum_buffer" in state:
-                    state["momentum_buffer"].mul_(group["momentum"]).add_(grad)
-                else:
-                    state["momentum_buffer"] = grad
-                buffers.append(state["momentum_buffer"])
-            torch._foreach_add_(params, buffers, alpha=-group["lr"])
+                grads = list(torch._foreach_mul(grads, list(trust.unbind())))
+            torch._foreach_add_(params, self._with_momentum(params, grads, group["momentum"]), alpha=-group["lr"])
+
+    def _with_momentum(self, params: list[Any], grads: list[Any], momentum: float) -> list[Any]:
+        """The momentum buffers of `params`, with `grads` in them."""
+        states = [self.state[p] for p in params]
+        known = [(state["momentum_buffer"], g) for state, g in zip(states, grads, strict=True) if state]
+        for p, state, grad in zip(params, states, grads, strict=True):
+            if not state:
+                state["momentum_buffer"] = grad.clone() if grad is p.grad else grad
+        if known:
+            buffers, new = map(list, zip(*known, strict=True))
+            torch._foreach_mul_(buffers, momentum)
+            torch._foreach_add_(buffers, new)
+        return [state["momentum_buffer"] for state in states]

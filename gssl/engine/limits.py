@@ -1,5 +1,6 @@
 """What a container grants this process: processors and memory of its control group, version 2 or 1. No torch here."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT, OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
@@ -21,19 +22,28 @@ def processors() -> float | None:
     return min(found, default=None)
 
 
+def granted() -> int | None:
+    """Bytes that the container may take in all; None where there is no limit."""
+    return min((most for most, _ in _memory()), default=None)
+
+
 def memory() -> int | None:
     """Bytes that this process may still take, by its container and by the machine; None where neither says."""
-    found = []
-    for name, limit, used in (("", "memory.max", "memory.current"), ("memory", "memory.limit_in_bytes",
-                                                                     "memory.usage_in_bytes")):  # fmt: skip
-        for folder in _folders(name):
-            most, now = _words(folder / limit), _words(folder / used)
-            if most and now and most[0].isdigit() and int(most[0]) < UNLIMITED:
-                found.append(int(most[0]) - int(now[0]))
+    found = [most - used for most, used in _memory() if used is not None]
     for line in _text(MEMINFO).splitlines():
         if line.startswith("MemAvailable:"):
             found.append(int(line.split()[1]) * 1024)
     return max(0, min(found)) if found else None
+
+
+def _memory() -> Iterator[tuple[int, int | None]]:
+    """Every limit of memory in bytes, with what is used of it."""
+    files = {"": ("memory.max", "memory.current"), "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes")}
+    for name, (limit, used) in files.items():
+        for folder in _folders(name):
+            most, now = _words(folder / limit), _words(folder / used)
+            if most and most[0].isdigit() and int(most[0]) < UNLIMITED:
+                yield int(most[0]), int(now[0]) if now and now[0].isdigit() else None
 
 
 def _folders(controller: str) -> list[Path]:

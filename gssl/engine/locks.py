@@ -36,7 +36,7 @@ def take(run: Path) -> TextIO:
             break
         except BlockingIOError:
             if time.monotonic() > end:
-                owner = file.read(200).strip()
+                owner = _owner(file)
                 file.close()
                 by = f" ({owner})" if owner else ""
                 raise Busy(
@@ -53,3 +53,14 @@ def take(run: Path) -> TextIO:
     file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
     file.flush()
     return file
+
+
+def _owner(file: TextIO) -> str:
+    """Who holds the lock; "" where nobody has written it. Between the lock and the name is an instant."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        file.seek(0)
+        owner = file.read(200).strip()
+        if owner or time.monotonic() > end:
+            return owner
+        time.sleep(0.02)

@@ -4,6 +4,7 @@ It never looks inside a batch or a method: `method.update(feed(step), step)` is 
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from typing import Any, Protocol
 
 import torch
@@ -11,9 +12,10 @@ from torch import nn
 
 from gssl import schemas
 from gssl.data import Draws
-from gssl.engine import checkpoint, dist
+from gssl.engine import checkpoint, compile, dist
 from gssl.engine.budget import Clock
-from gssl.engine.device import Precision, peak_memory, reset_peak_memory, synchronize
+from gssl.engine.compile import Compiled
+from gssl.engine.device import Precision, fixed_shapes, peak_memory, reset_peak_memory, synchronize
 from gssl.engine.feed import Feed
 from gssl.engine.flops import CountedUpdate
 from gssl.engine.log import Log
@@ -98,13 +100,16 @@ class Trainer:
         """
         reset_peak_memory(self.device)
         training = _Training(self, method, feed, draws, evaluator, images, every)
-        training.begin()
-        try:
-            training.train(title, [2.0**-k for k in range(1, milestones + 1)])
-        except Diverged as error:
-            raise JobError(f"{error}; the last finite checkpoint is kept; try a smaller learning rate") from error
-        finally:
-            dist.release()
+        with fixed_shapes(self.cfg, self.device):
+            training.begin()
+            try:
+                training.train(title, [2.0**-k for k in range(1, milestones + 1)])
+            except Diverged as error:
+                raise JobError(f"{error}; the last finite checkpoint is kept; try a smaller learning rate") from error
+            finally:
+                dist.release()
+                if training.compiled is not None:
+                    training.compiled.close()
         return training.end()
 
     def follow(self, method: Any, feed: Feed, draws: Draws) -> None:
@@ -113,7 +118,7 @@ class Trainer:
         def restored() -> int:
             return int((self.checkpoints.restore(method, self.optimizers) or {"step": 0})["step"])
 
-        with Signals() as signals:
+        with Signals() as signals, fixed_shapes(self.cfg, self.device):
             follow(method.update, feed, self.optimizers, draws, restored, lambda: signals.code)
             if signals.code:
                 raise Interrupted(signals.code)
@@ -136,12 +141,17 @@ class _Training:
         self.evaluator, self.images, self.every = evaluator, images, every
         self.run, self.cfg, self.device = trainer.run, trainer.cfg, trainer.device
         state = trainer.checkpoints.restore(method, trainer.optimizers) or {"step": 0, "seconds": 0.0, "flops": 0.0}
+        self.run.check_checkpoint(state)
         self.done: int = state["step"]
         self.saved: int | None = self.done if "config_hash" in state else None  # step of the newest checkpoint
         self.timer = Timer(state["seconds"])
         self.timer.stop()  # until the first step
         self.clock = Clock.of(trainer.budget, feed.size, images)
-        self.update = CountedUpdate(method, self.clock, self.done, state["flops"])
+        self.compiled = Compiled(method) if compile.wanted(self.cfg, method, self.device, self.clock) else None
+        self.update = CountedUpdate(method, self.clock, self.done, state["flops"], self.compiled or nullcontext)
+        if self.done and state.get("compiled", False) != bool(self.compiled):
+            words = ("begun with compiled networks, goes on without", "goes on with compiled networks, begun without")
+            say(f"note: {words[bool(self.compiled)]}: the same training, but for last digits")
         for optimizer in trainer.optimizers:  # as after the last step: no step may be left to set it
             optimizer.progress = self.clock.progress(max(self.done - 1, 0), state["seconds"])
 
@@ -181,7 +191,8 @@ class _Training:
         """The steps until the budget is spent."""
         feed, timer, trainer = self.feed, self.timer, self.trainer
         logged = self.done, timer.seconds  # the step and the time of the last line
-        dist.agree(self.done)
+        self.warm_up()
+        dist.agree(self.done, patient=True)
         for optimizer in trainer.optimizers:
             optimizer.together.prepare()
         timer.start()
@@ -216,15 +227,33 @@ class _Training:
                     self.log.stop()
             synchronize(self.device)
             timer.stop()
-            if signals.code:  # in the last step: the evaluation can wait until somebody goes on with the run
+            if self.saved != self.done:  # while it is written again, a kept one would be gone
                 self.save()
+            if signals.code:  # in the last step: the evaluation can wait until somebody goes on with the run
                 raise Interrupted(signals.code)
             meter.update(1.0, self.done, timer.seconds, self.done * feed.size / max(timer.seconds, 1e-9), None)
 
+    def warm_up(self) -> None:
+        """Let torch compile, before any time is counted: updates that are taken back. Raises JobError."""
+        if self.compiled is None:
+            return
+        try:
+            with self.compiled.first():
+                for step in range(self.done, self.done + self.update.period):
+                    self.draws.reseed(step)
+                    self.method.update(self.feed(step), step)
+                synchronize(self.device)
+        except JobError as error:
+            if self.cfg.compile == "on":
+                raise
+            say(f"warning: {error}")
+            self.compiled, self.update.around = None, nullcontext
+        self.trainer.checkpoints.restore(self.method, self.trainer.optimizers)
+        if self.compiled is not None:
+            say(f"note: torch compiled the networks in {self.compiled.seconds:.0f} s, which no budget counts")
+
     def end(self) -> dict[str, Any]:
-        """The last checkpoint and the last evaluation."""
-        if self.saved != self.done:  # while it is written again, a kept one would be gone
-            self.save()
+        """The last evaluation, and what is there in the end."""
         final = self.evaluate(round(self.timer.seconds, 3))
         self.log.stop()  # an alarm of the last evaluation
         spent = self.spent()
@@ -252,6 +281,7 @@ class _Training:
 
     def save(self, milestone: bool = False) -> None:
         state: dict[str, Any] = {"seconds": self.timer.seconds, "flops": self.update.flops}
+        state |= {"compiled": True} if self.compiled else {}
         state |= {"config_hash": self.run.hash, "inputs": self.run.inputs} | ({"milestone": True} if milestone else {})
         self.trainer.checkpoints.save(self.method, self.trainer.optimizers, self.done, state)
         self.saved = self.done
@@ -270,4 +300,5 @@ class _Training:
             "flops_per_step": per_step,
             "peak_memory_bytes": peak_memory(self.device),
             "images_per_second": round(images / max(seconds, 1e-9), 1),
+            **({"compile_seconds": round(self.compiled.seconds, 3)} if self.compiled else {}),
         }

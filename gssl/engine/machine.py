@@ -19,14 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from gssl.data.cache import cache_root
+from gssl.engine import limits
 
 PROJECT = "gssl"
 CHECKOUT = Path(__file__).parents[2] / "pyproject.toml"
 FOR_OTHERS = ("dev", "bench")  # extras that no command needs
 MEASURED = 1024  # rows of the matrices of the speed test
 SECONDS = 0.3  # that it takes, at least
-CGROUPS = ("/sys/fs/cgroup/cpu.max", "/sys/fs/cgroup/cpu/cpu.cfs_quota_us")
-MEMORY_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 OPTION = re.compile(r"extra\s*==\s*['\"]([\w-]+)['\"]")
 
 
@@ -119,34 +118,14 @@ def processor() -> dict[str, Any]:
     memory = None
     with contextlib.suppress(OSError, ValueError, AttributeError):
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    limit = _limit(memory)
+    granted = [size for size in (memory, limits.granted()) if size is not None]
     return {
         "model": model,
         "cores": os.cpu_count(),
         "usable": usable,
-        "quota": quota(),
-        "memory": memory if limit is None else limit,
+        "quota": limits.processors(),
+        "memory": min(granted, default=None),
     }
-
-
-def quota(files: tuple[str, str] = CGROUPS) -> float | None:
-    """Cores that the control group grants, None where there is no limit."""
-    with contextlib.suppress(OSError, ValueError):
-        granted, period = Path(files[0]).read_text().split()
-        return None if granted == "max" else int(granted) / int(period)
-    with contextlib.suppress(OSError, ValueError):
-        granted = Path(files[1]).read_text().strip()
-        period = Path(files[1]).with_name("cpu.cfs_period_us").read_text().strip()
-        return int(granted) / int(period) if int(granted) > 0 else None
-    return None
-
-
-def _limit(memory: int | None) -> int | None:
-    for name in MEMORY_LIMITS:
-        with contextlib.suppress(OSError, ValueError):
-            found = int(Path(name).read_text())
-            return found if memory is None or found < memory else None
-    return None
 
 
 def disk(folder: Path) -> dict[str, Any]:

@@ -22,11 +22,13 @@ from omegaconf import OmegaConf
 
 import gssl
 from gssl.data.sources import places
-from gssl.engine import checkpoint, dist, locks
+from gssl.engine import checkpoint, dist, locks, recorded
+from gssl.engine.device import arithmetic
 from gssl.engine.documents import read_yaml
 from gssl.engine.files import clean, find_json, read_json, sha256, write_json, write_text
+from gssl.engine.lines import entries_of
 from gssl.engine.loggers import About, Loggers
-from gssl.engine.outputs import check_inside
+from gssl.engine.outputs import check_inside, open_to_append
 from gssl.engine.progress import say
 from gssl.errors import Interrupted, UsageError
 from gssl.schemas import section
@@ -68,6 +70,7 @@ def environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "processes": dist.processes(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        **arithmetic(),
         "determinism": "same seed and threads, same bytes on a CPU; a GPU's kernels may differ in last digits",
         "command": command_line(),
     }
@@ -123,8 +126,10 @@ class Run:
         self._lock = locks.take(self.path)
         try:
             check_inside(self.path)
+            if (self.path / "status.json").is_dir():
+                raise UsageError(f"{self.path}/status.json: is a folder; remove it, or choose another hydra.run.dir")
             old = find_json(self.path / "status.json")
-            if old:
+            if old and old.get("state") and old.get("config_hash"):
                 self._check(old)
             else:
                 self._check_traces()
@@ -174,8 +179,9 @@ class Run:
             )
         self._status = old
         self.finished = old["state"] == "finished" and self.extension is None
-        if self.finished and find_json(self.path / "result.json") is None:
-            say(f"warning: {self.path / 'result.json'} is gone or not what was written; it is made again")
+        if self.finished and (lost := recorded.damages(self.path, old)):
+            more = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
+            say(f"warning: {lost[0].path} is gone or not what was written{more}; it is made again")
             self.finished = False
 
     def _extend(self, old: dict[str, Any]) -> None:
@@ -206,6 +212,7 @@ class Run:
             if len(budget) > 1:
                 budget.pop("default_epochs", None)  # without effect beside another
         self.extension = {"at": now(), "budget_before": before, "budget": given, "command": command_line()}
+        self.extension["config_hash_before"] = old["config_hash"]
         self.extension["objective_before"] = (self.result or {}).get("objective")
 
     def _same_but_budget(self, old: dict[str, Any]) -> bool:
@@ -240,6 +247,24 @@ class Run:
                 )
         self.inputs |= inputs
 
+    def check_checkpoint(self, state: dict[str, Any]) -> None:
+        """Raises UsageError where a checkpoint, by its `state`, was made by another configuration or from other data.
+
+        What no checkpoint or one of an older version does not say is not asked.
+        """
+        extensions = [*self._status.get("extensions", []), *([self.extension] if self.extension else [])]
+        mine = [self.hash, *(entry.get("config_hash_before") for entry in extensions)]
+        made = state.get("config_hash")
+        other = [
+            name for name, digest in (state.get("inputs") or {}).items() if self.inputs.get(name, digest) != digest
+        ]
+        if (made and made not in mine and None not in mine) or other:
+            what = "from other " + " and ".join(other) if other else "with another configuration"
+            raise UsageError(
+                f"{self.path / 'checkpoints'}: the newest checkpoint was made {what}; put back this run's own, or"
+                " choose another hydra.run.dir"
+            )
+
     def opened(self) -> int:
         """Count an opening of the test set, on disk before it happens; returns how many there were in all."""
         self._status["test_openings"] = self._status.get("test_openings", 0) + 1
@@ -259,7 +284,6 @@ class Run:
 
     def begin(self, step: int = 0, ended: bool = False) -> list[str]:
         """Put the run on record; `step` > 0 when it goes on, `ended` where no step is left. Returns warnings."""
-        self._begun = True
         warnings = []
         old = read_json(self.path / "environment.json")
         env = environment()
@@ -290,13 +314,14 @@ class Run:
             **({"test_openings": opened} if (opened := self._status.get("test_openings")) else {}),
             **self._extensions(),
         }
+        self._begun = True  # from here on there is a status to write
         self._write_status()  # first: what lies in a directory without one is nobody's
         written = self.cfg.model_dump()
         if "data" in written:
             written["data"] = places.recorded(written["data"])
         write_text(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(written)))
         warnings += self._trim(step, ended)
-        self._metrics = (self.path / "metrics.jsonl").open("a", encoding="utf-8")
+        self._metrics = open_to_append(self.path / "metrics.jsonl")
         about = About(self.path, self.command, flat(self.cfg.model_dump()), started, step)
         names = [] if self.command in PLANS else self.cfg.engine.loggers
         self._loggers = Loggers(names, about)
@@ -313,15 +338,12 @@ class Run:
         `ended`: all steps are made; the evaluation after the last one, and what it found, will be written again.
         """
         path = self.path / "metrics.jsonl"
-        if not path.is_file():
+        if not os.path.lexists(path):
             return []
-        kept, damaged = [], []
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-        for number, line in enumerate(lines, 1):
-            entry = _entry(line)
-            if entry is None:
-                damaged += [number] if number < len(lines) else []  # the last one is what a kill cut off
-            elif step and entry["step"] <= step:
+        found, damaged = entries_of(path)
+        kept = []
+        for line, entry in found:
+            if step and entry["step"] <= step:
                 if ended and entry["step"] == step and not {"lr", "alarm"} & entry.keys():
                     break
                 kept.append(line)
@@ -343,8 +365,7 @@ class Run:
 
     def entries(self) -> list[dict[str, Any]]:
         """What was logged so far; after `begin`, whole lines only."""
-        text = (self.path / "metrics.jsonl").read_text(encoding="utf-8")
-        return [entry for line in text.splitlines() if (entry := _entry(line))]
+        return [entry for _, entry in entries_of(self.path / "metrics.jsonl")[0]]
 
     def finish(self, result: dict[str, Any]) -> None:
         """Write result.json, then the state: where the state is `finished`, the result is whole."""
@@ -354,6 +375,7 @@ class Run:
         self._status["result_sha256"] = sha256(self.path / "result.json")
         if (self.path / "metrics.jsonl").is_file():
             self._status["metrics_sha256"] = sha256(self.path / "metrics.jsonl")
+        self._status["files"] = recorded.listed(self.path)
         objective = result.get("objective") or {}
         if self._loggers and self.command not in TRAINS and objective.get("value") is not None:
             self._loggers.add(self._status["step"], {objective["name"]: objective["value"]})
@@ -365,7 +387,8 @@ class Run:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._metrics:
-            self._metrics.close()
+            with contextlib.suppress(OSError):  # a full disk, which is on its way up already: every line is flushed
+                self._metrics.close()
         if error is not None and self._begun and not self.finished:
             stopped = isinstance(error, Interrupted | KeyboardInterrupt)
             text = None if stopped else f"{type(error).__name__}: {error}"
@@ -373,21 +396,13 @@ class Run:
             if self.spending:
                 with contextlib.suppress(RuntimeError):  # a GPU that failed answers nothing, not even about its memory
                     self._status["spent"] = self.spending()
-            self._write_status()
+            with contextlib.suppress(OSError):  # the error of the run is the one to be told
+                self._write_status()
         if self._loggers:
             self._loggers.close(self._status["state"])
         self._lock.close()
         if not self._begun and not self.finished:
             (self.path / ".lock").unlink(missing_ok=True)
-
-
-def _entry(line: str) -> dict[str, Any] | None:
-    """A line of metrics.jsonl; None where it is none."""
-    try:
-        found = json.loads(line)
-    except ValueError:
-        return None
-    return found if isinstance(found, dict) and isinstance(found.get("step"), int) else None
 
 
 class Timer:

@@ -21,7 +21,7 @@ SCORE = {
     "balanced_accuracy": NUMBER,
 }
 SOURCE = {"kind": TEXT, "path": TEXT, "method": TEXT, "sha256": TEXT, "step": WHOLE}
-EXTENSION = {"step": WHOLE, "budget": TABLE, "budget_before": TABLE}
+EXTENSION = {"step": WHOLE, "config_hash_before": TEXT, "budget": TABLE, "budget_before": TABLE}
 
 STATUS = {
     "schema": TEXT,
@@ -39,6 +39,7 @@ STATUS = {
     "extensions": [EXTENSION],
     "result_sha256": TEXT,
     "metrics_sha256": TEXT,
+    "files": {"*": {"bytes": WHOLE, "sha256": TEXT}},
 }
 RESULT = {
     "schema": TEXT,
@@ -110,7 +111,7 @@ BY_NAME: dict[str, Any] = {
     "status.json": STATUS,
     "result.json": RESULT,
     "progress.json": PROGRESS,
-    "environment.json": {"schema": TEXT, "threads": WHOLE, "processes": WHOLE, "gssl": TEXT},
+    "environment.json": {"schema": TEXT, "threads": WHOLE, "processes": WHOLE, "gssl": TEXT, "precision": TEXT},
     "part.json": {
         "schema": TEXT,
         "arm": TEXT,

@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-CODES = {signal.SIGINT: 130}
+CODES: dict[signal.Signals, int] = {signal.SIGINT: 130}
 CODES |= {getattr(signal, name): 75 for name in ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)}
 
 _received: list[int] = []  # exit codes of the signals of this command, in order
 _depth = 0  # of `ending` in `ending`
+_urgent = 2  # of how many Ctrl-C the last one stops a loop at once
 
 
 class Terminated(KeyboardInterrupt):
@@ -27,18 +28,27 @@ def received() -> int:
     return _received[0] if _received else 0
 
 
+def passed_on() -> None:
+    """In a process of several: a terminal's Ctrl-C reaches it twice, the second time from the process that started it.
+    One that stopped at once would leave the others waiting for it."""
+    global _urgent
+    _urgent = 3
+
+
 class Signals:
-    """Signals set a flag; the loop looks at it. A second Ctrl-C stops at once.
+    """Signals set a flag; the loop looks at it. A second Ctrl-C stops at once (a third one: see `passed_on`).
 
     Nothing is saved inside a handler: a handler that saves can hang.
     """
 
     def __init__(self) -> None:
         self.code = 0
+        self._count = 0
         self._stack = contextlib.ExitStack()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.code and number == signal.SIGINT:
+        self._count += 1
+        if self._count >= _urgent and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.code = self.code or CODES[signal.Signals(number)]
 

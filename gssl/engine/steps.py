@@ -56,18 +56,21 @@ def steps(
     draws: Draws,
     device: torch.device,
     start: int = 0,
+    stopped: Callable[[], int] = lambda: 0,
 ) -> Iterator[Step]:
     """Train from step `start` until the budget of `clock` is spent, and stop between steps at the caller's will.
 
-    Raises Diverged, on a CPU at once; on a GPU, where reading waits, the caller asks with `Step.check_finite`.
+    `stopped`: the exit code of a signal to this process, where all processes iterate and not rank 0 alone. Raises
+    Diverged, on a CPU at once; on a GPU, where reading waits, the caller asks with `Step.check_finite`.
     """
     done = start
     while (progress := clock.progress(done, timer.seconds)) < 1:
-        agreed = dist.agree(done, progress)
+        agreed = dist.agree(done, progress, code=stopped())
         for optimizer in optimizers:
             optimizer.progress = progress
         draws.reseed(done)  # dropout and the like: the same after a resume
-        scalars = update(feed(done), done)
+        with dist.noticing():
+            scalars = update(feed(done), done)
         done += 1
         step = Step(done, scalars, progress, clock.progress(done, timer.seconds), agreed.code)
         if device.type == "cpu":
@@ -100,7 +103,8 @@ def follow(
         for optimizer in optimizers:
             optimizer.progress = agreed.progress
         draws.reseed(done)
-        update(feed(done), done)
+        with dist.noticing():
+            update(feed(done), done)
         done += 1
 
 

@@ -71,9 +71,12 @@ class _Global(_BatchNorm):
         dims = [0, *range(2, input.ndim)]
         x = input if input.dtype == torch.float64 else input.float()
         shape = [1, -1, *[1] * (x.ndim - 2)]
-        mean = averaged(x.mean(dims))
+        # one message: each process's means and variances, merged as Chan, Golub and LeVeque do
+        own_var, own_mean = torch.var_mean(x, dims, correction=0)
+        means, variances = gathered(torch.stack([own_mean, own_var])[None]).unbind(1)
+        mean = means.mean(0)
+        var = variances.mean(0) + (means - mean).square().mean(0)
         centred = x - mean.view(shape)
-        var = averaged(centred.square().mean(dims))
         self._follow(mean.detach(), var.detach(), x.numel() // x.shape[1] * dist.processes())
         out = centred * torch.rsqrt(var + self.eps).view(shape)
         if self.affine:
@@ -102,6 +105,14 @@ class _Global2d(_Global, nn.BatchNorm2d):
 def globalise(module: nn.Module) -> None:
     """Swap the class of each batch norm; parameters, buffers and their names stay."""
     kinds: dict[type[nn.Module], type[nn.Module]] = {nn.BatchNorm1d: _Global1d, nn.BatchNorm2d: _Global2d}
+    for part in module.modules():
+        if type(part) in kinds:
+            part.__class__ = kinds[type(part)]
+
+
+def localise(module: nn.Module) -> None:
+    """Give each batch norm its own class back."""
+    kinds: dict[type[nn.Module], type[nn.Module]] = {_Global1d: nn.BatchNorm1d, _Global2d: nn.BatchNorm2d}
     for part in module.modules():
         if type(part) in kinds:
             part.__class__ = kinds[type(part)]

@@ -2,30 +2,56 @@
 
 import errno
 import re
+from pathlib import Path
 from typing import Any
 
 from gssl.engine import limits
 from gssl.errors import UsageError
 
-MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory|cannot allocate memory", re.IGNORECASE)
+MEMORY = re.compile(
+    r"out of memory|can't allocate memory|not enough memory|cannot allocate memory|bad_alloc|ALLOC_FAILED",
+    re.IGNORECASE,
+)
 BYTES = re.compile(r"tried to allocate (\d+) bytes|Tried to allocate ([\d.]+) ([KMG])i?B", re.IGNORECASE)
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
 DISK = {
     errno.ENOSPC: "the disk is full; free some space",
     errno.EDQUOT: "your quota of the disk is used up; free some space",
     errno.EIO: "the disk could not be read or written; look at it",
-    errno.EROFS: "the disk cannot be written",
+    errno.EROFS: "the disk cannot be written; choose another place",
+    errno.EFBIG: "this file would be larger than may be written here (ulimit -f); raise that limit",
+    errno.EMFILE: "too many open files (ulimit -n); raise that limit",
+    errno.ENFILE: "too many open files on this machine; close some",
 }
+NUMBER = re.compile(r"\(os error (\d+)\)")  # safetensors' words for a number of errno
+THREADS = "can't start new thread"
 
 
-def told(error: BaseException, cfg: Any = None) -> str | None:
-    """One line about memory or a disk, with what to do; None where `error` is of another kind."""
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and MEMORY.search(str(error))):
-        return f"out of memory{_asked(str(error))}; {_advice(cfg)}"
-    if isinstance(error, OSError) and error.errno in DISK:
-        where = f"{error.filename}: " if error.filename else ""
-        return f"{where}{DISK[error.errno]}, then go on with resume=auto"
-    return None
+def told(error: BaseException, cfg: Any = None, where: Path | None = None) -> str | None:
+    """One line about memory or a disk, with what to do; None where `error` is of another kind.
+
+    where: the run directory, whose name stands there where the error names no file.
+    """
+    text, number = str(error), number_of(error)
+    if isinstance(error, MemoryError) or number == errno.ENOMEM:
+        return f"out of memory{_asked(text)}; {_advice(cfg)}"
+    if isinstance(error, RuntimeError) and MEMORY.search(text):
+        return f"out of memory{_asked(text)}; {_advice(cfg)}"
+    if isinstance(error, RuntimeError) and THREADS in text:
+        return "no thread can be started: memory or processes are limited (ulimit -u, -v); raise that limit"
+    if number not in DISK:
+        return None
+    name = (error.filename if isinstance(error, OSError) else None) or where
+    again = "go on with resume=auto" if where else "start again"
+    return f"{f'{name}: ' if name else ''}{DISK[number]}, then {again}"
+
+
+def number_of(error: BaseException) -> int | None:
+    """The number of an operating system's error, whoever reports it; None where it is none."""
+    if isinstance(error, OSError):
+        return error.errno
+    found = NUMBER.search(str(error)) if type(error).__name__ == "SafetensorError" else None
+    return int(found[1]) if found else None
 
 
 def check_batch(count: int, side: Any, keys: str) -> None:

@@ -34,10 +34,6 @@ def _end_with(parent: Any) -> None:
 
 def _serve(pipe: Connection, threads: int) -> None:
     from gssl.engine.device import release_memory, set_threads
-    from gssl.engine.signals import ending
-    from gssl.engine.trouble import told
-    from gssl.errors import Busy, Interrupted
-    from gssl.names import load
 
     threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # between jobs; the loop listens while one runs
@@ -49,21 +45,49 @@ def _serve(pipe: Connection, threads: int) -> None:
             return
         if job is None:
             return
-        job.run_dir.mkdir(parents=True, exist_ok=True)
-        with open_to_append(job.run_dir / "log.txt") as log, contextlib.redirect_stderr(log):
-            try:
-                with ending():
-                    load(job.where)(job.cfg, job.run_dir)
-                answer = (OK, "")
-            except (Interrupted, KeyboardInterrupt):
-                answer = (STOPPED, "interrupted")
-            except Busy as error:
-                answer = (BUSY, str(error))
-            except Exception as error:
-                traceback.print_exc(file=log)
-                answer = (FAILED, told(error, job.cfg) or f"{type(error).__name__}: {error}")
+        answer = answered(job)
         release_memory()
         pipe.send(answer)
+
+
+def answered(job: Job) -> tuple[str, str]:
+    """Run a job in this process: how it ended, and why where it was not well. Its log is RUN/log.txt.
+
+    A disk that takes no log is no death of this process.
+    """
+    from gssl.engine.trouble import told
+
+    try:
+        job.run_dir.mkdir(parents=True, exist_ok=True)
+        log = open_to_append(job.run_dir / "log.txt")
+    except OSError as error:
+        return FAILED, told(error, job.cfg, job.run_dir) or f"{type(error).__name__}: {error}"
+    try:
+        with contextlib.redirect_stderr(log):
+            return _ran(job)
+    finally:
+        with contextlib.suppress(OSError):
+            log.close()
+
+
+def _ran(job: Job) -> tuple[str, str]:
+    from gssl.engine.signals import ending
+    from gssl.engine.trouble import told
+    from gssl.errors import Busy, Interrupted
+    from gssl.names import load
+
+    try:
+        with ending():
+            load(job.where)(job.cfg, job.run_dir)
+        return OK, ""
+    except (Interrupted, KeyboardInterrupt):
+        return STOPPED, "interrupted"
+    except Busy as error:
+        return BUSY, str(error)
+    except Exception as error:
+        with contextlib.suppress(OSError):
+            traceback.print_exc()
+        return FAILED, told(error, job.cfg, job.run_dir) or f"{type(error).__name__}: {error}"
 
 
 class Worker:

@@ -50,7 +50,7 @@ def both(model: Model, images: Images, device: torch.device) -> tuple[np.ndarray
 def views(images: Images, view: Preprocessing, device: torch.device) -> Iterator[Tensor]:
     """(B, 3, S, S) in [0, 1], in order."""
     for batch in sequential(images, BATCH, device):
-        yield view(batch["image"], batch.get("extent"))
+        yield view.read(batch)
 
 
 # ── unlike the training images ───────────────────────────────────────────────────────────────────

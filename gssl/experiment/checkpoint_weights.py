@@ -1,17 +1,19 @@
 """Weights out of the middle of a run: what the run would have exported, had it ended at one of its checkpoints."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from gssl import schemas
 from gssl.config import registry
 from gssl.config.validate import first_line, section
 from gssl.data import Draws, Splits
+from gssl.engine import checkpoint
 from gssl.engine.device import Precision
 from gssl.engine.files import read_json
 from gssl.engine.optim import Optimizer
@@ -21,6 +23,7 @@ from gssl.experiment.trained import splits_of
 from gssl.experiment.weight_sources import WeightSource
 from gssl.method import Context
 from gssl.nets.norms import keep_statistics, recompute_batch_norm
+from gssl.nets.tensors import load_tensors
 from gssl.nets.weights import State, as_stored
 
 
@@ -59,7 +62,7 @@ def weights_of(origin: WeightSource, device: torch.device, splits: Splits | None
             taught["teacher"], _ = teacher.made(resolve(source, device), cfg, device)
         method, labels = _method(entry, cfg, origin, splits, side, draws, device, taught)
     try:
-        method.load_state_dict(load_file(origin.path / "model.safetensors", device=str(device)))
+        method.load_state_dict(load_tensors(origin.path / "model.safetensors", device=str(device)))
     except (OSError, SafetensorError) as error:  # a run that goes on has removed it
         raise UsageError(f"weights={origin.path}: this checkpoint has vanished; take a newer one") from error
     except RuntimeError as error:
@@ -70,6 +73,55 @@ def weights_of(origin: WeightSource, device: torch.device, splits: Splits | None
     images = splits.train if labels else splits.pretrain
     recompute_batch_norm(network, weight_sources.centred(images, draws, side, device))
     return State(as_stored(network))
+
+
+def method_of(origin: WeightSource, device: torch.device) -> tuple[Any, int]:
+    """The whole GAN of a finished run at the step that it exported, in evaluation mode, and the side of its images.
+
+    Networks that a run does not export, such as a BiGAN's discriminator of pairs, are in its checkpoints alone. Raises
+    UsageError where there is none of that step.
+    """
+    run = origin.path
+    assert run is not None
+    written, result = weight_sources.read_config(run), read_json(run / "result.json") or {}
+    entry, side = registry.GAN[written["gan"]["name"]], weight_sources.side_of(written)
+    made = read_json(run / "weights" / "generator.json") or {}
+    state, about = exported_state(run, result.get("exported") or {}, device)
+    if state is None:
+        raise UsageError(f"weights={run}: its discriminator is kept in the checkpoints alone, and {about}")
+    shape = made["shape"]
+    with torch.random.fork_rng(devices=[]):  # first weights, which are overwritten
+        context = Context(
+            draws=Draws(written["seed"]),
+            device=device,
+            size=side,
+            channels=shape["channels"],
+            classes=shape["classes"],
+            optimizer=partial(Optimizer, device=device, precision=Precision("fp32", device)),
+        )
+        blank = origin.blank(schemas.Backbone.model_construct(), side)
+        method = registry.load(entry.where)(section(entry.schema, written["gan"]), blank, context)
+    try:
+        method.load_state_dict(state)
+    except RuntimeError as error:
+        raise _other_version(origin, first_line(error)) from error
+    return method.to(memory_format=torch.channels_last).eval().requires_grad_(False), side
+
+
+def exported_state(
+    run: Path, exported: Mapping[str, Any], device: torch.device
+) -> tuple[dict[str, torch.Tensor] | None, str]:
+    """The tensors of a GAN run's whole method at the step that it exported, and where they are; or None and why."""
+    folder = run / "checkpoints"
+    if exported.get("which") == "best":
+        name, found = "checkpoints/best", checkpoint.read_best(folder, device)
+    else:
+        path = checkpoint.newest(folder)[0]
+        name = f"checkpoints/{path.name}" if path else ""
+        found = checkpoint.read(path, device)[::2] if path else None
+    if found is None or found[1].get("step") != exported.get("step"):
+        return None, "there is none of the exported step"
+    return found[0], name
 
 
 def _method(

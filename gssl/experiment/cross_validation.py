@@ -9,6 +9,7 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from gssl import schemas
 from gssl.config import registry
 from gssl.config.menus import trains
 from gssl.data import Images, Splits, load_data
+from gssl.engine import recorded
 from gssl.engine.files import read_json
 from gssl.engine.outputs import open_to_append
 from gssl.engine.progress import say
@@ -25,7 +27,7 @@ from gssl.engine.run import Run
 from gssl.errors import JobError, UsageError
 from gssl.experiment import told
 from gssl.experiment.model_files import MODEL
-from gssl.experiment.tasks import CLASSIFICATION, TASKS
+from gssl.experiment.tasks import CLASSIFICATION, NAMED
 from gssl.metrics.calibration import ece
 from gssl.schemas.label_budgets import KEYS
 from gssl.statistics.metric import METRICS
@@ -152,7 +154,7 @@ def merged(paths: Sequence[Path], run_dir: Path, splits: Splits) -> dict[str, An
     fits = [[json.dumps([e.get(key) for key in FIT] + [g]) for e, g, _ in table] for table in tables]
     if any(fit != fits[0] for fit in fits):
         raise JobError(f"{run_dir}: the folds were not evaluated by the same probes and label budgets")
-    task = next((t for t in TASKS.values() if t.name == first.get("task")), CLASSIFICATION)
+    task = NAMED.get(str(first.get("task")), CLASSIFICATION)
     arrays = [_arrays(path) for path in paths]
     order, items = _order(arrays)
     kept = [i for i, (entry, _, _) in enumerate(tables[0]) if registry.PROBE[entry["probe"]].labels]
@@ -214,8 +216,8 @@ def _entries(result: dict[str, Any]) -> list[tuple[dict[str, Any], bool, int]]:
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path / PREDICTIONS) as found:
-        return {key: found[key] for key in found.files} | {ITEMS: np.load(path / ITEMS)}
+    with np.load(BytesIO(recorded.verified(path, PREDICTIONS))) as found:
+        return {key: found[key] for key in found.files} | {ITEMS: np.load(BytesIO(recorded.verified(path, ITEMS)))}
 
 
 def _order(arrays: Sequence[dict[str, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:

@@ -5,7 +5,9 @@ A problem is {"kind", "grave", "text"}; a suggestion {"text", "overrides"}.
 
 from typing import Any
 
+from gssl.config import rules
 from gssl.data import layout
+from gssl.data.targets import TARGETS, Target
 from gssl.words import count, listed, percent
 
 FEW_LABELS, FEW_PER_CLASS = 200, 20  # below: folds instead of one test part
@@ -21,11 +23,18 @@ Problem = dict[str, Any]
 def problems(text: dict[str, Any]) -> list[Problem]:
     """All that is remarkable, the gravest first."""
     found = [*_copies(text), *_files(text), *_classes(text), *_features(text)]
-    return sorted(found, key=lambda problem: not problem["grave"])
+    goal = _target(text)
+    return sorted(
+        (problem | {"text": goal.said(problem["text"])} for problem in found), key=lambda problem: not problem["grave"]
+    )
 
 
 def _problem(kind: str, text: str, grave: bool = False) -> Problem:
     return {"kind": kind, "grave": grave, "text": text}
+
+
+def _target(text: dict[str, Any]) -> Target:
+    return TARGETS[text.get("column", "label")]
 
 
 def _of(some: int, all_: int, what: str) -> str:
@@ -44,13 +53,14 @@ def _copies(text: dict[str, Any]) -> list[Problem]:
         what = f"{many} {'has' if own['test_images'] == 1 else 'have'} copies among the other parts: scores would be"
         found.append(_problem("test_copies", f"{what} too high. Remove the copies from one side.", True))
     if own["conflicting"]:
-        what = "masks" if "class_pixels" in text else "labels"
+        what = _target(text).named
         many = count(own["conflicting"], "group") + f" of copies {'has' if own['conflicting'] == 1 else 'have'}"
         found.append(_problem("conflicting_labels", f"{many} different {what}: one of them is wrong.", True))
     if own["groups"]:
         kinds = [f"{own['exact']:,} of equal pixels"] if own["exact"] else []
         kinds += [f"{own['near']:,} of near copies"] if own["near"] else []
-        many = f"{count(own['images'], 'image')} form {count(own['groups'], 'group')} of copies ({listed(kinds)})"
+        rows, groups = count(own["images"], _target(text).row), count(own["groups"], "group")
+        many = f"{rows} form {groups} of copies ({listed(kinds)})"
         found.append(_problem("duplicates", f"{many}: {own['superfluous']:,} could be left out."))
     return found
 
@@ -69,7 +79,7 @@ def _files(text: dict[str, Any]) -> list[Problem]:
         why = "no part of the data set lists it" if own["readable"] else "this suffix is not read as an image"
         found.append(_problem("unused", f"{what}: {why}.", own["readable"]))
     for kind, own in text["remarkable"].items():
-        what = f"{_of(own['n'], text['images'], 'image')} {_are(own['n'])} {kind}"
+        what = f"{_of(own['n'], text['images'], _target(text).row)} {_are(own['n'])} {kind}"
         found.append(_problem(kind, f"{what}: {own['text']}.", kind == "blank"))
     found += [_problem("warning", f"{line}.") for line in text["warnings"]]
     return found + [_problem("found", f"{line}.") for line in text.get("told", [])]
@@ -77,28 +87,30 @@ def _files(text: dict[str, Any]) -> list[Problem]:
 
 def _classes(text: dict[str, Any]) -> list[Problem]:
     found = []
-    masks = "class_pixels" in text
-    counts = text.get("class_pixels") or text.get("class_counts") or {}
-    what = "pixel" if masks else "image"
+    goal = _target(text)
+    marks = goal.marks[1] if goal.marks else "images"
+    counts = text.get(f"class_{marks}") or text.get("class_counts") or {}
     for part, own in counts.items():
         gone = [name for name, n in zip(text["classes"], own, strict=True) if n == 0]
-        if gone and part in ("train", "test"):
+        if gone and (part == "test" or (part == "train" and not goal.good_only)):
             named = listed(gone[:SHOWN]) + (f" and {len(gone) - SHOWN} more" if len(gone) > SHOWN else "")
             many = (
-                f"{len(gone)} of {len(own)} classes {'has' if len(gone) == 1 else 'have'} no {part} {what}s ({named})"
+                f"{len(gone)} of {len(own)} classes {'has' if len(gone) == 1 else 'have'} no {part} {marks} ({named})"
             )
             found.append(_problem("missing_classes", f"{many}.", True))
     known = [n for n in counts.get("train", []) if n]
     if known and max(known) > IMBALANCED * min(known):
         names = dict(zip(text["classes"], counts["train"], strict=True))
         most, least = max(names, key=lambda c: names[c]), min((c for c in names if names[c]), key=lambda c: names[c])
-        times = f"{max(known) / min(known):.3g} times as many training {what}s are of {most} as of {least}"
-        fair = "the mean IoU over classes" if masks else "balanced accuracy"
-        found.append(_problem("imbalance", f"{times}: {fair} is the fair measure."))
+        times = f"{max(known) / min(known):.3g} times as many training {marks} are of {most} as of {least}"
+        so = f": {goal.fair}" if goal.fair else ""
+        found.append(_problem("imbalance", f"{times}{so}."))
     test = text["parts"].get("test")
     if test is not None and test < FEW_TEST:
-        point = f"one of them is {100 / test:.2g} points of accuracy"
-        found.append(_problem("few_test_images", f"There {_are(test)} {count(test, 'test image')}: {point}.", True))
+        point = f": one of them is {100 / test:.2g} points of accuracy" if goal.accuracy else ""
+        rest = "" if point else ", too few to show differences of a few points"
+        what = f"There {_are(test)} {count(test, 'test image')}{point}{rest}."
+        found.append(_problem("few_test_images", what, True))
     return found
 
 
@@ -112,9 +124,8 @@ def _features(text: dict[str, Any]) -> list[Problem]:
         so = "they know these classes too little for a suspicion to mean much" if weak else "look at the first ones"
         found.append(_problem("suspects", f"{what}; {trust}, so {so}."))
     if (far := text["outliers"]) and far["n"]:
-        found.append(
-            _problem("outliers", f"{count(far['n'], 'image')} {_are(far['n'])} unlike all others by features.")
-        )
+        rows = count(far["n"], _target(text).row)
+        found.append(_problem("outliers", f"{rows} {_are(far['n'])} unlike all others by features."))
     return found
 
 
@@ -123,15 +134,12 @@ def _features(text: dict[str, Any]) -> list[Problem]:
 
 def suggestions(text: dict[str, Any]) -> list[dict[str, Any]]:
     """Size, folds, groups, and the command that follows."""
-    found = [_size(text)] if "class_pixels" not in text else []
-    found += _folds(text)
-    if (names := text.get("names")) and names["excess"] > ALIKE:
+    found = [_size(text)] if not _target(text).marks else []
+    found += _folds(text) if _target(text).folds else []
+    if (names := text.get("names")) and names["excess"] > ALIKE and _grouped(text):
         many = f"{names['groups']:,} groups, such as {listed(names['examples'])}"
-        how = (
-            "data.groups='{group}_*' names them"
-            if "class_pixels" in text
-            else "a column group in labels.csv names them"
-        )
+        groups = rules.reads(text["data"]["name"], "groups")
+        how = "data.groups='{group}_*' names them" if groups else "a column group in labels.csv names them"
         found.append(
             {
                 "text": f"Names begin alike in {many}, and an image's nearest neighbour is of its own group"
@@ -144,7 +152,13 @@ def suggestions(text: dict[str, Any]) -> list[dict[str, Any]]:
             "Nothing is labelled: networks can be pretrained on these images, and compared only once some have labels"
         )
         found.append({"text": f"{said} (class folders or labels.csv).", "overrides": []})
-    return found
+    return [own | {"text": _target(text).said(own["text"])} for own in found]
+
+
+def _grouped(text: dict[str, Any]) -> bool:
+    """Whether something can say which images belong together."""
+    name = text["data"]["name"]
+    return rules.reads(name, "groups") or rules.reads(name, "labels")
 
 
 def _size(text: dict[str, Any]) -> dict[str, Any]:

@@ -17,12 +17,14 @@ from PIL import Image
 
 import gssl
 from gssl import schemas
-from gssl.data import cache, duplicates, findings, survey
+from gssl.data import cache, duplicates, findings, survey, targets
 from gssl.data.draws import digest
 from gssl.data.duplicates import Group
 from gssl.data.images import Images
+from gssl.data.opening import is_file
 from gssl.data.pool import Pool
 from gssl.data.sources import SOURCES, DataSource
+from gssl.data.values import stored
 from gssl.engine.progress import say
 from gssl.experiment import data_advice, data_features
 from gssl.metrics import neighbours
@@ -35,6 +37,7 @@ COPIES = 4  # images of one group
 EXAMPLES, CLASSES = 8, 24  # images of a class, and classes that are shown
 MAPPED = 1000  # images on the map
 CLUSTERS, LEAST = 10, 20  # at most so many clusters of on average at least so many images
+TABLES = (".csv", ".json", ".md", ".parquet", ".tar", ".gz", ".tgz")  # files beside images, or that hold them
 FEW = 5  # images: fewer have no neighbours to speak of
 SIDE = 112  # pixels: the longer side of a picture on the page
 
@@ -57,7 +60,7 @@ def look(cfg: schemas.Data, called: str, most: int, device: torch.device, progre
     brought = {"train": source.train, "val": source.val, "test": source.test, "pretrain": source.pretrain}
     pool = Pool({name: part for name, part in _once(brought).items() if part is not None and len(part)})
     paths = pool.paths()
-    on_disk = paths is not None and all(Path(path).is_file() for path in paths[:1])
+    on_disk = paths is not None and all(map(is_file, paths[:1]))
     heads = survey.heads(paths, cfg.workers) if paths is not None and on_disk else []
     known = [head for head in heads if head is not None]
     whole = len(known) == len(pool)
@@ -73,6 +76,7 @@ def look(cfg: schemas.Data, called: str, most: int, device: torch.device, progre
         "files": survey.files(known) if known else None,
         "shapes": survey.shapes(sides),
         "values": survey.pixels(values),
+        "range": next((stored(part.range) for part in pool.parts if part.range is not None), None),
         "skipped": source.skipped,
         "warnings": source.warnings,
         "told": source.told,
@@ -124,22 +128,28 @@ def _counts(pool: Pool) -> dict[str, Any]:
     parts = dict(zip(pool.names, pool.parts, strict=True))
     found: dict[str, Any] = {"parts": {name: len(part) for name, part in parts.items()}, "classes": pool.classes}
     labelled = {name: part for name, part in parts.items() if part.classes}
-    if pool.masked:
-        found["class_pixels"] = {name: findings.class_pixels(part) for name, part in labelled.items()}
+    found["column"] = pool.target
+    if pool.column and (marks := targets.TARGETS[pool.column].marks):
+        found[f"class_{marks[1]}"] = {name: findings.class_marks(part) for name, part in labelled.items()}
     elif pool.classes:
         found["class_counts"] = {name: findings.class_counts(part) for name, part in labelled.items()}
-    found["labelled"] = len(pool) if pool.masked else int((pool.labels >= 0).sum())
+    found["labelled"] = len(pool) if pool.column else int((pool.labels >= 0).sum())
     groups = {name: len(np.unique(part.groups)) for name, part in parts.items() if part.groups is not None}
     return found | ({"groups": groups} if groups else {})
 
 
 def _unused(cfg: schemas.Data, pool: Pool, paths: list[str] | None, skipped: list[str]) -> dict[str, Any]:
     """Files below data.root that no part uses, by suffix, with whether they are images that could be read."""
-    if cfg.root is None or paths is None or pool.masked or not Path(cfg.root).is_dir():
+    if cfg.root is None or paths is None or pool.column or not Path(cfg.root).is_dir():
         return {}
     used = [*paths, *(text.split(" (", 1)[0] for text in skipped)]
     found = survey.unused(Path(cfg.root), used)
-    kept = {suffix: names for suffix, names in found.items() if suffix not in (".csv", ".json", ".md", ".parquet")}
+    films = {path for path in paths if Path(path).is_dir()}  # of which a path names the folder
+    kept = {
+        suffix: left
+        for suffix, names in found.items()
+        if suffix not in TABLES and (left := [name for name in names if str(Path(name).parent) not in films])
+    }
     return {
         suffix: {"n": len(names), "readable": survey.readable(suffix), "examples": names[:3]}
         for suffix, names in sorted(kept.items(), key=lambda item: -len(item[1]))
@@ -218,7 +228,7 @@ def _by_features(pool: Pool, groups: list[Group], most: int, device: torch.devic
         return nothing | {"features": about}
     text = nothing | {"features": about, "outliers": _outliers(pool, chosen, far)}
     marks = {int(chosen[i]): "outlier" for i in np.flatnonzero(far > neighbours.fence(far))}
-    if pool.classes and not pool.masked:
+    if pool.classes and not pool.column:
         suspects = neighbours.suspects(near, pool.labels[chosen], len(pool.classes))
         text["suspects"] = _suspects(pool, chosen, suspects)
         marks |= {int(chosen[i]): "suspect" for i in suspects.index[:SHOWN]}
@@ -299,12 +309,12 @@ def _examples(pool: Pool) -> list[dict[str, Any]]:
     """Some images of every class (of every part without labels), spread over what there is."""
     found = []
     kinds: list[tuple[str, np.ndarray]] = []
-    if pool.classes and not pool.masked:
+    if pool.classes and not pool.column:
         named = sorted(range(len(pool.classes)), key=lambda c: -int((pool.labels == c).sum()))
         kinds = [(pool.classes[c], np.flatnonzero(pool.labels == c)) for c in named[:CLASSES]]
     loose = np.flatnonzero(pool.labels < 0)
     for number, name in enumerate(pool.names):
-        kinds.append((f"{name}{'' if pool.masked else ', without a label'}", loose[pool.part[loose] == number]))
+        kinds.append((f"{name}{'' if pool.column else ', without a label'}", loose[pool.part[loose] == number]))
     for name, indices in kinds:
         if len(indices):
             few = indices[np.unique(np.linspace(0, len(indices) - 1, EXAMPLES).astype(int))]

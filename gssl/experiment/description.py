@@ -12,11 +12,13 @@ from gssl.engine.files import read_json
 from gssl.errors import UsageError
 
 SCHEMA = "gssl.weights/1"
-KEYS = frozenset(("schema", "method", "seed", "sha256", "backbone", "size", "input", "labels_used", "checksum"))
+KEYS = frozenset(
+    ("schema", "method", "seed", "sha256", "backbone", "size", "input", "labels_used", "range", "tokenizer", "checksum")
+)
 # what `gssl export` says beside that, of a file that `weights=FILE` reads
 EXPORTED = frozenset(
-    ("to", "part", "run", "architecture", "dim", "dims", "image", "normalised", "output", "use", "check", "notes",
-     "classes", "temperature", "preprocessing")
+    ("to", "part", "run", "architecture", "dim", "dims", "image", "normalised", "output", "meaning", "use", "check",
+     "notes", "classes", "temperature", "preprocessing", "values")
 )  # fmt: skip
 MARKS = 3  # so many of KEYS show whose description it is, whatever became of the others
 
@@ -39,6 +41,8 @@ def of_weights(path: Path, digest: str) -> dict[str, Any] | None:
     digest: of the weights. Who names the file's hash describes it, whatever else became of the description.
     """
     file = path.with_suffix(".json")
+    if path.name == "backbone.safetensors" and (path.parent.parent / "status.json").is_file():
+        return of_weights_in(path.parent.parent)  # without it these would be weights of others
     if not file.is_file() or file == path:
         return None
     if path.suffix != ".safetensors":  # nothing of ours
@@ -78,6 +82,8 @@ def _types(text: dict[str, Any]) -> dict[str, bool]:
         "size": _whole(size) and 0 < int(str(size)) <= 1 << 16,
         "input": inputs is None
         or (isinstance(inputs, dict) and set(inputs) == {"mean", "std"} and all(map(_three, inputs.values()))),
+        "range": _range(text.get("range")),
+        "tokenizer": isinstance(text.get("tokenizer"), str | None),
         "labels_used": isinstance(text.get("labels_used"), bool | None),
     }
 
@@ -92,6 +98,13 @@ def _three(values: Any) -> bool:
         and len(values) == 3
         and all(isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in values)
     )
+
+
+def _range(value: Any) -> bool:
+    """Of the values that became black and white; None of images of 8 bits a value."""
+    if not isinstance(value, list):
+        return value in (None, "full")
+    return len(value) == 2 and _three([*value, 0]) and value[0] < value[1]
 
 
 def _ours(text: dict[str, Any]) -> bool:

@@ -5,15 +5,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from gssl.data import Draws, Images
-from gssl.data.decode import decode, upright
+from gssl.data.decode import decode, picture
+from gssl.data.opening import is_file, opened
 from gssl.engine.progress import say
 from gssl.errors import JobError, UsageError
 from gssl.experiment.export_formats import TARGETS, Function, Subject
+from gssl.experiment.forecast import frames_in
 from gssl.experiment.models import Model
+from gssl.experiment.tasks import NAMED
 from gssl.experiment.trained import splits_of
 
 LIMIT = 1e-4  # largest difference of an output, as a fraction of the largest output
@@ -32,12 +34,11 @@ def images_to_compare(run: Path, subject: Subject) -> tuple[list[Tensor], Images
         height, width = subject.sides
         shapes = [(n, max(2, round(a * height)), max(2, round(b * width)), 3) for n, a, b in SHAPES]
         return [torch.from_numpy(noise.integers(0, 256, shape, dtype=np.uint8)) for shape in shapes], real
-    height, width = subject.sides
-    images = torch.from_numpy(noise.random((RANDOM, 3, height, width), dtype=np.float32))
-    if real is not None and subject.part != "segmenter":
-        images = torch.cat([images, _views(subject, real)])
-    elif real is not None:
+    images = torch.from_numpy(noise.random((RANDOM, *subject.shape), dtype=np.float32))
+    if real is not None and subject.part != "backbone" and subject.model and NAMED[subject.model.task].dense:
         real = None  # photographs have other sides
+    elif real is not None:
+        images = torch.cat([images, _views(subject, real)])
     return list(images.split([*BATCHES, len(images) - sum(BATCHES)])), real
 
 
@@ -56,6 +57,8 @@ def _views(subject: Subject, images: Images) -> Tensor:
 
     view = subject.model.preprocessing if subject.model else Preprocessing(subject.sides[0])
     batch = images.fetch(np.arange(len(images)))
+    if len(subject.shape) == 4:
+        return frames_in(batch, view.size).contiguous()
     return view(batch["image"], batch.get("extent")).contiguous()
 
 
@@ -95,11 +98,12 @@ def photographs(own: Model, exported: Function, real: Images, to: str) -> dict[s
         mine = own.probabilities(own.preprocessing(pixels))
         rgb = pixels.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).contiguous()
         stored = max(stored, float((exported(rgb) - mine).abs().max()))
-        path = Path(real.name(i))
-        if path.is_file():
-            with Image.open(path) as opened:
-                whole = np.array(upright(opened).convert("RGB"))
-            as_predicted = torch.from_numpy(decode(str(path), own.preprocessing.need)).permute(2, 0, 1)[None]
+        path = real.name(i)
+        if is_file(path):
+            given = own.range or "full"
+            with opened(path) as file:
+                whole = np.array(picture(file, path, given).convert("RGB"))
+            as_predicted = torch.from_numpy(decode(path, own.preprocessing.need, given)).permute(2, 0, 1)[None]
             mine = own.probabilities(own.preprocessing(as_predicted))
             files, n = max(files, float((exported(torch.from_numpy(whole)[None]) - mine).abs().max())), n + 1
     if not stored < VIEWS:

@@ -14,10 +14,12 @@ from torch import Tensor, nn
 
 from gssl import schemas
 from gssl.config import label_use
+from gssl.data import targets
 from gssl.errors import JobError, UsageError
 from gssl.experiment import weight_sources
 from gssl.experiment.model_files import FINETUNED, MODEL, find, has_model
 from gssl.experiment.models import Model, backbone_of, find_model
+from gssl.experiment.tasks import CLASSIFICATION, NAMED
 from gssl.experiment.trained import described_weights, read_network
 from gssl.nets import export as names
 from gssl.nets.photographs import Answering
@@ -27,6 +29,8 @@ OPSET = 20  # of ONNX
 # 1.20 reads it, but averages maps with an odd side wrongly (a convnet at 28 px: off by .2)
 RUNTIME = "onnxruntime>=1.21"
 WHOLE = ("onnx", "torch-export")  # formats that hold a whole model, photographs in and probabilities out
+
+CLASSIFIER = targets.TARGETS[CLASSIFICATION.column].part
 
 Function = Callable[[Tensor], Tensor]
 
@@ -55,6 +59,8 @@ class Subject:
 
     @property
     def output(self) -> str:
+        if gives := getattr(self.network, "gives", None):  # a network that answers otherwise than by logits
+            return str(gives(*self.sides, len(self.classes))[0].split()[0])
         return {"backbone": "features", "model": "probabilities"}.get(self.part, "logits")
 
     @property
@@ -62,6 +68,12 @@ class Subject:
         """Height and width of what is exported for one size."""
         height, width = self.size if isinstance(self.size, list) else (self.size, self.size)
         return int(height), int(width)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one input: an image (3, H, W), or a clip (T, 3, H, W)."""
+        frames = getattr(self.network, "frames", None)
+        return (3, *self.sides) if frames is None else (int(frames), 3, *self.sides)
 
 
 def read_subject(run: Path, part: str | None, to: str) -> Subject:
@@ -81,27 +93,31 @@ def _default(run: Path, to: str) -> str:
     if not has_model(run):
         return "backbone"
     text = find(run).text
-    if text.get("task", "classification") != "classification":
-        return "segmenter"
-    return "model" if text["schema"] == MODEL and to in WHOLE else "classifier"
+    part = _part_of(text.get("task", "classification"))
+    if part != CLASSIFIER:
+        return part
+    return "model" if text["schema"] == MODEL and to in WHOLE else part
 
 
 def _of_model(model: Model, part: str, to: str) -> Subject:
-    masks = model.task != "classification"
-    if part in ("segmenter", "classifier") and masks != (part == "segmenter"):
-        raise UsageError(f"--part {part}: this model is for {model.task}; use --part {_default_of(masks)}")
-    if part == "model" and (masks or to not in WHOLE):
-        raise UsageError(f"--part model: for classes, and --to {' or '.join(WHOLE)}; use --part {_default_of(masks)}")
-    if part == "segmenter" and to in ("timm", "torchvision"):
+    own = _part_of(model.task)
+    if part not in ("backbone", "model", own):
+        raise UsageError(f"--part {part}: this model is for {model.task}; use --part {own}")
+    if part == "model" and (own != CLASSIFIER or to not in WHOLE):
+        raise UsageError(f"--part model: for classes, and --to {' or '.join(WHOLE)}; use --part {own}")
+    if part == own != CLASSIFIER and to in ("timm", "torchvision"):
         raise UsageError(f"--to {to}: {to} has no such head; use --to {names.ANYWHERE}")
-    network: nn.Module = model.backbone if part == "backbone" else model.network
+    network: Any = model.backbone if part == "backbone" else model.network
+    if part == own and to in WHOLE and hasattr(network, "exported"):  # what gssl makes of the outputs is inside
+        network = network.exported()
     if part == "model":
         network = Answering(model.network, model.temperature, **model.preprocessing.record())
     return Subject(part, _still(network), backbone_of(model.text), model.size, model.classes, model.text, model)
 
 
-def _default_of(masks: bool) -> str:
-    return "segmenter" if masks else "classifier"
+def _part_of(task: str) -> str:
+    """What a network with its head is called."""
+    return targets.TARGETS[NAMED[task].column].part
 
 
 def _still(network: nn.Module) -> nn.Module:
@@ -184,7 +200,7 @@ def _traced(subject: Subject) -> torch.export.ExportedProgram:
     """The network as a graph, for batches of any size; of a whole model for photographs of any size."""
     dim = torch.export.Dim
     height, width = subject.sides
-    two, shapes = torch.zeros(2, 3, height, width), {0: dim("batch")}  # not one: that would be taken for a constant
+    two, shapes = torch.zeros(2, *subject.shape), {0: dim("batch")}  # not one: that would be taken for a constant
     if subject.part == "model":
         two = torch.zeros(2, height + 6, width + 10, 3, dtype=torch.uint8)
         shapes |= {1: dim("height", min=2), 2: dim("width", min=2)}
@@ -270,21 +286,37 @@ def describe(subject: Subject, run: Path, to: str, target: Target) -> dict[str, 
         "size": subject.size,
         "dim": subject.trunk.dim,
         "dims": subject.trunk.dims,
-        "image": f"(batch, 3, {height}, {width}) float32, RGB in [0, 1]",
+        "image": f"(batch, {', '.join(map(str, subject.shape))}) float32, RGB in [0, 1]",
         "input": subject.trunk.inputs.record(),
         "normalised": target.normalised,
         "output": f"{subject.output} (batch, {len(subject.classes) or subject.trunk.dim})",
     }
     if subject.part == "backbone":
         text["output"] = f"features (batch, {subject.trunk.dim})"
-    elif subject.part == "segmenter":
+    elif gives := getattr(subject.network, "gives", None):
+        text["output"], text["meaning"] = gives(height, width, len(subject.classes))
+    elif subject.model and NAMED[subject.model.task].dense:
         text["output"] = f"logits (batch, {len(subject.classes)}, {height}, {width})"
     if subject.model and subject.model.task == "classification":
         text["preprocessing"] = steps_of(subject.model, "inside" if subject.part == "model" else "by the caller")
     if subject.part == "model":
         text["image"] = "(batch, height, width, 3) uint8, RGB as a photograph is, of any height and width"
         text["temperature"] = subject.network.temperature
+    if (known := subject.text.get("range")) is not None:
+        text |= {"range": known, "values": values_of(known)}
     return text | ({"classes": subject.classes} if subject.part != "backbone" else {})
+
+
+def values_of(known: Any) -> str:
+    """How images of more than 8 bits a value become those that the network reads, in words."""
+    if known == "full":
+        ends = "0 to 65,535 of 16 bits, 0 to 2,147,483,647 of 32 bits, 0 to 1 of floating point"
+    else:
+        ends = f"{known[0]:.9g} to {known[1]:.9g}"
+    return (
+        f"16-bit, 32-bit and floating-point images: values {ends} become 0 to 255 (round(255 * (x - low) / (high -"
+        " low)), clipped; what is no number 0) before anything else; images of 8 bits stay as they are"
+    )
 
 
 def steps_of(model: Model, where: str) -> dict[str, Any]:

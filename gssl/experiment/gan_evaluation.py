@@ -11,17 +11,24 @@ from torch import Tensor
 
 from gssl import schemas
 from gssl.data import Images, centre, sequential
+from gssl.data.clips import frames_of
 from gssl.engine import checkpoint
 from gssl.engine.progress import Meter, say
 from gssl.errors import UsageError
-from gssl.experiment import generators
+from gssl.experiment import clip_evaluation, generators
 from gssl.experiment.method_pictures import ROWS, save_columns
 from gssl.experiment.training import Training
 from gssl.figures.grid import save_grid
 from gssl.metrics import classifier
 from gssl.metrics.classifier import Watch
 from gssl.metrics.control_images import measure_controls
-from gssl.metrics.evaluator import ClassifierEvaluator, evaluator_features, evaluator_outputs, make_evaluator
+from gssl.metrics.evaluator import (
+    ClassifierEvaluator,
+    evaluator_features,
+    evaluator_outputs,
+    kept,
+    make_evaluator,
+)
 from gssl.metrics.generation import Reference, real_baseline
 from gssl.metrics.grading import graded
 from gssl.metrics.instability import InstabilityMonitor
@@ -57,19 +64,27 @@ class GANEvaluator:
     """
 
     def __init__(self, training: Training, cfg: schemas.TrainGAN, pictures: bool) -> None:
-        """`pictures`: draw samples, and keep the best weights. Raises UsageError for too few validation images."""
+        """`pictures`: draw samples, keep the best weights, and train the evaluator where it is not in the cache.
+
+        Raises UsageError for too few validation images.
+        """
         self.cfg, self.method, self.run, self.device = cfg, training.method, training.run, training.device
         self.pictures, self.draws, self.size = pictures, training.draws.shared, cfg.data.side
         self.folder = training.run.path / "checkpoints"
         splits, device = training.splits, training.device
-        self.beside = training.beside
+        self.beside, self.splits = training.beside, splits
+        name = cfg.evaluator
+        if not pictures and not kept(name, splits, self.size):
+            say("note: the evaluator is not in the cache, a run trains it first; here random filters take its place")
+            name = "random"
         with self.beside("evaluator"), watched(cfg.engine.progress) as watch:
-            self.extractor = make_evaluator(cfg.evaluator, splits, self.size, device, watch=watch)
+            self.extractor = make_evaluator(name, splits, self.size, device, watch=watch)
         if self.extractor.note:
             say(f"note: {self.extractor.note}")
         # a network that reads or predicts classes is trained and evaluated on labelled images only
         reads = reads_labels(cfg.gan)
-        labelled = splits.val.subset(np.flatnonzero(splits.val.labels >= 0)) if reads else splits.val
+        val = frames_of(splits.val)
+        labelled = val.subset(np.flatnonzero(val.labels >= 0)) if reads else val
         if len(labelled) < LEAST:
             kind = "labelled " if reads else ""
             raise UsageError(
@@ -77,7 +92,7 @@ class GANEvaluator:
                 " give more images, or a larger data.val_fraction"
             )
         self.held = self._some(labelled, cfg.eval.images)
-        self.train = self._some(splits.train if reads else splits.pretrain, TRAIN)
+        self.train = self._some(frames_of(splits.train if reads else splits.pretrain), TRAIN)
         with self.beside("evaluations"):
             real, train = (evaluator_features(self.extractor, part, BATCH, device) for part in (self.held, self.train))
             self.baseline = real_baseline(train, real, seed=cfg.seed)
@@ -168,11 +183,21 @@ class GANEvaluator:
         if self.cfg.export == "best":
             self.method.load_state_dict(model)
 
+    def _of_clips(self) -> dict[str, Any]:
+        """What is measured of clips, where the method makes some."""
+        splits = self.splits
+        if not clip_evaluation.serves(self.method, splits.val):
+            return {}
+        with self.beside("evaluations"):
+            rest = (self.size, self.draws, self.device)
+            return {"clips": clip_evaluation.evaluate(self.method, splits.train, splits.val, self.extractor, *rest)}
+
     def result(self) -> dict[str, Any]:
         """The method's part of result.json."""
         chosen = self.best if self.cfg.export == "best" else self.last
         trained = isinstance(self.extractor, ClassifierEvaluator)
         controls = measure_controls(self.reference, self.train, self.extractor, self.cfg.seed, self.device)
+        more = self._of_clips()
         record = self.extractor.record() | {"n": len(self.held), "split": "val", "labels": trained}
         return {
             "objective": {"name": "val_kid", "value": chosen["val_kid"], "direction": "min"},
@@ -187,6 +212,7 @@ class GANEvaluator:
             "evaluator": record,
             "kid_baseline": self.baseline,
             "controls": controls,
+            **more,
             "quality": graded(chosen["figures"], self.baseline["train_real"], controls, "validation"),
         }
 

@@ -116,7 +116,7 @@ def _real_images(run: Path, splits: Splits, asked: Asked) -> tuple[Images, np.nd
                 f"{run}: was trained on all labelled images, so none is left to test it; use --split val, or train it"
                 " with data.fold=0 or data.test=split"
             )
-        _record_opening(run, splits, asked)
+        record_opening(run, splits, asked)
         whole = splits.open_test(unlabelled=not read)
     indices = _chosen(whole, asked.images or MOST, asked.seed, "real")
     if asked.images and asked.images > len(indices):
@@ -124,7 +124,7 @@ def _real_images(run: Path, splits: Splits, asked: Asked) -> tuple[Images, np.nd
     return whole.subset(indices), indices
 
 
-def _record_opening(run: Path, splits: Splits, asked: Asked) -> None:
+def record_opening(run: Path, splits: Splits, asked: Asked) -> None:
     """One more opening of the test images, on disk before it happens."""
     status = read_json(run / "status.json")
     write_json(run / "status.json", status | {"test_openings": status.get("test_openings", 0) + 1})

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from gssl.data import Draws, Images, Splits
-from gssl.engine import checkpoint
 from gssl.engine.documents import read_result
 from gssl.errors import UsageError
+from gssl.experiment.checkpoint_weights import exported_state
 from gssl.experiment.crops import centre_crops
 from gssl.experiment.generators import latents, load_discriminator, load_generator
 from gssl.figures import generator as figures
@@ -233,14 +233,7 @@ class GeneratorExamples:
 
 def encoder_head(run: Path, result: dict[str, Any]) -> tuple[tuple[Tensor, Tensor] | None, str]:
     """Weight and bias of a BiGAN encoder's last layer at the exported step, and where they were; or None and why."""
-    exported, folder, cpu = result.get("exported") or {}, run / "checkpoints", torch.device("cpu")
-    if exported.get("which") == "best":
-        name = "checkpoints/best"
-        state, about = checkpoint.read_best(folder, cpu) or ({}, {})
-    else:
-        path = checkpoint.newest(folder)[0]
-        name = f"checkpoints/{path.name}" if path else ""
-        state, about = checkpoint.read(path, cpu)[::2] if path else ({}, {})
-    if "to_z.weight" not in state or about.get("step") != exported.get("step"):
+    state, name = exported_state(run, result.get("exported") or {}, torch.device("cpu"))
+    if state is None or "to_z.weight" not in state:
         return None, "the encoder's last layer is kept in the checkpoints only, and there is none of the exported step."
     return (state["to_z.weight"], state["to_z.bias"]), name

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from gssl import schemas
@@ -20,6 +19,7 @@ from gssl.nets.backbone import build_backbone
 from gssl.nets.discriminator import Discriminator, Heads
 from gssl.nets.generator import Generator, Shape
 from gssl.nets.inputs import Inputs
+from gssl.nets.tensors import load_tensors
 from gssl.nets.weights import load_into, save_weights
 
 BATCH = 256
@@ -35,7 +35,8 @@ def write(method: Any, run: Path, classes: list[str]) -> dict[str, Any]:
     heads = method.discriminator.heads
     about = {"name": method.cfg.name, "truncation": method.cfg.truncation, "classes": classes}
     about["pairs"] = heads.latent > 0  # what the discriminator reads
-    digest = save_weights(method.ema.module, folder / "generator.safetensors")
+    network = getattr(method.ema.module, "images", method.ema.module)  # of clips what makes their frames
+    digest = save_weights(network, folder / "generator.safetensors")
     shape = method.generator.shape.record()
     write_json(
         folder / "generator.json",
@@ -148,7 +149,7 @@ def load_generator(run: Path, device: torch.device) -> Sampler:
     file, text = _file(run, "generator", "gssl.generator/2")
     with expected(file.with_suffix(".json"), network=True):
         generator = Generator(Shape(**text["shape"]))
-        load_into(generator, load_file(file), ignore=())
+        load_into(generator, load_tensors(file), ignore=())
         about = text["method"]
         classes = about["classes"] if generator.classes else []
         name, truncation = about["name"], about["truncation"]
@@ -183,7 +184,7 @@ def load_discriminator(run: Path, device: torch.device) -> Discriminator | None:
         if text.get("input"):  # older ones do not say
             trunk.inputs = Inputs(**text["input"])
         network: nn.Module = Discriminator(trunk, Heads(**text["heads"]), text["size"])
-        load_into(network, load_file(file), ignore=())  # as it is: no prefix of our own names is to be taken off
+        load_into(network, load_tensors(file), ignore=())  # as it is: no prefix of our own names is to be taken off
     network.to(device).eval().requires_grad_(False)
     assert isinstance(network, Discriminator)
     return network

@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 
 from gssl import schemas
-from gssl.data import load_data
+from gssl.data import load_data, targets
 from gssl.engine.device import prepare
 from gssl.engine.files import read_json
 from gssl.engine.run import Run
 from gssl.experiment import checkpoint_weights, weight_sources
 from gssl.experiment.label_budgets import Labels, at_most
 from gssl.experiment.probing import Prober
-from gssl.experiment.tasks import task_of
 
 UNTRAINED = {"steps": 0, "images": 0, "flops": 0.0, "seconds": 0.0}
 
@@ -38,7 +37,7 @@ def main(cfg: schemas.Transfer, run_dir: Path, *, dry_run: bool = False) -> floa
         training = Path(cfg.weights)
         result = {"spent": UNTRAINED} if untrained else read_json(training / "result.json")
         splits = load_data(cfg.data, progress=cfg.engine.progress)
-        cfg = at_most(cfg, Labels.of(splits.train.labels), task_of(splits.train.columns).unit)
+        cfg = at_most(cfg, Labels.of_images(splits.train), targets.of_columns(splits.train.columns))
         source = weight_sources.find_weights(cfg.weights)
         run.bind(images=splits.hash, weights=source.sha256)
         spent = result["spent"]

@@ -2,7 +2,10 @@
 
 from typing import Any
 
-from gssl.words import PROBES, between, count, listed, points
+from gssl.data.targets import TARGETS, Target
+from gssl.experiment.tasks import NAMED
+from gssl.statistics.metric import METRICS
+from gssl.words import PROBES, between, count, listed, points, upper
 
 MOST_CLASSES = 20
 
@@ -14,22 +17,25 @@ def card(text: dict[str, Any]) -> str:
 
 
 def _head(text: dict[str, Any]) -> str:
-    kind = "image-classification" if text["task"] == "classification" else "image-segmentation"
+    kind = _target(text).pipeline
     licence = [f"license: {name.lower()}" for name in text.get("licences", [])[:1]]
     return "\n".join(["---", "library_name: gssl", f"pipeline_tag: {kind}", *licence, "---"])
+
+
+def _target(text: dict[str, Any]) -> Target:
+    return TARGETS[NAMED[text["task"]].column]
 
 
 def _what(text: dict[str, Any]) -> str:
     data, classes = text["data"]["name"], text["classes"]
     few = len(classes) <= MOST_CLASSES
     shown = listed(classes) if few else f"{', '.join(classes[:MOST_CLASSES])}, …"
-    per = "image" if text["task"] == "classification" else "pixel"
     network, probe = _network(text["backbone"]["name"]), PROBES.get(text["probe"], text["probe"])
     how_many = count(len(classes), "class").replace("classs", "classes")
+    does = _target(text).does.format(classes=f"{how_many}: {shown}")
     lines = [
         f"# {text['arm']['title']} for {data}",
-        f"A network ({network}) that gives every {per} one of {how_many}: {shown}. It is what a comparison by"
-        f" gssl recommends: {text['why']}",
+        f"A network ({network}) that {does}. It is what a comparison by gssl recommends: {text['why']}",
         f"Adapted by: {probe}. The network began with {text['source']['words']}.",
     ]
     return "\n\n".join(lines)
@@ -43,10 +49,16 @@ def _network(name: str) -> str:
 
 def _trained(text: dict[str, Any]) -> str:
     data, trained = text["data"], text["trained"]
+    goal = _target(text)
     said = f"Trained on all {trained['images']:,} labelled images of {data['name']}, those for validation"
-    said += " and testing included." if data["with_test"] else " included; each had been tested on in a fold."
-    said += " So none of these images can tell any more how good it is."
-    lines = ["## Trained on", said, f"Settings chosen on folds of these labels: {_settings(trained['chosen'])}."]
+    if goal.good_only:
+        said += " included, and on no test image, for some of these have defects."
+        how = f"Nothing was chosen; {_settings(trained['chosen'])}."
+    else:
+        said += " and testing included." if data["with_test"] else " included; each had been tested on in a fold."
+        said += " So none of these images can tell any more how good it is."
+        how = f"Settings chosen on folds of these labels: {_settings(trained['chosen'])}."
+    lines = ["## Trained on", goal.said(said), how]
     if text.get("pretraining"):
         lines.append(text["pretraining"])
     lines.append(f"Data: `{data['hash'][:16]}`; images: `{trained['images_hash'][:16]}`.")
@@ -62,22 +74,25 @@ def _expected(text: dict[str, Any]) -> str:
     found = text.get("expected")
     if not found:
         return "## Expected\n\nThe comparison has no score of this way of adapting; measure it on labelled new images."
-    metric = found["metric"].replace("_", " ")
+    metric = METRICS[found["metric"]].title
     range_ = found["interval"]
     interval = f" ({100 * range_['level']:.0f}% interval {between(range_['low'], range_['high'])})" if range_ else ""
     lines = [
         "## Expected",
         f"**{metric} {points(found['mean'])}%**{interval}, measured in the comparison on"
-        f" {found['n_test']:,} images that its networks had not learnt from, {count(found['n_seeds'], 'seed')}.",
-        f"Those networks had {found['n_train']:,.0f} labelled images each, {found['labels']}; this one has"
-        f" {text['trained']['images']:,}. The figure estimates how the same recipe does on new images of the same kind;"
-        " it is no measurement of this very network.",
+        f" {count(found['n_test'], _target(text).row)} that its networks had not learnt from,"
+        f" {count(found['n_seeds'], 'seed')}.",
+        _target(text).said(
+            f"Those networks had {found['n_train']:,.0f} labelled images each, {found['labels']}; this one has"
+            f" {text['trained']['images']:,}. The figure estimates how the same recipe does on new images of the same"
+            " kind; it is no measurement of this very network."
+        ),
     ]
     return "\n\n".join([*lines, *text.get("notes", [])])
 
 
 def _answers(text: dict[str, Any]) -> str:
-    if text["task"] != "classification":
+    if "calibration" not in text:
         return ""
     own, far = text.get("calibration") or {}, text.get("unknown")
     lines = ["## Probabilities"]
@@ -101,8 +116,8 @@ def _answers(text: dict[str, Any]) -> str:
 def _limits(text: dict[str, Any]) -> str:
     lines = [
         "## Limits",
-        "It knows these classes only and gives one of them to every image. It was measured on images that were"
-        " collected as its training images were: other cameras, places or times are not covered by the figure above.",
+        f"{_target(text).knows} It was measured on {_target(text).row}s that were collected as its training"
+        f" {_target(text).row}s were: other cameras, places or times are not covered by the figure above.",
     ]
     for name in text.get("licences", []):
         lines.append(f"It began with published weights of the licence {name}; see there for what that allows.")
@@ -120,8 +135,10 @@ def _use(text: dict[str, Any]) -> str:
         "gssl export model --to onnx",
         "```",
     ]
-    if text["task"] == "classification":
+    if "preprocessing" in text:
         steps = text["preprocessing"]
         lines += ["", f"Images: RGB, {steps['resize']}, then {steps['cut']} ({steps['interpolation']}, antialiased)."]
         lines += ["Exports to onnx and torch-export have that inside; docs/models.md of gssl uses one in ten lines."]
+    if text.get("values"):
+        lines += ["", f"{upper(text['values'])}. `gssl predict` does that by itself; no export has it inside."]
     return "\n".join(lines)

@@ -88,7 +88,7 @@ def _of_transfer(run: Path, state: str | None) -> Described:
         raise UsageError(f"{run}: evaluates {source}, which is no network, so there is none to use")
     raise UsageError(
         f"{run}: no head that can be used alone ({probes}; knn and clusters have none); run it with"
-        " probe.use=[linear] or [finetune] (masks: [segment])"
+        " probe.use=[linear] or [finetune] (masks: [segment], boxes: [detect])"
     )
 
 

@@ -13,7 +13,7 @@ from gssl.engine.files import write_json, write_text
 from gssl.engine.run import now
 from gssl.experiment import model_card
 from gssl.experiment.answers import BANK, NEIGHBOURS, THRESHOLD, quantiles
-from gssl.experiment.export_formats import steps_of
+from gssl.experiment.export_formats import steps_of, values_of
 from gssl.experiment.model_files import DESCRIPTION, MODEL, WEIGHTS, Described
 from gssl.experiment.models import REFERENCE, read_model
 from gssl.experiment.out_of_fold import OutOfFold, some
@@ -27,7 +27,7 @@ from gssl.nets.weights import save_weights
 def write(folder: Path, prober: Prober, f: Fitted, found: OutOfFold | None, facts: dict[str, Any]) -> dict[str, Any]:
     """Write the model of a fit on all labelled images of `prober`: all three files or none. Returns predict.json.
 
-    found: None where masks are predicted. facts: what the comparison says of it (`arm`, `expected`, `data`, …).
+    found: None where an image has no class. facts: what the comparison says of it (`arm`, `expected`, `data`, …).
     """
     text: dict[str, Any] = {"schema": MODEL, "gssl": gssl.__version__, "created": now(), "task": prober.task.name}
     text |= description(prober, f) | {"seed": prober.cfg.seed, "labels_used": True}
@@ -38,13 +38,15 @@ def write(folder: Path, prober: Prober, f: Fitted, found: OutOfFold | None, fact
         if found.reference is not None:
             state[f"{REFERENCE}features"] = torch.from_numpy(_bank(prober, f)).float()
             text["unknown"] = _reference(found, len(state[f"{REFERENCE}features"]))
+    if "range" in text:
+        text["values"] = values_of(text["range"])
     text |= facts
     synchronize(prober.device)
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         text["sha256"] = save_weights(state, beside / WEIGHTS)
-        if found is not None:
+        if found is not None and "clip" not in text:
             text["preprocessing"] = steps_of(read_model(Described(beside / WEIGHTS, text)), "gssl, and exports of it")
         write_json(beside / DESCRIPTION, text)
         write_text(beside / "README.md", model_card.card(text))

@@ -1,18 +1,19 @@
 """Models that predict: a network with its head, read again from the files of a run (`gssl.experiment.model_files`)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from gssl import schemas
 from gssl.data import Draws
 from gssl.data.preprocessing import Preprocessing
+from gssl.data.targets import of_task
+from gssl.data.values import Range, recorded
 from gssl.engine.documents import expected
 from gssl.errors import UsageError
 from gssl.experiment import weight_sources
@@ -20,13 +21,15 @@ from gssl.experiment.model_files import DESCRIPTION, MODEL, Described, find, sou
 from gssl.metrics.evaluator_base import weights_hash
 from gssl.nets.backbone import Backbone, build_backbone
 from gssl.nets.inputs import Inputs
+from gssl.nets.tensors import load_tensors
 from gssl.nets.weights import load_into
-from gssl.probe import dense
+from gssl.probe import anomaly, dense
+from gssl.probe.boxes import BoxNetwork
+from gssl.probe.clip_network import ClipClassifier
 from gssl.probe.finetune import Classifier
 from gssl.probe.masks import MaskNetwork
 from gssl.words import PROBES
 
-NEVER = -1e4  # logit of a class without a label: its probability is 0
 BACKBONE, REFERENCE = "backbone.", "reference."  # prefixes of names in a file
 
 
@@ -81,7 +84,12 @@ class Model:
         keys = Preprocessing.__dataclass_fields__
         if record:
             return Preprocessing(**{key: value for key, value in record.items() if key in keys})
-        return Preprocessing(int(self.size))
+        return Preprocessing(min(self.size) if isinstance(self.size, list) else int(self.size))
+
+    @property
+    def range(self) -> Range | None:
+        """Which values became black and white in the images that it learned from; None: these had 8 bits a value."""
+        return recorded(self.text.get("range"))
 
     @property
     def temperature(self) -> float:
@@ -92,7 +100,8 @@ class Model:
     def head(self) -> str:
         """What answers, in words."""
         probe = str(self.text.get("probe", "finetune"))
-        return f"the {PROBES.get(probe, probe)}, fitted to {self.text['n_train']:,} labelled images"
+        said = f"the {PROBES.get(probe, probe)}, fitted to {self.text['n_train']:,} labelled images"
+        return of_task(self.task).said(said)
 
     def probabilities(self, x: Tensor) -> Tensor:
         """(B, 3, S, S) in [0, 1], on the network's device → (B, classes), calibrated."""
@@ -110,9 +119,10 @@ def find_model(path: Path) -> Model:
 
 def read_model(found: Described) -> Model:
     """The network that is described, with its head. Raises UsageError where its weights cannot be had."""
-    text, state = found.text, load_file(found.file)
+    text, state = found.text, load_tensors(found.file)
     bank = state.pop(f"{REFERENCE}features", None)
     with expected(found.file.with_suffix(".json") if text["schema"] != MODEL else found.file.with_name(DESCRIPTION)):
+        recorded(text.get("range"))
         backbone = _blank(text) if found.inside else frozen(text, found.file)
         network = with_head(text, backbone)
         if not found.inside:
@@ -123,17 +133,30 @@ def read_model(found: Described) -> Model:
 
 
 def with_head(text: dict[str, Any], backbone: Backbone) -> nn.Module:
-    """The network that a description names, with a head of random weights: linear, pyramid or dense."""
-    count = len(text["classes"])
+    """The network that a description names, with a head of random weights, one of `HEADS`."""
     task = text.get("task", "classification")
     kind = text.get("head") or ("linear" if task == "classification" else "pyramid")  # descriptions of older versions
-    if kind == "linear":
-        return Classifier(backbone, count, Draws(0))
-    if kind == "dense":
-        return LinearMasks(backbone, count)
-    if kind == "pyramid" and "channels" in text:
-        return MaskNetwork(backbone, int(text["channels"]), count)
-    raise UsageError(f"a head {kind} for {task}, as another version of gssl wrote it; run the transfer again")
+    try:
+        return HEADS[kind](text, backbone, len(text["classes"]))
+    except KeyError:  # another head, or one without what describes it
+        raise UsageError(
+            f"a head {kind} for {task}, as another version of gssl wrote it; run the transfer again"
+        ) from None
+
+
+HEADS: dict[str, Callable[[dict[str, Any], Backbone, int], nn.Module]] = {
+    "linear": lambda text, backbone, classes: Classifier(backbone, classes, Draws(0)),
+    "dense": lambda text, backbone, classes: LinearMasks(backbone, classes),
+    "clip": lambda text, backbone, classes: ClipClassifier(
+        backbone, classes, int(text["clip"]["frames"]), str(text["pooling"])
+    ),
+    "nearest": lambda text, backbone, classes: anomaly.blank(text, backbone),
+    "gaussian": lambda text, backbone, classes: anomaly.blank(text, backbone),
+    "pyramid": lambda text, backbone, classes: MaskNetwork(backbone, int(text["channels"]), classes),
+    "centres": lambda text, backbone, classes: BoxNetwork(
+        backbone, int(text["channels"]), classes, int(text["stride"]), bool(text["frozen"])
+    ),
+}
 
 
 def backbone_of(text: dict[str, Any]) -> schemas.Backbone:
@@ -159,12 +182,3 @@ def frozen(text: dict[str, Any], file: Path) -> Backbone:
     if weights_hash(backbone) != text["network_hash"]:
         raise UsageError(f"{file}: was fitted on other weights than weights={weights} has now; run the transfer again")
     return backbone
-
-
-def head_state(weight: np.ndarray, bias: np.ndarray, classes: np.ndarray, count: int) -> dict[str, Tensor]:
-    """A linear head for `count` classes from rows (C, d) and (C,) of the `classes` that had a label."""
-    full, offset = torch.zeros(count, weight.shape[1]), torch.full((count,), NEVER)
-    rows = torch.from_numpy(classes)
-    full[rows] = torch.from_numpy(weight).float()
-    offset[rows] = torch.from_numpy(bias).float()
-    return {"head.weight": full, "head.bias": offset}

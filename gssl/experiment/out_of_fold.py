@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gssl import schemas
+from gssl.config.registry import PROBE
 from gssl.data import Draws, Images
 from gssl.data.preprocessing import Preprocessing
 from gssl.experiment.answers import BANK, both, distances
@@ -17,7 +18,7 @@ from gssl.experiment.models import Model
 from gssl.experiment.probing import Prober
 from gssl.experiment.tasks import Fitted
 from gssl.experiment.transfer_results import description
-from gssl.probe.folds import choice_folds
+from gssl.probe.folds import choice_folds, clip_folds
 from gssl.probe.linear import fixed, softmax
 
 MOST = 5000  # images that are looked at
@@ -34,7 +35,7 @@ class OutOfFold(NamedTuple):
 
 
 def out_of_fold(prober: Prober, f: Fitted) -> OutOfFold:
-    """Of a fit of classes on all images of `prober`."""
+    """Of a fit of classes on all images, or clips, of `prober`."""
     return _trained(prober, f) if f.reads == "network" else _frozen(prober, f)
 
 
@@ -46,10 +47,11 @@ def some(images: Images, most: int, draws: Draws, purpose: str) -> np.ndarray:
 
 def _frozen(prober: Prober, f: Fitted) -> OutOfFold:
     images = prober.images.subset(some(prober.images, MOST, prober.draws, "model/calibration"))
-    x, y, count = prober.features(images, "pooled", f.view), images.labels, len(prober.classes)
+    x, y, count = prober.features(images, f.reads, f.view), images.labels, len(prober.classes)
     given: list[np.ndarray] = []
     labels: list[np.ndarray] = []
-    for fit, val in folds_of(y, prober.draws):
+    whole = PROBE[f.member].groups and images.groups is not None  # folds tear no group, as those of the fit
+    for fit, val in clip_folds(y, images.groups, prober.cfg.seed) if whole else folds_of(y, prober.draws):
         weight, bias, classes = fixed(x[fit], y[fit], float(f.model.chosen["l2"]))
         scores = np.ascontiguousarray((x[val].astype(np.float64) @ weight.T + bias).T)
         softmax(scores)
@@ -58,7 +60,8 @@ def _frozen(prober: Prober, f: Fitted) -> OutOfFold:
         given.append(p)
         labels.append(y[val])
     bank = x[some(images, BANK, prober.draws, "model/bank")]
-    reference = distances(bank, bank, own=True) if len(bank) > 1 else None
+    of_images = PROBE[f.member].pooling is None  # a model of clips says nothing of how unlike a clip is
+    reference = distances(bank, bank, own=True) if of_images and len(bank) > 1 else None
     return _joined(given, labels, reference, count)
 
 

@@ -11,8 +11,11 @@ import torch
 from PIL import Image
 
 from gssl.data import decode
+from gssl.data.cache import join
+from gssl.data.opening import opened
 from gssl.data.sources.folders import SUFFIXES, Told, images_below, one_line
 from gssl.data.sources.segmentation import goal
+from gssl.data.values import Mapping
 from gssl.engine import outputs
 from gssl.engine.files import write_text
 from gssl.errors import UsageError
@@ -43,15 +46,16 @@ def write(
     files = mask_names(names)
     for file in files:
         outputs.check(place / file, ".png", force)
+    mapping = Mapping(model.range)
+    given = mapping.of("new", join(folder, names), None, decode.threads(0)) or "full"
     table, skipped = io.StringIO(), list[str]()
     writer = csv.writer(table, lineterminator="\n")
     fractions = [f"fraction_{name}" for name in model.classes]
     writer.writerow(["file", "mask", "height", "width", *fractions])
     for name, file in zip(names, files, strict=True):
         try:
-            with Image.open(folder / name) as opened:
-                opened.load()
-                image = decode.flatten(decode.upright(opened))
+            with opened(folder / name) as source:
+                image = decode.picture(source, str(folder / name), given)
         except Exception as error:  # Pillow raises anything on malformed files
             skipped.append(f"{folder / name} ({one_line(f'{type(error).__name__}: {error}')})")
             writer.writerow([name, *[""] * (3 + len(fractions))])
@@ -62,6 +66,7 @@ def write(
         writer.writerow([name, f"{place.name}/{file}", *found.shape, *(f"{p:.4f}" for p in part)])
     told.left_out(beside)
     told.skipped(skipped, len(names))
+    told.mapping(mapping, "this network")
     if len(skipped) == len(names):
         raise UsageError(f"{folder}: none of its {len(names)} images can be read")
     out.parent.mkdir(parents=True, exist_ok=True)

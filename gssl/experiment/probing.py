@@ -7,6 +7,7 @@ alone, when everything is fitted.
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,22 +16,25 @@ import torch
 from gssl import schemas
 from gssl.config import registry
 from gssl.config.menus import CLASSICAL, CONTROLS, NO_NETWORK, UNTRAINED
-from gssl.data import Draws, Images, RandomViews, originals
+from gssl.data import Draws, Images, RandomViews, division, originals
+from gssl.data.clips import frames_of
 from gssl.data.draws import digest
 from gssl.data.preprocessing import Preprocessing
+from gssl.data.targets import TARGETS
 from gssl.engine import trouble
 from gssl.engine.device import Precision
 from gssl.engine.fits import Fits
 from gssl.engine.progress import say
 from gssl.errors import UsageError
-from gssl.experiment import sizes, weight_sources
+from gssl.experiment import checkpoint_weights, sizes, weight_sources
 from gssl.experiment.augmentation import SyntheticImages
 from gssl.experiment.label_budgets import LabelBudget, label_budgets
 from gssl.experiment.tasks import Fitted, task_of
 from gssl.metrics.evaluator_base import weights_hash
-from gssl.nets.backbone import Backbone
+from gssl.nets.backbone import Backbone, check_name, recompute
 from gssl.nets.norms import recompute_batch_norm
-from gssl.probe import classical, dense, majority, segment, sized
+from gssl.probe import classical, clips, dense, majority, sized
+from gssl.probe.anomaly_gan import MethodSetting
 from gssl.probe.feature_cache import FeatureCache
 from gssl.probe.features import extract, pixels
 from gssl.probe.folds import Labelled, choice_folds
@@ -40,13 +44,20 @@ from gssl.schemas.probes import Probes
 
 BATCH = 256
 LARGE, FEW = 128, 64  # side in pixels from which fewer images are computed at once, and how many
-FROZEN = ("pooled", "dense")  # what probes read of a source without a network
-POOLED = {"pooled", "stages"}  # features (n, d) that are computed once for all probes
+CLIPS = {entry.reads for entry in registry.PROBE.values() if entry.pooling}  # features of clips, pooled over time
+FROZEN = ("pooled", "dense", *sorted(CLIPS))  # what probes read of a source without a network
+POOLED = {"pooled", "stages", *CLIPS}  # features (n, d) that are computed once for all probes
 
 
-def find_source(weights: str) -> weight_sources.WeightSource:
-    """A `weights=` value as `weight_sources.find_weights`, or features that need no network. Raises UsageError."""
-    return weight_sources.WeightSource(weights) if weights in NO_NETWORK else weight_sources.find_weights(weights)
+def find_source(weights: str, backbone: schemas.Backbone | None = None) -> weight_sources.WeightSource:
+    """A `weights=` value as `weight_sources.find_weights`, or features that need no network. Raises UsageError.
+
+    backbone: the network where the weights do not say it, whose name is looked up.
+    """
+    found = weight_sources.WeightSource(weights) if weights in NO_NETWORK else weight_sources.find_weights(weights)
+    if backbone is not None and found.backbone is None and weights not in NO_NETWORK:
+        check_name(backbone)
+    return found
 
 
 def of_source(probes: Probes, source: str | None) -> Probes:
@@ -78,6 +89,7 @@ def network_of(
     An exported backbone carries the batch statistics of its training images: a random one those of `images`.
     """
     network, report = weight_sources.build(origin, cfg.backbone, cfg.data.side, cfg.seed, cfg.allow_partial, cfg.input)
+    weight_sources.check_column(origin, network, images)
     network.to(device).to(memory_format=torch.channels_last)
     if origin.kind == "random":
         recompute_batch_norm(network, weight_sources.centred(images, Draws(cfg.seed), cfg.data.side, device))
@@ -111,6 +123,7 @@ class Prober:
         self.report: dict[str, Any] = {"loaded": 0, "missing": [], "unexpected": []}
         self.described: dict[str, Any] | None = None
         self.network: Backbone | None = None
+        self.method: tuple[Any, int] | None = None  # of the source's run, and the side of its images in pixels
         self.pretrain = pretrain
         self.fits = fits or Fits(cfg.engine, device, Precision("fp32", device))
         self.classical: classical.Learnt | None = None
@@ -120,6 +133,7 @@ class Prober:
         self.generated: dict[tuple[str, Preprocessing, LabelBudget, int], Labelled] = {}
         self.caches: dict[tuple[str, Preprocessing], FeatureCache] = {}
         self.keeps_features = origin.published  # on disk; networks that one run has trained are not asked for again
+        self.of_frames: dict[tuple[str, Preprocessing | None], np.ndarray] = {}
         self.content = ""  # hash of the network's weights, once it is asked for
         self.compared: dict[tuple[str, LabelBudget, int], sized.Sized] = {}  # the linear probe's choices of a size
         self.sizes = sizes.of_source(cfg.probe, origin, cfg.backbone, cfg.data.side, self.task.column)
@@ -147,7 +161,7 @@ class Prober:
     def check(self) -> None:
         """Raises UsageError for what cannot be evaluated, before anything is computed."""
         cfg, kind, task = self.cfg, self.origin.kind, self.task
-        trouble.check_batch(FEW, cfg.data.side, f"data.size={cfg.data.size}")
+        trouble.check_batch(FEW, cfg.data.grid, f"data.size={cfg.data.size}")
         task.check(self.images, self.classes, cfg.data.name)
         classical.check(kind, cfg.classical, cfg.data.side)
         serving = [name for name in registry.PROBE if task.name in registry.PROBE[name].tasks]
@@ -165,9 +179,12 @@ class Prober:
                 )
             if not self.members(name):
                 needs = "features" if registry.PROBE[name].reads in FROZEN else "a network"
+                none = "has none"
+                if methods := registry.PROBE[name].methods:
+                    needs, none = f"a run of {' or '.join(methods)}", "is none"
                 fit = [n for n in serving if registry.PROBE[n].reads in FROZEN and self.members(n)]
                 raise UsageError(
-                    f"probe.use: {name} needs {needs}, weights={kind} has none; use probe.use=[{','.join(fit)}]"
+                    f"probe.use: {name} needs {needs}, weights={kind} {none}; use probe.use=[{','.join(fit)}]"
                 )
             for label_budget in self.budgets(name):
                 self.labels(label_budget, 0)
@@ -179,20 +196,28 @@ class Prober:
 
     def budgets(self, name: str) -> list[LabelBudget]:
         """The label budgets of a probe for this task."""
-        return label_budgets(self.cfg, name, self.task.unit)
+        return label_budgets(self.cfg, name, TARGETS[self.task.column])
 
     def members(self, name: str) -> list[str]:
         """Probes that are fitted for `name`: itself, or what its menu has for this source; [] where nothing is."""
         names = getattr(self.cfg.probe, name).menu if registry.PROBE[name].reads == "menu" else [name]
         names = [member for member in names if self.task.name in registry.PROBE[member].tasks]
+        names = [member for member in names if self._reads_method(member)]
         bare = self.origin.kind in NO_NETWORK
         names = [member for member in names if not bare or registry.PROBE[member].reads in FROZEN]
         return [member for member in names if self.origin.kind != majority.NAME or registry.PROBE[member].labels]
+
+    def _reads_method(self, member: str) -> bool:
+        """Whether the source is a run of a method that this probe reads; True of probes that read networks."""
+        methods = registry.PROBE[member].methods
+        return methods is None or (self.origin.kind == "run" and self.origin.method in methods)
 
     def build(self) -> Backbone:
         """A fresh copy of the source's network on the device."""
         if self.network is None:
             self.network, self.report = network_of(self.cfg, self.origin, self.images, self.device)
+            if self.cfg.engine.checkpointing:
+                recompute(self.network, self.origin.network(self.cfg.backbone, self.cfg.data.side)[0].name)
         return deepcopy(self.network)  # reading it costs time, and a random one has batch statistics to compute
 
     @property
@@ -205,10 +230,14 @@ class Prober:
         return originals.at(images, view.need, self.cfg.data.side, stored)
 
     def features(self, images: Images, reads: str = "pooled", view: Preprocessing | None = None) -> np.ndarray:
-        """(n, d) float32 of images at a size: of the last stage, or of all `stages` side by side. Without `view` it is
-        the first of the menu."""
+        """(n, d) float32 of images at a size: of the last stage, or of all `stages` side by side; of clips what a
+        pooling makes of their frames. Without `view` it is the first of the menu."""
+        if reads in CLIPS:
+            frames = self._of_frames(images, view)
+            return clips.pooled(frames, reads.partition(":")[2], images.contents())
         if self.origin.kind in CLASSICAL:
-            return self.learn().features(images)
+            found: np.ndarray = division.current.first(lambda: self.learn().features(images))
+            return found
         if self.origin.kind == majority.NAME:
             return np.zeros((len(images), 1), dtype=np.float32)
         if self.network is None:
@@ -223,6 +252,15 @@ class Prober:
         images = self.pixels_at(images, view)
         cache = self._cache(reads, view)
         return compute(images) if cache is None else cache.features(images, compute)
+
+    def _of_frames(self, images: Images, view: Preprocessing | None) -> np.ndarray:
+        """(n, T, d) float32: features of each frame of clips, once for all poolings."""
+        key = (images.hash, view)
+        if key not in self.of_frames:
+            own = self.features(frames_of(images), "pooled", view)
+            self.of_frames = dict(list(self.of_frames.items())[-1:])  # of two sets of clips
+            self.of_frames[key] = own.reshape(len(images), -1, own.shape[1])
+        return self.of_frames[key]
 
     def _cache(self, reads: str, view: Preprocessing) -> FeatureCache | None:
         """Where features are kept; None: nowhere."""
@@ -295,7 +333,8 @@ class Prober:
         cfg, entry, count = self.cfg, registry.PROBE[name], len(self.classes)
         if not entry.labels:
             rule = self.sizes.rule
-            model = self._probe(name, rule).fit(self._known(entry.reads, rule), count, cfg.seed)
+            probe, known = self._probe(name, rule), self._known(entry.reads, rule)
+            model = division.current.first(lambda: probe.fit(known, count, cfg.seed))
             model = sized.alone(model, rule) if self.sizes.recorded else model
             return [Fitted(name, label_budget, draw, 0, 0, model)]
         index = self.labels(label_budget, draw)
@@ -308,9 +347,14 @@ class Prober:
         if entry.reads == "network":
             for f in made:
                 f.model = self._train(name, real, label_budget, draw, more if f.generated else None)
+        elif entry.reads == "method":
+            for f in made:  # in all processes, alike: nothing in it is random, and a whole method does not travel
+                f.model = self._probe(name, self.views[0]).fit(real, self._method())
         elif entry.reads == "dense":
+            dense_probe, setting = self._probe(name, self.views[0]), self._dense(draw)
             for f in made:
-                f.model = self._probe(name, self.views[0]).fit(real, self._dense(draw))
+                fit = partial(dense_probe.fit, real, setting)
+                f.model = fit() if entry.by_steps else division.current.first(fit)
         else:
             for f in made:
                 f.model = self._frozen(name, index, label_budget, draw, more if f.generated else None)
@@ -323,6 +367,7 @@ class Prober:
         if more is None and same in self.compared:
             return self.compared[same]
         reads, labels = registry.PROBE[name].reads, self.images.labels[index]
+        groups = None if self.images.groups is None else self.images.groups[index]
         folds = choice_folds(labels, self.cfg.seed) if self.sizes.recorded else []
         fits: dict[Preprocessing, Any] = {}
         for view in self.views if folds or not self.sizes.recorded else [self.sizes.rule]:
@@ -333,7 +378,9 @@ class Prober:
                     self.generated[key] = Labelled(self.features(more, reads, view), more.labels)
                 extra = [self.generated[key]]
             rest = (self._known(reads, view)[index], labels, len(self.classes), self.cfg.seed)
-            fits[view] = self._probe(name, view).fit(*rest, *extra)
+            named = registry.PROBE[name].groups and groups is not None and self.origin.kind != majority.NAME
+            own = {"groups": groups} if named else {}
+            fits[view] = division.current.first(partial(self._probe(name, view).fit, *rest, *extra, **own))
         if not self.sizes.recorded:
             return fits[self.views[0]]
         found = sized.choose(fits, [labels[val] for _, val in folds])
@@ -357,13 +404,14 @@ class Prober:
     def _probe(self, name: str, view: Preprocessing) -> Any:
         """The probe, once for all draws: it may have to read all training images, without their labels."""
         if self.origin.kind == majority.NAME:
-            of_masks = registry.PROBE[name].reads == "dense"
-            return segment.Majority() if of_masks else majority.Majority(self.images.labels)
+            return self.task.majority(self.images, name)
         if (name, view) not in self.probes:
             entry = registry.PROBE[name]
             also = [getattr(self.cfg.probe, entry.also)] if entry.also else []
             where = (entry.by_task or {}).get(self.task.name, entry.where)
             made = registry.load(where)(getattr(self.cfg.probe, name), *also)
+            if hasattr(made, "standardise"):
+                made.standardise = self.origin.kind not in classical.SCALED
             if hasattr(made, "see"):
                 made.see(self._known(entry.reads, view))
             self.probes[name, view] = made
@@ -404,8 +452,14 @@ class Prober:
         return Setting(self.build, len(self.classes), views, cfg.data.views, *rest)
 
     def _dense(self, draw: int) -> dense.DenseSetting:
-        seed = self.cfg.seed
-        return dense.DenseSetting(self.maps(), len(self.classes), self.device, seed, Draws(seed * 1000 + draw))
+        seed, training = self.cfg.seed, self._setting(draw, self.views[0])
+        return dense.DenseSetting(self.maps(), len(self.classes), self.device, seed, training.draws, training)
+
+    def _method(self) -> MethodSetting:
+        """The whole method of the source's run, read once."""
+        if self.method is None:
+            self.method = checkpoint_weights.method_of(self.origin, self.device)
+        return MethodSetting(*self.method, len(self.classes), self.device)
 
     def rehearse(self) -> None:
         """Read a few labelled images as the first probe will, so that a failure comes before anything is computed."""
@@ -414,12 +468,12 @@ class Prober:
         made = [few, self.synthetic.images(few, self.cfg.seed, 0)] if self.synthetic else [few]
         if self.origin.kind in CLASSICAL:  # which would have to learn first
             return
-        if self.task.column == "label":
+        if not self.task.dense:
             for some in made:
                 for view in self.views:
                     self.features(some, view=view)
         else:
-            for x, _ in dense.views(few, self.device):
+            for x in dense.pictures(few, self.device):
                 self.maps()(x)
 
     def predict(self, fitted: list[Fitted], test: Images) -> list[Any]:
@@ -431,12 +485,14 @@ class Prober:
         }
         own = {id(f.answering): f.answering for f in fitted if f.reads == "dense"}
         if own:  # all heads in one pass over the images
-            counted = segment.counts([model.head for model in own.values()], test, self._dense(0))
-            by_model = dict(zip(own, counted, strict=True))
+            models, setting = list(own.values()), self._dense(0)
+            read_by = division.current.first(lambda: self.task.together(models, test, setting))
+            by_model = dict(zip(own, read_by, strict=True))
         made: dict[int, Any] = {}  # a fit that a menu has chosen answers once
         for f in fitted:
             key = id(f.answering)
             if key not in made:
                 given = by_model[key] if f.reads == "dense" else read[f.reads, f.view or self.views[0]]
-                made[key] = self.task.answers(f, given, test)
+                answers = partial(self.task.answers, f, given, test)
+                made[key] = answers() if f.reads == "network" else division.current.first(answers)
         return [made[id(f.answering)] for f in fitted]

@@ -11,14 +11,15 @@ from torch import Tensor
 from gssl.engine.files import sha256
 from gssl.engine.progress import say
 from gssl.errors import UsageError
-from gssl.nets import foreign, hugging_face, ready_made
+from gssl.nets import foreign, hugging_face, keymaps, ready_made
 from gssl.nets.foreign_names import split
 from gssl.nets.keymaps import State
 from gssl.nets.weights import read_tensors, read_weights
 from gssl.schemas.ready_made import READY_MADE, SHORT, WITH_PREFIX, weights_file, without_prefix
 
 KINDS = ("torchvision", "timm", "hf", *READY_MADE)
-TORCHVISION = {"resnet18": 224 / 256, "resnet50": 224 / 232}  # the crop fraction of the newest weights of each
+VIT = "vit_base"  # our name of torchvision's vit_b_16
+TORCHVISION = {"resnet18": 224 / 256, "resnet50": 224 / 232, VIT: 224 / 256}  # the newest weights' crop fraction
 BY_TIMM = ("timm", "hf", *READY_MADE)  # kinds whose tensors have timm's names
 REMEDY = "name the network that they belong to: weights=timm:NAME@FILE"
 
@@ -70,8 +71,9 @@ def _file(weights: str, file: str, what: str) -> Path | None:
 
 
 def _torchvision(weights: str, name: str, file: str) -> Published:
+    name = VIT if name == "vit_b_16" else name
     if name not in TORCHVISION:
-        known = " or ".join(f"torchvision:{known}" for known in TORCHVISION)
+        known = "torchvision:resnet18, torchvision:resnet50 or torchvision:vit_b_16"
         raise UsageError(f"weights={weights}: expected {known}; timm:NAME has many more")
     file, prefix = without_prefix(file)
     path = _file(weights, file, f"torchvision's {name}")
@@ -121,6 +123,8 @@ def tensors(
             return read_weights(path, prefix=prefix)
         from gssl.nets.resnet import torchvision_weights  # torchvision takes seconds to import
 
+        if name == VIT:
+            return keymaps.unwrap(torchvision_weights("vit_b_16"))
         return State(torchvision_weights(name), mapped_by="torchvision")
     if kind in READY_MADE:
         return State(ready_made.tensors(kind), mapped_by="timm")

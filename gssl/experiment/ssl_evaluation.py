@@ -1,13 +1,14 @@
 """How well a self-supervised method does while it is trained: kNN on validation images, and the features' geometry."""
 
 import copy
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from gssl import schemas
 from gssl.data import Images, centre, sequential
-from gssl.experiment import continued, weight_sources
+from gssl.data.preprocessing import Preprocessing
+from gssl.experiment import continued, forecast, language, weight_sources
 from gssl.experiment.method_pictures import ROWS, save_columns
 from gssl.experiment.training import Training
 from gssl.metrics.collapse import CollapseMonitor
@@ -30,6 +31,7 @@ class SSLEvaluator:
         self.method, self.pictures, self.training = training.method, pictures, training
         self.right: np.ndarray | None = None  # validation images, in the last evaluation
         self.size = cfg.data.side
+        self.language = language.serves(weight_sources.exported(self.method), training.splits.val)
         self.classes = len(training.splits.classes) if "label" in training.splits.columns else 0
         draws, splits = training.draws.shared, training.splits
 
@@ -52,13 +54,16 @@ class SSLEvaluator:
         network = copy.deepcopy(weight_sources.exported(self.method))
         # the training's own batch statistics are of views
         batches = sequential(self.statistics, BATCH, self.device)
-        recompute_batch_norm(network, (centre(b["image"], self.size, b.get("extent")) for b in batches))
+        recompute_batch_norm(network, (Preprocessing(self.size).read(b) for b in batches))
         held = extract(network, self.val, self.size, BATCH, self.device)
         stride = -(-len(self.val) // GEOMETRY)  # every so many: images lie class by class
-        found = {f"feature_{key}": value for key, value in geometry(held[::stride]).items() if key != "epsilon"}
+        known = geometry(held[::stride]) if len(held) > 1 else {}  # of one image there is nothing to say
+        found: dict[str, float] = {f"feature_{key}": value for key, value in known.items() if key != "epsilon"}
         if self.classes >= 2:
             self.right = self._right(network, held)
             found["val_knn"] = float(np.mean(self.right))
+        if self.language:
+            found["val_bits_per_byte"] = language.bits_per_byte(cast(Any, network), self.val, self.size, self.device)
         if hasattr(self.method, "reconstruct") and self.pictures:
             with self.training.beside("pictures"):
                 few = next(iter(sequential(self.shown, ROWS, self.device)))
@@ -76,6 +81,19 @@ class SSLEvaluator:
         held = extract(network.to(self.device), self.val, self.size, BATCH, self.device)
         return continued.against_start(self._right(network, held), self.right)
 
+    def _forecast(self) -> dict[str, Any]:
+        """How well the next frames of validation clips are predicted."""
+        picture = self.run.path / "samples" / "next_frame.png"
+        with self.training.beside("evaluations"):
+            return forecast.evaluate(self.method, self.val, self.size, self.device, picture)
+
+    def _predicted(self) -> dict[str, Any]:
+        """How well the validation texts are predicted."""
+        network: Any = weight_sources.exported(self.method)
+        splits = self.training.splits
+        with self.training.beside("evaluations"):
+            return language.evaluate(network, splits.val, splits.pretrain, self.size, self.device, "val")
+
     def _right(self, network: Any, held: np.ndarray) -> np.ndarray:
         """Which validation images, with features `held`, kNN gets right."""
         features = extract(network, self.train, self.size, BATCH, self.device)
@@ -89,10 +107,16 @@ class SSLEvaluator:
     def result(self, final: dict[str, float]) -> dict[str, Any]:
         """The method's part of result.json, of the last evaluation."""
         start = self.against_start()
+        forecasts = forecast.serves(self.method, self.val)
         if start:
             continued.tell(start)
+        objective = {"name": "val_knn", "value": final.get("val_knn"), "direction": "max"}
+        if self.language and self.classes < 2:
+            objective = {"name": "val_bits_per_byte", "value": final["val_bits_per_byte"], "direction": "min"}
         return {
             **({"start": start} if start else {}),
-            "objective": {"name": "val_knn", "value": final.get("val_knn"), "direction": "max"},
+            **({"forecast": self._forecast()} if forecasts else {}),
+            **({"language": self._predicted()} if self.language else {}),
+            "objective": objective,
             "features": {key: value for key, value in final.items() if key.startswith("feature_")},
         }

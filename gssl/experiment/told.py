@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from gssl.data import values
 from gssl.data.sources.folders import Told
 from gssl.engine.progress import say
 
@@ -23,6 +24,26 @@ def found_and_warnings(summary: dict[str, Any]) -> None:
     found(summary)
     for warning in summary["warnings"]:
         say(f"warning: {warning}")
+
+
+def other_range(weights: str, known: Any, summary: dict[str, Any]) -> None:
+    """That weights were trained on images of another range of values than those of `Splits.summary`, where so."""
+    own = summary.get("range")
+    if known is None or own is None or known == own:
+        return
+    theirs = known if isinstance(known, str) else "[{:.6g},{:.6g}]".format(*known)
+    say(
+        f"note: weights={weights} learned from images whose values {values.words(known)} became black to white, here"
+        f" {values.words(own)} do: each data set by its own; for the same, data.range={theirs}"
+    )
+
+
+def mapping(found: values.Mapping, network: str) -> None:
+    """How the values of new images are mapped for a trained network, and what is likely wrong with that."""
+    for text in [] if found.auto else found.texts(f"as {network} was trained"):
+        say(f"note: {text}")
+    for text in found.against(network):
+        say(f"warning: {text}")
 
 
 def skipped(lines: Sequence[str], total: int) -> None:

@@ -11,6 +11,7 @@ from gssl.data.preprocessing import Preprocessing
 from gssl.data.sources import SOURCES, places
 from gssl.data.sources.folders import Told
 from gssl.data.sources.imagefolder import read_folder
+from gssl.data.values import Mapping
 from gssl.engine.documents import read_yaml
 from gssl.engine.files import read_json, sha256
 from gssl.errors import Damaged, UsageError
@@ -63,7 +64,7 @@ def encoder_of(path: Path, expected: str) -> tuple[Backbone, Preprocessing, dict
     """
     if has_model(path):
         model = find_model(path)
-        text = {"backbone": model.text["backbone"], "probe": model.text.get("probe")}
+        text = {"backbone": model.text["backbone"], "probe": model.text.get("probe"), "range": model.text.get("range")}
         return model.backbone, model.preprocessing, text
     _, text = described_weights(path, "backbone", expected)
     source = weight_sources.find_weights(str(path))
@@ -104,8 +105,9 @@ def splits_of(run: Path, root: str | None = None) -> tuple[Splits, dict[str, Any
     return splits, written
 
 
-def images_in(folder: Path, size: int, skipped: list[str] | None = None) -> Images:
-    """Every image below `folder`, for networks of `size` pixels. Raises UsageError.
+def images_in(folder: Path, size: int, skipped: list[str] | None = None, value_range: Any = None) -> Images:
+    """Every image below `folder`, for networks of `size` pixels that learned from values in `value_range`, None of 8
+    bits. Raises UsageError.
 
     skipped: gets the files that cannot be read, as "path (why)", which is said in a line; without it such a file is an
     error.
@@ -113,7 +115,9 @@ def images_in(folder: Path, size: int, skipped: list[str] | None = None) -> Imag
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder of images")
     beside = Told()
-    images = read_folder(folder, size, skipped, beside)
+    mapping = Mapping(value_range)
+    images = read_folder(folder, size, skipped, beside, mapping)
     told.left_out(beside)
     told.skipped(skipped or [], len(images) + len(skipped or []))
+    told.mapping(mapping, "this network")
     return images

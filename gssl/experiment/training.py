@@ -8,10 +8,12 @@ import torch
 from gssl import schemas
 from gssl.config import label_use, registry
 from gssl.data import Batches, Draws, Images, Splits, load_data
+from gssl.data.clips import frames_of
 from gssl.engine import dist, trouble
 from gssl.engine.beside import Beside
 from gssl.engine.device import Precision
-from gssl.engine.feed import Feed
+from gssl.engine.feed import Feed, reads_clips
+from gssl.engine.follower import Follower
 from gssl.engine.loop import Evaluator, Trainer
 from gssl.engine.progress import say
 from gssl.engine.run import Run
@@ -19,7 +21,7 @@ from gssl.errors import UsageError
 from gssl.experiment import checkpoint_weights, continued, synthetic, teacher, told, weight_sources
 from gssl.experiment.method_pictures import inputs_of, save_views
 from gssl.method import Context, MakeOptimizer
-from gssl.nets.backbone import Backbone
+from gssl.nets.backbone import TIMM, Backbone, check_name, recompute
 from gssl.ssl.patches import need_vit
 
 Config = schemas.PretrainSSL | schemas.TrainGAN
@@ -29,31 +31,26 @@ def find_source(run: Run, cfg: Config) -> weight_sources.WeightSource:
     """What the training begins with; binds the run to it, and says so where the run is finished already."""
     source = weight_sources.find_weights(cfg.weights)
     run.bind(weights=source.sha256)
+    if source.backbone is None:
+        check_name(cfg.backbone)
     if isinstance(cfg, schemas.PretrainSSL):  # what cannot be had or does not fit is said at once
         teacher.find(cfg.ssl)
-        if registry.SSL[cfg.ssl.name].vit and source.backbone is not None:
+        if registry.SSL[cfg.ssl.name].vit and (source.backbone is not None or cfg.backbone.name.startswith(TIMM)):
             with torch.random.fork_rng(devices=[]):
                 need_vit(source.blank(cfg.backbone, cfg.data.side), cfg.ssl.name, cfg.data.side)
     if run.finished:
         say(f"{run.path}: finished already")
+        dist.release(patient=True)
+    elif not dist.rank():
+        dist.agree(patient=True)  # the others may begin
     return source
-
-
-class Follower:
-    """What stands for the run in any process but rank 0, which alone writes: where its checkpoints lie."""
-
-    finished = False
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def bind(self, **inputs: str | None) -> None:
-        """Rank 0 binds the run."""
 
 
 def follow(cfg: Config, family: str, run_dir: Path, device: torch.device, precision: Precision) -> None:
     """Take part in a training as any process but rank 0."""
     run: Any = Follower(run_dir)
+    if not dist.agree().go:
+        return
     training = Training(run, cfg, family, find_source(run, cfg), device, precision)
     training.trainer.follow(training.method, training.feed, training.draws)
 
@@ -80,7 +77,7 @@ class Training:
         self.method_cfg = getattr(cfg, family)
         batch = self.method_cfg.batch_size
         trouble.check_batch(
-            batch // cfg.engine.accumulate, cfg.data.side, f"data.size={cfg.data.size}, {family}.batch_size={batch}"
+            batch // cfg.engine.accumulate, cfg.data.grid, f"data.size={cfg.data.size}, {family}.batch_size={batch}"
         )
         self.teacher = teacher.find(self.method_cfg)
         self.splits = self._load_data(source)
@@ -91,12 +88,19 @@ class Training:
             run.bind(generator=self.sampler.sha256)
         self.source = checkpoint_weights.resolve(source, device)
         backbone, self.load_report = weight_sources.build(self.source, cfg.backbone, cfg.data.side, cfg.seed)
+        weight_sources.check_column(self.source, backbone, self.splits.pretrain)
+        if cfg.engine.checkpointing:
+            if family == "gan":
+                raise UsageError("engine.checkpointing=true: is for pretrain-ssl and fine-tuning, not for GANs")
+            recompute(backbone, self.source.network(cfg.backbone, cfg.data.side)[0].name)
         self.trainer = Trainer(run, cfg.engine, cfg.budget, device, precision)
         context = self._context(backbone)
         cls = _method_class(family, self.method_cfg)
         self.needs: tuple[str, ...] = cls.reads(self.method_cfg) if hasattr(cls, "reads") else cls.needs
         # a method that reads labels can only use the labelled part
         self.real = self.splits.train if self.reads_labels else self.splits.pretrain
+        if not reads_clips(self.needs):  # every frame of a clip is an image
+            self.real = frames_of(self.real)
         self.images = self._images()
         self.batches = self._batches()
         self.feed = Feed(self.batches, self.images, self.needs, cfg.data, self.draws)
@@ -118,6 +122,7 @@ class Training:
         cfg = self.cfg
         splits = load_data(cfg.data, progress=cfg.engine.progress)
         told.found_and_warnings(splits.summary)
+        told.other_range(cfg.weights, source.range, splits.summary)
         if splits.folds and splits.folds.fold is None and not splits.summary["folds"]["apart"]:
             say("note: labels are few, so no image is held back here: `gssl transfer` tests each in one of its folds;"
                 " data.fold=0 leaves a fold out, data.test=split a test part")  # fmt: skip
@@ -198,6 +203,8 @@ class Training:
         with inputs_of(self.method.backbone) as inputs:
             self.trainer.dry(self.method, batch)
         evaluator.evaluate(0)
+        if "image" not in self.batches(0):
+            return "the configuration builds and one batch went through"
         picture = self.run.path / "views.png"
         columns = save_views(self.batches(0), batch, inputs, picture, self.cfg.data.side)
         return f"the configuration builds and one batch went through\nviews.png: {', '.join(columns)}"
@@ -226,7 +233,9 @@ class Training:
         # batch statistics of real images, after generated ones too: the exported network is used on real ones
         centred = weight_sources.centred(self.real, self.draws.shared, size, self.device)
         name, path = self.method_cfg.name, Path(self.run.path)
-        weights = weight_sources.export(self.method, centred, path, name, kind, seen_at, cfg.seed, labels_used)
+        more = (labels_used, self.splits.summary.get("range"))
+        tokenizer = self.real.store.meta.get("tokenizer")
+        weights = weight_sources.export(self.method, centred, path, name, kind, seen_at, cfg.seed, *more, tokenizer)
         return {
             "method": name,
             "seed": cfg.seed,

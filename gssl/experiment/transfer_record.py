@@ -7,14 +7,14 @@ from typing import Any
 from gssl import schemas
 from gssl.data import Images, Splits
 from gssl.engine.beside import Beside
-from gssl.experiment import cross_validation, diagnostics, mask_examples
+from gssl.experiment import cross_validation, diagnostics
 from gssl.experiment.augmentation import SyntheticImages
 from gssl.experiment.probing import Prober
 from gssl.experiment.tasks import Fitted
 from gssl.experiment.transfer_results import gained, learning_curves, save_mistakes, save_models
+from gssl.names import load
 
 PREDICTIONS = "predictions.npz"
-DIAGNOSE = {"classification": diagnostics.diagnose, "segmentation": mask_examples.diagnose}  # by task
 
 
 def record(
@@ -57,7 +57,7 @@ def record(
         result |= gained(synthetic, splits, list(fitted), list(found), list(scores), test)
     evaluated, beside = diagnostics.Evaluated(prober, alone, answers, test), Beside()
     with beside("diagnostics"):
-        result |= DIAGNOSE[prober.task.name](evaluated, cfg.diagnose, run_dir)
+        result |= load(prober.task.diagnose)(evaluated, cfg.diagnose, run_dir)
     spent["beside"] = beside.record()
     result |= save_mistakes(evaluated, run_dir) | save_models(prober, alone, run_dir)
     last = [f for f in alone if f.probe == cfg.probe.use[0]][-1]

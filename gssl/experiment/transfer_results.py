@@ -11,14 +11,16 @@ import torch
 
 from gssl.config import registry
 from gssl.data import Images, Splits
+from gssl.data.clips import column_of
+from gssl.data.values import stored
 from gssl.engine.files import write_json, write_text
 from gssl.experiment import augmentation
 from gssl.experiment.augmentation import Pair, SyntheticImages
 from gssl.experiment.evaluated import Evaluated
 from gssl.experiment.model_files import FINETUNED, HEAD
-from gssl.experiment.models import BACKBONE, head_state
+from gssl.experiment.models import BACKBONE
 from gssl.experiment.probing import Prober
-from gssl.experiment.tasks import Fitted
+from gssl.experiment.tasks import CLASSIFICATION, Fitted
 from gssl.metrics.evaluator_base import weights_hash
 from gssl.nets.weights import as_stored, save_weights
 
@@ -41,7 +43,8 @@ def has_head(f: Fitted) -> bool:
     """Whether a fit can answer alone, as a network with a head: fine-tuned, or a linear head on its features. kNN and
     clusters have none."""
     entry = registry.PROBE[f.member]
-    return f.reads in ("network", "dense") or (f.reads == "pooled" and entry.linear_head)
+    pooled = (f.reads == "pooled" and entry.linear_head) or (entry.pooling is not None and not entry.control)
+    return f.reads in ("network", "dense") or pooled
 
 
 def save_models(prober: Prober, fitted: Sequence[Fitted], run_dir: Path) -> dict[str, Any]:
@@ -75,30 +78,29 @@ def save_models(prober: Prober, fitted: Sequence[Fitted], run_dir: Path) -> dict
 def description(prober: Prober, f: Fitted) -> dict[str, Any]:
     """What one needs to build the network of a fit again and to bring images to it."""
     backbone: Any = f.answering.network.backbone if f.reads == "network" else prober.network
-    masks = prober.task.column == "mask"
+    whole = prober.task.dense  # images are not cut to squares of a size that the source has
     view = f.view
     text: dict[str, Any] = {"classes": prober.classes, "backbone": prober.described}
-    text |= {"image_size": prober.cfg.data.size if masks else view.size if view else prober.cfg.data.side}
-    text |= {"preprocessing": view.record()} if view and not masks else {}
+    text |= {"image_size": prober.cfg.data.size if whole else view.size if view else prober.cfg.data.side}
+    text |= {"preprocessing": view.record()} if view and not whole else {}
     text |= {"n_train": f.n_train, "probe": f.member, "input": backbone.inputs.record()}
-    if masks:
+    if prober.images.range is not None:
+        text["range"] = stored(prober.images.range)
+    if prober.task.name != CLASSIFICATION.name:
         text["task"] = prober.task.name
-    if f.reads == "network":
-        text["head"] = "pyramid" if masks else "linear"
-        text |= {"channels": f.answering.network.head.classify.in_channels} if masks else {}
-    else:
-        text["head"] = "dense" if masks else "linear"
-    return text
+    if column_of(prober.images) is not None:  # which frames of a film the network reads
+        own = prober.cfg.data
+        text["clip"] = {"frames": own.frames, "stride": own.stride, "fps": own.fps}
+    if "tokenizer" in prober.images.store.meta:  # what ids the network reads
+        text["tokenizer"] = prober.images.store.meta["tokenizer"]
+    return text | prober.task.head(f)
 
 
 def tensors(prober: Prober, f: Fitted, inside: bool = True) -> dict[str, torch.Tensor]:
     """The network of a fit with its head, by the names of `gssl.experiment.models`; inside: also a frozen network."""
     if f.reads == "network":
         return as_stored(f.answering.network)
-    own = f.answering.head if f.reads == "dense" else f.answering
-    state = head_state(own.weight, own.bias, own.classes, len(prober.classes))
-    if f.reads == "dense":
-        state["head.weight"] = state["head.weight"][:, :, None, None]
+    state = prober.task.state(f, len(prober.classes))
     if inside:
         assert prober.network is not None
         state |= {f"{BACKBONE}{key}": value for key, value in as_stored(prober.network).items()}
@@ -126,7 +128,7 @@ def _save(prober: Prober, f: Fitted, file: Path, schema: str) -> str:
 def save_mistakes(evaluated: Evaluated, run_dir: Path) -> dict[str, Any]:
     """Write the wrong answers of the fit that is shown (`Evaluated.shown`), the most confident first, by file."""
     index = evaluated.shown()
-    if evaluated.prober.task.column != "label" or index is None:
+    if evaluated.prober.task.column not in ("label", "text") or index is None:
         return {}
     test, found = evaluated.test, evaluated.found[index]
     wrong = np.flatnonzero(found.guess != test.labels)

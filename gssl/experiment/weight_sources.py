@@ -11,17 +11,18 @@ from torch import Tensor
 
 from gssl import schemas
 from gssl.config import label_use
-from gssl.data import Draws, Images, centre, sequential
+from gssl.data import Draws, Images, sequential
+from gssl.data.draws import digest as digest_of
 from gssl.data.preprocessing import Preprocessing
 from gssl.engine import checkpoint
 from gssl.engine.documents import find_yaml
-from gssl.engine.files import read_json, sha256, write_json
+from gssl.engine.files import read_json, sha256, write_json, write_text
 from gssl.engine.progress import say
 from gssl.errors import UsageError
 from gssl.experiment import model_files, published
 from gssl.experiment.description import of_weights, of_weights_in
-from gssl.nets import keymaps
-from gssl.nets.backbone import Backbone, build_backbone
+from gssl.nets import keymaps, vit_files
+from gssl.nets.backbone import TIMM, Backbone, build_backbone
 from gssl.nets.inputs import Inputs, adjusted, of_three
 from gssl.nets.norms import recompute_batch_norm
 from gssl.nets.resnet import SMALL
@@ -62,6 +63,8 @@ class WeightSource:
     labels_used: bool | None = False
     preprocessing: dict[str, Any] | None = None
     prefix: str | None = None  # of the names in a file that holds more than the network
+    tokenizer: str | None = None  # hash of that whose ids of tokens it reads
+    range: Any = None  # of the values of the images that it learned from (`gssl.data.values`), as documents keep it
     # what was read or built already: a fine-tuning grid builds the same network dozens of times
     kept: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
@@ -76,6 +79,8 @@ class WeightSource:
         found["labels_used"] = self.labels_used
         if self.prefix is not None:
             found["prefix"] = self.prefix
+        if self.range is not None:
+            found["range"] = self.range
         return found if self.step is None else found | {"step": self.step}
 
     def network(self, default: schemas.Backbone, size: int) -> tuple[schemas.Backbone, int]:
@@ -101,7 +106,9 @@ class WeightSource:
 
     def own(self, default: schemas.Backbone) -> Preprocessing | None:
         """The network's own size of images and preprocessing: of published networks, and of what was trained from one.
-        None where it has none."""
+        None where it has none, or where its training began with random weights."""
+        if self.kind == "random" or (self.kind == "run" and _from_nothing(self.path)):
+            return None
         found = self.preprocessing or published.own((self.backbone or default).name, self.kind)
         return None if found is None else Preprocessing(**found)
 
@@ -116,6 +123,11 @@ class WeightSource:
         if self.input is not None:
             network.inputs = Inputs(**self.input)
         return network
+
+
+def _from_nothing(run: Path | None) -> bool:
+    """Whether a run's training began with random weights: it has seen images of its own size alone."""
+    return run is not None and find_yaml(run / "config.yaml").get("weights") == "random"
 
 
 def find_weights(weights: str) -> WeightSource:
@@ -174,24 +186,30 @@ def _file(path: Path, text: Any = None, prefix: str | None = None) -> WeightSour
     state = read_weights(path, prefix=prefix)
     name, stem = keymaps.resnet(state) or (None, None)
     digest = published.with_prefix(digest, prefix)
-    backbone = _resnet(name) if name else None
-    return WeightSource("file", path, None, digest, backbone, stem=stem, prefix=prefix, kept={"state": state})
+    backbone, size = vit_files.network(state) or (_resnet(name) if name else None, None)
+    return WeightSource("file", path, None, digest, backbone, size, stem=stem, prefix=prefix, kept={"state": state})
 
 
 def _resnet(name: str) -> schemas.Backbone:
     return schemas.Backbone.model_validate({"name": name, "norm": "batch", "width": 64, "patch": 1})
 
 
+def _torchvisions(name: str) -> schemas.Backbone:
+    values = {"name": name, "norm": "none", "width": 768, "patch": 16}
+    return schemas.Backbone.model_validate(values) if name == published.VIT else _resnet(name)
+
+
 def _published(found: published.Published) -> WeightSource:
     """Of timm's networks the name says all, and no `backbone=` can name one."""
     of_timm = found.kind in published.BY_TIMM
-    backbone = schemas.Backbone.model_construct(None, name=found.network) if of_timm else _resnet(found.network)
+    backbone = schemas.Backbone.model_construct(None, name=found.network) if of_timm else _torchvisions(found.network)
     return WeightSource(
         found.kind,
         found.path,
         sha256=found.sha256,
         backbone=backbone,
-        stem=None if of_timm else 7,
+        size=LARGE if found.network == published.VIT else None,
+        stem=None if of_timm or found.network == published.VIT else 7,
         input=found.input,
         preprocessing=found.preprocessing,
         prefix=found.prefix,
@@ -221,6 +239,8 @@ def _described(source: WeightSource, text: Any) -> WeightSource:
         text["size"],
         text["seed"],
         input=text.get("input"),
+        tokenizer=text.get("tokenizer"),
+        range=text.get("range"),
         kept=source.kept,
     )
 
@@ -311,6 +331,8 @@ def build(
         if source.kind != "random":
             target: Any = network
             remedy = None
+            if source.kind == "file" and source.backbone is None and cfg.name.startswith(TIMM):
+                raise UsageError(f"weights={source.path}: of a network of timm: write weights={cfg.name}@{source.path}")
             if source.kind in published.BY_TIMM:  # by timm's own names
                 target, remedy = target.net, published.REMEDY
             state = _tensors(source, cfg)
@@ -329,6 +351,24 @@ def build(
         source.kept.update({"key": key, "network": network, "report": report, "generator": torch.get_rng_state()})
     torch.set_rng_state(source.kept["generator"])
     return copy.deepcopy(source.kept["network"]), copy.deepcopy(source.kept["report"])
+
+
+def check_column(source: WeightSource, network: Backbone, images: Images) -> None:
+    """Raises UsageError where the network reads another column than there is, or ids of another tokenizer."""
+    takes = network.takes.column
+    if takes not in images.columns:
+        raise UsageError(
+            f"weights={source.path or source.kind}: the network reads the column {takes}, and the data bring"
+            f" {' and '.join(images.columns)}; take other weights, or other data"
+        )
+    own = images.store.meta.get("tokenizer_hash")
+    if source.tokenizer is not None and own != source.tokenizer:
+        assert source.path is not None
+        folder = source.path / "weights" if source.kind == "run" else source.path.parent
+        raise UsageError(
+            f"weights={source.path}: learned ids of another tokenizer than that of these texts; add"
+            f" data.tokenizer={folder / 'tokenizer.json'}"
+        )
 
 
 def _tell(source: WeightSource, report: dict[str, Any]) -> None:
@@ -372,7 +412,7 @@ def centred(images: Images, draws: Draws, size: int, device: torch.device) -> It
     """
     sample = images.subset(draws.permutation("recompute", 0, len(images))[:RECOMPUTE])
     for batch in sequential(sample, 256, device):
-        yield centre(batch["image"], size, batch.get("extent"))
+        yield Preprocessing(size).read(batch)
 
 
 def colour(images: Images, draws: Draws, size: int, device: torch.device) -> tuple[float, ...]:
@@ -390,12 +430,15 @@ def export(
     size: int,
     seed: int,
     labels_used: bool | None = None,
+    value_range: Any = None,
+    tokenizer: str | None = None,
 ) -> dict[str, Any]:
     """Write `weights/backbone.safetensors` and its description below `path`; returns the entry for result.json.
 
     Batch-norm statistics are recomputed on `batches` (centre-cropped training images) first, for every method: a
     discriminator's own mix real and fake. The network is the method's `exported()` where it has one. labels_used: by
-    the method and all that it began with; None where that is not on record.
+    the method and all that it began with; None where that is not on record. value_range: of the training images, as
+    their summary has it. tokenizer: its JSON, which goes beside the weights.
     """
     network = exported(method)
     recompute_batch_norm(network, batches)
@@ -411,6 +454,10 @@ def export(
         "size": size,
         "input": network.inputs.record(),
         "labels_used": labels_used,
+        **({} if value_range is None else {"range": value_range}),
     }
+    if tokenizer is not None:
+        write_text(file.with_name("tokenizer.json"), tokenizer)
+        description["tokenizer"] = digest_of("tokenizer", tokenizer).hex()
     write_json(file.with_suffix(".json"), description)
     return {"file": "weights/backbone.safetensors", "sha256": digest}

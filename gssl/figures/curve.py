@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from gssl.figures import lines, style
 from gssl.figures.figure import Figure
+from gssl.words import listed
 
 WIDTH, HEIGHT = 4.3, 3.4  # inches of a panel
 
@@ -21,27 +22,38 @@ class Cell:
     low: float
     high: float
     n_test: int
+    score: str  # title of the axis, such as "test accuracy, %"
+    item: str  # what is tested on one by one, such as "image"
+    labelled: str  # what is learned from, such as "labelled image"
 
 
-def figure(cells: Sequence[Cell], score: str = "test accuracy, %") -> Figure:
-    """`score`: the title of the axis. Names are as they are shown."""
+def figure(cells: Sequence[Cell]) -> Figure:
+    """Names are as they are shown."""
     targets = list(dict.fromkeys(c.target for c in cells))
     probes = list(dict.fromkeys(c.probe for c in cells))
     sources = list(dict.fromkeys(c.source for c in cells))
     alone = len(targets) == 1
-    columns = min(len(probes), 3) if alone else len(probes)
+    own = {t: list(dict.fromkeys(c.probe for c in cells if c.target == t)) for t in targets}
+    columns = min(len(probes), 3) if alone else max(map(len, own.values()))
     rows = -(-len(probes) // columns) if alone else len(targets)
+    pairs: list[tuple[str, str | None]] = []  # targets of unlike tasks have unlike probes
+    for target in targets:
+        rest = [] if alone else [None] * (columns - len(own[target]))
+        pairs += [(target, probe) for probe in [*own[target], *rest]]
     panels = []
-    for target, probe in [(t, p) for t in targets for p in probes]:
+    for target, probe in pairs:
         mine = [c for c in cells if (c.target, c.probe) == (target, probe)]
+        if probe is None or not mine:
+            panels.append(lines.Panel([]))
+            continue
         title = probe if alone else f"{target}: {probe}"
         drawn = [_line([c for c in mine if c.source == name], name, i) for i, name in enumerate(sources)]
         panels.append(
             lines.Panel(
                 [line for line in drawn if line.x],
-                "" if len(targets) * len(probes) == 1 else title,
-                "labelled images (log scale)",
-                score,
+                "" if len(pairs) == 1 else title,
+                f"{mine[0].labelled}s (log scale)",
+                mine[0].score,
                 log=True,
                 write_x=lines.thousands,
             )
@@ -52,7 +64,7 @@ def figure(cells: Sequence[Cell], score: str = "test accuracy, %") -> Figure:
     return lines.figure(
         "curve",
         panels,
-        f"Bands: 95% intervals. n = {n} test images.",
+        f"Bands: 95% intervals. n = {n} test {listed([f'{name}s' for name in dict.fromkeys(c.item for c in cells)])}.",
         heading=f"Labels against scores on {', '.join(targets)}{by}",
         height=HEIGHT,
         shape=(rows, columns),

@@ -80,8 +80,8 @@ def figure(
                 _names(ax, panel)
             elif i % columns == 0:
                 ax.set_ylabel(panel.y_axis)
-        for ax in axes[len(panels) :]:
-            ax.set_visible(False)
+        for i, ax in enumerate(axes):
+            ax.set_visible(i < len(panels) and bool(panels[i].lines))
         if len(panels) > 1 and any(len({line.name for line in panel.lines}) > 1 for panel in panels):
             _legend(canvas, panels, columns)
         return marks

@@ -63,6 +63,8 @@ BARS = "#b4b6ba"  # a histogram that is context
 SHADES = "Blues"  # matplotlib's colour map of fractions and similarities
 HEAT = "inferno"  # of maps over images: lightness alone says the value
 DARK_SHADE = 0.6  # where `SHADES` asks for white letters
+GAINS = "RdBu"  # matplotlib's colour map of losses and gains, which all eyes distinguish; its middle is white
+FAINT_GAIN, FULL_GAIN = 0.12, 0.38  # how far from that middle the faintest and the strongest of them stand
 RING = ((6, (0, 0, 0), 1), (5, (90, 255, 120), 2), (3, (0, 0, 0), 1))  # radius, colour and width, outside in
 # Classes of masks over photographs: twelve colours as far apart as they can be; a legend names them.
 CLASSES = (

@@ -54,6 +54,7 @@ class GAN(nn.Module):
         self.cfg, self.draws, self.latent, self.processes = cfg, context.draws, cfg.latent, context.processes
         # steps after which the work repeats: FLOPs are counted over one period
         self.period = math.lcm(cfg.n_dis, cfg.penalty_every if cfg.penalty != "none" else 1)
+        self.second_derivatives = cfg.penalty != "none"
         self.loss = LOSSES[cfg.loss]
         self.backbone = backbone
         classes = context.classes
@@ -76,12 +77,12 @@ class GAN(nn.Module):
             summed=cfg.spectral_norm in ("d", "both"),
         )
         self.to_z = None if trunk is None else nn.Linear(backbone.dim, cfg.latent)
-        self.generator = Generator(shape)
+        self.generator = self._made_generator(shape)
         if cfg.start == "median":
             # batch norm takes brightness and contrast out of a batch of samples before the discriminator's first layer:
             # a generator that starts from grey may stay there, whatever the images look like
             self.generator.begin(context.colour)
-        self.discriminator = Discriminator(backbone if trunk is None else trunk, heads, context.size)
+        self.discriminator = self._made_discriminator(backbone if trunk is None else trunk, heads, context.size)
         if cfg.spectral_norm in ("d", "both"):
             spectral_norm(self.discriminator)
         if cfg.spectral_norm in ("g", "both"):
@@ -102,6 +103,12 @@ class GAN(nn.Module):
     def reads(cfg: schema.GAN) -> tuple[str, ...]:
         """The tensors of a batch that this recipe reads."""
         return ("real", "label") if schema.reads_labels(cfg) else ("real",)
+
+    def _made_generator(self, shape: Shape) -> Any:
+        return Generator(shape)
+
+    def _made_discriminator(self, trunk: Backbone, heads: Heads, size: int) -> Discriminator:
+        return Discriminator(trunk, heads, size)
 
     def encode(self, images: Tensor) -> Tensor | None:
         """z of images, (B, latent), where the discriminator reads pairs."""

@@ -5,6 +5,7 @@ picked. What trains it is a function from a step to a labelled batch, real or ge
 """
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -122,10 +123,8 @@ def cached_classifier(
     Other machines or numbers of threads may train another one, so print a hash of its weights beside what it says.
     Raises UsageError where the cache cannot be written.
     """
-    folder = cache.cache_root() / "evaluators"
-    name = f"classifier{RECIPE}-{images.hash}-{size}-{seed}"
-    file = folder / f"{name}.sealed"
-    with cache.alone(folder, name):  # a second process waits and finds the first one's
+    file = kept_at(images, size, seed)
+    with cache.alone(file.parent, file.stem):  # a second process waits and finds the first one's
         network = Classifier(len(images.classes), size)
         try:
             network.load_state_dict(load(checksums.read(file)))
@@ -139,6 +138,11 @@ def cached_classifier(
                 checksums.write(file, save(state))
     network.to(device).to(memory_format=torch.channels_last)
     return network.eval().requires_grad_(False)
+
+
+def kept_at(images: Images, size: int, seed: int) -> Path:
+    """Where `cached_classifier` keeps it."""
+    return cache.cache_root() / "evaluators" / f"classifier{RECIPE}-{images.hash}-{size}-{seed}.sealed"
 
 
 @torch.no_grad()

@@ -1,7 +1,7 @@
 """Evaluators: fixed networks that read generated and real images alike. A contestant's own backbone is never one.
 
-`RandomJudge` needs neither downloads nor labels: its weights follow from integers, so they are the same on
-every machine. `ClassifierJudge` is trained on the real training images and knows more where there are labels.
+`RandomEvaluator` needs neither downloads nor labels: its weights follow from integers, so they are the same on
+every machine. `ClassifierEvaluator` is trained on the real training images and knows more where there are labels.
 Those of `gssl.metrics.pretrained` have learnt from other images. Every distance is printed with the evaluator's name
 and hash; two evaluators' distances are not comparable.
 """
@@ -127,7 +127,7 @@ def make_evaluator(
     then says so. `weights`: a file, for evaluators that have learnt elsewhere. `watch`: as of `ClassifierEvaluator`.
     Raises UsageError, naming `evaluator=`.
     """
-    labelled = len(set(splits.train.labels[splits.train.labels >= 0].tolist()))
+    labelled = _classes(splits)
     if weights is not None and name in NAMES[:3]:
         others = ", ".join(NAMES[3:])
         raise UsageError(f"evaluator={name}: takes no weights file; leave {weights} out or name one of {others}")
@@ -154,6 +154,17 @@ def make_evaluator(
     near = difflib.get_close_matches(name, NAMES, n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
     raise UsageError(f"evaluator={name}: expected one of {', '.join(NAMES)}{hint}")
+
+
+def kept(name: str, splits: Splits, size: int) -> bool:
+    """Whether `make_evaluator` has nothing to train first."""
+    trains = name in ("auto", "classifier") and _classes(splits) >= 2
+    return not trains or classifier.kept_at(splits.train, size, 0).is_file()
+
+
+def _classes(splits: Splits) -> int:
+    """How many have labelled training images."""
+    return len(set(splits.train.labels[splits.train.labels >= 0].tolist()))
 
 
 class Outputs(NamedTuple):

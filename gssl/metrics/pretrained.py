@@ -11,13 +11,13 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from gssl.errors import UsageError
 from gssl.metrics.evaluator_base import Evaluator, weights_hash
 from gssl.names import nearest
 from gssl.nets import inputs
+from gssl.nets.tensors import load_tensors
 
 FID_FILE = "weights-inception-2015-12-05-6726825d.pth"  # the end of its name begins the sha256 of its content
 FID_URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{FID_FILE}"
@@ -207,7 +207,7 @@ def _fid_file() -> Path:
 
 
 def _read(file: Path) -> dict[str, Tensor]:
-    state = load_file(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
+    state = load_tensors(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
     return dict(state.get("state_dict", state))
 
 

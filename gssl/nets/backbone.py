@@ -12,20 +12,28 @@ those that its weights expect. Its state dict holds learned weights and batch st
 
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from gssl import schemas
 from gssl.errors import UsageError
 from gssl.names import load
 from gssl.nets.inputs import Inputs
 
+TIMM = "timm:"
 # name → module:Class; conf/backbone has a file for each
 BACKBONES: dict[str, str] = {
     "convnet": "gssl.nets.convnet:ConvNet",
     "convnet_plain": "gssl.nets.convnet:ConvNet",
     "resnet18": "gssl.nets.resnet:ResNet",
     "resnet50": "gssl.nets.resnet:ResNet",
+    "timm": "gssl.nets.foreign:TimmBackbone",
+    "text_base": "gssl.nets.text:TextTransformer",
+    "text_small": "gssl.nets.text:TextTransformer",
+    "vit_base": "gssl.nets.vit:ViT",
     "vit_micro": "gssl.nets.vit:ViT",
+    "vit_small": "gssl.nets.vit:ViT",
     "vit_tiny": "gssl.nets.vit:ViT",
 }
 
@@ -44,6 +52,24 @@ class Backbone(nn.Module):
     dim: int  # of the pooled features
     dims: list[int]  # channels of each map
     inputs: Inputs
+    recomputes = False  # whether its blocks can be computed again in the backward pass
+    recomputing = False
+
+    def recompute(self) -> bool:
+        """Keep no activations inside of blocks for the backward pass, but compute them again there; False: cannot."""
+        self.recomputing = self.recomputes
+        return self.recomputes
+
+    def recomputed(self, block: nn.Module, x: Tensor) -> Tensor:
+        """`block(x)`, of which the backward pass keeps `x` alone where `recompute` was asked for.
+
+        Blocks draw no random numbers and have no batch statistics: computed twice, they give the same.
+        """
+        if not self.recomputing or not torch.is_grad_enabled():
+            out: Tensor = block(x)
+            return out
+        again: Tensor = checkpoint(block, x, use_reentrant=False, preserve_rng_state=False)
+        return again
 
     def dense(self, x: Tensor) -> list[Tensor]:
         """(B, 3, H, W) in [0, 1] → maps (B, dims[i], h, w), finest first."""
@@ -62,18 +88,38 @@ class Backbone(nn.Module):
         return self.pooled(x)
 
 
+def check_name(cfg: schemas.Backbone) -> None:
+    """Raises UsageError where `backbone=timm:NAME` names nothing, before data are read."""
+    if cfg.name.startswith(TIMM):
+        from gssl.nets import foreign  # timm is an optional extra
+
+        foreign.check(cfg.name.removeprefix(TIMM), "backbone")
+
+
+def recompute(network: Backbone, name: str) -> None:
+    """`engine.checkpointing`. Raises UsageError for a network that cannot."""
+    if not network.recompute():
+        raise UsageError(
+            f"engine.checkpointing=true: {name} has no blocks that can be computed twice; expected vit_micro, vit_tiny,"
+            " vit_small, vit_base or a network of timm without batch norms"
+        )
+
+
 def build_backbone(cfg: schemas.Backbone, size: int) -> Backbone:
     """The backbone `cfg.name` (timm:NAME: of timm) with random weights. Raises UsageError.
 
     size: side in pixels of the square images that it is made for; `dense` and `pooled` take others too.
     """
     network: Backbone
-    if cfg.name.startswith("timm:"):
+    if cfg.name.startswith(TIMM):
         from gssl.nets.foreign import TimmBackbone  # an optional extra
 
-        return TimmBackbone(cfg.name.removeprefix("timm:"), size)
+        return TimmBackbone(cfg.name.removeprefix(TIMM), size)
     if cfg.name not in BACKBONES:
         raise UsageError(f"backbone.name={cfg.name}: expected one of {', '.join(BACKBONES)}")
     made: Any = load(BACKBONES[cfg.name])
+    if made.takes.column == "text":
+        text: Backbone = made(name=cfg.name, norm=cfg.norm, width=cfg.width, vocab=cfg.vocab)
+        return text
     network = made(name=cfg.name, norm=cfg.norm, width=cfg.width, patch=cfg.patch, size=size)
     return network

@@ -1,7 +1,7 @@
 """Exponential moving average of a network's weights."""
 
-import copy
 import math
+from copy import deepcopy
 from typing import Any, cast
 
 import torch
@@ -21,7 +21,7 @@ class EMA(nn.Module):
     def __init__(self, module: nn.Module, decay: float) -> None:
         super().__init__()
         self.decay = decay
-        self.module = copy.deepcopy(module).requires_grad_(False).eval()
+        self.module = deepcopy(module).requires_grad_(False).eval()
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
 
     @torch.no_grad()
@@ -36,8 +36,7 @@ class EMA(nn.Module):
         else:
             weight = torch.full((), 1 - decay, device=self.updates.device)
         follow(list(self.module.parameters()), list(source.parameters()), weight)
-        for kept, new in zip(self.module.buffers(), source.buffers(), strict=True):
-            kept.copy_(new)
+        copy(list(self.module.buffers()), list(source.buffers()))
         self.updates += 1
 
     def forward(self, *args: Tensor) -> Tensor:
@@ -57,6 +56,18 @@ def follow(mine: list[Tensor], theirs: list[Tensor], weight: Tensor, together: b
         return
     for own, other in zip(mine, theirs, strict=True):
         own.lerp_(other, weight.to(own.dtype))
+
+
+def copy(mine: list[Tensor], theirs: list[Tensor], together: bool | None = None) -> None:
+    """mine ← theirs, in place; `together` as in `follow`: by one kernel for all that have a type in common."""
+    assert len(mine) == len(theirs)
+    if any(own.is_cuda for own in mine) if together is None else together:
+        for dtype in {own.dtype for own in mine}:
+            some = [(own, other) for own, other in zip(mine, theirs, strict=True) if own.dtype == dtype]
+            torch._foreach_copy_([own for own, _ in some], [other for _, other in some])
+        return
+    for own, other in zip(mine, theirs, strict=True):
+        own.copy_(other)
 
 
 def momentum(base: float, progress: float, end: float = 1.0) -> float:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gssl import schemas
 from gssl.errors import UsageError
-from gssl.nets.vit import DEPTHS, HEADS, MLP_RATIO
+from gssl.nets.vit import MLP_RATIO, SHAPES
 
 ANYWHERE = "safetensors, onnx or torch-export"  # what every backbone can become
 
@@ -25,6 +25,9 @@ ARCHITECTURE = {
     "row's, half the column's, each sin then cos of position · 10000^(−i ÷ (width ÷ 4))); {depth} pre-norm blocks of "
     "{heads} heads and an MLP of {ratio} times the width with exact GELU; layer norms with eps 1e-6; no class token: "
     "features are the mean over the patches after the final norm.",
+    "published vit": "The ViT of the paper: patches by a convolution, a class token before them (`token`, its position "
+    "added to it), plus learned positions (`positions`); {depth} pre-norm blocks of {heads} heads and an MLP of {ratio}"
+    " times the width with exact GELU; layer norms with eps 1e-6; features are the class token after the final norm.",
 }
 SMALL_STEM = "made for small images: conv1 is 3×3 with stride 1 and maxpool does nothing"
 
@@ -32,7 +35,8 @@ SMALL_STEM = "made for small images: conv1 is 3×3 with stride 1 and maxpool doe
 def architecture(cfg: schemas.Backbone, trunk: nn.Module) -> str:
     """A few sentences about the network, enough to build it without gssl."""
     if cfg.name.startswith("vit"):
-        return ARCHITECTURE["vit"].format(depth=DEPTHS[cfg.name], heads=HEADS, ratio=MLP_RATIO)
+        depth, heads, published = SHAPES[cfg.name]
+        return ARCHITECTURE["published vit" if published else "vit"].format(depth=depth, heads=heads, ratio=MLP_RATIO)
     if cfg.name.startswith("resnet"):
         stem = f"This one is {SMALL_STEM}." if small_stem(trunk) else "conv1 and maxpool are torchvision's."
         return ARCHITECTURE["resnet"].format(stem=stem)
@@ -95,8 +99,11 @@ def form(library: str, cfg: schemas.Backbone, trunk: Any, size: int, classes: in
     if library == "timm" and kind == "timm":
         return _of_timm(cfg.name.removeprefix("timm:"), trunk, size, classes)
     if library == "timm" and kind == "vit":
-        arguments = {"img_size": size, "patch_size": cfg.patch, "embed_dim": cfg.width, "depth": DEPTHS[cfg.name]}
-        arguments |= {"num_heads": HEADS, "mlp_ratio": MLP_RATIO, "num_classes": classes}
+        depth, heads, published = SHAPES[cfg.name]
+        arguments = {"img_size": size, "patch_size": cfg.patch, "embed_dim": cfg.width, "depth": depth}
+        arguments |= {"num_heads": heads, "mlp_ratio": MLP_RATIO, "num_classes": classes}
+        if published:
+            return Form(library, f"{cfg.name}_patch16_224", arguments, head="head")
         # the final norm comes before the mean over the patches, as ours does: by itself timm would swap the two
         more: dict[str, Any] = {"class_token": False, "global_pool": "avg", "fc_norm": False}
         return Form(library, "vit_tiny_patch16_224", arguments | more, head="head")
@@ -133,10 +140,15 @@ def _of_timm(name: str, trunk: Any, size: int, classes: int) -> Form:
 
 def renamed(made: Form, trunk: Any, head: nn.Linear | None = None) -> dict[str, Tensor]:
     """The weights of `trunk` and `head` by the names of `made`: contiguous, on the CPU, float32."""
-    if "class_token" in made.arguments:  # ours
+    if "embed_dim" in made.arguments:  # ours
         state = {_vit_name(key): value for key, value in trunk.state_dict().items()}
         side = made.arguments["img_size"] // made.arguments["patch_size"]
         state["pos_embed"] = trunk.embedding(side, side)
+        if trunk.token is not None:  # its position is a part of it
+            state["cls_token"] = state.pop("token")
+            positions = state.pop("pos_embed")
+            state["pos_embed"] = torch.cat([torch.zeros_like(positions[:, :1]), positions], dim=1)
+            del state["positions"]
     else:
         state = dict(getattr(trunk, "net", trunk).state_dict())
     if head is not None:

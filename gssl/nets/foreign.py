@@ -41,7 +41,7 @@ class TimmBackbone(Backbone):
         """`name`: timm's, e.g. resnet18.a1_in1k, with options as `foreign_names` says; `size`: side of the images in
         pixels."""
         super().__init__()
-        check(name)
+        check(name, "backbone")
         self.net = _create(split(name)[0], False, **split(name)[1])
         self.patch = _patch(self.net)
         cfg: dict[str, Any] = getattr(self.net, "pretrained_cfg", None) or {}
@@ -60,6 +60,18 @@ class TimmBackbone(Backbone):
             maps, pooled = self._look(size)
         self.dims, self.dim = [m.shape[1] for m in maps], pooled.shape[1]
         self.to(memory_format=torch.channels_last)
+
+    def recompute(self) -> bool:
+        """As `Backbone.recompute`, by timm's own means; a network with batch norms would move its statistics twice."""
+        ask: Any = getattr(self.net, "set_grad_checkpointing", None)
+        if ask is None or any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in self.net.modules()):
+            return False
+        try:
+            ask(True)
+        except (AssertionError, NotImplementedError):  # timm's way of saying that a network cannot
+            return False
+        self.recomputing = True
+        return True
 
     def fits(self, size: int) -> bool:
         """Whether it can read images of `size` pixels."""
@@ -134,26 +146,26 @@ class TimmBackbone(Backbone):
         return features
 
 
-def check(name: str) -> None:
-    """Raises UsageError where timm is not installed or knows no network `name`."""
-    timm, (name, options) = _timm(name), split(name)
+def check(name: str, key: str = "weights") -> None:
+    """Raises UsageError where timm is not installed or knows no network `name`. key: where the name was given."""
+    timm, (name, options) = _timm(name, key), split(name)
     base, _, tag = name.partition(".")
     if timm.is_model(base) and (not tag or name in timm.list_pretrained()):
-        return _check_options(name, options)
+        return _check_options(name, options, key)
     known = timm.list_pretrained() if timm.is_model(base) else timm.list_models()
     near = nearest(name if timm.is_model(base) else base, known)
     hint = f"did you mean {PREFIX}{near}?" if near else "timm.list_models(pretrained=True) lists what there is"
-    raise UsageError(f"weights={PREFIX}{name}: timm has no such network; {hint}")
+    raise UsageError(f"{key}={PREFIX}{name}: timm has no such network; {hint}")
 
 
-def _check_options(name: str, options: Mapping[str, Any]) -> None:
+def _check_options(name: str, options: Mapping[str, Any], key: str) -> None:
     if options:
         try:
             with torch.device("meta"), torch.random.fork_rng(devices=[]):
                 _create(name, False, **options)
         except (TypeError, ValueError, RuntimeError, AssertionError) as error:
             given = "&".join(options)
-            raise UsageError(f"weights={PREFIX}{name}?{given}: timm cannot build it so ({error})") from error
+            raise UsageError(f"{key}={PREFIX}{name}?{given}: timm cannot build it so ({error})") from error
 
 
 def preprocessing(name: str) -> dict[str, Any]:
@@ -235,11 +247,11 @@ def published(name: str) -> dict[str, Tensor]:
     return state
 
 
-def _timm(name: str) -> Any:
+def _timm(name: str, key: str = "weights") -> Any:
     try:
         import timm
     except ImportError as error:
-        raise UsageError(f"weights={PREFIX}{name}: needs timm; pip install 'gssl[timm]'") from error
+        raise UsageError(f"{key}={PREFIX}{name}: needs timm; pip install 'gssl[timm]'") from error
     return timm
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gssl.errors import UsageError
-from gssl.nets import prefixes
+from gssl.nets import prefixes, vit_files
 from gssl.nets.vit import position_embedding
 
 # how others wrap a network: a dict inside a dict ("teacher": DINO's own checkpoints), …
@@ -105,6 +105,9 @@ def unwrap(content: object, rename: bool = True, prefix: str | None = None) -> S
         dropped = [key for key in everything if prefix not in key]
     else:
         tensors, taken, dropped = _without_prefixes(content)
+        if rename and (where := next((key for key in everything if key.endswith(vit_files.ROOT)), None)):
+            root = where.removesuffix(vit_files.ROOT)  # encoder. is a part of torchvision's names, no prefix
+            tensors, taken, dropped = prefixes.below(everything, root) if root else everything, [root] * bool(root), []
         if rename and not prefixes.signed(tensors):
             # within what is taken for the network first, then among all that is there
             for names in (tensors, everything):
@@ -114,9 +117,12 @@ def unwrap(content: object, rename: bool = True, prefix: str | None = None) -> S
                     tensors = prefixes.below(names, found)
                     break
         tensors = tensors or everything
+    if rename and (published := vit_files.of_others(tensors)):
+        renamed, heads, whose = published
+        return State(renamed, taken, [*dropped, *heads], ["cls_token, pos_embed → token, positions"], whose)
     all_names = tensors if prefix is not None else [*tensors, *dropped]
     if rename and (token := next((key for key in all_names if key.rpartition(".")[2] in TOKENS), None)):
-        raise UsageError(f"a vision transformer with a class token ({token}), which ours have not; {INTO_TIMM}")
+        raise UsageError(f"a vision transformer with a class token ({token}), which none of ours computes; {INTO_TIMM}")
     rules = _rules(tensors) if rename else {}
     named = {_renamed(key, rules): value for key, value in tensors.items()}
     if rename and "patch_embed.proj.weight" in tensors:

@@ -75,7 +75,7 @@ class TimmPatches:
         before = [prefix.expand(len(tokens), -1, -1) for prefix in self._prefix()]
         x = self.net.norm_pre(torch.cat([*before, tokens], dim=1))
         for block in self.net.blocks:
-            x = block(x)
+            x = self.backbone.recomputed(block, x)
         x = self.net.norm(x)[:, self.net.num_prefix_tokens :]
         # where the features are an average, the norm comes after it
         out: Tensor = self.net.fc_norm(x) if isinstance(self.net.norm, nn.Identity) else x

@@ -68,13 +68,15 @@ class ResNet(Backbone):
 
 
 def torchvision_weights(name: str) -> dict[str, Tensor]:
-    """torchvision's newest ImageNet weights of `name` (resnet18, resnet50), from its cache or the network.
+    """torchvision's newest ImageNet weights of `name` (resnet18, vit_b_16 …), from its cache or the network.
 
     The download is checked against the hash in its name. Raises UsageError where there are none or they
     cannot be had.
     """
-    if not name.startswith("resnet"):
-        raise UsageError(f"weights=torchvision: no weights for backbone {name}; use backbone=resnet18 or resnet50")
+    if not name.startswith(("resnet", "vit_b_16")):
+        raise UsageError(
+            f"weights=torchvision: no weights for backbone {name}; use backbone=resnet18, resnet50 or vit_base"
+        )
     from torchvision.models import get_model_weights
 
     weights = get_model_weights(name).DEFAULT

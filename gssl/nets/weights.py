@@ -14,7 +14,6 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
@@ -22,6 +21,7 @@ from torch.nn.utils.parametrize import is_parametrized
 from gssl.errors import UsageError
 from gssl.nets.keymaps import State, unwrap
 from gssl.nets.prefixes import listed
+from gssl.nets.tensors import load_tensors
 
 # parts that a backbone does not have: left behind without complaint
 HEADS = (
@@ -151,7 +151,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 def _safetensors(path: Path) -> object:
     try:
-        return load_file(path)
+        return load_tensors(path)
     except (SafetensorError, OSError) as error:
         raise UsageError(f"{path}: not a whole safetensors file ({error}); write or fetch it again") from error
 

@@ -1,4 +1,4 @@
-"""Unsupervised learning as a source of features: principal components, and k-means on patches. No labels.
+"""Unsupervised learning as a source of features: principal components, k-means on patches, TF-IDF of texts. No labels.
 
 What a network's pretraining has to beat: both learn from the same images in seconds to a minute of one core.
 """
@@ -17,10 +17,12 @@ from gssl.data import Draws, Images, centre, sequential
 from gssl.errors import JobError, UsageError
 from gssl.probe.cluster import TooAlike, kmeans
 from gssl.probe.features import pixel_batches
+from gssl.probe.tfidf import Tfidf
 from gssl.schemas import classical as schema
 
 BLOCK = 1 << 21  # numbers per temporary array
 BATCH = 256
+SCALED = ("tfidf",)  # whose features are on one scale: standardised, rare words would count as much as frequent ones
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,9 @@ def learn(name: str, cfg: schema.Classical, images: Images, size: int, seed: int
     if name == "pca":
         pca = Pca.fit(cfg.pca, images, size)
         features, record = pca.features, pca.record()
+    elif name == "tfidf":
+        words = Tfidf.fit(cfg.tfidf, images)
+        features, record = words.features, words.record()
     else:
         means = Kmeans.fit(cfg.kmeans, images, size, Draws(seed), device)
         features, record = means.features, means.record()

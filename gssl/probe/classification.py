@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gssl.data import Draws, Images, sequential
+from gssl.data import Draws, Images, division, sequential
 from gssl.data.preprocessing import Preprocessing
 from gssl.method import Batch
-from gssl.probe.features import extract
+from gssl.probe.features import divided, extract
 from gssl.probe.folds import Trial, best_point, choice_folds, unselected
 from gssl.probe.linear import fixed
 from gssl.probe.setting import Setting, Views
@@ -89,7 +89,7 @@ class Classification:
         order = np.argsort(images.labels, kind="stable")
         some = images.subset(np.sort(order[:: -(-len(images) // HEAD_IMAGES)]))
         x = extract(network.backbone, some, setting.crop, EVAL_BATCH, setting.device)
-        weight, bias, classes = fixed(x, some.labels, l2)
+        weight, bias, classes = division.current.first(lambda: fixed(x, some.labels, l2))
         with torch.no_grad():
             network.head.weight.zero_()
             network.head.bias.fill_(ABSENT)
@@ -98,12 +98,14 @@ class Classification:
             network.head.bias[rows] = torch.from_numpy(bias).float().to(setting.device)
 
     def batch(self, raw: Batch, views: Views, step: int, view: int) -> Batch:
+        if "text" in raw:
+            return {"input": raw["text"], "target": raw["label"]}
         return {"input": views(raw["image"], step, view, raw.get("extent")), "target": raw["label"]}
 
     def views(self, images: Images, setting: Setting) -> Iterator[Tensor]:
         """Whole images."""
         batches = sequential(images, EVAL_BATCH, setting.device)
-        return (setting.crop(batch["image"], batch.get("extent")) for batch in batches)
+        return (setting.crop.read(batch) for batch in batches)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(outputs, targets)
@@ -139,11 +141,7 @@ class Classification:
 def logits(network: Classifier, images: Images, size: int | Preprocessing, device: torch.device) -> np.ndarray:
     """(n, classes) float32 of `images`, brought to the network by `size`; `network` on `device`, in eval mode."""
     crop = Preprocessing.of(size)
-    parts = [
-        network(crop(batch["image"], batch.get("extent"))).float().cpu().numpy()
-        for batch in sequential(images, EVAL_BATCH, device)
-    ]
-    return np.concatenate(parts)
+    return divided(lambda batch: network(crop.read(batch)), images, EVAL_BATCH, device)
 
 
 def predict_proba(network: Classifier, images: Images, size: int | Preprocessing, device: torch.device) -> np.ndarray:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gssl.data import Images, cache, checksums
+from gssl.data import Images, cache, checksums, division
 from gssl.data.columns import HASH
 from gssl.data.memory import MemoryStore
 from gssl.data.originals import Originals
@@ -44,16 +44,28 @@ class FeatureCache:
         """(n, d) float32: of images that are known from the disk, of the others by `compute`, which are then kept."""
         if isinstance(images.store, MemoryStore) or not len(images):  # made for one use
             return compute(images)
-        ids = image_ids(images)
-        self._load()
-        first = {name: i for i, name in reversed(list(enumerate(ids))) if name not in self.known}
-        missing = np.sort(np.fromiter(first.values(), dtype=np.int64, count=len(first)))
+        ids: list[bytes] = []
+
+        def absent() -> np.ndarray:
+            ids.extend(image_ids(images))
+            self._load()
+            first = {name: i for i, name in reversed(list(enumerate(ids))) if name not in self.known}
+            return np.sort(np.fromiter(first.values(), dtype=np.int64, count=len(first)))
+
+        missing = division.current.first(absent)  # of several processes one has the cache
+        found = None
         if len(missing):
             found = compute(images if len(missing) == len(images) else images.subset(missing))
-            new = {ids[i]: row for i, row in zip(missing.tolist(), found, strict=True)}
-            self.known |= new
-            self._keep(new)
-        return np.stack([self.known[name] for name in ids])
+
+        def whole() -> np.ndarray:
+            if found is not None:
+                new = {ids[i]: row for i, row in zip(missing.tolist(), found, strict=True)}
+                self.known.update(new)
+                self._keep(new)
+            return np.stack([self.known[name] for name in ids])
+
+        kept: np.ndarray = division.current.first(whole)
+        return kept
 
     def _load(self) -> None:
         """Read the files that are new since the last time."""
@@ -101,9 +113,8 @@ def image_ids(images: Images) -> list[bytes]:
     """What an image's features depend on: its stored pixels, or the content of its file where that is read again."""
     if not isinstance(images, Originals):
         return [row.tobytes() for row in images.store.hashes[images.rows]]
-    paths = [os.path.abspath(images.name(i)) for i in range(len(images))]
-    root = Path(os.path.commonpath([os.path.dirname(path) for path in paths]))
-    files = cache.contents(root, [os.path.relpath(path, root) for path in paths])
+    paths = [images.name(i) for i in range(len(images))]
+    files = cache.contents_of(paths)
     for path, content in zip(paths, files, strict=True):
         if not content:
             raise UsageError(f"{path}: could be read before, and not now; restore it")

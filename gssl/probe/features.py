@@ -1,15 +1,16 @@
 """Features of images: one deterministic view each, network in evaluation mode."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from gssl.data import Images, centre, sequential
+from gssl.data import Images, centre, division, sequential
 from gssl.data.preprocessing import Preprocessing
 from gssl.errors import JobError
+from gssl.method import Batch
 
 PIXEL_SIDE = 8  # the `pixels` arm has images averaged to this side
 
@@ -28,17 +29,23 @@ def extract(
     modes = {module: module.training for module in encoder.modules()}
     encoder.eval()
     try:
-        parts = [
-            encoder(crop(batch["image"], batch.get("extent"))).float().cpu().numpy()
-            for batch in sequential(images, batch_size, device)
-        ]
+        features = divided(lambda batch: encoder(crop.read(batch)), images, batch_size, device)
     finally:
         for module, mode in modes.items():
             module.training = mode
-    features = np.concatenate(parts)
     if not np.isfinite(features).all():
         raise JobError("features are not finite: the backbone has diverged; lower its learning rate")
     return features
+
+
+def divided(
+    compute: Callable[[Batch], torch.Tensor], images: Images, batch_size: int, device: torch.device
+) -> np.ndarray:
+    """`compute` of all batches of `images` in order, float32. Of several processes each takes consecutive batches."""
+    own = division.part(len(images), batch_size)
+    some = images if own is None else images.subset(own)
+    parts = [compute(batch).float().cpu().numpy() for batch in sequential(some, batch_size, device)]
+    return division.current.rows(np.concatenate(parts) if parts else None)
 
 
 def pixels(images: Images, size: int) -> np.ndarray:

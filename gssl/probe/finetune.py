@@ -17,14 +17,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gssl.data import Images, RandomViews
+from gssl.data import Images, RandomViews, division
 from gssl.errors import UsageError
 from gssl.method import Batch
 from gssl.nets.norms import recompute_batch_norm
 from gssl.probe.adapter import add_adapters
 from gssl.probe.classification import Classification, Classifier, FittedFinetune, predict_proba
 from gssl.probe.setting import Setting
-from gssl.probe.training import Objective, Point, ValidationCurve, adamw, fit_best, optimise, streams
+from gssl.probe.training import Objective, Point, ValidationCurve, adamw, fit_best, optimise, sizes, streams
 from gssl.schemas import Views, replace
 from gssl.schemas import probes as schema
 
@@ -70,8 +70,12 @@ class Finetune:
             train_last(network, cfg.stages)
         elif cfg.train == "lora":
             add_adapters(network.backbone, cfg.rank, setting.draws)
-        parts = streams(images, extra, cfg.batch_size, setting.draws, setting.device)
-        views = setting.views if cfg.colour else RandomViews(geometric(setting.views_cfg), setting.size, setting.draws)
+        draws = division.cut(setting.draws, sizes(images, extra, cfg.batch_size))
+        parts = streams(images, extra, cfg.batch_size, draws, setting.device)
+        if cfg.colour:
+            views = division.cut_views(setting.views, draws)
+        else:
+            views = RandomViews(geometric(setting.views_cfg), setting.size, draws)
 
         def feed(step: int) -> Batch:
             made = [objective.batch(part(step), views, step, i) for i, part in enumerate(parts)]
@@ -92,9 +96,10 @@ class Finetune:
             setting,
             adamw(point["lr"], point["weight_decay"], cfg.clip),
             cfg.steps,
+            draws=draws,
             title=f"finetune on {len(images)} images, lr {point['lr']:g}",
             key=("finetune", type(objective).__name__, cfg, point, images.hash, extra.hash if extra else None),
-            batch_size=sum(part.size for part in parts),
+            batch_size=sum(part.whole for part in parts),
             layer_decay=cfg.layer_decay,
             curve=curve,
             settle=settle,

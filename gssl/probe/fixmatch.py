@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gssl.data import Batches, Draws, Images, RandomViews
+from gssl.data import Batches, Draws, Images, RandomViews, division
 from gssl.errors import UsageError
 from gssl.method import Batch
 from gssl.probe.classification import Classification, Classifier, FittedFinetune
 from gssl.probe.setting import Setting
-from gssl.probe.training import Point, ValidationCurve, adamw, fit_best, optimise, streams
+from gssl.probe.training import Point, ValidationCurve, adamw, fit_best, optimise, sizes, streams
 from gssl.schemas import Views, replace
 from gssl.schemas import probes as schema
 
@@ -59,13 +59,17 @@ class FixMatch:
         extra: Images | None,
         curve: ValidationCurve | None,
     ) -> tuple[Classifier, dict[str, float]]:
-        cfg, draws = self.cfg, setting.draws
+        cfg = self.cfg
+        most = min(cfg.ratio * cfg.batch_size, len(unlabelled))
+        draws = division.cut(setting.draws, [*sizes(images, extra, cfg.batch_size), most])
         network = Classification().network(setting)
         weak = RandomViews(weak_views(setting.views_cfg, cfg.weak_crop), setting.size, draws)
         strong = RandomViews(replace(setting.views_cfg, cutout=1.0, cutout_size=cfg.cutout), setting.size, draws)
         parts = streams(images, extra, cfg.batch_size, draws, setting.device)
         # Draws of its own, as in `streams`.
-        others = Batches(unlabelled, cfg.ratio * cfg.batch_size, Draws(-2 - draws.seed), setting.device)
+        others = Batches(
+            unlabelled, cfg.ratio * cfg.batch_size, Draws(-2 - draws.seed, draws.rank, draws.ranks), setting.device
+        )
 
         def feed(step: int) -> Batch:
             batches, other = [part(step) for part in parts], others(step)
@@ -92,9 +96,10 @@ class FixMatch:
             setting,
             adamw(point["lr"], cfg.weight_decay, cfg.clip),
             cfg.steps,
+            draws=draws,
             title=f"fixmatch on {len(images)} images, lr {point['lr']:g}",
             key=("fixmatch", cfg, point, images.hash, unlabelled.hash, extra.hash if extra else None),
-            batch_size=sum(part.size for part in parts) + 2 * others.size,
+            batch_size=sum(part.whole for part in parts) + 2 * others.whole,
             curve=curve,
             recorded="used",
             tail=max(1, round(TAIL * cfg.steps)),

@@ -88,6 +88,19 @@ def image_folds(n: int, groups: np.ndarray | None, seed: int) -> list[tuple[np.n
     return [(np.flatnonzero(of_image != f), np.flatnonzero(of_image == f)) for f in range(folds)]
 
 
+def clip_folds(labels: np.ndarray, groups: np.ndarray | None, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """As `choice_folds` of labels (n,) whose items belong to groups (n,), which are never torn: clips of one person.
+
+    Without groups they are `choice_folds`; with them `image_folds`, as far as each fit part holds every class: where
+    one does not, nothing can be chosen and the list is empty.
+    """
+    if groups is None:
+        return choice_folds(labels, seed)
+    folds = image_folds(len(labels), groups, seed)
+    classes = len(np.unique(labels))
+    return folds if all(len(np.unique(labels[fit])) == classes for fit, _ in folds) else []
+
+
 class Trial(NamedTuple):
     """What the points of a grid, a row each, said of a fold's validation images."""
 

@@ -70,11 +70,11 @@ class Axes:
 
     mean: np.ndarray  # (d,)
     scale: np.ndarray  # (d,)
-    basis: np.ndarray  # (d, r), orthonormal columns
+    basis: np.ndarray | None  # (d, r), orthonormal columns; None: the features' own axes
     z: np.ndarray  # (r, n): class scores W·z then run along contiguous memory
 
     @classmethod
-    def of(cls, x: Rows, dtype: type) -> "Axes":
+    def of(cls, x: Rows, dtype: type, standardise: bool = True) -> "Axes":
         n, d = x.shape
         mean, square = np.zeros(d), np.zeros(d)
         for _, rows in x.blocks():
@@ -87,8 +87,13 @@ class Axes:
         # A constant feature has a rounding error for a deviation; dividing by it would make noise of it.
         scale[scale <= 10 * np.finfo(np.float32).eps * np.abs(mean)] = 1.0
         scale[scale == 0] = 1.0
+        if not standardise:  # features on one scale, which are many and mostly 0
+            scale[:] = 1.0
 
-        axes = cls(mean, scale, np.eye(d), np.empty((0, 0)))
+        axes = cls(mean, scale, None, np.empty((0, 0)))
+        if not standardise and n >= d:
+            axes.z = axes.rotate(x, dtype)
+            return axes
         if n < d:
             rows = np.concatenate([axes.standardised(rows) for _, rows in x.blocks()])
             if d >= WIDE and (found := principal(rows)) is not None:
@@ -96,12 +101,13 @@ class Axes:
                 axes.z = z.astype(dtype)
                 return axes
             axes.basis = orthonormal(rows.T)
-        gram = np.zeros((axes.basis.shape[1], axes.basis.shape[1]))
+        basis = np.eye(d) if axes.basis is None else axes.basis
+        gram = np.zeros(basis.shape[1:] * 2)
         for _, rows in x.blocks():
             rows = axes.standardised(rows)
-            rows = product(rows, axes.basis) if n < d else rows
+            rows = product(rows, basis) if n < d else rows
             gram += product(rows.T, rows)
-        axes.basis = product(axes.basis, eigenvectors(gram))
+        axes.basis = product(basis, eigenvectors(gram))
         axes.z = axes.rotate(x, dtype)
         return axes
 
@@ -113,19 +119,23 @@ class Axes:
 
     def rotate(self, x: Rows, dtype: type = np.float64) -> np.ndarray:
         """(n, d) features in the rotated axes: (r, n)."""
-        z: np.ndarray = np.empty((self.basis.shape[1], x.shape[0]), dtype=dtype)
+        r = x.shape[1] if self.basis is None else self.basis.shape[1]
+        z: np.ndarray = np.empty((r, x.shape[0]), dtype=dtype)
         for at, rows in x.blocks():
-            z[:, at] = product(self.standardised(rows), self.basis).T
+            z[:, at] = self._turned(self.standardised(rows)).T
         return z
 
     def outward(self, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Weights (C, d) and bias (C,) on raw features for `w` (C, r + 1) on rotated ones."""
-        weight = (w[:, :-1] @ self.basis.T) / self.scale
+        weight = (w[:, :-1] if self.basis is None else w[:, :-1] @ self.basis.T) / self.scale
         return weight, w[:, -1] - weight @ self.mean
 
     def inward(self, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
         """The inverse of `outward` (where n < d: the part that lies in the row space)."""
-        return np.column_stack([(weight * self.scale) @ self.basis, bias + weight @ self.mean])
+        return np.column_stack([self._turned(weight * self.scale), bias + weight @ self.mean])
+
+    def _turned(self, x: np.ndarray) -> np.ndarray:
+        return x if self.basis is None else product(x, self.basis)
 
 
 # Large matrices are left to torch: its number of threads is the run's, NumPy's is the machine's, and two runs
@@ -344,7 +354,9 @@ class FittedLinear:
 
 
 class Linear:
-    """The probe by its configuration; see the top of this file."""
+    """The probe by its configuration; see the top of this file. standardise: whether features are."""
+
+    standardise = True
 
     def __init__(self, cfg: schema.Linear) -> None:
         self.max_iter = cfg.max_iter
@@ -353,18 +365,24 @@ class Linear:
         self.grid = [float(f"{l2:.6g}") for l2 in grid]  # large to small: each fit starts from the last
 
     def fit(
-        self, x: np.ndarray, y: np.ndarray, n_classes: int, seed: int, extra: Labelled | None = None
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        n_classes: int,
+        seed: int,
+        extra: Labelled | None = None,
+        folds: Folds | None = None,
     ) -> FittedLinear:
         """Fit on features x (n, d) float32 and labels y (n,) in 0..n_classes-1.
 
-        λ is chosen on `choice_folds(y, seed)` by accuracy (ties: the lower cross-entropy), then everything is
-        refitted with it. Classes without a label are never predicted: their unpenalised bias would run to -∞.
-        `extra` is learnt from in every fit, those of the folds too, and nothing is chosen on it; its classes are
-        among those of `y`.
+        λ is chosen on `folds`, or where none are given on `choice_folds(y, seed)`, by accuracy (ties: the lower
+        cross-entropy), then everything is refitted with it. Classes without a label are never predicted: their
+        unpenalised bias would run to -∞. `extra` is learnt from in every fit, those of the folds too, and nothing is
+        chosen on it; its classes are among those of `y`.
         """
         classes, y = np.unique(np.asarray(y), return_inverse=True)
         assert classes[0] >= 0 and classes[-1] < n_classes
-        folds = choice_folds(y, seed)
+        folds = choice_folds(y, seed) if folds is None else folds
         if extra is not None:
             assert np.isin(extra.y, classes).all()
             extra = Labelled(extra.x, np.searchsorted(classes, extra.y))
@@ -375,7 +393,7 @@ class Linear:
 
         best = best_point(trials)
         l2 = self.grid[best] if folds else self.one_shot
-        axes = Axes.of(rows, np.float64 if rows.size <= HELD else np.float32)
+        axes = Axes.of(rows, np.float64 if rows.size <= HELD else np.float32, self.standardise)
         w, expected = _start(all_y, len(classes), len(axes.z)), 0.0
         if folds:
             weight, bias, expected = start_of(best)
@@ -413,7 +431,7 @@ class Linear:
         starts: list[tuple[np.ndarray, np.ndarray, float]] = []
         for fold, (fit, val) in enumerate(folds):
             rows, y_fit = Rows(x, fit, extra), _behind(y[fit], extra)
-            axes = Axes.of(rows, np.float64 if rows.size <= SMALL else np.float32)
+            axes = Axes.of(rows, np.float64 if rows.size <= SMALL else np.float32, self.standardise)
             z_val = axes.rotate(Rows(x, val))
             right, entropy = np.zeros((len(self.grid), len(val)), dtype=bool), np.zeros((len(self.grid), len(val)))
             for i, w in enumerate(path(axes.z, y_fit, classes, self.grid, self.max_iter)):
@@ -430,7 +448,7 @@ class Linear:
         self, x: np.ndarray, y: np.ndarray, folds: Folds, extra: Labelled | None, classes: int
     ) -> tuple[list[Trial], Start]:
         """As `_in_turn`, all folds at once; the weights are the folds' mean."""
-        axes = [Axes.of(Rows(x, fit, extra), np.float64) for fit, _ in folds]
+        axes = [Axes.of(Rows(x, fit, extra), np.float64, self.standardise) for fit, _ in folds]
         stack = Stack([one.z for one in axes], [_behind(y[fit], extra) for fit, _ in folds], classes)
         found = np.stack(list(stack.path(self.grid, self.max_iter)))  # (λ, folds, classes, r + 1)
         trials = []

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gssl import schemas
-from gssl.data import Images
+from gssl.data import Images, division
 from gssl.data.transforms import RandomCrop
 from gssl.method import Batch
 from gssl.nets.norms import groups
@@ -127,7 +127,7 @@ class Masks:
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Over labelled pixels; 0 where a batch has none."""
         total = F.cross_entropy(outputs, targets.long(), ignore_index=IGNORE, reduction="sum")
-        return total / (targets != IGNORE).sum().clamp(min=1)
+        return total / division.current.mean((targets != IGNORE).sum().to(total.dtype)).clamp(min=1 / len(targets))
 
     def views(self, images: Images, setting: Setting) -> Iterator[Tensor]:
         """Whole images, as they are predicted."""

@@ -22,7 +22,7 @@ LONGEST = 250  # iterations for one step
 SINGLE = 1e-5  # objective from which single precision resolves what a step is made of; the rest is double
 # Of the Hessian's diagonal, added to it: the biases of all classes may rise together, and along this direction rounding
 # alone would be left to divide by.
-DAMPING = {"float32": 1e-6, "float64": 1e-14}
+DAMPING = {np.dtype(np.float32): 1e-6, np.dtype(np.float64): 1e-14}
 VECDOT = hasattr(np, "vecdot")  # NumPy 2; half the time
 TINY = np.float32(1e-30)
 SPARED = 0.3  # of the end: a step that leaves less than this is more exact than the end needs
@@ -44,7 +44,7 @@ class Stack:
             labels[i, : len(y)] = y
         self.rows = np.ascontiguousarray(self.z.transpose(0, 2, 1))
         single = self.z.astype(np.float32), self.rows.astype(np.float32)
-        self.features = {"float64": (self.z, self.rows), "float32": single}
+        self.features = {np.dtype(np.float64): (self.z, self.rows), np.dtype(np.float32): single}
         self.squares = np.square(self.rows)
         fits, images = np.ogrid[: len(zs), :n]
         self.right = (fits * classes + labels) * n + images  # in scores (fits, classes, n), flat
@@ -61,10 +61,10 @@ class Stack:
     def probabilities(self, w: np.ndarray, decay: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(fits, classes, n) at w, and the objective (fits,); `decay` is λ of each column of w."""
         p = w @ self.z
-        p -= p.max(axis=1, keepdims=True)
+        p -= np.maximum.reduce(p, axis=1, keepdims=True)
         right = p.take(self.right)
         np.exp(p, out=p)
-        total = p.sum(axis=1, keepdims=True)
+        total = np.add.reduce(p, axis=1, keepdims=True)
         p /= total
         value = _dot(np.log(total[:, 0]) - right, self.weights)
         value += 0.5 * _dot3(w * decay, w)
@@ -106,7 +106,7 @@ class Stack:
                 gradient[~active] = 0
             enough = np.maximum(square * np.minimum(FORCING, square / unit), SPARED * end * unit)
             dtype = np.dtype(np.float32 if single and value.min() >= SINGLE else np.float64)
-            damped = decay + DAMPING[dtype.name] * curvature
+            damped = decay + DAMPING[dtype] * curvature
             p, spread, gradient, inverse, damped, enough = (
                 part.astype(dtype) for part in (p, spread, gradient, inverse, damped, enough)
             )
@@ -131,7 +131,7 @@ class Stack:
         none where the gradient is 0.
         """
         dtype = p.dtype
-        z, rows = self.features[dtype.name]
+        (z, rows), least = self.features[dtype], DAMPING[dtype] / 2
         bent_of = np.empty(gradient.shape, dtype)
         decayed, change, part = np.empty_like(bent_of), np.empty_like(p), np.empty_like(p)
         residual, inverse = -gradient, inverse.reshape(len(gradient), -1)
@@ -141,28 +141,31 @@ class Stack:
         square = _dot(residual, direction)
         length_of = square.copy()  # of the direction: its square by the Hessian's diagonal
         lost = np.zeros(len(square), dtype=bool)
+        going = square > enough
         used = 0
         while used < max_iter:
             used += 1
             np.matmul(direction_of, z, out=change)
             np.multiply(p, change, out=part)
-            change -= part.sum(axis=1, keepdims=True)
+            change -= np.add.reduce(part, axis=1, keepdims=True)
             change *= spread
             np.matmul(change, rows, out=bent_of)
             np.multiply(direction_of, decay, out=decayed)
             bent_of += decayed
             bend = _dot(direction, bent)
             # Damping bounds it from below; under that is rounding, and the step so far is kept.
-            lost |= (square > enough) & (bend < DAMPING[dtype.name] / 2 * length_of)
-            going = (square > enough) & ~lost
-            length = (np.where(going, square, 0) / np.maximum(bend, TINY))[:, None]
+            rounded = going & (bend < least * length_of)
+            lost |= rounded
+            going &= ~rounded
+            length = (square * going / np.maximum(bend, TINY))[:, None]
             np.multiply(length, direction, out=scaled)
             step += scaled
             bent *= length
             residual -= bent
             np.multiply(inverse, residual, out=scaled)
             before, square = square, _dot(residual, scaled)
-            if not going.any() or (square[going] <= enough[going]).all():
+            going &= square > enough
+            if not going.any():
                 break
             ratio = square / np.maximum(before, TINY)
             length_of = square + ratio * ratio * length_of

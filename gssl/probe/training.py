@@ -8,6 +8,7 @@ clipping, progress and restarts are those of pretraining.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from gssl import schemas
-from gssl.data import Batches, Draws, Images
+from gssl.data import Batches, Draws, Images, division
 from gssl.data.draws import digest
 from gssl.errors import Diverged, JobError
 from gssl.method import Batch
@@ -171,6 +172,7 @@ def optimise(
     title: str,
     key: Sequence[object],
     batch_size: int,
+    draws: Draws | None = None,
     layer_decay: float = 1.0,
     curve: ValidationCurve | None = None,
     settle: Callable[[], None] | None = None,
@@ -179,7 +181,8 @@ def optimise(
 ) -> FineTuning:
     """Minimise `loss` over the weights that may be trained.
 
-    `key`: what determines the result beside `curve` and `setting`. `settle` comes after the last step and before the
+    `draws`: those of the batches where they are of this process's part of them. `key`: what determines the result
+    beside `curve` and `setting`. `settle` comes after the last step and before the
     last score. Raises Diverged.
     """
     held = curve.images.hash if curve else None
@@ -192,7 +195,7 @@ def optimise(
         factor=lambda progress: schedule(round(progress * steps), steps),
     )
     task = FineTuning(network, optimizer, loss, steps, curve, settle, recorded, tail)
-    log = fit.train(task, feed, setting.draws, steps)
+    log = fit.train(task, feed, draws or setting.draws, steps)
     if curve:
         curve.curve = log
     return task
@@ -238,7 +241,7 @@ def fit_best(
                 except Diverged as error:
                     setting.fits.alarm(f"probe.{name} with {_words(point)} {error}; this setting scores worst")
             trial = type(curves[0].trial)(*map(np.concatenate, zip(*(c.trial for c in curves), strict=True)))
-            row = objective.best(trial)
+            row = division.current.first(partial(objective.best, trial))
             validated.append(curves[row].trial)
             checked += objective.unselected(trial, held)
             if fold == 0:
@@ -281,15 +284,24 @@ def adamw(lr: float, weight_decay: float, clip: float | None = None) -> schemas.
     )
 
 
-def streams(images: Images, extra: Images | None, batch_size: int, draws: Draws, device: torch.device) -> list[Batches]:
-    """One stream of labelled batches, or two whose sizes have the proportion of the two sets."""
+def sizes(images: Images, extra: Images | None, batch_size: int) -> list[int]:
+    """Images per batch of one stream of labelled batches, or of two in proportion of the two sets."""
     if extra is None:
-        return [Batches(images, min(batch_size, len(images)), draws, device)]
+        return [min(batch_size, len(images))]
     both = len(images) + len(extra)
     total = min(batch_size, both)
     second = min(max(1, round(total * len(extra) / both)), total - 1)
-    # Draws of its own: two sets of equal length must not be shuffled alike.
-    return [Batches(images, total - second, draws, device), Batches(extra, second, Draws(-1 - draws.seed), device)]
+    return [total - second, second]
+
+
+def streams(images: Images, extra: Images | None, batch_size: int, draws: Draws, device: torch.device) -> list[Batches]:
+    """One stream of labelled batches or two, of `sizes`: of all their images, or of the part that `draws` are of."""
+    first, *second = sizes(images, extra, batch_size)
+    found = [Batches(images, first, draws, device)]
+    if extra is not None:
+        # Draws of its own: two sets of equal length must not be shuffled alike.
+        found.append(Batches(extra, second[0], Draws(-1 - draws.seed, draws.rank, draws.ranks), device))
+    return found
 
 
 def schedule(step: int, steps: int) -> float:

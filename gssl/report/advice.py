@@ -15,7 +15,7 @@ from gssl.report.verdict import outcome
 from gssl.report.wording import duration
 from gssl.statistics.paired import seeds_needed
 from gssl.statistics.two_way import half_width, needed
-from gssl.words import PROBES, count, label_budget_text, listed, points, span, upper
+from gssl.words import by_probe, count, label_budget_text, listed, points, span, upper
 
 DIGITS = 9  # means that agree in them are equal: of as many right answers, summed in another order
 MOST_SHOWN = 100_000  # numbers of images or seeds above which "no number in reach" says more
@@ -212,8 +212,8 @@ def _adapting(by: Mapping[str, int] | None) -> str:
         return ""
     total = sum(by.values())
     first = max(by, key=lambda name: by[name])
-    frozen = first in PROBE and PROBE[first].reads in ("pooled", "dense")
-    way = "a linear probe on its frozen features" if frozen else PROBES.get(first, first)
+    pooled = first in PROBE and PROBE[first].reads == "pooled"
+    way = "a linear probe on its frozen features" if pooled else by_probe(first)
     return f" with {way}" + ("" if by[first] == total else f" (chosen in {by[first]} of {total} fits)")
 
 

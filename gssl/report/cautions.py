@@ -17,11 +17,19 @@ def cautions(report: Report) -> list[str]:
     """Facts that weaken the comparison itself; empty where there are none."""
     names = report.titles
     out = _dead(report, names) + _data(report) + _plan(report)
-    lost = [a for a in report.arms if a.failed_seeds]
-    for a in lost:
-        n = len(a.failed_seeds)
+    damaged = {a.name: [f for f in report.failed if f.arm == a.name and f.state == "damaged"] for a in report.arms}
+    for a in report.arms:
+        n = len(set(a.failed_seeds) - {f.seed for f in damaged[a.name]})
+        if not n:
+            continue
         left = f"its scores are over the {count(len(a.seeds), 'seed')} that did, which may be the better ones"
         out.append(f"{count(n, 'run')} of {a.title} did not finish; {left if a.seeds else 'it has no scores'}.")
+    for a in report.arms:
+        if runs := damaged[a.name]:
+            is_ = "is damaged and" if len(runs) == 1 else "are damaged and"
+            left = f"its scores are over {count(len(a.seeds), 'seed')}" if a.seeds else "it has no scores"
+            which = f"{runs[0].path}: {runs[0].error}" + ("" if len(runs) == 1 else ", and more")
+            out.append(f"{count(len(runs), 'run')} of {a.title} {is_} left out ({which}); {left}.")
     in_training = [found for found in report.alarms if found.step is not None]
     for name in dict.fromkeys(found.arm for found in in_training):
         mine = [found for found in in_training if found.arm == name]
@@ -127,6 +135,8 @@ def _plan(report: Report) -> list[str]:
             f"{report.openings.text} {own} of the {n:,} are of this comparison: a choice by the scores of the others"
             " is a choice by these test images."
         )
+    elif report.openings and report.openings.damage:
+        out.append(report.openings.text)
     return out
 
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from gssl.config import label_use
 from gssl.config.menus import trains
+from gssl.engine import recorded, shapes
 from gssl.engine.documents import present, read_json, read_yaml
-from gssl.engine.files import sha256
+from gssl.engine.files import parse, read_bytes, sha256
 from gssl.engine.lines import entries_of
 from gssl.engine.progress import say
 from gssl.errors import Damaged, UsageError
@@ -26,7 +27,7 @@ from gssl.schemas.label_budgets import KEYS
 if TYPE_CHECKING:
     from gssl.report.scores import Predictions
 
-MARKS = ("result.json", "status.json", "part.json")  # a directory with none of them is no run
+MARKS = ("result.json", "status.json", "part.json", "config.yaml")  # a directory with none of them is no run
 STAGES = {
     "pretrain-ssl": "pretrain",
     "train-gan": "pretrain",
@@ -47,7 +48,7 @@ class Run:
     arm: str
     seed: int | None
     stage: str  # pretrain | transfer | milestones | evaluate
-    state: str  # finished | failed | interrupted | running | missing
+    state: str  # finished | failed | interrupted | running | missing | damaged: lost or changed since
     error: str | None
     command: str
     result: dict[str, Any] = field(repr=False)
@@ -70,7 +71,7 @@ class Run:
 def read_runs(paths: Iterable[str | Path]) -> list[Run]:
     """The runs at `paths` and the pretraining runs that they were made from, each once, in a stable order.
 
-    Unfinished and failed runs are returned too, with their error. A transfer run without part.json is named
+    Unfinished, failed and damaged runs are returned too, with their error. A transfer run without part.json is named
     after its source (`simclr`, `random`, `pixels`, a file's stem); the fine-tuning scores of a random network
     become the arm `scratch`. A run that is there twice is left out (`consistency.kept`). Where two such runs would
     give one arm and seed two scores, the arms take the configuration keys that tell them apart into their names:
@@ -95,7 +96,7 @@ def read_runs(paths: Iterable[str | Path]) -> list[Run]:
         shown = f"{given[0]}" if given else "no path"
         raise UsageError(
             f"no run directory among {len(given)} path(s) ({shown} …): expected directories that hold "
-            "result.json, status.json or part.json; quote the pattern, e.g. runs='runs/transfer/*'"
+            "status.json; quote the pattern, e.g. runs='runs/transfer/*'"
         )
     runs = list(found.values())
     trained = Trained(runs)
@@ -112,8 +113,9 @@ def _read(path: Path) -> Run:
     for row, score in enumerate([*(result.get("scores") or []), *(result.get("generated_scores") or [])]):
         score["row"] = row  # of predictions.npz, whoever takes some of the scores away
     result = present(result)
-    source = result.get("source") or {}
-    command = _command(result, status)
+    told = result or _unverified(path / "result.json")
+    source = told.get("source") or {}
+    command = _command(told, status, config)
     if result and command == "transfer":  # labels that its weights were trained with
         result["labels_used"] = label_use.of_source(source, path)
     elif result and "labels_used" not in result and command in COMMANDS:  # of an older version
@@ -124,22 +126,20 @@ def _read(path: Path) -> Run:
         depends.append(Path(source["path"]))
     if source.get("kind") == "checkpoint" and source.get("path"):
         depends.append(Path(source["path"]).parents[1])
-    seeds = (part.get("seed"), result.get("seed"), config.get("seed"))
+    seeds = (part.get("seed"), told.get("seed"), config.get("seed"))
     state = status.get("state") or "missing"
     error = status.get("error") or ("; ".join(problems) or None)
-    if result:
-        state = "finished" if state in ("finished", "missing") else state
-    elif state == "finished":
-        state, error = "failed", error or "status.json says finished, but there is no result.json"
+    if damaged := _damage(path, status, problems):
+        state, error = "damaged", damaged
     return Run(
         path=path,
-        arm=str(part.get("arm") or _arm(result, status, config)),
+        arm=str(part.get("arm") or _arm(told, status, config)),
         seed=next((int(s) for s in seeds if s is not None), None),
         stage=stage,
         state=state,
         error=error,
         # what only a comparison runs has no command of its own, and its environment is that of the comparison
-        command="" if part.get("command") == "" else _shown_command(part, environment, result, status),
+        command="" if part.get("command") == "" else _shown_command(part, environment, told, status),
         result=result if state == "finished" else {},
         environment=environment,
         config=config,
@@ -152,6 +152,27 @@ def _read(path: Path) -> Run:
     )
 
 
+def _damage(path: Path, status: dict[str, Any], problems: Sequence[str]) -> str | None:
+    """What of a run was lost or changed, None where it is as it was left. Weights that are gone take no number away.
+
+    Without its status nobody knows whether a run has finished, nor whether its numbers are those that it wrote.
+    """
+    if not status.get("state"):
+        if (path / "status.json").exists():
+            return next((text for text in problems if text.startswith("status.json")), "status.json is damaged")
+        left = [name for name in ("result.json", "config.yaml") if (path / name).is_file()]
+        return f"status.json is gone, and {left[0]} is there" if left else None
+    if status["state"] != "finished":
+        return None
+    for lost in recorded.damages(path, status):
+        if lost.path.parent.name == "weights" and not lost.path.exists():
+            say(f"note: {lost.path}: {lost.why}; what was measured with it counts all the same")
+        else:
+            cannot = " cannot be read:" if lost.path.name == "result.json" and lost.path.exists() else ""
+            return f"{lost.path.relative_to(path)}{cannot} {lost.why}"
+    return None
+
+
 def _evaluations(path: Path) -> tuple[dict[str, Any], ...]:
     """What `gssl evaluate RUN --split test` has left in a run, the oldest first."""
     files = sorted((path / "evaluations").glob("test-*.json"), key=lambda file: file.stat().st_mtime_ns)
@@ -159,8 +180,13 @@ def _evaluations(path: Path) -> tuple[dict[str, Any], ...]:
     return tuple(text for text in found if text.get("schema") in EVALUATIONS and text.get("figures"))
 
 
-def _command(result: dict[str, Any], status: dict[str, Any]) -> str:
-    return str(result.get("command") or status.get("command") or "")
+def _command(result: dict[str, Any], status: dict[str, Any], config: dict[str, Any]) -> str:
+    kept = result.get("command") or status.get("command")
+    if kept:
+        return str(kept)
+    # of a run that has lost both: by what it is configured with
+    by_key = {"runs": "compare", "sources": "curve", "to": "transfer", "ssl": "pretrain-ssl", "gan": "train-gan"}
+    return next((command for key, command in by_key.items() if key in config), "")
 
 
 def _arm(result: dict[str, Any], status: dict[str, Any], config: dict[str, Any]) -> str:
@@ -178,7 +204,7 @@ def _arm(result: dict[str, Any], status: dict[str, Any], config: dict[str, Any])
         if isinstance(config.get(family), dict) and config[family].get("name"):
             return str(config[family]["name"])
     weights = config.get("weights")
-    return Path(str(weights)).name if weights else _command(result, status) or "unknown"
+    return Path(str(weights)).name if weights else str(result.get("command") or status.get("command") or "unknown")
 
 
 def _shown_command(*sources: dict[str, Any]) -> str:
@@ -207,6 +233,15 @@ def _json(path: Path, problems: list[str]) -> dict[str, Any]:
         problems.append(f"{path.name} cannot be read: {error.why}")
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _unverified(path: Path) -> dict[str, Any]:
+    """What a damaged result.json says, from which a run gets its name and never a number; {} where it is no JSON."""
+    try:
+        found = parse(path, read_bytes(path))
+    except (OSError, Damaged):
+        return {}
+    return present(found) if isinstance(found, dict) and not shapes.mismatch(found, shapes.RESULT) else {}
 
 
 def _yaml(path: Path, problems: list[str]) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from gssl.data.targets import TARGETS
+from gssl.data.values import words
 from gssl.figures import data_map, histograms, style
 from gssl.figures.figure import Figure
 from gssl.names import shown_text
@@ -49,7 +51,7 @@ def render(text: Mapping[str, Any], pictures: Mapping[int, str]) -> str:
 def headline(text: Mapping[str, Any]) -> str:
     """How many images there are, and how many problems."""
     grave = sum(problem["grave"] for problem in text["problems"])
-    what = count(text["images"], "image")
+    what = count(text["images"], TARGETS[text.get("column") or "label"].row)
     if text["classes"]:
         what += f" of {len(text['classes']):,} classes"
     if not text["labelled"]:
@@ -73,7 +75,9 @@ def facts(text: Mapping[str, Any]) -> list[tuple[str, str]]:
         found.append(("bytes", f"{in_bytes(files['bytes']['total'])}, median {in_bytes(files['bytes']['median'])}"))
     means = ", ".join(f"{v:.3f}" for v in values["mean"])
     found.append(("mean of channels", f"{means}; s.d. {', '.join(f'{v:.3f}' for v in values['std'])}"))
-    found.append(("values", f"{values['range'][0]} to {values['range'][1]}"))
+    known = text.get("range")
+    mapped = f", of {words(known)} in files of more than 8 bits a value" if known else ""
+    found.append(("values", f"{values['range'][0]} to {values['range'][1]}{mapped}"))
     if values["grey"]:
         found.append(("without colour", f"{values['grey']:,}"))
     if text["features"]:
@@ -105,7 +109,7 @@ def figures(text: Mapping[str, Any]) -> dict[str, Figure]:
 
 def _table(text: Mapping[str, Any]) -> dict[str, Any] | None:
     """Images (or of masks percent of the pixels) of each class and part."""
-    counts = text.get("class_pixels") or text.get("class_counts")
+    counts = next((text[key] for key in text if key.startswith("class_")), None)
     if not counts or not text["classes"]:
         return None
     masks = "class_pixels" in text

@@ -30,6 +30,8 @@ from gssl.statistics.metric import METRICS
 MARGIN = 0.005  # smallest difference of interest where no plan says so: conf/compare.yaml has it for `gssl compare`
 UNEQUAL = 2.0  # a class so many times as large as another: then every class counts alike
 
+SENTENCES = ("question", "verdict", "advice", "limitations", "label_budgets")  # fields that hold texts
+
 Rows = dict[tuple[str, str, str], Score]
 
 
@@ -109,7 +111,17 @@ def build(runs: Sequence[Run], plan: dict[str, Any], found: Cells | None = None)
     report.verdict = verdict.verdict(report)
     report.verdict.cautions = [*doubts(found), *cautions.cautions(report), *(plan.get("cautions") or [])]
     report.limitations = cautions.limitations(report)
-    return Report.model_validate(report.as_json())
+    text = report.as_json()
+    return Report.model_validate(text | {key: _said(report, text[key]) for key in SENTENCES if text.get(key)})
+
+
+def _said(report: Report, value: Any) -> Any:
+    """Sentences, and what holds them, in the words of what is predicted."""
+    if isinstance(value, Mapping):
+        return {key: _said(report, each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_said(report, each) for each in value]
+    return report.said(value) if isinstance(value, str) else value
 
 
 def chosen_metric(runs: Sequence[Run], found: Cells) -> str:

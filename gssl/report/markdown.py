@@ -34,10 +34,11 @@ def render(report: Report) -> str:
         found = section(report, names)
         lines += ["", *found] if found else []
     lines += ["", "## What this does not show", ""] + [f"- {escape(text)}" for text in report.limitations]
-    lines += _command(report.provenance.command)
     words = wording.used("\n".join(lines), report.metric_names)
+    listed_words = [f"- **{word}**: {escape(wording.TERMS[word])}" for word in words]
+    lines = [*map(report.said, lines), *_command(report.provenance.command)]
     if words:
-        lines += ["", "## Words", "", *(f"- **{word}**: {escape(wording.TERMS[word])}" for word in words)]
+        lines += ["", "## Words", "", *map(report.said, listed_words)]
     runs = count(len(report.provenance.runs), "run")
     made = f"gssl {report.gssl}, {report.created}, {runs}; figures in report.html, all numbers in report.json."
     return "\n".join([*lines, "", f"<sub>{made}</sub>", ""])

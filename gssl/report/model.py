@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import AliasChoices, BaseModel, Field
 
 from gssl.config.comparison_rules import MOST_PAIRS
+from gssl.data.targets import of_task
 from gssl.report.model_records import (
     Alarm,
     ArmName,
@@ -37,6 +38,7 @@ from gssl.report.model_records import (
     Spending,
     Stability,
 )
+from gssl.words import label_budget_text
 
 SCHEMA = "gssl.report/4"
 
@@ -295,7 +297,7 @@ class Report(Part):
     samples: list[Picture] = Field(description="Pictures that the runs made.")
     compute: list[Spending] = Field(description="What each finished run spent.")
     provenance: Provenance = Field(description="Where every number comes from.")
-    failed: list[FailedPart] = Field(description="Every part that did not finish.")
+    failed: list[FailedPart] = Field(description="Every part that did not finish or was damaged since.")
     missing: list[MissingPart] = Field(description="Planned, without a finished evaluation, and not in `failed`.")
     allow_norm_diff: bool = Field(description="Whether backbones with different normalisation were allowed.")
     notes: list[str] = Field(description="Sentences that the plan brought.")
@@ -321,6 +323,12 @@ class Report(Part):
     def metric_names(self) -> set[str]:
         """The metrics by which anything was scored."""
         return {self.primary.metric, *(name for row in self.table for name in (row.metric, *row.metrics))}
+
+    def said(self, text: str) -> str:
+        """A text of the report in the words of what is predicted (`gssl.data.targets.Target.said`)."""
+        groups = any(found.summary.get("test_groups") for found in self.provenance.data)
+        budgets = [label_budget_text(budget.key) for budget in self.label_budgets if budget.key.endswith("i")]
+        return of_task(self.primary.task).said(text, budgets, groups)
 
     def row(self, arm: str, probe: str | None = None, label_budget: str | None = None) -> Score | None:
         """A score by name; of the primary probe and label budget, where none is given."""

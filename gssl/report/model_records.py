@@ -242,7 +242,7 @@ class RunRecord(Part):
     arm: ArmName
     seed: AnySeed
     stage: StageName
-    state: str = Field(description="finished, failed, interrupted, running or missing.")
+    state: str = Field(description="finished, failed, interrupted, running, damaged or missing.")
     path: str = Field(description="Its directory.")
     command: str = Field(description="The command that repeats it; may be empty.")
     config_hash: str | None = Field(description="Hash of what determines it.")
@@ -271,12 +271,12 @@ class Provenance(Part):
 
 
 class FailedPart(Part):
-    """A part that did not finish."""
+    """A part that did not finish, or was damaged since."""
 
     arm: ArmName
     seed: AnySeed
     stage: StageName
-    state: str = Field(description="failed, interrupted, running or missing (never started).")
+    state: str = Field(description="failed, interrupted, running, damaged or missing (never started).")
     error: str | None = Field(description="Why.")
     path: str | None = Field(description="Its directory.")
 
@@ -351,4 +351,5 @@ class Openings(Part):
     openings: Count = Field(description="Openings in all.")
     first: str | None = Field(description="When the first was.")
     last: str | None = Field(description="When the last was.")
+    damage: str = Field(default="", description="What is wrong with the ledger: there may be more. Empty: nothing.")
     text: str = Field(description="The same in a sentence.")

@@ -5,6 +5,7 @@ page.js, all inlined.
 """
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from gssl.report.verdict import against
 from gssl.words import MEANINGS, by_probe, count, fixed_by, label_budget_text, points
 
 SUFFIX = {"contestant": "", "control": "control", "reference": "reference, not ranked"}
+AS_THEY_ARE = re.compile(r"(<(?:pre|code|script|style)\b.*?</(?:pre|code|script|style)>)", re.DOTALL)
 GLOSSARY = "<!-- glossary -->"  # where the words of the finished page go
 
 
@@ -55,7 +57,13 @@ def render(report: Report) -> str:
     filled = env.get_template("page.html.j2").render(r=report, **view(report))
     whole, words = wording.mark(filled, report.metric_names)
     entries = [f'<dt id="{wording.slug(word)}">{word}</dt><dd>{wording.TERMS[word]}</dd>' for word in words]
-    return whole.replace(GLOSSARY, f"<dl>{''.join(entries)}</dl>", 1)
+    return _said(report, whole.replace(GLOSSARY, f"<dl>{''.join(entries)}</dl>", 1))
+
+
+def _said(report: Report, page: str) -> str:
+    """The page in the words of what is predicted; commands, paths and scripts stay as they are."""
+    pieces = AS_THEY_ARE.split(page)
+    return "".join(piece if i % 2 else report.said(piece) for i, piece in enumerate(pieces))
 
 
 def write(report: Report, out_dir: Path | str) -> Path:
@@ -158,7 +166,7 @@ LABELS = "Uses the labels of all training images: a reference line. Never ranked
 ABOUT = {
     "random": "The same network, frozen at its random initialisation: what features reach without any training.",
     "pixels": "No network: the images themselves, small, as features.",
-    "majority": "Uses no image: always predicts the most frequent class.",
+    "majority": "Uses no image: always predicts what is most frequent among the labels.",
     "supervised": "The same network trained on all labels: how far there is to go. Never ranked.",
 }
 

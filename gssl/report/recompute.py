@@ -149,7 +149,7 @@ def _scored(run: Path, document: Mapping[str, Any], term: Term) -> Scored:
     file, found = run / PREDICTIONS, scores.read_predictions(run)
     conflicts = []
     if found is None and file.exists():
-        conflicts.append(f"{file} cannot be read")
+        conflicts.append(f"{file} cannot be read, or is not the one that status.json records")
     rows = [i + (len(alone) if mixed else 0) for i in positions]
     if found is not None and rows and rows[-1] >= len(found):
         conflicts.append(f"{file} holds {len(found)} rows, {run / RESULT} more {field}")

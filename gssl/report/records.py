@@ -361,6 +361,9 @@ def progress(runs: Sequence[Run]) -> list[dict[str, Any]]:
             | {key: None if point.get(key) is None else point[key] + spent[key] for key in AXES}
             for point in run.result["points"]
         ]
+        points = [point for point in points if point["value"] is not None]  # as of validation images without an object
+        if not points:
+            continue
         label_budget = label_budget_of(run.result)
         entry = {"arm": run.arm, "seed": run.seed, "probe": run.result["probe"], "label_budget": label_budget}
         out.append(entry | {"metric": metric, "split": run.result["split"], "points": points})

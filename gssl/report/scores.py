@@ -8,6 +8,7 @@ item, any other metric by bootstrap resamples of the items, which are the same f
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -16,13 +17,15 @@ import numpy as np
 
 from gssl.config.menus import trains
 from gssl.config.registry import PROBE
+from gssl.engine import recorded
+from gssl.errors import Damaged
 from gssl.report.collect import Run
 from gssl.report.consistency import PREDICTIONS
 from gssl.report.model import Report, Score
 from gssl.report.model_records import Interval
 from gssl.schemas.label_budgets import label_budget_of
 from gssl.statistics import items, paired, resampled
-from gssl.statistics.metric import METRICS, by_group, resample_counts
+from gssl.statistics.metric import METRICS, resample_counts
 from gssl.statistics.two_way import (
     TwoWay,
     cross_validated,
@@ -71,16 +74,17 @@ class Predictions:
 
 
 def read_predictions(run: Path) -> Predictions | None:
-    """The predictions in a run directory; None where there are none or the file cannot be read."""
+    """The predictions in a run directory; None where there are none, the file cannot be read, or it is not the one
+    that the finished run has on record."""
     try:
-        with (run / PREDICTIONS).open("rb") as file, np.load(file) as found:  # NumPy leaves a torn archive open
+        with np.load(BytesIO(recorded.verified(run, PREDICTIONS))) as found:
             groups = found["groups"] if "groups" in found.files else None
             if "stats" in found.files:
                 metrics = tuple(np.atleast_1d(found["metric"]).tolist())
                 return Predictions(None, None, groups, found["stats"], str(found["items"]), metrics)
             labels = found["labels"]
             return Predictions(labels, found["guess"] == labels, groups)
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, Damaged):
         return None
 
 
@@ -170,13 +174,13 @@ class Cell:
         ):
             return None
         if metric not in self.resamples:
-            rows = {s: [by_group(d, self.items.groups).astype(float) for d in self.stats[s]] for s in self.stats}
-            n = len(next(iter(rows.values()))[0])
+            units = {s: [own.units(d, self.items.groups) for d in self.stats[s]] for s in self.stats}
+            n = next(iter(units.values()))[0][0]
             blocks = [
-                {s: np.mean([own.of_sums(counts @ d) for d in draws], axis=0) for s, draws in rows.items()}
+                {s: np.mean([values(counts) for _, values in draws], axis=0) for s, draws in units.items()}
                 for counts in resample_counts(n)
             ]
-            self.resamples[metric] = {s: np.concatenate([block[s] for block in blocks]) for s in rows}
+            self.resamples[metric] = {s: np.concatenate([block[s] for block in blocks]) for s in units}
         return np.stack([self.resamples[metric][seed] for seed in seeds])
 
 
@@ -372,7 +376,8 @@ def gap(one: Cell, two: Cell, metric: str, factor: float = 1.0) -> Gap | None:
         if a is not None and b is not None:
             spread = _in_folds(_true(two_way(a - factor * b, _width(one, metric)), [one, two]), one)
         elif r is not None and s is not None:
-            between = resampled.spread(list(per_seed.values()), r - factor * s, _count(one))
+            width = 1.0 if METRICS[metric].percent else 0.0
+            between = resampled.spread(list(per_seed.values()), r - factor * s, _count(one), width)
             spread = _in_folds(_true(between, [one, two]), one, r - factor * s)
     if spread is None:
         sides = [(1.0, [first[s] for s in seeds], one.n_test), (factor, [second[s] for s in seeds], two.n_test)]

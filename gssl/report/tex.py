@@ -64,7 +64,7 @@ def render(report: Report) -> str:
     label_budgets = [a.key for a in report.label_budgets]
     groups = [_rows(report, role, label_budgets) for role in ("contestant", "control", "reference")]
     body = "\n    \\midrule\n".join("\n".join(f"    {row} \\\\" for row in rows) for rows in groups if rows)
-    head = " & ".join(["arm", *(_head(key) for key in label_budgets), "seeds"])
+    head = " & ".join(["arm", *(_head(report, key) for key in label_budgets), "seeds"])
     on = f" on {escape(report.data)}" if report.data else ""
     probe, metric = escape(by_probe(primary.probe)), escape(wording.metric_title(primary.metric))
     lines = [
@@ -84,12 +84,12 @@ def render(report: Report) -> str:
         f"  {{\\footnotesize {' '.join(_notes(report))}\\par}}",
         r"\end{table}",
     ]
-    return "\n".join(lines) + "\n"
+    return report.said("\n".join(lines)) + "\n"
 
 
-def _head(label_budget: str) -> str:
+def _head(report: Report, label_budget: str) -> str:
     if label_budget.endswith("i"):
-        return escape(label_budget_text(label_budget).replace("labelled ", ""))
+        return escape(report.said(label_budget_text(label_budget)).replace("labelled ", ""))
     return f"{label_budget}/class" if label_budget.isdigit() else escape(label_budget)
 
 

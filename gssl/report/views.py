@@ -237,6 +237,8 @@ def intervals(report: Report, rows: Sequence[Score] | None = None) -> str:
     for over, found in kinds.items():
         images = f"{_span({i.items for i in found})} test images"
         parts.append(f"{_span({i.n for i in found})} seeds and {images}" if over != "test images" else images)
+    if len(parts) > 1 and all(part.endswith(parts[-1]) for part in parts):  # the same images, without seeds
+        parts[-1] = "these alone where nothing depends on the seed"
     return f"95% intervals over {' or '.join(parts)}" if parts else "no intervals"
 
 

@@ -188,8 +188,8 @@ TERMS = {
     ),
     "smallest difference of interest": "Below this a difference is of no practical use, shown or not.",
     "SSL": "Self-supervised learning: a network learns from tasks that need no labels.",
-    "test image": "An image that nothing was trained on or chosen by; scores are counted on these alone.",
-    "validation image": "An image set aside for making choices, so that the test images need not be looked at.",
+    "test image": "One that nothing was trained on or chosen by; scores are counted on these alone.",
+    "validation image": "One set aside for making choices, so that the test images need not be looked at.",
     "variance": "A measure of how much a result would move with other seeds or other test images.",
 }
 WRITTEN = {  # further ways in which a word is written

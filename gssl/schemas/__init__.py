@@ -15,6 +15,7 @@ from gssl.schemas.commands import (
     Transfer,
 )
 from gssl.schemas.data import Data, Generated, Synthetic, Views
+from gssl.schemas.executors import Local, Ray, Slurm
 from gssl.schemas.network import Backbone, Input
 from gssl.schemas.probes import Knn, Probes
 from gssl.schemas.section import Section, replace
@@ -36,14 +37,17 @@ __all__ = [
     "Generation",
     "Input",
     "Knn",
+    "Local",
     "Optim",
     "OverFolds",
     "PretrainSSL",
     "Primary",
     "Probes",
     "Probing",
+    "Ray",
     "Search",
     "Section",
+    "Slurm",
     "Synthetic",
     "TrainGAN",
     "Transfer",

@@ -27,11 +27,19 @@ class Kmeans(Section):
     epsilon: float = Field(gt=0, description="added to the eigenvalues before whitening")
 
 
+class Tfidf(Section):
+    """How often words stand in a text, less for those that stand in many."""
+
+    features: int = Field(ge=2, description="the words that stand in most texts; fewer where there are fewer")
+    ngrams: int = Field(ge=1, le=5, description="up to so many words in a row count as one, too")
+
+
 class Classical(Section):
     """How the sources of features that learn without a network learn."""
 
     pca: Pca
     kmeans: Kmeans
+    tfidf: Tfidf
 
 
 NAMES = tuple(Classical.model_fields)

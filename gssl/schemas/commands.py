@@ -16,6 +16,8 @@ EVALUATORS = "the feature extractor: auto | classifier | random | inception | di
 PLACES = ("torchvision", "timm:", "hf:")
 FIRST_WEIGHTS = "random | efficientnet_lite0 | torchvision[:NAME] | timm:NAME[@FILE] | hf:ORG/NAME | a run | a file"
 
+WHERE_PARTS_RUN = "where parts run: a section of conf/executor"
+
 
 class PretrainSSL(Section):
     """Configuration of `gssl pretrain-ssl`."""
@@ -54,7 +56,8 @@ class Probing(Section):
 
     seed: int = Field(ge=0, le=2**63 - 1)
     to: Unique[Text] = Field(
-        description="data sets to evaluate on instead of `data`: names of conf/data or image folders"
+        description="data sets to evaluate on instead of `data`: names of conf/data or folders with classes, masks, …;"
+        " NAME?size=64 gives one keys of data"
     )
     reach: float | None = Field(
         gt=0, le=1, description="accuracy to which fine-tuning is timed; null: where scratch ends"
@@ -70,7 +73,7 @@ class Probing(Section):
     data: Data
     backbone: Backbone = Field(description="used where the source does not bring its own")
     probe: Probes
-    classical: Classical = Field(description="weights=pca and weights=kmeans")
+    classical: Classical = Field(description="weights=pca, weights=kmeans and weights=tfidf")
     engine: Engine
 
 
@@ -97,6 +100,7 @@ class Curve(Probing):
     sources: Unique[Text] = Field(
         description="a list such as [runs/pretrain_ssl/RUN, scratch, random]; NAME@weights gives one a name"
     )
+    executor: Any = Field(description=WHERE_PARTS_RUN)
 
 
 class Evaluate(Section):
@@ -121,8 +125,9 @@ class Primary(Section):
     )
     pairs: list[Text] | None = Field(description="at most six, such as 'simclr vs dcgan'")
     metric: Text | None = Field(
-        description="what is compared: accuracy, balanced_accuracy; of masks mean_iou, pixel_accuracy. null: accuracy,"
-        " but balanced_accuracy where the largest class is more than twice the smallest; of masks mean_iou"
+        description="what is compared: accuracy, balanced_accuracy; of masks mean_iou, pixel_accuracy; of boxes"
+        " ap, ap50, ap75, ar100. null: accuracy,"
+        " but balanced_accuracy where the largest class is more than twice the smallest; of masks mean_iou; of boxes ap"
     )
     margin: float = Field(ge=0, le=100, description="smallest difference of interest, in points")
 
@@ -163,13 +168,14 @@ class Compare(Section):
     model: bool = Field(description="train what the report recommends on all labels: RUN/model, for gssl predict")
     check: list[Text] = Field(description="claims such as 'simclr.linear@10 > random.linear@10 + 5'")
     parts: Text = Field(description="directory of the parts, shared by all comparisons")
-    jobs: int = Field(ge=1, description="parts side by side")
+    jobs: int = Field(ge=1, description="parts side by side on this machine")
+    executor: Any = Field(description=WHERE_PARTS_RUN)
     labels_per_class: Unique[Count]
     fractions: Unique[Fraction]
     images_labelled: Unique[Count]
     draws: int = Field(ge=1)
     draws_one_shot: int = Field(ge=1)
-    classical: Classical = Field(description="of the arms pca and kmeans")
+    classical: Classical = Field(description="of the arms pca, kmeans and tfidf")
     transductive: bool = Field(
         description="with data.test=folds: methods without labels are trained once on all images, those that are tested"
         " on among them, and the report says so; false: once per fold"

@@ -2,11 +2,25 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
 from gssl.schemas.section import Fraction, Interval, Positive, Section, Text
 
 Side = Annotated[int, Field(ge=8)]
+
+
+def _apart(values: list[float]) -> list[float]:
+    if not values[0] < values[1]:
+        raise PydanticCustomError("apart", "the smaller comes first, and they differ")
+    return values
+
+
+Range = Annotated[
+    list[float],
+    Field(min_length=2, max_length=2, json_schema_extra={"ascending": True}),
+    AfterValidator(_apart),
+]
 
 
 def _or_auto(schema: dict[str, Any]) -> None:
@@ -44,15 +58,21 @@ class Data(Section):
     name: Text = Field(description="a name of gssl.data.sources.SOURCES")
     root: Text | None = Field(description="folder that holds the files; null: the source's usual place")
     size: Side | Annotated[list[Side], Field(min_length=2, max_length=2)] = Field(
-        description="side in pixels of the square images that networks read; segmentation: a number is the shorter side"
-        " at which images are stored, [h, w] their height and width; auto: chosen from the images and the device",
+        description="side in pixels of the square images that networks read; of masks and boxes: a number is the"
+        " shorter side at which images are stored, [h, w] their height and width; auto: chosen from the images and the"
+        " device; of texts the tokens that networks read",
         json_schema_extra=_or_auto,
     )
     crop: int | None = Field(
-        ge=8, description="segmentation: side of the square images of pretraining; null: the shorter side"
+        ge=8, description="of masks and boxes: side of the square images of pretraining; null: the shorter side"
     )
-    pretrain: Text | None = Field(description="imagefolder: folder of images for pretraining (labels not needed)")
-    train: Text | None = Field(description="imagefolder: labelled training folder; null: root/train or root")
+    pretrain: Text | None = Field(
+        description="imagefolder, video: folder for pretraining (labels not needed); webdataset: of archives"
+    )
+    train: Text | None = Field(
+        description="imagefolder: labelled training folder; null: root/train or root; webdataset: of archives, one of"
+        " them or a pattern; null: by their names"
+    )
     test: Text | None = Field(
         description="imagefolder: labelled test folder; folds: every labelled image is tested on in one of data.folds;"
         " split: a split of train by test_fraction; null: root/test, else folds where labels are few, else split",
@@ -64,21 +84,56 @@ class Data(Section):
     )
     labels: Text | None = Field(
         description="imagefolder: a CSV (path,label[,split][,group]) instead of class folders; folders: class folders,"
-        " whatever CSV lies there; hf: the column of labels"
+        " whatever CSV lies there; hf: the column of labels; webdataset: cls, txt, json.KEY, or folders; video: the"
+        " CSV may have start and end, in seconds"
     )
+    frames: int | None = Field(ge=2, le=512, description="video: frames of a clip")
+    stride: int | None = Field(ge=1, description="video: every so manieth frame of a film is taken; null: each")
+    fps: float | None = Field(gt=0, description="video: so many frames per second are taken, whatever the film has")
+    clips_per_video: int | None = Field(ge=1, description="video: clips of each film, evenly spread; null: one")
+    tokenizer: Text | None = Field(
+        description="text: byte, char or bpe, trained on the training texts alone, or a tokenizer.json",
+        examples=["byte", "char", "bpe"],
+    )
+    vocab: int | None = Field(
+        ge=2, le=1_000_000, description="text: tokens of the tokenizer; null: byte 256, char at most 256, bpe 2000"
+    )
+    lowercase: bool | None = Field(description="text: upper and lower case are one")
+    long: Literal["split", "truncate", "refuse"] | None = Field(
+        description="text: what becomes of texts of more than data.size tokens; null: labelled ones are truncated,"
+        " others split"
+    )
+    encoding: Text | None = Field(description="text: of the files, such as cp1252; null: UTF-8")
+    held_out: list[Text] | None = Field(description="fake: generators that are tested on and not learned from")
+    good: Text | None = Field(description="anomaly: folder of good images, of which test_fraction is tested on")
+    bad: Text | None = Field(description="anomaly: folder of images with defects, one folder per kind of them")
     masks: Text | None = Field(
-        description="segmentation: a template such as '{stem}_mask.png'; null: folders images/ and masks/"
+        description="segmentation: a template such as '{stem}_mask.png'; null: folders images/ and masks/; anomaly: the"
+        " folder of masks; null: root/ground_truth"
     )
     groups: Text | None = Field(
-        description="segmentation: a pattern of names such as '{group}_*', or a CSV (path,group); hf: a column"
+        description="of masks, boxes, films: a pattern such as '{group}_*', or a CSV (path,group); hf: a column"
     )
     val_fraction: float = Field(gt=0, le=0.9, description="of the labelled training images; choices are made on it")
     test_fraction: float = Field(gt=0, le=0.9, description="where the source brings no test split")
     split_seed: int = Field(ge=0, le=2**63 - 1)
     limit: int | None = Field(ge=2, description="at most so many images per split, stratified; null: all")
+    range: Literal["auto", "full"] | Range = Field(
+        description="of images with more than 8 bits a value, which values become black and white: auto, 0.1% and 99.9%"
+        " of the training images' values; full, all that the files' type can hold; [low, high]"
+    )
+    store: Literal["auto", "pixels", "jpeg"] = Field(
+        description="imagefolder, hf, webdataset: what the cache keeps, pixels or JPEG files that are decoded at every"
+        " step; auto: JPEG files where pixels would take more than 20 GB or a tenth of the free disk"
+    )
     on_error: Literal["stop", "skip"] = Field(description="broken files")
     workers: int = Field(ge=0, description="decoding threads; 0: one per core")
     views: Views
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Height and width of what a network reads at once: of texts one row of tokens."""
+        return (1, self.side) if self.name == "text" else (self.side, self.side)
 
     @property
     def side(self) -> int:

@@ -23,6 +23,8 @@ FREE = {
         "threads",
         "processes",
         "on_collapse",
+        "benchmark",
+        "compile",
     ),
     "data": ("root", "pretrain", "train", "test", "labels", "workers"),
     "diagnose": ("pictures", "map"),
@@ -37,11 +39,17 @@ NAMED_WEIGHTS = re.compile(
 def determining(cfg: Section) -> dict[str, Any]:
     """The part of a typed configuration that determines the result, as dicts and lists (see FREE)."""
     tree = cfg.model_dump()
+    tree.pop("executor", None)  # where parts run
     for group, keys in FREE.items():
         for key in keys:
             tree.get(group, {}).pop(key, None)
+    if tree.get("engine", {}).get("tf32"):
+        tree["engine"].pop("tf32")  # as before there was any
+    if not tree.get("engine", {}).get("checkpointing") or (tree.get("budget") or {}).get("flops") is None:
+        tree.get("engine", {}).pop("checkpointing", None)  # the same gradients, but more operations
     data = tree.get("data", {})
-    data.pop("folds", None)  # the images' own hash knows
+    for known in ("folds", "range", "store"):  # the images' own hash knows
+        data.pop(known, None)
     if data.get("fold") is None:  # as before there were any
         data.pop("fold", None)
     learns = [str(tree.get("weights")), *(text.rpartition("@")[2] for text in tree.get("sources", []))]

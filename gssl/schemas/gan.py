@@ -59,6 +59,14 @@ class BiGAN(GAN):
     norm_d: Literal["batch", "group", "none"]
 
 
+class VideoGAN(GAN):
+    """Of clips: the generator of images is given a code per frame, the discriminator reads frames and differences."""
+
+    frames: int = Field(ge=2, description="of a clip; at most data.frames")
+    motion: int = Field(ge=1, description="dimension of the code that changes from frame to frame, a part of z")
+    motion_head: int = Field(ge=1, description="hidden units of the discriminator's head on differences of features")
+
+
 def reads_labels(cfg: GAN) -> bool:
     """Whether this recipe reads the labels of all training images."""
     return cfg.condition != "none" or cfg.class_d > 0 or cfg.class_g > 0

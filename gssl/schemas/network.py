@@ -1,8 +1,8 @@
 """Keys of `conf/backbone/`, and what a network made elsewhere expects of its images."""
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from gssl.schemas.section import Interval, Positive, Section
 
@@ -10,10 +10,33 @@ from gssl.schemas.section import Interval, Positive, Section
 class Backbone(Section):
     """The network that is shared by both families: SSL encoder and discriminator trunk."""
 
-    name: Literal["convnet", "resnet18", "resnet50", "vit_micro", "vit_tiny"]
+    name: (
+        Literal[
+            "convnet",
+            "resnet18",
+            "resnet50",
+            "vit_micro",
+            "vit_tiny",
+            "vit_small",
+            "vit_base",
+            "text_small",
+            "text_base",
+        ]
+        | Annotated[str, Field(pattern=r"^timm:\S+$")]
+    ) = Field(examples=["timm:vit_small_patch16_224", "timm:convnext_tiny"], description="timm:NAME: a network of timm")
     norm: Literal["batch", "group", "none"]
-    width: int = Field(ge=1, description="channels of the first stage (ViT: embedding dimension)")
+    width: int = Field(ge=1, description="channels of the first stage (ViT, texts: embedding dimension)")
     patch: int = Field(ge=1, description="ViT: side of a patch in pixels; unused elsewhere")
+    # The one key with a default: no file gives it, for it follows from `data` (`gssl.vocabulary.resolve`).
+    vocab: int | None = Field(default=None, ge=1, description="texts: rows of the embedding, by data.tokenizer")
+
+    @model_serializer(mode="wrap")
+    def _without_vocab(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Networks of images are described as they always were."""
+        found: dict[str, Any] = handler(self)
+        if found.get("vocab") is None:
+            found.pop("vocab", None)
+        return found
 
 
 class Input(Section):

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from gssl.schemas.section import Count, NonNegative, Positive, Section, Text, Unique
+from gssl.schemas.section import Count, Interval, NonNegative, Positive, Section, Text, Unique
 
 
 class Knn(Section):
@@ -54,6 +54,16 @@ class FinetuneMasks(Section):
     lrs: list[Positive] = Field(min_length=1)
 
 
+class FinetuneBoxes(Section):
+    """What is different in fine-tuning where boxes of objects are learned."""
+
+    channels: int = Field(ge=1, description="of the head")
+    batch_size: int = Field(ge=1)
+    lrs: list[Positive] = Field(min_length=1)
+    upside_down: bool = Field(description="images are turned upside down, too, half of the time")
+    brightness: float = Field(ge=0, lt=1, description="images become brighter or darker by at most this fraction")
+
+
 class Finetune(Section):
     """The network trained on the labels, with the same grid and budget for every source."""
 
@@ -82,6 +92,7 @@ class Finetune(Section):
     draws: int = Field(ge=1, description="label subsets per label budget that are fine-tuned")
     points: int = Field(ge=0, description="steps of the learning curve on validation images; 0: none")
     masks: FinetuneMasks
+    boxes: FinetuneBoxes
 
 
 class FixMatch(Section):
@@ -111,6 +122,44 @@ class Segment(Section):
     l2_count: int = Field(ge=1)
     l2_one_shot: float = Field(gt=0, description="λ where one labelled image leaves nothing to choose it on")
     max_iter: int = Field(ge=1)
+
+
+class Detect(Section):
+    """A head of centre points on frozen dense features, for tasks with boxes; the rest as probe.finetune.boxes says."""
+
+    steps: int = Field(ge=1)
+
+
+class Anomaly(Section):
+    """Distances of patches to the nearest of a bank of patches of good images (PatchCore)."""
+
+    reductions: Interval[Positive] = Field(description="pixels per cell of the maps that are read, [low, high]")
+    stride: int = Field(ge=1, description="pixels of an image per patch, down and across")
+    patches: int = Field(ge=1, description="of good images that the bank is taken from, as many of each image")
+    bank: int = Field(ge=1, description="patches that are kept")
+    projection: int = Field(ge=1, description="dimensions of the random projection in which they are chosen")
+    smooth: int = Field(ge=1, description="pixels, odd: side of the square over which a map is averaged")
+
+
+class AnomalyGaussian(Section):
+    """Mahalanobis distances of patches to a Gaussian of each position (PaDiM)."""
+
+    reductions: Interval[Positive] = Field(description="pixels per cell of the maps that are read, [low, high]")
+    stride: int = Field(ge=1, description="pixels of an image per patch, down and across")
+    patches: int = Field(ge=1, description="of good images by which channels are standardised")
+    channels: int = Field(ge=1, description="drawn at random, that are read")
+    shrink: float = Field(gt=0, description="added to the diagonal of each covariance")
+    smooth: int = Field(ge=1, description="pixels, odd: side of the square over which a map is averaged")
+
+
+class AnomalyGan(Section):
+    """Errors of a BiGAN that makes images again, in pixels and in the features of its discriminator."""
+
+    smooth: int = Field(ge=1, description="pixels, odd: side of the square over which a map is averaged")
+
+
+class AnomalyDiscriminator(Section):
+    """How little real a GAN's discriminator takes an image for."""
 
 
 class Adapted(Section):
@@ -147,4 +196,14 @@ class Probes(Section):
     finetune: Finetune
     fixmatch: FixMatch
     segment: Segment
+    detect: Detect
+    action_frame: Linear
+    action_mean: Linear
+    action_motion: Linear
+    action_order: Linear
+    action_shuffled: Linear
+    anomaly: Anomaly
+    anomaly_gaussian: AnomalyGaussian
+    anomaly_gan: AnomalyGan
+    anomaly_discriminator: AnomalyDiscriminator
     adapted: Adapted

@@ -268,3 +268,51 @@ class Distill(Method):
         description="hidden sizes between the backbone's features and the teacher's; []: one linear layer"
     )
     colours: bool = Field(description="views with changed colours, as contrastive methods have them; false: crops only")
+
+
+class NextFrame(Method):
+    """See conf/ssl/next_frame.yaml."""
+
+    decoder: int = Field(ge=1, description="channels of the decoder's last block")
+
+
+class CLM(Method):
+    """See conf/ssl/clm.yaml."""
+
+
+class MLM(Method):
+    """See conf/ssl/mlm.yaml."""
+
+    mask: Fraction = Field(description="of the tokens, which are predicted")
+    random: UnitInterval = Field(description="of these, replaced by tokens drawn evenly and not by a mask")
+    kept: UnitInterval = Field(description="of these, left as they are")
+
+
+class SimCSE(Method):
+    """See conf/ssl/simcse.yaml."""
+
+    temperature: float = Field(gt=0)
+    dropout: float = Field(gt=0, lt=1, description="of the features, in each of the two readings")
+    head: list[Count] = Field(min_length=1, description="the projection head's sizes after the backbone's dimension")
+
+
+class FrameOrder(Method):
+    """See conf/ssl/frame_order.yaml."""
+
+    head: list[Count] = Field(description="hidden sizes between the three frames' features and the two answers")
+
+
+class Neighbours(Method):
+    """See conf/ssl/neighbours.yaml."""
+
+    temperature: float = Field(gt=0)
+    head: list[Count] = Field(min_length=1, description="the projection head's sizes after the backbone's dimension")
+
+
+class TubeMAE(Method):
+    """See conf/ssl/tube_mae.yaml."""
+
+    mask: float = Field(gt=0, le=0.99, description="fraction of the patches that are hidden, the same in all frames")
+    normalise: bool = Field(description="predict patches that are standardised each by itself")
+    width: int = Field(ge=1, description="of the decoder, a multiple of 12")
+    depth: int = Field(ge=1, description="of the decoder, in blocks")

@@ -51,9 +51,21 @@ class Engine(Section):
     """How a run runs: nothing here changes what is learnt except precision and accumulation."""
 
     device: Text = Field(pattern=r"^(auto|cpu|mps|cuda(:\d{1,2})?)$", examples=["auto", "cpu", "cuda", "cuda:N", "mps"])
-    precision: Literal["fp32", "bf16", "fp16"]
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        description="auto: bf16 on a CUDA device that has it, else fp32; losses are float32 in all"
+    )
+    tf32: bool = Field(description="CUDA: products and convolutions of float32 round their factors to TF32's 10 bits")
+    benchmark: bool = Field(description="CUDA: training tries cuDNN's kernels for each shape and keeps the quickest")
+    compile: Literal["auto", "off", "on"] = Field(
+        description="blocks of the networks, by torch.compile, which no budget counts; auto: on CUDA, for trainings of"
+        " 10,000 steps or more without a budget of seconds; never with a gradient penalty"
+    )
     accumulate: int = Field(ge=1, description="micro-batches per update")
-    processes: int = Field(ge=1, description="that train one network together; each takes its part of every batch")
+    checkpointing: bool = Field(
+        description="blocks of a ViT or of a network of timm without batch norms keep their input alone and are"
+        " computed again in the backward pass: the same gradients with less memory"
+    )
+    processes: int = Field(ge=1, description="that do one job together; each takes its part of every batch")
     threads: int = Field(
         ge=0, le=4096, description="CPU threads of a process; 0: one per core, divided by the processes"
     )

@@ -5,31 +5,24 @@ Needs a ViT. Values and the measured result: conf/ssl/mae.yaml.
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gssl.method import Batch, Context, to_device
 from gssl.nets.backbone import Backbone
 from gssl.nets.predictor import Predictor
 from gssl.schemas import ssl as schema
-from gssl.ssl.patches import GREY, hidden_count, need_vit, patchify, put, split_order, take, unpatchify
-
-
-def standardised(patches: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Every patch (…, d) with mean 0 and variance 1 over its own values; and that mean and deviation (…, 1)."""
-    patches = patches.float()
-    mean, std = patches.mean(-1, keepdim=True), (patches.var(-1, keepdim=True) + 1e-6).sqrt()
-    return (patches - mean) / std, mean, std
-
-
-def hidden_mse(prediction: Tensor, patches: Tensor, hidden: Tensor, normalise: bool) -> Tensor:
-    """Mean squared error on the hidden patches only (section 3, "Reconstruction target").
-
-    `prediction` (B, m, d) for the positions `hidden` (B, m) of `patches` (B, T, d); `normalise`: towards patches that
-    are standardised each by itself. Scalar.
-    """
-    target = take(patches.float(), hidden)
-    return F.mse_loss(prediction.float(), standardised(target)[0] if normalise else target)
+from gssl.ssl.patches import (
+    GREY,
+    hidden_count,
+    hidden_mse,
+    need_vit,
+    patchify,
+    put,
+    split_order,
+    standardised,
+    take,
+    unpatchify,
+)
 
 
 class MAE(nn.Module):

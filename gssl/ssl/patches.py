@@ -1,6 +1,7 @@
 """Images as patches, and which of them are hidden: what the masked-image methods have in common."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gssl.errors import UsageError
@@ -73,3 +74,20 @@ def as_grid(hidden: Tensor, side: int) -> Tensor:
     """Places (B, n) → (B, 1, side, side): 1 where hidden, else 0."""
     flat = torch.zeros(len(hidden), side * side, device=hidden.device)
     return flat.scatter(1, hidden, 1.0).view(-1, 1, side, side)
+
+
+def standardised(patches: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Every patch (…, d) with mean 0 and variance 1 over its own values; and that mean and deviation (…, 1)."""
+    patches = patches.float()
+    mean, std = patches.mean(-1, keepdim=True), (patches.var(-1, keepdim=True) + 1e-6).sqrt()
+    return (patches - mean) / std, mean, std
+
+
+def hidden_mse(prediction: Tensor, patches: Tensor, hidden: Tensor, normalise: bool) -> Tensor:
+    """Mean squared error on the hidden patches only (arXiv:2111.06377, section 3, "Reconstruction target").
+
+    `prediction` (B, m, d) for the positions `hidden` (B, m) of `patches` (B, T, d); `normalise`: towards patches that
+    are standardised each by itself. Scalar.
+    """
+    target = take(patches.float(), hidden)
+    return F.mse_loss(prediction.float(), standardised(target)[0] if normalise else target)

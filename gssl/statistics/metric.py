@@ -1,18 +1,22 @@
 """Metrics of predictions for test items, computed from sufficient statistics that are summed over the items.
 
-A metric turns one item's target and prediction into a row of numbers. Its value is a function of the sum of these rows,
-so the value of any subset, group or bootstrap resample of the items needs the rows alone. Rows are what a transfer run
-stores and what intervals are computed from. No torch here.
+A metric turns one item's target and prediction into a row of numbers. Its value is a function of the sum of these rows
+or, for metrics of ranks, of the rows and of how often each is counted; so the value of any subset, group or bootstrap
+resample of the items needs the rows alone. Rows are what a transfer run stores and what intervals are computed from. No
+torch here.
 
-A new metric is one function from sums to values, one line in METRICS, and a function for its rows where no other metric
-of its target has the same ones (metrics of one target are computed from the same stored rows). The docstring of Metric
-says what the order of METRICS and the optional fields decide.
+A new metric is one function from sums, or rows and counts, to values, one line in METRICS, and a function for its rows
+where no other metric of its target has the same ones (metrics of one target are computed from the same stored rows).
+The docstring of Metric says what the order of METRICS and the optional fields decide.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
+
+from gssl.statistics import anomaly, detection, fake
 
 IGNORE = 255  # of masks: pixels without a label
 RESAMPLES = 1000  # a standard deviation from them is off by about 2%
@@ -24,10 +28,12 @@ BLOCK = 1 << 22  # numbers in an array of counts
 class Metric:
     """One number that says how good predictions are.
 
-    stats: (targets, predictions, number of classes) → (n, k), one row per item. of_sums: sums (…, k) → (…,), NaN where
-    the metric is not defined. of_classes: sums (…, k) → (…, classes), the metric of each class, NaN where a class has
-    none; None for a metric without such components. item_weights: labels (n,) → (n,) with sum 1, for metrics that are
-    means of per-item correctness with weights that depend on the labels alone; None for all others.
+    stats: (targets, predictions, number of classes), or what its function says, → (n, k), one row per item. of_sums:
+    sums (…, k) → (…,), NaN where the metric is not defined. of_items, in its place for a metric of ranks: rows (n, k),
+    counts (r, n) → (r,), the metric of r collections of the items in which item i occurs counts[r, i] times.
+    of_classes: what of_sums or of_items takes → (…, classes), the metric of each class, NaN where a class has none;
+    None for a metric without such components. item_weights: labels (n,) → (n,) with sum 1, for metrics that are means
+    of per-item correctness with weights that depend on the labels alone; None for all others.
 
     What else rests on these fields and on the order of METRICS, among the metrics of one target:
     - The first one is the primary metric unless `primary.metric` names another (`metrics_of`).
@@ -42,12 +48,13 @@ class Metric:
     title: str
     unit: str  # fraction (of 1, shown in percent) | value
     direction: str  # max | min
-    target: str  # column that predictions are compared with: label | mask; metrics of one target have the same rows
-    stats: Callable[[Sequence[np.ndarray] | np.ndarray, Sequence[np.ndarray] | np.ndarray, int], np.ndarray]
-    of_sums: Callable[[np.ndarray], np.ndarray]
-    of_classes: Callable[[np.ndarray], np.ndarray] | None = None
+    target: str  # column that predictions are compared with (`gssl.data.targets`); its metrics have the same rows
+    stats: Callable[..., np.ndarray]
+    of_sums: Callable[[np.ndarray], np.ndarray] | None
+    of_classes: Callable[..., np.ndarray] | None = None
     component: str = ""  # what a component is called, such as "IoU"
     item_weights: Callable[[np.ndarray], np.ndarray] | None = None
+    of_items: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
 
     @property
     def percent(self) -> bool:
@@ -61,6 +68,9 @@ class Metric:
 
     def value(self, stats: np.ndarray, weights: np.ndarray | None = None) -> float:
         """Of all items (n, k), or of items counted `weights` (n,) times."""
+        if self.of_items is not None:
+            return float(self.of_items(stats, _once(stats) if weights is None else np.asarray(weights)[None])[0])
+        assert self.of_sums is not None
         sums = stats.sum(axis=0, dtype=np.float64) if weights is None else np.asarray(weights, dtype=np.float64) @ stats
         return float(self.of_sums(sums))
 
@@ -68,8 +78,29 @@ class Metric:
         """The value of each class, None where it has none; empty where the metric has no components."""
         if self.of_classes is None:
             return {}
-        found = self.of_classes(stats.sum(axis=0, dtype=np.float64))
+        if self.of_items is not None:
+            found = self.of_classes(stats, _once(stats))[0]
+        else:
+            found = self.of_classes(stats.sum(axis=0, dtype=np.float64))
         return {name: None if np.isnan(v) else float(v) for name, v in zip(classes, found, strict=True)}
+
+    def units(
+        self, stats: np.ndarray, groups: np.ndarray | None = None
+    ) -> tuple[int, Callable[[np.ndarray], np.ndarray]]:
+        """What a bootstrap draws from: the number of items (n, k), or of the groups (n,) they belong to; and the metric
+        of resamples as a function of how often each of them has each unit, (r, units) → (r,)."""
+        if self.of_items is None:
+            assert self.of_sums is not None
+            rows, of_sums = by_group(np.asarray(stats), groups).astype(np.float64), self.of_sums
+            return len(rows), lambda counts: of_sums(counts @ rows)
+        of = np.arange(len(stats)) if groups is None else np.unique(groups, return_inverse=True)[1]
+        of_items = self.of_items
+        return int(of.max(initial=-1)) + 1, lambda counts: of_items(stats, counts[:, of])
+
+
+def _once(stats: np.ndarray) -> np.ndarray:
+    """Counts (1, n) of a collection that has every item once."""
+    return np.ones((1, len(stats)))
 
 
 # ── rows of statistics ───────────────────────────────────────────────────────────────────────────
@@ -173,13 +204,40 @@ METRICS = {
                recalls, "recall", _even_classes),
         Metric("mean_iou", "mean IoU", "fraction", "max", "mask", mask_counts, mean_iou_of, ious, "IoU"),
         Metric("pixel_accuracy", "pixel accuracy", "fraction", "max", "mask", mask_counts, pixel_accuracy_of),
+        Metric("ap", "AP", "fraction", "max", "boxes", detection.box_matches, None, detection.precisions, "AP",
+               of_items=detection.average_precision),
+        Metric("ap50", "AP50", "fraction", "max", "boxes", detection.box_matches, None,
+               partial(detection.precisions, thresholds=detection.AT_50), "AP50",
+               of_items=partial(detection.average_precision, thresholds=detection.AT_50)),
+        Metric("ap75", "AP75", "fraction", "max", "boxes", detection.box_matches, None,
+               of_items=partial(detection.average_precision, thresholds=detection.AT_75)),
+        Metric("ar100", "AR100", "fraction", "max", "boxes", detection.box_matches, None, detection.recalls, "AR",
+               of_items=detection.average_recall),
+        Metric("image_auroc", "image AUROC", "fraction", "max", "anomaly", anomaly.anomaly_rows, None,
+               anomaly.kind_aurocs, "AUROC", of_items=anomaly.image_auroc_of),
+        Metric("image_ap", "image average precision", "fraction", "max", "anomaly", anomaly.anomaly_rows, None,
+               of_items=anomaly.image_ap_of),
+        Metric("pixel_auroc", "pixel AUROC", "fraction", "max", "anomaly", anomaly.anomaly_rows,
+               anomaly.pixel_auroc_of),
+        Metric("fake_auroc", "AUROC of a held-out generator", "fraction", "max", "fake", fake.fake_rows, None,
+               fake.aurocs, "AUROC", of_items=fake.held_out_auroc),
+        Metric("fake_ap", "average precision of a held-out generator", "fraction", "max", "fake", fake.fake_rows, None,
+               of_items=fake.held_out_ap),
+        Metric("fake_accuracy", "accuracy at a threshold of known generators", "fraction", "max", "fake",
+               fake.fake_rows, fake.held_out_accuracy, fake.rightly_called, "called rightly"),
+        Metric("fake_auroc_jpeg", "AUROC of a held-out generator after JPEG", "fraction", "max", "fake",
+               fake.fake_rows, None, of_items=fake.held_out_auroc_jpeg),
+        Metric("aupro", "AUPRO up to FPR .3", "fraction", "max", "anomaly", anomaly.anomaly_rows, anomaly.aupro_of),
     )
 }  # fmt: skip
+
+ALIKE = {"video": "label", "text": "label"}  # columns whose rows have one class each, as those of another one have
 
 
 def metrics_of(target: str) -> tuple[str, ...]:
     """Names of the metrics of predictions for a column, the default primary metric first."""
-    return tuple(name for name, metric in METRICS.items() if metric.target == target)
+    kind = ALIKE.get(target, target)
+    return tuple(name for name, metric in METRICS.items() if metric.target == kind)
 
 
 # ── bootstrap over items ─────────────────────────────────────────────────────────────────────────
@@ -218,5 +276,5 @@ def replicates(
 
     Replicate b is of the same other test items for every arm, so that differences are taken replicate by replicate.
     """
-    rows = by_group(np.asarray(stats), groups).astype(np.float64)
-    return np.concatenate([metric.of_sums(counts @ rows) for counts in resample_counts(len(rows), resamples, seed)])
+    units, values = metric.units(stats, groups)
+    return np.concatenate([values(counts) for counts in resample_counts(units, resamples, seed)])

@@ -13,7 +13,7 @@ from gssl.statistics.paired import Interval
 from gssl.statistics.two_way import TwoWay, share_interval, two_way_interval
 
 
-def spread(values: Sequence[float], replicates: np.ndarray, items: int) -> TwoWay:
+def spread(values: Sequence[float], replicates: np.ndarray, items: int, width: float = 0.0) -> TwoWay:
     """The parts of the variance of the mean of `values` (n,), one per seed; `replicates` (n, B): each over items.
 
     Over seeds: s² / n, which holds what each seed has of its own; where the values of all seeds coincide and their
@@ -22,10 +22,15 @@ def spread(values: Sequence[float], replicates: np.ndarray, items: int) -> TwoWa
     of the replicates' mean over seeds and W the mean variance of one seed's, it is (n · M − W) / (n − 1), the
     counterpart of MS_item − MS_rest in `two_way`; adding M itself to s² / n would count what belongs to a seed twice.
     With one seed all of its variance over items counts and nothing is known of seeds.
+    Where no resample differs from another, as of two arms that put all items into the right order, nothing of the
+    items' scatter has been seen, and that is no certainty: their part is (width / (items + 2))², as in `two_way`.
+    width: what one item can move the metric by, times the items; 0 where that has no bound.
     """
     x, seeds, mean = np.asarray(values, dtype=float), len(values), float(np.mean(values))
     replicates = replicates[:, ~np.isnan(replicates).any(axis=0)]  # resamples for which the metric is not defined
     together = float(replicates.mean(axis=0).var(ddof=1))
+    if replicates.size and np.ptp(replicates, axis=1).max() < 1e-12:
+        together = (width / (items + 2)) ** 2
     fixed = seeds > 1 and bool(np.ptp(replicates, axis=0).max(initial=0.0) < 1e-12) and not paired.varies(list(values))
     if seeds == 1 or fixed:
         return TwoWay(mean, seeds, items, 0.0, together, 0.0, together * items, 0.0, fixed)

@@ -18,7 +18,7 @@ def lister(folder: Path, log: Path) -> int:
 
         end = time.monotonic() + 300
         while time.monotonic() < end:
-            said = call("runs", "list", str(folder), "--json")
+            said = call("runs", "list", "--root", str(folder), "--json")
             if said.code or "Traceback" in said.err:
                 print("LIST", said.code, said.err, flush=True)
         return 0
@@ -59,12 +59,12 @@ def one_cache(seed: int, where: Path) -> str:
     os.environ["GSSL_CACHE"] = str(where / "cache")
     runs = [where / f"run{i}" for i in range(10)]
     pids = [
-        fork(lambda run=run: command(*words_of("transfer"), f"hydra.run.dir={run}"), run.with_suffix(".log"))
-        for run in runs
+        fork(partial(command, *words_of("transfer"), f"hydra.run.dir={run}"), run.with_suffix(".log")) for run in runs
     ]
     codes = [wait(pid, 280) for pid in pids]
     if any(codes):
-        return f"exits {codes}"
+        said = next(run.with_suffix(".log").read_text() for run, code in zip(runs, codes, strict=True) if code)
+        return f"exits {codes}: {said[-300:]}"
     first = outcome(runs[0])
     return next((found for run in runs if (found := unlike(first, outcome(run)))), "")
 
@@ -73,9 +73,7 @@ def one_parts(seed: int, where: Path) -> str:
     """Four comparisons over one folder of parts: none fails, all have one table, no part is made twice."""
     listing = lister(where, where / "list.log")
     words = [*COMPARE, *TRAIN, f"parts={where / 'parts'}"]
-    pids = [
-        fork(lambda i=i: command(*words, f"hydra.run.dir={where / f'c{i}'}"), where / f"c{i}.log") for i in range(4)
-    ]
+    pids = [fork(partial(command, *words, f"hydra.run.dir={where / f'c{i}'}"), where / f"c{i}.log") for i in range(4)]
     codes = [wait(pid, 500) for pid in pids]
     if what := _listed(listing, where / "list.log"):
         return what

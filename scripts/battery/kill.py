@@ -1,9 +1,10 @@
 """SIGKILL at instants of training, saving, evaluation and the end: called again, the run gives the same bytes.
 
-Half of the instants are drawn in time, half at the k-th operation by which a file is made, renamed or pushed to the
-disk. The same battery with one item of the state dropped from checkpoints must fail (`dropped`).
+Instants are drawn in time, and at the k-th event of a phase (`scripts.battery.instants`). The same comparison of bytes
+must fail where one item of the state is dropped from checkpoints (`dropped`), and must hold where none is.
 """
 
+import contextlib
 import functools
 import json
 import os
@@ -14,215 +15,292 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from scripts.battery.trial import FAMILIES, STEPS, TRAIN, command, fork, outcome, unlike, wait
+from scripts.battery.instants import watch
+from scripts.battery.trial import FAMILIES, STEPS, TRAIN, Trial, command, fork, outcome, unlike, wait
 
-COMPARE = [
-    "compare",
-    "backbone.width=8",
-    "arms=[simclr,scratch,random]",
-    "seeds=1",
-    "budget.steps=4",
-    "labels_per_class=[5]",
-    "jobs=1",
-]
-COMPARE += ["data.limit=400", "probe.finetune.steps=4", "model=false"]
-TRANSFER = [
-    "transfer",
-    "backbone.width=8",
-    "weights=random",
-    "labels_per_class=[5]",
-    "draws=1",
-    "probe.use=[linear,finetune]",
-]
-TRANSFER += ["probe.finetune.steps=6", "data.limit=400", "diagnose.pictures=false"]
-DROPPED = ["optim.safetensors", "step", "seconds", "model"]
+COMPARE = ["compare", "backbone.width=8", "arms=[simclr,scratch,random]", "seeds=1", "budget.steps=4"]
+COMPARE += ["labels_per_class=[5]", "jobs=1", "data.limit=400", "probe.finetune.steps=4", "model=false"]
+PROBES = ["backbone.width=8", "labels_per_class=[5]", "draws=1", "probe.use=[linear,finetune]"]
+PROBES += ["probe.finetune.steps=6", "data.limit=400"]
+OTHERS = {
+    "transfer": ["transfer", "weights=random", "diagnose.pictures=false", *PROBES],
+    "curve": ["curve", "sources=[random,scratch]", "fractions=[]", *PROBES],
+}
+RUNS = [*FAMILIES, *OTHERS]
+ITEMS = {  # what a checkpoint holds, and the methods that have it
+    "optimizer": list(FAMILIES),
+    "model": list(FAMILIES),
+    "step": list(FAMILIES),
+    "running_": ["simclr", "byol", "moco"],
+    "target.": ["byol", "moco"],
+    "target.updates": ["byol"],
+    "queue.": ["moco"],
+    "queue.pushed": ["moco"],
+    "predictor.": ["byol"],
+    "ema.": ["dcgan"],
+    "discriminator.": ["dcgan"],
+    "generator.": ["dcgan"],
+}
+CONTROLS = {"nothing": list(FAMILIES), "seconds": ["simclr"]}  # seconds are no state of a budget of steps
 
 
 def words_of(name: str) -> list[str]:
-    return [*FAMILIES[name], *TRAIN, *STEPS, "data.limit=400"] if name in FAMILIES else [*TRANSFER, *TRAIN]
+    """The call that is made of a run; `NAME@SEED` has another seed than 0."""
+    name, _, seed = name.partition("@")
+    own = [*FAMILIES[name], *STEPS, "data.limit=400"] if name in FAMILIES else OTHERS[name]
+    return [*own, *TRAIN, *([f"seed={seed}"] if seed else [])]
+
+
+def called(name: str, folder: Path) -> int:
+    return command(*words_of(name), f"hydra.run.dir={folder}", "resume=auto")
 
 
 def run(name: str, folder: Path) -> int:
-    return fork(lambda: command(*words_of(name), f"hydra.run.dir={folder}", "resume=auto"), folder.with_suffix(".log"))
+    return fork(lambda: called(name, folder), folder.with_suffix(".log"))
 
 
-def calm(name: str) -> tuple[str, float, int]:
-    """The undisturbed run's outcome as JSON, its seconds, and how many operations on files it makes; made once."""
-    kept = Path(os.environ["GSSL_CACHE"]).with_name(f"calm-{name}.json")
-    if not kept.is_file():
-        kept.write_text(json.dumps(_calm(name)))
-    found = json.loads(kept.read_text())
-    return found[0], found[1], found[2]
+def kept(name: str, make: Callable[[], Any]) -> Any:
+    """What `make` gives as JSON, made once for all trials."""
+    file = Path(os.environ["GSSL_CACHE"]).with_name(f"calm-{name}.json")
+    if not file.is_file():
+        temp = file.with_suffix(f".{os.getpid()}")
+        temp.write_text(json.dumps(make()))
+        temp.replace(file)
+    return json.loads(file.read_text())
 
 
-def _calm(name: str) -> tuple[str, float, int]:
-    folder = Path(tempfile.mkdtemp(prefix="gssl-battery-")) / "run"
+def calm(name: str) -> dict[str, Any]:
+    """Of the undisturbed run: its `outcome`, its `seconds`, and its `counts` of events by phase."""
+    found: dict[str, Any] = kept(name, lambda: _calm(name))
+    return found
+
+
+def _calm(name: str) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(prefix="gssl-battery-") as place:
+        return _undisturbed(name, Path(place) / "run")
+
+
+def _undisturbed(name: str, folder: Path) -> dict[str, Any]:
     first = wait(run(name, folder))  # what is built once: caches, evaluators
     assert first == 0, folder.with_suffix(".log").read_text()
     shutil.rmtree(folder)
-    counter = folder.parent / "count"
     start = time.monotonic()
-    pid = fork(lambda: _counted(name, folder, counter), folder.with_suffix(".log"))
-    assert wait(pid) == 0, folder.with_suffix(".log").read_text()
-    return json.dumps(outcome(folder)), time.monotonic() - start, int(counter.read_text())
+    assert wait(run(name, folder)) == 0, folder.with_suffix(".log").read_text()
+    seconds, found = time.monotonic() - start, outcome(folder)
+    shutil.rmtree(folder)
+    counter = folder.parent / "counts"
+
+    def counted() -> int:
+        counts = watch(lambda phase, k: None)
+        code = called(name, folder)
+        counter.write_text(json.dumps(counts))
+        return code
+
+    assert wait(fork(counted, folder.with_suffix(".log"))) == 0, folder.with_suffix(".log").read_text()
+    what = unlike(found, outcome(folder))
+    assert not what, f"{name}: two undisturbed runs: {what}"
+    return {"outcome": found, "seconds": seconds, "counts": json.loads(counter.read_text())}
 
 
-def _hooked(act: Callable[[int], None]) -> None:
-    """Calls `act(k)` before the k-th operation of this process that makes, renames or pushes a file."""
-    done = 0
-
-    def before(function: Callable[..., object]) -> Callable[..., object]:
-        @functools.wraps(function)
-        def inner(*args: object, **kwargs: object) -> object:
-            nonlocal done
-            done += 1
-            act(done)
-            return function(*args, **kwargs)
-
-        return inner
-
-    for name in ("fsync", "rename", "replace", "unlink"):
-        setattr(os, name, before(getattr(os, name)))
+def again(name: str, folder: Path) -> str:
+    """Call a run again: what differs from the undisturbed one, or ""."""
+    code = wait(run(name, folder))
+    if code != 0:
+        return f"called again: exit {code}: {folder.with_suffix('.log').read_text()[-300:]}"
+    return unlike(calm(name)["outcome"], outcome(folder))
 
 
-def _counted(name: str, folder: Path, counter: Path) -> int:
-    count = 0
-
-    def note(k: int) -> None:
-        nonlocal count
-        count = k
-
-    _hooked(note)
-    code = command(*words_of(name), f"hydra.run.dir={folder}", "resume=auto")
-    counter.write_text(str(count))
-    return code
+# ── kills ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def killed_in_time(name: str, where: Path, fraction: float) -> str:
-    _, seconds, _ = calm(name)
+def in_time(name: str, fraction: float, where: Path) -> str:
+    seconds = calm(name)["seconds"]
     folder = where / "run"
     pid = run(name, folder)
     time.sleep(fraction * seconds)
     os.killpg(pid, signal.SIGKILL)
     wait(pid)
-    return _again(name, folder)
+    return again(name, folder)
 
 
-def killed_at_operation(name: str, where: Path, fraction: float) -> str:
-    _, _, count = calm(name)
-    at = 1 + int(fraction * count)
+def at_event(name: str, phase: str, fraction: float, where: Path) -> str:
+    at = 1 + int(fraction * calm(name)["counts"][phase])
     folder = where / "run"
 
-    def die(k: int) -> None:
-        if k == at:
+    def work() -> int:
+        watch(lambda now, k: os.kill(os.getpid(), signal.SIGKILL) if now == phase and k == at else None)
+        return called(name, folder)
+
+    while (code := wait(fork(work, folder.with_suffix(".log")))) == 0 and at > 1:
+        shutil.rmtree(folder)  # the cache has what was written in the undisturbed run: fewer events
+        at -= 1 + at // 10
+    if code != -signal.SIGKILL:
+        return f"was not killed at {phase} {at}: exit {code}"
+    return again(name, folder)
+
+
+# ── comparisons ──────────────────────────────────────────────────────────────────────────────────
+
+
+def compared(where: Path) -> list[str]:
+    return [*COMPARE, *TRAIN, f"hydra.run.dir={where / 'run'}", f"parts={where / 'parts'}"]
+
+
+def table(where: Path) -> dict[str, Any]:
+    """What a comparison must have in the end: its table, and all that its parts hold."""
+    report = json.loads((where / "run" / "report.json").read_text())
+    parts = {path.parent.name: outcome(path.parent) for path in sorted(where.glob("parts/*/result.json"))}
+    return {"table": report["table"], **parts}
+
+
+def calm_comparison() -> dict[str, Any]:
+    """Of the undisturbed comparison: its `table`, its `seconds`, and the `counts` of its main process."""
+    found: dict[str, Any] = kept("compare", _calm_comparison)
+    return found
+
+
+def _calm_comparison() -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(prefix="gssl-battery-") as place:
+        return _undisturbed_comparison(Path(place))
+
+
+def _undisturbed_comparison(where: Path) -> dict[str, Any]:
+    def counted() -> int:
+        counts = watch(lambda phase, k: None)
+        code = command(*compared(where))
+        (where / "counts").write_text(json.dumps(counts))
+        return code
+
+    start = time.monotonic()
+    assert wait(fork(counted, where / "log"), 300) == 0, (where / "log").read_text()[-1000:]
+    seconds = time.monotonic() - start
+    return {"table": table(where), "seconds": seconds, "counts": json.loads((where / "counts").read_text())}
+
+
+def compared_again(where: Path) -> str:
+    code = wait(fork(lambda: command(*compared(where), "resume=auto"), where / "log"), 300)
+    if code != 0:
+        return f"called again: exit {code}: {(where / 'log').read_text()[-300:]}"
+    return unlike(calm_comparison()["table"], table(where))
+
+
+def killed_comparison(fraction: float, in_file: bool, where: Path) -> str:
+    """The main process is killed alone: its workers must end by themselves."""
+    before = calm_comparison()
+    at = 1 + int(fraction * before["counts"]["file"])
+
+    def die(phase: str, k: int) -> None:
+        if phase == "file" and k == at:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def work() -> int:
-        _hooked(die)
-        return command(*words_of(name), f"hydra.run.dir={folder}", "resume=auto")
+        if in_file:
+            watch(die)
+        return command(*compared(where))
 
-    wait(fork(work, folder.with_suffix(".log")))
-    return _again(name, folder)
-
-
-def _again(name: str, folder: Path) -> str:
-    code = wait(run(name, folder))
-    if code != 0:
-        return f"called again: exit {code}: {folder.with_suffix('.log').read_text()[-300:]}"
-    return unlike(json.loads(calm(name)[0]), outcome(folder))
+    pid = fork(work, where / "log")
+    if not in_file:
+        time.sleep(fraction * before["seconds"])
+        os.kill(pid, signal.SIGKILL)
+    wait(pid, 300)
+    return left_behind(pid) or compared_again(where)
 
 
-def dropped(item: str, where: Path) -> str:
-    """Fails (returns "") only if the run that goes on without `item` is found to differ, or is refused."""
-    from gssl.engine import checkpoint
-    from gssl.engine.loop import Trainer
+def left_behind(group: int, patience: float = 15.0) -> str:
+    """What is wrong where processes of a group live on; they are then ended."""
+    end = time.monotonic() + patience
+    while time.monotonic() < end:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return ""
+        time.sleep(0.05)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
+    return f"processes live on {patience:.0f} seconds after their main one"
 
-    name, folder = "moco", where / "run"
-    restore = checkpoint.Checkpoints.restore
 
-    def without(self: object, module: object, optimizers: list) -> object:
-        before = {key: value.clone() for key, value in module.state_dict().items()}
-        state = restore(self, module if item != "none" else module, [] if item == "optim.safetensors" else optimizers)
-        if state and item == "model":
-            module.load_state_dict(before)
-        return {**state, item: 0} if state and item in ("step", "seconds") else state
+# ── what must be found out ───────────────────────────────────────────────────────────────────────
+
+
+def dropped(item: str, name: str, where: Path) -> str:
+    """Well only if the run that goes on without `item` is found to differ; a control only if it is not."""
+    before, folder = calm(name)["outcome"], where / "run"
+    wait(fork(lambda: _until_ninth(name, folder), folder.with_suffix(".log")))
 
     def work() -> int:
-        checkpoint.Checkpoints.restore = without
-        assert Trainer
-        return command(*words_of(name), f"hydra.run.dir={folder}", "resume=auto")
+        without(item)
+        return called(name, folder)
 
-    pid = fork(lambda: _until(name, folder), folder.with_suffix(".log"))
-    wait(pid)
     code = wait(fork(work, folder.with_suffix(".log")))
-    if item == "seconds":  # of a budget of steps it is no state: the control that the comparison can also pass
-        return unlike(json.loads(calm(name)[0]), outcome(folder)) if code == 0 else f"exit {code}"
-    differs = code != 0 or unlike(json.loads(calm(name)[0]), outcome(folder))
+    if code != 0:
+        return f"exit {code}: {folder.with_suffix('.log').read_text()[-300:]}"
+    differs = unlike(before, outcome(folder))
+    if item in CONTROLS:
+        return differs
     return "" if differs else f"a run that goes on without {item} was not found out"
 
 
-def _until(name: str, folder: Path) -> int:
-    """The run, killed before its ninth step."""
-    from gssl.engine import loop
+def without(item: str) -> None:
+    """From now on in this process `item` is lost when a checkpoint is restored."""
+    from gssl.engine import checkpoint
 
-    update = loop.CountedUpdate.__call__
+    restore = checkpoint.Checkpoints.restore
 
-    def dying(self: object, batch: object, step: int) -> object:
-        if step == 9:
+    def lossy(self: Any, module: Any, optimizers: Any) -> Any:
+        before = {key: value.clone() for key, value in module.state_dict().items()}
+        state = restore(self, module, [] if item == "optimizer" else optimizers)
+        if not state or item in ("optimizer", "nothing"):
+            return state
+        if item in ("step", "seconds"):
+            return {**state, item: 0}
+        lost = {key: value for key, value in before.items() if item == "model" or item in key}
+        assert lost, f"no {item} among {sorted(before)}"
+        module.load_state_dict({**module.state_dict(), **lost})
+        return state
+
+    checkpoint.Checkpoints.restore = lossy  # type: ignore[method-assign]
+
+
+def _until_ninth(name: str, folder: Path) -> int:
+    """The run, killed before its ninth step, after the checkpoint of the eighth."""
+    from gssl.engine import flops
+
+    update = flops.CountedUpdate.__call__
+
+    def dying(self: Any, batch: Any, step: int) -> Any:
+        if step == 8:
             os.kill(os.getpid(), signal.SIGKILL)
         return update(self, batch, step)
 
-    loop.CountedUpdate.__call__ = dying
-    return command(*words_of(name), f"hydra.run.dir={folder}", "resume=auto")
+    flops.CountedUpdate.__call__ = dying  # type: ignore[method-assign]
+    return called(name, folder)
 
 
-def compared(where: Path, fraction: float) -> str:
-    """A comparison, killed with its workers; called again it has the same table."""
-    words = [*COMPARE, *TRAIN, f"hydra.run.dir={where / 'run'}", f"parts={where / 'parts'}"]
-    table, seconds = _calm_comparison()
-    pid = fork(lambda: command(*words), where / "log")
-    time.sleep(fraction * seconds)
-    os.killpg(pid, signal.SIGKILL)
-    wait(pid)
-    code = wait(fork(lambda: command(*words, "resume=auto"), where / "log"), 300)
-    if code != 0:
-        return f"called again: exit {code}: {(where / 'log').read_text()[-300:]}"
-    return "" if _table(where / "run") == table else "the table differs"
-
-
-def _calm_comparison() -> tuple[str, float]:
-    kept = Path(os.environ["GSSL_CACHE"]).with_name("calm-compare.json")
-    if not kept.is_file():
-        kept.write_text(json.dumps(_comparison()))
-    table, seconds = json.loads(kept.read_text())
-    return table, seconds
-
-
-def _comparison() -> tuple[str, float]:
-    where = Path(tempfile.mkdtemp(prefix="gssl-battery-"))
-    words = [*COMPARE, *TRAIN, f"hydra.run.dir={where / 'run'}", f"parts={where / 'parts'}"]
-    start = time.monotonic()
-    code = wait(fork(lambda: command(*words), where / "log"), 300)
-    assert code == 0, (where / "log").read_text()[-1000:]
-    return _table(where / "run"), time.monotonic() - start
-
-
-def _table(run: Path) -> str:
-    report = json.loads((run / "report.json").read_text())
-    return json.dumps(report["table"], sort_keys=True)
-
-
-def trials() -> list[tuple[str, Callable[[Path], str]]]:
+def trials() -> list[tuple[str, Trial]]:
     rng = random.Random(0)
-    names = [*FAMILIES, "transfer"]
-    found: list[tuple[str, Callable[[Path], str]]] = []
-    for item in DROPPED:
-        found.append((f"dropped-{item}", functools.partial(dropped, item)))
-    for k in range(140):
-        name, fraction = names[k % len(names)], rng.random()
-        found.append((f"time-{k}-{name}", lambda where, n=name, f=fraction: killed_in_time(n, where, f)))
-        found.append((f"operation-{k}-{name}", lambda where, n=name, f=fraction: killed_at_operation(n, where, f)))
-        if k % 7 == 6:
-            found.append((f"compare-{k}", lambda where, f=fraction: compared(where, f)))
-    return found
+    found: list[tuple[str, Trial]] = []
+    lost = [(item, name) for item, names in (ITEMS | CONTROLS).items() for name in names]
+    for seed in (0, 1):
+        for item, name in lost:
+            name = f"{name}@{seed}" if seed else name
+            found.append((f"dropped-{item}-{name}", functools.partial(dropped, item, name)))
+    draws: list[tuple[str, Trial]] = []
+    for k in range(100):
+        phase, name = ("save", "evaluation", "end")[k % 3], list(FAMILIES)[k // 3 % 6]
+        draws.append((f"{phase}-{k}-{name}", functools.partial(at_event, name, phase, rng.random())))
+    for k in range(72):
+        name = RUNS[k % 8]
+        draws.append((f"file-{k}-{name}", functools.partial(at_event, name, "file", rng.random())))
+    for k in range(20):
+        name = list(OTHERS)[k % 2]
+        draws.append((f"forward-{k}-{name}", functools.partial(at_event, name, "forward", rng.random())))
+    for k in range(88):
+        name = RUNS[k % 8]
+        draws.append((f"time-{k}-{name}", functools.partial(in_time, name, rng.random())))
+    for k in range(20):
+        draws.append((f"compare-{k}", functools.partial(killed_comparison, rng.random(), k % 2 == 1)))
+    rng.shuffle(draws)
+    return found + draws

@@ -32,6 +32,8 @@ FAMILIES = {  # six families of methods, a second or two of training each
         "evaluator=random",
     ],
 }
+Found = str | tuple[str, dict[str, Any]]  # what went wrong, or ""; with what the row says beside it
+Trial = Callable[[Path], Found]
 STEPS = ["budget.steps=12", "engine.checkpoint_every=4", "engine.log_every=2", "eval.every=6", "eval.images=60"]
 
 
@@ -65,10 +67,18 @@ def call(*words: str) -> Said:
 
 def fork(work: Callable[[], int], log: Path) -> int:
     """The id of a child that does `work`, ends with its value, and writes its streams to `log`."""
+    begun, ready = os.pipe()
     pid = os.fork()
     if pid:
+        os.close(ready)
+        os.read(begun, 1)  # ends when the child has closed its side: it has a process group that can be killed
+        os.close(begun)
         return pid
     os.setsid()
+    os.close(begun)
+    os.close(ready)
+    for name in ("SIGINT", "SIGHUP"):  # which nohup and a shell's & have ignored, and gssl would go on to ignore
+        signal.signal(getattr(signal, name), signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL)
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(handle, 1)
     os.dup2(handle, 2)
@@ -135,8 +145,10 @@ def outcome(run: Path) -> dict[str, Any]:
         ]
     result = json.loads((run / "result.json").read_text())
     found["objective"], found["scores"] = result.get("objective"), result.get("scores")
-    for file in sorted(run.glob("predictions*.npz")):
-        found[file.name] = hashlib.sha256(file.read_bytes()).hexdigest()
+    for file in sorted(run.rglob("predictions*.npz")):
+        found[str(file.relative_to(run))] = hashlib.sha256(file.read_bytes()).hexdigest()
+    for file in run.glob("table.md"):  # of a curve; its last section has seconds
+        found[file.name] = file.read_text().partition("## Steps to reach")[0]
     return json.loads(json.dumps(found))
 
 

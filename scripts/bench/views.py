@@ -1,8 +1,10 @@
 """Two SimCLR colour views of one batch: gssl against peers, alternating, in milliseconds.
 
-    python scripts/bench/views.py [--images 256] [--size 32] [--threads 2] [--rounds 15]
+    python scripts/bench/views.py [--images 256] [--size 32] [--stored 32] [--threads 2] [--rounds 15]
+    python scripts/bench/views.py --images 64 --size 224 --stored 500
 
-Peers: the same pipeline on affine_grid + grid_sample with the colours one after the other (torch only),
+Peers: gssl without antialiasing where a box is shrunk by more than 2:1 (`--stored` above twice `--size`), the same
+pipeline on affine_grid + grid_sample with the colours one after the other (torch only),
 kornia's batch augmentations where installed, torchvision v2 one image after another (as a DataLoader's worker
 does it). Rounds alternate between all of them, so that a busy machine is equally busy for each.
 """
@@ -17,6 +19,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from gssl.data import views as large_crops
 from gssl.data.colour import apply_colour, colour_matrix
 from gssl.data.draws import Draws
 from gssl.data.views import RandomViews
@@ -33,6 +36,20 @@ def ours(image: torch.Tensor, size: int) -> View:
     )  # fmt: skip
     make = RandomViews(cfg, size, Draws(0))  # type: ignore[arg-type]
     return lambda step: make(image, step // 2, step % 2)
+
+
+def aliased(image: torch.Tensor, size: int) -> View:
+    """`ours`, each pixel from its neighbours alone."""
+    view = ours(image, size)
+
+    def made(step: int) -> torch.Tensor:
+        kept, large_crops.SHARP = large_crops.SHARP, 1 << 30
+        try:
+            return view(step)
+        finally:
+            large_crops.SHARP = kept
+
+    return made
 
 
 def affine(image: torch.Tensor, size: int) -> View:
@@ -91,22 +108,25 @@ def kornia(image: torch.Tensor, size: int) -> View:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=256, help="batch size")
-    parser.add_argument("--size", type=int, default=32, help="side of images and views in pixels")
+    parser.add_argument("--size", type=int, default=32, help="side of the views in pixels, and of the images")
+    parser.add_argument("--stored", type=int, help="side of the images, where it is another")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=15, help="measurements of each, after 3 to warm up")
     parser.add_argument("--file", help=".npy of uint8 images (N, H, W, 3); otherwise noise, which costs the same")
     parser.add_argument("--skip", nargs="*", default=[], help="peers to leave out")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    side = args.stored or args.size
     if args.file:
         pixels = torch.from_numpy(np.load(args.file)[: args.images])
     else:
-        pixels = torch.randint(0, 256, (args.images, args.size, args.size, 3), dtype=torch.uint8)
+        pixels = torch.randint(0, 256, (args.images, side, side, 3), dtype=torch.uint8)
     image = pixels.permute(0, 3, 1, 2).contiguous()
 
     views: dict[str, View] = {}
     for name, build in {
         "gssl": ours,
+        **({"aliased": aliased} if side > large_crops.SHARP * args.size else {}),
         "affine_grid": affine,
         "kornia": kornia,
         "torchvision": torchvision,
@@ -125,7 +145,8 @@ def main() -> None:
             if step >= 3:
                 spent[name].append(1e3 * (time.perf_counter() - start))
 
-    print(f"two views of {len(image)} images, {args.size} px, {args.threads} threads, torch {torch.__version__}")
+    what = f"{len(image)} images of {side} px, {args.threads} threads, torch {torch.__version__}"
+    print(f"two views of {args.size} px of {what}")
     print(f"{'':<12} {'median ms':>10} {'lowest ms':>10} {'÷ gssl':>8}")
     own = statistics.median(spent[next(iter(views))])
     for name, times in spent.items():

@@ -12,7 +12,8 @@ def test_the_brackets_are_over_what_was_repeated(tmp_path, capsys, over, said):
     """One seed shows nothing about other seeds."""
     row = {"arm": "a", "probe": "linear", "label_budget": "5", "mean": 0.5, "n_test": 40}
     row["interval"] = {"low": 0.4, "high": 0.6, "over": over}
-    report = {"primary": {"probe": "linear", "metric": "accuracy"}, "table": [row], "label_budgets": [{"key": "5"}]}
+    report = {"primary": {"probe": "linear", "metric": "accuracy", "task": "classification"}, "table": [row]}
+    report["label_budgets"] = [{"key": "5", "label": "5 labels per class"}]
     report["arms"] = [{"name": "a", "title": "A", "role": "contestant"}]
     (tmp_path / "report.json").write_text(json.dumps(report))
     comparison_table.show(tmp_path, {})

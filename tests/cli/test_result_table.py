@@ -50,6 +50,6 @@ def test_tables_say_how_many_test_images_they_rest_on_and_warn_where_these_are_f
     print_result(Path("run"), {"scores": [score | {"n_test": 1000}]})
     assert "warning" not in capsys.readouterr().out
     cell = {"source": "random", "target": "photos", "probe": "linear", "label_budget": "all", "n_test": 11}
-    cell |= {"mean": 0.6, "low": 0.4, "high": 0.8}
+    cell |= {"mean": 0.6, "low": 0.4, "high": 0.8, "metric": "accuracy"}
     print_result(Path("run"), {"curve": {"cells": [cell], "targets": {"photos": {}}}})
     assert "11 test images" in capsys.readouterr().out

@@ -58,7 +58,9 @@ CASES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.long] * (i % 3 > 0)) for i, name in enumerate(CASES)]
+)
 def test_one_line_exit_2_and_nothing_left(name, files, pictures, monkeypatch):
     monkeypatch.chdir(files)
     words, message = CASES[name]

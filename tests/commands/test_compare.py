@@ -3,11 +3,13 @@
 import json
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from gssl.commands import compare
@@ -225,6 +227,48 @@ def test_a_part_that_another_comparison_makes_is_waited_for(small, tmp_path, mon
         compare.main(cfg, tmp_path / "two")
         timer.cancel()
     assert not read_json(tmp_path / "two" / "report.json")["failed"]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("how", ["all wrong", "gone", "status cut"])
+def test_a_part_that_is_not_what_was_written_is_made_again(small, tmp_path, capsys, inline, how):
+    """With the same numbers, which the damaged part's predictions would have changed."""
+    cfg = small("arms=[random,pixels]", "seeds=2", "engine.resume=auto")
+    compare.main(cfg, tmp_path / "one")
+    part = next((tmp_path / "parts").glob("random-s0-transfer-*"))
+    file = part / ("status.json" if how == "status cut" else "predictions.npz")
+    if how == "all wrong":
+        with np.load(file) as found:
+            arrays = dict(found)
+        arrays["guess"] = np.stack([1 - arrays["labels"]] * len(arrays["guess"]))
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+    elif how == "gone":
+        file.unlink()
+    else:
+        file.write_text(file.read_text()[:50])
+    capsys.readouterr()
+    compare.main(cfg, tmp_path / "two")
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("note: random seed 0"))
+    assert str(file) in line and "made again" in line
+    one, two = (read_json(tmp_path / name / "report.json") for name in ("one", "two"))
+    for key in ("table", "differences", "failed"):
+        assert one[key] == two[key]
+
+
+@pytest.mark.long
+def test_exchanged_weights_of_a_part_are_made_again(small, tmp_path, capsys, inline):
+    cfg = small("arms=[simclr,random]", "seeds=2", "probe.use=[linear]")
+    compare.main(cfg, tmp_path / "one")
+    files = sorted((tmp_path / "parts").glob("simclr-s*-pretrain-*/weights/backbone.safetensors"))
+    first, second = (file.read_bytes() for file in files)
+    files[0].write_bytes(second)
+    shutil.rmtree(next((tmp_path / "parts").glob("simclr-s0-transfer-*")))
+    capsys.readouterr()
+    compare.main(cfg, tmp_path / "two")
+    assert f"{files[0]} is damaged or was changed" in capsys.readouterr().err
+    assert files[0].read_bytes() == first != second
+    one, two = (read_json(tmp_path / name / "report.json") for name in ("one", "two"))
+    assert one["table"] == two["table"] and not two["failed"]
 
 
 @pytest.mark.long

@@ -254,13 +254,15 @@ def test_two_folders_of_one_name_are_two_targets(tiny, tmp_path, pictures):
 
 def test_a_target_has_its_own_size_unless_one_was_chosen(tmp_path, pictures, pretrained):
     """The default data's 28 px are no choice of the user for a folder of photographs."""
-    from gssl.comparison.sources_by_targets import PanelSource, targets_of
+    from gssl.comparison.sources_by_targets import PanelSource
+    from gssl.comparison.targets import targets_of
     from gssl.config.composing import compose
     from gssl.config.image_size import chosen
 
     def sizes(weights, *words):
         cfg = compose("transfer", [f"weights={weights}", f"to=[mnist5k,{pictures}/]", *words])
-        return [data.size for data in targets_of(cfg, [PanelSource(str(weights))]).values()]
+        made = PanelSource(str(weights)).origin.size
+        return [target.data.size for target in targets_of(cfg, {made} if made else set()).values()]
 
     own = chosen({"name": "imagefolder", "root": str(pictures)}, "cpu")
     assert own != 28 and sizes("random", "engine.device=cpu") == [28, own]

@@ -85,6 +85,7 @@ def test_every_fault_is_a_row_of_issues_csv(planted, tmp_path):
     assert wanted | {("broken.png", "unreadable"), ("wrong.png", "suspicious_label")} <= rows
 
 
+@pytest.mark.long
 def test_features_are_computed_once_per_image(planted, tmp_path, monkeypatch):
     first = json.loads(invoke(planted, "--json", "-o", tmp_path / "report").stdout)
     read = []

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from gssl.cli import app
 from gssl.commands import doctor as command
-from gssl.engine import machine
+from gssl.engine import limits, machine
 
 ROOT = Path(__file__).parents[2]
 
@@ -107,18 +107,20 @@ def test_a_driver_without_a_gpu_is_a_note():
     assert command._gpu({"version": "2", "gpus": [{}], "cuda": None}, lambda: True) is None
 
 
-@pytest.mark.parametrize(("text", "cores"), [("max 100000", None), ("150000 100000", 1.5)])
-def test_the_quota_of_a_control_group(text, cores, tmp_path):
-    (tmp_path / "cpu.max").write_text(text)
-    assert machine.quota((str(tmp_path / "cpu.max"), "")) == cores
-
-
-def test_the_quota_of_an_older_control_group(tmp_path):
-    (tmp_path / "cpu.cfs_quota_us").write_text("200000")
-    (tmp_path / "cpu.cfs_period_us").write_text("100000")
-    assert machine.quota((str(tmp_path / "none"), str(tmp_path / "cpu.cfs_quota_us"))) == 2
-    (tmp_path / "cpu.cfs_quota_us").write_text("-1")
-    assert machine.quota((str(tmp_path / "none"), str(tmp_path / "cpu.cfs_quota_us"))) is None
+def test_what_a_container_grants_is_what_there_is(tmp_path, monkeypatch):
+    """Limits of this process's own control group count, not only the outermost ones."""
+    monkeypatch.setattr(limits, "ROOT", tmp_path)
+    monkeypatch.setattr(limits, "OWN", tmp_path / "own")
+    (tmp_path / "own").write_text("0::/job\n")
+    (tmp_path / "job").mkdir()
+    (tmp_path / "job" / "cpu.max").write_text("150000 100000")
+    (tmp_path / "job" / "memory.max").write_text("50000000")
+    found = machine.processor()
+    assert found["quota"] == 1.5 and found["memory"] == 50000000
+    (tmp_path / "job" / "cpu.max").write_text("max 100000")
+    (tmp_path / "job" / "memory.max").write_text("max")
+    found = machine.processor()
+    assert found["quota"] is None and found["memory"] > 50000000
 
 
 @pytest.mark.parametrize(("mode", "noted"), [(0o755, False), (0o770, False), (0o1777, False), (0o777, True)])

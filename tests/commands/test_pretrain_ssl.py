@@ -161,6 +161,7 @@ def test_the_grid_shows_what_went_into_the_backbone(tmp_path):
     assert np.array_equal(pixels[:8, 20:28], (np.asarray((1 - view)[0].permute(1, 2, 0)) * 255).round().astype("uint8"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["mae", "vae"])
 def test_reconstructions_are_drawn_at_every_evaluation(name, pictures, tmp_path):
     words = ["data=imagefolder", f"data.root={pictures}", "data.size=16", "ssl.batch_size=12", "engine.progress=false"]

@@ -237,3 +237,11 @@ def test_a_grid_has_a_column_for_every_class(tmp_path):
 
     with Image.open(tmp_path / "samples" / "step-00000001.png") as grid:
         assert grid.size == (10 * 30 - 2, 8 * 30 - 2)
+
+
+def test_a_dry_run_trains_no_evaluator(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("GSSL_CACHE", str(tmp_path / "cache"))
+    cfg = config("evaluator=auto", "data.limit=200")
+    assert "one batch went through" in train_gan.main(cfg, tmp_path / "run", dry_run=True)
+    assert not (tmp_path / "cache" / "evaluators").exists()
+    assert "a run trains it first" in capsys.readouterr().err

@@ -132,6 +132,7 @@ def test_a_chain_starts_from_the_weights(tiny, tmp_path, pretrained):
     assert read_json(tmp_path / "result.json")["source"]["method"] == "simclr"
 
 
+@pytest.mark.long
 def test_the_finetuned_network_is_saved_and_predicts(tiny, tmp_path, pictures):
     _, result = prober(
         tiny, tmp_path / "t", "weights=random", "probe.use=[finetune]", "labels_per_class=[]",

@@ -46,6 +46,7 @@ def test_it_is_the_member_that_validation_names_on_fine_tunings_draws(tiny, tmp_
     assert all(np.array_equal(row["adapted", *at], row[s["chosen"]["probe"], *at]) for at, s in by["adapted"].items())
 
 
+@pytest.mark.long
 def test_alone_it_is_what_it_is_beside_its_members(tiny, tmp_path):
     beside = scores(tiny, tmp_path / "a", "weights=random", USE, *FEW)
     alone = scores(tiny, tmp_path / "b", "weights=random", "probe.use=[adapted]", *FEW)
@@ -105,8 +106,8 @@ def test_one_shot_goes_by_the_rule_that_is_given(tiny, tmp_path):
 
 def test_a_control_is_never_trained_and_scratch_wholly(tiny):
     cfg = tiny("transfer", "weights=random", USE, "probe.finetune.train=last")
-    assert of_source(cfg.probe, "random").adapted.menu == ["linear", "segment"]
-    assert of_source(cfg.probe, "scratch").adapted.menu == ["linear", "segment", "finetune"]
+    assert of_source(cfg.probe, "random").adapted.menu == ["linear", "segment", "detect"]
+    assert of_source(cfg.probe, "scratch").adapted.menu == ["linear", "segment", "detect", "finetune"]
     assert of_source(cfg.probe, "scratch").finetune.train == "all"
     assert of_source(cfg.probe, "runs/simclr") == of_source(cfg.probe, None) == cfg.probe
     assert [a.draws for a in label_budgets(cfg, "adapted")] == [a.draws for a in label_budgets(cfg, "finetune")]

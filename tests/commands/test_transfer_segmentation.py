@@ -1,6 +1,10 @@
 """Transfer on images with masks: the same command, another task."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -112,6 +116,7 @@ def test_images_without_masks_have_no_position(tiny, tmp_path):
         transfer.main(tiny("transfer", "weights=random", "probe.use=[segment]"), tmp_path)
 
 
+@pytest.mark.long
 def test_predictions_beside_labels_change_no_choice(small, tmp_path, monkeypatch):
     from gssl.data.splits import Splits
 
@@ -123,3 +128,33 @@ def test_predictions_beside_labels_change_no_choice(small, tmp_path, monkeypatch
     kept = ("validation", "chosen", "n_train", "subset")
     assert [[s[k] for k in kept] for s in before["scores"]] == [[s[k] for k in kept] for s in after["scores"]]
     assert [s["metrics"] for s in before["scores"]] != [s["metrics"] for s in after["scores"]]
+
+
+@pytest.mark.long
+def test_two_processes_say_what_one_says(scenes, tmp_path):
+    """Masks of images of several sizes. `tests/probe/test_divided.py` compares the weights."""
+    root = tmp_path / "scenes"
+    shutil.copytree(scenes, root)
+    for path in [*root.glob("*/images/*[05].png"), *root.glob("*/masks/*[05].png")]:
+        Image.open(path).crop((0, 0, 28, 24)).save(path)
+    words = ["transfer", "weights=random", "data=segmentation", f"data.root={root}", "data.size=24"]
+    words += ["backbone.width=8", "images_labelled=[4]", "draws=1", "probe.use=[segment,finetune]"]
+    words += ["probe.segment.positions=600", "probe.segment.l2_count=2", "probe.finetune.steps=6"]
+    words += ["probe.finetune.masks.crop=16", "probe.finetune.masks.channels=8", "probe.finetune.masks.batch_size=4"]
+    words += ["engine.threads=1", "engine.device=cpu", "engine.progress=false", "diagnose.pictures=false"]
+    found = []
+    for processes in (1, 2):
+        path = tmp_path / str(processes)
+        subprocess.run(
+            [sys.executable, "-m", "gssl", *words, f"engine.processes={processes}", f"hydra.run.dir={path}"],
+            check=True, cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        found.append(read_json(path / "result.json"))
+    one, two = found
+    assert [s["probe"] for s in two["scores"]] == ["segment", "segment", "finetune", "finetune"]
+    for mine, other in zip(one["scores"], two["scores"], strict=True):
+        near = 0 if mine["probe"] == "segment" else 0.02  # of float32 sums in another order a few pixels may differ
+        assert mine["chosen"] == other["chosen"]
+        assert other["metrics"] == pytest.approx(mine["metrics"], abs=near)
+    assert two["test_openings"] == 1 and (tmp_path / "2" / "weights" / "finetuned.safetensors").is_file()
+    assert read_json(tmp_path / "2" / "environment.json")["processes"] == 2

@@ -15,9 +15,14 @@ from gssl.engine.files import read_json
 from gssl.experiment import probing as judging
 
 PACKAGE = Path(transfer.__file__).parents[1]
-# who may: the run that evaluates, once; a GAN's evaluation that was asked for the test split by name; and the model at
-# the end of a comparison, which learns from all labelled images when the report is written
-OPENERS = {"commands/transfer.py": 1, "experiment/generation.py": 1, "comparison/recommended.py": 1}
+# who may: the run that evaluates, once; evaluations of a GAN and of a language model that were asked for the test split
+# by name; and the model at the end of a comparison, which learns from all labelled images when the report is written
+OPENERS = {
+    "commands/transfer.py": 1,
+    "experiment/generation.py": 1,
+    "experiment/language.py": 1,
+    "comparison/recommended.py": 1,
+}
 
 
 def places(name: str) -> dict[str, int]:

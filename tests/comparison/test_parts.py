@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from gssl.comparison.parts import Part
-from gssl.engine.files import sha256, write_json
+from gssl.engine.files import read_json, sha256, write_json
+from gssl.engine.recorded import listed
 
 
 @pytest.fixture
@@ -39,4 +40,16 @@ def test_a_changed_status_is_no_leave(part: Part) -> None:
     file = part.path / "status.json"
     text = json.loads(file.read_text())
     file.write_text(json.dumps(text | {"result_sha256": None}))
+    assert not part.finished
+
+
+@pytest.mark.parametrize("name", ["predictions.npz", "items.npy", "weights/finetuned.safetensors"])
+@pytest.mark.parametrize("text", [None, b"otherwise", b"longer than before"])
+def test_without_what_its_result_is_read_by_it_is_not(part: Part, name: str, text: bytes | None) -> None:
+    file = part.path / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(b"as it was")
+    write_json(part.path / "status.json", read_json(part.path / "status.json") | {"files": listed(part.path)})
+    assert part.finished
+    file.unlink() if text is None else file.write_bytes(text)
     assert not part.finished

@@ -1,6 +1,7 @@
 """What a comparison's record shows: planned, changed after scores were there, or nothing."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -213,6 +214,34 @@ def test_a_line_that_a_kill_cut_off_is_no_record_and_spoils_none(started, tmp_pa
     assert started()["state"] == "planned"
     assert kinds(started("seeds=4")) == ["seeds_added"]
     assert len(path.read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        pytest.param(b'"se\xffeds": ', id="bytes"),
+        pytest.param(b'"seeds": "x", "y": ', id="type", marks=pytest.mark.long),
+        pytest.param(b'"x": ', id="key", marks=pytest.mark.long),
+    ],
+)
+def test_a_damaged_line_is_said_as_a_changed_one(started, tmp_path, bad):
+    for words in (["seeds=3"], ["seeds=4"]):
+        started(*words, scored=True)
+    path = tmp_path / "parts" / RECORD
+    one, two = path.read_bytes().splitlines(keepends=True)
+    for lines in (one.replace(b'"seeds": ', bad, 1) + two, one + two.replace(b'"seeds": ', bad, 1)):
+        path.write_bytes(lines)
+        for words in ("seeds=5", "seeds=5"):  # the second time a line follows it
+            found = started(words)
+            assert found["state"] == "unknown" and "is not whole" in found["text"]
+        assert path.read_bytes().startswith(lines)
+
+
+def test_a_pipe_is_no_record(started, tmp_path):
+    (tmp_path / "parts").mkdir()
+    os.mkfifo(tmp_path / "parts" / RECORD)
+    with pytest.raises(UsageError, match=f"parts=.*: {RECORD} is no regular file; take it out"):
+        started()
 
 
 def test_a_record_that_cannot_be_written_is_said(started, tmp_path):

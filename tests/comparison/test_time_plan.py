@@ -43,6 +43,7 @@ def test_too_little_time_says_how_much_is_needed():
         choose(1, rest=60)
 
 
+@pytest.mark.long
 def test_a_second_call_chooses_the_same_whatever_is_measured_then(tmp_path, monkeypatch):
     cfg = compose("compare", [f"parts={tmp_path}", "minutes=10", "arms=[simclr,random]", "eval.milestones=0"])
     splits = SimpleNamespace(hash="h", summary={"counts": dict.fromkeys(("train", "val", "test", "pretrain"), 50)})

@@ -40,7 +40,7 @@ def test_steps_are_those_of_the_first_limit():
 def test_every_part_has_a_time_and_what_is_kept_is_not_measured_again(planned, monkeypatch):
     cfg, parts, splits = planned
     assert {part.stage for part in parts} == {"pretrain", "transfer", "milestones", "evaluate"}
-    costs, once = estimate.estimate(cfg, parts, splits, COMMANDS, "label")
+    costs, once = estimate.estimate(cfg, parts, splits, COMMANDS)
     assert set(costs) == {part.path for part in parts}
     assert all(cost.seconds is not None and cost.seconds > 0 for cost in costs.values())
     assert all(costs[part.path].steps for part in parts if part.stage == "pretrain")
@@ -52,7 +52,7 @@ def test_every_part_has_a_time_and_what_is_kept_is_not_measured_again(planned, m
 
     for name in ("training", "probing", "evaluating"):
         monkeypatch.setattr(timings, name, again)
-    assert estimate.estimate(cfg, parts, splits, COMMANDS, "label") == (costs, once)
+    assert estimate.estimate(cfg, parts, splits, COMMANDS) == (costs, once)
 
 
 def test_kinds_that_take_the_same_are_measured_once(planned, monkeypatch):
@@ -99,9 +99,9 @@ def test_more_draws_more_images_and_more_checkpoints_take_longer(planned):
     timing = Timing(fixed=1.0, per_step=0.1, flops=1.0, epochs=0.1, per_image=0.01, fits={"linear": 2.0})
     transfer = next(part for part in parts if part.stage == "transfer")
     looked = next(part for part in parts if part.stage == "milestones")
-    assert seconds_of(looked, timing, splits, "label", 4) > seconds_of(looked, timing, splits, "label", 1)
+    assert seconds_of(looked, timing, splits, 4) > seconds_of(looked, timing, splits, 1)
     more = Timing(**{**vars(timing), "per_image": 0.1})
-    assert seconds_of(transfer, more, splits, "label", 0) > seconds_of(transfer, timing, splits, "label", 0)
+    assert seconds_of(transfer, more, splits, 0) > seconds_of(transfer, timing, splits, 0)
 
 
 @pytest.mark.long

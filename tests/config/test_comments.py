@@ -16,7 +16,9 @@ def test_cfg_says_what_keys_are_for_and_is_yaml_of_the_same_values(command):
     done = CliRunner().invoke(app, [command, *needed, "--cfg", "job"])
     lines = done.stdout.splitlines()
     assert any(line.startswith("  val_fraction: 0.1 # ") for line in lines)  # of the schema
-    assert any(re.fullmatch(r"  precision: fp32 # fp32 \| bf16 \| fp16", line) for line in lines)  # of the YAML file
+    assert any(
+        re.fullmatch(r"  precision: auto # auto \| fp32 \| bf16 \| fp16", line) for line in lines
+    )  # of the YAML file
     values = json.loads(CliRunner().invoke(app, [command, *needed, "--cfg", "job", "--json"]).stdout)
     tree = yaml.safe_load(done.stdout)
     for family in ("ssl", "gan"):

@@ -43,6 +43,7 @@ def test_a_ready_made_network_and_the_same_continued_take_part_where_it_is_insta
     assert {"efficientnet_lite0", "simclr-from-efficientnet_lite0"} < set(arms)
 
 
+@pytest.mark.long
 def test_what_the_user_writes_wins(photos):
     texts, _ = expanded(
         photos, "arms=[simclr,random]", "labels_per_class=[5]", "jobs=1", "data.pretrain=null", "seeds=4"
@@ -89,6 +90,7 @@ def test_minutes_and_a_budget_exclude_each_other():
         compose("compare", ["minutes=5", "budget.steps=9"])
 
 
+@pytest.mark.long
 def test_the_commands_say_what_they_found_and_try_needs_a_folder(photos, tmp_path):
     done = CliRunner().invoke(app, ["compare", photos, "--minutes", "3", "--cfg", "job", "--json"])
     assert done.exit_code == 0 and '"minutes": 3.0' in done.stdout
@@ -98,3 +100,56 @@ def test_the_commands_say_what_they_found_and_try_needs_a_folder(photos, tmp_pat
     done = CliRunner().invoke(app, ["try", photos, "--cfg", "job", "--json"])
     assert '"minutes": 4.0' in done.stdout
     assert sorted(path.name for path in tmp_path.iterdir()) == ["photos"]  # nothing else was made
+
+
+def picture(path, *more):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (32, 32)).save(path, **({"save_all": True, "append_images": list(more)} if more else {}))
+
+
+def boxes(root):
+    for i in range(3):
+        picture(root / "images" / "train" / f"{i}.png")
+        (root / "labels" / "train").mkdir(parents=True, exist_ok=True)
+        (root / "labels" / "train" / f"{i}.txt").write_text("0 0.5 0.5 0.2 0.2")
+    (root / "data.yaml").write_text("names: [cell]")
+
+
+def defects(root):
+    for folder_ in ("train/good", "test/good", "test/crack"):
+        picture(root / folder_ / "0.png")
+
+
+def fakes(root):
+    for folder_ in ("real", "fake/a", "fake/b"):
+        picture(root / folder_ / "0.png")
+
+
+def gifs(root):
+    for label in "ab":
+        picture(root / label / "0.gif", Image.new("RGB", (32, 32), "red"))
+
+
+@pytest.mark.parametrize("preset", ["folder", "try"])
+@pytest.mark.parametrize(
+    ("make", "data", "arms"),
+    [
+        (boxes, "detection", ["simclr", "dcgan", "random", "position", "majority"]),
+        (defects, "anomaly", ["simclr", "bigan", "random", "pixels"]),
+        (fakes, "fake", ["simclr", "scratch", "random", "pixels"]),
+        (gifs, "video", ["simclr", "neighbours", "dcgan", "random", "pixels", "majority"]),
+    ],
+)
+def test_every_kind_of_folder_is_a_comparison_of_its_own(tmp_path, monkeypatch, preset, make, data, arms):
+    monkeypatch.chdir(tmp_path)
+    make(tmp_path / "set")
+    texts, found = expanded("set", preset=preset)
+    cfg = compose("compare", texts)
+    assert found[0].startswith("set: ") and (cfg.data.name, cfg.data.root) == (data, "set")
+    assert cfg.arms == arms or (preset == "folder" and set(arms) < set(cfg.arms))
+    assert cfg.minutes and (cfg.fractions or cfg.images_labelled or cfg.labels_per_class)
+    if data == "detection":  # heads of boxes need more steps than those of classes
+        used = [getattr(cfg.probe, name).steps for name in cfg.probe.use if name in ("detect", "finetune")]
+        assert min(used) >= 150
+    if data == "fake":
+        assert cfg.data.held_out == ["b"]

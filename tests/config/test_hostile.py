@@ -39,10 +39,10 @@ FORMS = [
 @pytest.mark.parametrize("text", FORMS, ids=[text[:30].replace("\0", "0") for text in FORMS])
 def test_an_override_of_any_form_is_one_line(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    begun = time.perf_counter()
+    begun = time.process_time()
     with pytest.raises(UsageError) as found:
         check_all("pretrain-ssl", [text], False)
-    assert time.perf_counter() - begun < 2
+    assert time.process_time() - begun < 2
     assert "\n" not in str(found.value) and len(str(found.value)) < 500
     assert not os.listdir(tmp_path)
 
@@ -82,10 +82,10 @@ FILES = {
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_of_any_form_is_one_line(name: str, tmp_path: Path) -> None:
-    begun = time.perf_counter()
+    begun = time.process_time()
     with pytest.raises(UsageError) as found:
         compose("pretrain-ssl", preset(tmp_path, "# @package _global_\n" + FILES[name]), str(tmp_path))
-    assert time.perf_counter() - begun < 2
+    assert time.process_time() - begun < 2
     assert "\n" not in str(found.value)
 
 

@@ -25,6 +25,7 @@ def data_of(command, *overrides, multirun=False):
     return check_all(command, list(overrides), multirun)[0].data
 
 
+@pytest.mark.long
 def test_it_is_the_runs_data_and_said(trained, capsys):
     run = trained("A", name="imagefolder", root="photos", size=48, test_fraction=0.3, labels=None)
     data = data_of("transfer", f"weights={run}")

@@ -6,6 +6,7 @@ import logging
 import os
 import pickle
 import sys
+from pathlib import Path
 
 import pytest
 from omegaconf import open_dict
@@ -310,6 +311,39 @@ def test_optimising_sweepers_get_value_and_failure(stubbed, tmp_path, monkeypatc
             job.Task("pretrain-ssl", "stub:main", "c", True)(config)
         assert job.Task("pretrain-ssl", "stub:main", "c", False)(config) is None
     assert [r.state for r in job.read_jobs(tmp_path / job.JOBS, "c")] == ["finished", "failed", "failed"]
+
+
+def test_a_damaged_line_of_a_sweep_is_said_and_costs_no_other_job(tmp_path, capsys):
+    path = tmp_path / job.JOBS
+    for number in range(4):
+        job.append(path, job.Record("run\xff", "finished", job=str(number), overrides=("seed=1",), call="c"))
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(lines[0] + lines[1].replace(b"seed", b"s\xffed") + b'{"call": "c"}\n' + lines[2] + lines[3][:20])
+    job.append(path, job.Record("run", "failed", job="4", call="c"))  # a line that a kill cut off takes none with it
+    assert [r.job for r in job.read_jobs(path, "c")] == ["0", "2", "4"]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"warning: 3 lines of {path} are damaged: ")
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_a_run_gives_back_what_the_one_before_it_kept(stubbed):
+    """A process that runs many jobs is not as large as all that ever came together in it."""
+    from gssl.engine.device import keep_memory
+
+    if not keep_memory():
+        pytest.skip("the C library is not glibc, or MALLOC_… is set")
+
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    assert gssl("pretrain-ssl", "hydra.run.dir=first").exit_code == 0
+    blocks = [bytearray(os.urandom(1 << 20)) for _ in range(128)]
+    full = resident()
+    del blocks
+    assert resident() > full - (32 << 20)  # kept for the next step
+    assert gssl("pretrain-ssl", "hydra.run.dir=second").exit_code == 0
+    assert resident() < full - (96 << 20)
 
 
 def test_the_task_can_be_pickled():

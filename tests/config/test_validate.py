@@ -47,23 +47,52 @@ def test_the_smoke_preset_composes_and_is_tiny(command):
 def test_every_method_composes_with_its_own_schema(family):
     command = {"ssl": "pretrain-ssl", "gan": "train-gan"}[family]
     for name, entry in registry.FAMILIES[family].items():
-        cfg = compose(command, [f"{family}={name}"])
+        data = [] if entry.column == "image" else [f"data={entry.column}", "data.root=mine"]
+        cfg = compose(command, [f"{family}={name}", *data])
         assert type(getattr(cfg, family)) is entry.schema
         assert getattr(cfg, family).name == name
 
 
 def test_every_data_config_has_its_own_views():
     for name in SOURCES:
-        cfg = compose("pretrain-ssl", [f"data={name}", *(["data.root=somewhere"] if SOURCES[name].root else [])])
+        method = ["ssl=mlm"] if "text" in SOURCES[name].columns else []
+        cfg = compose("pretrain-ssl", [f"data={name}", *method, *(["data.root=x"] if SOURCES[name].root else [])])
         assert cfg.data.name == name
         digits = name in ("mnist5k", "mnist", "svhn")
         assert (cfg.data.views.flip == 0) == digits
 
 
 def test_every_backbone_composes():
-    for name in BACKBONES:
-        found = compose("pretrain-ssl", [f"backbone={name}"]).backbone.name
+    for name in BACKBONES.keys() - {"timm"}:
+        patch = ["backbone.patch=4"] * name.startswith("vit")
+        data = ["data=text", "ssl=mlm"] if name.startswith("text") else []
+        found = compose("pretrain-ssl", [f"backbone={name}", *patch, *data]).backbone.name
         assert BACKBONES[found] == BACKBONES[name]  # convnet_plain is a convnet
+
+
+@pytest.mark.parametrize("command", ["pretrain-ssl", "transfer", "compare"])
+def test_a_network_of_timm_is_a_backbone_by_its_name(command):
+    more = {"pretrain-ssl": ["ssl=mae"], "transfer": ["weights=random"], "compare": ["arms=[simclr,scratch]"]}[command]
+    for name in ("timm:convnext_tiny.in12k", "timm:vit_tiny_patch16_224?img_size=64&depth=4"):
+        assert compose(command, [*more, f"backbone={name}"]).backbone.name == name
+        assert compose(command, [*more, f"backbone='{name}'"]).backbone.name == name
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["backbone=timm"], "backbone.name must be given"),
+        (["backbone.name=timm:"], "backbone.name: expected one of convnet,"),
+        (["backbone.name=resnet1"], "or timm:convnext_tiny; got 'resnet1'; did you mean 'resnet18'?"),
+        (["backbone=timm:a,convnet"], "cannot stand in one sweep"),
+    ],
+)
+def test_what_is_no_network_of_timm_is_one_line(overrides, expected):
+    assert expected in refused("pretrain-ssl", *overrides)
+
+
+def test_a_discriminator_is_no_network_of_timm():
+    assert "set backbone=convnet, not timm:resnet18" in refused("train-gan", "backbone=timm:resnet18")
 
 
 @pytest.mark.parametrize(
@@ -79,7 +108,7 @@ def test_every_backbone_composes():
         ("budget.steps=1e4", "budget.steps: expected an integer, at least 1, or null; got 10000.0"),
         ("data.views.flip=2", "data.views.flip: expected a number, at least 0, at most 1; got 2.0"),
         ("engine.progress=maybe", "engine.progress: expected true or false; got 'maybe'"),
-        ("engine.precision=fp15", "expected one of fp32, bf16, fp16; got 'fp15'; did you mean 'fp16'?"),
+        ("engine.precision=fp15", "expected one of auto, fp32, bf16, fp16; got 'fp15'; did you mean 'fp16'?"),
         ("backbone.name=convnt", "did you mean 'convnet'?"),
         ("data.views.crop_scale=0.4", "data.views.crop_scale: expected a list of 2 numbers"),
         ("data.views.crop_scale=[0.4]", "got [0.4]"),
@@ -116,7 +145,7 @@ def test_a_wrong_value_is_one_line(override, expected):
     [
         (
             [],
-            "weights must be given: random, pixels, majority, position, pca, kmeans, efficientnet_lite0, ",
+            "weights must be given: random, pixels, majority, position, pca, kmeans, tfidf, efficientnet_lite0, ",
         ),
         (["weights=random", "probe.use=[linaer]"], "probe.use: no probe 'linaer'; did you mean 'linear'?"),
         (["weights=random", "probe.use=[knn,knn]"], "probe.use: knn stands there twice"),
@@ -126,7 +155,11 @@ def test_a_wrong_value_is_one_line(override, expected):
             ["weights=random", "labels_per_class=[0]"],
             "labels_per_class: expected a list of integers, at least 1",
         ),
-        (["weights=random", "labels_per_class=[]", "fractions=[]"], "are both empty"),
+        (["weights=random", "labels_per_class=[]", "fractions=[]"], "labels_per_class and fractions are both empty"),
+        (
+            ["weights=random", "data=anomaly", "data.root=x", "images_labelled=[]", "fractions=[]"],
+            "images_labelled and fractions are both empty",
+        ),
         (
             ["weights=random", "probe.linear.l2_low=10", "probe.linear.l2_high=1"],
             "is above probe.linear.l2_high",
@@ -272,3 +305,10 @@ def test_a_flag_of_earlier_versions_is_answered_with_its_name_of_today():
     assert renamed_flag("--judge", known) == "--evaluator"
     assert renamed_flag("--judge-weights", known) == "--evaluator-weights"
     assert renamed_flag("--splitt", known) is None and renamed_flag("--judge", ["--split"]) is None
+
+
+@pytest.mark.parametrize("data", ["segmentation", "detection", "anomaly", "video", "webdataset", "text"])
+def test_unlabelled_images_may_stand_beside_targets_of_every_kind(data):
+    more = ["ssl=mlm"] if data == "text" else []
+    found = compose("pretrain-ssl", [f"data={data}", *more, "data.root=here", "data.pretrain=there"])
+    assert found.data.pretrain == "there"

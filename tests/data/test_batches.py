@@ -96,9 +96,9 @@ def test_small_data_make_small_batches() -> None:
 
 
 def test_prefetching_changes_nothing() -> None:
-    """The CUDA path's thread, run on the CPU."""
+    """The CUDA path's threads, run on the CPU."""
     direct, ahead = Batches(make(ragged=True), 4, Draws(2), CPU), Batches(make(ragged=True), 4, Draws(2), CPU)
-    ahead._ahead = True
+    ahead._ahead = ahead._prepared()
     for t in (0, 1, 2, 9, 3, 4):
         expected, got = direct(t), ahead(t)
         assert expected.keys() == got.keys()

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from gssl.data import Batches, Draws, Images, cache
-from gssl.data.columns import IGNORE, column_hash, target
+from gssl.data.columns import IGNORE, NOTHING, column_hash
 from gssl.data.draws import digest
 from gssl.data.memory import in_memory
+from gssl.data.targets import target
 
 
 def pictures(sizes: list[tuple[int, int]], seed: int = 0) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -97,3 +98,50 @@ def test_a_damaged_mask_file_is_built_again(cache_folder) -> None:
     path = stored(images, masks).store.path
     (path / "mask.bin").write_bytes(b"")
     np.testing.assert_array_equal(stored(images, masks).masks, masks)
+
+
+# ── boxes ────────────────────────────────────────────────────────────────────────────────────────
+
+OBJECTS = [np.arange(12, dtype=np.float32).reshape(2, 6), np.zeros((0, 6), np.float32), np.ones((1, 6), np.float32)]
+
+
+def boxed(boxes: list[np.ndarray]) -> Images:
+    images, _ = pictures([(6, 9), (4, 10), (5, 5)])
+
+    def build(writer: cache.Writer) -> None:
+        writer.add(images, [cache.image_hash(image) for image in images], boxes=boxes)
+        writer.finish({}, {})
+
+    store = cache.entry(cache.entry_key("boxed", *(b.tobytes() for b in boxes)), lambda: 2**20, build)
+    return Images(store, np.arange(3), np.full(3, -1), ["a", "b"])
+
+
+def test_boxes_are_mapped_and_come_filled_up_with_nothing() -> None:
+    found = boxed(OBJECTS)
+    assert found.columns == ("image", "boxes") and target(found.columns) == "boxes"
+    for own, expected in zip(found.boxes, OBJECTS, strict=True):
+        assert own.dtype == np.float32 and not own.flags.owndata
+        np.testing.assert_array_equal(own, expected)
+    batch = found.fetch(np.array([1, 2, 0]))["boxes"]
+    assert batch.shape == (3, 2, 6) and batch[..., 4].tolist() == [[NOTHING, NOTHING], [1, NOTHING], [4, 10]]
+    np.testing.assert_array_equal(batch[2], OBJECTS[0])
+    assert found.fetch(np.array([1]))["boxes"].shape == (1, 0, 6)
+    again = pickle.loads(pickle.dumps(found.subset(np.array([2, 1]))))
+    np.testing.assert_array_equal(again.boxes[0], OBJECTS[2])
+
+
+def test_the_hash_knows_boxes_and_unlabelled_images_have_none() -> None:
+    other = [*OBJECTS[:2], OBJECTS[2] + 1]
+    assert boxed(OBJECTS).hash != boxed(other).hash != boxed(OBJECTS).unlabelled().hash
+    assert boxed(OBJECTS).unlabelled().boxes is None
+    pixels = np.zeros((3, 6, 9, 3), dtype=np.uint8)
+    assert in_memory(pixels, np.full(3, -1), ["a", "b"], boxes=OBJECTS).boxes[1].shape == (0, 6)
+
+
+@pytest.mark.parametrize("name", ["boxes.bin", "boxes_counts.npy"])
+def test_damaged_boxes_are_noticed(name: str) -> None:
+    found = boxed(OBJECTS)
+    path = found.store.path / name
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(ValueError):
+        cache.open_store(found.store.path)

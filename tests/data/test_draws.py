@@ -85,6 +85,40 @@ def test_reseed_depends_on_step_and_rank() -> None:
         assert not torch.equal(first, after(Draws(0, 1, 2), 1))
 
 
+class Device:
+    """A device's generator, as torch shows it to the host."""
+
+    def __init__(self) -> None:
+        self.seeds: list[int] = []
+        self.taken = 0
+
+    def manual_seed(self, seed: int) -> None:
+        self.seeds.append(seed)
+        self.taken = 0
+
+    def get_offset(self) -> int:
+        return self.taken
+
+
+def test_a_gpus_generator_is_seeded_anew_only_after_what_drew_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = Device()
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "default_generators", (device,))
+    with torch.random.fork_rng(devices=[]):
+        draws = Draws(0)
+        for step in range(5):
+            draws.reseed(step)
+        assert len(device.seeds) == 1
+        for step in range(5, 8):  # a network with dropout
+            device.taken = 4
+            draws.reseed(step)
+        assert len(set(device.seeds)) == 4
+        resumed = Device()
+        monkeypatch.setattr(torch.cuda, "default_generators", (resumed,))
+        Draws(0).reseed(7)
+        assert resumed.seeds == device.seeds[-1:]
+
+
 def test_quick_enough_for_every_step() -> None:
     draws = Draws(0)
     times = []

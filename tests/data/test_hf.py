@@ -328,10 +328,10 @@ BOMB = "a: &a [x]\n" + "".join(
 )
 def test_a_readme_that_is_wrong_says_nothing(dataset, head):
     (dataset / "README.md").write_text(f"---\n{head}\n---\n")
-    started = time.perf_counter()
+    started = time.process_time()
     assert set(hf_files.splits(dataset, [])) == {"train", "test"}
     hf_files.features(dataset, dataset / "data/train-00000-of-00002.parquet", None)
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 @pytest.mark.parametrize(

@@ -225,3 +225,24 @@ def test_changed_pixels_change_the_hash(cfg: Callable, folders: Path, paint: Cal
     first = load_data(cfg(root=folders)).hash
     shutil.copy(paint(folders.parent / "other.png"), folders / "c" / "03.png")
     assert load_data(cfg(root=folders)).hash != first
+
+
+def test_folders_that_every_class_has_are_said(cfg: Callable, paint: Callable, tmp_path: Path) -> None:
+    for site in ("site_a", "site_b"):
+        for i in range(20):
+            paint(tmp_path / "photos" / site / ["cat", "ship"][i % 2] / f"{site}{i}.png")
+    warnings = load_data(cfg(root=tmp_path / "photos")).summary["warnings"]
+    assert any("each class folder of" in text and "the folders cat, ship: where these" in text for text in warnings)
+    shutil.rmtree(tmp_path / "photos" / "site_b" / "ship")
+    warnings = load_data(cfg(root=tmp_path / "photos")).summary["warnings"]
+    assert not any("each class folder" in text for text in warnings)
+
+
+@pytest.mark.parametrize(("names", "said"), [(("Cat", "cat"), True), (("1", "1.0"), True), (("1", "10"), False)])
+def test_classes_of_almost_the_same_name_are_said(cfg, paint, tmp_path, names, said) -> None:
+    for name in names:
+        for i in range(10):
+            paint(tmp_path / "photos" / name / f"{i}.png")
+    warnings = load_data(cfg(root=tmp_path / "photos")).summary["warnings"]
+    text = f"classes with almost the same name are different classes: {names[0]!r} and {names[1]!r}"
+    assert any(text in warning for warning in warnings) is said

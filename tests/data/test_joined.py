@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from gssl.data import Images, cache
 from gssl.data.joined import joined
 from gssl.data.memory import in_memory
 
@@ -35,3 +36,21 @@ def test_images_of_unlike_sizes_keep_theirs(stored):
     small = in_memory(np.zeros((2, 3, 3, 3), dtype=np.uint8), np.zeros(2, dtype=np.int64), ["a"])
     large = in_memory(np.ones((1, 5, 4, 3), dtype=np.uint8), np.zeros(1, dtype=np.int64), ["a"])
     assert joined([small, large]).fetch(np.arange(3))["extent"].tolist() == [[3, 3], [3, 3], [5, 4]]
+
+
+def test_a_number_per_image_goes_along(tmp_path, monkeypatch):
+    """Of two stores with the column `fake`, as the model of a comparison needs them."""
+    monkeypatch.setenv("GSSL_CACHE", str(tmp_path))
+
+    def part(key, conditions):
+        def build(writer):
+            for i, condition in enumerate(conditions):
+                pixels = np.full((4, 5, 3), i, np.uint8)
+                writer.add([pixels], [cache.image_hash(pixels)], fake=[np.array([condition], np.uint8)])
+            writer.finish({}, {})
+
+        store = cache.entry(cache.entry_key(key), lambda: 2**16, build)
+        return Images(store, np.arange(len(store)), np.array(conditions) // 2, ["real", "fake"], None, None)
+
+    found = joined([part("one", [0, 2]), part("two", [0, 1, 4])])
+    assert found.store.columns["fake"].fetch(found.rows).tolist() == [0, 2, 0, 1, 4]

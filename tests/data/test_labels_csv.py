@@ -39,6 +39,12 @@ def test_backslashes_capitals_and_empty_lines(tmp_path) -> None:
     check(path)
 
 
+def test_the_list_of_a_folder_of_hugging_face(tmp_path) -> None:
+    path = tmp_path / "metadata.csv"
+    path.write_text(text(header="file_name,label"))
+    check(path)
+
+
 def test_a_file_with_a_backslash_in_its_name_keeps_it(tmp_path) -> None:
     (tmp_path / "a\\b.png").touch()
     (tmp_path / "labels.csv").write_text("path,label\na\\b.png,x\nc\\d.png,y\n")
@@ -105,7 +111,7 @@ def test_rows_without_a_label_are_pretrained_on_beside_the_others(cfg: Callable,
     for part in (splits.pretrain, splits.train):  # pixels and names belong together
         for i in range(0, len(part), 5):
             again = load_data(cfg(root=folders, labels="folders"))
-            (j,) = np.flatnonzero(again.labelled.names == part.names[i]).tolist() or [None]
+            (j,) = np.flatnonzero(np.asarray(again.labelled.names) == part.names[i]).tolist() or [None]
             if j is not None:
                 assert (part.fetch(np.array([i]))["image"] == again.labelled.fetch(np.array([j]))["image"]).all()
 

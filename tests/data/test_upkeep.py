@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gssl.data import cache, checksums, upkeep
+from gssl.data import cache, checksums, encoding, upkeep
+from gssl.data.store import EncodedWriter
 from gssl.data.upkeep import Kept
 
 KEY = {name: cache.entry_key(name) for name in "abc"}
@@ -51,6 +52,30 @@ def filled(cache_folder: Path, tmp_path: Path) -> Path:
     (cache_folder / "openings").mkdir()
     (cache_folder / "openings" / "h.jsonl").write_text("{}\n")
     return cache_folder
+
+
+def build_encoded(name: str) -> cache.Store:
+    def fill(writer: EncodedWriter) -> None:
+        for i in range(3):
+            writer.add_file(*encoding.made(np.full((9, 9, 1), 80 * i, dtype=np.uint8)))
+        writer.finish({}, {})
+
+    return cache.entry(KEY[name], lambda: 1, fill, "photos", EncodedWriter)
+
+
+def test_an_entry_of_jpeg_files_is_listed_and_every_flipped_byte_of_it_is_found(cache_folder: Path) -> None:
+    store = build_encoded("a")
+    (kept,) = upkeep.listed(cache_folder)
+    assert (kept.kind, kept.count, kept.about, kept.useless) == ("images", 3, "photos", "")
+    assert upkeep.damage(kept) == "" and going(cache_folder) == {}
+    for file in ("bytes.bin", "starts.npy", "turns.npy", "shapes.npy", "hashes.npy", "meta.json"):
+        path = store.path / file
+        data = path.read_bytes()
+        for at in (0, len(data) // 2, len(data) - 1):
+            path.write_bytes(data[:at] + bytes([data[at] ^ 8]) + data[at + 1 :])
+            assert file in upkeep.damage(kept) and list(going(cache_folder)) == [f"images/{KEY['a']}"]
+        path.write_bytes(data)
+    assert upkeep.damage(kept) == ""
 
 
 def kinds(found: list[Kept]) -> list[str]:

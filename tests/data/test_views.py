@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torchvision.transforms.v2 import functional as tv
 
-from gssl.data import colour, views
+from gssl.data import colour, resampling, views
 from gssl.data.draws import Draws
 from gssl.data.views import RandomViews, centre, crop_boxes, crop_flip_rotate
 from gssl.errors import UsageError
@@ -379,7 +379,7 @@ def test_the_centre_of_a_gpu_is_that_of_the_cpu_but_for_the_rounding(shape, monk
     image = photos(2, height=shape[0], width=shape[1])
     extent = torch.tensor([shape, (12, 15)])
     on_cpu = centre(image, 20), centre(image, 20, extent)
-    monkeypatch.setattr(views, "_by_image", lambda image: False)
+    monkeypatch.setattr(resampling, "by_image", lambda image: False)
     for one, other in zip(on_cpu, (centre(image, 20), centre(image, 20, extent)), strict=True):
         torch.testing.assert_close(one, other, atol=1.01 / 255, rtol=0)
 

@@ -14,6 +14,7 @@ from gssl.engine.device import Precision
 from gssl.engine.optim import Optimizer
 from gssl.method import Context
 from gssl.nets.backbone import build_backbone
+from gssl.vocabulary import FIRST, PAD
 
 CPU, SIZE, IMAGES, CLASSES = torch.device("cpu"), 16, 16, 4
 Found = dict[str, Any]
@@ -30,10 +31,13 @@ class Taught(torch.nn.Module):
 
 def _configured(family: str, name: str, overrides: list[str]) -> Any:
     command = {"ssl": "pretrain-ssl", "gan": "train-gan"}[family]
-    own = compose(command, [f"{family}={name}"]).backbone.name
+    entry = registry.FAMILIES[family][name]
+    data = {"image": [], "video": ["data=video"], "text": ["data=text", "data.tokenizer=byte"]}[entry.column]
+    own = compose(command, [f"{family}={name}", *data]).backbone.name
     width = f"backbone.width={24 if own.startswith('vit') else 8}"
-    small = ["gan.width=4", "gan.latent=6", *(["gan.width_d=4"] if name == "bigan" else [])] if family == "gan" else []
-    return compose(command, [f"{family}={name}", f"data.size={SIZE}", width, *small, *overrides])
+    more = {"bigan": ["gan.width_d=4"], "videogan": ["gan.motion=2", "gan.frames=4", "gan.motion_head=8"]}
+    small = ["gan.width=4", "gan.latent=6", *more.get(name, [])] if family == "gan" else []
+    return compose(command, [f"{family}={name}", *data, f"data.size={SIZE}", width, *small, *overrides])
 
 
 def method_of(family: str, name: str, overrides: list[str]) -> Any:
@@ -70,6 +74,9 @@ def batch_of(needs: tuple[str, ...], step: int) -> dict[str, torch.Tensor]:
         noise = 0.05 * torch.randn(IMAGES, 3, SIZE, SIZE, generator=g, dtype=torch.float32)
         image = (smooth + noise).clamp(0, 1).to(torch.get_default_dtype())
         found[name] = torch.arange(IMAGES) % CLASSES if name == "label" else image
+        if name == "tokens":  # bytes, and rows of unlike lengths
+            ids = torch.randint(FIRST, FIRST + 256, (IMAGES, SIZE), generator=g)
+            found[name] = ids.where(torch.arange(SIZE) < 4 + torch.arange(IMAGES)[:, None] % 12, PAD)
     part = IMAGES // dist.processes()
     mine = slice(dist.rank() * part, (dist.rank() + 1) * part)
     return {

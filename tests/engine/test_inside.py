@@ -1,5 +1,6 @@
 """Links in a run directory: nothing is written, cut or deleted outside of it."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,13 @@ def test_a_link_out_of_the_run_directory_is_refused(tiny, tmp_path: Path, name: 
     with pytest.raises(UsageError, match="link|regular file"):
         train_gan.main(tiny("train-gan"), run)
     assert state(place) == before
+
+
+def test_a_pipe_in_the_place_of_the_log_is_not_waited_for(tiny, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    os.mkfifo(tmp_path / "run" / "metrics.jsonl")
+    with pytest.raises(UsageError, match=r"metrics\.jsonl"):
+        train_gan.main(tiny("train-gan"), tmp_path / "run")
 
 
 def test_dangling_links_are_refused_and_links_within_are_well(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from gssl.engine import launch
 from gssl.engine.device import prepare
 from gssl.errors import UsageError
 
@@ -73,13 +74,15 @@ def test_two_processes_log_what_one_logs_and_another_number_goes_on(tmp_path: Pa
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs Linux's /proc")
-@pytest.mark.parametrize("who", ["parent", "both", "one"])
+@pytest.mark.parametrize("who", ["parent", "preempted", "both", "one"])
 def test_a_signal_ends_all_of_them_and_nothing_is_lost(tmp_path: Path, who: str) -> None:
     run = tmp_path / "run"
     process, children = training(run)
-    told = {"parent": [process.pid], "both": [process.pid, *children], "one": children[1:]}[who]
+    told = {"parent": [process.pid], "preempted": [process.pid], "both": [process.pid, *children], "one": children[1:]}[
+        who
+    ]
     for pid in told:
-        os.kill(pid, signal.SIGINT if who == "both" else signal.SIGTERM)
+        os.kill(pid, {"both": signal.SIGINT, "preempted": signal.SIGUSR2}.get(who, signal.SIGTERM))
     said = process.communicate(timeout=60)[1]
     assert process.returncode == (130 if who == "both" else 75), said
     assert state(run) == "interrupted" and "Traceback" not in said
@@ -111,7 +114,58 @@ def test_what_cannot_be_divided_is_said(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+def test_more_processes_than_cores_can_run_are_refused(tiny: Any, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="engine.processes=5000: this machine has .* cores; give at most"):
+        launch.several("gssl.commands.pretrain_ssl:main", tiny("pretrain-ssl", "engine.processes=5000"), tmp_path)
+
+
 def test_other_commands_refuse_it(tiny: Any) -> None:
-    cfg = tiny("transfer", "weights=random", "engine.processes=2")
+    cfg = tiny("curve", "sources=[random]", "engine.processes=2")
     with pytest.raises(UsageError, match="engine.processes=2: only train-gan"):
         prepare(cfg.engine)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs Linux's /proc")
+@pytest.mark.parametrize("rank", [0, 1])
+def test_one_that_is_stopped_is_given_up_and_the_run_goes_on_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rank: int
+) -> None:
+    monkeypatch.setenv("GSSL_SILENT_SECONDS", "3")
+    run = tmp_path / "run"
+    process, children = training(run)
+    os.kill(children[rank], signal.SIGSTOP)
+    before = len(losses(run))
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 1 and said.strip().count("\n") == 0, said
+    assert "resume=auto" in said and ("not answered for 3 seconds" in said or rank == 0)
+    assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
+    saved = max(int(path.name[5:]) for path in (run / "checkpoints").glob("step-*"))
+    ended(run, f"budget.steps={saved + 2}", code=2)  # another budget is another run
+    again = start(run, "engine.processes=2", "budget.steps=100000", "resume=auto")
+    for _ in range(300):
+        time.sleep(0.1)
+        if state(run) == "running" and len(losses(run)) > before:
+            break
+    again.send_signal(signal.SIGTERM)
+    said = again.communicate(timeout=60)[1]
+    assert again.returncode == 75, said
+    assert [entry["step"] for entry in lines(run) if "loss" in entry] == list(range(1, len(losses(run)) + 1))
+
+
+def test_transfer_by_two_processes_says_what_one_says(tmp_path: Path) -> None:
+    words = ["transfer", "experiment=smoke", "engine.threads=1", "probe.use=[linear,finetune]", "data.limit=300"]
+    words += ["probe.finetune.batch_size=8", "labels_per_class=[2]", "fractions=[]", "draws=1", "diagnose.map=false"]
+    words += ["diagnose.pictures=false", "diagnose.corruptions=false"]
+    found = []
+    for processes in (1, 2):
+        run = tmp_path / str(processes)
+        subprocess.run(
+            [sys.executable, "-m", "gssl", *words, f"engine.processes={processes}", f"hydra.run.dir={run}"],
+            check=True, cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        found.append(json.loads((run / "result.json").read_text()))
+    one, two = ({entry["probe"]: entry for entry in result["scores"]} for result in found)
+    assert one["linear"] == two["linear"] and one.keys() == two.keys()
+    assert abs(one["finetune"]["correct"] - two["finetune"]["correct"]) <= 3
+    assert found[1]["test_openings"] == 1
+    assert json.loads((tmp_path / "2" / "environment.json").read_text())["processes"] == 2

@@ -23,6 +23,17 @@ def test_the_owner_is_named(tmp_path, monkeypatch):
     locks.take(tmp_path).close()
 
 
+def test_an_owner_that_has_not_written_its_name_yet_is_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(locks, "PATIENCE", 0.3)
+    with (tmp_path / ".lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        timer = threading.Timer(0.4, lambda: (held.write("process 7 on here\n"), held.flush()))
+        timer.start()
+        with pytest.raises(Busy, match=r"running here \(process 7 on here\)"):
+            locks.take(tmp_path)
+        timer.join()
+
+
 def test_who_asks_whether_a_run_lives_does_not_make_a_start_fail(tmp_path):
     locks.take(tmp_path).close()
     with (tmp_path / ".lock").open() as asking:

@@ -25,6 +25,17 @@ def test_the_first_signal_counts_and_a_second_ctrl_c_stops_at_once():
         assert found.code == 75
 
 
+def test_a_ctrl_c_that_is_passed_on_is_no_second_one(monkeypatch):
+    monkeypatch.setattr(signals, "_urgent", signals._urgent)
+    signals.passed_on()
+    with Signals() as found:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert found.code == 130
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
 @pytest.mark.parametrize("number", list(CODES))
 def test_outside_of_a_loop_a_signal_ends_the_command_whatever_becomes_of_it(number):
     def swallowing():  # as a library may

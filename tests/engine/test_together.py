@@ -85,6 +85,7 @@ def compare(tmp_path: Path, count: int, recipes: list[Recipe], steps: int, doubl
     assert not wrong
 
 
+@pytest.mark.long
 def test_two_processes_are_as_one(tmp_path: Path) -> None:
     compare(tmp_path, 2, FEW, 2, double=True)
 

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from gssl.commands import pretrain_ssl, transfer
 from gssl.engine import trouble
@@ -33,6 +34,10 @@ def test_torchs_own_words_are_understood():
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has"), "(20 MiB asked for"),
         (OSError(errno.ENOSPC, "No space left on device", "x/y"), "x/y: the disk is full; free some space, then"),
         (OSError(errno.EDQUOT, "Disk quota exceeded", "x/y"), "x/y: your quota of the disk"),
+        (OSError(errno.EMFILE, "Too many open files", "x/y"), "x/y: too many open files (ulimit -n)"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "out of memory; lower data.size"),
+        (SafetensorError("I/O error: No space left on device (os error 28)"), "the disk is full"),
+        (RuntimeError("can't start new thread"), "no thread can be started"),
     ],
 )
 def test_each_says_what_to_do(error, words):

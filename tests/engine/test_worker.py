@@ -1,5 +1,6 @@
 """The worker: reusable, and its death is one failed job."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gssl.engine import worker
 from gssl.engine.worker import BUSY, FAILED, OK, Job, Worker
 
 
@@ -30,6 +32,20 @@ def wait(made: Worker) -> tuple[str, str]:
         if answer:
             return answer
     pytest.fail("no answer")
+
+
+@pytest.mark.parametrize("when", ["opened", "written"])
+def test_a_disk_that_takes_no_log_is_a_failed_job_and_no_death(tmp_path, monkeypatch, when):
+    def full(path: Path):
+        if when == "opened":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        return open("/dev/full", "w")  # what is written there stays in a buffer until it is closed
+
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    monkeypatch.setattr(worker, "open_to_append", full)
+    state, why = worker.answered(Job(f"{Path(__file__).stem}:broken", 7, tmp_path))
+    assert state == FAILED
+    assert ("the disk is full" if when == "opened" else "no good: 7") in why
 
 
 @pytest.mark.long

@@ -159,11 +159,11 @@ def test_folds_that_do_not_fit_together_are_no_result(ask, tmp_path):
 
 
 def test_a_curve_over_folds_has_intervals_over_draws_and_images(ask, tmp_path):
-    from gssl.report import curve
+    from gssl.report import curve, curve_tables
 
     transfer.main(ask("probe.use=[knn]"), tmp_path / "run")
-    cells = curve.cells({("random", "few"): tmp_path / "run"}, "scratch")
+    cells = curve.cells({("random", "few"): tmp_path / "run"}, {"few": "scratch"})
     assert {c["n_test"] for c in cells} == {27} and {c["folds"] for c in cells} == {3}
     assert all(c["low"] < c["mean"] < c["high"] and "folds" in c["interval"] for c in cells)
     text = {"targets": {"few": {}}, "cells": cells, "reach": [], "similarity": [], "cka": None}
-    assert "n = 27 test images in 3 folds; all labels: 2/3 of them" in curve.markdown(text)
+    assert "n = 27 test images in 3 folds; all labels: 2/3 of them" in curve_tables.markdown(text)

@@ -83,8 +83,9 @@ def test_types_hold_without_a_checksum_too(run, key, value) -> None:
 
 def test_a_runs_description_is_missed_and_notes_of_others_are_none(run, tmp_path) -> None:
     (run / "weights" / "backbone.json").unlink()
-    with pytest.raises(UsageError, match="backbone.json: missing"):
-        find_weights(str(run))
+    for place in (run, run / "weights" / "backbone.safetensors"):  # which would be weights of others without it
+        with pytest.raises(UsageError, match="backbone.json: missing"):
+            find_weights(str(place))
     file = tmp_path / "theirs.safetensors"
     save_weights(build_backbone(SMALL, 16), file)
     (tmp_path / "theirs.json").write_text('{"author": "them", "seed": 3}')

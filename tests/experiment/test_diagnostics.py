@@ -13,7 +13,7 @@ from gssl.config.composing import compose
 from gssl.data.corruptions import KINDS
 from gssl.data.splits import Splits
 from gssl.engine.files import read_json
-from gssl.experiment import diagnostic_pictures, diagnostics, examples, transfer_record
+from gssl.experiment import diagnostic_pictures, diagnostics, examples
 from gssl.experiment.examples import caption, decimals
 from gssl.figures import cka, confusion, feature_map, reliability
 from gssl.metrics.tsne import tsne
@@ -50,7 +50,7 @@ def diagnosed(tmp_path_factory, pictures):
     with pytest.MonkeyPatch.context() as patch:
         original, opening = diagnostics.diagnose, Splits.open_test
         keep = lambda evaluated, *rest: (kept.append(evaluated), original(evaluated, *rest))[1]  # noqa: E731
-        patch.setitem(transfer_record.DIAGNOSE, "classification", keep)
+        patch.setattr(diagnostics, "diagnose", keep)
         patch.setattr(Splits, "open_test", lambda self: (opened.append(1), opening(self))[1])
         cfg = transfer_of(pictures, root / "ssl", f"probe.use={PROBES}".replace(" ", ""), "diagnose.corruptions=true")
         transfer.main(cfg, root / "run")

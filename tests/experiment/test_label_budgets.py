@@ -3,6 +3,7 @@ import pytest
 
 from gssl.comparison.plan import Planner
 from gssl.config.composing import compose
+from gssl.data.targets import TARGETS
 from gssl.errors import UsageError
 from gssl.experiment.label_budgets import Labels, at_most, label_budgets, possible, trained
 
@@ -13,7 +14,7 @@ def cfg(*words: str):
 
 def test_few_labels_are_counted_in_the_tasks_unit():
     per_class = label_budgets(cfg(), "linear")
-    images = label_budgets(cfg(), "segment", "image")
+    images = label_budgets(cfg(), "segment", TARGETS["mask"])
     assert [(b.per_class, b.images, b.fraction, b.draws) for b in per_class] == [
         (1, None, None, 30),
         (10, None, None, 10),
@@ -47,14 +48,14 @@ def counted(*per_class):
 def test_label_budgets_that_the_data_cannot_give_are_left_out_and_said(capsys, monkeypatch):
     monkeypatch.setattr("gssl.experiment.label_budgets._said", set())
     asked = compose("transfer", ["weights=random", "labels_per_class=[1,10,100]", "fractions=[0.01,1.0]"])
-    found = possible(asked, counted(14, 26), "label")
+    found = possible(asked, counted(14, 26), TARGETS["label"])
     assert (found.labels_per_class, found.fractions) == ([1, 10], [1.0])
     said = capsys.readouterr().err
     assert "note: labels_per_class: 100 left out: the smallest class has 14 labelled training images" in said
     assert "note: fractions: 0.01 left out" in said
-    possible(asked, counted(14, 26), "label")
+    possible(asked, counted(14, 26), TARGETS["label"])
     assert capsys.readouterr().err == ""  # once for all parts
-    assert possible(asked, counted(200, 300), "label") == asked
+    assert possible(asked, counted(200, 300), TARGETS["label"]) == asked
 
 
 def test_a_fold_that_is_held_back_is_not_counted():
@@ -74,19 +75,19 @@ def test_a_fold_that_is_held_back_is_not_counted():
 )
 def test_a_request_of_which_nothing_remains_is_an_error(words, said):
     with pytest.raises(UsageError, match=said):
-        possible(compose("transfer", ["weights=random", *words]), counted(14, 26), "label")
+        possible(compose("transfer", ["weights=random", *words]), counted(14, 26), TARGETS["label"])
 
 
 def test_what_carries_the_verdict_is_chosen_from_what_remains():
-    few = possible(compose("compare", ["labels_per_class=[5,10,100]"]), counted(7, 9), "label")
+    few = possible(compose("compare", ["labels_per_class=[5,10,100]"]), counted(7, 9), TARGETS["label"])
     assert Planner(few, "hash", 1).primary() == ("adapted", "5")
     asked = compose("compare", ["primary.labels='100'"])
     with pytest.raises(UsageError, match="the data cannot give so many; expected one of 1, 10, all"):
-        possible(asked, counted(14, 26), "label")
+        possible(asked, counted(14, 26), TARGETS["label"])
 
 
 def test_masks_are_counted_in_images(capsys):
     words = ["data=segmentation", "data.root=x", "images_labelled=[5,20]", "probe.use=[segment]"]
     labels = Labels.of(np.full(12, -1))
-    assert possible(compose("transfer", ["weights=random", *words]), labels, "image").images_labelled == [5]
-    assert at_most(compose("transfer", ["weights=random", *words]), labels, "image").images_labelled == [5, 12]
+    assert possible(compose("transfer", ["weights=random", *words]), labels, TARGETS["mask"]).images_labelled == [5]
+    assert at_most(compose("transfer", ["weights=random", *words]), labels, TARGETS["mask"]).images_labelled == [5, 12]

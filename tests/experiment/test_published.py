@@ -91,6 +91,7 @@ def test_a_folder_of_the_hub_is_a_source(tmp_path) -> None:
         weight_sources.build(weight_sources.find_weights(other), SMALL, 32, 0)
 
 
+@pytest.mark.long
 def test_files_of_networks_that_names_and_shapes_do_not_tell_apart(tmp_path, capsys, monkeypatch) -> None:
     assert foreign.alternative("efficientnet_lite0") == "tf_efficientnet_lite0"
     assert foreign.alternative("tf_efficientnet_lite0.in1k") == "efficientnet_lite0"

@@ -55,3 +55,27 @@ def test_a_folder_of_broken_images_alone_is_an_error(tmp_path, monkeypatch):
     (tmp_path / "photos/a.png").rename(tmp_path / "photos/a.heic")
     with pytest.raises(UsageError, match="no images in it; .*1 file is no image that is read"):
         images_in(tmp_path / "photos", 16, [])
+
+
+def test_new_images_are_mapped_by_the_range_on_record_and_not_by_their_own(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("GSSL_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "new").mkdir()
+    bright = np.random.default_rng(0).integers(3500, 4001, (16, 16), dtype=np.uint16)
+    Image.fromarray(bright).save(tmp_path / "new" / "x.png")
+    images = images_in(tmp_path / "new", 16, [], [0.0, 4095.0])
+    assert np.abs(images.store.image(0)[..., 0] - bright / 4095 * 255).max() <= 0.51
+    said = capsys.readouterr().err
+    assert "note: 1 16-bit grey image: values 0 to 4095 become black to white (as this network was trained)" in said
+    assert "warning" not in said
+    own = images_in(tmp_path / "new", 16, [])  # by a network of 8 bits
+    assert own.store.image(0).min() == 0 and own.store.image(0).max() == 255
+    assert "this network learned from images of 8 bits a value" in capsys.readouterr().err
+
+
+def test_weights_of_another_range_are_said_and_how_to_have_the_same(capsys):
+    told.other_range("runs/a", [0.0, 4095.0], {"range": [10.0, 3000.0]})
+    said = capsys.readouterr().err
+    assert "0 to 4095 became black to white, here 10 to 3000 do" in said and "data.range=[0,4095]" in said
+    for known, own in (([0.0, 1.0], [0.0, 1.0]), (None, [0.0, 1.0]), ([0.0, 1.0], None)):
+        told.other_range("runs/a", known, {} if own is None else {"range": own})
+    assert capsys.readouterr().err == ""

@@ -180,7 +180,7 @@ def test_torchvision_and_its_names(monkeypatch, theirs) -> None:
         assert asked == ["resnet18"] and report["missing"] == [] and net.conv1.kernel_size == (7, 7)
         assert origin.described(cfg, 32) == {**RESNET.model_dump(), "size": 224}
         asked.clear()
-    with pytest.raises(UsageError, match="torchvision:resnet18 or torchvision:resnet50"):
+    with pytest.raises(UsageError, match="torchvision:resnet18, torchvision:resnet50 or torchvision:vit_b_16"):
         weight_sources.find_weights("torchvision:resnet34")
 
 

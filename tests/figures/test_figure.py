@@ -92,8 +92,9 @@ def test_names_do_not_overlap() -> None:
 
 @pytest.mark.parametrize(("targets", "probes", "width"), [(1, 1, 7.4), (1, 4, 3 * 4.3), (2, 2, 2 * 4.3)])
 def test_a_curve_has_a_panel_for_each_probe_and_data_set(targets: int, probes: int, width: float) -> None:
+    names = ("test accuracy, %", "image", "labelled image")
     cells = [
-        curve.Cell(s, f"data {t}", f"probe {p}", n, 50 + n / 10, 45, 70, 100)
+        curve.Cell(s, f"data {t}", f"probe {p}", n, 50 + n / 10, 45, 70, 100, *names)
         for s, t, p, n in itertools.product(("a", "b"), range(targets), range(probes), (10, 100))
     ]
     figure = curve.figure(cells)
@@ -102,3 +103,21 @@ def test_a_curve_has_a_panel_for_each_probe_and_data_set(targets: int, probes: i
         figure.paint(canvas)
         shown = [ax for ax in canvas.axes if ax.get_visible()]
         assert len(shown) == targets * probes and all(len(ax.get_lines()) == 2 for ax in shown)
+
+
+def test_a_curve_of_unlike_tasks_has_the_probes_and_the_axis_of_each() -> None:
+    found = [("photos", ("knn", "linear"), "test accuracy, %", "image"), ("films", ("motion",), "test F1", "clip")]
+    cells = [
+        curve.Cell("a", target, probe, n, 50, 45, 70, 100, score, item, f"labelled {item}")
+        for target, probes, score, item in found
+        for probe in probes
+        for n in (10, 100)
+    ]
+    figure = curve.figure(cells)
+    with figure._canvas() as canvas:
+        figure.paint(canvas)
+        shown = [ax for ax in canvas.axes if ax.get_visible()]
+        assert [ax.get_title(loc="left") for ax in shown] == ["photos: knn", "photos: linear", "films: motion"]
+        assert [ax.get_ylabel() for ax in shown] == ["test accuracy, %", "", "test F1"]
+        assert shown[2].get_xlabel() == "labelled clips (log scale)"
+    assert "100 test images and clips" in figure.caption

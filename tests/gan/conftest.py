@@ -19,6 +19,8 @@ from gssl.nets.backbone import build_backbone
 from gssl.schemas import replace
 
 CPU = torch.device("cpu")
+CLIPS = ["data=video", "gan.motion=2", "gan.frames=4", "gan.motion_head=8"]
+FRAMES = 4
 composed = lru_cache(lambda *overrides: compose("train-gan", list(overrides)))
 
 
@@ -46,6 +48,7 @@ def build() -> Callable[..., Any]:
         own = next((o.partition("=")[2] for o in overrides if o.startswith("backbone=")), "")
         base = [f"gan={name}", "gan.width=4", "gan.latent=6", f"backbone.width={24 if own.startswith('vit') else 4}"]
         base += [f"gan.optim_{who}.schedule=constant" for who in "gd"] + (["gan.width_d=4"] if name == "bigan" else [])
+        base += CLIPS if registry.GAN[name].column == "video" else []
         mine = [o for o in overrides if o.startswith("gan.")]
         cfg = composed(*base, *(o for o in overrides if o not in mine))
         gan = replaced(cfg.gan, mine)
@@ -66,7 +69,7 @@ def build() -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def batch() -> Callable[..., Batch]:
-    """`batch(8)` → smooth random images and their labels."""
+    """`batch(8)` → smooth random images, their labels, and clips of which they are the first frames."""
 
     def make(count: int = 8, size: int = 16, classes: int = 4, seed: int = 0) -> Batch:
         g = torch.Generator().manual_seed(seed)
@@ -74,7 +77,8 @@ def batch() -> Callable[..., Batch]:
         smooth = nn.functional.interpolate(base, size=(size, size), mode="bilinear")
         noise = 0.05 * torch.randn(count, 3, size, size, generator=g)
         real = (smooth + noise).clamp(0, 1).contiguous(memory_format=torch.channels_last)
-        return {"real": real, "label": torch.arange(count) % classes}
+        frames = {f"frame{t}": real.roll(t, 3) for t in range(FRAMES)}  # to recipes of clips
+        return {"real": real, "label": torch.arange(count) % classes} | frames
 
     return make
 

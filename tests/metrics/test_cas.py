@@ -49,6 +49,7 @@ def test_real_images_as_a_generator_have_ratio_one(quarters):
     assert np.array_equal(again.predicted, generated.predicted)
 
 
+@pytest.mark.long
 def test_images_that_do_not_show_their_class_teach_nothing(quarters):
     train, test = quarters(20), quarters(50, 1)
     found = gan_train(generator(train, shuffle=True), test, 8, 0, CPU)

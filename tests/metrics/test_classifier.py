@@ -43,6 +43,7 @@ def test_images_without_a_label_are_left_out(quarters):
     assert torch.equal(weights(train_on(some, 8, 0, CPU)), weights(train_on(known, 8, 0, CPU)))
 
 
+@pytest.mark.long
 def test_a_damaged_file_in_the_cache_is_trained_again(quarters, tmp_path, capsys):
     first = cached_classifier(quarters(6), 8, 0, CPU)
     (file,) = (tmp_path / "evaluators").glob("*.sealed")

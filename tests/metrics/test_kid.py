@@ -75,6 +75,7 @@ def test_interval_holds_the_truth(shift):
     assert hits >= 52  # of 57 expected
 
 
+@pytest.mark.long
 def test_against_torchmetrics():
     import torch
     from torchmetrics.image import kid as image

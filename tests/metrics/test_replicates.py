@@ -49,6 +49,7 @@ def scattered():
     return [Reference(real(s)).measure(fake) for s in range(25)], [reference.measure(made(s)) for s in range(25)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("key", ["kid", "precision", "density", "recall", "coverage"])
 def test_their_spread_is_what_other_images_make(key, scattered):
     """Of recall and coverage what other real images make: their fakes are others for every seed."""

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from gssl.nets import EMA
-from gssl.nets.ema import follow, momentum
+from gssl.nets.ema import copy, follow, momentum
 
 
 def net() -> nn.Module:
@@ -107,3 +107,12 @@ def test_one_kernel_for_all_is_as_one_for_each(weight: float) -> None:
     follow(mine, theirs, torch.tensor(weight), together=False)
     follow(other, theirs, torch.tensor(weight), together=True)
     torch.testing.assert_close(mine, other)
+
+
+def test_buffers_of_several_types_are_copied_together() -> None:
+    theirs = [torch.randn(3), torch.tensor(7), torch.randn(2, 2), torch.tensor([True, False])]
+    for together in (False, True):
+        mine = [torch.zeros_like(value) for value in theirs]
+        copy(mine, theirs, together)
+        assert all(torch.equal(a, b) for a, b in zip(mine, theirs, strict=True))
+    copy([], [], together=True)

@@ -123,7 +123,7 @@ def test_it_is_built_by_its_name_and_named_layers_are_in_its_state() -> None:
     [("resnet81", "timm:resnet18"), ("resnet18.a9_in1k", "timm:resnet18.a"), ("qqqq", "timm.list_models")],
 )
 def test_an_unknown_name_is_one_line_with_the_nearest(name: str, near: str) -> None:
-    with pytest.raises(UsageError, match=f"weights=timm:{name}: .*{near}") as error:
+    with pytest.raises(UsageError, match=f"backbone=timm:{name}: .*{near}") as error:
         TimmBackbone(name, 32)
     assert "\n" not in str(error.value)
 

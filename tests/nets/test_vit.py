@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from gssl.nets.vit import DEPTHS, HEADS, Block, ViT, position_embedding
+from gssl.nets.vit import HEADS, SHAPES, Block, ViT, position_embedding
 
 RENAMED = {
     "attn.qkv.weight": "self_attn.in_proj_weight",
@@ -49,7 +49,7 @@ def test_the_whole_network_equals_patches_positions_and_torchs_layers() -> None:
                 expected = tokens.reshape(2, 3, 3, width).permute(0, 3, 1, 2)
                 torch.testing.assert_close(maps[i // 3 - 1], expected, rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(net(x), net.norm(tokens).mean(1), rtol=1e-4, atol=1e-4)
-    assert len(net.blocks) == DEPTHS["vit_tiny"] == 12 and len(maps) == 4
+    assert len(net.blocks) == SHAPES["vit_tiny"].depth == 12 and len(maps) == 4
 
 
 def test_positions_are_sines_and_cosines_of_row_and_column() -> None:
@@ -77,7 +77,7 @@ def random_vit(name: str, size: int) -> ViT:
     return net
 
 
-@pytest.mark.parametrize("name", sorted(DEPTHS))
+@pytest.mark.parametrize("name", ["vit_micro", "vit_tiny"])
 @pytest.mark.parametrize("size", [12, 20])  # the size it was made for, and another
 def test_embed_places_and_encode_are_the_whole_network_in_parts(name: str, size: int) -> None:
     net, x = random_vit(name, 12), torch.rand(2, 3, size, size)
@@ -95,7 +95,7 @@ def test_embed_places_and_encode_are_the_whole_network_in_parts(name: str, size:
         tokens = tokens + net.embedding(side, side)
         for i, block in enumerate(net.blocks, start=1):
             tokens = block(tokens)
-            if i == DEPTHS[name] // 2:
+            if i == SHAPES[name].depth // 2:
                 torch.testing.assert_close(tokens.transpose(1, 2).unflatten(2, (side, side)), maps[1])
 
 
@@ -126,7 +126,7 @@ def test_patches_are_embedded_each_by_itself_and_encoded_in_any_order() -> None:
 
 def test_vit_micro_is_a_third_as_deep() -> None:
     net = ViT("vit_micro", "none", 96, 4, 32)
-    assert len(net.blocks) == DEPTHS["vit_micro"] == 4
+    assert len(net.blocks) == SHAPES["vit_micro"].depth == 4
     assert sum(p.numel() for p in net.parameters()) == 4 * (12 * 96**2 + 13 * 96) + 96 * 48 + 96 + 2 * 96
 
 

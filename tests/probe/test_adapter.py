@@ -15,7 +15,7 @@ from gssl.probe.setting import Setting
 from gssl.schemas import Backbone
 from gssl.schemas import probes as schema
 from tests.probe.conftest import fits
-from tests.probe.test_finetune import MASKS
+from tests.probe.test_finetune import BOXES, MASKS
 
 CPU = torch.device("cpu")
 KINDS = {
@@ -39,7 +39,7 @@ def views(image, step, view=0, extent=None):
 def tune(name: str, images, **changes):
     values = dict(train="lora", stages=1, rank=2, layer_decay=1.0, steps=60, batch_size=16, draws=1, points=0)
     values |= dict(folds=1, clip=None, head_l2=None, colour=True)
-    cfg = schema.Finetune(**(values | dict(masks=MASKS, lrs=[0.02], weight_decays=[0.01]) | changes))
+    cfg = schema.Finetune(**(values | dict(masks=MASKS, boxes=BOXES, lrs=[0.02], weight_decays=[0.01]) | changes))
     return Finetune(cfg).fit(images, Setting(lambda: build(name), 4, views, None, 8, CPU, 0, Draws(0), fits()))
 
 

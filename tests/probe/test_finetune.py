@@ -58,6 +58,7 @@ def views(image, step, view=0, extent=None):
 
 
 MASKS = schema.FinetuneMasks(crop=8, channels=4, batch_size=2, lrs=[0.01])
+BOXES = schema.FinetuneBoxes(channels=4, batch_size=2, lrs=[0.01], upside_down=False, brightness=0.0)
 
 
 def config(**changes) -> schema.Finetune:
@@ -65,7 +66,7 @@ def config(**changes) -> schema.Finetune:
         train="all", stages=1, rank=2, layer_decay=1.0, steps=40, batch_size=16, draws=1, points=0, colour=True
     )
     values |= dict(folds=1, clip=None, head_l2=None)
-    return schema.Finetune(**(values | dict(masks=MASKS, lrs=[0.01], weight_decays=[0.01]) | changes))
+    return schema.Finetune(**(values | dict(masks=MASKS, boxes=BOXES, lrs=[0.01], weight_decays=[0.01]) | changes))
 
 
 def setting(seed: int = 0, build: Callable[[], nn.Module] = Tiny) -> Setting:

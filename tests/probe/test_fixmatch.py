@@ -140,6 +140,7 @@ def test_the_fraction_of_used_guesses_is_reported(digits, quarters, threshold, u
     assert fitted.chosen["used"] == used
 
 
+@pytest.mark.long
 def test_used_guesses_are_those_of_the_last_tenth(digits, quarters, monkeypatch):
     fractions = iter(torch.linspace(0.025, 1, 40))
 

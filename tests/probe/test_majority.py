@@ -32,4 +32,7 @@ def test_validation_accuracy_is_measured_on_folds():
 
 
 def test_it_is_judged_by_every_probe_of_features_that_reads_labels():
-    assert probes_of("majority", list(registry.PROBE)) == ["knn", "linear", "fewshot", "segment", "adapted"]
+    anomalies = ["anomaly", "anomaly_gaussian"]  # no task of which majority is a control
+    actions = [f"action_{name}" for name in ("frame", "mean", "motion", "order", "shuffled")]
+    found = ["knn", "linear", "fewshot", "segment", "detect", *actions, *anomalies, "adapted"]
+    assert probes_of("majority", list(registry.PROBE)) == found

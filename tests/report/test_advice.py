@@ -39,6 +39,7 @@ def test_the_cheapest_of_what_cannot_be_told_apart_is_taken(report_of: Reports) 
     assert advice["sentences"][1].startswith("Nothing here is shown to beat raw pixels")
 
 
+@pytest.mark.long
 def test_labels_that_buy_more_than_any_choice_are_said_to(report_of: Reports) -> None:
     plain, told = (report_of(6, shift=shift)["advice"]["sentences"] for shift in (None, {"simclr": -0.115}))
     assert "more than any measured difference" not in " ".join(plain)  # 10 points, where SimCLR leads DCGAN by 33
@@ -50,6 +51,7 @@ def test_labels_that_buy_more_than_any_choice_are_said_to(report_of: Reports) ->
     )
 
 
+@pytest.mark.long
 def test_scratch_saves_pretraining_and_what_more_would_buy_is_grouped(report_of: Reports) -> None:
     """Scratch level with both: it wins as the cheapest, and no interval stands in what to do."""
     advice = report_of(6, shift={"simclr": -0.167, "dcgan": 0.15, "pixels": -0.3})["advice"]

@@ -82,6 +82,7 @@ def test_no_caution_says_more_than_the_verdict(fake: ModuleType, tmp_path: Path)
         assert report["verdict"]["answer"] == "not shown"
 
 
+@pytest.mark.long
 def test_a_family_chosen_beside_finished_runs_is_not_called_planned(fake: ModuleType, tmp_path: Path) -> None:
     report = build(read_runs(fake.make(tmp_path, seeds=2)), {"pairs": [["simclr", "random"]], "fixed_by": "reader"})
     everything = " ".join([*report["verdict"]["cautions"], page.render(report), *report["limitations"]])
@@ -214,6 +215,7 @@ def test_other_uses_of_the_test_images_are_said(report_of: Reports) -> None:
     opened = {"runs": own, "settings": 6, "openings": own, "first": None, "last": None, "text": "Opened."}
     assert "Opened." not in str(told(report, openings=opened))
     assert told(report, openings=opened | {"runs": 41})[0].startswith("Opened. 18 of the 41 are of this comparison")
+    assert told(report, openings=opened | {"damage": "1 line is damaged"})[0] == "Opened."  # there may be others
 
 
 def test_a_dead_generator_comes_first(report_of: Reports) -> None:

@@ -55,13 +55,13 @@ def test_complementary_runs_of_one_arm_stay_one_arm(fake: ModuleType, tmp_path: 
     assert [a["key"] for a in report["label_budgets"]] == ["1", "10", "100", "all"]
 
 
-def test_a_broken_result_is_a_failed_run(fake: ModuleType, tmp_path: Path) -> None:
+def test_a_broken_result_is_a_damaged_run(fake: ModuleType, tmp_path: Path) -> None:
     good = fake.transfer(tmp_path, "pixels", 0)
     bad = fake.transfer(tmp_path, "random", 0)
     (bad / "result.json").write_text('{"schema": "gssl.res')
     runs = {r.arm: r for r in read_runs([good, bad])}
     assert runs["pixels"].finished
-    assert runs["random"].state == "failed"
+    assert runs["random"].state == "damaged"
     assert "result.json cannot be read" in (runs["random"].error or "")
 
 

@@ -117,6 +117,7 @@ def test_hashes_of_the_split_the_label_subsets_and_the_checkpoints(
     assert all(h in shown["provenance"] for h in hashes)
 
 
+@pytest.mark.long
 def test_a_label_subset_that_differs_between_arms_is_told(full_report: dict[str, Any]) -> None:
     told = [s | {"same": s["label_budget"] != "10"} for s in full_report["provenance"]["subsets"]]
     report = full_report | {"provenance": full_report["provenance"] | {"subsets": told}}

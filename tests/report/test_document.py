@@ -151,6 +151,7 @@ def test_a_no_of_few_seeds_is_no_more_than_perhaps_not():
         assert report["verdict"]["answer"] == answer
 
 
+@pytest.mark.long
 def test_the_advice_knows_no_more_than_the_verdict():
     """Whoever the verdict cannot tell from the best is kept, though an interval of its own may exclude zero."""
     for seed in range(40):

@@ -153,6 +153,7 @@ def test_files_that_changed_are_said(fake: ModuleType, tmp_path: Path) -> None:
     assert f"{changed} cannot be read" in explain("random.linear@10", path)["warnings"]
 
 
+@pytest.mark.long
 def test_scores_are_counted_again_in_the_predictions(fake: ModuleType, tmp_path: Path) -> None:
     """What a run's own files contradict is told with the file and the key, whatever the report made of it."""
     paths = {path.name: path for path in fake.make(tmp_path / "runs", seeds=2, arms=TWO)}

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gssl.data.findings import MASKS_FAIR, _imbalance
+from gssl.data.findings import _imbalance
+from gssl.data.targets import TARGETS
 from gssl.report.claims import check
 from gssl.report.collect import read_runs
 from gssl.report.document import build
@@ -41,7 +42,7 @@ def stats(level: float, seed: int) -> np.ndarray:
 def run(fake: ModuleType, root: Path, arm: str, seed: int) -> Path:
     """A transfer run directory as the tool writes it for masks."""
     path = root / f"{arm}-{seed}"
-    finding = _imbalance({"test": [60, 25, 10, 5], "train": [50, 30, 10, 10]}, NAMES, "pixels", MASKS_FAIR)
+    finding = _imbalance({"test": [60, 25, 10, 5], "train": [50, 30, 10, 10]}, NAMES, TARGETS["mask"])
     fake.status(path, "transfer")
     fake.config(path, f"seed: {seed}\ndata: {{name: segmentation}}\n")
     fake.part(path, arm, seed, "transfer", f"gssl transfer weights={arm}")

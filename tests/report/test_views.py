@@ -5,11 +5,14 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from tests.report.documents import page, verdict, views
 
 Reports = Callable[..., dict[str, Any]]
 
 
+@pytest.mark.long
 def test_no_pays_nothing_and_no_word_is_said_without_a_base(report_of: Reports) -> None:
     """Scratch above both, then a family that has neither scratch nor a control."""
     report = report_of(6, shift={"simclr": -0.35})
@@ -102,6 +105,7 @@ def test_what_is_undecided_is_said_with_name_and_direction(report_of: Reports) -
     assert f"to {help_} higher" in headline and f"{hurt} lower to" in headline
 
 
+@pytest.mark.long
 def test_the_page_lists_few_entries_and_failures_only_where_there_are(report_of: Reports) -> None:
     for report in (report_of(3), report_of(3, fail=(("dcgan", 0),))):
         nav = page.render(report).split("<nav")[1].split("</nav>")[0]

@@ -13,6 +13,7 @@ from gssl.engine.device import Precision
 from gssl.engine.optim import Optimizer
 from gssl.method import Batch, Context
 from gssl.nets.backbone import build_backbone
+from gssl.vocabulary import FIRST, PAD
 
 CPU = torch.device("cpu")
 
@@ -35,7 +36,9 @@ def build() -> Callable[..., Any]:
 
     def make(name: str, *overrides: str, size: int = 16, channels: int = 3, classes: int = 4, seed: int = 0) -> Any:
         base = [f"ssl={name}", "ssl.optim.warmup=0", "ssl.optim.schedule=constant"]
-        own = compose("pretrain-ssl", [f"ssl={name}"]).backbone.name
+        own = {"video": ["data=video"], "text": ["data=text", "data.tokenizer=byte"]}
+        base += own.get(registry.SSL[name].column, [])
+        own = compose("pretrain-ssl", base).backbone.name
         narrow = [f"backbone.width={24 if own.startswith('vit') else 8}"]
         cfg = compose("pretrain-ssl", [*base, *narrow, f"data.size={size}", *overrides])
         torch.manual_seed(seed)
@@ -53,6 +56,24 @@ def build() -> Callable[..., Any]:
     return make
 
 
+@pytest.fixture(scope="session")
+def films(tmp_path_factory) -> Any:
+    """A folder with train/ and test/ of tiny films in two classes."""
+    from tests.data.films import set_of_films
+
+    return set_of_films(tmp_path_factory.mktemp("films"), 12)
+
+
+@pytest.fixture(scope="session")
+def sentences(tmp_path_factory) -> Any:
+    """A table of 60 short texts in two classes."""
+    words = ["red", "green", "blue", "one", "two", "three"]
+    rows = [f"{words[i % 3]} {words[3 + i % 2]} {i},{'odd' if i % 2 else 'even'}" for i in range(60)]
+    file = tmp_path_factory.mktemp("sentences") / "texts.csv"
+    file.write_text("text,label\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    return file
+
+
 @pytest.fixture
 def batch() -> Callable[..., Batch]:
     """`batch(method, 8)` → smooth random images and labels under the names that `method` needs."""
@@ -65,6 +86,9 @@ def batch() -> Callable[..., Batch]:
         for name in method.needs:
             if name == "label":
                 found[name] = torch.arange(count) % classes
+            elif name == "tokens":  # bytes, and nothing behind some rows' ends
+                found[name] = torch.randint(FIRST, FIRST + 256, (count, size), generator=g)
+                found[name][::2, size // 2 :] = PAD
             else:
                 noise = 0.05 * torch.randn(count, 3, size, size, generator=g)
                 found[name] = (smooth + noise).clamp(0, 1).contiguous(memory_format=torch.channels_last)

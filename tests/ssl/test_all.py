@@ -15,19 +15,31 @@ from gssl.errors import UsageError
 
 METHODS = sorted(registry.SSL)
 NO_GREY = {"colorization"}
+CLIPS = [name for name in METHODS if registry.SSL[name].column == "video"]
+TEXTS = [name for name in METHODS if registry.SSL[name].column == "text"]
+OF_IMAGES = [name for name in METHODS if name not in CLIPS + TEXTS]
+DATA = dict.fromkeys(CLIPS, ["data=video"]) | dict.fromkeys(TEXTS, ["data=text", "data.tokenizer=byte"])
 
 
 def small(name: str, *extra: str):
-    own = compose("pretrain-ssl", [f"ssl={name}"]).backbone.name
+    data = DATA.get(name, [])
+    own = compose("pretrain-ssl", [f"ssl={name}", *data]).backbone.name
     width = 24 if own.startswith("vit") else 8
-    base = [f"ssl={name}", f"backbone.width={width}", "ssl.batch_size=16", "budget.steps=4", "engine.threads=1"]
+    base = [
+        f"ssl={name}",
+        *(data if name in TEXTS else []),
+        f"backbone.width={width}",
+        "ssl.batch_size=16",
+        "budget.steps=4",
+        "engine.threads=1",
+    ]
     base += ["engine.progress=false", "engine.device=cpu", "engine.log_every=1", "eval.images=64"]
-    base += ["ssl.teacher_size=32"] if hasattr(compose("pretrain-ssl", [f"ssl={name}"]).ssl, "teacher") else []
+    base += ["ssl.teacher_size=32"] if hasattr(compose("pretrain-ssl", [f"ssl={name}", *data]).ssl, "teacher") else []
     return compose("pretrain-ssl", [*base, *extra])
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", OF_IMAGES)
 def test_its_name_alone_runs_on_grey_digits_of_28_pixels(name, tmp_path):
     cfg = small(name, "data.limit=200", "data.size=28", "budget.steps=2")
     if name in NO_GREY:
@@ -39,6 +51,44 @@ def test_its_name_alone_runs_on_grey_digits_of_28_pixels(name, tmp_path):
     result = read_json(tmp_path / "result.json")
     assert result["method"] == name and result["spent"]["steps"] == 2 and result["spent"]["flops"] > 0
     assert math.isfinite(result["objective"]["value"])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", [*CLIPS, "simclr"])
+def test_it_learns_from_films_by_its_name_alone(name, tmp_path, films):
+    """A method of images has every frame as an image."""
+    cfg = small(name, "data=video", f"data.root={films}", "data.size=16", "budget.steps=2")
+    pretrain_ssl.main(cfg, tmp_path)
+    result = read_json(tmp_path / "result.json")
+    assert result["method"] == name and result["spent"]["steps"] == 2 and result["spent"]["flops"] > 0
+    assert math.isfinite(result["objective"]["value"])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", TEXTS)
+def test_it_learns_from_texts_by_its_name_alone(name, tmp_path, sentences):
+    cfg = small(name, f"data.root={sentences}", "data.size=16", "budget.steps=2")
+    pretrain_ssl.main(cfg, tmp_path)
+    result = read_json(tmp_path / "result.json")
+    assert result["method"] == name and result["spent"]["steps"] == 2 and result["spent"]["flops"] > 0
+    assert math.isfinite(result["objective"]["value"]) and ("language" in result) == (name == "clm")
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_who_learns_from_texts_needs_texts(name):
+    with pytest.raises(UsageError, match=f"ssl={name} learns from texts, and data=mnist5k brings image and label; use"):
+        compose("pretrain-ssl", [f"ssl={name}"])
+    with pytest.raises(
+        UsageError,
+        match="ssl=simclr learns from images, and data=text brings text and label; use ssl=clm or ssl=mlm or ssl=simcse",
+    ):
+        compose("pretrain-ssl", ["data=text"])
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_who_learns_from_clips_needs_films(name):
+    with pytest.raises(UsageError, match=f"ssl={name} learns from clips, and data=mnist5k brings image and label; use"):
+        compose("pretrain-ssl", [f"ssl={name}"])
 
 
 # one of each kind of state: queues, targets, a centre, prototypes, frequencies, a second optimiser; others are slow,
@@ -56,10 +106,12 @@ RESUMED = [
 
 
 @pytest.mark.parametrize(("name", "option"), RESUMED)
-def test_a_run_that_was_stopped_ends_with_the_same_bytes(name, option, tmp_path, killed, pictures):
+def test_a_run_that_was_stopped_ends_with_the_same_bytes(name, option, tmp_path, killed, pictures, films, sentences):
     """Queues, targets, centres and schedules are in the checkpoint, or functions of the step."""
 
-    extra = ["data=imagefolder", f"data.root={pictures}", "data.size=16", "resume=auto", "engine.checkpoint_every=2"]
+    data = ["data=video", f"data.root={films}"] if name in CLIPS else ["data=imagefolder", f"data.root={pictures}"]
+    data = [f"data.root={sentences}"] if name in TEXTS else data
+    extra = [*data, "data.size=16", "resume=auto", "engine.checkpoint_every=2"]
     cfg = small(name, *extra, option)
     pretrain_ssl.main(cfg, tmp_path / "whole")
     killed(pretrain_ssl.main, cfg, tmp_path / "broken", step=3)

@@ -7,7 +7,7 @@ import torch
 from torchmetrics import JaccardIndex
 
 from gssl.metrics.accuracy import accuracy, balanced_accuracy
-from gssl.statistics.metric import IGNORE, METRICS, by_group, replicates, resample_counts
+from gssl.statistics.metric import IGNORE, METRICS, Metric, by_group, mask_counts, replicates, resample_counts
 
 CLASSES = 5
 
@@ -166,3 +166,26 @@ def test_the_spread_of_an_accuracy_is_the_binomial_one():
 def test_needs_no_torch():
     code = "import sys, gssl.statistics.metric; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def ranked(stats, counts):
+    """Area under the ROC curve of rows (score, positive), ties one half: for every collection by all pairs."""
+    scores, positive = stats[:, 0], stats[:, 1] > 0
+    wins = (scores[:, None] > scores) + 0.5 * (scores[:, None] == scores)
+    up, down = counts[:, positive], counts[:, ~positive]
+    return np.einsum("ri,ij,rj->r", up, wins[positive][:, ~positive], down) / (up.sum(axis=1) * down.sum(axis=1))
+
+
+def test_a_metric_of_ranks_is_of_the_rows_and_of_how_often_each_is_counted():
+    rng = np.random.default_rng(0)
+    stats = np.stack([rng.integers(0, 6, 40), np.arange(40) % 3 == 0], axis=1).astype(np.float32)
+    metric = Metric("auroc", "AUROC", "fraction", "max", "label", mask_counts, None, of_items=ranked)
+    counts = rng.integers(0, 4, 40)
+    assert metric.value(stats, counts) == pytest.approx(metric.value(np.repeat(stats, counts, axis=0)))
+
+    groups = np.repeat(np.arange(10), 4)
+    found = replicates(stats, metric, groups, resamples=20)
+    drawn = np.concatenate(list(resample_counts(10, 20))).astype(int)
+    again = [metric.value(np.repeat(stats, of[groups], axis=0)) for of in drawn]
+    np.testing.assert_allclose(found, again)
+    assert len(np.unique(found)) > 10

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:  # the names below must be had without torch
+    import numpy as np
+
     from gssl.data.images import Images
 
 
@@ -32,7 +34,13 @@ SOURCES: dict[str, Entry] = {
     "stl10": Entry("gssl.data.sources.torchvision:read"),
     "imagefolder": Entry("gssl.data.sources.imagefolder:read", folder=True),
     "hf": Entry("gssl.data.sources.hf:read"),
+    "webdataset": Entry("gssl.data.sources.webdataset:read"),
     "segmentation": Entry("gssl.data.sources.segmentation:read", ("image", "mask"), folder=True),
+    "video": Entry("gssl.data.sources.video:read", ("image", "label", "video"), folder=True),
+    "detection": Entry("gssl.data.sources.detection:read", ("image", "boxes"), folder=True),
+    "fake": Entry("gssl.data.sources.fake:read", ("image", "label", "fake"), folder=True),
+    "text": Entry("gssl.data.sources.text:read", ("text", "label")),
+    "anomaly": Entry("gssl.data.sources.anomaly:read", ("image", "anomaly"), folder=True),
 }
 
 
@@ -49,7 +57,7 @@ class DataSource:
 
     train: Images
     test: Images | None
-    keys: list[str]
+    keys: list[str] | np.ndarray
     pretrain: Images | None = None
     val: Images | None = None
     skipped: list[str] = field(default_factory=list)

@@ -7,6 +7,7 @@ commands wrote. Everything that is left out is told (`Told`).
 import os
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from gssl.errors import UsageError
@@ -209,7 +210,13 @@ def class_of(name: str) -> str:
 
     Paths keep such bytes as Python has them, for files are opened by them; names of classes are written everywhere.
     """
-    return os.fsencode(name.split("/", 1)[0]).decode("utf-8", "backslashreplace")
+    return _class(name.split("/", 1)[0])
+
+
+@cache
+def _class(folder: str) -> str:
+    """One text for all images of a folder."""
+    return os.fsencode(folder).decode("utf-8", "backslashreplace")
 
 
 def one_line(reason: str) -> str:

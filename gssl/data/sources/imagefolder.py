@@ -6,29 +6,65 @@ directory.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from gssl import schemas
-from gssl.data import cache, decode
+from gssl.data import cache, decode, encoding
 from gssl.data.images import Images
+from gssl.data.index import Names
 from gssl.data.sources import DataSource, labels_csv, parts
 from gssl.data.sources.folders import SUFFIXES, Told, class_of, find_folder, folders_in, images_below, one_line, some
+from gssl.data.store import EncodedWriter, Writer
+from gssl.data.values import Mapping
 from gssl.errors import UsageError
+
+KINDS = {"pixels": "files", "jpeg": "encoded"}  # of entries → the name in their keys
 
 
 @dataclass
 class Listing:
-    """Files of one part below `root` and what is known about them; label None: unlabelled."""
+    """Files of one part below `root` and what is known about them; label None: unlabelled.
+
+    contents: hashes of the files, S32 (N,), where the source has them already.
+    """
 
     key: str  # the configuration key that led here
     root: Path
     names: list[str]
     labels: list[str | None]
     groups: list[str] | None = None
+    contents: np.ndarray | None = None
+
+    def some(self, rows: np.ndarray) -> "Listing":
+        """Those of its files that stand at `rows`, without groups."""
+        names, labels = [self.names[i] for i in rows], [self.labels[i] for i in rows]
+        contents = None if self.contents is None else self.contents[rows]
+        return Listing(self.key, self.root, names, labels, None, contents)
+
+
+@dataclass
+class Reading:
+    """What the parts have in common: their values, and as what they are kept, which the first of them decides.
+
+    kind: data.store, and from the first part on pixels or jpeg. listings: of all parts. part: whose turn it is.
+    """
+
+    mapping: Mapping
+    kind: str
+    listings: Iterable[Listing]
+    part: str = ""
+
+    def decide(self, keys: dict[str, str], size: int) -> None:
+        """keys: of the entries of this part, of both kinds."""
+
+        def need() -> int:
+            return sum(decode.estimate(Names.of(own.names, str(own.root)), size) for own in self.listings)
+
+        self.kind = encoding.kind_of(self.kind, keys, need)
 
 
 def read(cfg: schemas.Data, progress: bool = False) -> DataSource:
@@ -53,37 +89,52 @@ def loaded(
     if more is not None:  # one store for both
         listings["train"] = _both(listings["train"], more)
     classes = sorted({label for label in listings["train"].labels if label is not None})
+    warnings = [*warnings, *_alike(classes)]
     found: dict[str, Images] = {}
     skipped: list[str] = []
-    keys: list[str] = []
-    for part, listing in listings.items():
+    keys = np.zeros(0, "S32")
+    mapping = Mapping(cfg.range)
+    reading = Reading(mapping, cfg.store, listings.values())
+    for part, listing in sorted(listings.items(), key=lambda item: item[0] in ("val", "test")):  # not chosen by these
         if part in ("val", "test"):
             _check_classes(part, listing, classes, listings["train"])
         names = [] if part == "pretrain" else classes
-        images, hashes, kept = _load(listing, names, cfg.side, cfg.workers, cfg.on_error, progress, skipped)
+        reading.part = part
+        images, hashes, kept = _load(listing, names, cfg.side, cfg.workers, cfg.on_error, progress, skipped, reading)
         found[part] = images
         if part == "train":
-            keys = [hashes[i] for i in kept]
+            keys = hashes[kept]
     test, pretrain, val = (found.get(part) for part in ("test", "pretrain", "val"))
-    source = DataSource(found["train"], test, keys, pretrain, val, skipped, warnings, list(told))
+    texts = [*told, *mapping.texts(), *encoding.told(images.store for images in found.values())]
+    warnings = [*warnings, *mapping.warnings()]
+    source = DataSource(found["train"], test, keys, pretrain, val, skipped, warnings, texts)
     if more is not None:
         labelled = source.train.labels >= 0
         source.beside = source.train.subset(np.flatnonzero(~labelled)).unlabelled()
         source.train = source.train.subset(np.flatnonzero(labelled))
-        source.keys = [key for key, known in zip(keys, labelled, strict=True) if known]
+        source.keys = keys[labelled]
     return source
 
 
 def _both(train: Listing, more: Listing) -> Listing:
-    """Labelled and unlabelled files of one CSV."""
+    """Labelled and unlabelled files of one CSV, or of the same archives."""
     groups = None if train.groups is None else [*train.groups, *(more.groups or [])]
-    return Listing(train.key, train.root, train.names + more.names, train.labels + more.labels, groups)
+    known = [own.contents for own in (train, more) if own.contents is not None]
+    contents = np.concatenate(known) if len(known) == 2 else None
+    return Listing(train.key, train.root, train.names + more.names, train.labels + more.labels, groups, contents)
 
 
-def read_folder(folder: Path, size: int, skipped: list[str] | None = None, told: Told | None = None) -> Images:
+def read_folder(
+    folder: Path,
+    size: int,
+    skipped: list[str] | None = None,
+    told: Told | None = None,
+    mapping: Mapping | None = None,
+) -> Images:
     """All images below `folder`, at any depth and without labels, for networks of `size` pixels.
 
     skipped: gets broken files, as "path (why)"; without it they are an error. told: gets what else is not read.
+    mapping: of values of more than 8 bits; without it they are mapped by their own.
     Errors: UsageError where there are none, where none can be read, or where files are broken.
     """
     told = Told() if told is None else told
@@ -92,12 +143,17 @@ def read_folder(folder: Path, size: int, skipped: list[str] | None = None, told:
         raise UsageError(f"{folder}: no images in it; {_expected(told)}")
     listing.labels = [None] * len(listing.names)
     on_error, left_out = ("stop", list[str]()) if skipped is None else ("skip", skipped)
-    return _load(listing, [], size, 0, on_error, False, left_out)[0]
+    reading = Reading(mapping or Mapping(), "auto", [listing], "new")
+    return _load(listing, [], size, 0, on_error, False, left_out, reading)[0]
 
 
-def unlabelled(folder: Path, cfg: schemas.Data, progress: bool, skipped: list[str], told: Told) -> Images:
+def unlabelled(
+    folder: Path, cfg: schemas.Data, progress: bool, skipped: list[str], told: Told, mapping: Mapping
+) -> Images:
     """All images below `folder` for pretraining. Raises UsageError as `read` does."""
-    return _load(_unlabelled(folder, told), [], cfg.side, cfg.workers, cfg.on_error, progress, skipped)[0]
+    listing = _unlabelled(folder, told)
+    reading = Reading(mapping, cfg.store, [listing], "pretrain")
+    return _load(listing, [], cfg.side, cfg.workers, cfg.on_error, progress, skipped, reading)[0]
 
 
 def find(cfg: schemas.Data, told: Told) -> dict[str, Listing]:
@@ -206,7 +262,41 @@ def _labelled(key: str, root: Path, exclude: list[Path | None], told: Told) -> L
     if empty := [name for name in empty if (root / name).resolve() not in outside]:
         count = "class folder has" if len(empty) == 1 else "class folders have"
         told.warnings.append(f"{key}: {len(empty)} {count} no images in {root}: {some(empty)}")
+    told.warnings += _repeated(key, root, classed)
     return Listing(key, root, classed, labels)
+
+
+def _repeated(key: str, root: Path, names: Sequence[str]) -> list[str]:
+    """A warning where every class folder holds the same folders: these may be the classes, or parts."""
+    below: dict[str, set[str]] = {}
+    for name in names:
+        top, _, rest = name.partition("/")
+        below.setdefault(top, set()).add(rest.partition("/")[0] if "/" in rest else "")
+    common = set.intersection(*below.values()) - {""}
+    if len(below) < 2 or len(common) < 2:
+        return []
+    return [
+        f"{key}: each class folder of {root} holds the folders {some(sorted(common))}: where these are the classes, or"
+        f" parts such as train and test, put them first, or list the images in labels.csv"
+    ]
+
+
+def _alike(classes: Sequence[str]) -> list[str]:
+    """A warning where names of classes differ in case, in spaces or as numbers are written alone."""
+    first: dict[object, str] = {}
+    found = []
+    for name in classes:
+        word = " ".join(name.replace("_", " ").split()).casefold()
+        try:
+            key: object = float(word)
+        except ValueError:
+            key = word
+        if key in first:
+            found.append(f"{first[key]!r} and {name!r}")
+        first.setdefault(key, name)
+    if not found:
+        return []
+    return [f"data: classes with almost the same name are different classes: {some(found)}; rename what is the same"]
 
 
 def _unlabelled(root: Path, told: Told) -> Listing:
@@ -240,20 +330,30 @@ def _load(
     on_error: str,
     progress: bool,
     skipped: list[str],
-) -> tuple[Images, list[str], np.ndarray]:
-    """(readable images, content hash of every file, positions of the readable ones)."""
-    paths = cache.join(listing.root, listing.names)
-    hashes = cache.contents(
-        listing.root,
-        listing.names,
-        decode.threads(workers),
-        lambda count: decode.bar(f"reading {count:,} files", count, progress),
-    )
+    reading: Reading,
+) -> tuple[Images, np.ndarray, np.ndarray]:
+    """(readable images, content hash of every file, S32 (N,), positions of the readable ones)."""
+    if listing.contents is None:
+        paths, hashes = cache.looked_up(
+            listing.root,
+            listing.names,
+            decode.threads(workers),
+            lambda count: decode.bar(f"reading {count:,} files", count, progress),
+        )
+    else:
+        paths, hashes = Names.of(listing.names, str(listing.root)), listing.contents
+    given = reading.mapping.of(reading.part, paths, hashes, decode.threads(workers))
+    mapped = [] if given is None else [given]
+    keys = {kind: cache.entry_key(name, size, *mapped, hashes) for kind, name in KINDS.items()}
+    reading.decide(keys, size)
+    jpeg = reading.kind == "jpeg"
+    write: Callable[..., None] = encoding.write_files if jpeg else decode.write_files
     store = cache.entry(
-        cache.entry_key("files", size, *hashes),
-        lambda: decode.estimate(paths, size),
-        lambda writer: decode.write_files(writer, paths, size, workers, progress),
-        about=str(listing.root),
+        keys[reading.kind],
+        lambda: encoding.estimate(paths) if jpeg else decode.estimate(paths, size),
+        lambda filled: write(filled, paths, size, workers, progress, given),
+        str(listing.root),
+        EncodedWriter if jpeg else Writer,
     )
     broken = [f"{paths[i]} ({one_line(reason)})" for i, reason in store.meta["broken"]]
     if broken and (on_error == "stop" or len(store) == 0):
@@ -265,7 +365,7 @@ def _load(
     skipped += broken
     kept = store.array("kept")
     number = {name: i for i, name in enumerate(classes)}
-    labels = np.array([number.get(label or "", -1) for label in listing.labels], dtype=np.int64)
+    labels = np.fromiter((number.get(label or "", -1) for label in listing.labels), np.int64, len(listing.labels))
     groups = None if listing.groups is None else np.array(listing.groups)[kept]
-    images = Images(store, np.arange(len(store)), labels[kept], classes, np.array(paths)[kept], groups)
+    images = Images(store, np.arange(len(store)), labels[kept], classes, paths[kept], groups)
     return images, hashes, kept

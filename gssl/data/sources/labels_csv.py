@@ -109,6 +109,57 @@ def _read(path: Path, told: Told, base: Path) -> dict[str, Rows]:
     return made
 
 
+@dataclass(frozen=True)
+class Clip:
+    """A row about a film: seconds [start, end) of it, None: all of it; label None where the cell is empty."""
+
+    name: str
+    label: str | None
+    split: str
+    group: str | None
+    span: tuple[float, float] | None
+
+
+def clips(path: Path, base: Path) -> list[Clip]:
+    """The CSV of films: path,label[,split][,group][,start,end], a row per piece of a film. Raises UsageError as `read`.
+
+    Without a split rows are `train`.
+    """
+    expected = f"{EXPECTED}[,start,end]"
+    columns, rows = _table(path, expected=expected)
+    found: list[Clip] = []
+    for line, row in rows:
+        cells = dict.fromkeys((*COLUMNS, "start", "end"), "")
+        cells |= {n: cell.strip() for n, cell in zip(columns, row, strict=False)}
+        name = _posix(cells["path"], base)
+        if not name or "\0" in name:
+            raise UsageError(f"data.labels: {path} line {line} has no path; {expected}")
+        span = _span(cells["start"], cells["end"], path, line)
+        if any(own.name == name and own.span == span for own in found):
+            raise UsageError(f"data.labels: {path} line {line} lists {_short(name)} again; keep one of the rows")
+        split = _split(cells["split"], path, line)
+        if not cells["label"] and split in ("val", "test"):
+            raise UsageError(f"data.labels: {path} line {line}: a {split} clip needs a label; fill it in")
+        group = (cells["group"] or f"\0{name}") if "group" in columns else None
+        found.append(Clip(name, cells["label"] or None, split, group, span))
+    return found
+
+
+def _span(start: str, end: str, path: Path, line: int) -> tuple[float, float] | None:
+    if not start and not end:
+        return None
+    try:
+        span = (float(start or 0), float(end or "inf"))
+    except ValueError:
+        span = (0.0, 0.0)
+    if not 0 <= span[0] < span[1]:
+        raise UsageError(
+            f"data.labels: {path} line {line}: from {_short(start)} to {_short(end)} s is no piece of a film; expected"
+            " seconds, the start before the end"
+        )
+    return span
+
+
 def groups(path: Path, base: Path) -> dict[str, str]:
     """The CSV of data.groups: the group of each path, which is below `base`. Raises UsageError as `read`."""
     expected = "expected the columns path,group"
@@ -152,7 +203,9 @@ def _table(
 
 
 def _columns(row: list[str]) -> list[str]:
-    return [name.strip().lower() for name in row]
+    """Names of columns; the folders of images of Hugging Face call the path file_name."""
+    found = [name.strip().lower() for name in row]
+    return found if "path" in found else ["path" if name == "file_name" else name for name in found]
 
 
 def _separator(header: str, needed: tuple[str, ...]) -> str:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gssl.data.sources import shards
+
 WITHIN = ("pretrain", "train", "test", "labels", "groups")  # below data.root where they are there
 
 
@@ -18,13 +20,15 @@ def recorded(data: Mapping[str, Any]) -> dict[str, Any]:
     """
     found = dict(data)
     root = _path(data.get("root"))
-    if root is not None and os.path.exists(root):
+    if root is not None and _there(root):
         found["root"] = os.path.abspath(root)
     for key in WITHIN:
         path = _path(data.get(key))
-        if path is None or data.get("name") == "hf" or (root is not None and os.path.exists(root / path)):
+        if path is None or data.get("name") == "hf" or (root is not None and _there(root / path)):
             continue
-        if os.path.exists(path):
+        if data.get("name") == "webdataset" and key == "labels":  # which members, and no path
+            continue
+        if _there(path):
             found[key] = os.path.abspath(path)
     return found
 
@@ -42,6 +46,13 @@ def moved(data: Mapping[str, Any], root: str) -> dict[str, Any]:
         if old is not None and Path(path).is_relative_to(old):
             found[key] = os.path.join(os.path.abspath(root), os.path.relpath(path, old))
     return found
+
+
+def _there(path: Path) -> bool:
+    """Whether it leads to something; of a pattern of archives, whether its first name does."""
+    if os.path.exists(path) or not shards.is_pattern(str(path)):
+        return os.path.exists(path)
+    return os.path.exists(shards.expanded(str(path))[0])
 
 
 def _path(value: Any) -> Path | None:

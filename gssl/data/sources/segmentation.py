@@ -20,8 +20,10 @@ from gssl.data.columns import IGNORE
 from gssl.data.images import Images
 from gssl.data.masks import Legend, WrongMask, read_legend, read_mask
 from gssl.data.opening import opened
-from gssl.data.sources import DataSource, imagefolder, labels_csv, parts
+from gssl.data.sources import DataSource, imagefolder, parts
 from gssl.data.sources.folders import Told, child, find_folder, images_below, one_line, some
+from gssl.data.sources.grouping import grouping
+from gssl.data.values import Mapping, Range, stored
 from gssl.errors import UsageError
 
 PARTS = ("train", "val", "test")
@@ -65,7 +67,7 @@ def read(cfg: schemas.Data, progress: bool = False) -> DataSource:
     told = Told()
     root = parts.inner_of_masks(root, told)
     legend = read_legend(root / "classes.json")
-    group_of = _grouping(cfg.groups, root)
+    group_of = grouping(cfg.groups, root)
     warnings: list[str] = []
     skipped: list[str] = []
     folders = {name: folder for name in PARTS if (folder := parts.named(root, name))} or {"train": root}
@@ -76,16 +78,19 @@ def read(cfg: schemas.Data, progress: bool = False) -> DataSource:
         raise UsageError(f"data.root: {root} has {' and '.join(folders)} and no train; {LAYOUT}")
     found = {name: _pairs(folder, cfg, group_of, warnings, skipped, told) for name, folder in folders.items()}
     loaded, keys = {}, []
+    mapping = Mapping(cfg.range)
+    pretrain = None
     for name, pairs in found.items():
-        loaded[name], hashes, kept = _load(pairs, legend, cfg, progress, skipped)
-        if name == "train":
+        loaded[name], hashes, kept = _load(name, pairs, legend, cfg, mapping, progress, skipped)
+        if name == "train":  # which comes first
             keys = [hashes[i] for i in kept]
             _check_classes(loaded[name], legend, root)
-    pretrain = None
-    if (folder := find_folder("pretrain", cfg.pretrain, root)) is not None:
-        pretrain = imagefolder.unlabelled(folder, cfg, progress, skipped, told)
+            if (folder := find_folder("pretrain", cfg.pretrain, root)) is not None:
+                pretrain = imagefolder.unlabelled(folder, cfg, progress, skipped, told, mapping)
     test, val = loaded.get("test"), loaded.get("val")
-    return DataSource(loaded["train"], test, keys, pretrain, val, skipped, warnings + told.suspicious(), told.texts())
+    warnings += [*told.suspicious(), *mapping.warnings()]
+    texts = [*told.texts(), *mapping.texts()]
+    return DataSource(loaded["train"], test, keys, pretrain, val, skipped, warnings, texts)
 
 
 # ── which files ──────────────────────────────────────────────────────────────────────────────────
@@ -201,45 +206,6 @@ def _stem(name: str) -> str:
     return str(PurePosixPath(name).with_suffix(""))
 
 
-def _grouping(groups: str | None, root: Path) -> Callable[[Path], str] | None:
-    """What gives the group of an image's path; None without data.groups. Raises UsageError."""
-    if groups is None:
-        return None
-    if groups.lower().endswith(".csv"):
-        return _listed(groups, root)
-    if groups.count("{group}") != 1:
-        raise UsageError(
-            f"data.groups={groups}: expected a pattern with {{group}}, such as '{{group}}_*', or a CSV file"
-        )
-    parts = re.split(r"(\{group\}|\*)", groups)
-    shape = re.compile("".join({"{group}": "(.+?)", "*": ".*"}.get(part, re.escape(part)) for part in parts))
-    depth = groups.count("/") + 1
-
-    def group(path: Path) -> str:
-        name = "/".join([*path.parts[-depth:-1], path.stem])
-        match = shape.fullmatch(name)
-        if match is None:
-            raise UsageError(f"data.groups={groups}: {name} ({path}) does not fit this pattern; fit it to the names")
-        return match[1]
-
-    return group
-
-
-def _listed(groups: str, root: Path) -> Callable[[Path], str]:
-    path = root / groups if (root / groups).is_file() else Path(groups).expanduser()
-    known = labels_csv.groups(path, root)
-
-    def group(image: Path) -> str:
-        own = next(
-            (known[name] for name in (str(image.relative_to(root)), image.name, image.stem) if name in known), None
-        )
-        if own is None:
-            raise UsageError(f"data.groups: {path} has no row for {image.relative_to(root)}; give every image a group")
-        return own
-
-    return group
-
-
 # ── reading them ─────────────────────────────────────────────────────────────────────────────────
 
 
@@ -251,11 +217,12 @@ def goal(width: int, height: int, size: int | list[int]) -> tuple[int, int]:
     return max(size, round(width * scale)), max(size, round(height * scale))
 
 
-def _decode(image_path: str, mask_path: str, legend: Legend, size: int | list[int]) -> tuple[np.ndarray, np.ndarray]:
+def _decode(
+    image_path: str, mask_path: str, legend: Legend, size: int | list[int], given: Range
+) -> tuple[np.ndarray, np.ndarray]:
     """uint8 (h, w, c) antialiased, and ids uint8 (h, w) by the nearest pixel. Raises WrongMask, or as Pillow."""
     with opened(image_path) as file:
-        file.load()
-        image = decode.flatten(decode.upright(file))
+        image = decode.picture(file, image_path, given)
     mask = read_mask(mask_path, legend, image.size)
     goal_size = goal(*image.size, size)
     if goal_size != image.size:
@@ -266,7 +233,13 @@ def _decode(image_path: str, mask_path: str, legend: Legend, size: int | list[in
 
 
 def _load(
-    pairs: Pairs, legend: Legend, cfg: schemas.Data, progress: bool, skipped: list[str]
+    part: str,
+    pairs: Pairs,
+    legend: Legend,
+    cfg: schemas.Data,
+    mapping: Mapping,
+    progress: bool,
+    skipped: list[str],
 ) -> tuple[Images, list[str], np.ndarray]:
     """(images with masks, content hash of every image file, positions of those that could be read)."""
     paths, mask_paths = cache.join(pairs.root, pairs.names), cache.join(pairs.root, pairs.masks)
@@ -276,10 +249,11 @@ def _load(
         decode.threads(cfg.workers),
         lambda count: decode.bar(f"reading {count:,} files", count, progress),
     )
+    given = mapping.of(part, paths, hashes[: len(paths)], decode.threads(cfg.workers))
     store = cache.entry(
-        cache.entry_key("segmentation", cfg.size, legend.key, *hashes),
+        cache.entry_key("segmentation", cfg.size, legend.key, *([] if given is None else [given]), *hashes),
         lambda: 2 * decode.estimate(paths, cfg.side),
-        lambda writer: _write(writer, paths, mask_paths, legend, cfg, progress),
+        lambda writer: _write(writer, paths, mask_paths, legend, cfg, given, progress),
         about=str(pairs.root),
     )
     wrong = [
@@ -341,13 +315,15 @@ def _write(
     mask_paths: list[str],
     legend: Legend,
     cfg: schemas.Data,
+    given: Range | None,
     progress: bool,
 ) -> None:
     """Decode all pairs into the entry. meta: `wrong`, a list of [position, kind, reason]; arrays: `kept`."""
 
     def work(start: int) -> list[tuple[np.ndarray, np.ndarray] | tuple[str, str]]:
         stop = start + decode.CHUNK
-        return [_try(a, b, legend, cfg.size) for a, b in zip(paths[start:stop], mask_paths[start:stop], strict=True)]
+        both = zip(paths[start:stop], mask_paths[start:stop], strict=True)
+        return [_try(image, mask, legend, cfg.size, given or "full") for image, mask in both]
 
     wrong: list[tuple[int, str, str]] = []
     kept: list[int] = []
@@ -362,14 +338,15 @@ def _write(
                     assert isinstance(second, np.ndarray)
                     writer.add([first], [cache.image_hash(first)], mask=[second])
             advance(len(results))
-    writer.finish({"wrong": wrong}, {"kept": np.array(kept, dtype=np.int64)})
+    meta = {"wrong": wrong} | ({} if given is None else {"range": stored(given)})
+    writer.finish(meta, {"kept": np.array(kept, dtype=np.int64)})
 
 
 def _try(
-    image: str, mask: str, legend: Legend, size: int | list[int]
+    image: str, mask: str, legend: Legend, size: int | list[int], given: Range
 ) -> tuple[np.ndarray, np.ndarray] | tuple[str, str]:
     try:
-        return _decode(image, mask, legend, size)
+        return _decode(image, mask, legend, size, given)
     except WrongMask as error:
         return error.kind, str(error)
     except Exception as error:  # Pillow raises anything on malformed files, even struct.error

@@ -3,7 +3,8 @@
     p = transform.draw(step, len(image), sides)
     x, y = transform.apply(p, batch["image"], "image"), transform.apply(p, batch["mask"], "mask")
 
-Each kind of column has its file: images are resampled with antialiasing (`image`), masks by the nearest pixel (`mask`).
+Each kind of column has its file: images are resampled with antialiasing (`image`), masks by the nearest pixel (`mask`),
+and boxes are clipped (`boxes`).
 `RandomViews` (gssl/data/views.py), which distorts colours as well and makes square views, has the same two methods.
 """
 
@@ -15,12 +16,13 @@ import torch
 from torch import Tensor
 
 from gssl.data.draws import Draws
-from gssl.data.transforms import image, mask
+from gssl.data.transforms import boxes, image, mask
 from gssl.method import to_device
 
 ATTEMPTS = 10  # boxes drawn per crop before the fallback, as in torchvision
 
-KINDS: dict[str, Callable[..., Tensor]] = {"image": image.crop, "mask": mask.crop}  # how a box of each is taken
+# how a box of each is taken
+KINDS: dict[str, Callable[..., Tensor]] = {"image": image.crop, "mask": mask.crop, "boxes": boxes.crop}
 
 
 class Crop(NamedTuple):
@@ -71,7 +73,8 @@ class RandomCrop:
     def apply(self, drawn: Crop, column: Tensor, kind: str) -> Tensor:
         """The drawn box of each row of `column`, on its device; kind: a key of `KINDS`.
 
-        image: uint8 (B, C, H, W) → float32 (B, 3, h, w) in [0, 1]; mask: uint8 (B, H, W) → uint8 (B, h, w).
+        image: uint8 (B, C, H, W) → float32 (B, 3, h, w) in [0, 1]; mask: uint8 (B, H, W) → uint8 (B, h, w); boxes:
+        float32 (B, M, 6) in pixels of the one → of the other.
         """
         box, flip = (to_device(part, column.device) for part in (drawn.box, drawn.flip))
         return KINDS[kind](column, box, flip, drawn.size)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from gssl.data.draws import Draws
-from gssl.data.transforms import Crop, RandomCrop, image, mask
+from gssl.data.transforms import Crop, RandomCrop, boxes, image, mask
 
 SIZES = [(8, 8), (12, 20), (40, 24)]
 
@@ -117,3 +117,44 @@ def test_ranks_draw_the_rows_of_one_batch() -> None:
 def test_whole_images_are_divided_by_255(channels: int) -> None:
     x = torch.randint(0, 256, (2, channels, 5, 7), dtype=torch.uint8)
     assert torch.equal(image.whole(x), (x.float() / 255).expand(-1, 3, -1, -1))
+
+
+# ── boxes of objects ─────────────────────────────────────────────────────────────────────────────
+
+
+def painted(boxes: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """uint8 (B, 3, H, W): the first box of each image in white."""
+    image = torch.zeros((len(boxes), 3, height, width), dtype=torch.uint8)
+    for own, (left, top, right, bottom, kind, _) in zip(image, boxes[:, 0].long().tolist(), strict=True):
+        if kind >= 0:
+            own[:, top:bottom, left:right] = 255
+    return image
+
+
+@pytest.mark.parametrize("size", [(20, 24), (40, 48)])
+def test_a_box_is_where_its_object_is_after_a_crop(size: tuple[int, int]) -> None:
+    random = np.random.default_rng(0)
+    corner = random.integers(0, 20, (64, 2))
+    edges = np.concatenate([corner, corner + random.integers(4, 20, (64, 2))], axis=1)
+    given = torch.from_numpy(np.concatenate([edges, np.full((64, 1), 2), np.zeros((64, 1))], axis=1)).float()[:, None]
+    transform = RandomCrop((20, 24), Draws(3))
+    drawn = transform.draw(5, 64, (40, 48))._replace(size=size)  # resized by 1 or 2
+    x, found = (transform.apply(drawn, c, k) for c, k in ((painted(given, 40, 48), "image"), (given, "boxes")))
+    seen = 0
+    for own, (left, top, right, bottom, kind, _) in zip(x[:, 0], found[:, 0].tolist(), strict=True):
+        lit = (own > 0.5).nonzero()
+        if kind < 0:  # less than a quarter of it is there
+            assert len(lit) < 20 * 20 * (size[0] / 20) ** 2 / 4
+            continue
+        seen += 1
+        assert lit.amin(0).tolist() == [top, left] and (lit.amax(0) + 1).tolist() == [bottom, right]
+    assert seen > 20 and (found[:, 0, 4] < 0).sum() > 5
+
+
+def test_boxes_flip_both_ways_and_what_is_no_box_stays_none() -> None:
+    given = torch.tensor([[[2.0, 3.0, 8.0, 5.0, 1.0, 0.0], [0, 0, 0, 0, -1, 0]]] * 4)
+    across, down = torch.tensor([False, True, False, True]), torch.tensor([False, False, True, True])
+    found = boxes.flipped(given, (16, 24), across, down)
+    assert found[:, 0, :4].tolist() == [[2, 3, 8, 5], [16, 3, 22, 5], [2, 11, 8, 13], [16, 11, 22, 13]]
+    assert torch.equal(found[:, 1], given[:, 1])
+    assert torch.equal(boxes.flipped(found, (16, 24), across, down), given)

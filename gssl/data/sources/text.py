@@ -1,0 +1,269 @@
+"""Texts: `data.root` is a .txt file, a .csv, .tsv or .jsonl with text[,label][,split][,group], or a folder of these.
+
+In a folder files and folders may be parts by their names (`train.csv`, `val/`, `test.txt`); .txt files in class folders
+have that class. Without a test or a validation part they are split off by seeded hashes of documents (or groups), a
+single .txt file by position. Only then is the tokenizer trained, on training texts (and those for pretraining) alone.
+
+A row is a document's first `data.size` tokens, or of long ones a piece of so many (`data.long`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+
+from gssl import schemas, vocabulary
+from gssl.data import cache, texts, tokens
+from gssl.data.draws import digest
+from gssl.data.images import Images
+from gssl.data.sides import chances_of, check_sides, exact_split, threshold_split
+from gssl.data.sources import DataSource
+from gssl.data.sources.folders import Told, some
+from gssl.data.store import TokenWriter
+from gssl.data.texts import Document, Found
+from gssl.errors import UsageError
+
+PARTS = ("train", "val", "test", "pretrain")
+MANY = 20  # labelled texts from which a label of its own for each is no class
+
+
+def read(cfg: schemas.Data, progress: bool = False) -> DataSource:
+    """Texts of `data=text`. Errors: UsageError for a missing or wrong file, no texts, or classes that do not fit."""
+    if cfg.root is None:
+        raise UsageError("data.root must be given: a .txt, .csv, .tsv or .jsonl file, or a folder of these")
+    told = Told()
+    found = _found(Path(cfg.root).expanduser(), "root", cfg)
+    home = Path(cfg.root).expanduser()
+    for part, value in (("test", cfg.test), ("pretrain", cfg.pretrain)):
+        if value is not None:
+            place = home / value
+            own = _found(place if place.exists() else Path(value).expanduser(), part, cfg)
+            found.parts[part] = [document for documents in own.parts.values() for document in documents]
+            found.notes += own.notes
+    told.notes, told.warnings = found.notes, found.warnings
+    parts = _without_empty(found, told)
+    given = {part for part in ("val", "test") if parts.get(part)}
+    spare = _labels(parts)
+    classes = sorted({document.label for document in parts["train"] if document.label is not None})
+    _check(parts, classes)
+    if len(parts["train"]) == 1 and not spare and not parts["train"][0].label:
+        _by_position(parts, cfg, told)
+        sides = np.array(["train"])
+    else:
+        sides = _sides(parts, cfg)
+    pool = parts["train"]
+    learned = [d for d, side in zip(pool, sides, strict=True) if side == "train"] + spare + parts.get("pretrain", [])
+    maker = Maker(cfg, [document.text for document in learned])
+    loaded: dict[str, Images] = {}
+    every, of = _images([*pool, *spare], classes, cfg, maker)
+    for part in ("train", "val", "test"):
+        mine = np.flatnonzero(sides == part)
+        if len(mine):
+            loaded[part] = every.subset(np.flatnonzero(np.isin(of, mine)))
+    for part in ("val", "test"):
+        if part in given or parts.get(part):
+            loaded[part], _ = _images(parts[part], classes, cfg, maker)
+    pretrain = None
+    if parts.get("pretrain"):
+        unlabelled = [Document(d.text, d.name, None, d.group) for d in parts["pretrain"]]
+        pretrain, _ = _images(unlabelled, [], cfg, maker)
+    beside = every.subset(np.flatnonzero(of >= len(pool))).unlabelled() if spare else None
+    if maker.cut[0]:
+        noun = "text is" if maker.cut[1] == 1 else "texts are"
+        told.notes.append(
+            f"{maker.cut[0]:,} of {maker.cut[1]:,} {noun} longer than data.size={cfg.size} tokens and cut off;"
+            " data.long=split makes pieces"
+        )
+    keys = np.array([""] * len(loaded["train"]))
+    return DataSource(
+        loaded["train"], loaded["test"], keys, pretrain, loaded["val"], [], told.suspicious(), told.texts(), beside
+    )
+
+
+def _found(path: Path, key: str, cfg: schemas.Data) -> Found:
+    if path.is_dir():
+        return texts.folder(path, cfg.encoding)
+    if not path.is_file():
+        raise UsageError(f"data.{key}: there is no {path}; expected a .txt, .csv, .tsv or .jsonl file, or a folder")
+    if not texts.is_text(path.name):
+        raise UsageError(f"data.{key}: {path} is no text; expected one that ends in {', '.join(texts.SUFFIXES)}")
+    return texts.documents(path, cfg.encoding)
+
+
+def _without_empty(found: Found, told: Told) -> dict[str, list[Document]]:
+    parts = {part: [d for d in found.parts.get(part, []) if d.text.strip()] for part in PARTS}
+    empty = [d.name for own in found.parts.values() for d in own if not d.text.strip()]
+    if empty:
+        noun = "text is" if len(empty) == 1 else "texts are"
+        told.notes.append(f"{len(empty):,} empty {noun} left out (the first is {empty[0]})")
+    if not parts["train"]:
+        raise UsageError("data.root: there are no training texts that are not empty; add some")
+    return parts
+
+
+def _labels(parts: dict[str, list[Document]]) -> list[Document]:
+    """Takes training texts without a label away where others have one: they are for pretraining beside these."""
+    if not any(document.label for document in parts["train"]):
+        return []
+    spare = [document for document in parts["train"] if not document.label]
+    parts["train"] = [document for document in parts["train"] if document.label]
+    return spare
+
+
+def _check(parts: dict[str, list[Document]], classes: list[str]) -> None:
+    if not classes:
+        return
+    count = len(parts["train"])
+    if len(classes) == count >= MANY:
+        raise UsageError(
+            f"data.root: each of {count:,} labels stands there once: an id and no class; name it otherwise"
+        )
+    for part in ("val", "test"):
+        if lacking := [d.name for d in parts[part] if not d.label]:
+            raise UsageError(f"data.root: a {part} text has no label ({lacking[0]}); fill it in")
+        if unknown := sorted({str(d.label) for d in parts[part]} - set(classes)):
+            raise UsageError(
+                f"data.root: {part} texts have labels that training texts do not have: {some(unknown)}; rename them,"
+                " or remove them"
+            )
+
+
+def _by_position(parts: dict[str, list[Document]], cfg: schemas.Data, told: Told) -> None:
+    """Cuts a single text into training, validation and test parts, each at the end of a line."""
+    whole = parts["train"][0]
+    rest, name = whole.text, whole.name
+    for part, fraction in (("test", cfg.test_fraction), ("val", cfg.val_fraction)):
+        if parts[part]:
+            continue
+        at = rest.rfind("\n", 0, max(1, round((1 - fraction) * len(rest)))) + 1
+        if not rest[:at].strip() or not rest[at:].strip():
+            raise UsageError(f"data.root: {name} is too short, or one line, to cut a {part} part from; give the parts")
+        parts[part], rest = [Document(rest[at:], f"{name} from character {at:,}")], rest[:at]
+        told.notes.append(f"{name} is one text: the {part} part begins at character {at:,} (data.{part}_fraction)")
+    parts["train"] = [Document(rest, name)]
+
+
+def _sides(parts: dict[str, list[Document]], cfg: schemas.Data) -> np.ndarray:
+    """Of each training document: train, val or test; what has parts of its own is not divided."""
+    pool = parts["train"]
+    sides = np.full(len(pool), "train", dtype="<U5")
+    labels = np.array([document.label or "" for document in pool])
+    units = np.array([document.group or _content(document.text) for document in pool])
+    groups = any(document.group for document in pool)
+    if not parts["test"]:
+        chosen = threshold_split(labels, chances_of(units, cfg.split_seed, "test"), cfg.test_fraction, not groups)
+        check_sides(chosen, "data.test_fraction", "test", units if groups else None)
+        sides[chosen] = "test"
+    if not parts["val"]:
+        left = np.flatnonzero(sides == "train")
+        chances = chances_of(units[left], cfg.split_seed, "val")
+        chosen = exact_split(labels[left], chances, cfg.val_fraction, units[left] if groups else None)
+        check_sides(chosen, "data.val_fraction", "validation", units[left] if groups else None)
+        sides[left[chosen]] = "val"
+    return sides
+
+
+def _content(text: str) -> str:
+    return blake2b(text.encode(errors="surrogatepass"), digest_size=16).hexdigest()
+
+
+@dataclass
+class Maker:
+    """The tokenizer of a data set, trained when it is first asked for. `recipe` determines it."""
+
+    cfg: schemas.Data
+    texts: Sequence[str] = field(repr=False)
+    cut: list[int] = field(default_factory=lambda: [0, 0])  # texts that are cut off, of so many
+
+    @cached_property
+    def given(self) -> str | None:
+        """The JSON of data.tokenizer=FILE."""
+        return None if self.cfg.tokenizer in vocabulary.KINDS else vocabulary.file_of(str(self.cfg.tokenizer))
+
+    @cached_property
+    def recipe(self) -> str:
+        cfg = self.cfg
+        if self.given is not None:
+            return digest("tokenizer", self.given, cfg.lowercase).hex()
+        learned = [_content(text) for text in self.texts] if cfg.tokenizer != "byte" else []
+        return digest("tokenizer", 1, cfg.tokenizer, cfg.vocab, cfg.lowercase, *learned).hex()
+
+    @cached_property
+    def tokenizer(self) -> tokens.Tokenizer:
+        cfg = self.cfg
+        kind = str(cfg.tokenizer)
+        if self.given is not None:
+            return opened(self.given, kind)
+        return tokens.trained(kind, self.texts, vocabulary.rows_of(kind, cfg.vocab), bool(cfg.lowercase))
+
+
+def opened(text: str, name: str) -> tokens.Tokenizer:
+    """Raises UsageError for what is no tokenizer."""
+    try:
+        return tokens.Tokenizer(text)
+    except ValueError as error:
+        raise UsageError(f"data.tokenizer={name}: is no tokenizer.json ({error}); give another file") from error
+
+
+def _images(
+    documents: Sequence[Document], classes: list[str], cfg: schemas.Data, maker: Maker
+) -> tuple[Images, np.ndarray]:
+    """Rows of documents, and of each row which document it is of."""
+    contents = [_content(document.text) for document in documents]
+    labelled = np.array([document.label is not None for document in documents])
+    cuts = ["truncate" if cfg.long is None and one else cfg.long or "split" for one in labelled.tolist()]
+    key = cache.entry_key("text", 1, maker.recipe, cfg.size, *cuts, *contents)
+    store = cache.entry(
+        key,
+        lambda: 4 * sum(len(document.text) for document in documents),
+        lambda writer: _write(writer, documents, cuts, maker, cfg),
+        about=str(cfg.root),
+        writer=TokenWriter,
+    )
+    column = store.columns["text"]
+    of = np.asarray(column.documents).astype(np.int64)  # type: ignore[attr-defined]
+    maker.cut = [maker.cut[0] + int(store.meta["cut"]), maker.cut[1] + len(documents)]
+    number = {name: i for i, name in enumerate(classes)}
+    labels = np.array([number.get(document.label or "", -1) for document in documents], dtype=np.int64)[of]
+    names = np.array([document.name for document in documents], dtype=object)[of].astype(str)
+    groups = None
+    pieces = bool(classes) and len(of) > len(documents)  # what has no label is not counted
+    if pieces or any(document.group for document in documents):
+        own = [document.group or f"\0{document.name}" for document in documents]
+        groups = np.array(own, dtype=object)[of].astype(str)
+    return Images(store, np.arange(len(store)), labels, classes, names, groups), of
+
+
+def _write(
+    writer: TokenWriter, documents: Sequence[Document], cuts: Sequence[str], maker: Maker, cfg: schemas.Data
+) -> None:
+    tokenizer, size = maker.tokenizer, int(cfg.size)  # type: ignore[arg-type]
+    width = 2 if tokenizer.count <= 1 << 16 else 4
+    lengths, plain, shortened = [], [], 0
+    salt = bytes.fromhex(tokenizer.hash)
+    for start in range(0, len(documents), 1000):
+        some_ = documents[start : start + 1000]
+        for document, cut, ids in zip(some_, cuts[start:], tokenizer.encode([d.text for d in some_]), strict=False):
+            text = document.text.lower() if cfg.lowercase else document.text
+            if len(ids) > size and cut == "refuse":
+                raise UsageError(
+                    f"data.long=refuse: {document.name} has {len(ids):,} tokens, and data.size={size}; raise data.size,"
+                    " or use data.long=split or truncate"
+                )
+            if len(ids) > size and cut == "truncate":
+                text, ids, shortened = text[: tokenizer.characters(text, size)], ids[:size], shortened + 1
+            pieces = [ids[i : i + size] for i in range(0, max(1, len(ids)), size)]
+            writer.add_document(pieces, width, salt)
+            lengths += [len(text.encode(errors="surrogatepass"))] + [0] * (len(pieces) - 1)
+            plain += [_plain(document.text)] + [0] * (len(pieces) - 1)
+    facts = {"width": width, "tokenizer": tokenizer.json, "tokenizer_hash": tokenizer.hash, "cut": shortened}
+    writer.finish(facts, {"bytes": np.array(lengths, np.int64), "plain": np.array(plain, np.uint64)})
+
+
+def _plain(text: str) -> int:
+    """A hash of a text's letters and digits, in lower case; 0 where it has none."""
+    kept = "".join(c for c in text.lower() if c.isalnum())
+    return int.from_bytes(blake2b(kept.encode(errors="surrogatepass"), digest_size=8).digest(), "little") if kept else 0

@@ -1,0 +1,58 @@
+"""What a transfer run shows beside its scores where real images are told from generated ones: right and wrong ones.
+
+Of each probe's fit with the most labels, the held-out generators' images and the real ones at both ends of the scores.
+Figures of classification are left out, and the record says so.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gssl import schemas
+from gssl.experiment.crops import centre_crops
+from gssl.experiment.diagnostics import Evaluated, guarded
+from gssl.figures.tiles import Row, Section, Tile, save_page
+from gssl.statistics.fake import CONDITIONS, HELD_OUT, REAL
+
+SHOWN = 12
+FIGURE = "pictures/fake.png"
+LEFT_OUT = ("confusion.png", "mistakes.png", "saliency.png", "reliability.png", "map.png", "cka.png")
+WHY = "of classes; test images here are real or generated, of several generators"
+
+
+def diagnose(evaluated: Evaluated, cfg: schemas.Diagnose, run_dir: Path) -> dict[str, Any]:
+    """Entries for result.json; a figure that fails costs no score."""
+    if not cfg.pictures:
+        return {}
+    return guarded("pictures", run_dir, lambda: draw(evaluated, run_dir)) or {}
+
+
+def draw(evaluated: Evaluated, run_dir: Path) -> dict[str, Any]:
+    """Write the figure."""
+    sections = []
+    for index in evaluated.most().values():
+        rows = []
+        for name, chosen in chosen_images(evaluated.found[index].stats).items():
+            images = centre_crops(evaluated.test.subset(chosen), evaluated.prober.cfg.data.side)
+            score = evaluated.found[index].stats[chosen, -1]
+            rows.append(Row(name, [Tile(x, f"{s:.3f}") for x, s in zip(images, score, strict=True)]))
+        text = "Below each image the probability that it is generated. Which ones is decided by these alone."
+        sections.append(Section(evaluated.name(index), text, rows))
+    save_page(
+        f"Real or generated. {evaluated.who}, {evaluated.of(len(evaluated.test))}", "", sections, run_dir / FIGURE
+    )
+    return {"pictures": [FIGURE], "pictures_left_out": dict.fromkeys(LEFT_OUT, WHY)}
+
+
+def chosen_images(stats: np.ndarray) -> dict[str, np.ndarray]:
+    """Indices of test images by what they show, from rows (n, k)."""
+    of, score = stats[:, : len(CONDITIONS)] > 0, stats[:, -1]
+    order = np.argsort(score, kind="stable")
+    fake, real = order[of[order, HELD_OUT]], order[of[order, REAL]]
+    return {
+        "wrong: generated,\ntaken for real": fake[:SHOWN],
+        "wrong: real,\ntaken for generated": real[::-1][:SHOWN],
+        "right: generated": fake[::-1][:SHOWN],
+        "right: real": real[:SHOWN],
+    }

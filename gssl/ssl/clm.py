@@ -1,0 +1,45 @@
+"""Causal language model: every token is predicted from those before it (GPT).
+
+Radford, Narasimhan, Salimans, Sutskever: Improving language understanding by generative pre-training, 2018. Values and
+the measured result: conf/ssl/clm.yaml.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from gssl.method import Batch, Context
+from gssl.nets.text import TextTransformer
+from gssl.schemas import ssl as schema
+from gssl.ssl.token_losses import nats, per_token
+from gssl.vocabulary import PAD
+
+
+def next_tokens(network: TextTransformer, tokens: Tensor) -> Tensor:
+    """Nats (B, T) of each of `tokens` (B, T) given those before it; 0 where there is none."""
+    return nats(network.logits(network.encode(tokens)[:, :-1]), tokens)
+
+
+class CLM(nn.Module):
+    """The backbone, made causal; its embedding gives the scores too."""
+
+    needs = ("tokens",)
+
+    def __init__(self, cfg: schema.CLM, backbone: TextTransformer, context: Context) -> None:
+        super().__init__()
+        self.backbone, self.mean = backbone, context.mean
+        backbone.causal.fill_(True)
+        self.to(context.device)
+        self.optimizer = context.optimizer(self.parameters(), cfg.optim)
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        return per_token(next_tokens(self.backbone, batch["tokens"]), batch["per_row"])
+
+    def update(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        count = (batch["tokens"] != PAD).sum(1).float()
+        per_row = self.mean(count.mean()).expand(len(count))
+        return self.optimizer.minimize(self.loss, batch | {"per_row": per_row})
+
+    @torch.no_grad()
+    def nats(self, tokens: Tensor) -> Tensor:
+        """Of each token (B, T), 0 where there is none; what bits per byte are made of."""
+        return next_tokens(self.backbone, tokens)

@@ -1,0 +1,110 @@
+"""The batch that a method gets: on a GPU pixels become numbers once for all views."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from gssl.data import Draws
+from gssl.data.columns import VideoColumn
+from gssl.engine.feed import Feed
+from gssl.errors import UsageError
+from tests.data.test_batches import make
+
+NEEDS = ("view0", "view1", "crop2", "real")
+
+
+def feed(tiny, image: torch.Tensor, *overrides: str, needs: tuple[str, ...] = NEEDS) -> Feed:
+    cfg = tiny("pretrain-ssl", *overrides).data
+
+    class Batches:
+        whole = len(image)
+
+        def __call__(self, step: int) -> dict[str, torch.Tensor]:
+            return {"image": image}
+
+    return Feed(Batches(), make(), needs, cfg, Draws(0))  # type: ignore[arg-type]
+
+
+def test_pixels_are_converted_once(tiny):
+    made = feed(tiny, torch.empty((4, 3, 16, 16), dtype=torch.uint8, device="meta"))  # no CPU: as on a GPU
+    given: list[torch.Tensor] = []
+
+    def view(image: torch.Tensor, *args: Any) -> torch.Tensor:
+        given.append(image)
+        return image
+
+    made.random, made.placed, made.still = (view, view), view, view  # type: ignore[assignment]
+    made(0)
+    assert len(given) == len(NEEDS) and all(image is given[0] and image.dtype == torch.float32 for image in given)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("flip", [0.0, 0.5])
+@pytest.mark.parametrize("crops", [True, False])
+def test_views_of_numbers_are_those_of_pixels_and_leave_them_alone(tiny, channels, flip, crops):
+    g = torch.Generator().manual_seed(0)
+    image = torch.randint(0, 256, (6, 16, 16, channels), dtype=torch.uint8, generator=g).permute(0, 3, 1, 2)
+    overrides = [f"data.views.flip={flip}"]
+    if not crops:
+        overrides += ["data.views.crop_scale=[1,1]", "data.views.crop_ratio=[1,1]", "data.views.rotate=0"]
+    converted = image.float().contiguous()  # nothing has to be copied for a view
+    kept = converted.clone()
+    wanted, found = (feed(tiny, x, *overrides)(3) for x in (image, converted))
+    assert torch.equal(converted, kept)
+    for name in NEEDS:
+        assert torch.equal(wanted[name], found[name])
+
+
+# ── clips ────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Numbered:
+    """Clips whose pixels say which clip and which frame they are of."""
+
+    whole = 6
+
+    def __call__(self, step: int) -> dict[str, torch.Tensor]:
+        clip, frame = torch.meshgrid(torch.arange(6), torch.arange(8), indexing="ij")
+        value = (10 * clip + frame).to(torch.uint8)
+        video = value[:, :, None, None, None].expand(6, 8, 16, 16, 3).contiguous()
+        return {"image": video[:, 4].permute(0, 3, 1, 2), "video": video}
+
+
+def of_clips(tiny, *needs: str, frames: int = 8) -> Feed:
+    cfg = tiny("pretrain-ssl", "data.views.jitter=0", "data.views.grayscale=0").data
+    images = make()
+    store = images.store
+    store.columns["video"] = VideoColumn(store, frames, np.zeros((len(store) // frames, 16), np.uint8))
+    images.stored = ("video",)
+    return Feed(Numbered(), images, needs, cfg, Draws(0))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("names", [("frame0", "frame1", "frame2"), ("near0", "near1")])
+def test_frames_follow_one_another_from_a_place_that_step_and_clip_decide(names, tiny):
+    feed = of_clips(tiny, *names)
+    seen = set()
+    for step in range(40):
+        batch = feed(step)
+        values = [(255 * batch[name]).round()[:, 0, 5, 5].long() for name in names]
+        first = values[0] - 10 * torch.arange(6)
+        assert torch.equal(values[-1] - values[0], torch.full((6,), len(names) - 1))
+        seen |= set(first.tolist())
+        assert torch.equal(feed(step)[names[0]], batch[names[0]])
+    assert seen == set(range(8 - len(names) + 1))
+
+
+def test_frames_of_a_clip_are_cropped_and_flipped_alike(tiny):
+    feed = of_clips(tiny, "frame0", "frame1")
+    pixels = torch.randint(0, 255, (6, 1, 16, 16, 3), dtype=torch.uint8).expand(6, 8, 16, 16, 3)
+    feed.batches = lambda step: {"image": pixels[:, 0].permute(0, 3, 1, 2), "video": pixels}  # type: ignore[assignment]
+    batch = feed(0)
+    assert torch.equal(batch["frame0"], batch["frame1"])
+
+
+def test_clips_that_are_not_there_or_too_short_are_refused(tiny):
+    with pytest.raises(UsageError, match="learns from clips, and data=imagefolder has none"):
+        feed(tiny, torch.zeros((4, 3, 16, 16), dtype=torch.uint8), needs=("frame0",))
+    with pytest.raises(UsageError, match=r"data.frames=2: this method reads 3 frames"):
+        of_clips(tiny, "frame2", frames=2)
