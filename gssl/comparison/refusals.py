@@ -7,7 +7,7 @@ from gssl.config.menus import probes_of
 from gssl.data import Splits
 from gssl.errors import UsageError
 from gssl.experiment import gan_evaluation, generation, published
-from gssl.experiment.tasks import task_of
+from gssl.experiment.tasks import check_probe, task_of
 from gssl.nets.backbone import check_name
 from gssl.schemas.ready_made import SHORT
 
@@ -28,13 +28,8 @@ def check(cfg: schemas.Compare, planner: Planner, splits: Splits) -> None:
     """Raises UsageError where the images cannot be what an arm or a probe needs, as `transfer` and training would."""
     task = task_of(splits.columns)
     task.check(splits.labelled, splits.classes, cfg.data.name)
-    serving = [name for name in registry.PROBE if task.name in registry.PROBE[name].tasks]
     for name in cfg.probe.use:
-        if name not in serving:
-            raise UsageError(
-                f"probe.use: {name} does not serve {task.name} (data={cfg.data.name} has the column {task.column}); use"
-                f" probe.use=[{','.join(serving)}] or some of these"
-            )
+        check_probe(name, task, cfg.data.name)
         if not registry.PROBE[name].labels and len(splits.labelled) < len(splits.classes):
             raise UsageError(
                 f"probe.use: {name} looks for {len(splits.classes)} clusters among {len(splits.labelled)} images; leave"

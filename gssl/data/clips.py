@@ -8,8 +8,7 @@ from gssl.data.images import Images
 
 def column_of(images: Images) -> VideoColumn | None:
     """The clips of images, None where they are no clips."""
-    found = [images.store.columns[name] for name in images.stored or ()]
-    return next((column for column in found if isinstance(column, VideoColumn)), None)
+    return images.column_of(VideoColumn)
 
 
 def frames_of(images: Images) -> Images:

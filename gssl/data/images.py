@@ -1,7 +1,7 @@
 """One split of a data set: labels in memory, pixels and further columns in the memory-mapped store."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -11,6 +11,8 @@ from gssl.data.draws import digest
 from gssl.data.index import Names
 from gssl.data.ragged import Ragged
 from gssl.data.store import Store
+
+C = TypeVar("C")
 
 
 @dataclass(eq=False)
@@ -51,6 +53,11 @@ class Images:
         labelled = bool(self.classes) and bool((self.labels >= 0).any())
         image = ("image",) if self.store.pictures else ()
         return (*image, *(("label",) if labelled else ()), *(self.stored or ()))
+
+    def column_of(self, kind: type[C]) -> C | None:
+        """The first stored column of that class (VideoColumn, TextColumn, …), None where there is none."""
+        found = (self.store.columns[name] for name in self.stored or ())
+        return next((column for column in found if isinstance(column, kind)), None)
 
     @property
     def masks(self) -> np.ndarray | None:

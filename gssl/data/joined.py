@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from gssl.data import cache, values
-from gssl.data.columns import RAGGED, Column, TextColumn, VideoColumn
+from gssl.data.columns import RAGGED, TextColumn, VideoColumn
 from gssl.data.images import Images
 from gssl.data.index import together
 from gssl.data.store import EncodedStore, EncodedWriter, TokenWriter, Writer
@@ -32,7 +32,7 @@ def joined(parts: Sequence[Images]) -> Images:
         return Images(first.store, rows, labels, first.classes, names, groups, first.stored)
     stored = first.stored or ()
 
-    if clips := next((column for column in _columns(first) if isinstance(column, VideoColumn)), None):
+    if clips := first.column_of(VideoColumn):
         return _joined_clips(parts, clips.frames, labels, names, groups)
     if not first.store.pictures:
         return _joined_texts(parts, labels, names, groups)
@@ -58,10 +58,6 @@ def joined(parts: Sequence[Images]) -> Images:
     need = sum(part.nbytes for part in parts)  # more than JPEG files take
     store = cache.entry(key, lambda: need, build, writer=EncodedWriter if jpeg else Writer)
     return Images(store, np.arange(len(store)), labels, first.classes, names, groups, stored)
-
-
-def _columns(part: Images) -> list[Column]:
-    return [part.store.columns[name] for name in part.stored or ()]
 
 
 def _joined_clips(

@@ -128,8 +128,7 @@ class Feed:
 
 def _texts(images: Images, needs: Sequence[str], data: str) -> TextColumn | None:
     """The texts of the images, where they are texts. Raises UsageError where these and `needs` are of two kinds."""
-    found = [images.store.columns[name] for name in images.stored or ()]
-    texts = next((column for column in found if isinstance(column, TextColumn)), None)
+    texts = images.column_of(TextColumn)
     if texts is None and TOKENS in needs:
         raise UsageError(f"this method learns from texts, and data={data} has none; use data=text, or another method")
     if texts is not None and (other := [name for name in needs if name not in (TOKENS, "label")]):

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gssl.engine import dist, signals, torchrun
+from gssl.engine import dist, torchrun
 from gssl.engine.files import find_json
 from gssl.engine.outputs import open_to_append
 from gssl.engine.signals import CODES, received
@@ -151,7 +151,6 @@ def _process(where: str, cfg: Any, run_dir: Path) -> Answer:
     """One of the processes that the launcher has started."""
     # a terminal's Ctrl-C and the launcher's signal reach every process; the loop alone listens, and they agree
     heard = _listen()
-    signals.passed_on()
     own, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     others: list[int] = []
     with contextlib.ExitStack() as stack:

@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
+from gssl.engine import dist
+
 CODES: dict[signal.Signals, int] = {signal.SIGINT: 130}
 CODES |= {getattr(signal, name): 75 for name in ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)}
 
 _received: list[int] = []  # exit codes of the signals of this command, in order
 _depth = 0  # of `ending` in `ending`
-_urgent = 2  # of how many Ctrl-C the last one stops a loop at once
 
 
 class Terminated(KeyboardInterrupt):
@@ -28,15 +29,11 @@ def received() -> int:
     return _received[0] if _received else 0
 
 
-def passed_on() -> None:
-    """In a process of several: a terminal's Ctrl-C reaches it twice, the second time from the process that started it.
-    One that stopped at once would leave the others waiting for it."""
-    global _urgent
-    _urgent = 3
-
-
 class Signals:
-    """Signals set a flag; the loop looks at it. A second Ctrl-C stops at once (a third one: see `passed_on`).
+    """Signals set a flag; the loop looks at it. A second Ctrl-C stops at once.
+
+    In a process of several the third does: a terminal's Ctrl-C reaches it twice, the second time from the process that
+    started it. One that stopped at once would leave the others waiting for it.
 
     Nothing is saved inside a handler: a handler that saves can hang.
     """
@@ -48,7 +45,7 @@ class Signals:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._count += 1
-        if self._count >= _urgent and number == signal.SIGINT:
+        if self._count >= (3 if dist.here().count > 1 else 2) and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.code = self.code or CODES[signal.Signals(number)]
 

@@ -33,18 +33,12 @@ RESAMPLES = 1000
 
 def serves(network: Backbone, images: Images) -> bool:
     """Whether the network predicts the next token, and there are texts."""
-    return isinstance(network, TextTransformer) and bool(network.causal) and column_of(images) is not None
-
-
-def column_of(images: Images) -> TextColumn | None:
-    """The texts of images, None where they are none."""
-    found = [images.store.columns[name] for name in images.stored or ()]
-    return next((column for column in found if isinstance(column, TextColumn)), None)
+    return isinstance(network, TextTransformer) and bool(network.causal) and images.column_of(TextColumn) is not None
 
 
 def documents(images: Images) -> list[np.ndarray]:
     """Ids of every document of which there is a row, each whole."""
-    column = column_of(images)
+    column = images.column_of(TextColumn)
     assert column is not None
     _, first = np.unique(column.documents[images.rows], return_index=True)
     own = images.rows[np.sort(first)]
@@ -166,7 +160,7 @@ def evaluate_run(run: Path, asked: Asked, device: torch.device) -> dict[str, Any
 
 def bits_per_byte(network: TextTransformer, held: Images, size: int, device: torch.device) -> float:
     """The number alone, of rows by themselves: for a look while training goes on."""
-    column = column_of(held)
+    column = held.column_of(TextColumn)
     assert column is not None
     tokenizer = Tokenizer(held.store.meta["tokenizer"])
     texts = [column.values[a : a + n].astype(np.int64) for a, n in

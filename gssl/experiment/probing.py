@@ -29,7 +29,7 @@ from gssl.errors import UsageError
 from gssl.experiment import checkpoint_weights, sizes, weight_sources
 from gssl.experiment.augmentation import SyntheticImages
 from gssl.experiment.label_budgets import LabelBudget, label_budgets
-from gssl.experiment.tasks import Fitted, task_of
+from gssl.experiment.tasks import Fitted, check_probe, serving, task_of
 from gssl.metrics.evaluator_base import weights_hash
 from gssl.nets.backbone import Backbone, check_name, recompute
 from gssl.nets.norms import recompute_batch_norm
@@ -164,7 +164,6 @@ class Prober:
         trouble.check_batch(FEW, cfg.data.grid, f"data.size={cfg.data.size}")
         task.check(self.images, self.classes, cfg.data.name)
         classical.check(kind, cfg.classical, cfg.data.side)
-        serving = [name for name in registry.PROBE if task.name in registry.PROBE[name].tasks]
         if kind in NO_NETWORK and kind not in task.bare:
             raise UsageError(
                 f"weights={kind}: has no features for {task.name}; without a network use one of {', '.join(task.bare)}"
@@ -172,17 +171,13 @@ class Prober:
         if self.synthetic and task.column != "label":
             raise UsageError(f"generated.run: images of a generator have no {task.column}; leave it out")
         for name in cfg.probe.use:
-            if name not in serving:
-                raise UsageError(
-                    f"probe.use: {name} does not serve {task.name} (data={cfg.data.name} has the column {task.column});"
-                    f" use probe.use=[{','.join(n for n in serving)}] or some of these"
-                )
+            check_probe(name, task, cfg.data.name)
             if not self.members(name):
                 needs = "features" if registry.PROBE[name].reads in FROZEN else "a network"
                 none = "has none"
                 if methods := registry.PROBE[name].methods:
                     needs, none = f"a run of {' or '.join(methods)}", "is none"
-                fit = [n for n in serving if registry.PROBE[n].reads in FROZEN and self.members(n)]
+                fit = [n for n in serving(task) if registry.PROBE[n].reads in FROZEN and self.members(n)]
                 raise UsageError(
                     f"probe.use: {name} needs {needs}, weights={kind} {none}; use probe.use=[{','.join(fit)}]"
                 )

@@ -4,7 +4,6 @@ Radford, Narasimhan, Salimans, Sutskever: Improving language understanding by ge
 the measured result: conf/ssl/clm.yaml.
 """
 
-import torch
 from torch import Tensor, nn
 
 from gssl.method import Batch, Context
@@ -38,8 +37,3 @@ class CLM(nn.Module):
         count = (batch["tokens"] != PAD).sum(1).float()
         per_row = self.mean(count.mean()).expand(len(count))
         return self.optimizer.minimize(self.loss, batch | {"per_row": per_row})
-
-    @torch.no_grad()
-    def nats(self, tokens: Tensor) -> Tensor:
-        """Of each token (B, T), 0 where there is none; what bits per byte are made of."""
-        return next_tokens(self.backbone, tokens)

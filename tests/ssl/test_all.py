@@ -80,7 +80,7 @@ def test_who_learns_from_texts_needs_texts(name):
         compose("pretrain-ssl", [f"ssl={name}"])
     with pytest.raises(
         UsageError,
-        match="ssl=simclr learns from images, and data=text brings text and label; use ssl=clm or ssl=mlm or ssl=simcse",
+        match="ssl=simclr learns from images, and data=text brings text and label; use ssl=clm or ssl=mlm or ssl=simc",
     ):
         compose("pretrain-ssl", ["data=text"])
 

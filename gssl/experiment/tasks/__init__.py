@@ -7,7 +7,9 @@ items, scores the answers and stores what intervals need. A new task is a file h
 
 from collections.abc import Sequence
 
+from gssl.config import registry
 from gssl.data import targets
+from gssl.errors import UsageError
 from gssl.experiment.tasks.action import Action
 from gssl.experiment.tasks.anomaly import Anomaly
 from gssl.experiment.tasks.base import Fitted as Fitted
@@ -31,3 +33,17 @@ NAMED: dict[str, Task] = {task.name: task for task in TASKS.values()}
 def task_of(columns: Sequence[str]) -> Task:
     """The task of images with these columns; of images without a target it is classification, which then refuses."""
     return TASKS.get(targets.target(columns) or "label", CLASSIFICATION)
+
+
+def serving(task: Task) -> list[str]:
+    """The probes that answer for a task."""
+    return [name for name, entry in registry.PROBE.items() if task.name in entry.tasks]
+
+
+def check_probe(name: str, task: Task, data: str) -> None:
+    """Raises UsageError where a probe does not answer for the task of `data`."""
+    if name not in serving(task):
+        raise UsageError(
+            f"probe.use: {name} does not serve {task.name} (data={data} has the column {task.column}); use"
+            f" probe.use=[{','.join(serving(task))}] or some of these"
+        )
