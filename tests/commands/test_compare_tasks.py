@@ -13,8 +13,7 @@ from gssl.config.composing import compose
 from gssl.config.folder import expanded
 from gssl.engine.files import read_json
 from gssl.errors import UsageError
-from tests.data import films
-from tests.probe.test_boxes import CLASSES, rectangles
+from tests.data import films, sets
 
 pytestmark = pytest.mark.long
 
@@ -31,28 +30,14 @@ def clips(root: Path) -> list[str]:
 
 
 def boxes(root: Path) -> list[str]:
-    for part, n, seed in (("train", 10, 0), ("test", 6, 1)):
-        made = rectangles(n, seed)
-        for kind in ("images", "labels"):
-            (root / kind / part).mkdir(parents=True)
-        for i, (pixels, own) in enumerate(zip(made.store.pixels, made.boxes, strict=True)):
-            Image.fromarray(pixels).save(root / "images" / part / f"{i}.png")
-            rows = [f"{int(c)} {(a + x) / 64} {(b + y) / 48} {(x - a) / 32} {(y - b) / 24}" for a, b, x, y, c, _ in own]
-            (root / "labels" / part / f"{i}.txt").write_text("\n".join(rows))
-    (root / "data.yaml").write_text(f"names: [{', '.join(CLASSES)}]")
+    sets.boxes(root, 10, 6)
     steps = ["probe.detect.steps=2", "probe.finetune.steps=2", "probe.finetune.lrs=[0.001]", "probe.finetune.folds=2"]
     few = ["data.size=[24,32]", "images_labelled=[4]", "probe.finetune.boxes.channels=8"]
     return [*steps, *few, "arms=[simclr,random,position]", "+overrides.simclr=['ssl.batch_size=8']"]
 
 
 def defects(root: Path) -> list[str]:
-    random = np.random.default_rng(0)
-    for folder, count in (("train/good", 10), ("test/good", 5), ("test/spot", 5)):
-        (root / folder).mkdir(parents=True)
-        for i in range(count):
-            pixels = random.integers(100, 140, (32, 32, 3), dtype=np.uint8)
-            pixels[: 8 * folder.endswith("spot")] = 20
-            Image.fromarray(pixels).save(root / folder / f"{i}.png")
+    sets.defects(root, 10, 5)
     few = ["data.size=32", "probe.anomaly.bank=20", "probe.anomaly.patches=100", "probe.anomaly_gaussian.channels=6"]
     return [*few, "arms=[simclr,random,pixels]", "+overrides.simclr=['ssl.batch_size=8']"]
 

@@ -14,6 +14,7 @@ import pytest
 from gssl.engine import launch
 from gssl.engine.device import prepare
 from gssl.errors import UsageError
+from tests.engine.several import by_one_and_two
 
 pytestmark = pytest.mark.long
 COMMAND = [sys.executable, "-m", "gssl", "pretrain-ssl", "ssl.batch_size=32", "engine.threads=1", "engine.log_every=1"]
@@ -153,19 +154,9 @@ def test_one_that_is_stopped_is_given_up_and_the_run_goes_on_later(
 
 
 def test_transfer_by_two_processes_says_what_one_says(tmp_path: Path) -> None:
-    words = ["transfer", "experiment=smoke", "engine.threads=1", "probe.use=[linear,finetune]", "data.limit=300"]
+    words = ["transfer", "experiment=smoke", "probe.use=[linear,finetune]", "data.limit=300"]
     words += ["probe.finetune.batch_size=8", "labels_per_class=[2]", "fractions=[]", "draws=1", "diagnose.map=false"]
     words += ["diagnose.pictures=false", "diagnose.corruptions=false"]
-    found = []
-    for processes in (1, 2):
-        run = tmp_path / str(processes)
-        subprocess.run(
-            [sys.executable, "-m", "gssl", *words, f"engine.processes={processes}", f"hydra.run.dir={run}"],
-            check=True, cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE,
-        )  # fmt: skip
-        found.append(json.loads((run / "result.json").read_text()))
-    one, two = ({entry["probe"]: entry for entry in result["scores"]} for result in found)
+    one, two = ({entry["probe"]: entry for entry in result["scores"]} for result in by_one_and_two(words, tmp_path))
     assert one["linear"] == two["linear"] and one.keys() == two.keys()
     assert abs(one["finetune"]["correct"] - two["finetune"]["correct"]) <= 3
-    assert found[1]["test_openings"] == 1
-    assert json.loads((tmp_path / "2" / "environment.json").read_text())["processes"] == 2

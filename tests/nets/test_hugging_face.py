@@ -50,7 +50,7 @@ def test_timms_own_folder_is_timms_network(tmp_path) -> None:
     net, x = loaded(found), torch.rand(2, 3, 96, 96)
     theirs.reset_classifier(0)
     with torch.no_grad():
-        assert torch.equal(net(x), theirs(net.inputs(x)))
+        assert torch.allclose(net(x), theirs(net.inputs(x)), atol=1e-5)  # sums in another order
 
 
 @pytest.mark.long
@@ -126,7 +126,7 @@ def test_queries_keys_and_values_become_one_and_the_rest_is_left_behind(tmp_path
     assert found.input == {"mean": [0.1] * 3, "std": [0.2] * 3}
     net, x = loaded(found), torch.rand(2, 3, 28, 28)
     with torch.no_grad():
-        assert torch.equal(net(x), own(x))
+        assert torch.allclose(net(x), own(x), atol=1e-5)
 
 
 def test_positions_are_interpolated_to_the_size_of_the_processor(tmp_path) -> None:
