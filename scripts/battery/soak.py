@@ -1,7 +1,10 @@
 """Short runs, one after another in one process: memory and open files must not grow. `BATTERY_SOAK` seconds (7,200)."""
 
+import ctypes
+import gc
 import os
 import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -18,9 +21,26 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+class Allocated(ctypes.Structure):
+    """What glibc's mallinfo2 answers."""
+
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()
+    ]
+
+
+def alive() -> tuple[int, int]:
+    """Bytes that malloc has given out, and Python's blocks, both still in use: what is kept, whatever holes are left."""
+    gc.collect()
+    counted = ctypes.CDLL(None).mallinfo2
+    counted.restype = Allocated
+    return counted().uordblks, sys.getallocatedblocks()
+
+
 def soaked(where: Path) -> Found:
     end = time.monotonic() + SECONDS
-    names, count, first = ["simclr", "transfer", "dcgan", "byol"], 0, (0, 0)
+    names, count, first, kept = ["simclr", "transfer", "dcgan", "byol"], 0, (0, 0), (0, 0)
     peak: list[int] = []
     while time.monotonic() < end or count < 3 * WARM:
         said = call(*words_of(names[count % 4]), f"hydra.run.dir={where / str(count)}")
@@ -31,9 +51,11 @@ def soaked(where: Path) -> Found:
         peak = [*peak, resident()][-WARM:]
         if count == 2 * WARM:
             first = max(peak), len(os.listdir("/proc/self/fd"))
+            kept = alive()
     last = max(peak), len(os.listdir("/proc/self/fd"))
     note = f"{count} runs in {SECONDS:,.0f} s: resident memory {first[0] / 1e6:.0f} then {last[0] / 1e6:.0f} MB,"
-    note += f" open files {first[1]} then {last[1]}"
+    note += f" open files {first[1]} then {last[1]}; in use of it {kept[0] / 1e6:.1f} then {alive()[0] / 1e6:.1f} MB,"
+    note += f" Python's blocks {kept[1]:,} then {alive()[1]:,}"
     if last[0] > ALLOWED * first[0] or last[1] > first[1]:
         return f"grew: {note}", {}
     return "", {"note": note}
