@@ -21,17 +21,17 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+COUNTS = ["arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"]
+
+
 class Allocated(ctypes.Structure):
     """What glibc's mallinfo2 answers."""
 
-    _fields_ = [
-        (name, ctypes.c_size_t)
-        for name in "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()
-    ]
+    _fields_ = [(name, ctypes.c_size_t) for name in COUNTS]
 
 
 def alive() -> tuple[int, int]:
-    """Bytes that malloc has given out, and Python's blocks, both still in use: what is kept, whatever holes are left."""
+    """Bytes that malloc has given out, and Python's blocks, all still in use: what is kept, whatever holes are left."""
     gc.collect()
     counted = ctypes.CDLL(None).mallinfo2
     counted.restype = Allocated
