@@ -366,7 +366,7 @@ def check_column(source: WeightSource, network: Backbone, images: Images) -> Non
         )
     own = images.store.meta.get("tokenizer_hash")
     if source.tokenizer is not None and own != source.tokenizer:
-        path = source.kept["described"].file if source.kind == "hf" else source.path  # also in the hub's own cache
+        path = source.path or Path(source.kept["described"].file)  # without a path it is in the hub's own cache
         folder = path / "weights" if source.kind == "run" else path.parent
         raise UsageError(
             f"weights={source.path or source.kind}: learned ids of another tokenizer than that of these texts; add"

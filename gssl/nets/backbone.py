@@ -107,7 +107,9 @@ def recompute(network: Backbone, name: str) -> None:
 
 
 def build_backbone(cfg: schemas.Backbone, size: int) -> Backbone:
-    """The backbone `cfg.name` (timm:NAME: of timm, text:NAME: published ones of texts) with random weights. Raises UsageError.
+    """The backbone `cfg.name` (timm:NAME: of timm; text:NAME: a published one of texts) with random weights.
+
+    Raises UsageError.
 
     size: side in pixels of the square images that it is made for; `dense` and `pooled` take others too.
     """

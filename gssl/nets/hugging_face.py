@@ -120,8 +120,8 @@ def _described(folder: Path, weights: str) -> Described | text_files.Described:
     if kind not in KNOWN:
         raise UsageError(
             f"weights={weights}: {folder / CONFIG} is of model_type {kind}; known are networks of timm, and of"
-            f" transformers {', '.join(KNOWN)} (images), {', '.join(text_files.FAMILIES)} (texts); timm:NAME@FILE reads what"
-            " timm has a name for"
+            f" transformers {', '.join(KNOWN)} (images), {', '.join(text_files.FAMILIES)} (texts); timm:NAME@FILE"
+            " reads what timm has a name for"
         )
     return _of_transformers(kind, config, folder, file)
 

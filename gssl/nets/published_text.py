@@ -136,8 +136,9 @@ class PublishedText(Backbone):
 
     def layer_groups(self) -> list[list[nn.Parameter]]:
         """Weights of the quarters of the blocks, from input to output: the embedding's with the first."""
-        starts = [0, *self.ends[:-1]]
-        groups = [list(self.blocks[a:b].parameters()) for a, b in zip(starts, self.ends, strict=True)]  # type: ignore[union-attr]
-        groups[0] = [self.embedding.weight, self.positions, *groups[0]]
+        groups: list[list[nn.Parameter]] = []
+        for start, end in zip([0, *self.ends[:-1]], self.ends, strict=True):
+            groups.append([weight for block in list(self.blocks)[start:end] for weight in block.parameters()])
+        groups[0] = [*self.embedding.parameters(), self.positions, *groups[0]]
         groups[-1 if self.causal else 0] += list(self.norm.parameters())
         return groups

@@ -194,7 +194,7 @@ def renamed(state: Mapping[str, Tensor], causal: bool, before: int) -> dict[str,
         found[name] = value.t() if turned else value
     for key in [key for key in found if ".query." in key]:
         parts = [key.replace(".query.", f".{part}.") for part in ("query", "key", "value")]
-        if all(part in found for part in parts):
+        if all(part in found and found[part].shape == found[key].shape for part in parts) and found[key].ndim:
             found[key.replace(".query.", ".qkv.")] = torch.cat([found.pop(part) for part in parts])
     return found
 

@@ -214,8 +214,11 @@ def test_a_cut_file_of_weights_is_refused_in_a_line(tmp_path):
     (path / "model.safetensors").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UsageError, match="not a whole safetensors file"):
         found.tensors()
-    save_file({"embeddings.position_embeddings.weight": torch.zeros(())}, path / "model.safetensors")
-    assert found.tensors()["embeddings.position_embeddings.weight"].shape == ()  # who loads it says that nothing fits
+    at = "encoder.layer.0.attention.self"
+    odd = {"embeddings.position_embeddings.weight": (), f"{at}.query.bias": (2,), f"{at}.key.bias": (2, 3)}
+    odd |= {f"{at}.value.bias": (2,)}
+    save_file({name: torch.zeros(shape) for name, shape in odd.items()}, path / "model.safetensors")
+    assert len(found.tensors()) == 4  # who loads it says that nothing fits
 
 
 def test_a_name_on_the_hub_is_fetched_with_its_tokenizer(tmp_path, monkeypatch):
