@@ -51,6 +51,7 @@ def main(
             return Planner(cfg, splits.hash, threads, folds)
 
         refusals.check(cfg, planner_of(cfg), splits)
+        refusals.texts(cfg, splits)
         if cfg.minutes is not None:
             cfg, text = time_plan.fitted(cfg, planner_of, splits, WHERE)
             say(text)

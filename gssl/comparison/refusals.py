@@ -1,17 +1,22 @@
 """What the parts of a comparison would refuse about networks and images, said before anything is trained."""
 
+from pathlib import Path
+
+import torch
+
 from gssl import schemas
 from gssl.comparison.plan import Planner
 from gssl.config import arms, registry
 from gssl.config.menus import probes_of
 from gssl.data import Splits
 from gssl.errors import UsageError
-from gssl.experiment import gan_evaluation, generation, published
+from gssl.experiment import continued, gan_evaluation, generation, published, weight_sources
 from gssl.experiment.tasks import check_probe, task_of
 from gssl.nets.backbone import check_name
 from gssl.schemas.ready_made import SHORT
 
 PER_NETWORK = 2  # images: no fewer make a batch
+FOLDER = "hf:"  # or a name on the hub, which is not looked up here
 LOOKED_UP = ("timm:", "torchvision:")  # names that are looked up without a network
 
 
@@ -22,6 +27,30 @@ def networks(cfg: schemas.Compare) -> None:
         for name in (arm.start, None if arm.read else arm.source):
             if name is not None and (name.startswith(LOOKED_UP) or name.partition("@")[0] in SHORT):
                 published.find(name)
+
+
+def texts(cfg: schemas.Compare, splits: Splits) -> None:
+    """Raises UsageError where a folder's network of texts cannot read these: another column, another tokenizer, or
+    texts that are longer than it has positions for."""
+    known: dict[str, str] = {}  # tokenizers' hashes → the arm that reads its ids
+    for arm in arms.read(cfg.arms):
+        name = arm.start or arm.source or ""
+        if not name.startswith(FOLDER) or not Path(name.removeprefix(FOLDER)).expanduser().is_dir():
+            continue
+        source = weight_sources.find_weights(name)
+        if source.tokenizer is None:
+            continue
+        if arm.start is not None:
+            continued.check(name, source)
+        known.setdefault(source.tokenizer, arm.name)
+        if len(known) > 1:
+            raise UsageError(
+                f"arms: {' and '.join(known.values())} read ids of different tokenizers, and a comparison has one"
+                " (data.tokenizer); compare each by itself"
+            )
+        with torch.device("meta"), torch.random.fork_rng(devices=[]):
+            network = source.blank(cfg.backbone, cfg.data.side)
+        weight_sources.check_column(source, network, splits.labelled)
 
 
 def check(cfg: schemas.Compare, planner: Planner, splits: Splits) -> None:

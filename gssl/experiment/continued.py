@@ -12,10 +12,21 @@ from torch import nn
 from gssl import schemas
 from gssl.config import arms
 from gssl.engine.progress import say
+from gssl.errors import UsageError
+from gssl.experiment.weight_sources import WeightSource
 from gssl.method import MakeOptimizer, Optimizer
 from gssl.nets.backbone import Backbone
 from gssl.nets.norms import keep_statistics
 from gssl.statistics.paired import newcombe_paired
+
+
+def check(weights: str, source: WeightSource) -> None:
+    """Raises UsageError where no method of ours trains such a network; `weights`: as the user wrote it."""
+    if source.kind == "hf" and source.tokenizer is not None:
+        raise UsageError(
+            f"weights={weights}: a published network of texts is evaluated and fine-tuned (gssl transfer), and no"
+            " method of ours goes on from it; use weights=random"
+        )
 
 
 def lr_scales(backbone: Backbone, layer_decay: float) -> dict[nn.Parameter, float]:

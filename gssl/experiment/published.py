@@ -20,8 +20,9 @@ from gssl.schemas.ready_made import READY_MADE, SHORT, WITH_PREFIX, weights_file
 KINDS = ("torchvision", "timm", "hf", *READY_MADE)
 VIT = "vit_base"  # our name of torchvision's vit_b_16
 TORCHVISION = {"resnet18": 224 / 256, "resnet50": 224 / 232, VIT: 224 / 256}  # the newest weights' crop fraction
-BY_TIMM = ("timm", "hf", *READY_MADE)  # kinds whose tensors have timm's names
+BY_NAME = ("timm", "hf", *READY_MADE)  # kinds whose name says all of the network
 REMEDY = "name the network that they belong to: weights=timm:NAME@FILE"
+REMEDY_TEXT = "config.json says another network than the file of weights has; fetch the folder again"
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,12 @@ class Published:
     input: dict[str, list[float]] | None = None
     kept: dict[str, Any] = field(default_factory=dict)
     prefix: str | None = None
+    tokenizer: str | None = None  # of texts: the JSON of that whose ids it reads
+
+
+def of_timm(kind: str, network: str) -> bool:
+    """Whether its tensors have timm's names."""
+    return kind in BY_NAME and network.startswith(foreign.PREFIX)
 
 
 def with_prefix(known: str, prefix: str | None) -> str:
@@ -101,7 +108,7 @@ def _hub(weights: str, where: str) -> Published:
     found = hugging_face.find(where, weights)
     local = found.file if Path(where).expanduser().is_dir() else None  # the hub's own cache is no file of the user's
     rest = (found.preprocessing, found.input, {"described": found})
-    return Published("hf", foreign.PREFIX + found.name, local, sha256(found.file), *rest)
+    return Published("hf", found.network, local, sha256(found.file), *rest, tokenizer=found.tokenizer)
 
 
 def own(network: str, kind: str) -> dict[str, Any] | None:

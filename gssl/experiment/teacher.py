@@ -49,6 +49,8 @@ def find(method_cfg: Any) -> WeightSource | None:
             f"{KEY}={name}: does not say what network it is; give a ready-made one by name, torchvision:resnet18,"
             " timm:NAME or a finished run"
         )
+    if source.tokenizer is not None:
+        raise UsageError(f"{KEY}={name}: reads texts, and a teacher reads images; give a network of images")
     return source
 
 

@@ -30,6 +30,7 @@ Config = schemas.PretrainSSL | schemas.TrainGAN
 def find_source(run: Run, cfg: Config) -> weight_sources.WeightSource:
     """What the training begins with; binds the run to it, and says so where the run is finished already."""
     source = weight_sources.find_weights(cfg.weights)
+    continued.check(cfg.weights, source)
     run.bind(weights=source.sha256)
     if source.backbone is None:
         check_name(cfg.backbone)

@@ -200,19 +200,20 @@ def _torchvisions(name: str) -> schemas.Backbone:
 
 
 def _published(found: published.Published) -> WeightSource:
-    """Of timm's networks the name says all, and no `backbone=` can name one."""
-    of_timm = found.kind in published.BY_TIMM
-    backbone = schemas.Backbone.model_construct(None, name=found.network) if of_timm else _torchvisions(found.network)
+    """Of most the name says all, and no `backbone=` can name one."""
+    by_name = found.kind in published.BY_NAME
+    backbone = schemas.Backbone.model_construct(None, name=found.network) if by_name else _torchvisions(found.network)
     return WeightSource(
         found.kind,
         found.path,
         sha256=found.sha256,
         backbone=backbone,
         size=LARGE if found.network == published.VIT else None,
-        stem=None if of_timm or found.network == published.VIT else 7,
+        stem=None if by_name or found.network == published.VIT else 7,
         input=found.input,
         preprocessing=found.preprocessing,
         prefix=found.prefix,
+        tokenizer=None if found.tokenizer is None else digest_of("tokenizer", found.tokenizer).hex(),
         kept=found.kept,
     )
 
@@ -333,11 +334,13 @@ def build(
             remedy = None
             if source.kind == "file" and source.backbone is None and cfg.name.startswith(TIMM):
                 raise UsageError(f"weights={source.path}: of a network of timm: write weights={cfg.name}@{source.path}")
-            if source.kind in published.BY_TIMM:  # by timm's own names
+            if published.of_timm(source.kind, (source.backbone or cfg).name):  # by timm's own names
                 target, remedy = target.net, published.REMEDY
+            elif source.kind == "hf":
+                remedy = published.REMEDY_TEXT
             state = _tensors(source, cfg)
             own = target.state_dict()
-            if source.kind in ("file", *published.BY_TIMM):
+            if source.kind in ("file", *published.BY_NAME):
                 state = state.fitted(own)
             fitted, text = of_three(state, own)
             if text:
@@ -363,10 +366,10 @@ def check_column(source: WeightSource, network: Backbone, images: Images) -> Non
         )
     own = images.store.meta.get("tokenizer_hash")
     if source.tokenizer is not None and own != source.tokenizer:
-        assert source.path is not None
-        folder = source.path / "weights" if source.kind == "run" else source.path.parent
+        path = source.path or Path(source.kept["described"].file)  # without a path it is in the hub's own cache
+        folder = path / "weights" if source.kind == "run" else path.parent
         raise UsageError(
-            f"weights={source.path}: learned ids of another tokenizer than that of these texts; add"
+            f"weights={source.path or source.kind}: learned ids of another tokenizer than that of these texts; add"
             f" data.tokenizer={folder / 'tokenizer.json'}"
         )
 

@@ -22,6 +22,7 @@ from gssl.names import load
 from gssl.nets.inputs import Inputs
 
 TIMM = "timm:"
+PUBLISHED_TEXT = "text:"  # of `gssl.nets.published_text`
 # name → module:Class; conf/backbone has a file for each
 BACKBONES: dict[str, str] = {
     "convnet": "gssl.nets.convnet:ConvNet",
@@ -106,7 +107,9 @@ def recompute(network: Backbone, name: str) -> None:
 
 
 def build_backbone(cfg: schemas.Backbone, size: int) -> Backbone:
-    """The backbone `cfg.name` (timm:NAME: of timm) with random weights. Raises UsageError.
+    """The backbone `cfg.name` (timm:NAME: of timm; text:NAME: a published one of texts) with random weights.
+
+    Raises UsageError.
 
     size: side in pixels of the square images that it is made for; `dense` and `pooled` take others too.
     """
@@ -115,6 +118,10 @@ def build_backbone(cfg: schemas.Backbone, size: int) -> Backbone:
         from gssl.nets.foreign import TimmBackbone  # an optional extra
 
         return TimmBackbone(cfg.name.removeprefix(TIMM), size)
+    if cfg.name.startswith(PUBLISHED_TEXT):
+        from gssl.nets.published_text import PublishedText
+
+        return PublishedText(cfg.name.removeprefix(PUBLISHED_TEXT), size)
     if cfg.name not in BACKBONES:
         raise UsageError(f"backbone.name={cfg.name}: expected one of {', '.join(BACKBONES)}")
     made: Any = load(BACKBONES[cfg.name])

@@ -2,7 +2,8 @@
 
 config.json says what the network is. timm's own (`architecture`) is built as it says. Of transformers the vision
 networks of DINOv2 (with registers too), ViT and CLIP are known: they are built by timm, which computes the same
-(tests/nets/test_hugging_face.py compares the two). Nothing in such a folder is run: tensors and JSON are read.
+(tests/nets/test_hugging_face.py compares the two). Networks of texts are those of `gssl.nets.text_files`. Nothing in
+such a folder is run: tensors and JSON are read.
 """
 
 import json
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor
 
 from gssl.errors import UsageError
-from gssl.nets import foreign
+from gssl.nets import foreign, text_files
 from gssl.nets.foreign_names import joined
 from gssl.nets.weights import read_tensors
 
@@ -36,13 +37,18 @@ class Described:
     preprocessing: dict[str, Any]
     input: dict[str, list[float]]
     convert: Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
+    tokenizer: None = None  # of texts
+
+    @property
+    def network(self) -> str:
+        return foreign.PREFIX + self.name
 
     def tensors(self) -> dict[str, Tensor]:
         """The weights under timm's names."""
         return foreign.by_its_names(self.name, self.convert(read_tensors(self.file)))
 
 
-def find(where: str, weights: str) -> Described:
+def find(where: str, weights: str) -> Described | text_files.Described:
     """The model in a folder, or of that name on the hub; `weights`: as the user wrote it. Raises UsageError."""
     folder = Path(where).expanduser()
     if folder.is_dir():
@@ -80,7 +86,7 @@ def _downloaded(where: str, weights: str) -> Path:
 
     try:
         folder = Path(fetch(CONFIG)).parent
-        optional(PROCESSOR)
+        optional(text_files.TOKENIZER if _json(folder / CONFIG).get("model_type") in text_files.FAMILIES else PROCESSOR)
         if not any(optional(file) for file in WEIGHTS):
             raise UsageError(f"weights={weights}: this model has none of {', '.join(WEIGHTS)}")
     except UsageError:
@@ -96,7 +102,7 @@ def _downloaded(where: str, weights: str) -> Path:
     return folder
 
 
-def _described(folder: Path, weights: str) -> Described:
+def _described(folder: Path, weights: str) -> Described | text_files.Described:
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -104,13 +110,18 @@ def _described(folder: Path, weights: str) -> Described:
     file = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
     if file is None:
         raise UsageError(f"weights={weights}: {folder} has none of {', '.join(WEIGHTS)}")
+    if not isinstance(config, dict):
+        raise UsageError(f"weights={weights}: {folder} has no readable {CONFIG}, which says what it is")
     if "architecture" in config:
         return _of_timm(config, file, weights)
     kind = str(config.get("model_type"))
+    if kind in text_files.FAMILIES:
+        return text_files.describe(config, folder, file, weights)
     if kind not in KNOWN:
         raise UsageError(
             f"weights={weights}: {folder / CONFIG} is of model_type {kind}; known are networks of timm, and of"
-            f" transformers {', '.join(KNOWN)}; timm:NAME@FILE reads what timm has a name for"
+            f" transformers {', '.join(KNOWN)} (images), {', '.join(text_files.FAMILIES)} (texts); timm:NAME@FILE"
+            " reads what timm has a name for"
         )
     return _of_transformers(kind, config, folder, file)
 
