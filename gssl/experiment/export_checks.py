@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gssl.data import Draws, Images
+from gssl.data.columns import TextColumn
 from gssl.data.decode import decode, picture
 from gssl.data.opening import is_file, opened
 from gssl.engine.progress import say
@@ -17,6 +18,7 @@ from gssl.experiment.forecast import frames_in
 from gssl.experiment.models import Model
 from gssl.experiment.tasks import NAMED
 from gssl.experiment.trained import splits_of
+from gssl.vocabulary import FIRST
 
 LIMIT = 1e-4  # largest difference of an output, as a fraction of the largest output
 RANDOM, REAL = 8, 8  # images to compare on: noise, and the run's validation images
@@ -30,6 +32,12 @@ def images_to_compare(run: Path, subject: Subject) -> tuple[list[Tensor], Images
     noise = Draws(0).generator("export/noise")
     held = _held(run)
     real = None if held is None else held.subset(np.arange(min(REAL, len(held))))
+    if subject.trunk.takes.column == "text":
+        known = None if real is None else real.column_of(TextColumn)
+        if real is None or known is None:
+            ids = noise.integers(FIRST, subject.trunk.embedding.num_embeddings, (RANDOM, subject.sides[0]))
+            return [torch.from_numpy(ids)], None
+        return [torch.from_numpy(known.fetch(real.rows))], real
     if subject.part == "model":
         height, width = subject.sides
         shapes = [(n, max(2, round(a * height)), max(2, round(b * width)), 3) for n, a, b in SHAPES]

@@ -78,6 +78,13 @@ class Subject:
 
 def read_subject(run: Path, part: str | None, to: str) -> Subject:
     """The network of a finished run or a model folder. Raises UsageError."""
+    subject = _subject(run, part, to)
+    if subject.trunk.takes.column == "text" and to != "safetensors":
+        raise UsageError(f"--to {to}: of images only; a network of texts is written with --to safetensors")
+    return subject
+
+
+def _subject(run: Path, part: str | None, to: str) -> Subject:
     if part is None:
         part = _default(run, to)
     if has_model(run) or part != "backbone":

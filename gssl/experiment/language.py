@@ -132,7 +132,7 @@ def is_run(run: Path) -> bool:
 
 def network_of(run: Path) -> tuple[TextTransformer, int]:
     """The causal network of a finished run, on the CPU, and how many tokens it reads. Raises UsageError."""
-    network, view, _ = encoder_of(run, "give a finished run of ssl=clm")
+    network, view, _ = encoder_of(run, "give a finished run of ssl=clm", "text")
     if not isinstance(network, TextTransformer) or not bool(network.causal):
         raise UsageError(f"{run}: its network does not predict the next token; give a run of ssl=clm")
     return network, view.size

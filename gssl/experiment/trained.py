@@ -56,21 +56,29 @@ def read_classifier(file: Path | str) -> Classifier:
     return network
 
 
-def encoder_of(path: Path, expected: str) -> tuple[Backbone, Preprocessing, dict[str, Any]]:
+def encoder_of(path: Path, expected: str, column: str = "image") -> tuple[Backbone, Preprocessing, dict[str, Any]]:
     """The network of a finished run without a head, on the CPU, how images are brought to it, and its description.
 
     Of a transfer run or a comparison it is the one that its model has. expected: what to give instead, for the message
-    of the UsageError where there is none.
+    of the UsageError where there is none. column: what the network has to read of a row.
     """
     if has_model(path):
         model = find_model(path)
+        _check_column(model.backbone, column, path)
         text = {"backbone": model.text["backbone"], "probe": model.text.get("probe"), "range": model.text.get("range")}
         return model.backbone, model.preprocessing, text
     _, text = described_weights(path, "backbone", expected)
     source = weight_sources.find_weights(str(path))
     assert source.backbone is not None and source.size is not None
     network, _ = weight_sources.build(source, source.backbone, source.size, 0)
+    _check_column(network, column, path)
     return network.eval(), Preprocessing(source.size), text
+
+
+def _check_column(network: Backbone, column: str, path: Path) -> None:
+    own = network.takes.column
+    if own != column:
+        raise UsageError(f"{path}: its network reads {own}s; give a run whose network reads {column}s")
 
 
 def splits_of(run: Path, root: str | None = None) -> tuple[Splits, dict[str, Any]]:
