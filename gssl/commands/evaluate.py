@@ -33,7 +33,8 @@ def evaluate(
         outputs.check(out, ".json", force)
     if language.is_run(run):
         text = language.evaluate_run(run, wanted, pick_device(device))
-        name = f"language-{wanted.split}.json"
+        kind = text["schema"].removeprefix("gssl.").partition("/")[0]  # language or dialogues
+        name = f"{kind}-{wanted.split}.json"
     else:
         text = evaluate_generator(run, wanted, pick_device(device))
         name = default_name(text, wanted)
