@@ -10,7 +10,6 @@ import csv
 import io
 import json
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -88,7 +87,6 @@ def documents(path: Path, encoding: str | None, part: str | None = None) -> Foun
     if suffix == ".txt":
         found.add(part or "train", [Document(text, str(path))])
         return found
-    rows: Sequence[tuple[int, dict[str, Any]]]
     rows = _lines(path, text, found) if suffix in LINES else _table(path, text, TABLES[suffix], found)
     for number, cells in rows:
         own = part or _split(cells.get("split") or "", path, number)
@@ -97,7 +95,7 @@ def documents(path: Path, encoding: str | None, part: str | None = None) -> Foun
     return found
 
 
-def _table(path: Path, text: str, separator: str, found: Found) -> list[tuple[int, dict[str, str]]]:
+def _table(path: Path, text: str, separator: str, found: Found) -> list[tuple[int, dict[str, Any]]]:
     before = csv.field_size_limit(LONGEST)
     try:
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)

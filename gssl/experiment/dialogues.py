@@ -84,7 +84,7 @@ def with_other_questions(rows: list[np.ndarray], of: np.ndarray, draws: Draws) -
     if len(np.unique(whose)) < 2:
         return None
     chance = draws.permutation("dialogues/questions", 0, len(places))
-    order = np.lexsort((chance, [end - start for _, start, end in places], turns))
+    order = np.lexsort((chance, np.array([end - start for _, start, end in places]), np.array(turns)))
     made = [ids.copy() for ids in rows]
     for at, number in enumerate(order.tolist()):
         near = chain(range(at - 1, -1, -1), range(at + 1, len(order)))

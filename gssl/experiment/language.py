@@ -90,9 +90,9 @@ def evaluate(
     """Bits per byte of the texts of `held`, as an entry of result.json; says it in a line. known: training texts."""
     tokenizer = Tokenizer(held.store.meta["tokenizer"])
     texts = documents(held)
-    raw, kept = zip(*(dialogues.rendered(tokenizer, ids) for ids in texts), strict=True)
+    raw, speakers = zip(*(dialogues.rendered(tokenizer, ids) for ids in texts), strict=True)
+    kept = [who > 0 for who in speakers]  # marks of who speaks count neither in bits nor in bytes
     count = sum(int(own.sum()) for own in kept)
-    # marks of who speaks count neither in bits nor in bytes
     own = [v[ids >= FIRST] / np.log(2) for v, ids in zip(nats(network, texts, size, device), texts, strict=True)]
     learned = last_bytes([dialogues.rendered(tokenizer, ids)[0] for ids in documents(known)])
     ngrams = NGrams(learned)

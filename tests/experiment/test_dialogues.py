@@ -78,7 +78,8 @@ def test_questions_become_those_of_other_dialogues_and_answers_stay():
 def test_an_untrained_network_beside_its_controls(splits):
     found = dialogues.evaluate(network(), network(1), splits.val, splits.pretrain, 32, CPU, "val")
     rows, _ = dialogues.rows_of(splits.val)
-    assert found["dialogues"] == len(set(splits.val.names)) and found["answers"] == sum((ids == ASSISTANT).sum() for ids in rows)
+    assert found["dialogues"] == len(set(splits.val.names))
+    assert found["answers"] == sum((ids == ASSISTANT).sum() for ids in rows)
     assert (
         7.8 < found["bits_per_byte"]["low"] <= found["bits_per_byte"]["value"] <= found["bits_per_byte"]["high"] < 8.4
     )
@@ -136,3 +137,13 @@ def test_a_prompt_is_what_a_user_says(tmp_path, monkeypatch):
     for prompt, said in ((" ", "expected what the user says"), ("x" * 40, "is 43 tokens, and the network reads 32")):
         with pytest.raises(UsageError, match=said):
             text_samples.write(tmp_path, 1, tmp_path / "more.txt", *ask.rest, prompt, *ask.more)
+
+
+def test_marks_count_neither_in_bits_nor_in_bytes_of_a_language_model(splits):
+    net = network()
+    found = language.evaluate(net, splits.val, splits.pretrain, 32, CPU, "val")
+    texts = language.documents(splits.val)
+    assert found["bytes"] == found["tokens"] == sum(int((ids >= FIRST).sum()) for ids in texts)
+    nats = sum(v[ids >= FIRST].sum() for v, ids in zip(language.nats(net, texts, 32, CPU), texts, strict=True))
+    assert found["bits_per_byte"]["value"] == pytest.approx(nats / np.log(2) / found["bytes"])
+    assert found["controls"]["ngrams"][4] < found["controls"]["ngrams"][0] < 8
