@@ -10,7 +10,7 @@ from typing import Any
 
 from gssl.errors import UsageError
 
-PAD, BOS, EOS, MASK, SEP, USER, ASSISTANT, UNKNOWN = range(8)
+PAD, BOS, EOS, MASK, SEP, USER, ASSISTANT, SYSTEM = range(8)
 FIRST = 8
 BYTES = 256
 KINDS = {"byte": BYTES, "char": 256, "bpe": 2000}  # data.tokenizer → its tokens where data.vocab does not say

@@ -26,6 +26,7 @@ TITLES = {
     "clm": "causal language model",
     "mlm": "masked language model",
     "simcse": "SimCSE",
+    "chat": "chat fine-tuning",
     "tfidf": "TF-IDF of words",
     "supcon": "SupCon",
     "relative_location": "relative location",

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from gssl.cli import dialogue_table
 from gssl.cli.output import table, tell
 
 # key, name, whether more is better; what a reader should know of each is in docs/metrics.md
@@ -24,6 +25,10 @@ def show(text: dict[str, Any]) -> None:
     """Print an evaluation: by which evaluator, then each figure beside its baseline."""
     if text["schema"] == "gssl.language/1":
         _language(text)
+        return
+    if text["schema"] == "gssl.dialogues/1":
+        dialogue_table.show(text)
+        tell(text["file"])
         return
     evaluator, figures = text["evaluator"], text["figures"]
     known = evaluator.get("accuracy")

@@ -42,7 +42,9 @@ def sample(
     files: Annotated[
         bool, typer.Option("--files", help="A PNG each, and real ones beside them, in the folder -o: for data=fake.")
     ] = False,
-    prompt: Annotated[str, typer.Option("--prompt", help="Of a language model: how texts begin.")] = "",
+    prompt: Annotated[
+        str, typer.Option("--prompt", help="Of a language model: how texts begin; of ssl=chat what a user says.")
+    ] = "",
     tokens: Annotated[
         int, typer.Option("--tokens", min=1, help="Of a language model: tokens behind the prompt.")
     ] = 200,

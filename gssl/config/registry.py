@@ -87,6 +87,7 @@ SSL: dict[str, Entry] = {
     "clm": Entry("gssl.ssl.clm:CLM", ssl.CLM, column="text"),
     "mlm": Entry("gssl.ssl.mlm:MLM", ssl.MLM, column="text"),
     "simcse": Entry("gssl.ssl.simcse:SimCSE", ssl.SimCSE, column="text"),
+    "chat": Entry("gssl.ssl.chat:Chat", ssl.Chat, column="text"),
     "tube_mae": Entry("gssl.ssl.tube_mae:TubeMAE", ssl.TubeMAE, vit=True, column="video"),
 }
 

@@ -11,7 +11,10 @@ from gssl.data.images import Images
 from gssl.data.index import together
 from gssl.data.store import EncodedStore, EncodedWriter, TokenWriter, Writer
 
-TEXT_META, TEXT_ARRAYS = ("width", "tokenizer", "tokenizer_hash", "cut"), ("bytes", "plain")  # of an entry of texts
+TEXT_META, TEXT_ARRAYS = (
+    ("width", "tokenizer", "tokenizer_hash", "messages"),
+    ("bytes", "plain"),
+)  # of an entry of texts
 
 
 def joined(parts: Sequence[Images]) -> Images:

@@ -1,5 +1,7 @@
 """Documents in files: .txt, or rows of .csv, .tsv and .jsonl with `text` and perhaps `label`, `split`, `group`.
 
+Rows of .jsonl may have `messages` in place of `text`: dialogues (`gssl.data.dialogues`).
+
 Texts are read as they are: `NA` and `null` are texts, `01` and `1` two labels. No torch here.
 """
 
@@ -12,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gssl.data import dialogues
 from gssl.data.sources.folders import some
 from gssl.data.sources.parts import part_of
 from gssl.errors import UsageError
@@ -27,12 +30,13 @@ MARKS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 @dataclass(frozen=True)
 class Document:
-    """A text, where it stands, and what is known of it."""
+    """A text, where it stands, and what is known of it. messages: of a dialogue, whose text is a line for each."""
 
     text: str
     name: str
     label: str | None = None
     group: str | None = None
+    messages: tuple[dialogues.Message, ...] = ()
 
 
 @dataclass
@@ -83,15 +87,15 @@ def documents(path: Path, encoding: str | None, part: str | None = None) -> Foun
     if suffix == ".txt":
         found.add(part or "train", [Document(text, str(path))])
         return found
-    rows = _lines(path, text) if suffix in LINES else _table(path, text, TABLES[suffix], found)
+    rows = _lines(path, text, found) if suffix in LINES else _table(path, text, TABLES[suffix], found)
     for number, cells in rows:
         own = part or _split(cells.get("split") or "", path, number)
         label, group = cells.get("label") or None, cells.get("group") or None
-        found.add(own, [Document(cells["text"], f"{path}:{number}", label, group)])
+        found.add(own, [Document(cells["text"], f"{path}:{number}", label, group, cells.get("messages", ()))])
     return found
 
 
-def _table(path: Path, text: str, separator: str, found: Found) -> list[tuple[int, dict[str, str]]]:
+def _table(path: Path, text: str, separator: str, found: Found) -> list[tuple[int, dict[str, Any]]]:
     before = csv.field_size_limit(LONGEST)
     try:
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
@@ -118,8 +122,9 @@ def _table(path: Path, text: str, separator: str, found: Found) -> list[tuple[in
     return rows
 
 
-def _lines(path: Path, text: str) -> list[tuple[int, dict[str, str]]]:
-    rows = []
+def _lines(path: Path, text: str, found: Found) -> list[tuple[int, dict[str, Any]]]:
+    rows: list[tuple[int, dict[str, Any]]] = []
+    empty: list[int] = []  # of each empty message its line
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
@@ -127,10 +132,22 @@ def _lines(path: Path, text: str) -> list[tuple[int, dict[str, str]]]:
             cells: Any = json.loads(line)
         except ValueError as error:
             raise UsageError(f"data.root: {path} line {number} is no JSON ({error}); correct it") from error
-        if not isinstance(cells, dict) or not isinstance(cells.get("text"), str):
-            raise UsageError(f'data.root: {path} line {number}: expected an object with "text"; correct it')
-        kept = {name: cells[name] for name in COLUMNS if cells.get(name) is not None}
-        rows.append((number, {name: value if name == "text" else str(value).strip() for name, value in kept.items()}))
+        spoken = isinstance(cells, dict) and "messages" in cells
+        if not isinstance(cells, dict) or spoken == ("text" in cells) or not (spoken or isinstance(cells["text"], str)):
+            raise UsageError(
+                f'data.root: {path} line {number}: expected an object with either "text" or "messages"; correct it'
+            )
+        own: dict[str, Any] = {n: str(cells[n]).strip() for n in COLUMNS[1:] if cells.get(n) is not None}
+        if spoken:
+            messages = dialogues.read(cells["messages"], f"{path} line {number}")
+            empty += [number] * (len(cells["messages"]) - len(messages))
+            own |= {"messages": messages, "text": "\n".join(content for _, content in messages)}
+        else:
+            own["text"] = cells["text"]
+        rows.append((number, own))
+    if empty:
+        noun = "message is" if len(empty) == 1 else "messages are"
+        found.notes.append(f"{path}: {len(empty):,} empty {noun} left out (the first in line {empty[0]})")
     return rows
 
 

@@ -9,9 +9,10 @@
 | `frame0`, `frame1`, … | consecutive frames of a clip from a random one on, cropped and flipped alike, no colours |
 | `near0`, `near1` | random views of two neighbouring frames, each by its own draw |
 | `tokens` | ids of a text, (B, T) int64, 0 behind the shorter ones; of a long one from a random place on |
+| `dialogue` | the same of a dialogue, always from the beginning of a row, which has whole exchanges |
 
 `frame` and `near` are of clips (`data=video`): to what reads neither every frame of a clip is an image. `tokens` are of
-texts (`data=text`), which have nothing else.
+texts (`data=text`), which have nothing else, and `dialogue` of those that are messages.
 """
 
 import re
@@ -28,8 +29,8 @@ from gssl.data.columns import TextColumn
 from gssl.errors import UsageError
 from gssl.method import Batch, to_device
 
-KNOWN = "view0, view1, …, crop0, …, real, label; of clips frame0, frame1, …, near0, near1; of texts tokens"
-TOKENS = "tokens"
+KNOWN = "view0, view1, …, crop0, …, real, label; of clips frame0, frame1, …, near0, near1; of texts tokens, dialogue"
+TOKENS, DIALOGUE = "tokens", "dialogue"
 OF_CLIPS = r"frame\d+|near[01]"
 
 
@@ -51,7 +52,7 @@ class Feed:
     def __init__(self, batches: Batches, images: Images, needs: Sequence[str], cfg: schemas.Data, draws: Draws) -> None:
         self.batches, self.needs, self.draws, self.cfg = batches, tuple(needs), draws, cfg
         for name in needs:
-            if not re.fullmatch(rf"(view|crop)\d+|real|label|{TOKENS}|{OF_CLIPS}", name):
+            if not re.fullmatch(rf"(view|crop)\d+|real|label|{TOKENS}|{DIALOGUE}|{OF_CLIPS}", name):
                 raise UsageError(f"this method needs '{name}', which no batch of images carries (known: {KNOWN})")
         if "label" in needs and (not len(images.classes) or bool(np.any(images.labels < 0))):
             raise UsageError(
@@ -85,7 +86,8 @@ class Feed:
     def __call__(self, step: int) -> Batch:
         raw = self.batches(step)
         if self.texts is not None:
-            return {name: self._tokens(raw, step) if name == TOKENS else raw[name] for name in self.needs}
+            made = {DIALOGUE: raw["text"]} | ({TOKENS: self._tokens(raw, step)} if TOKENS in self.needs else {})
+            return {name: made[name] if name in made else raw[name] for name in self.needs}
         image, extent = raw["image"], raw.get("extent")
         if image.device.type != "cpu" and len(self.needs) > 1:  # a CPU reads boxes of it, which are fewer bytes so
             image = image.float()  # once for all views
@@ -129,11 +131,16 @@ class Feed:
 def _texts(images: Images, needs: Sequence[str], data: str) -> TextColumn | None:
     """The texts of the images, where they are texts. Raises UsageError where these and `needs` are of two kinds."""
     texts = images.column_of(TextColumn)
-    if texts is None and TOKENS in needs:
+    if texts is None and (TOKENS in needs or DIALOGUE in needs):
         raise UsageError(f"this method learns from texts, and data={data} has none; use data=text, or another method")
-    if texts is not None and (other := [name for name in needs if name not in (TOKENS, "label")]):
+    if texts is not None and (other := [name for name in needs if name not in (TOKENS, DIALOGUE, "label")]):
         raise UsageError(
             f"this method reads {other[0]} of images, and data={data} has texts; use ssl=mlm, ssl=clm or ssl=simcse"
+        )
+    if DIALOGUE in needs and not images.store.meta.get("messages"):
+        raise UsageError(
+            "this method learns from dialogues, and data.root has texts; give a .jsonl with a list of messages,"
+            ' {"role", "content"}, in every row, or use ssl=clm'
         )
     return texts
 

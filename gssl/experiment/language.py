@@ -16,19 +16,19 @@ from gssl.data.tokens import Tokenizer
 from gssl.engine.files import read_json
 from gssl.engine.progress import say
 from gssl.errors import UsageError
+from gssl.experiment import dialogues
 from gssl.experiment.generation import Asked, record_opening
 from gssl.experiment.trained import encoder_of, splits_of
-from gssl.metrics.ngrams import NGrams, compressed
+from gssl.metrics.ngrams import NGrams, compressed, last_bytes, ratio_interval
 from gssl.nets.backbone import Backbone
 from gssl.nets.norms import evaluating
 from gssl.nets.text import TextTransformer
 from gssl.ssl.clm import next_tokens
+from gssl.vocabulary import FIRST
 
 BATCH = 32  # windows
-MOST = 2_000_000  # bytes of training texts that the controls read, the last ones
 BLOCK = 512  # bytes that are resampled together, where there are few texts
 FEW = 50  # texts
-RESAMPLES = 1000
 
 
 def serves(network: Backbone, images: Images) -> bool:
@@ -90,19 +90,20 @@ def evaluate(
     """Bits per byte of the texts of `held`, as an entry of result.json; says it in a line. known: training texts."""
     tokenizer = Tokenizer(held.store.meta["tokenizer"])
     texts = documents(held)
-    raw = [tokenizer.decode(ids.tolist()).encode() for ids in texts]
-    count = sum(map(len, raw))
-    own = [values / np.log(2) for values in nats(network, texts, size, device)]
-    learned = _last([tokenizer.decode(ids.tolist()).encode() for ids in documents(known)])
+    raw, speakers = zip(*(dialogues.rendered(tokenizer, ids) for ids in texts), strict=True)
+    kept = [who > 0 for who in speakers]  # marks of who speaks count neither in bits nor in bytes
+    count = sum(int(own.sum()) for own in kept)
+    own = [v[ids >= FIRST] / np.log(2) for v, ids in zip(nats(network, texts, size, device), texts, strict=True)]
+    learned = last_bytes([dialogues.rendered(tokenizer, ids)[0] for ids in documents(known)])
     ngrams = NGrams(learned)
-    control = [ngrams.bits(text) for text in raw]
+    control = [ngrams.bits(text)[:, there] for text, there in zip(raw, kept, strict=True)]
     by_order = [float(sum(bits[n].sum() for bits in control) / count) for n in range(len(ngrams.orders))]
     bits = float(sum(values.sum() for values in own) / count)
-    units = _units(own, [c[-1] for c in control], raw)
-    low, high = _interval(units[:, 0], units[:, 2])
-    less = _interval(units[:, 0] - units[:, 1], units[:, 2])
+    units = _units(own, [c[-1] for c in control])
+    low, high = ratio_interval(units[:, 0], units[:, 2])
+    less = ratio_interval(units[:, 0] - units[:, 1], units[:, 2])
     packed = compressed(b"\n".join(learned), b"\n".join(raw))
-    tokens = sum(map(len, texts))
+    tokens = sum(map(len, own))
     said = f"{bits:.3f} (95%: {low:.3f} to {high:.3f}); {len(by_order)}-grams of bytes {by_order[-1]:.3f}"
     say(f"{part} bits per byte {said}; {', '.join(f'{name} {value:.2f}' for name, value in packed.items())}")
     return {
@@ -130,6 +131,11 @@ def is_run(run: Path) -> bool:
     return str((text.get("backbone") or {}).get("name")).startswith("text")
 
 
+def method_of(run: Path) -> str:
+    """By which method a run's network was trained, "" where that is not on record."""
+    return str((read_json(run / "weights" / "backbone.json") or {}).get("method") or "")
+
+
 def network_of(run: Path) -> tuple[TextTransformer, int]:
     """The causal network of a finished run, on the CPU, and how many tokens it reads. Raises UsageError."""
     network, view, _ = encoder_of(run, "give a finished run of ssl=clm", "text")
@@ -139,17 +145,23 @@ def network_of(run: Path) -> tuple[TextTransformer, int]:
 
 
 def evaluate_run(run: Path, asked: Asked, device: torch.device) -> dict[str, Any]:
-    """`gssl.language/1`: what `evaluate` says of the validation or test texts of a finished run. Raises UsageError."""
+    """`gssl.language/1`: what `evaluate` says of the validation or test texts of a finished run; of a run of ssl=chat
+    `gssl.dialogues/1`, of what the assistant says in them. Raises UsageError."""
     network, size = network_of(run)
     splits, _ = splits_of(run, asked.root)
     held = splits.val
     if asked.split == "test":
         record_opening(run, splits, asked)
         held = splits.open_test(unlabelled=True)
-    found = evaluate(network.to(device), held, splits.pretrain, size, device, asked.split)
+    chat = method_of(run) == "chat"
+    if chat:
+        start = dialogues.start_of_run(run)
+        found = dialogues.evaluate(network.to(device), start, held, splits.pretrain, size, device, asked.split)
+    else:
+        found = evaluate(network.to(device), held, splits.pretrain, size, device, asked.split)
     status = read_json(run / "status.json") or {}
     return {
-        "schema": "gssl.language/1",
+        "schema": "gssl.dialogues/1" if chat else "gssl.language/1",
         "run": str(run),
         "split": asked.split,
         "images": splits.hash,
@@ -166,35 +178,17 @@ def bits_per_byte(network: TextTransformer, held: Images, size: int, device: tor
     texts = [column.values[a : a + n].astype(np.int64) for a, n in
              zip(column.offsets[held.rows], column.counts[held.rows], strict=True)]  # fmt: skip
     count = sum(len(tokenizer.decode(ids.tolist()).encode()) for ids in texts)
-    return float(sum(values.sum() for values in nats(network, texts, size, device)) / np.log(2) / max(count, 1))
+    own = zip(nats(network, texts, size, device), texts, strict=True)
+    return float(sum(values[ids >= FIRST].sum() for values, ids in own) / np.log(2) / max(count, 1))
 
 
-def _last(texts: list[bytes]) -> list[bytes]:
-    """At most `MOST` bytes: of the last texts, of the first of these its end."""
-    kept: list[bytes] = []
-    room = MOST
-    for text in reversed(texts):
-        if room <= 0:
-            break
-        kept.append(text[-room:])
-        room -= len(kept[-1])
-    return kept[::-1]
-
-
-def _units(own: list[np.ndarray], control: list[np.ndarray], raw: list[bytes]) -> np.ndarray:
+def _units(own: list[np.ndarray], control: list[np.ndarray]) -> np.ndarray:
     """(units, 3): bits by the network, by the n-grams, and bytes, of what is resampled: texts, or where there are few
     of them equal pieces of each, a token going where its place among the tokens is."""
     rows = []
-    for bits, other, text in zip(own, control, raw, strict=True):
-        pieces = 1 if len(raw) >= FEW else max(1, len(text) // BLOCK)
+    for bits, other in zip(own, control, strict=True):
+        pieces = 1 if len(own) >= FEW else max(1, len(other) // BLOCK)
         of, among = (np.arange(len(x)) * pieces // max(len(x), 1) for x in (bits, other))
         each = [np.bincount(k, x, pieces) for k, x in ((of, bits), (among, other), (among, np.ones(len(other))))]
         rows.append(np.stack(each, axis=1))
     return np.concatenate(rows)
-
-
-def _interval(bits: np.ndarray, count: np.ndarray) -> tuple[float, float]:
-    """95%, of Σ bits / Σ bytes over resampled units."""
-    draws = np.random.Generator(np.random.Philox(key=0x5EED)).integers(len(bits), size=(RESAMPLES, len(bits)))
-    low, high = np.quantile(bits[draws].sum(1) / count[draws].sum(1), [0.025, 0.975]).tolist()
-    return low, high

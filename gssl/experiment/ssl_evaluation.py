@@ -8,7 +8,7 @@ import numpy as np
 from gssl import schemas
 from gssl.data import Images, centre, sequential
 from gssl.data.preprocessing import Preprocessing
-from gssl.experiment import continued, forecast, language, weight_sources
+from gssl.experiment import continued, dialogues, forecast, language, weight_sources
 from gssl.experiment.method_pictures import ROWS, save_columns
 from gssl.experiment.training import Training
 from gssl.metrics.collapse import CollapseMonitor
@@ -32,6 +32,7 @@ class SSLEvaluator:
         self.right: np.ndarray | None = None  # validation images, in the last evaluation
         self.size = cfg.data.side
         self.language = language.serves(weight_sources.exported(self.method), training.splits.val)
+        self.chat = "dialogue" in training.needs
         self.classes = len(training.splits.classes) if "label" in training.splits.columns else 0
         draws, splits = training.draws.shared, training.splits
 
@@ -62,7 +63,9 @@ class SSLEvaluator:
         if self.classes >= 2:
             self.right = self._right(network, held)
             found["val_knn"] = float(np.mean(self.right))
-        if self.language:
+        if self.chat:  # of what the assistant says
+            found["val_bits_per_byte"] = dialogues.bits_per_byte(cast(Any, network), self.val, self.device)
+        elif self.language:
             found["val_bits_per_byte"] = language.bits_per_byte(cast(Any, network), self.val, self.size, self.device)
         if hasattr(self.method, "reconstruct") and self.pictures:
             with self.training.beside("pictures"):
@@ -88,11 +91,14 @@ class SSLEvaluator:
             return forecast.evaluate(self.method, self.val, self.size, self.device, picture)
 
     def _predicted(self) -> dict[str, Any]:
-        """How well the validation texts are predicted."""
+        """How well the validation texts are predicted, or what the assistant says in validation dialogues."""
         network: Any = weight_sources.exported(self.method)
-        splits = self.training.splits
+        splits, rest = self.training.splits, (self.size, self.device, "val")
         with self.training.beside("evaluations"):
-            return language.evaluate(network, splits.val, splits.pretrain, self.size, self.device, "val")
+            if self.chat:
+                start = dialogues.start_of(self.training.source, self.cfg.backbone, self.size)
+                return {"dialogues": dialogues.evaluate(network, start, splits.val, splits.pretrain, *rest)}
+            return {"language": language.evaluate(network, splits.val, splits.pretrain, *rest)}
 
     def _right(self, network: Any, held: np.ndarray) -> np.ndarray:
         """Which validation images, with features `held`, kNN gets right."""
@@ -116,7 +122,7 @@ class SSLEvaluator:
         return {
             **({"start": start} if start else {}),
             **({"forecast": self._forecast()} if forecasts else {}),
-            **({"language": self._predicted()} if self.language else {}),
+            **(self._predicted() if self.language else {}),
             "objective": objective,
             "features": {key: value for key, value in final.items() if key.startswith("feature_")},
         }

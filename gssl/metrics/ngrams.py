@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 ORDERS = 5
+MOST = 2_000_000  # bytes of training texts that controls read, the last ones
+RESAMPLES = 1000
 COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
     "zlib": lambda data: zlib.compress(data, 9),
     "bz2": lambda data: bz2.compress(data, 9),
@@ -78,3 +80,22 @@ def compressed(known: bytes, text: bytes) -> dict[str, float]:
         name: 8 * (len(compress(known + text)) - len(compress(known))) / len(text)
         for name, compress in COMPRESSORS.items()
     }
+
+
+def last_bytes(texts: list[bytes]) -> list[bytes]:
+    """At most `MOST` bytes: of the last texts, of the first of these its end."""
+    kept: list[bytes] = []
+    room = MOST
+    for text in reversed(texts):
+        if room <= 0:
+            break
+        kept.append(text[-room:])
+        room -= len(kept[-1])
+    return kept[::-1]
+
+
+def ratio_interval(bits: np.ndarray, count: np.ndarray) -> tuple[float, float]:
+    """95%, of Σ bits / Σ count over resampled units."""
+    draws = np.random.Generator(np.random.Philox(key=0x5EED)).integers(len(bits), size=(RESAMPLES, len(bits)))
+    low, high = np.quantile(bits[draws].sum(1) / count[draws].sum(1), [0.025, 0.975]).tolist()
+    return low, high

@@ -280,6 +280,10 @@ class CLM(Method):
     """See conf/ssl/clm.yaml."""
 
 
+class Chat(Method):
+    """See conf/ssl/chat.yaml."""
+
+
 class MLM(Method):
     """See conf/ssl/mlm.yaml."""
 

@@ -1,5 +1,6 @@
 """Building one method outside the engine, as the engine would."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ from gssl.engine.device import Precision
 from gssl.engine.optim import Optimizer
 from gssl.method import Batch, Context
 from gssl.nets.backbone import build_backbone
-from gssl.vocabulary import FIRST, PAD
+from gssl.vocabulary import ASSISTANT, EOS, FIRST, PAD, USER
 
 CPU = torch.device("cpu")
 
@@ -74,6 +75,19 @@ def sentences(tmp_path_factory) -> Any:
     return file
 
 
+@pytest.fixture(scope="session")
+def spoken(tmp_path_factory) -> Any:
+    """A .jsonl of 60 short dialogues."""
+    words = ["red", "green", "blue", "one", "two", "three"]
+    file = tmp_path_factory.mktemp("spoken") / "dialogues.jsonl"
+    with file.open("w", encoding="utf-8") as out:
+        for i in range(60):
+            turns = [("user", f"{words[i % 3]}?"), ("assistant", words[3 + i % 2])]
+            turns += [("user", str(i)), ("assistant", "ok")] if i % 2 else []
+            out.write(json.dumps({"messages": [{"role": role, "content": text} for role, text in turns]}) + "\n")
+    return file
+
+
 @pytest.fixture
 def batch() -> Callable[..., Batch]:
     """`batch(method, 8)` → smooth random images and labels under the names that `method` needs."""
@@ -86,9 +100,11 @@ def batch() -> Callable[..., Batch]:
         for name in method.needs:
             if name == "label":
                 found[name] = torch.arange(count) % classes
-            elif name == "tokens":  # bytes, and nothing behind some rows' ends
+            elif name in ("tokens", "dialogue"):  # bytes, and nothing behind some rows' ends
                 found[name] = torch.randint(FIRST, FIRST + 256, (count, size), generator=g)
                 found[name][::2, size // 2 :] = PAD
+                if name == "dialogue":
+                    found[name][:, [0, 3, 4]] = torch.tensor([USER, EOS, ASSISTANT])
             else:
                 noise = 0.05 * torch.randn(count, 3, size, size, generator=g)
                 found[name] = (smooth + noise).clamp(0, 1).contiguous(memory_format=torch.channels_last)

@@ -66,12 +66,13 @@ def test_it_learns_from_films_by_its_name_alone(name, tmp_path, films):
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", TEXTS)
-def test_it_learns_from_texts_by_its_name_alone(name, tmp_path, sentences):
-    cfg = small(name, f"data.root={sentences}", "data.size=16", "budget.steps=2")
+def test_it_learns_from_texts_by_its_name_alone(name, tmp_path, sentences, spoken):
+    cfg = small(name, f"data.root={spoken if name == 'chat' else sentences}", "data.size=16", "budget.steps=2")
     pretrain_ssl.main(cfg, tmp_path)
     result = read_json(tmp_path / "result.json")
     assert result["method"] == name and result["spent"]["steps"] == 2 and result["spent"]["flops"] > 0
     assert math.isfinite(result["objective"]["value"]) and ("language" in result) == (name == "clm")
+    assert ("dialogues" in result) == (name == "chat")
 
 
 @pytest.mark.parametrize("name", TEXTS)
@@ -106,11 +107,13 @@ RESUMED = [
 
 
 @pytest.mark.parametrize(("name", "option"), RESUMED)
-def test_a_run_that_was_stopped_ends_with_the_same_bytes(name, option, tmp_path, killed, pictures, films, sentences):
+def test_a_run_that_was_stopped_ends_with_the_same_bytes(
+    name, option, tmp_path, killed, pictures, films, sentences, spoken
+):
     """Queues, targets, centres and schedules are in the checkpoint, or functions of the step."""
 
     data = ["data=video", f"data.root={films}"] if name in CLIPS else ["data=imagefolder", f"data.root={pictures}"]
-    data = [f"data.root={sentences}"] if name in TEXTS else data
+    data = [f"data.root={spoken if name == 'chat' else sentences}"] if name in TEXTS else data
     extra = [*data, "data.size=16", "resume=auto", "engine.checkpoint_every=2"]
     cfg = small(name, *extra, option)
     pretrain_ssl.main(cfg, tmp_path / "whole")

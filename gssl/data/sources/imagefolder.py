@@ -255,10 +255,12 @@ def _labelled(key: str, root: Path, exclude: list[Path | None], told: Told) -> L
         return Listing(key, root, names, [None] * len(names))
     if len(classed) < len(names) and root not in exclude:  # else they are for pretraining
         told.warnings.append(f"{key}: {len(names) - len(classed)} images directly in {root} have no class: left out")
-    labels: list[str | None] = [class_of(name) for name in classed]
+    tops = [name[: name.index("/")] for name in classed]  # there may be millions
+    classes = {top: class_of(top) for top in set(tops)}
+    labels: list[str | None] = [classes[top] for top in tops]
     outside = {folder.resolve() for folder in others}
-    said = {path for paths in mine.folders.values() for path in paths}
-    empty = [name for name in folders_in(root) if class_of(name) not in set(labels) and f"{root}/{name}" not in said]
+    said, known = {path for paths in mine.folders.values() for path in paths}, set(classes.values())
+    empty = [name for name in folders_in(root) if class_of(name) not in known and f"{root}/{name}" not in said]
     if empty := [name for name in empty if (root / name).resolve() not in outside]:
         count = "class folder has" if len(empty) == 1 else "class folders have"
         told.warnings.append(f"{key}: {len(empty)} {count} no images in {root}: {some(empty)}")
@@ -269,9 +271,9 @@ def _labelled(key: str, root: Path, exclude: list[Path | None], told: Told) -> L
 def _repeated(key: str, root: Path, names: Sequence[str]) -> list[str]:
     """A warning where every class folder holds the same folders: these may be the classes, or parts."""
     below: dict[str, set[str]] = {}
-    for name in names:
-        top, _, rest = name.partition("/")
-        below.setdefault(top, set()).add(rest.partition("/")[0] if "/" in rest else "")
+    for folder in {name[: name.rindex("/")] for name in names}:
+        top, _, rest = folder.partition("/")
+        below.setdefault(top, set()).add(rest.partition("/")[0])
     common = set.intersection(*below.values()) - {""}
     if len(below) < 2 or len(common) < 2:
         return []

@@ -4,11 +4,12 @@ In a folder files and folders may be parts by their names (`train.csv`, `val/`, 
 have that class. Without a test or a validation part they are split off by seeded hashes of documents (or groups), a
 single .txt file by position. Only then is the tokenizer trained, on training texts (and those for pretraining) alone.
 
-A row is a document's first `data.size` tokens, or of long ones a piece of so many (`data.long`).
+A row is a document's first `data.size` tokens, or of long ones a piece of so many (`data.long`). A .jsonl may have
+messages in place of text: dialogues, of which a row has whole exchanges, as many as fit.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
@@ -16,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from gssl import schemas, vocabulary
-from gssl.data import cache, texts, tokens
+from gssl.data import cache, dialogues, texts, tokens
 from gssl.data.draws import digest
 from gssl.data.images import Images
 from gssl.data.sides import chances_of, check_sides, exact_split, threshold_split
@@ -27,6 +28,7 @@ from gssl.data.texts import Document, Found
 from gssl.errors import UsageError
 
 PARTS = ("train", "val", "test", "pretrain")
+LONGER = ("cut", "divided", "broken")  # counts of an entry of the cache
 MANY = 20  # labelled texts from which a label of its own for each is no class
 
 
@@ -49,7 +51,7 @@ def read(cfg: schemas.Data, progress: bool = False) -> DataSource:
     spare = _labels(parts)
     classes = sorted({document.label for document in parts["train"] if document.label is not None})
     _check(parts, classes)
-    if len(parts["train"]) == 1 and not spare and not parts["train"][0].label:
+    if len(parts["train"]) == 1 and not spare and not parts["train"][0].label and not parts["train"][0].messages:
         _by_position(parts, cfg, told)
         sides = np.array(["train"])
     else:
@@ -68,15 +70,10 @@ def read(cfg: schemas.Data, progress: bool = False) -> DataSource:
             loaded[part], _ = _images(parts[part], classes, cfg, maker)
     pretrain = None
     if parts.get("pretrain"):
-        unlabelled = [Document(d.text, d.name, None, d.group) for d in parts["pretrain"]]
+        unlabelled = [replace(document, label=None) for document in parts["pretrain"]]
         pretrain, _ = _images(unlabelled, [], cfg, maker)
     beside = every.subset(np.flatnonzero(of >= len(pool))).unlabelled() if spare else None
-    if maker.cut[0]:
-        noun = "text is" if maker.cut[1] == 1 else "texts are"
-        told.notes.append(
-            f"{maker.cut[0]:,} of {maker.cut[1]:,} {noun} longer than data.size={cfg.size} tokens and cut off;"
-            " data.long=split makes pieces"
-        )
+    told.notes += maker.said()
     keys = np.array([""] * len(loaded["train"]))
     return DataSource(
         loaded["train"], loaded["test"], keys, pretrain, loaded["val"], [], told.suspicious(), told.texts(), beside
@@ -114,6 +111,11 @@ def _labels(parts: dict[str, list[Document]]) -> list[Document]:
 
 
 def _check(parts: dict[str, list[Document]], classes: list[str]) -> None:
+    first = {bool(d.messages): d for documents in parts.values() for d in documents}
+    if len(first) > 1:
+        raise UsageError(
+            f"data.root: {first[True].name} has messages and {first[False].name} a text; give dialogues and texts apart"
+        )
     if not classes:
         return
     count = len(parts["train"])
@@ -176,7 +178,21 @@ class Maker:
 
     cfg: schemas.Data
     texts: Sequence[str] = field(repr=False)
-    cut: list[int] = field(default_factory=lambda: [0, 0])  # texts that are cut off, of so many
+    # texts that are cut off, dialogues that are divided, those with an exchange that is cut off, and how many there are
+    counted: dict[str, int] = field(default_factory=lambda: dict.fromkeys((*LONGER, "all"), 0))
+
+    def said(self) -> list[str]:
+        """A line for each way in which texts are longer than rows."""
+        count, size = self.counted, f"data.size={self.cfg.size} tokens"
+        of = f"of {count['all']:,} {'text is' if count['all'] == 1 else 'texts are'}"
+        lines = {
+            "cut": f"{count['cut']:,} {of} longer than {size} and cut off; data.long=split makes pieces",
+            "divided": f"{count['divided']:,} of {count['all']:,} dialogues are longer than {size} and divided between"
+            " exchanges: what was said before a piece is not read with it",
+            "broken": f"{count['broken']:,} of {count['all']:,} dialogues have a question and answer of more than"
+            f" {size}, which are cut off at their end; raise data.size",
+        }
+        return [lines[key] for key in LONGER if count[key]]
 
     @cached_property
     def given(self) -> str | None:
@@ -212,10 +228,10 @@ def _images(
     documents: Sequence[Document], classes: list[str], cfg: schemas.Data, maker: Maker
 ) -> tuple[Images, np.ndarray]:
     """Rows of documents, and of each row which document it is of."""
-    contents = [_content(document.text) for document in documents]
+    contents = [_content(repr(d.messages) if d.messages else d.text) for d in documents]
     labelled = np.array([document.label is not None for document in documents])
     cuts = ["truncate" if cfg.long is None and one else cfg.long or "split" for one in labelled.tolist()]
-    key = cache.entry_key("text", 1, maker.recipe, cfg.size, *cuts, *contents)
+    key = cache.entry_key("text", 2, maker.recipe, cfg.size, *cuts, *contents)
     store = cache.entry(
         key,
         lambda: 4 * sum(len(document.text) for document in documents),
@@ -225,7 +241,8 @@ def _images(
     )
     column = store.columns["text"]
     of = np.asarray(column.documents).astype(np.int64)  # type: ignore[attr-defined]
-    maker.cut = [maker.cut[0] + int(store.meta["cut"]), maker.cut[1] + len(documents)]
+    for name, more in {**{name: int(store.meta[name]) for name in LONGER}, "all": len(documents)}.items():
+        maker.counted[name] += more
     number = {name: i for i, name in enumerate(classes)}
     labels = np.array([number.get(document.label or "", -1) for document in documents], dtype=np.int64)[of]
     names = np.array([document.name for document in documents], dtype=object)[of].astype(str)
@@ -242,25 +259,41 @@ def _write(
 ) -> None:
     tokenizer, size = maker.tokenizer, int(cfg.size)  # type: ignore[arg-type]
     width = 2 if tokenizer.count <= 1 << 16 else 4
-    lengths, plain, shortened = [], [], 0
+    lengths, plain, count = [], [], dict.fromkeys(LONGER, 0)
     salt = bytes.fromhex(tokenizer.hash)
     for start in range(0, len(documents), 1000):
         some_ = documents[start : start + 1000]
-        for document, cut, ids in zip(some_, cuts[start:], tokenizer.encode([d.text for d in some_]), strict=False):
+        for document, cut, own in zip(some_, cuts[start:], _encoded(some_, tokenizer), strict=False):
             text = document.text.lower() if cfg.lowercase else document.text
-            if len(ids) > size and cut == "refuse":
+            tokens_ = sum(map(len, own))
+            if tokens_ > size and cut == "refuse":
                 raise UsageError(
-                    f"data.long=refuse: {document.name} has {len(ids):,} tokens, and data.size={size}; raise data.size,"
+                    f"data.long=refuse: {document.name} has {tokens_:,} tokens, and data.size={size}; raise data.size,"
                     " or use data.long=split or truncate"
                 )
-            if len(ids) > size and cut == "truncate":
-                text, ids, shortened = text[: tokenizer.characters(text, size)], ids[:size], shortened + 1
-            pieces = [ids[i : i + size] for i in range(0, max(1, len(ids)), size)]
+            if document.messages:
+                pieces, broken = dialogues.pieces(own, size)
+                count["broken"] += broken
+                count["divided"] += len(pieces) > 1 and cut == "split"
+            else:
+                pieces = [own[0][i : i + size] for i in range(0, max(1, tokens_), size)]
+            if len(pieces) > 1 and cut == "truncate":
+                text = text if document.messages else text[: tokenizer.characters(text, size)]
+                pieces, count["cut"] = pieces[:1], count["cut"] + 1
             writer.add_document(pieces, width, salt)
             lengths += [len(text.encode(errors="surrogatepass"))] + [0] * (len(pieces) - 1)
             plain += [_plain(document.text)] + [0] * (len(pieces) - 1)
-    facts = {"width": width, "tokenizer": tokenizer.json, "tokenizer_hash": tokenizer.hash, "cut": shortened}
+    facts = {"width": width, "tokenizer": tokenizer.json, "tokenizer_hash": tokenizer.hash, **count}
+    facts["messages"] = bool(documents) and bool(documents[0].messages)
     writer.finish(facts, {"bytes": np.array(lengths, np.int64), "plain": np.array(plain, np.uint64)})
+
+
+def _encoded(documents: Sequence[Document], tokenizer: tokens.Tokenizer) -> list[list[np.ndarray]]:
+    """Ids of each document: of a dialogue its exchanges, of a text all in one."""
+    if not documents[0].messages:
+        return [[ids] for ids in tokenizer.encode([document.text for document in documents])]
+    found = iter(tokenizer.encode([content for document in documents for _, content in document.messages]))
+    return [dialogues.exchanges([(role, next(found)) for role, _ in document.messages]) for document in documents]
 
 
 def _plain(text: str) -> int:
