@@ -255,9 +255,9 @@ def _labelled(key: str, root: Path, exclude: list[Path | None], told: Told) -> L
         return Listing(key, root, names, [None] * len(names))
     if len(classed) < len(names) and root not in exclude:  # else they are for pretraining
         told.warnings.append(f"{key}: {len(names) - len(classed)} images directly in {root} have no class: left out")
-    tops = [name[: name.index("/")] for name in classed]  # there may be millions
-    classes = {top: class_of(top) for top in set(tops)}
-    labels: list[str | None] = [classes[top] for top in tops]
+    # there may be millions: no list beside that of the names, and what folders share is found once for each
+    classes = {top: class_of(top) for top in {name[: name.index("/")] for name in classed}}
+    labels: list[str | None] = [classes[name[: name.index("/")]] for name in classed]
     outside = {folder.resolve() for folder in others}
     said, known = {path for paths in mine.folders.values() for path in paths}, set(classes.values())
     empty = [name for name in folders_in(root) if class_of(name) not in known and f"{root}/{name}" not in said]
