@@ -152,9 +152,11 @@ def _bounded(text: str) -> None:
 def _group_value(override: Override) -> None:
     """Raises UsageError where a group of files is given what names none, such as a number."""
     group, value = override.key_or_group, override.value()
-    if override.is_delete() or override.is_sweep_override() or not hydra_api.is_group(group):
+    if override.is_delete() or override.is_sweep_override() or "." in group:  # groups have no dots
         return
-    if not all(isinstance(name, str) for name in (value if isinstance(value, list) else [value])):
+    if all(isinstance(name, str) for name in (value if isinstance(value, list) else [value])):
+        return
+    if hydra_api.is_group(group):  # asked last: all files of all folders are looked at
         if hydra_api.options(group):
             raise unknown(f"{group}: no choice", override.input_line.partition("=")[2], hydra_api.options(group))  # type: ignore[union-attr]
         raise UsageError(
