@@ -20,6 +20,7 @@ from gssl.config.composing import check_all, compose
 from gssl.engine.files import read_json
 from gssl.nets.backbone import build_backbone
 from tests.data.films import film, moving
+from tests.nets import text_folders
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -113,6 +114,7 @@ def folder(tmp_path_factory, pictures, inline_worker):
         for run in "AB":
             invoke(["sample", f"runs/train_gan/{run}", "-n", "60", "--files", "-o", "both"])
         kinds = [f"{['what', 'where', 'who'][i % 3]} is number {i} of them,{'abc'[i % 3]}" for i in range(90)]
+        text_folders.folder(root / "bert", "bert")
         (root / "questions.csv").write_text("text,label\n" + "\n".join(kinds) + "\n")
         # a pickle of somebody's student and teacher, under names that are theirs
         smoke = compose("transfer", ["experiment=smoke", "weights=random"])
@@ -201,6 +203,8 @@ def small(line: str) -> list[str]:
         words.append("probe.sizes=[data]")
     if "data=detection" in words:
         words += ["probe.detect.steps=5", "data.size=[48,64]", "data.folds=2", "draws=1"]
+    if "hf:bert" in line:  # a small one, of 24 positions
+        words += ["data.size=16", "probe.use=[linear]"]
     if command == "transfer":  # pictures take seconds
         words.append("diagnose.pictures=false")
     if command in ("compare", "try") and not any(word.startswith("runs=") for word in words):
@@ -210,7 +214,14 @@ def small(line: str) -> list[str]:
             words += ["arms=[random,pixels]", *(own or ["labels_per_class=[5]"])]
         if "data=text" in words:
             words = [word for word in words if word != "experiment=smoke"]  # whose methods are of images
-            words += ["arms=[mlm,tfidf]", "budget.steps=3", "labels_per_class=[5]", "draws=2", "probe.use=[linear]"]
+            ready = ["hf:bert"] if "hf:bert" in line else []
+            words += [
+                f"arms=[{','.join([*ready, 'mlm', 'tfidf'])}]",
+                "budget.steps=3",
+                "labels_per_class=[5]",
+                "draws=2",
+                "probe.use=[linear]",
+            ]
         if "data=segmentation" in words:
             words += ["arms=[random,position]", "images_labelled=[3]", "probe.use=[segment]"]
         if {"data=detection", "data=anomaly", "data=video"} & set(words):  # their labels are counted in images
@@ -233,6 +244,7 @@ def test_every_key_and_option_is_there(line, monkeypatch, tmp_path):
     """Quick: what is typed composes, and commands have the options. `test_every_command_runs` is the long one."""
     monkeypatch.chdir(tmp_path)
     Path(RUN).mkdir(parents=True)
+    text_folders.folder(Path("bert"), "bert")
     words = shlex.split(line)[1:]
     command, name = get_command(app), words[0]
     while hasattr(command, "commands") and not words[0].startswith("-"):

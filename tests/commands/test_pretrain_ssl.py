@@ -42,7 +42,14 @@ def built(cfg):
 
 
 def evaluator_of(method, splits, cfg, run) -> SSLEvaluator:
-    known = {"method": method, "splits": splits, "draws": Draws(0), "run": run, "device": CPU}
+    known = {
+        "method": method,
+        "splits": splits,
+        "draws": Draws(0),
+        "run": run,
+        "device": CPU,
+        "needs": ("view1", "view2"),
+    }
     return SSLEvaluator(SimpleNamespace(**known, beside=lambda what: nullcontext()), cfg, True)
 
 
