@@ -243,6 +243,13 @@ def count(n: int, noun: str) -> str:
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
+def tested(n: int | None, grouped: bool = False) -> str:
+    """ "1,000 test images", "4 groups of test images", "test images" for None: what an interval is over."""
+    if n is None:
+        return f"{'groups of ' * grouped}test images"
+    return f"{count(n, 'group')} of test images" if grouped else count(n, "test image")
+
+
 def word(n: int) -> str:
     return WORDS[n] if n < len(WORDS) else str(n)
 

@@ -7,7 +7,7 @@ from gssl.cli.output import table, tell
 from gssl.data.targets import of_task
 from gssl.engine.files import read_json
 from gssl.statistics.metric import METRICS
-from gssl.words import PROBES
+from gssl.words import PROBES, tested
 
 
 def show(run: Path, result: dict[str, Any]) -> None:
@@ -38,11 +38,13 @@ def _table(report: dict[str, Any]) -> None:
     ]
     unit = " in %" if metric.percent else ""
     table([f"test {metric.title}{unit}, {PROBES.get(probe, probe)}", *heads.values()], rows)
-    counts = [row["n_test"] for row in cells.values() if row.get("n_test")]
-    over = {row["interval"]["over"] for row in cells.values() if row.get("interval")}
-    if counts and over:
-        what = "" if over == {"test images"} else "seeds and "  # one seed shows nothing about others
-        tell(goal.said(f"in brackets: 95% intervals over {what}{min(counts):,} test images"))
+    found = [row["interval"] for row in cells.values() if row.get("interval")]
+    counts = [own.get("items") for own in found if own.get("items")]
+    counts = counts or [row["n_test"] for row in cells.values() if row.get("n_test")]
+    if counts and found:
+        seeds = any(own["over"] != "test images" for own in found)  # one seed shows nothing about others
+        what = tested(min(counts), any(own.get("grouped") for own in found))
+        tell(goal.said(f"in brackets: 95% intervals over {'seeds and ' * seeds}{what}"))
 
 
 def _cell(row: dict[str, Any] | None, percent: bool) -> str:

@@ -34,7 +34,9 @@ def _print(run: Path, result: dict[str, Any]) -> None:
     if result.get("scores"):
         _scores(result["scores"])
         goal = of_task(str(result["scores"][0].get("task")))
-        for line in tested([s.get("n_test") for s in result["scores"]], result.get("folds") or {}):
+        first = [name for s in result["scores"] for name in list(s.get("metrics") or ())[:1]]
+        of_each = all(METRICS[name].per_item_mean for name in first)
+        for line in tested([s.get("n_test") for s in result["scores"]], result.get("folds") or {}, of_each):
             tell(goal.said(line))
     if result.get("curve"):
         _curve(result["curve"])
@@ -75,10 +77,11 @@ def data_set(run: Path) -> str:
     return f"{folder if own else data['name']}, {'×'.join(map(str, size)) if isinstance(size, list) else size} px"
 
 
-def tested(counts: Iterable[int | None], folds: Mapping[str, Any], of: str = "") -> list[str]:
+def tested(counts: Iterable[int | None], folds: Mapping[str, Any], of_each: bool, of: str = "") -> list[str]:
     """How many test images the figures above rest on, and a warning where these are few.
 
-    folds: `count` where each labelled image is a test image once. of: the name of a data set, where there are several.
+    folds: `count` where each labelled image is a test image once. of_each: the metric is a mean over test images. of:
+    the name of a data set, where there are several.
     """
     least = min((n for n in counts if n), default=None)
     if least is None:
@@ -93,9 +96,8 @@ def tested(counts: Iterable[int | None], folds: Mapping[str, Any], of: str = "")
     if folds.get("transductive"):
         lines.append("pretraining has had these images, without labels (transductive)")
     if least < FEW:
-        lines.append(
-            f"warning: one of {least} test images is {100 / least:.2g} points: a few points' difference is none"
-        )
+        what = f"one of {least} test images is {100 / least:.2g} points" if of_each else f"only {least} test images"
+        lines.append(f"warning: {what}: a few points' difference is none")
     return lines
 
 
@@ -156,7 +158,8 @@ def _curve(found: dict[str, Any]) -> None:
     for target in dict.fromkeys(c["target"] for c in found["cells"]):
         own = [c for c in found["cells"] if c["target"] == target]
         folds = {"count": max(c.get("folds") or 0 for c in own), "transductive": any(c.get("seen") for c in own)}
-        for line in tested([c["n_test"] for c in own], folds, target if several else ""):
+        of_each = metrics[target].per_item_mean
+        for line in tested([c["n_test"] for c in own], folds, of_each, target if several else ""):
             tell(goals[target].said(line))
 
 

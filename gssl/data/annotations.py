@@ -13,6 +13,7 @@ missed.
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -338,6 +339,13 @@ def _coco_part(path: Path, text: dict[str, Any], root: Path, part: str) -> tuple
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         reason = f"{error.args[0]} is missing" if isinstance(error, KeyError) else error
         raise _unreadable(path, reason, "expected bbox as [left, top, width, height] and file_name") from error
+    for key, what, numbers in (
+        ("categories", "id", [number for number, _ in categories]),
+        ("categories", "name", [name for _, name in categories]),
+        ("images", "id", [own["id"] for own in text["images"]]),
+    ):
+        twice = Wrong([f"{what} {own}" for own, many in Counter(numbers).items() if many > 1])
+        twice.refuse(f"{what}s of {key} in {path} stand there more than once", f"give each of {key} one of its own")
     unknown.refuse(f"boxes in {path} have a category_id that categories does not have", "add these categories")
     loose.refuse(f"boxes in {path} are of no image in images", "add these images, or remove the boxes")
     folder = _home_of(names, path, root, part)
@@ -385,6 +393,8 @@ def _yolo(root: Path) -> Boxes:
         names = [name for _, name in pairs] if pairs else [str(name) for name in given]
         if not names or (pairs and [number for number, _ in pairs] != list(range(len(pairs)))):
             raise ValueError("names are not those of the classes 0, 1, …")
+        if len(set(names)) < len(names):
+            raise ValueError(f"two classes are called {next(n for n, many in Counter(names).items() if many > 1)}")
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise _unreadable(path, error, expected) from error
     parts: dict[str, list[Annotated]] = {}

@@ -209,9 +209,10 @@ def _torn(parts: Mapping[str, Images], test: Images) -> list[Finding]:
     names = np.unique(test.groups[inside]).tolist()
     where = [name for name, part in parts.items() if part.groups is not None and np.isin(part.groups, names).any()]
     word = "group has" if len(names) == 1 else "groups have"
-    known = f"{_of(int(inside.sum()), len(test), 'test image')} may be known already"
+    some = _of(int(inside.sum()), len(test), "test image")
+    known = f"{some[:1].lower()}{some[1:]} may be known already"
     text = (
-        f"{len(names):,} {word} images among the test images and among those trained on ({', '.join(where)}), so"
+        f"{len(names):,} {word} some of the test images and some of those trained on ({', '.join(where)}), so"
         f" {known}: scores of every arm {_high(float(inside.mean()))}."
     )
     more = {"groups": len(names), "images": int(inside.sum()), "fraction": float(inside.mean()), "parts": where}

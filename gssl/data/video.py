@@ -137,6 +137,8 @@ def _clips(
         n: p if p.shape[2] == channels else np.repeat(p, 3, axis=2) for n, p in zip(numbers, pixels, strict=True)
     }
     notes = []
+    if sampling.fps is not None and (again := int((np.diff(index, axis=1) == 0).sum(axis=1).max(initial=0))):
+        notes.append(("repeated", f"{again} of {sampling.frames} frames are those before them"))
     if own is not None and sampling.fps is None and sampling.frames > 1 and _uneven(own):
         notes.append(("variable", "its frame rate varies"))
     return Clips(np.array([[by_number[i] for i in clip] for clip in index.tolist()]), notes)

@@ -15,7 +15,7 @@ from gssl.report.verdict import outcome
 from gssl.report.wording import duration
 from gssl.statistics.paired import seeds_needed
 from gssl.statistics.two_way import half_width, needed
-from gssl.words import by_probe, count, label_budget_text, listed, points, span, upper
+from gssl.words import by_probe, count, label_budget_text, listed, points, span, tested, upper
 
 DIGITS = 9  # means that agree in them are equal: of as many right answers, summed in another order
 MOST_SHOWN = 100_000  # numbers of images or seeds above which "no number in reach" says more
@@ -290,7 +290,8 @@ def _resolution(report: Report) -> list[str]:
     if worst.seeds and worst.seeds <= MOST_SHOWN and not worst.fixed:
         ways.append(f"about {worst.seeds:,} seeds in all (now {d.n_seeds:,})")
     if worst.items and worst.items <= MOST_SHOWN and d.simultaneous and d.simultaneous.items:
-        ways.append(f"about {worst.items:,} test images (now {d.simultaneous.items:,})")
+        what = tested(None, d.simultaneous.grouped)
+        ways.append(f"about {worst.items:,} {what} (now {d.simultaneous.items:,})")
     gap = f"a difference as small as {points(worst.half)} points"
     text = f"To detect {gap} between {pair} you would need {' or '.join(ways)}."
     if not ways:

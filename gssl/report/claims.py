@@ -27,7 +27,7 @@ from gssl.report.model_records import CostRow, GenerationRow, Interval
 from gssl.report.scores import Cells, Gap, gap, without_predictions
 from gssl.statistics import paired
 from gssl.statistics.intervals import wilson
-from gssl.words import count, points, shortened, title
+from gssl.words import count, points, shortened, tested, title
 
 NUMBER = r"(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?"
 SCORE = re.compile(r"(?P<arm>\S+)\.(?P<name>\w+)@(?P<label_budget>all|\d+(?:\.\d+)?%|\d+i|\d+)")
@@ -252,7 +252,7 @@ def digits(value: float, term: Term) -> str:
 def over_text(interval: Interval, n_seeds: int) -> str:
     """ "over 3 seeds", "over 6 seeds and 1,000 test images", "over 1,000 test images, one seed"."""
     if interval.kind == "two_way":
-        images = count(interval.items or 0, "test image")
+        images = tested(interval.items or 0, interval.grouped)
         alone = "one seed" if n_seeds == 1 else "nothing here depends on the seed"
         return (
             f"over {count(interval.n or 0, 'seed')} and {images}"

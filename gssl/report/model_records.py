@@ -47,6 +47,7 @@ class Interval(Part):
     low: float = Field(description="Lower end.")
     high: float = Field(description="Upper end.")
     items: AtLeastOne | None = Field(default=None, description="Number of test images, or of their groups.")
+    grouped: bool = Field(default=False, description="Whether items are groups of test images that belong together.")
 
     @property
     def width(self) -> float:

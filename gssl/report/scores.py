@@ -262,8 +262,9 @@ def written(found: paired.Interval, over: TwoWay, level: float) -> Interval:
     """As it stands in report.json."""
     alone = over.seeds < 2 or over.fixed
     return Interval(
-        kind="two_way", over=OVER[alone], n=over.seeds, level=level, low=found.low, high=found.high, items=over.items
-    )
+        kind="two_way", over=OVER[alone], n=over.seeds, level=level, low=found.low, high=found.high, items=over.items,
+        **({"grouped": True} if over.grouped else {}),
+    )  # fmt: skip
 
 
 def of_arm(cell: Cell, metric: str, level: float = 0.95) -> Interval | None:
@@ -278,8 +279,10 @@ def of_arm(cell: Cell, metric: str, level: float = 0.95) -> Interval | None:
 
 
 def _true(spread: TwoWay, sides: Sequence[Cell]) -> TwoWay:
-    """Equal predictions of all seeds may be chance: nothing depends on the seed only where all labels are given and no
-    network is trained."""
+    """What the predictions of test items gave, with what is known of them: whether they are in groups. Equal
+    predictions of all seeds may be chance: nothing depends on the seed only where all labels are given and no network
+    is trained."""
+    spread = replace(spread, grouped=any(cell.items is not None and cell.items.groups is not None for cell in sides))
     flat = [s for cell in sides for draws in cell.scores.values() for s in draws]
     trained = any(trains(str(s.get("probe"))) or trains(str((s.get("chosen") or {}).get("probe"))) for s in flat)
     whole = all(s.get("fraction") is not None and s["fraction"] >= 1 for s in flat)

@@ -13,7 +13,19 @@ from gssl.report.model_records import Interval
 from gssl.statistics.families import ALPHA
 from gssl.statistics.metric import METRICS
 from gssl.statistics.paired import seeds_needed, smallest_p
-from gssl.words import by_probe, count, either_way, label_budget_text, listed, p_text, points, span, upper, word
+from gssl.words import (
+    by_probe,
+    count,
+    either_way,
+    label_budget_text,
+    listed,
+    p_text,
+    points,
+    span,
+    tested,
+    upper,
+    word,
+)
 
 Pairs = list[Difference]
 
@@ -113,7 +125,7 @@ def _points(report: Report) -> str:
 
 def over(i: Interval) -> str:
     """ "over 6 seeds and 1,000 test images"."""
-    images = count(i.items, "test image") if i.items else "test images"
+    images = tested(i.items, i.grouped)
     return f"over {images}" if i.over == "test images" else f"over {count(i.n or 0, 'seed')} and {images}"
 
 

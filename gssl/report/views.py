@@ -15,7 +15,7 @@ from gssl.report.model_records import Interval
 from gssl.report.verdict import base_of, decisive, outcome, size
 from gssl.report.wording import duration, number, shown
 from gssl.statistics.paired import seeds_needed
-from gssl.words import count, label_budget_text, listed, p_text, points, upper, word
+from gssl.words import count, label_budget_text, listed, p_text, points, tested, upper, word
 
 MOST_PICTURES = 5_000_000  # characters of inlined pictures; what is beyond is named, so that the page opens
 BUDGETED = ("flops", "images", "seconds")  # units of a budget that are measures of cost, too
@@ -235,7 +235,7 @@ def intervals(report: Report, rows: Sequence[Score] | None = None) -> str:
             kinds.setdefault(row.interval.over, []).append(row.interval)
     parts = []
     for over, found in kinds.items():
-        images = f"{_span({i.items for i in found})} test images"
+        images = f"{_span({i.items for i in found})} {tested(None, found[0].grouped)}"
         parts.append(f"{_span({i.n for i in found})} seeds and {images}" if over != "test images" else images)
     if len(parts) > 1 and all(part.endswith(parts[-1]) for part in parts):  # the same images, without seeds
         parts[-1] = "these alone where nothing depends on the seed"

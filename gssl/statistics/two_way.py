@@ -22,7 +22,8 @@ class TwoWay:
 
     from_seeds, from_items: their parts of the mean's variance; `from_seeds` also holds what single answers scatter.
     seed_var, item_var, answer_var: variance components of one seed, one item and one answer, for planning.
-    fixed: no answer depends on the seed at all, so that only items are a sample.
+    fixed: no answer depends on the seed at all, so that only items are a sample. grouped: items are groups of test
+    items that belong together.
     """
 
     mean: float
@@ -35,6 +36,7 @@ class TwoWay:
     answer_var: float
     fixed: bool
     width: float = 1.0  # range of one item's value
+    grouped: bool = False
 
     @property
     def variance(self) -> float:

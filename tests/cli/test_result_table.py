@@ -49,6 +49,9 @@ def test_tables_say_how_many_test_images_they_rest_on_and_warn_where_these_are_f
     assert "pretraining has had these images, without labels (transductive)" in shown
     print_result(Path("run"), {"scores": [score | {"n_test": 1000}]})
     assert "warning" not in capsys.readouterr().out
+    print_result(Path("run"), {"scores": [score | {"task": "detection", "metrics": {"ap": 0.3, "ap50": 0.6}}]})
+    shown = capsys.readouterr().out  # an image is no fixed part of an average precision
+    assert "warning: only 11 test images: a few points' difference is none" in shown and "one of" not in shown
     cell = {"source": "random", "target": "photos", "probe": "linear", "label_budget": "all", "n_test": 11}
     cell |= {"mean": 0.6, "low": 0.4, "high": 0.8, "metric": "accuracy"}
     print_result(Path("run"), {"curve": {"cells": [cell], "targets": {"photos": {}}}})

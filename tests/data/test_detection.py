@@ -301,6 +301,24 @@ def test_categories_that_are_not_named(tmp_path, refused) -> None:
     assert "boxes in" in line and "have a category_id that categories does not have" in line and "annotation 0" in line
 
 
+@pytest.mark.parametrize(
+    ("key", "more", "said"),
+    [
+        ("categories", {"name": "bird"}, "1 ids of categories in"),
+        ("categories", {"id": 99}, "1 names of categories in"),
+        ("images", {"file_name": "004.png"}, "1 ids of images in"),
+    ],
+)
+def test_an_id_or_a_name_that_stands_twice(tmp_path, refused, key, more, said) -> None:
+    """Else boxes would be of the last class with that id, and an image would be lost."""
+    root = coco(tmp_path)
+    path = root / "annotations" / "instances_train2017.json"
+    text = json.loads(path.read_text())
+    text[key].append(text[key][0] | more)
+    path.write_text(json.dumps(text))
+    assert said in (line := refused(root)) and "stand there more than once" in line and path.name in line
+
+
 def test_boxes_of_no_image(tmp_path, refused) -> None:
     root = coco(tmp_path)
     path = root / "annotations" / "instances_train2017.json"
@@ -351,6 +369,7 @@ def test_a_folder_that_data_yaml_names_is_not_there(tmp_path, refused) -> None:
         ("coco", "annotations/instances_train2017.json", '{"images": [{}], "annotations": [], "categories": []}'),
         ("yolo", "data.yaml", "names: 3"),
         ("yolo", "data.yaml", "names: {0: a, 2: b}"),
+        ("yolo", "data.yaml", "names: [a, a]"),
     ],
 )
 def test_files_that_cannot_be_read(tmp_path, refused, layout, name, content) -> None:

@@ -92,6 +92,23 @@ def test_jpeg_of_two_qualities_is_refused_and_of_one_is_not(root, load, refused)
     assert "1 generated images are JPEG of tables" in refused(root) and "fake/a/03.jpg" in refused(root)
 
 
+def test_files_that_went_another_way_more_often_are_refused(root, refused, load) -> None:
+    """Both sorts have PNG and JPEG: of one half are JPEG, of the other hardly any."""
+
+    def jpeg(folder: Path, count: int) -> None:
+        for path in sorted(folder.iterdir())[:count]:
+            Image.open(path).save(path.with_suffix(".jpg"))
+            path.unlink()
+
+    jpeg(root / "real", 20)
+    jpeg(root / "fake" / "a", 1)
+    text = refused(root)
+    assert "50% of the real images are JPEG" in text and "1% of the generated ones" in text and "real/" in text
+    jpeg(root / "fake" / "a", 20)
+    jpeg(root / "fake" / "b", 20)
+    assert len(load(root).train)
+
+
 def test_what_is_missing(root, load, refused) -> None:
     assert "data.root: no folder given" in refused(None)
     assert "data.held_out: name the generators" in refused(root, held_out=None) and "a, b" in refused(root, held_out=[])

@@ -117,7 +117,7 @@ def test_groups_on_both_sides(cfg: Cfg, halves: Path) -> None:
     (found,) = of(splits, "torn_groups")
     assert (found["groups"], found["images"], found["examples"]) == (2, 8, ["p7", "q59"])
     assert found["parts"][-1] == "pretrain" and {"train", "val"} & set(found["parts"])  # p7 is not divided further
-    assert found["text"].startswith("2 groups have images among the test images and among those trained on")
+    assert found["text"].startswith("2 groups have some of the test images and some of those trained on")
     assert "8 of 120 test images (6.7%)" in found["text"] and "by 6.7 points at the most" in found["text"]
     assert splits.summary["test_groups"] == 58
 

@@ -155,7 +155,7 @@ def test_groups_by_a_pattern_stay_together_and_leaks_are_warned_of(tmp_path, loa
     save(leaking / "train", 8, 20, classes=None, name="v_{:03}")
     (leaking / "classes.json").write_text(json.dumps(NAMES))
     text = " ".join(load(leaking, groups="{group}_*").summary["warnings"])
-    assert "1 group has images among the test images and among those trained on" in text
+    assert "1 group has some of the test images and some of those trained on" in text
 
 
 def test_groups_by_a_folder_or_a_csv(tmp_path, load, refused) -> None:

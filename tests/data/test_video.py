@@ -176,6 +176,24 @@ def test_films_without_classes_have_no_labels_and_of_several_clips_one_group(tmp
     assert not set(splits.train.groups) & set(splits.val.groups)
 
 
+def test_films_of_equal_names_in_two_parts_are_two_films(tmp_path, load) -> None:
+    """Else every test clip would belong to a group that is trained on, and a warning would say so."""
+    for part in ("train", "test"):
+        for i, label in enumerate("abab"):
+            films.film(tmp_path / part / label / f"{i}.mp4", films.moving(20, start=i, seed=i + 9 * (part == "test")))
+    splits = load(tmp_path, clips_per_video=3, frames=4)
+    assert splits.summary["test_groups"] == 4
+    assert "torn_groups" not in {found["kind"] for found in splits.summary["findings"]}
+
+
+def test_frames_that_come_again_are_warned_of(tmp_path, load) -> None:
+    """Of a film of 10 frames a second, at 30: nothing moves between two of three."""
+    root = films.set_of_films(tmp_path, 3)
+    warning = next(text for text in load(root, fps=30.0, frames=6).summary["warnings"] if "more than once" in text)
+    assert "fewer frames a second than data.fps" in warning and "4 of 6 frames" in warning
+    assert not any("more than once" in text for text in load(root, fps=10.0).summary["warnings"])
+
+
 def test_a_csv_lists_pieces_of_films(tmp_path, load) -> None:
     for i in range(5):
         films.film(tmp_path / f"{i}.mp4", films.moving(20, start=i, seed=i))

@@ -12,13 +12,15 @@ import pytest
 
 from gssl.data.findings import _imbalance
 from gssl.data.targets import TARGETS
-from gssl.report.claims import check
+from gssl.report.claims import check, over_text
 from gssl.report.collect import read_runs
 from gssl.report.document import build
 from gssl.report.explain import explain
 from gssl.report.model import Report
 from gssl.report.page import write
 from gssl.report.scores import Cell, Predictions, cells, gap, of_arm
+from gssl.report.verdict import over
+from gssl.report.views import intervals
 from gssl.statistics.metric import METRICS
 
 CLASSES, IMAGES, PIXELS = 4, 60, 200
@@ -39,7 +41,7 @@ def stats(level: float, seed: int) -> np.ndarray:
     return np.concatenate([correct, predicted, labelled], axis=1).astype(np.int32)
 
 
-def run(fake: ModuleType, root: Path, arm: str, seed: int) -> Path:
+def run(fake: ModuleType, root: Path, arm: str, seed: int, groups: int | None = None) -> Path:
     """A transfer run directory as the tool writes it for masks."""
     path = root / f"{arm}-{seed}"
     finding = _imbalance({"test": [60, 25, 10, 5], "train": [50, 30, 10, 10]}, NAMES, TARGETS["mask"])
@@ -62,7 +64,8 @@ def run(fake: ModuleType, root: Path, arm: str, seed: int) -> Path:
     result = {"command": "transfer", "seed": seed, "source": source, "scores": entries, "test_openings": 1}
     fake.write(path / "result.json", {"schema": "gssl.result/2", **result, "data": data, "spent": {"seconds": 1.0}})
     metric = np.array(["mean_iou", "pixel_accuracy"])
-    np.savez(path / "predictions.npz", stats=np.array(found), metric=metric, items=np.array("images"))
+    more = {} if groups is None else {"groups": np.arange(IMAGES) % groups}
+    np.savez(path / "predictions.npz", stats=np.array(found), metric=metric, items=np.array("images"), **more)
     return path
 
 
@@ -114,6 +117,20 @@ def test_an_interval_over_images_is_the_bootstraps(made: tuple[list[Any], Report
     values = [METRICS["mean_iou"].value(rows[i]) for i in draws]
     assert found and found.over == "test images"
     assert found.width == pytest.approx(2 * 1.96 * np.std(values), rel=0.12)
+
+
+def test_what_an_interval_is_over_is_named_where_images_belong_together(
+    fake: ModuleType, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    root = tmp_path_factory.mktemp("groups")
+    paths = [run(fake, root, arm, seed, groups=12) for arm in LEVELS for seed in range(2)]
+    report = build(read_runs(paths), {"arms": list(LEVELS), "seeds": 2, "data": "street scenes", "budget": None})
+    row, d = report.row("simclr"), next(d for d in report.differences if d.family == "primary")
+    assert row and row.interval and row.interval.grouped and row.interval.items == 12
+    assert d.interval and over(d.interval) == "over 2 seeds and 12 groups of test images"
+    assert intervals(report).endswith("over 2 seeds and 12 groups of test images")
+    assert over_text(row.interval, 2) == "over 2 seeds and 12 groups of test images"
+    assert "and 12 test images" not in report.text() and "now 12 test images" not in report.text()
 
 
 def test_no_form_speaks_of_accuracy(made: tuple[list[Any], Report, Path]) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from scipy.stats import chi2_contingency
 
 from gssl import schemas
 from gssl.data import cache, decode
@@ -29,6 +30,7 @@ from gssl.statistics.fake import HELD_OUT, JPEG, KNOWN
 
 CLASSES = ["real", "fake"]
 QUALITY = 90  # of JPEG in the test
+LEAST_GAP, LUCK = 0.1, 0.001  # of shares of ways that are no reason to refuse; the p from which they may be luck
 LAYOUT = (
     "expected real/ and fake/ with a folder for each generator, as `gssl sample RUN --files -o FOLDER` writes them; add"
     " a second run to the same folder, and name it in data.held_out"
@@ -81,6 +83,8 @@ def read(cfg: schemas.Data, progress: bool = False) -> DataSource:
 def _generators(folder: Path, cfg: schemas.Data) -> tuple[list[str], list[str]]:
     """Names of the generators that are learned from, and of those that are held out."""
     names = folders_in(folder)
+    if not names:
+        raise UsageError(f"data.root: {folder} has no folder of a generator; {LAYOUT}")
     held = list(cfg.held_out or [])
     if not held:
         raise UsageError(
@@ -116,7 +120,8 @@ def way_of(path: str) -> tuple[str, ...]:
 
 
 def _same_way(paths: list[str], conditions: list[int]) -> None:
-    """Raises UsageError where files of real images differ from those of generated ones in how they were written."""
+    """Raises UsageError where files of real images differ from those of generated ones in how they were written: where
+    one sort has what the other lacks, or where how often it has it tells the sorts apart."""
     ways: list[dict[tuple[str, ...], list[str]]] = [{}, {}]
     for path, condition in zip(paths, conditions, strict=True):
         try:
@@ -126,9 +131,10 @@ def _same_way(paths: list[str], conditions: list[int]) -> None:
                 f"data.root: {path} cannot be read ({one_line(str(error))}); repair or remove it"
             ) from None
         ways[condition > 0].setdefault(way, []).append(path)
-    if ways[0].keys() == ways[1].keys():
-        return
     real, fake = ways
+    if real.keys() == fake.keys():
+        _as_often(real, fake)
+        return
     only = next((way for way in real if way not in fake), None) or next(way for way in fake if way not in real)
     sort, own = ("real", real) if only in real else ("generated", fake)
     other = next(iter(fake if sort == "real" else real))
@@ -136,6 +142,23 @@ def _same_way(paths: list[str], conditions: list[int]) -> None:
         f"data.root: {len(own[only])} {sort} images are {', '.join(only)} (the first is {own[only][0]}) and none of the"
         f" others is, which are {', '.join(other)}: a detector would learn how files were written; write both sorts the"
         " same way, as `gssl sample RUN --files` does"
+    )
+
+
+def _as_often(real: dict[tuple[str, ...], list[str]], fake: dict[tuple[str, ...], list[str]]) -> None:
+    """Raises UsageError where real and generated images have the same ways, with shares too unlike for luck."""
+    counts = np.array([[len(own[way]) for way in real] for own in (real, fake)])
+    shares = counts / counts.sum(axis=1, keepdims=True)
+    gaps = shares[0] - shares[1]
+    # half the sum of the gaps is by how much a guess from the way alone beats chance, twice
+    if len(gaps) < 2 or np.abs(gaps).sum() / 2 <= LEAST_GAP or chi2_contingency(counts).pvalue >= LUCK:
+        return
+    way = list(real)[int(np.argmax(gaps))]
+    more, less = (f"{share:.0%}" for share in shares[:, int(np.argmax(gaps))])
+    raise UsageError(
+        f"data.root: {more} of the real images are {', '.join(way)} (the first is {real[way][0]}) and {less} of the"
+        " generated ones: a detector would learn how files were written; write both sorts the same way, as"
+        " `gssl sample RUN --files` does"
     )
 
 

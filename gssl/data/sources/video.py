@@ -44,18 +44,23 @@ ADVICE = {  # what to do about films that are wrong in one way
 }
 NOTES = {
     "truncated": "films are cut off (fewer frames than they say): what can be decoded is used",
+    "repeated": "films have fewer frames a second than data.fps: their clips show frames more than once",
     "variable": "films have a frame rate that varies: data.fps takes frames by time, data.stride by number",
 }
 
 
 @dataclass
 class Listing:
-    """Films of one part below `root`, what is known of each; label None: unlabelled, group None: not said."""
+    """Films of one part below `root`, what is known of each; label None: unlabelled, group None: not said.
+
+    apart: before the names of groups, where films of this name in other parts are others: the part's name.
+    """
 
     root: Path
     films: list[Film]
     labels: list[str | None]
     groups: list[str | None] = field(default_factory=list)
+    apart: str = ""
 
 
 def read(cfg: schemas.Data, progress: bool = False) -> DataSource:
@@ -81,6 +86,7 @@ def read(cfg: schemas.Data, progress: bool = False) -> DataSource:
         if part in ("val", "test"):
             _check_classes(part, listing, classes)
         names = [] if part == "pretrain" else classes
+        listing.apart = "" if listing.root == listings["train"].root else f"{part}/"
         loaded[part], own = _load(listing, names, cfg, group_of, progress, skipped, told)
         keys = own if part == "train" else keys
     return DataSource(
@@ -221,7 +227,7 @@ def _groups(
     if any(group is not None for group in listing.groups):
         return np.array([listing.groups[i] or "" for i in of.tolist()])
     several = sampling.clips > 1 or any(film.span is not None for film in listing.films)
-    return np.array([listing.films[i].name for i in of.tolist()]) if several else None
+    return np.array([listing.apart + listing.films[i].name for i in of.tolist()]) if several else None
 
 
 def _judge(
