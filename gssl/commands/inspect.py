@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from gssl.data import Draws, Images
-from gssl.data.targets import of_columns
 from gssl.engine import outputs
 from gssl.engine.device import pick_device
 from gssl.engine.files import read_json
@@ -29,7 +28,6 @@ from gssl.experiment.trained import described_weights, encoder_of, splits_of
 from gssl.figures import cka, feature_map
 from gssl.figures.grid import framed, save_grid
 from gssl.metrics.tsne import tsne
-from gssl.words import count
 
 PICTURES = ("neighbours.png", "map.png", "cka.png", "generator.png")
 ROWS, NEAREST = 10, 10
@@ -67,8 +65,7 @@ def inspect(
     # features of some validation images, and of the training images among which their neighbours are sought
     held, bank = chosen(splits.val, draws, "val", images), chosen(splits.pretrain, draws, "train", BANK)
     if len(held) < LEAST:
-        has = count(len(held), of_columns(splits.columns).row)
-        raise UsageError(f"{run}: its validation split has {has}, at least {LEAST} are needed for a map")
+        raise UsageError(f"{run}: its validation split has {len(held)} images, at least {LEAST} are needed for a map")
     of_held, of_bank = (features(network, part, view, target) for part in (held, bank))
     rows = np.sort(draws.permutation("inspect/rows", 0, len(held))[:ROWS])
     order = nearest(of_held[rows], of_bank)[:, :NEAREST]

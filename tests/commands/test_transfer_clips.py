@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import re
 
 import numpy as np
 import pytest
@@ -80,9 +79,6 @@ def test_a_run_has_every_pooling_pictures_and_a_model_that_predicts(small, set_o
     about = json.loads((tmp_path / "m.onnx.json").read_text())
     assert about["part"] == "clip_classifier" and about["image"].startswith("(batch, 8, 3, 16, 16)")
     assert about["check"]["relative"] < 1e-4 and about["check"]["real"] > 0
-
-    done = CliRunner().invoke(app, ["inspect", str(tmp_path / "run"), "-o", str(tmp_path / "pictures")])
-    assert done.exit_code == 0 or re.search(r"validation split has \d clips?, at least", done.stderr), done.output
 
 
 def names_of(small) -> list[str]:
