@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gssl.commands import compare, predict
+from gssl.commands import compare, export, inspect, predict, pretrain_ssl
 from gssl.config.composing import compose
 from gssl.config.folder import expanded
 from gssl.engine.files import read_json
@@ -86,6 +86,24 @@ def test_a_folder_becomes_a_report_and_a_model(task, tmp_path, monkeypatch, inli
     folder = {"action": "set/test", "anomaly": "set/test", "fake": "set/real", "detection": "set/images/test"}[task]
     made = predict.predict(found, tmp_path / folder, tmp_path / "out.csv", "cpu")
     assert made["images"] == {"action": 12, "anomaly": 10, "fake": 24, "detection": 6}[task]
+    written = export.export(found, tmp_path / "model.onnx", "onnx")
+    assert written["check"]["relative"] < 1e-4 and (tmp_path / "model.onnx").is_file()
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_what_a_network_has_learned_of_it_is_shown(task, tmp_path):
+    """A map of the rows that a run validates on, and their neighbours."""
+    words = TASKS[task][0](tmp_path / "set")
+    words = [word for word in words if word.startswith(("data.", "ssl."))]
+    kind = {"action": "video"}.get(task, task)
+    held = ["data.held_out=[b]"] if task == "fake" else []
+    small = ["budget.steps=2", "ssl.batch_size=8", "backbone.width=8", "eval.images=2", "engine.threads=1"]
+    own = [f"data={kind}", f"data.root={tmp_path / 'set'}", "data.val_fraction=0.6", *held]
+    cfg = compose("pretrain-ssl", [*own, *words, *small, "engine.device=cpu", "engine.progress=false"])
+    pretrain_ssl.main(cfg, tmp_path / "run")
+    said = inspect.inspect(tmp_path / "run", tmp_path / "pictures")
+    assert {"map.png", "neighbours.png"} <= {path.name for path in (tmp_path / "pictures").iterdir()}
+    assert said["images"] >= 5 and (task in ("anomaly", "detection") or said["same_class"] is not None)
 
 
 def test_nothing_is_searched_where_nothing_can_be_validated(tmp_path, monkeypatch, inline):
