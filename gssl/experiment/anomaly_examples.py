@@ -16,7 +16,7 @@ from torch import Tensor
 from gssl import schemas
 from gssl.data import Images
 from gssl.data.columns import IGNORE, anomalous
-from gssl.experiment.diagnostics import Evaluated, guarded
+from gssl.experiment.diagnostics import Evaluated, one_figure
 from gssl.figures.tiles import Row, Section, Tile, heat, overlay, save_page
 from gssl.probe.patches import views
 from gssl.statistics.anomaly import kinds_in
@@ -24,25 +24,21 @@ from gssl.statistics.anomaly import kinds_in
 SHOWN = 8  # images of a row
 SIDE = 128  # pixels of a tile at most
 FIGURE = "pictures/anomalies.png"
-LEFT_OUT = ("confusion.png", "mistakes.png", "saliency.png", "reliability.png", "map.png", "cka.png")
 WHY = "of one answer per image; anomalies have a score and a map"
 LABELLED = torch.tensor([1.0, 0.35, 0.1])[:, None, None]  # colour of what is labelled
 
 
 def diagnose(evaluated: Evaluated, cfg: schemas.Diagnose, run_dir: Path) -> dict[str, Any]:
     """Entries for result.json; a figure that fails costs no score."""
-    if not cfg.pictures:
-        return {}
-    return guarded("pictures", run_dir, lambda: draw(evaluated, run_dir)) or {}
+    return one_figure(FIGURE, WHY, lambda: draw(evaluated, run_dir), cfg, run_dir)
 
 
-def draw(evaluated: Evaluated, run_dir: Path) -> dict[str, Any]:
+def draw(evaluated: Evaluated, run_dir: Path) -> None:
     """Write the figure of the fits with the most good images, one of each probe."""
     sections = [_section(evaluated, index) for index in evaluated.most().values()]
     title = f"Anomalies. {evaluated.who}, {evaluated.of(len(evaluated.test))}"
     text = "Below each image its score. Maps of a probe have one scale: how far a place is from good images."
     save_page(title, text, sections, run_dir / FIGURE, SIDE)
-    return {"pictures": [FIGURE], "pictures_left_out": dict.fromkeys(LEFT_OUT, WHY)}
 
 
 def _section(evaluated: Evaluated, index: int) -> Section:

@@ -11,7 +11,7 @@ import numpy as np
 
 from gssl import schemas
 from gssl.data import Images
-from gssl.experiment.diagnostics import Evaluated, guarded
+from gssl.experiment.diagnostics import Evaluated, one_figure
 from gssl.experiment.tasks import Fitted
 from gssl.figures.boxes import Shown, save_boxes
 from gssl.probe import dense
@@ -21,18 +21,15 @@ from gssl.statistics.detection import Detections, Objects, matched_once
 SHOWN = 4  # test images of each kind
 SURE = 0.3  # score from which a box is shown
 FIGURE = "pictures/boxes.png"
-LEFT_OUT = ("confusion.png", "mistakes.png", "saliency.png", "reliability.png", "map.png", "cka.png")
 WHY = "of one answer per image; there are any number of boxes"
 
 
 def diagnose(evaluated: Evaluated, cfg: schemas.Diagnose, run_dir: Path) -> dict[str, Any]:
     """Entries for result.json; a figure that fails costs no score."""
-    if not cfg.pictures:
-        return {}
-    return guarded("pictures", run_dir, lambda: draw(evaluated, run_dir)) or {}
+    return one_figure(FIGURE, WHY, lambda: draw(evaluated, run_dir), cfg, run_dir)
 
 
-def draw(evaluated: Evaluated, run_dir: Path) -> dict[str, Any]:
+def draw(evaluated: Evaluated, run_dir: Path) -> None:
     """Write the figure of the fits with the most labels, one of each probe; the first decides which images."""
     test, best = evaluated.test, evaluated.most()
     fits = [evaluated.fitted[index] for index in best.values()]
@@ -49,10 +46,8 @@ def draw(evaluated: Evaluated, run_dir: Path) -> dict[str, Any]:
         _section("Most wrong", "The same from the other end.", order[::-1][:count], scores),
         _section("Evenly spaced", f"{len(even)} of {len(test):,} test images that nobody chose.", even, scores),
     ]
-    (run_dir / FIGURE).parent.mkdir(exist_ok=True)
     save_boxes(title, [_filled(own, test, fits, names, evaluated) for own in sections], evaluated.prober.classes,
                run_dir / FIGURE)  # fmt: skip
-    return {"pictures": [FIGURE], "pictures_left_out": dict.fromkeys(LEFT_OUT, WHY)}
 
 
 def _section(title: str, text: str, which: np.ndarray, scores: np.ndarray) -> tuple[str, str, np.ndarray, list[str]]:

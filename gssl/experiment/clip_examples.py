@@ -12,24 +12,23 @@ import torch
 
 from gssl import schemas
 from gssl.data import Images, sequential
-from gssl.experiment.diagnostics import Evaluated, guarded
+from gssl.experiment.diagnostics import Evaluated, one_figure
 from gssl.experiment.forecast import frames_in
 from gssl.figures.clips import save_strips
 
 SHOWN = 6  # clips of each kind
 FIGURE = "pictures/clips.png"
-LEFT_OUT = ("confusion.png", "mistakes.png", "saliency.png", "reliability.png", "map.png", "cka.png")
 WHY = "of single images; here clips have a class"
 
 
 def diagnose(evaluated: Evaluated, cfg: schemas.Diagnose, run_dir: Path) -> dict[str, Any]:
     """Entries for result.json; a figure that fails costs no score."""
-    if not cfg.pictures or evaluated.shown() is None:
+    if evaluated.shown() is None:
         return {}
-    return guarded("pictures", run_dir, lambda: draw(evaluated, run_dir)) or {}
+    return one_figure(FIGURE, WHY, lambda: draw(evaluated, run_dir), cfg, run_dir)
 
 
-def draw(evaluated: Evaluated, run_dir: Path) -> dict[str, Any]:
+def draw(evaluated: Evaluated, run_dir: Path) -> None:
     """Write the figure of the fit that is shown."""
     index = evaluated.shown()
     assert index is not None
@@ -42,11 +41,9 @@ def draw(evaluated: Evaluated, run_dir: Path) -> dict[str, Any]:
         strips = _strips(test.subset(rows_of), size)
         for i, strip in zip(rows_of.tolist(), strips, strict=True):
             rows.append((name, f"{classes[test.labels[i]]} → {classes[guess[i]]}", strip))
-    (run_dir / FIGURE).parent.mkdir(exist_ok=True)
     counts = f"{int(right.sum()):,} of {len(test):,} test clips are named right"
     title = f"Test clips. {evaluated.who}, {evaluated.name(index)}"
     save_strips(title, f"{counts}. Label → answer; each evenly spread over its kind.", rows, run_dir / FIGURE)
-    return {"pictures": [FIGURE], "pictures_left_out": dict.fromkeys(LEFT_OUT, WHY)}
 
 
 def _spread(index: np.ndarray) -> np.ndarray:

@@ -32,6 +32,7 @@ from gssl.metrics import calibration
 from gssl.metrics.accuracy import confusion
 from gssl.probe import majority
 
+OF_CLASSES = ("confusion.png", "mistakes.png", "saliency.png", "reliability.png", "map.png", "cka.png")
 CHUNK = 64 << 20  # bytes of test images that are corrupted at a time
 
 
@@ -58,6 +59,21 @@ def diagnose(evaluated: Evaluated, cfg: schemas.Diagnose, run_dir: Path) -> dict
             guarded("pictures", run_dir, lambda: diagnostic_pictures.write(evaluated, result, run_dir, only)) or {}
         )
     return result
+
+
+def one_figure(figure: str, why: str, draw: Callable[[], None], cfg: schemas.Diagnose, run_dir: Path) -> dict[str, Any]:
+    """Entries of a task that draws `figure` in place of those of images with one class each, and why."""
+
+    def make() -> dict[str, Any]:
+        (run_dir / figure).parent.mkdir(exist_ok=True)
+        draw()
+        return {"pictures": [figure], **left_out(why)}
+
+    return (guarded("pictures", run_dir, make) or {}) if cfg.pictures else {}
+
+
+def left_out(why: str) -> dict[str, Any]:
+    return {"pictures_left_out": dict.fromkeys(OF_CLASSES, why)}
 
 
 def guarded(name: str, run_dir: Path, make: Callable[[], Any]) -> Any:

@@ -11,24 +11,21 @@ import numpy as np
 
 from gssl import schemas
 from gssl.experiment.crops import centre_crops
-from gssl.experiment.diagnostics import Evaluated, guarded
+from gssl.experiment.diagnostics import Evaluated, one_figure
 from gssl.figures.tiles import Row, Section, Tile, save_page
 from gssl.statistics.fake import CONDITIONS, HELD_OUT, REAL
 
 SHOWN = 12
 FIGURE = "pictures/fake.png"
-LEFT_OUT = ("confusion.png", "mistakes.png", "saliency.png", "reliability.png", "map.png", "cka.png")
 WHY = "of classes; test images here are real or generated, of several generators"
 
 
 def diagnose(evaluated: Evaluated, cfg: schemas.Diagnose, run_dir: Path) -> dict[str, Any]:
     """Entries for result.json; a figure that fails costs no score."""
-    if not cfg.pictures:
-        return {}
-    return guarded("pictures", run_dir, lambda: draw(evaluated, run_dir)) or {}
+    return one_figure(FIGURE, WHY, lambda: draw(evaluated, run_dir), cfg, run_dir)
 
 
-def draw(evaluated: Evaluated, run_dir: Path) -> dict[str, Any]:
+def draw(evaluated: Evaluated, run_dir: Path) -> None:
     """Write the figure."""
     sections = []
     for index in evaluated.most().values():
@@ -42,7 +39,6 @@ def draw(evaluated: Evaluated, run_dir: Path) -> dict[str, Any]:
     save_page(
         f"Real or generated. {evaluated.who}, {evaluated.of(len(evaluated.test))}", "", sections, run_dir / FIGURE
     )
-    return {"pictures": [FIGURE], "pictures_left_out": dict.fromkeys(LEFT_OUT, WHY)}
 
 
 def chosen_images(stats: np.ndarray) -> dict[str, np.ndarray]:

@@ -12,29 +12,25 @@ import torch
 
 from gssl import schemas
 from gssl.data import Images
-from gssl.experiment.diagnostics import Evaluated, guarded
+from gssl.experiment.diagnostics import Evaluated, one_figure
 from gssl.experiment.tasks import Fitted
 from gssl.figures.masks import save_masks
 from gssl.probe import dense
 
 SHOWN = 6  # test images
 FIGURE = "pictures/masks.png"
-LEFT_OUT = ("confusion.png", "mistakes.png", "saliency.png", "reliability.png", "map.png", "cka.png")
 WHY = "of one answer per image; masks have a class per pixel"
 
 
 def diagnose(evaluated: Evaluated, cfg: schemas.Diagnose, run_dir: Path) -> dict[str, Any]:
     """Entries for result.json; a figure that fails costs no score."""
-    if not cfg.pictures:
-        return {}
-    return guarded("pictures", run_dir, lambda: draw(evaluated, run_dir)) or {}
+    return one_figure(FIGURE, WHY, lambda: draw(evaluated, run_dir), cfg, run_dir)
 
 
-def draw(evaluated: Evaluated, run_dir: Path) -> dict[str, Any]:
+def draw(evaluated: Evaluated, run_dir: Path) -> None:
     """Write the figure of the fits with the most labels, one of each probe."""
     test, best = evaluated.test, evaluated.most()
     some = test.subset(np.unique(np.linspace(0, len(test) - 1, min(SHOWN, len(test))).astype(int)))
-    (run_dir / FIGURE).parent.mkdir(exist_ok=True)
     images, labelled = shown(some, evaluated.prober.device)
     masks = {"labelled": labelled}
     for index in best.values():
@@ -42,7 +38,6 @@ def draw(evaluated: Evaluated, run_dir: Path) -> dict[str, Any]:
     title = f"Predicted masks. {evaluated.who}, {evaluated.of(len(test))}"
     text = f"{len(some)} of {len(test):,} test images, evenly spaced. Grey pixels have no label and count nowhere."
     save_masks(title, text, images, masks, evaluated.prober.classes, run_dir / FIGURE)
-    return {"pictures": [FIGURE], "pictures_left_out": dict.fromkeys(LEFT_OUT, WHY)}
 
 
 def shown(images: Images, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:

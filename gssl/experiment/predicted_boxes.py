@@ -13,16 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from gssl.data import decode
-from gssl.data.cache import join
-from gssl.data.opening import opened
-from gssl.data.sources.folders import SUFFIXES, Told, images_below, one_line
-from gssl.data.values import Mapping
 from gssl.engine import outputs
 from gssl.engine.files import write_text
-from gssl.errors import UsageError
-from gssl.experiment import told
 from gssl.experiment.models import Model
+from gssl.experiment.new_pictures import NewPictures
 from gssl.experiment.predicted_masks import as_read
 from gssl.probe.boxes import BoxNetwork, predicted
 from gssl.statistics.detection import Detections
@@ -37,30 +31,16 @@ def write(
 
     A row: file, height, width, and how many boxes of each class have a score of `SURE` or more.
     """
-    if not folder.is_dir():
-        raise UsageError(f"{folder}: no such folder of images")
-    beside = Told()
-    names = images_below(folder, [], beside)
-    if not names:
-        rest = "".join(f"; {text}" for text in beside.texts())
-        raise UsageError(
-            f"{folder}: no images in it; expected files that end in {', '.join(SUFFIXES[:4])} or the like{rest}"
-        )
+    pictures = NewPictures(model, folder)
     place = out.with_name(f"{out.stem}_boxes.json")
     outputs.check(place, ".json", force)
-    mapping = Mapping(model.range)
-    given = mapping.of("new", join(folder, names), None, decode.threads(0)) or "full"
-    table, skipped = io.StringIO(), list[str]()
+    table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(["file", "height", "width", *(f"boxes_{name}" for name in model.classes)])
     images: list[dict[str, Any]] = []
     rows: list[dict[str, Any]] = []
-    for name in names:
-        try:
-            with opened(folder / name) as source:
-                image = decode.picture(source, str(folder / name), given)
-        except Exception as error:  # Pillow raises anything on malformed files
-            skipped.append(f"{folder / name} ({one_line(f'{type(error).__name__}: {error}')})")
+    for name, image in pictures:
+        if image is None:
             writer.writerow([name, *[""] * (2 + len(model.classes))])
             continue
         found = boxes(model, as_read(image, model.size), (image.height, image.width), device)
@@ -68,18 +48,13 @@ def write(
         rows += annotations(found, len(images), len(rows) + 1)
         counts = np.bincount(found.classes[found.scores >= SURE], minlength=len(model.classes))
         writer.writerow([name, image.height, image.width, *counts.tolist()])
-    told.left_out(beside)
-    told.skipped(skipped, len(names))
-    told.mapping(mapping, "this network")
-    if len(skipped) == len(names):
-        raise UsageError(f"{folder}: none of its {len(names)} images can be read")
     out.parent.mkdir(parents=True, exist_ok=True)
     categories = [{"id": i + 1, "name": name} for i, name in enumerate(model.classes)]
     write_text(place, json.dumps({"images": images, "annotations": rows, "categories": categories}) + "\n")
     write_text(out, table.getvalue())
     outputs.describe(out, about)
     found_: dict[str, Any] = {"file": str(out), "boxes": str(place), "images": len(images)}
-    return found_ | {"classes": model.classes, "skipped": skipped, "probe": model.text.get("probe")}
+    return found_ | {"classes": model.classes, "skipped": pictures.skipped, "probe": model.text.get("probe")}
 
 
 @torch.no_grad()

@@ -10,18 +10,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from gssl.data import decode
-from gssl.data.cache import join
-from gssl.data.opening import opened
-from gssl.data.sources.folders import SUFFIXES, Told, images_below, one_line
 from gssl.data.sources.segmentation import goal
-from gssl.data.values import Mapping
 from gssl.engine import outputs
 from gssl.engine.files import write_text
-from gssl.errors import UsageError
-from gssl.experiment import told
 from gssl.experiment.answers import mask
 from gssl.experiment.models import Model
+from gssl.experiment.new_pictures import NewPictures
 from gssl.figures import style
 from gssl.figures.masks import colours_of
 
@@ -33,47 +27,28 @@ def write(
 
     A row: file, mask, height, width, and what fraction of the image each class has.
     """
-    if not folder.is_dir():
-        raise UsageError(f"{folder}: no such folder of images")
-    beside = Told()
-    names = images_below(folder, [], beside)
-    if not names:
-        rest = "".join(f"; {text}" for text in beside.texts())
-        raise UsageError(
-            f"{folder}: no images in it; expected files that end in {', '.join(SUFFIXES[:4])} or the like{rest}"
-        )
+    pictures = NewPictures(model, folder)
     place = out.with_name(f"{out.stem}_masks")
-    files = mask_names(names)
+    files = mask_names(pictures.names)
     for file in files:
         outputs.check(place / file, ".png", force)
-    mapping = Mapping(model.range)
-    given = mapping.of("new", join(folder, names), None, decode.threads(0)) or "full"
-    table, skipped = io.StringIO(), list[str]()
+    table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     fractions = [f"fraction_{name}" for name in model.classes]
     writer.writerow(["file", "mask", "height", "width", *fractions])
-    for name, file in zip(names, files, strict=True):
-        try:
-            with opened(folder / name) as source:
-                image = decode.picture(source, str(folder / name), given)
-        except Exception as error:  # Pillow raises anything on malformed files
-            skipped.append(f"{folder / name} ({one_line(f'{type(error).__name__}: {error}')})")
+    for (name, image), file in zip(pictures, files, strict=True):
+        if image is None:
             writer.writerow([name, *[""] * (3 + len(fractions))])
             continue
         found = mask(model, as_read(image, model.size), (image.height, image.width), device)
         save(found, len(model.classes), place / file)
         part = np.bincount(found.ravel(), minlength=len(model.classes)) / found.size
         writer.writerow([name, f"{place.name}/{file}", *found.shape, *(f"{p:.4f}" for p in part)])
-    told.left_out(beside)
-    told.skipped(skipped, len(names))
-    told.mapping(mapping, "this network")
-    if len(skipped) == len(names):
-        raise UsageError(f"{folder}: none of its {len(names)} images can be read")
     out.parent.mkdir(parents=True, exist_ok=True)
     write_text(out, table.getvalue())
     outputs.describe(out, about)
-    found_: dict[str, Any] = {"file": str(out), "masks": str(place), "images": len(names) - len(skipped)}
-    return found_ | {"classes": model.classes, "skipped": skipped, "probe": model.text.get("probe")}
+    found_: dict[str, Any] = {"file": str(out), "masks": str(place), "images": len(files) - len(pictures.skipped)}
+    return found_ | {"classes": model.classes, "skipped": pictures.skipped, "probe": model.text.get("probe")}
 
 
 def as_read(image: Image.Image, size: Any) -> np.ndarray:

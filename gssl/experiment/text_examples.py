@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from gssl import schemas
-from gssl.experiment.diagnostics import Evaluated, answers
+from gssl.experiment.diagnostics import Evaluated, answers, left_out
 
-LEFT_OUT = ("confusion.png", "mistakes.png", "saliency.png", "reliability.png", "map.png", "cka.png")
 WHY = "of images; here texts have a class"
 
 
 def diagnose(evaluated: Evaluated, cfg: schemas.Diagnose, run_dir: Path) -> dict[str, Any]:
     """Entries for result.json; nothing is drawn."""
-    return answers(evaluated) | ({"pictures_left_out": dict.fromkeys(LEFT_OUT, WHY)} if cfg.pictures else {})
+    return answers(evaluated) | (left_out(WHY) if cfg.pictures else {})

@@ -151,6 +151,8 @@ def test_compiled_losses_are_those_of_the_networks_and_the_budget_counts_no_comp
     try:
         compile.wanted(replace(tiny("pretrain-ssl").engine, compile="on"), Method(), CPU, SHORT)
     except UsageError as error:
+        if "needs a C++ compiler" not in str(error):
+            raise
         pytest.skip(str(error))
     logs = {}
     for choice in ("off", "on"):
