@@ -1,7 +1,8 @@
 """What `gssl.engine.dist` does where there are several processes: messages with gradients, global batch norm, DDP."""
 
 from collections.abc import Callable
-from typing import Any
+from functools import cache
+from typing import Any, ClassVar
 
 import torch
 import torch.distributed as torchs
@@ -10,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from gssl.engine import dist
+from gssl.errors import UsageError
 
 GLOBAL: list[bool] = []  # not empty while batch norms take the statistics of all processes
 
@@ -64,6 +66,8 @@ class _Global(_BatchNorm):
     In evaluation mode, or outside of `dist.whole_batch`, it is the batch norm that it was.
     """
 
+    own: ClassVar[type[_BatchNorm]]  # what it was
+
     def forward(self, input: Tensor) -> Tensor:  # torch's name
         if not (GLOBAL and self.training):
             return super().forward(input)
@@ -94,28 +98,42 @@ class _Global(_BatchNorm):
         self.running_var.lerp_((var * (count / (count - 1))).to(self.running_var.dtype), part)
 
 
-class _Global1d(_Global, nn.BatchNorm1d):
-    pass
+class _Activated(_Global):
+    """timm's batch norm, which has its activation in it."""
+
+    drop: nn.Module
+    act: nn.Module
+
+    def forward(self, input: Tensor) -> Tensor:
+        out = super().forward(input)
+        return self.act(self.drop(out)) if GLOBAL and self.training else out
 
 
-class _Global2d(_Global, nn.BatchNorm2d):
-    pass
+@cache
+def _global(kind: type[_BatchNorm]) -> type[_BatchNorm]:
+    """The class that takes the place of a batch norm's. Raises UsageError for one that is not known."""
+    if kind in (nn.BatchNorm1d, nn.BatchNorm2d):
+        return type(f"Global{kind.__name__}", (_Global, kind), {"own": kind})
+    if kind.__name__ == "BatchNormAct2d" and kind.__module__.startswith("timm."):
+        return type(f"Global{kind.__name__}", (_Activated, kind), {"own": kind})
+    raise UsageError(
+        f"engine.processes: the network's {kind.__name__} cannot take the statistics of all processes' images; use"
+        " engine.processes=1, or another backbone"
+    )
 
 
 def globalise(module: nn.Module) -> None:
-    """Swap the class of each batch norm; parameters, buffers and their names stay."""
-    kinds: dict[type[nn.Module], type[nn.Module]] = {nn.BatchNorm1d: _Global1d, nn.BatchNorm2d: _Global2d}
+    """Swap the class of each batch norm; parameters, buffers and their names stay. Raises UsageError."""
     for part in module.modules():
-        if type(part) in kinds:
-            part.__class__ = kinds[type(part)]
+        if isinstance(part, _BatchNorm) and not isinstance(part, _Global):
+            part.__class__ = _global(type(part))  # type: ignore[arg-type]  # mypy doubts that a class can be hashed
 
 
 def localise(module: nn.Module) -> None:
     """Give each batch norm its own class back."""
-    kinds: dict[type[nn.Module], type[nn.Module]] = {_Global1d: nn.BatchNorm1d, _Global2d: nn.BatchNorm2d}
     for part in module.modules():
-        if type(part) in kinds:
-            part.__class__ = kinds[type(part)]
+        if isinstance(part, _Global):
+            part.__class__ = part.own  # type: ignore[assignment]
 
 
 class _Call(nn.Module):

@@ -179,6 +179,13 @@ class Training:
                 f"{self.family}.batch_size={wanted}: expected a multiple of {dist.processes()}, because so many"
                 " processes take equal parts of each batch"
             )
+        count = len(self.images)
+        if count < wanted and count % dist.processes():  # else it would be another training than by one process
+            fit = count - count % dist.processes()
+            raise UsageError(
+                f"{self.family}.batch_size={wanted}: there are {count} training images, which {dist.processes()}"
+                f" processes cannot share equally; set {self.family}.batch_size={fit}, or engine.processes=1"
+            )
         batches = Batches(self.images, wanted, self.draws, self.device)
         if batches.whole < wanted:
             say(f"warning: {len(self.images)} training images: batches have {batches.whole}, not {wanted}")

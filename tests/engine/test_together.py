@@ -11,6 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from gssl.engine import together
+from gssl.errors import UsageError
 
 ROOT = Path(__file__).parents[2]
 Recipe = tuple[str, str, list[str]]
@@ -103,3 +107,29 @@ def test_the_first_step_of_two_processes_is_that_of_one_in_float32(tmp_path: Pat
 @pytest.mark.long
 def test_four_processes_are_as_one(tmp_path: Path) -> None:
     compare(tmp_path, 4, WIDE, 3, double=True)
+
+
+@pytest.mark.parametrize("name", ["test_efficientnet", "test_resnet"])
+def test_every_batch_norm_of_a_network_of_timm_is_swapped_and_given_back(monkeypatch, name):
+    """Beside no other process it is the network that it was, running statistics too."""
+    timm = pytest.importorskip("timm")
+    nets = [timm.create_model(name, num_classes=0).train() for _ in range(2)]
+    nets[1].load_state_dict(nets[0].state_dict())
+    kinds = [type(part) for part in nets[1].modules()]
+    together.globalise(nets[1])
+    norms = [part for part in nets[1].modules() if isinstance(part, _BatchNorm)]
+    assert norms and all(isinstance(part, together._Global) for part in norms)
+    monkeypatch.setattr(together, "GLOBAL", [True])
+    monkeypatch.setattr(together, "gathered", lambda x: x)
+    x = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    one, other = (net(x) for net in nets)
+    assert torch.allclose(one, other, rtol=1e-3, atol=1e-4)
+    for (key, a), (_, b) in zip(nets[0].state_dict().items(), nets[1].state_dict().items(), strict=True):
+        assert torch.allclose(a.float(), b.float(), rtol=1e-3, atol=1e-4), key
+    together.localise(nets[1])
+    assert [type(part) for part in nets[1].modules()] == kinds
+
+
+def test_a_batch_norm_that_is_not_known_is_refused():
+    with pytest.raises(UsageError, match="engine.processes: the network's BatchNorm3d cannot take the statistics"):
+        together.globalise(torch.nn.Sequential(torch.nn.BatchNorm3d(2)))
