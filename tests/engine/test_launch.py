@@ -112,6 +112,9 @@ def test_one_that_is_killed_ends_the_others_and_the_run_goes_on_later(tmp_path: 
 def test_what_cannot_be_divided_is_said(tmp_path: Path) -> None:
     said = ended(tmp_path / "run", "ssl.batch_size=33", "budget.steps=1", "engine.processes=2", code=2)
     assert "ssl.batch_size=33: expected a multiple of 2" in said and said.count("\n") == 1
+    said = ended(tmp_path / "few", "data.limit=21", "budget.steps=1", "engine.processes=2", code=2)
+    assert "there are 21 training images, which 2 processes cannot share equally" in said
+    assert "set ssl.batch_size=20, or engine.processes=1" in said and not (tmp_path / "few").exists()
     assert not (tmp_path / "run").exists()
 
 
