@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from gssl import schemas
+from gssl.errors import UsageError
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +59,20 @@ def cfg() -> Callable[..., schemas.Data]:
         }
         given = {key: str(v) if isinstance(v, Path) else v for key, v in (values | changes).items()}
         return schemas.Data.model_construct(None, **given)
+
+    return make
+
+
+@pytest.fixture
+def refused(load: Callable[..., Any]) -> Callable[..., str]:
+    """The one line of the error that a file's own `load` raises."""
+
+    def make(root: Path | None = None, **changes: Any) -> str:
+        with pytest.raises(UsageError) as caught:
+            load(root, **changes)
+        text = str(caught.value)
+        assert "\n" not in text
+        return text
 
     return make
 

@@ -11,7 +11,6 @@ from gssl.data import layout
 from gssl.data.columns import IGNORE, MOST_KINDS, UNKNOWN_PLACE, AnomalyColumn, anomalous
 from gssl.data.sources.anomaly import column_kinds
 from gssl.data.splits import load_data
-from gssl.errors import UsageError
 
 
 def picture(path: Path, number: int = 0, size: tuple[int, int] = (16, 12)) -> None:
@@ -45,19 +44,6 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def load(cfg):
     return lambda root=None, **changes: load_data(cfg(name="anomaly", root=root, **({"size": 12} | changes)))
-
-
-@pytest.fixture
-def refused(load):
-    """The one line of the error."""
-
-    def make(root: Path | None = None, **changes) -> str:
-        with pytest.raises(UsageError) as caught:
-            load(root, **changes)
-        assert "\n" not in str(caught.value)
-        return str(caught.value)
-
-    return make
 
 
 def test_the_column_tells_kinds_and_places() -> None:

@@ -13,7 +13,6 @@ from gssl.data import Images
 from gssl.data.annotations import layout_of
 from gssl.data.sources import DataSource
 from gssl.data.sources.detection import read
-from gssl.errors import UsageError
 
 CLASSES = ["cat", "dog"]
 WIDTH, HEIGHT = 40, 30
@@ -109,20 +108,6 @@ LAYOUTS = {"voc": voc, "coco": coco, "yolo": yolo}
 def load(cfg):
     def make(root: Path, **changes) -> DataSource:
         return read(cfg(name="detection", root=root, **({"size": HEIGHT} | changes)))
-
-    return make
-
-
-@pytest.fixture
-def refused(load):
-    """The one line of the error."""
-
-    def make(root: Path, **changes) -> str:
-        with pytest.raises(UsageError) as caught:
-            load(root, **changes)
-        text = str(caught.value)
-        assert "\n" not in text
-        return text
 
     return make
 

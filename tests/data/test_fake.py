@@ -8,7 +8,6 @@ import pytest
 from PIL import Image
 
 from gssl.data.splits import load_data
-from gssl.errors import UsageError
 from gssl.statistics.fake import CONDITIONS
 
 
@@ -27,17 +26,6 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def load(cfg):
     return lambda root, **changes: load_data(cfg(name="fake", root=root, **({"held_out": ["b"]} | changes)))
-
-
-@pytest.fixture
-def refused(load):
-    def make(root: Path | None, **changes) -> str:
-        with pytest.raises(UsageError) as caught:
-            load(root, **changes)
-        assert "\n" not in str(caught.value)
-        return str(caught.value)
-
-    return make
 
 
 def test_a_held_out_generator_is_tested_on_alone(root, load) -> None:

@@ -31,20 +31,6 @@ def load(cfg):
     return make
 
 
-@pytest.fixture
-def refused(load):
-    """The one line of the error."""
-
-    def make(root: Path, **changes) -> str:
-        with pytest.raises(UsageError) as caught:
-            load(root, **changes)
-        text = str(caught.value)
-        assert "\n" not in text
-        return text
-
-    return make
-
-
 def read(path: Path, size: int = 16, **sampling) -> video.Clips:
     return video.read(Film(path.name, (path.name,)), str(path.parent), Sampling(**({"frames": T} | sampling)), size)
 
