@@ -47,10 +47,10 @@ class Batches:
         positions = np.arange(start, start + self.size)
         epochs = positions // n
         first, last = int(epochs[0]), int(epochs[-1])
-        self._orders = {e: self._order(e) for e in range(first, last + 1)}
+        orders = self._orders = {e: self._order(e) for e in range(first, last + 1)}  # threads ahead ask, too
         if first == last:
-            return self._orders[first][positions % n]
-        return np.concatenate([self._orders[e][positions[epochs == e] % n] for e in range(first, last + 1)])
+            return orders[first][positions % n]
+        return np.concatenate([orders[e][positions[epochs == e] % n] for e in range(first, last + 1)])
 
     def __call__(self, step: int) -> Batch:
         """The batch at `step` on the device: the tensors of `Images.fetch`."""

@@ -114,7 +114,7 @@ class Feed:
         assert texts is not None
         if not self.long:
             return raw["text"]
-        rows = self.batches.images.rows[raw["index"].cpu().numpy()]
+        rows = self.batches.images.rows[self.batches.indices(step)]  # not the batch's own: they may be on a device
         shifts = self.draws.integers("text/shift", step, (len(rows),), size).numpy()
         shifts = np.minimum(shifts, texts.ends[rows] - texts.offsets[rows] - texts.counts[rows])  # the end is read too
         found = texts.windows(rows, shifts, np.full(len(rows), size))

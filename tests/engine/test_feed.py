@@ -108,3 +108,32 @@ def test_clips_that_are_not_there_or_too_short_are_refused(tiny):
         feed(tiny, torch.zeros((4, 3, 16, 16), dtype=torch.uint8), needs=("frame0",))
     with pytest.raises(UsageError, match=r"data.frames=2: this method reads 3 frames"):
         of_clips(tiny, "frame2", frames=2)
+
+
+# ── texts ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_long_text_is_read_from_a_random_place_of_its_own_and_no_device_is_waited_for(tmp_path, monkeypatch):
+    """Documents of letters in a known order: no row goes on into the next document."""
+    from gssl.config.composing import compose
+    from gssl.data import Batches
+    from gssl.data.splits import load_data
+
+    for i, first in enumerate("aAaAaA"):
+        (tmp_path / f"{i}.txt").write_text("".join(chr(ord(first) + j % 26) for j in range(400)))
+    words = [f"data.root={tmp_path}", "data.tokenizer=byte", "data.size=8", "data.long=split", "data.val_fraction=0.5"]
+    cfg = compose("pretrain-ssl", ["data=text", "ssl=clm", *words]).data
+    images, draws = load_data(cfg).pretrain, Draws(0)
+    batches = Batches(images, 8, draws, torch.device("cpu"))
+    made = Feed(batches, images, ("tokens",), cfg, draws)
+    assert made.long
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda self: pytest.fail("the rows of a batch are known without it"))
+    column, starts = images.column_of(type(made.texts)), []
+    for step in range(2 * len(images) // 8):  # the last rows of the documents, too
+        tokens = made(step)["tokens"].numpy()
+        for row, own in zip(images.rows[batches.indices(step)], tokens, strict=True):
+            assert (np.diff(own) % 26 == 1).all() and len(own) == 8  # one letter after the other: within a document
+            starts.append((own[0] - column.values[column.offsets[row]]) % 26)
+            assert starts[-1] < 8 and (starts[-1] == 0 or column.offsets[row] + 8 < column.ends[row])
+    assert len(set(starts)) > 3
+    assert np.array_equal(made(2)["tokens"].numpy(), made(2)["tokens"].numpy())
