@@ -33,10 +33,10 @@ from gssl.experiment.probing import find_source, of_source
 from gssl.experiment.tasks import Task as Labelling
 from gssl.report import curve as report
 from gssl.report import curve_tables, matrix
+from gssl.schemas import LOCAL
 from gssl.words import listed
 
 SCRATCH = "scratch"
-LOCAL = schemas.Local(name="local")
 NAMED = re.compile(r"([\w.-]+)@(.+)")
 Job = tuple["PanelSource", str, schemas.Transfer, Path]  # source, name of the target, configuration, run directory
 
@@ -101,7 +101,7 @@ def run(
 
     elsewhere: `module:function` of `transfer`, for an executor that `cfg` asks for.
     """
-    executor = getattr(cfg, "executor", LOCAL)
+    executor = cfg.executor
     here = checks.engine_here(executor, cfg.engine)
     checks.check(executor, {"hydra.run.dir": run_dir}, cfg.data)
     device, _ = prepare(here)
@@ -244,7 +244,7 @@ def jobs_of(
     base = compose("transfer", ["weights=random"])
     shared = {name: getattr(cfg, name) for name in schemas.Probing.model_fields}
     engine = schemas.replace(cfg.engine, resume="auto", progress=cfg.engine.progress)
-    if (executor := getattr(cfg, "executor", LOCAL)) != LOCAL:
+    if (executor := cfg.executor) != LOCAL:
         engine = schemas.replace(engine, threads=checks.threads(executor, engine, 1))
     jobs: list[Job] = []
     left_out: dict[str, str] = {}
@@ -268,7 +268,7 @@ def jobs_of(
             raise UsageError(f"{what}: nothing of {rest} can be evaluated{without}; give another source or probe")
         for named, use in mine.items():
             probe = schemas.replace(of_source(probes, named.weights), use=use)
-            own = shared | target.own | {"to": [], "data": target.data, "engine": engine, "probe": probe}
+            own = shared | target.own | {"to": [], "data": target.data, "engine": engine, "probe": probe, "executor": LOCAL}
             child = schemas.replace(base, **own, weights=named.kind)
             jobs.append((named, name, child, run_dir / "parts" / f"{_file(named.name)}-{_file(name)}"))
     return jobs, left_out

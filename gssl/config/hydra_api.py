@@ -22,6 +22,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, OverrideParseException
+from hydra.plugins.launcher import Launcher
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -176,6 +177,11 @@ def own_preset(name: str) -> set[str]:
     return found
 
 
+def chosen(whole: DictConfig, group: str) -> str:
+    """The choice of one of Hydra's own groups, such as hydra/launcher."""
+    return str(OmegaConf.to_container(whole.hydra)["runtime"]["choices"][group])  # type: ignore[index, call-overload]
+
+
 @contextlib.contextmanager
 def hydra_values(whole: DictConfig) -> Iterator[None]:
     """Inside, `${hydra:...}` resolves as it will in the job."""
@@ -246,11 +252,39 @@ def on_record(command: str, texts: list[str], config_dir: str | None, multirun: 
         sys.argv = before
 
 
+@contextlib.contextmanager
+def launched_by(launcher: type[Launcher] | None) -> Iterator[None]:
+    """Inside, sweepers start their runs by `launcher`, whatever hydra/launcher is; None: by that.
+
+    Hydra makes launchers by name, of packages in hydra_plugins alone, where gssl installs nothing.
+    """
+    plugins: Any = Plugins.instance()
+
+    def made(*, hydra_context: Any, task_function: Any, config: DictConfig) -> Launcher:
+        assert launcher is not None
+        found = launcher()
+        found.setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        return found
+
+    if launcher is not None:
+        plugins.instantiate_launcher = made
+    try:
+        yield
+    finally:
+        if launcher is not None:
+            del plugins.instantiate_launcher
+
+
 def run(
-    command: str, texts: list[str], config_dir: str | None, multirun: bool, task: Callable[[DictConfig], Any]
+    command: str,
+    texts: list[str],
+    config_dir: str | None,
+    multirun: bool,
+    task: Callable[[DictConfig], Any],
+    launcher: type[Launcher] | None = None,
 ) -> None:
-    """Run a task as `hydra.main` would, once or for each combination of a sweep."""
+    """Run a task as `hydra.main` would, once or for each combination of a sweep. launcher: see `launched_by`."""
     mode = RunMode.MULTIRUN if multirun else RunMode.RUN
-    with on_record(command, texts, config_dir, multirun) as made:
+    with on_record(command, texts, config_dir, multirun) as made, launched_by(launcher):
         start = made.multirun if multirun else made.run
         start(config_name=config_name(command), task_function=task, overrides=[*texts, f"hydra.mode={mode.name}"])

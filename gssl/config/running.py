@@ -15,13 +15,13 @@ from typing import Any
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from gssl.config import hydra_api, job, sweeps
+from gssl.config import elsewhere, hydra_api, job, sweeps
 from gssl.config.command_line import in_quotes
 from gssl.config.composing import check_all
 from gssl.config.paths import held
 from gssl.config.validate import first_line
 from gssl.engine import signals
-from gssl.errors import JobError, UsageError
+from gssl.errors import JobError, UsageError, describe, one_line
 
 Also = Callable[[Any], None]
 
@@ -34,19 +34,27 @@ def run(
     multirun: bool = False,
     config_dir: str | None = None,
     also: Also | None = None,
+    away: elsewhere.Elsewhere | None = None,
 ) -> list[job.Record]:
     """Run a command line under Hydra. Returns one record per job.
 
     where: `module:function` of the command.
+    away: what takes runs to an executor that the configuration asks for.
     `also`: a further check of the typed config. Raises UsageError where nothing could start; nothing is made.
     A single run's directory that this call made is removed where the run had not begun when the command raised
     UsageError or was interrupted.
     """
-    _, whole, texts = check_all(command, overrides, multirun, config_dir, also)
+    typed, whole, texts = check_all(command, overrides, multirun, config_dir, also)
     multirun = multirun or whole.hydra.mode == RunMode.MULTIRUN
     key = "hydra.sweep.dir" if multirun else "hydra.run.dir"
     folder = Path(hydra_api.selected(whole, key))
     missing = [p for p in (folder, *folder.parents) if not p.exists()]
+    if not (away and elsewhere.wanted(typed)):
+        away = None
+    if away:
+        with hydra_api.session(config_dir):
+            elsewhere.check(whole, texts)
+        away.check(typed, folder)
     # resolved once and handed on: its name may come from the clock
     texts.append(f"{key}={in_quotes(str(folder))}")
     call = uuid.uuid4().hex[:12] if multirun else ""
@@ -57,12 +65,12 @@ def run(
         print(aim.note, file=sys.stderr, flush=True)
     if optimises and OmegaConf.select(whole, "hydra.sweeper.max_failure_rate") == 0.0:
         texts.append("hydra.sweeper.max_failure_rate=1.0")  # a failed trial must not stop the others
-    task = job.Task(command, where, call, optimises, aim.sign)
+    task = job.Task(command, where, call, optimises, aim.sign, away)
     try:
         with logging_restored():
             if optimises:
                 sweeps.quiet(whole)
-            hydra_api.run(command, texts, config_dir, multirun, task)
+            hydra_api.run(command, texts, config_dir, multirun, task, elsewhere.Together if away else None)
         error: BaseException | None = None
     except job.Stop as e:
         if not multirun and e.record.state in (job.USAGE, job.INTERRUPTED):
@@ -83,7 +91,7 @@ def run(
         if isinstance(e, ValueError) and str(e).startswith("Unable to configure"):  # Python's words
             error = UsageError(f"hydra.job_logging: {first_line(e.__cause__ or e)}; leave it out, or mend its keys")
         if optimises:  # the plugin's own code, where no trial has a value
-            error = JobError(f"hydra/sweeper: {job.describe(e)}")
+            error = JobError(f"hydra/sweeper: {describe(e)}")
             error.__cause__ = e
     if error is not None and (code := signals.received()):  # whatever the signal has become on its way
         if not multirun:
@@ -108,9 +116,9 @@ def _unusable(key: str, folder: Path, error: OSError) -> str:
     where = Path(str(error.filename)).absolute() if error.filename else None
     mine = folder.absolute()
     if where is None or not (where.is_relative_to(mine) or mine.is_relative_to(where)):
-        return job.one_line(error)
+        return one_line(error)
     blocked = next((p for p in (mine, *mine.parents) if p.exists() and not p.is_dir()), None)
-    why = f"{job.short(blocked)} is a file" if blocked else error.strerror or job.one_line(error)
+    why = f"{job.short(blocked)} is a file" if blocked else error.strerror or one_line(error)
     return f"{key}={folder}: cannot make or write this directory ({why}); choose another, such as {key}=runs/mine"
 
 

@@ -73,7 +73,7 @@ def answered(job: Job) -> tuple[str, str]:
 def _ran(job: Job) -> tuple[str, str]:
     from gssl.engine.signals import ending
     from gssl.engine.trouble import told
-    from gssl.errors import Busy, Interrupted
+    from gssl.errors import Busy, Interrupted, describe
     from gssl.names import load
 
     try:
@@ -87,7 +87,7 @@ def _ran(job: Job) -> tuple[str, str]:
     except Exception as error:
         with contextlib.suppress(OSError):
             traceback.print_exc()
-        return FAILED, told(error, job.cfg, job.run_dir) or f"{type(error).__name__}: {error}"
+        return FAILED, told(error, job.cfg, job.run_dir) or describe(error)
 
 
 class Worker:

@@ -50,6 +50,7 @@ class Ray(Section):
     unshared: list[Text] = Field(description="folders that other machines do not have: parts must lie elsewhere")
 
 
+LOCAL = Local(name="local")
 EXECUTORS: dict[str, type[Section]] = {"local": Local, "slurm": Slurm, "ray": Ray}
 
 
