@@ -268,7 +268,11 @@ def jobs_of(
             raise UsageError(f"{what}: nothing of {rest} can be evaluated{without}; give another source or probe")
         for named, use in mine.items():
             probe = schemas.replace(of_source(probes, named.weights), use=use)
-            own = shared | target.own | {"to": [], "data": target.data, "engine": engine, "probe": probe, "executor": LOCAL}
+            own = (
+                shared
+                | target.own
+                | {"to": [], "data": target.data, "engine": engine, "probe": probe, "executor": LOCAL}
+            )
             child = schemas.replace(base, **own, weights=named.kind)
             jobs.append((named, name, child, run_dir / "parts" / f"{_file(named.name)}-{_file(name)}"))
     return jobs, left_out

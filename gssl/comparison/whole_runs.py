@@ -49,9 +49,7 @@ def ready(command: str, cfg: Any, run_dir: Path) -> Any:
     return schemas.replace(cfg, executor=schemas.LOCAL, engine=engine)
 
 
-def run(
-    jobs: Mapping[str, Job], executor: Any, show: bool, told: Callable[[str], None]
-) -> dict[str, str]:
+def run(jobs: Mapping[str, Job], executor: Any, show: bool, told: Callable[[str], None]) -> dict[str, str]:
     """Run what is not finished; {name: why} of what failed. told: is called with the name of each that has ended well.
 
     Raises Interrupted after running jobs have saved, UsageError where the executor takes none.
@@ -61,7 +59,9 @@ def run(
     tasks = [Task(name, job, kind="run") for name, job in jobs.items()]
     for task in tasks:
         task.path.mkdir(parents=True, exist_ok=True)
-    return drive(tasks, opened(executor, 1, 0), show, lambda task: told(task.name), what="run" if len(tasks) == 1 else "runs")
+    return drive(
+        tasks, opened(executor, 1, 0), show, lambda task: told(task.name), what="run" if len(tasks) == 1 else "runs"
+    )
 
 
 def described(executor: Any, jobs: int | None) -> str:

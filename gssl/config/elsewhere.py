@@ -13,6 +13,7 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from gssl.config import hydra_api
+from gssl.config.comparison_rules import like_machines
 from gssl.engine.worker import Job
 from gssl.errors import UsageError
 from gssl.schemas import LOCAL
@@ -46,8 +47,10 @@ def wanted(cfg: Any) -> bool:
     return not hasattr(cfg, "sources") and not hasattr(cfg, "arms") and cfg.executor != LOCAL
 
 
-def check(whole: DictConfig, texts: Sequence[str]) -> None:
-    """Raises UsageError for what of Hydra does not go with an executor. texts: rewritten overrides."""
+def check(cfg: Any, whole: DictConfig, texts: Sequence[str], multirun: bool) -> None:
+    """Raises UsageError for what does not go with an executor. texts: rewritten overrides."""
+    if multirun:
+        like_machines(cfg)
     for text in texts:
         override = hydra_api.parsed(text)
         if override.key_or_group.partition(".")[0] == "executor" and override.is_sweep_override():

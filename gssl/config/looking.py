@@ -51,7 +51,7 @@ def dry_run(
     target = Path(hydra_api.selected(whole, key))
     if away and elsewhere.wanted(cfg):
         with hydra_api.session(config_dir):
-            elsewhere.check(whole, texts)
+            elsewhere.check(cfg, whole, texts, multirun)
         away.check(cfg, target)
         more.append(away.described(cfg.executor, count))
         cfg = schemas.replace(cfg, executor=schemas.LOCAL, engine=away.engine_here(cfg))

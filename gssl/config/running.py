@@ -53,7 +53,7 @@ def run(
         away = None
     if away:
         with hydra_api.session(config_dir):
-            elsewhere.check(whole, texts)
+            elsewhere.check(typed, whole, texts, multirun)
         away.check(typed, folder)
     # resolved once and handed on: its name may come from the clock
     texts.append(f"{key}={in_quotes(str(folder))}")

@@ -159,6 +159,10 @@ def test_a_sweeper_that_optimises_gets_objectives_and_failures(here, stubbed, tm
         ((*SLURM, "+hydra.job.env_set.A=b"), "hydra.job.env_set: does not reach the jobs of executor=slurm"),
         ((*SLURM, "hydra.job.chdir=true"), "hydra.job.chdir: jobs of executor=slurm run in this directory"),
         (("-m", "executor=ray", "executor.address=nobody"), "executor.address=nobody: expected HOST:PORT"),
+        (
+            ("-m", "executor=ray", "executor.address=a:1", "budget.seconds=9"),
+            "budget.seconds: in a second unlike machines",
+        ),
         (("executor.cpus=2",), "executor.cpus: is a key of executor=slurm; write executor=slurm before it"),
     ],
 )
