@@ -3,6 +3,7 @@
 import re
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 from gssl import schemas
 from gssl.config import arms, label_use, registry

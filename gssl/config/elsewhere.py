@@ -78,7 +78,7 @@ class Together(Launcher):
             config = self.context.config_loader.load_sweep_config(self.config, list(overrides))
             with open_dict(config):
                 config.hydra.job.id = config.hydra.job.num = number
-            where = {"job_dir_key": "hydra.sweep.dir", "job_subdir_key": "hydra.sweep.subdir"}
+            where: Any = {"job_dir_key": "hydra.sweep.dir", "job_subdir_key": "hydra.sweep.subdir"}
             found = run_job(self.task.waiting, config, hydra_context=self.context, **where)
             returns.append(found)
             if found.status == JobStatus.COMPLETED and found.return_value is not None:
