@@ -30,7 +30,7 @@ def refused(command, *overrides, multirun=False, config_dir=None):
         ("data/views=naturl", "data/views: no choice 'naturl'; did you mean 'natural'?"),
         ("ssl=zzz", "ssl: no choice 'zzz'; there is: " + METHODS),
         ("sl=simclr", "no key 'sl'; did you mean 'ssl'?"),
-        ("gan=dcgan", "pretrain-ssl has no group 'gan'; there is: backbone, data, engine, experiment, ssl"),
+        ("gan=dcgan", "pretrain-ssl has no group 'gan'; there is: backbone, data, engine, executor, experiment, ssl"),
         ("ssl.temprature=1", "no key 'ssl.temprature'; did you mean 'ssl.temperature'?"),
         ("temperature=1", "no key 'temperature'; did you mean 'ssl.temperature'?"),
         ("data.veiws.flip=1", "did you mean 'data.views.flip'?"),
