@@ -29,6 +29,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from gssl.config import bases
 from gssl.config.paths import conf_dir, config_name
 from gssl.config.validate import first_line
 from gssl.errors import UsageError
@@ -39,6 +40,7 @@ VERSION_BASE = "1.3"
 MOST_TEXT, MOST_VALUES, DEEPEST = 2**20, 10_000, 40  # of one YAML file, its aliases written out
 LONGEST = 4000  # bytes of a path
 _load: Any = OmegaConf.load
+_BASES = bases.Bases()
 
 
 class OwnDirectory(SearchPathPlugin):
@@ -142,7 +144,7 @@ def composed(command: str, overrides: list[str]) -> DictConfig:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.filterwarnings("error", message="provider=hydra.searchpath")  # a directory that is not there
-            return hydra.compose(config_name(command), overrides, return_hydra_config=True)
+            return _again(command, overrides) or _by_hydra(command, overrides)
     except (*ERRORS, UsageError):
         raise
     except RecursionError as e:
@@ -151,6 +153,29 @@ def composed(command: str, overrides: list[str]) -> DictConfig:
         raise UsageError(f"a YAML file that was chosen is not UTF-8: {first_line(e)}; save it as UTF-8") from e
     except Exception as e:  # Hydra runs on nothing but files and overrides here: one of them is wrong
         raise HydraException(first_line(e)) from e
+
+
+def _by_hydra(command: str, overrides: list[str]) -> DictConfig:
+    return hydra.compose(config_name(command), overrides, return_hydra_config=True)
+
+
+def _again(command: str, overrides: list[str]) -> DictConfig | None:
+    """The same, of groups that were composed before; None where that is Hydra's."""
+    if not _own_files_alone():
+        return None
+    state = bases.files(conf_dir()), *sorted(os.environ.items())
+    try:
+        read = [parsed(text) for text in overrides]
+    except ERRORS:
+        return None
+    return _BASES.composed(command, read, is_group, functools.partial(_by_hydra, command), state)
+
+
+def _own_files_alone() -> bool:
+    """Whether no directory but gssl's own is searched: another may be as large as a disk."""
+    paths = [element.path for element in GlobalHydra.instance().config_loader().get_search_path().get_path()]
+    folders = [path.removeprefix("file://") for path in paths if not path.startswith(("pkg://", "structured://"))]
+    return folders == [str(conf_dir())]
 
 
 def options(group: str) -> list[str]:
@@ -167,7 +192,17 @@ def exists(group: str, name: str) -> bool:
 
 def is_group(key: str) -> bool:
     """Whether a key names a group: a folder of files, or of folders."""
+    if not _own_files_alone():
+        return _group_of_hydra(key)
+    return os.path.isdir(conf_dir() / key) or _packaged_group(key)
+
+
+def _group_of_hydra(key: str) -> bool:
     return bool(GlobalHydra.instance().config_loader().get_group_options(key, results_filter=None))
+
+
+# of a key that is no folder of gssl's own: then packages alone decide, which stay as they are
+_packaged_group = functools.lru_cache(maxsize=1024)(_group_of_hydra)
 
 
 def search_path() -> str:
@@ -223,8 +258,16 @@ def selected(whole: DictConfig, key: str) -> str:
 
 def parsed(text: str) -> Override:
     """An override. Raises one of ERRORS."""
+    found = _parsed(text)
+    return _parser(text) if found.is_sweep_override() else found  # a sweep asks the directories of this session
+
+
+def _parser(text: str) -> Override:
     found: Override = OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides([text])[0]
     return found
+
+
+_parsed = functools.lru_cache(maxsize=1024)(_parser)  # the same text is read some five times on the way to a run
 
 
 def value_of(text: str) -> Any:
