@@ -10,7 +10,7 @@ from typing import Any
 
 from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf import DictConfig, OmegaConf
 
 from gssl.config import arm_overrides, hydra_api, registry, rules, run_data
 from gssl.config.keys import Key, dotted, key_error, keys_of
@@ -142,10 +142,7 @@ def _remembered(command: str, overrides: tuple[str, ...], place: tuple[str, str]
 
 def _validated(command: str, whole: DictConfig) -> Any:
     with hydra_api.hydra_values(whole):
-        cfg = whole.copy()
-        with read_write(cfg), open_dict(cfg):
-            cfg.pop("hydra")
-        typed = validate(command, cfg)
+        typed = validate(command, OmegaConf.masked_copy(whole, [str(key) for key in whole if key != "hydra"]))
     if command == "compare":
         arm_overrides.check(typed, lambda name, texts: _validated(name, _composed(name, texts)))
     return typed
