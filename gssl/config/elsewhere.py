@@ -56,6 +56,8 @@ def check(cfg: Any, whole: DictConfig, texts: Sequence[str], multirun: bool) -> 
         if override.key_or_group.partition(".")[0] == "executor" and override.is_sweep_override():
             raise UsageError(f"{text}: all runs go to one executor; give one value")
     name = OmegaConf.select(whole, "executor.name")
+    if cfg.engine.resume == "extend":  # a run that is finished already is one that no job has to be submitted for
+        raise UsageError(f"resume=extend: a finished run is lengthened here, not by executor={name}; leave one out")
     if (launcher := hydra_api.chosen(whole, "hydra/launcher")) != "basic":
         raise UsageError(f"hydra/launcher={launcher}: executor={name} starts the runs; leave one of the two out")
     if OmegaConf.select(whole, "hydra.job.env_set"):

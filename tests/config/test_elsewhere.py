@@ -163,6 +163,7 @@ def test_a_sweeper_that_optimises_gets_objectives_and_failures(here, stubbed, tm
             ("-m", "executor=ray", "executor.address=a:1", "budget.seconds=9"),
             "budget.seconds: in a second unlike machines",
         ),
+        ((*SLURM, "resume=extend"), "resume=extend: a finished run is lengthened here, not by executor=slurm"),
         (("executor.cpus=2",), "executor.cpus: is a key of executor=slurm; write executor=slurm before it"),
     ],
 )
