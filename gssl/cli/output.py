@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from gssl.config.job import Record
 
 
+LONGEST = 400  # letters of a word in an error, such as a path
+
+
 class Escaping:
     """A text stream through which names cannot send commands to a terminal. What rich draws goes around it.
 
@@ -66,7 +69,11 @@ def unforeseen(error: BaseException) -> str:
 
 
 def say(text: str) -> None:
-    """One line on stderr."""
+    """One line on stderr. Of an error, paths and values of thousands of letters lose their middle."""
+    if text.startswith("error:"):
+        from gssl.words import shortened
+
+        text = re.sub(rf"\S{{{LONGEST},}}", lambda found: shortened(found[0], LONGEST), text)
     print(printable(text), file=sys.stderr, flush=True)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from gssl import schemas
 from gssl.comparison.execution import Task, drive, opened
 from gssl.comparison.executors import checks
+from gssl.comparison.repair import ends_here, make_room
 from gssl.comparison.targets import Target, targets_of
 from gssl.config.composing import compose
 from gssl.config.menus import NO_NETWORK, from_scratch, probes_of
@@ -114,6 +115,11 @@ def run(
         targets = targets_of(cfg, {s.origin.size for s in sources if s.origin.size})
         jobs, left_out = jobs_of(cfg, sources, targets, run_dir)
         for _, to, child, path in jobs:  # whatever cannot be evaluated is found before anything is
+            if run.resumed and (what := ends_here(path)):  # no reason to refuse the others, nor this one's new run
+                if dry_run:
+                    say(f"note: {path / 'status.json'} {what}; the part will be made again")
+                    continue
+                make_room(path.name, path)
             rehearsed = schemas.replace(child, engine=here) if executor != LOCAL else child
             if not (path / ("status.json" if executor != LOCAL else "result.json")).is_file():
                 rehearse(transfer, rehearsed, path, to if len(targets) > 1 else "")

@@ -35,6 +35,7 @@ PLUGINS = {
     },
     "hydra/sweeper": {"optuna": ("gssl[optuna]", "optuna")},
 }
+FREE = ("hydra.job.env_set", "hydra.callbacks")  # of Hydra's keys: those with any names below
 MOST = 40  # choices of one sweep override that are checked beforehand
 
 
@@ -169,7 +170,10 @@ def _explained(command: str, texts: list[str], error: Exception) -> UsageError:
             continue
         if key.startswith("hydra."):
             names = dotted(OmegaConf.to_container(hydra_api.composed(command, []).hydra), "hydra.")
-            if key not in names:
+            below = any(key.startswith(f"{free}.") for free in FREE)
+            if (below or (key in FREE and isinstance(o.value(), dict))) and not (o.is_add() or o.is_delete()):
+                return UsageError(f"'{o.input_line}': new names come with a '+'; write '+{o.input_line}'")
+            if key not in names and not below:
                 return unknown("no key", key, names, several=False)
             continue
         known = _keys(command, groups)
@@ -181,7 +185,8 @@ def _explained(command: str, texts: list[str], error: Exception) -> UsageError:
             return key_error(key, [*known, *_groups_of(command)])
         if o.is_add():
             return UsageError(f"'{o.input_line}': the key is there already; leave out the '+'")
-    return UsageError(first_line(error))
+    cause = error.__cause__  # where it is there, it says what was expected
+    return UsageError(first_line(cause if isinstance(cause, hydra_api.ERRORS) else error))
 
 
 def _of_a_package(group: str, name: str) -> UsageError | None:

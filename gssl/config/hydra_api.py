@@ -33,6 +33,7 @@ from omegaconf.errors import OmegaConfBaseException
 from gssl.config import bases
 from gssl.config.paths import conf_dir, config_name
 from gssl.config.validate import first_line
+from gssl.engine.trouble import TOO_LONG
 from gssl.errors import UsageError
 
 # What Hydra and OmegaConf raise about a configuration.
@@ -255,7 +256,7 @@ def selected(whole: DictConfig, key: str) -> str:
     if b"\0" in place:
         raise UsageError(f"{key}: a path holds no NUL character; choose another, such as {key}=runs/mine")
     if len(place) > LONGEST or any(len(part) > 255 for part in place.split(b"/")):
-        raise UsageError(f"{key}: a path has {LONGEST} bytes at most, and 255 between slashes; choose a shorter one")
+        raise UsageError(f"{key}: {TOO_LONG}")
     return str(value)
 
 

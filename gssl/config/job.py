@@ -22,7 +22,7 @@ from gssl.engine.outputs import open_to_append
 from gssl.engine.progress import say
 from gssl.engine.shapes import TEXT, WHOLE, mismatch
 from gssl.engine.signals import received
-from gssl.engine.trouble import told
+from gssl.engine.trouble import misnamed, told
 from gssl.engine.worker import Job
 from gssl.errors import Interrupted, JobError, UsageError, describe, one_line
 from gssl.names import load
@@ -121,6 +121,8 @@ class Task:
         except Exception as e:
             if received():  # what was in the middle of something has made another error of the signal
                 state, message, code = INTERRUPTED, "interrupted", received()
+            elif line := misnamed(e):
+                state, message, code = USAGE, line, 2
             else:
                 state, message, code = FAILED, told(e, cfg, place.run_dir) or describe(e), 1
             with contextlib.suppress(OSError), open_to_append(place.run_dir / "log.txt") as log:

@@ -21,6 +21,7 @@ from gssl.config.paths import config_name
 from gssl.config.running import logging_restored
 from gssl.config.validate import first_line
 from gssl.engine import signals
+from gssl.engine.trouble import misnamed
 from gssl.errors import Interrupted, JobError, UsageError, describe
 from gssl.names import load
 
@@ -106,6 +107,8 @@ def _looked(where: str, cfg: Any, folder: str, **how: bool) -> Any:
         except (UsageError, Interrupted, JobError):
             raise
         except Exception as e:
+            if line := misnamed(e):
+                raise UsageError(line) from e
             traceback.print_exc()
             raise JobError(describe(e)) from e
 

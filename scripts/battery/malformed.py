@@ -34,9 +34,12 @@ def gate(words: list[str], codes: tuple[int, ...] = (0, 1, 2)) -> str:
     """`gssl WORDS`: what is wrong with how it ended, or ""."""
     given = Path("run").exists()
     said, spent = timed(words)
-    if said.code == 2 and spent > REFUSED and not Path("run").exists():  # a busy machine: the better of two counts
+    left = "" if given else half_made(said.code)
+    if said.code == 2 and spent > REFUSED and not given:  # a busy machine: the better of two counts, from nothing
+        for name in ("run", os.environ["GSSL_CACHE"]):
+            shutil.rmtree(name, ignore_errors=True)
         spent = min(spent, timed(words)[1])
-    return fault(said, spent, codes) or ("" if given else half_made(said.code))
+    return fault(said, spent, codes) or left
 
 
 def timed(words: list[str]) -> tuple[Said, float]:

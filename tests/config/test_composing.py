@@ -42,6 +42,13 @@ def refused(command, *overrides, multirun=False, config_dir=None):
         ("seed=0,1", "'seed=0,1' has several values: add -m"),
         ("experiment=smok", "experiment: pretrain-ssl has no preset 'smok'; did you mean 'smoke'?"),
         ("hydra.run.dri=x", "no key 'hydra.run.dri'; did you mean 'hydra.run.dir'?"),
+        (
+            "hydra.job.env_set={A: 5}",
+            "'hydra.job.env_set={A: 5}': new names come with a '+'; write '+hydra.job.env_set={A",
+        ),
+        ("hydra.job.env_set.A=5", "new names come with a '+'; write '+hydra.job.env_set.A=5'"),
+        ("hydra.job.env_set=5", "hydra.job.env_set: Cannot assign int to Dict[str, str]"),
+        ("hydra.job.chdir=maybe", "hydra.job.chdir: Value 'maybe' is not a valid bool"),
         ("hydra/launcher=joblb", "hydra/launcher: no choice 'joblb'"),
         ("device=gpu", "engine.device: expected auto, cpu"),
     ],
