@@ -62,6 +62,8 @@ def check(command: str, cfg: Any) -> None:
         _probes(cfg)
     if command == "curve" and not cfg.sources:
         raise UsageError(f"sources is empty; expected {type(cfg).model_fields['sources'].description}")
+    if hasattr(cfg, "executor") and not getattr(cfg, "runs", None):
+        comparison_rules.check_gpus(cfg.executor, cfg.engine)
     if command == "compare":
         comparison_rules.check(cfg)
 
