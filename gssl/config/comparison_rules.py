@@ -92,6 +92,18 @@ def like_machines(cfg: Any) -> None:
         )
 
 
+def check_gpus(executor: Any, engine: schemas.Engine) -> None:
+    """Raises UsageError where a job would ask for GPUs that nothing in it uses: a process uses one."""
+    asked = getattr(executor, "gpus", 0)  # executor=local has no such key
+    if asked > engine.processes and asked > 1:
+        idle = asked - engine.processes
+        raise UsageError(
+            f"executor.gpus={asked:g}: a process uses one GPU and a job has engine.processes={engine.processes}, so"
+            f" {idle:g} would stay idle; give executor.gpus={engine.processes} (executor.max_jobs says how many jobs"
+            " run at once)"
+        )
+
+
 def choices(space: list[str]) -> list[list[str]]:
     """Every combination of a search space: ['a=1,2', 'b=3'] → [['a=1', 'b=3'], ['a=2', 'b=3']]."""
     parts = []
