@@ -106,7 +106,7 @@ def test_empty_masks_are_told_and_counted(root, load) -> None:
     truth(root / "ground_truth/hole/1_mask.png", 0)
     splits = load(root)
     test = splits.open_test()
-    assert "1 masks of defects are empty, the first is" in splits.summary["found"]
+    assert "1 empty mask of defects, the first is" in splits.summary["found"]
     assert "hole/1_mask.png" in splits.summary["found"]
     assert column_kinds(test).tolist() == [0, 0, 0, 1, 1, 2, 2]
     assert (anomalous(test.fetch(np.array([6]))["anomaly"].numpy()) == IGNORE).all()
@@ -123,7 +123,7 @@ def test_masks_without_an_image_are_a_warning(root, load) -> None:
     truth(root / "ground_truth/hole/9_mask.png")
     truth(root / "ground_truth/dent/0_mask.png")
     said = " ".join(load(root).summary["warnings"])
-    assert "1 masks have no image, the first is" in said and "hole/9_mask.png" in said
+    assert "1 mask without an image, the first is" in said and "hole/9_mask.png" in said
     assert "ground_truth has masks of dent, of which" in said
 
 
