@@ -314,7 +314,8 @@ def _counted(classes: Counter[str], what: str = "class folders", films: bool = F
     if len(classes) <= NAMED:
         return f"{len(classes)} {what} ({', '.join(f'{name} {classes[name]:,}' for name in sorted(classes))})"
     counts = sorted(classes.values())
-    return f"{len(classes)} {what} of {counts[0]:,} to {counts[-1]:,} {'films' if films else 'images'}"
+    many = f"{counts[0]:,} " + (f"to {counts[-1]:,} " if counts[0] < counts[-1] else "")
+    return f"{len(classes)} {what} of {many}{'films' if films else 'images'}{' each' * (counts[0] == counts[-1])}"
 
 
 def _parts(found: Mapping[str, Path]) -> str:

@@ -26,10 +26,8 @@ def truth(path: Path, value: int = 255, size: tuple[int, int] = (16, 12)) -> Non
     Image.fromarray(mask).save(path)
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
+def mvtec(home: Path) -> Path:
     """Ten good images to learn from; tested on: three good ones, two cracks, two holes."""
-    home = tmp_path / "set"
     for i in range(10):
         picture(home / f"train/good/{i}.png", i)
     for i in range(3):
@@ -39,6 +37,11 @@ def root(tmp_path: Path) -> Path:
             picture(home / f"test/{kind}/{i}.png", 200 + i + value)
             truth(home / f"ground_truth/{kind}/{i}_mask.png", value)
     return home
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return mvtec(tmp_path / "set")
 
 
 @pytest.fixture

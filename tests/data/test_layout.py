@@ -261,6 +261,9 @@ def test_many_classes_are_counted_not_named(tmp_path):
     for i in range(9):
         fill(tmp_path / f"c{i}", i + 1)
     assert "9 class folders of 1 to 9 images" in layout.look(tmp_path).lines[0]
+    for i in range(9):
+        fill(tmp_path / f"c{i}", 9)
+    assert "9 class folders of 9 images each" in layout.look(tmp_path).lines[0]
 
 
 @pytest.mark.parametrize(
