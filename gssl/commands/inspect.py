@@ -66,8 +66,7 @@ def inspect(
     # features of some validation images, and of the training images among which their neighbours are sought
     held, bank = chosen(splits.val, draws, "val", images), chosen(splits.pretrain, draws, "train", BANK)
     if len(held) < LEAST:
-        least = f"{count(len(held), goal.row)}, at least {LEAST} are needed for a map"
-        raise UsageError(f"{run}: its validation split has {least}")
+        raise UsageError(f"{run}: its validation split has {count(len(held), goal.row)}, a map needs {LEAST} or more")
     of_held, of_bank = (features(network, part, view, target) for part in (held, bank))
     rows = np.sort(draws.permutation("inspect/rows", 0, len(held))[:ROWS])
     order = nearest(of_held[rows], of_bank)[:, :NEAREST]
@@ -84,14 +83,12 @@ def inspect(
         tiles = neighbour_tiles(queries, found.unflatten(0, order.shape), same, known)
         save_grid(tiles, folder / "neighbours.png", columns=1 + order.shape[1])
         thumbnails = centre_crops(held.subset(np.arange(min(len(held), THUMBNAILS))), size)
-        heading = goal.said(f"Features of {name}: {len(held):,} validation images")
-        points = tsne(of_held)
+        heading, points = goal.said(f"Features of {name}: {len(held):,} validation images"), tsne(of_held)
         feature_map.figure(points, held.labels, splits.classes, thumbnails, heading).save(folder / "map.png")
         if compared and against:
             table = cka.Similarity(name, f"{compared['command']} {against.name}", compared["stages"])
             heading = f"CKA between the stages of two backbones: {len(held):,} validation images of {run.name}"
-            heading = goal.said(heading)
-            cka.figure([table], heading).save(folder / "cka.png")
+            cka.figure([table], goal.said(heading)).save(folder / "cka.png")
         if status.get("command") == "train-gan":
             GeneratorExamples(run, written, splits, held, bank, network.eval(), target).save(folder / "generator.png")
         out.mkdir(exist_ok=True)

@@ -270,8 +270,8 @@ def _load(
     skipped += [text for _, text in wrong]
     if empty := store.meta["empty"]:
         told.notes.append(
-            f"{count(len(empty), 'empty mask')} of defects, the first is {listing.masks[empty[0]]}: images with one"
-            " count as defects and their pixels nowhere"
+            f"{count(len(empty), 'mask')} of defects without a pixel at data.size={cfg.size}, the first is"
+            f" {listing.masks[empty[0]]}: such images count as defects and their pixels nowhere"
         )
     kept = store.array("kept")
     none = np.full(len(store), -1, dtype=np.int64)
