@@ -28,7 +28,7 @@ from gssl.engine.recorded import finished
 from gssl.engine.run import Run
 from gssl.engine.worker import Job as Work
 from gssl.errors import JobError, UsageError
-from gssl.experiment import similarity, weight_sources
+from gssl.experiment import similarity, told, weight_sources
 from gssl.experiment.checkpoint_weights import resolve
 from gssl.experiment.probing import find_source, of_source
 from gssl.experiment.tasks import Task as Labelling
@@ -87,6 +87,7 @@ class PanelSource:
         return self.kind in NO_NETWORK and self.kind not in task.bare
 
 
+@told.each_once()
 def run(
     cfg: Any,
     texts: Sequence[str],

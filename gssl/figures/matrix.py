@@ -148,9 +148,11 @@ def _colours(strength: float | None) -> tuple[Any, str]:
 
 
 def _legend(ax: Any, x: float, y: float) -> None:
+    from matplotlib.textpath import TextPath
+
     texts = {-STRONGEST: "worse, clearly", -1.01: "worse", 0.0: "interval contains 0", 1.01: "better",
              STRONGEST: "better, clearly"}  # fmt: skip
     for strength, text in texts.items():
         _box(ax, x, y, 0.26, 0.2, _colours(strength)[0])
         ax.text(x + 0.3, y + 0.1, text, va="center", color=LIGHT.muted, fontsize=style.SMALL)
-        x += 0.3 + LETTER * 0.78 * len(text) + 0.2
+        x += 0.3 + float(TextPath((0, 0), text, size=style.SMALL).get_extents().width) / 72 + 0.24
