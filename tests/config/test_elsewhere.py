@@ -158,7 +158,10 @@ def test_a_sweeper_that_optimises_gets_objectives_and_failures(here, stubbed, tm
         (("-m", *SLURM, "hydra/launcher=joblib"), "hydra/launcher=joblib: executor=slurm starts the runs"),
         ((*SLURM, "+hydra.job.env_set.A=b"), "hydra.job.env_set: does not reach the jobs of executor=slurm"),
         ((*SLURM, "hydra.job.chdir=true"), "hydra.job.chdir: jobs of executor=slurm run in this directory"),
-        (("-m", "executor=ray", "executor.address=nobody", "executor.unshared=[]"), "executor.address=nobody: expected HOST:PORT"),
+        (
+            ("-m", "executor=ray", "executor.address=nobody", "executor.unshared=[]"),
+            "executor.address=nobody: expected HOST:PORT",
+        ),
         (
             ("-m", "executor=ray", "executor.address=a:1", "budget.seconds=9"),
             "budget.seconds: in a second unlike machines",
