@@ -29,18 +29,21 @@ def engine_here(cfg: Any) -> schemas.Engine:
 
 def ready(command: str, cfg: Any, run_dir: Path) -> Any:
     """The configuration that a job of this run gets. Its images are read, so that those who run it find them in the
-    cache. Raises UsageError for what the job would refuse: another run in its directory, images that cannot be read.
+    cache. Raises UsageError for what the job would refuse: another run in its directory, weights that are not there,
+    images that cannot be read.
     """
     from gssl.data import load_data
     from gssl.engine.progress import write_json_lines
     from gssl.engine.run import Run
     from gssl.errors import Busy
+    from gssl.experiment.probing import find_source
 
     write_json_lines(cfg.engine.progress_format == "json")
     finished = False
     try:
         with Run(run_dir, command, cfg) as found:
-            finished = found.finished
+            if not (finished := found.finished):
+                found.bind(weights=find_source(cfg.weights, cfg.backbone).sha256)
     except Busy:
         pass  # a job of an earlier call, or of somebody else's: it is waited for
     if not finished and not getattr(cfg, "to", None):

@@ -30,7 +30,7 @@ class Elsewhere(Protocol):
 
     def ready(self, command: str, cfg: Any, run_dir: Path) -> Any:
         """The configuration that a job of this run gets, its images read. Raises UsageError for what it would refuse:
-        another run in its directory, images that cannot be read."""
+        another run in its directory, weights that are not there, images that cannot be read."""
 
     def run(self, jobs: Mapping[str, Job], executor: Any, show: bool, told: Told) -> dict[str, Exception]:
         """Run what is not finished; {name: why} of what failed: a UsageError where the run itself refused what it was
@@ -104,7 +104,7 @@ class Together(Launcher):
             returns.append(found)
             if found.status == JobStatus.COMPLETED and found.return_value is not None:
                 waiting[len(returns) - 1] = found.return_value
-        values = self.task.sent(list(waiting.values()))
+        values = self.task.sent(list(waiting.values()), self.config.hydra.overrides.task)
         for index, value in zip(waiting, values, strict=True):
             failed = isinstance(value, Exception)
             returns[index].status = JobStatus.FAILED if failed else JobStatus.COMPLETED

@@ -8,7 +8,7 @@ import gc
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -132,13 +132,15 @@ class Task:
             self._end(place, "" if cfg is None else config_hash(cfg), *_ended(e, cfg, place.run_dir))
             return None
 
-    def sent(self, waiting: list[Waiting]) -> list[Any]:
+    def sent(self, waiting: list[Waiting], typed: Sequence[str]) -> list[Any]:
         """The objectives of the runs of a sweep, once an executor has run them all; of a failed one None, or the
-        exception where the sweeper wants it. Raises Stop on a signal, UsageError where the executor takes none."""
+        exception where the sweeper wants it. typed: the overrides of the command line.
+
+        Raises Stop on a signal, UsageError where the executor takes none."""
         assert self.elsewhere is not None
         if not waiting:
             return []
-        runs = dict(zip(_names([one.place for one in waiting]), waiting, strict=True))
+        runs = dict(zip(_names([one.place for one in waiting], typed), waiting, strict=True))
         failed: dict[str, Exception] = dict(_in_one_directory({name: one.place.run_dir for name, one in runs.items()}))
         jobs = {name: Job(self.where, one.given, one.place.run_dir) for name, one in runs.items() if name not in failed}
         first, well = waiting[0].cfg, set[str]()
@@ -247,11 +249,9 @@ def _ended(error: BaseException, cfg: Any, run_dir: Path) -> tuple[str, str, int
     return FAILED, told(error, cfg, run_dir) or describe(error), 1
 
 
-def _names(places: list[Place]) -> list[str]:
-    """How progress and errors name the runs of a sweep: by number, and by what they do not all have."""
-    given = [[text for text in one.overrides if not text.startswith("executor")] for one in places]
-    shared = set.intersection(*map(set, given)) if len(given) > 1 else set()
-    own = [" ".join(text for text in texts if text not in shared) for texts in given]
+def _names(places: list[Place], typed: Sequence[str]) -> list[str]:
+    """How progress and errors name the runs of a sweep: by number, and by what the sweep has chosen for them."""
+    own = [" ".join(text for text in one.overrides if text not in typed) for one in places]
     return [f"run {one.number}" + (f" ({words})" if words else "") for one, words in zip(places, own, strict=True)]
 
 

@@ -145,7 +145,8 @@ def test_a_sweeper_that_optimises_gets_objectives_and_failures(here, stubbed, tm
         return job.Waiting(job.Place(place, None, tmp_path, str(seed), (f"seed={seed}",)), cfg, cfg)
 
     stubbed.MODES[5] = "job"
-    answers = task.sent([waiting(4), waiting(5)])
+    answers = task.sent([waiting(4), waiting(5)], [])
+    assert here.calls == [["run 4 (seed=4)", "run 5 (seed=5)"]]
     assert answers[0] == -4
     assert isinstance(answers[1], Exception) and str(answers[1]) == "diverged at step 3"
 
@@ -336,3 +337,12 @@ def test_torchrun_and_an_executor_do_not_go_together(here, monkeypatch, tmp_path
     assert done.exit_code == 2
     assert "executor=slurm: torchrun has started this run; leave one of the two out" in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_weights_that_are_not_there_are_said_before_anything_is_submitted(here):
+    done = gssl("transfer", "-m", "weights=nothing,random", SWEEP, *SLURM)
+    assert done.exit_code == 1
+    assert "weights=nothing: no such file or directory" in done.stderr
+    assert here.calls == [["run 1 (weights=random)"]]
+    table = json.loads(Path("sweep", "sweep.json").read_text())
+    assert not [key for key in json.dumps(table).split('"') if key.startswith("executor.")]
