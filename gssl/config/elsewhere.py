@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from gssl.config import hydra_api
 from gssl.config.comparison_rules import like_machines
+from gssl.config.composing import check_all
 from gssl.engine.worker import Job
 from gssl.errors import UsageError
 from gssl.schemas import LOCAL
@@ -29,11 +30,12 @@ class Elsewhere(Protocol):
 
     def ready(self, command: str, cfg: Any, run_dir: Path) -> Any:
         """The configuration that a job of this run gets, its images read. Raises UsageError for what it would refuse:
-        another run in its directory, images that cannot be read."""
+        another run in its directory, weights that are not there, images that cannot be read."""
 
-    def run(self, jobs: Mapping[str, Job], executor: Any, show: bool, told: Told) -> dict[str, str]:
-        """Run what is not finished; {name: why} of what failed. told: is called with the name of each that has ended
-        well. Raises Interrupted after running jobs have saved, UsageError where the executor takes none."""
+    def run(self, jobs: Mapping[str, Job], executor: Any, show: bool, told: Told) -> dict[str, Exception]:
+        """Run what is not finished; {name: why} of what failed: a UsageError where the run itself refused what it was
+        given, else a JobError. told: is called with the name of each that has ended well. Raises Interrupted after
+        running jobs have saved, UsageError where the executor takes none."""
 
     def engine_here(self, cfg: Any) -> Any:
         """`engine` for one batch on this machine, which may have no GPU."""
@@ -47,14 +49,31 @@ def wanted(cfg: Any) -> bool:
     return not hasattr(cfg, "sources") and not hasattr(cfg, "arms") and cfg.executor != LOCAL
 
 
-def check(cfg: Any, whole: DictConfig, texts: Sequence[str], multirun: bool) -> None:
-    """Raises UsageError for what does not go with an executor. texts: rewritten overrides."""
+def checked(
+    command: str,
+    overrides: Sequence[str],
+    multirun: bool,
+    config_dir: str | None = None,
+    also: Callable[[Any], None] | None = None,
+) -> tuple[Any, DictConfig, list[str]]:
+    """`check_all`, with one executor for all runs of a sweep. Raises UsageError."""
+    seen: list[Any] = []
+
+    def note(cfg: Any) -> None:
+        seen.append(cfg)
+        if also:
+            also(cfg)
+
+    found = check_all(command, overrides, multirun, config_dir, note)
+    if any(map(wanted, seen)) and any(cfg.executor != seen[0].executor for cfg in seen):
+        raise UsageError("executor: differs between the runs of this sweep, and all of them go to one; give one value")
+    return found
+
+
+def check(cfg: Any, whole: DictConfig, multirun: bool) -> None:
+    """Raises UsageError for what does not go with an executor."""
     if multirun:
         like_machines(cfg)
-    for text in texts:
-        override = hydra_api.parsed(text)
-        if override.key_or_group.partition(".")[0] == "executor" and override.is_sweep_override():
-            raise UsageError(f"{text}: all runs go to one executor; give one value")
     name = OmegaConf.select(whole, "executor.name")
     if cfg.engine.resume == "extend":  # a run that is finished already is one that no job has to be submitted for
         raise UsageError(f"resume=extend: a finished run is lengthened here, not by executor={name}; leave one out")
@@ -85,7 +104,7 @@ class Together(Launcher):
             returns.append(found)
             if found.status == JobStatus.COMPLETED and found.return_value is not None:
                 waiting[len(returns) - 1] = found.return_value
-        values = self.task.sent(list(waiting.values()))
+        values = self.task.sent(list(waiting.values()), self.config.hydra.overrides.task)
         for index, value in zip(waiting, values, strict=True):
             failed = isinstance(value, Exception)
             returns[index].status = JobStatus.FAILED if failed else JobStatus.COMPLETED

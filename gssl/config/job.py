@@ -8,6 +8,7 @@ import gc
 import os
 import sys
 import traceback
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -108,48 +109,40 @@ class Task:
             device.release_memory()
         value: float | None = None
         cfg: Any = None
-        state, message, code = FINISHED, "", 0
+        how = FINISHED, "", 0
         try:
             cfg = self._read(place, config)
             with contextlib.redirect_stdout(sys.stderr):
                 value = load(self.where)(cfg, place.run_dir) if self.elsewhere is None else self._alone(place, cfg)
-        except UsageError as e:
-            state, message, code = USAGE, one_line(e), 2
-        except (Interrupted, KeyboardInterrupt) as e:
-            code = e.code if isinstance(e, Interrupted) else received() or 130
-            state, message = INTERRUPTED, "interrupted"
-        except Exception as e:
-            if received():  # what was in the middle of something has made another error of the signal
-                state, message, code = INTERRUPTED, "interrupted", received()
-            elif line := misnamed(e):
-                state, message, code = USAGE, line, 2
-            else:
-                state, message, code = FAILED, told(e, cfg, place.run_dir) or describe(e), 1
-            with contextlib.suppress(OSError), open_to_append(place.run_dir / "log.txt") as log:
-                log.write(traceback.format_exc())
-        self._end(place, "" if cfg is None else config_hash(cfg), state, message, code)
+        except (Exception, KeyboardInterrupt) as e:
+            how = _ended(e, cfg, place.run_dir)
+        self._end(place, "" if cfg is None else config_hash(cfg), *how)
         return None if value is None else self.sign * value
 
     def waiting(self, config: DictConfig) -> Waiting | None:
         """Hydra's task function where an executor takes the runs of a sweep: reads one; None where it cannot run."""
         assert self.elsewhere is not None
         place = self._set_up()
+        cfg: Any = None
         try:
             cfg = self._read(place, config)
             with contextlib.redirect_stdout(sys.stderr):
                 return Waiting(place, cfg, self.elsewhere.ready(self.command, cfg, place.run_dir))
-        except UsageError as e:
-            self._end(place, "", USAGE, one_line(e), 2)
+        except (Exception, KeyboardInterrupt) as e:
+            self._end(place, "" if cfg is None else config_hash(cfg), *_ended(e, cfg, place.run_dir))
             return None
 
-    def sent(self, waiting: list[Waiting]) -> list[Any]:
+    def sent(self, waiting: list[Waiting], typed: Sequence[str]) -> list[Any]:
         """The objectives of the runs of a sweep, once an executor has run them all; of a failed one None, or the
-        exception where the sweeper wants it. Raises Stop on a signal."""
+        exception where the sweeper wants it. typed: the overrides of the command line.
+
+        Raises Stop on a signal, UsageError where the executor takes none."""
         assert self.elsewhere is not None
         if not waiting:
             return []
-        runs = dict(zip(_names([one.place for one in waiting]), waiting, strict=True))
-        jobs = {name: Job(self.where, one.given, one.place.run_dir) for name, one in runs.items()}
+        runs = dict(zip(_names([one.place for one in waiting], typed), waiting, strict=True))
+        failed: dict[str, Exception] = dict(_in_one_directory({name: one.place.run_dir for name, one in runs.items()}))
+        jobs = {name: Job(self.where, one.given, one.place.run_dir) for name, one in runs.items() if name not in failed}
         first, well = waiting[0].cfg, set[str]()
 
         def ended_well(name: str) -> None:
@@ -158,15 +151,16 @@ class Task:
 
         try:
             with contextlib.redirect_stdout(sys.stderr):
-                failed = self.elsewhere.run(jobs, first.executor, first.engine.progress, ended_well)
+                failed |= self.elsewhere.run(jobs, first.executor, first.engine.progress, ended_well)
         except (Interrupted, KeyboardInterrupt) as e:
             code = e.code if isinstance(e, Interrupted) else received() or 130
-            raise Stop(self._stopped([one for name, one in runs.items() if name not in well], code)) from None
-        for name, one in runs.items():
-            if name not in {*well, *failed}:  # finished before
-                self._note(one.place, one.digest, FINISHED, "", 0)
-        for name, why in failed.items():
-            self._note(runs[name].place, runs[name].digest, FAILED, why, 1)
+            left = [runs[name] for name in jobs if name not in well]
+            raise Stop(self._stopped(left, waiting[0].place.sweep_dir, code)) from None
+        for name in [name for name in runs if name not in {*well, *failed}]:  # finished before
+            self._note(runs[name].place, runs[name].digest, FINISHED, "", 0)
+        for name, error in failed.items():
+            how = (USAGE, one_line(error), 2) if isinstance(error, UsageError) else (FAILED, one_line(error), 1)
+            self._note(runs[name].place, runs[name].digest, *how)
         return [self._answer(failed.get(name), one.place.run_dir) for name, one in runs.items()]
 
     def _set_up(self) -> Place:
@@ -194,17 +188,19 @@ class Task:
         job = Job(self.where, self.elsewhere.ready(self.command, cfg, place.run_dir), place.run_dir)
         name = short(place.run_dir)
         if failed := self.elsewhere.run({name: job}, cfg.executor, cfg.engine.progress, lambda _: None):
-            raise JobError(failed[name])
+            raise failed[name]
         return objective(place.run_dir)
 
-    def _answer(self, why: str | None, run_dir: Path) -> Any:
-        if why is not None:
-            return JobError(why) if self.raises else None
+    def _answer(self, error: Exception | None, run_dir: Path) -> Any:
+        if error is not None:
+            return error if self.raises else None
         value = objective(run_dir)
         return None if value is None else self.sign * value
 
-    def _stopped(self, left: list[Waiting], code: int) -> Record:
-        """Note how far the runs of a sweep have come that a signal ended; returns the record of one that goes on."""
+    def _stopped(self, left: list[Waiting], sweep_dir: Path, code: int) -> Record:
+        """Note how far the runs of a sweep have come that a signal ended; returns the record of one that goes on, else
+        one of the sweep."""
+        goes_on: list[Waiting] = []
         record: Record | None = None
         for one in left:
             status = find_json(one.place.run_dir / "status.json") or {}
@@ -212,7 +208,11 @@ class Task:
                 self._note(one.place, one.digest, FAILED, str(status.get("error")), 1)
             elif status.get("state") in (INTERRUPTED, "running"):
                 record = self._note(one.place, one.digest, INTERRUPTED, "interrupted", code)
-        return record or self._note(left[0].place, left[0].digest, INTERRUPTED, "interrupted", code)
+            elif status.get("state") != FINISHED:
+                goes_on.append(one)
+        if record is None and goes_on:
+            record = self._note(goes_on[0].place, goes_on[0].digest, INTERRUPTED, "interrupted", code)
+        return record or Record(short(sweep_dir), INTERRUPTED, "interrupted", code)
 
     def _note(self, place: Place, digest: str, state: str, message: str, code: int) -> Record:
         """Put it on record how a job ended."""
@@ -236,12 +236,34 @@ class Task:
             raise JobError(message)
 
 
-def _names(places: list[Place]) -> list[str]:
-    """How progress and errors name the runs of a sweep: by number, and by what they do not all have."""
-    given = [[text for text in one.overrides if not text.startswith("executor")] for one in places]
-    shared = set.intersection(*map(set, given)) if len(given) > 1 else set()
-    own = [" ".join(text for text in texts if text not in shared) for texts in given]
+def _ended(error: BaseException, cfg: Any, run_dir: Path) -> tuple[str, str, int]:
+    """The state, message and exit code of a job that raised; the traceback of what is unforeseen goes to its log."""
+    if isinstance(error, UsageError):
+        return USAGE, one_line(error), 2
+    if isinstance(error, Interrupted | KeyboardInterrupt):
+        return INTERRUPTED, "interrupted", error.code if isinstance(error, Interrupted) else received() or 130
+    with contextlib.suppress(OSError), open_to_append(run_dir / "log.txt") as log:
+        log.write("".join(traceback.format_exception(error)))
+    if received():  # what was in the middle of something has made another error of the signal
+        return INTERRUPTED, "interrupted", received()
+    if line := misnamed(error):
+        return USAGE, line, 2
+    return FAILED, told(error, cfg, run_dir) or describe(error), 1
+
+
+def _names(places: list[Place], typed: Sequence[str]) -> list[str]:
+    """How progress and errors name the runs of a sweep: by number, and by what the sweep has chosen for them."""
+    own = [" ".join(text for text in one.overrides if text not in typed) for one in places]
     return [f"run {one.number}" + (f" ({words})" if words else "") for one, words in zip(places, own, strict=True)]
+
+
+def _in_one_directory(places: Mapping[str, Path]) -> Iterator[tuple[str, UsageError]]:
+    """The runs of a sweep whose directory is that of one before them: side by side they would write over each other."""
+    taken: dict[Path, str] = {}
+    for name, path in places.items():
+        if (other := taken.setdefault(path, name)) != name:
+            hint = "hydra.sweep.subdir must name one for each, as ${hydra.job.num} does"
+            yield name, UsageError(f"{short(path)}: is the directory of {other}, too; {hint}")
 
 
 def objective(run_dir: Path) -> float | None:

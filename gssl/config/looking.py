@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.types import RunMode
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from gssl import schemas
 from gssl.config import comments, elsewhere, hydra_api, job, sweeps
@@ -44,15 +44,14 @@ def dry_run(
     move to where the run would have gone. Raises UsageError, Interrupted and JobError; the traceback of anything
     unforeseen goes to stderr.
     """
-    cfg, whole, texts = check_all(command, overrides, multirun, config_dir, also)
+    cfg, whole, texts = elsewhere.checked(command, overrides, multirun, config_dir, also)
     multirun = multirun or whole.hydra.mode == RunMode.MULTIRUN
-    count = (None if sweeps.optimises(whole) else _combinations(texts, config_dir)) if multirun else 1
+    count = (None if sweeps.optimises(whole) else _combinations(texts, whole, config_dir)) if multirun else 1
     more = [] if not multirun else [f"first of {count} runs" if count else "first of the runs that the sweeper chooses"]
     key = "hydra.sweep.dir" if multirun else "hydra.run.dir"
     target = Path(hydra_api.selected(whole, key))
     if away and elsewhere.wanted(cfg):
-        with hydra_api.session(config_dir):
-            elsewhere.check(cfg, whole, texts, multirun)
+        elsewhere.check(cfg, whole, multirun)
         away.check(cfg, target)
         more.append(away.described(cfg.executor, count))
         cfg = schemas.replace(cfg, executor=schemas.LOCAL, engine=away.engine_here(cfg))
@@ -71,9 +70,11 @@ def dry_run(
     return "\n".join(p for p in parts if p) or "the configuration builds and one batch went through"
 
 
-def _combinations(texts: Sequence[str], config_dir: str | None) -> int:
-    """How many runs Hydra's own sweeper makes of overrides."""
+def _combinations(texts: Sequence[str], whole: DictConfig, config_dir: str | None) -> int:
+    """How many runs Hydra's own sweeper makes of overrides, and of those in a preset."""
+    params = OmegaConf.to_container(OmegaConf.select(whole, sweeps.PARAMS) or OmegaConf.create())
     with hydra_api.session(config_dir):
+        texts = [*(f"{key}={value}" for key, value in dict(params).items()), *texts]  # type: ignore[arg-type]
         swept = [one for one in map(hydra_api.parsed, texts) if one.is_sweep_override()]
         return math.prod(len(hydra_api.choices(one)) for one in swept)
 

@@ -17,7 +17,6 @@ from omegaconf import OmegaConf
 
 from gssl.config import elsewhere, hydra_api, job, sweeps
 from gssl.config.command_line import in_quotes
-from gssl.config.composing import check_all
 from gssl.config.paths import held
 from gssl.config.validate import first_line
 from gssl.engine import signals
@@ -44,16 +43,17 @@ def run(
     A single run's directory that this call made is removed where the run had not begun when the command raised
     UsageError or was interrupted.
     """
-    typed, whole, texts = check_all(command, overrides, multirun, config_dir, also)
+    typed, whole, texts = elsewhere.checked(command, overrides, multirun, config_dir, also)
     multirun = multirun or whole.hydra.mode == RunMode.MULTIRUN
     key = "hydra.sweep.dir" if multirun else "hydra.run.dir"
     folder = Path(hydra_api.selected(whole, key))
     missing = [p for p in (folder, *folder.parents) if not p.exists()]
-    if not (away and elsewhere.wanted(typed)):
+    if not elsewhere.wanted(typed):
         away = None
+    elif away is None:
+        raise UsageError(f"executor={typed.executor.name}: torchrun has started this run; leave one of the two out")
     if away:
-        with hydra_api.session(config_dir):
-            elsewhere.check(typed, whole, texts, multirun)
+        elsewhere.check(typed, whole, multirun)
         away.check(typed, folder)
     # resolved once and handed on: its name may come from the clock
     texts.append(f"{key}={in_quotes(str(folder))}")
@@ -66,6 +66,7 @@ def run(
     if optimises and OmegaConf.select(whole, "hydra.sweeper.max_failure_rate") == 0.0:
         texts.append("hydra.sweeper.max_failure_rate=1.0")  # a failed trial must not stop the others
     task = job.Task(command, where, call, optimises, aim.sign, away)
+    stopped: job.Record | None = None
     try:
         with logging_restored():
             if optimises:
@@ -77,7 +78,7 @@ def run(
             _remove(missing)
         if not multirun:
             return [e.record]
-        error = None
+        error, stopped = None, e.record
     except KeyboardInterrupt as e:
         error = e
     except OSError as e:
@@ -90,7 +91,7 @@ def run(
         error = e
         if isinstance(e, ValueError) and str(e).startswith("Unable to configure"):  # Python's words
             error = UsageError(f"hydra.job_logging: {first_line(e.__cause__ or e)}; leave it out, or mend its keys")
-        if optimises:  # the plugin's own code, where no trial has a value
+        if optimises and not isinstance(e, UsageError):  # the plugin's own code, where no trial has a value
             error = JobError(f"hydra/sweeper: {describe(e)}")
             error.__cause__ = e
     if error is not None and (code := signals.received()):  # whatever the signal has become on its way
@@ -100,7 +101,10 @@ def run(
     if not multirun and error is None:
         return [job.Record(str(folder), job.FINISHED)]
     records = _jobs(folder, call)
-    if error is not None and not any(r.code for r in records):
+    if stopped and stopped not in records:  # every run has ended, and no more of them may begin
+        records.append(stopped)
+    refused = away is not None and isinstance(error, UsageError)  # by the executor: no failed run explains it
+    if error is not None and (refused or not any(r.code for r in records)):
         if not records:
             _remove(missing)
         raise error

@@ -15,8 +15,8 @@ from gssl.config import elsewhere, job
 from gssl.config.composing import compose
 from gssl.engine.files import find_json
 from gssl.engine.recorded import finished
-from gssl.engine.worker import OK, STOPPED, answered
-from gssl.errors import Interrupted, UsageError
+from gssl.engine.worker import OK, STOPPED, USAGE, answered
+from gssl.errors import Interrupted, JobError, UsageError
 from gssl.schemas.determining import config_hash
 
 SLURM = ("executor=slurm", "executor.cluster=local")
@@ -53,7 +53,7 @@ class Here:
             if state == OK:
                 told(name)
             else:
-                failed[name] = why
+                failed[name] = UsageError(why) if state == USAGE else JobError(why)
         return failed
 
 
@@ -145,7 +145,8 @@ def test_a_sweeper_that_optimises_gets_objectives_and_failures(here, stubbed, tm
         return job.Waiting(job.Place(place, None, tmp_path, str(seed), (f"seed={seed}",)), cfg, cfg)
 
     stubbed.MODES[5] = "job"
-    answers = task.sent([waiting(4), waiting(5)])
+    answers = task.sent([waiting(4), waiting(5)], [])
+    assert here.calls == [["run 4 (seed=4)", "run 5 (seed=5)"]]
     assert answers[0] == -4
     assert isinstance(answers[1], Exception) and str(answers[1]) == "diverged at step 3"
 
@@ -153,8 +154,9 @@ def test_a_sweeper_that_optimises_gets_objectives_and_failures(here, stubbed, tm
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("-m", "executor=slurm,local"), "executor=slurm,local: all runs go to one executor; give one value"),
-        (("-m", *SLURM, "executor.cpus=1,2"), "executor.cpus=1,2: all runs go to one executor"),
+        (("-m", "executor=slurm,local"), "executor: differs between the runs of this sweep, and all of them go to one"),
+        (("-m", "executor=local,slurm"), "executor: differs between the runs of this sweep, and all of them go to one"),
+        (("-m", *SLURM, "executor.cpus=1,2"), "executor: differs between the runs of this sweep"),
         (("-m", *SLURM, "hydra/launcher=joblib"), "hydra/launcher=joblib: executor=slurm starts the runs"),
         ((*SLURM, "+hydra.job.env_set.A=b"), "hydra.job.env_set: does not reach the jobs of executor=slurm"),
         ((*SLURM, "hydra.job.chdir=true"), "hydra.job.chdir: jobs of executor=slurm run in this directory"),
@@ -217,3 +219,130 @@ def test_the_launcher_is_hydras_again_afterwards(here):
     assert gssl("pretrain-ssl", "-m", "seed=0", SWEEP, *SLURM).exit_code == 0
     assert "instantiate_launcher" not in vars(Plugins.instance())
     assert OmegaConf.load(Path("sweep") / "multirun.yaml")
+
+
+def test_a_sweep_of_presets_goes_to_one_executor(here, tmp_path):
+    own = tmp_path / "conf" / "experiment"
+    own.mkdir(parents=True)
+    (own / "small.yaml").write_text("# @package _global_\nseed: 1\n")
+    (own / "large.yaml").write_text("# @package _global_\ndefaults:\n  - override /executor: slurm\n")
+    done = gssl("pretrain-ssl", "-m", "experiment=small,large", "--config-dir", "conf", SWEEP)
+    assert (done.exit_code, here.calls) == (2, [])
+    assert "executor: differs between the runs of this sweep" in done.stderr
+
+
+def test_a_job_that_refuses_what_it_was_given_leaves_nothing_to_go_on_with(here, stubbed, tmp_path):
+    stubbed.MODES[None] = "usage"
+    done = gssl("pretrain-ssl", "hydra.run.dir=out", *SLURM)
+    assert (done.exit_code, done.stderr.splitlines()[-1]) == (2, "error: weights: no such file")
+    assert not (tmp_path / "out").exists()
+    assert gssl("pretrain-ssl", "-m", "seed=0", SWEEP, *SLURM).exit_code == 1
+    assert find_json(tmp_path / "sweep" / "0" / "status.json") is None
+    stubbed.MODES.clear()
+    assert gssl("pretrain-ssl", "-m", "seed=0", SWEEP, *SLURM).exit_code == 0
+
+
+def test_what_is_unforeseen_before_a_run_is_handed_over_fails_it_alone(here, stubbed, monkeypatch):
+    def load(data, progress=False):
+        if data.val_fraction == 0.3:
+            raise OSError("the disk has gone")
+
+    monkeypatch.setattr("gssl.data.load_data", load)
+    done = gssl("pretrain-ssl", "-m", "data.val_fraction=0.1,0.3,0.2", SWEEP, *SLURM, "--json")
+    assert done.exit_code == 1
+    assert [document.get("state", "finished") for document in json.loads(done.stdout)] == [
+        "finished",
+        "failed",
+        "finished",
+    ]
+    assert "OSError: the disk has gone (log: sweep/1/log.txt" in done.stderr
+
+
+def test_runs_of_one_directory_do_not_run_side_by_side(here, stubbed):
+    done = gssl("pretrain-ssl", "-m", "seed=0,1", SWEEP, "hydra.sweep.subdir=x", *SLURM)
+    assert done.exit_code == 1
+    assert "sweep/x: is the directory of run 0 (seed=0), too; hydra.sweep.subdir must name one for each" in done.stderr
+    assert [cfg.seed for cfg, *_ in stubbed.CALLS] == [0]
+
+
+def test_an_executor_that_takes_no_run_is_the_error_whatever_else_failed(here, stubbed, monkeypatch):
+    def refuse(jobs, executor, show, told):
+        raise UsageError("executor=ray: no machine of this Ray has 9 cpus")
+
+    monkeypatch.setattr(whole_runs, "run", refuse)
+    assert gssl("pretrain-ssl", "-m", "seed=5", SWEEP).exit_code == 0
+    done = gssl("pretrain-ssl", "-m", "seed=0,1", SWEEP, *SLURM)
+    assert (done.exit_code, done.stderr.splitlines()[-1]) == (
+        2,
+        "error: executor=ray: no machine of this Ray has 9 cpus",
+    )
+
+
+def test_a_finished_run_needs_its_images_no_more(here, stubbed, monkeypatch):
+    assert gssl("pretrain-ssl", "-m", "seed=0", SWEEP, *SLURM).exit_code == 0
+
+    def load(data, progress=False):
+        raise UsageError("data.root: no such folder")
+
+    monkeypatch.setattr("gssl.data.load_data", load)
+    done = gssl("pretrain-ssl", "-m", "seed=0", SWEEP, *SLURM)
+    assert done.exit_code == 0, done.stderr
+
+
+def test_a_signal_after_the_last_run_has_ended_ends_the_sweep(here, stubbed, monkeypatch):
+    def run(*args):
+        here.run(*args)
+        raise Interrupted(130)
+
+    monkeypatch.setattr(whole_runs, "run", run)
+    done = gssl("pretrain-ssl", "-m", "seed=0,1", SWEEP, *SLURM)
+    assert done.exit_code == 130
+    assert "interrupted: sweep; call it again with hydra.sweep.dir=sweep to go on" in done.stderr
+    rows = [json.loads(line) for line in Path("sweep", job.JOBS).read_text().splitlines()]
+    assert [row["state"] for row in rows] == ["finished", "finished"]
+
+
+def test_an_interrupted_sweep_names_no_run_that_was_finished_before(here, stubbed, monkeypatch):
+    assert gssl("pretrain-ssl", "-m", "seed=0", SWEEP, *SLURM).exit_code == 0
+
+    def run(*args):
+        raise Interrupted(130)
+
+    monkeypatch.setattr(whole_runs, "run", run)
+    done = gssl("pretrain-ssl", "-m", "seed=0,1", SWEEP, *SLURM)
+    assert done.exit_code == 130
+    assert "interrupted: sweep/1; call it again with hydra.sweep.dir=sweep to go on" in done.stderr
+
+
+def test_processes_share_the_cores_of_a_job(here, stubbed):
+    assert gssl("pretrain-ssl", "engine.processes=2", "hydra.run.dir=out", *SLURM, "executor.cpus=6").exit_code == 0
+    assert stubbed.CALLS[0][0].engine.threads == 3
+
+
+def test_a_dry_run_counts_what_a_preset_sweeps(here, stubbed, tmp_path):
+    own = tmp_path / "conf" / "experiment"
+    own.mkdir(parents=True)
+    (own / "many.yaml").write_text(
+        "# @package _global_\nhydra:\n  mode: MULTIRUN\n  sweeper:\n    params:\n      seed: 0,1,2\n"
+    )
+    done = gssl("pretrain-ssl", "experiment=many", "ssl.temperature=0.1", "--config-dir", "conf", *SLURM, "--dry-run")
+    assert done.exit_code == 0, done.stderr
+    assert "first of 3 runs\nexecutor=slurm: 3 jobs" in done.stdout
+
+
+def test_torchrun_and_an_executor_do_not_go_together(here, monkeypatch, tmp_path):
+    for name, value in {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "1234"}.items():
+        monkeypatch.setenv(name, value)
+    done = gssl("pretrain-ssl", "hydra.run.dir=out", *SLURM)
+    assert done.exit_code == 2
+    assert "executor=slurm: torchrun has started this run; leave one of the two out" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_that_are_not_there_are_said_before_anything_is_submitted(here):
+    done = gssl("transfer", "-m", "weights=nothing,random", SWEEP, *SLURM)
+    assert done.exit_code == 1
+    assert "weights=nothing: no such file or directory" in done.stderr
+    assert here.calls == [["run 1 (weights=random)"]]
+    table = json.loads(Path("sweep", "sweep.json").read_text())
+    assert not [key for key in json.dumps(table).split('"') if key.startswith("executor.")]
