@@ -60,18 +60,17 @@ def held(count: int) -> dict[str, Any]:
     system = {name: int(value.split()[0]) for name, _, value in lines if name[:3] in ("VmR", "Rss", "VmP", "Thr")}
     before = given_out()["uordblks"]
     garbage = gc.collect()
+    python: dict[str, Any] = {"blocks": sys.getallocatedblocks()}
     objects = gc.get_objects()
-    boxes = [sys.getsizeof(found) for found in objects if type(found) in (dict, list, set, tuple)]
     caches = {
         f"{found.__module__}.{found.__qualname__}": found.cache_info().currsize
         for found in objects
         if type(found) is functools._lru_cache_wrapper
     }
-    python = {
-        "blocks": sys.getallocatedblocks(),
+    sizes = (sys.getsizeof(found) for found in objects if type(found) in (dict, list, set, tuple))
+    python |= {
         "objects": len(objects),
-        "boxes": sum(boxes),  # bytes of dicts, lists, sets and tuples
-        "largest": sorted(boxes)[-8:],
+        "boxes": sum(sizes),  # bytes of dicts, lists, sets and tuples
         "modules": len(sys.modules),
         "loggers": len(logging.Logger.manager.loggerDict),
         "patterns": len(re._cache),  # type: ignore[attr-defined]
@@ -79,14 +78,14 @@ def held(count: int) -> dict[str, Any]:
         "cached": sum(caches.values()),
         "caches": dict(sorted(caches.items(), key=lambda item: -item[1])[:12]),
     }
-    where = [line.split() for line in Path("/proc/self/smaps").read_text().splitlines()]
     maps: dict[str, int] = {}
-    for words in where:
-        if not words[0].endswith(":"):
-            place = words[5] if len(words) > 5 else "anonymous"
-            place = place if place[0] == "[" or place == "anonymous" else "files"
-        elif words[0] == "Rss:":
-            maps[place] = maps.get(place, 0) + int(words[1])
+    with Path("/proc/self/smaps").open() as lines_of_maps:  # line by line: what is looked at must not grow by looking
+        for words in map(str.split, lines_of_maps):
+            if not words[0].endswith(":"):
+                place = words[5] if len(words) > 5 else "anonymous"
+                place = place if place[0] == "[" or place == "anonymous" else "files"
+            elif words[0] == "Rss:":
+                maps[place] = maps.get(place, 0) + int(words[1])
     return {"run": count, "garbage": garbage, "before": before, **system, **given_out(), "maps": maps, **python}
 
 
