@@ -103,6 +103,7 @@ def report(records: list["Record"], multirun: bool, as_json: bool) -> int:
     The document of a finished job is its result.json with the key `run`; of another one what went wrong, also
     where the directory holds an earlier run's result.
     """
+    multirun = multirun or any(r.call for r in records)  # a preset may ask for a sweep: hydra.mode=MULTIRUN
     documents = [_document(r) for r in records]
     if not multirun and records[0].state == "usage":  # as for one that is found before anything starts
         pass

@@ -75,7 +75,8 @@ def _combinations(texts: Sequence[str], whole: DictConfig, config_dir: str | Non
     params = OmegaConf.to_container(OmegaConf.select(whole, sweeps.PARAMS) or OmegaConf.create())
     with hydra_api.session(config_dir):
         texts = [*(f"{key}={value}" for key, value in dict(params).items()), *texts]  # type: ignore[arg-type]
-        swept = [one for one in map(hydra_api.parsed, texts) if one.is_sweep_override()]
+        last = {one.get_key_element(): one for one in map(hydra_api.parsed, texts)}  # the last of a key counts
+        swept = [one for one in last.values() if one.is_sweep_override()]
         return math.prod(len(hydra_api.choices(one)) for one in swept)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.types import RunMode
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from gssl.config import elsewhere, hydra_api, job, sweeps
 from gssl.config.command_line import in_quotes
@@ -48,13 +48,7 @@ def run(
     key = "hydra.sweep.dir" if multirun else "hydra.run.dir"
     folder = Path(hydra_api.selected(whole, key))
     missing = [p for p in (folder, *folder.parents) if not p.exists()]
-    if not elsewhere.wanted(typed):
-        away = None
-    elif away is None:
-        raise UsageError(f"executor={typed.executor.name}: torchrun has started this run; leave one of the two out")
-    if away:
-        elsewhere.check(typed, whole, multirun)
-        away.check(typed, folder)
+    away = _away(away, typed, whole, multirun, folder)
     # resolved once and handed on: its name may come from the clock
     texts.append(f"{key}={in_quotes(str(folder))}")
     call = uuid.uuid4().hex[:12] if multirun else ""
@@ -109,6 +103,19 @@ def run(
             _remove(missing)
         raise error
     return records
+
+
+def _away(
+    away: elsewhere.Elsewhere | None, typed: Any, whole: DictConfig, multirun: bool, folder: Path
+) -> elsewhere.Elsewhere | None:
+    """What takes the runs to an executor, where one is asked for. Raises UsageError where it could take none."""
+    if not elsewhere.wanted(typed):
+        return None
+    if away is None:
+        raise UsageError(f"executor={typed.executor.name}: torchrun has started this run; leave one of the two out")
+    elsewhere.check(typed, whole, multirun)
+    away.check(typed, folder)
+    return away
 
 
 def _jobs(folder: Path, call: str) -> list[job.Record]:

@@ -328,6 +328,9 @@ def test_a_dry_run_counts_what_a_preset_sweeps(here, stubbed, tmp_path):
     done = gssl("pretrain-ssl", "experiment=many", "ssl.temperature=0.1", "--config-dir", "conf", *SLURM, "--dry-run")
     assert done.exit_code == 0, done.stderr
     assert "first of 3 runs\nexecutor=slurm: 3 jobs" in done.stdout
+    words = ("pretrain-ssl", "experiment=many", "--config-dir", "conf", *SLURM, SWEEP, "--json")
+    assert "executor=slurm: 1 job," in gssl(*words[:4], *SLURM, "seed=5", "--dry-run").stdout
+    assert [document["seed"] for document in json.loads(gssl(*words).stdout)] == [0, 1, 2]
 
 
 def test_torchrun_and_an_executor_do_not_go_together(here, monkeypatch, tmp_path):
