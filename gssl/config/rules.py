@@ -18,6 +18,7 @@ ONLY = {
     "anomaly": ("good", "bad"),
     "fake": ("held_out",),
     "text": ("tokenizer", "vocab", "lowercase", "long", "encoding"),
+    "audio": ("rate", "seconds", "hop_ms"),
 }
 LACKS = {
     "imagefolder": "brings its own split",
@@ -26,6 +27,7 @@ LACKS = {
     "anomaly": "has no defects",
     "fake": "has no generators",
     "text": "has no texts",
+    "audio": "has no sounds",
 }
 # Some of them that others read, too.
 ALSO: dict[str, tuple[str, ...]] = {
@@ -36,8 +38,9 @@ ALSO: dict[str, tuple[str, ...]] = {
     "video": ("labels", "groups", "pretrain", "test"),
     "webdataset": ONLY["imagefolder"],
     "text": ("pretrain", "test"),
+    "audio": ("labels", "groups", "pretrain", "test"),
 }
-READ = {"image": "images", "video": "clips", "text": "texts"}  # column → what a method reads of it
+READ = {"image": "images", "video": "clips", "text": "texts", "audio": "sounds"}  # column → what a method reads of it
 DIVIDED = ("folds", "split")  # values of data.test that are no folder: any source with labels can be divided so
 
 

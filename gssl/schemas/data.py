@@ -104,6 +104,11 @@ class Data(Section):
         " others split"
     )
     encoding: Text | None = Field(description="text: of the files, such as cp1252; null: UTF-8")
+    rate: int | None = Field(
+        ge=1000, le=192_000, description="audio: samples per second; null: that of the files, which must be one"
+    )
+    seconds: float | None = Field(gt=0, le=60, description="audio: of every sound; longer ones are cut, shorter padded")
+    hop_ms: float | None = Field(ge=1, le=100, description="audio: from one frame of the spectrogram to the next")
     held_out: list[Text] | None = Field(description="fake: generators that are tested on and not learned from")
     good: Text | None = Field(description="anomaly: folder of good images, of which test_fraction is tested on")
     bad: Text | None = Field(description="anomaly: folder of images with defects, one folder per kind of them")
