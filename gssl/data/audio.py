@@ -1,7 +1,7 @@
 """One sound file becomes one row: decoded, checked, one channel, one rate, so many samples of 16 bits.
 
 soundfile reads WAV of every kind, FLAC, and OGG and MP3 where its library does. It reads a WAV that was cut off without
-a word, so the sizes in the file's own header are compared with the file first. A row is as long as `Shape.samples`: what
+a word, so the sizes in the header are compared with the file first. A row is as long as `Shape.samples`: what
 is shorter lies in the middle of silence, of what is longer the middle is kept.
 """
 

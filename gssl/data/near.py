@@ -58,7 +58,8 @@ def copies(test: Images, parts: Sequence[Images], workers: int = 0, progress: bo
 
     Positions in `test`, ascending, in `parts` and in that part; of each part the most similar image at the most.
     Equal images count as copies where they have contrast. Kept in the cache, by the content of all.
-    Of texts those are copies that have the same letters and digits, of sounds the same samples. workers: threads, 0 for one per core.
+    Of texts those are copies that have the same letters and digits, of sounds the same samples. workers: threads, 0 for
+    one per core.
     """
     if not test.store.pictures:
         return _texts(test, parts)

@@ -59,6 +59,7 @@ def cfg() -> Callable[..., schemas.Data]:
             "on_error": "stop",
             "workers": 1,
             "views": None,
+            "sound_views": None,
         }
         given = {key: str(v) if isinstance(v, Path) else v for key, v in (values | changes).items()}
         return schemas.Data.model_construct(None, **given)

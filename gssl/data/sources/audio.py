@@ -36,7 +36,7 @@ WHAT = {
 }
 NOTES = {
     "channels": "sounds have several channels: their mean is used",
-    "opposite": "sounds have channels that cancel each other out: their mean is all but silent; give one of the channels",
+    "opposite": "sounds have channels that cancel each other out: their mean is all but silent; give one of them",
     "silent": "sounds are silent",
     "clipped": "sounds are clipped",
     "raised": "sounds are raised to data.rate: nothing is above half their own rate, by which they can be told apart",

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from gssl.data import Images
 from gssl.errors import UsageError
 from gssl.experiment.tasks.classification import Classification
+from gssl.probe.sounds import NAMES
 from gssl.statistics.metric import metrics_of
 
 
@@ -14,7 +15,7 @@ class AudioClassification(Classification):
 
     name, column = "audio", "audio"
     metrics: tuple[str, ...] = metrics_of("audio")
-    bare: tuple[str, ...] = ("majority",)
+    bare: tuple[str, ...] = ("pixels", *NAMES, "majority")
     diagnose = "gssl.experiment.text_examples:diagnose"
 
     def check(self, images: Images, classes: Sequence[str], data: str) -> None:
