@@ -83,7 +83,7 @@ class SoundInputs(nn.Module):
     """What a network on spectrograms has in place of `gssl.nets.inputs.Inputs`: (x - mean) / std of the log-mel.
 
     Samples (B, n) become spectrograms first; what has four dimensions is one already. rate, mean and std are None until
-    `fit`: they are those of the data, and of the training part alone.
+    `fit`: they are those of the data, and of the training part alone. samples: of the rows that it learned from.
     """
 
     def __init__(
@@ -91,11 +91,12 @@ class SoundInputs(nn.Module):
         bands: int,
         hop_ms: float,
         rate: int | None = None,
+        samples: int | None = None,
         mean: float | None = None,
         std: float | None = None,
     ) -> None:
         super().__init__()
-        self.bands, self.hop_ms, self.mean, self.std = bands, hop_ms, mean, std
+        self.bands, self.hop_ms, self.samples, self.mean, self.std = bands, hop_ms, samples, mean, std
         self.log_mel = None if rate is None else LogMel(rate, bands, hop_ms)
 
     @property
@@ -108,7 +109,7 @@ class SoundInputs(nn.Module):
 
     def fit(self, sounds: Tensor, rate: int) -> None:
         """Mean and deviation of training sounds, int16 (n, samples)."""
-        self.log_mel = LogMel(rate, self.bands, self.hop_ms)
+        self.log_mel, self.samples = LogMel(rate, self.bands, self.hop_ms), sounds.shape[1]
         found = torch.cat([self.log_mel(part).double().flatten() for part in sounds.split(256)])
         self.mean, self.std = round(found.mean().item(), 6), round(max(found.std().item(), LEAST_STD), 6)
 
@@ -126,7 +127,8 @@ class SoundInputs(nn.Module):
 
     def record(self) -> dict[str, Any]:
         """For descriptions of weights; `SoundInputs(**record)` is the same again."""
-        return {"bands": self.bands, "hop_ms": self.hop_ms, "rate": self.rate, "mean": self.mean, "std": self.std}
+        names = ("bands", "hop_ms", "rate", "samples", "mean", "std")
+        return {name: getattr(self, name) for name in names}
 
 
 def inputs_of(record: dict[str, Any]) -> Inputs | SoundInputs:

@@ -375,9 +375,10 @@ class Linear:
     ) -> FittedLinear:
         """Fit on features x (n, d) float32 and labels y (n,) in 0..n_classes-1.
 
-        λ is chosen on `clip_folds(y, groups, seed)` by accuracy (ties: the lower cross-entropy), then everything is refitted with it. Classes without a label are never predicted: their
-        unpenalised bias would run to -∞. `extra` is learnt from in every fit, those of the folds too, and nothing is
-        chosen on it; its classes are among those of `y`.
+        λ is chosen on `clip_folds(y, groups, seed)` by accuracy (ties: the lower cross-entropy), then everything is
+        refitted with it. Classes without a label are never predicted: their unpenalised bias would run to -∞. `extra`
+        is learnt from in every fit, those of the folds too, and nothing is chosen on it; its classes are among those of
+        `y`.
         """
         classes, y = np.unique(np.asarray(y), return_inverse=True)
         assert classes[0] >= 0 and classes[-1] < n_classes

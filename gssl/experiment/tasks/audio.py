@@ -17,6 +17,7 @@ class AudioClassification(Classification):
     metrics: tuple[str, ...] = metrics_of("audio")
     bare: tuple[str, ...] = ("pixels", *NAMES, "majority")
     diagnose = "gssl.experiment.text_examples:diagnose"
+    predict: str | None = "gssl.experiment.predicted_sounds:write"
 
     def check(self, images: Images, classes: Sequence[str], data: str) -> None:
         if len(classes) < 2:
