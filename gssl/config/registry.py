@@ -74,7 +74,7 @@ SSL: dict[str, Entry] = {
     "rotation": Entry("gssl.ssl.rotation:Rotation", ssl.Rotation),
     "jigsaw": Entry("gssl.ssl.jigsaw:Jigsaw", ssl.Jigsaw),
     "relative_location": Entry("gssl.ssl.relative_location:RelativeLocation", ssl.RelativeLocation),
-    "mae": Entry("gssl.ssl.mae:MAE", ssl.MAE, vit=True),
+    "mae": Entry("gssl.ssl.mae:MAE", ssl.MAE, vit=True, sounds=True),
     "simmim": Entry("gssl.ssl.simmim:SimMIM", ssl.SimMIM),
     "ijepa": Entry("gssl.ssl.ijepa:IJEPA", ssl.IJEPA, vit=True),
     "colorization": Entry("gssl.ssl.colorization:Colorization", ssl.Colorization),

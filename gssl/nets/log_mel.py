@@ -107,6 +107,12 @@ class SoundInputs(nn.Module):
     def fitted(self) -> bool:
         return self.mean is not None
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Bands and frames of the rows that it was fitted on."""
+        assert self.log_mel is not None and self.samples is not None, "fit comes first"
+        return self.bands, self.log_mel.frames(self.samples)
+
     def fit(self, sounds: Tensor, rate: int) -> None:
         """Mean and deviation of training sounds, int16 (n, samples)."""
         self.log_mel, self.samples = LogMel(rate, self.bands, self.hop_ms), sounds.shape[1]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from gssl.commands import compare, embed, export, pretrain_ssl, transfer
+from gssl.config import registry
 from gssl.config.composing import compose
 from gssl.engine.files import read_json
 from gssl.errors import UsageError
@@ -52,6 +53,14 @@ def test_pretraining_writes_what_the_network_reads(run: Path) -> None:
     assert text["input"]["std"] > 0
     result = read_json(run / "result.json")
     assert result["spent"]["flops"] > 0 and result["data"]["columns"] == ["label", "audio"]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", [name for name, entry in registry.SSL.items() if entry.sounds])
+def test_every_method_of_spectrograms_learns_by_its_name_alone(name: str, root: Path, tmp_path: Path) -> None:
+    words = ["data=audio", f"data.root={root}", *FEW, f"ssl={name}", "ssl.batch_size=8", "budget.steps=2"]
+    pretrain_ssl.main(compose("pretrain-ssl", words), tmp_path / "run")
+    assert np.isfinite(read_json(tmp_path / "run" / "result.json")["objective"]["value"])
 
 
 def test_transfer_scores_unheard_speakers(root: Path, run: Path, tmp_path: Path) -> None:
