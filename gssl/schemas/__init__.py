@@ -14,7 +14,7 @@ from gssl.schemas.commands import (
     TrainGAN,
     Transfer,
 )
-from gssl.schemas.data import Data, Generated, Synthetic, Views
+from gssl.schemas.data import Data, Generated, SoundViews, Synthetic, Views
 from gssl.schemas.executors import LOCAL, Local, Ray, Slurm
 from gssl.schemas.network import Backbone, Input
 from gssl.schemas.probes import Knn, Probes
@@ -49,6 +49,7 @@ __all__ = [
     "Search",
     "Section",
     "Slurm",
+    "SoundViews",
     "Synthetic",
     "TrainGAN",
     "Transfer",
