@@ -133,7 +133,8 @@ def run(
             say(f"warning: {warning}")
         start = time.perf_counter()
         failed = run_all(jobs, transfer) if executor == LOCAL else submit_all(cfg, jobs, elsewhere)
-        done = {(n.name, t): path for n, t, _, path in jobs if (path / "result.json").is_file()}
+        ended = [(n.name, t, path) for n, t, _, path in jobs if f"{n.name} on {t}" not in failed]
+        done = {(name, t): path for name, t, path in ended if (path / "result.json").is_file()}
         text = summary(cfg, sources, targets, done, {"left_out": left_out, "failed": failed}, device)
         write_json(run_dir / "curve.json", text)
         write_text(run_dir / "table.md", matrix.markdown(text) + curve_tables.markdown(text))
