@@ -20,9 +20,10 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 BLOCK = 1 << 22  # bytes
 HEAD = 65  # bytes of a seal and its line's end
@@ -124,8 +125,10 @@ def read(path: Path) -> bytes:
         return unsealed(b"".join(iter(lambda: os.read(handle, BLOCK), b"")), path)
 
 
-def mapped(path: Path) -> np.ndarray:
+def mapped(path: Path) -> "np.ndarray":
     """uint8: the body of the sealed file at `path`, memory-mapped. Errors: Damaged; OSError."""
+    import numpy as np  # a configuration that is refused needs none
+
     with opened(path) as handle:
         if os.fstat(handle).st_size < HEAD:
             raise Damaged("its checksum does not hold")

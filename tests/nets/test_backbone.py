@@ -35,7 +35,7 @@ def build(name: str, size: int, norm: str | None = None, width: int | None = Non
 @pytest.mark.parametrize("name", BACKBONES)
 def test_every_backbone_has_a_configuration_with_the_keys_of_the_schema(name: str) -> None:
     values = yaml.safe_load((CONF / f"{name}.yaml").read_text())
-    assert [*values, "vocab"] == list(schemas.Backbone.model_fields)  # which follows from the data
+    assert [*values, "vocab", "hop_ms"] == list(schemas.Backbone.model_fields)  # which follow from the data
     if name == "timm":
         assert values["name"] == "???"
     else:

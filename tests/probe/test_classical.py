@@ -18,7 +18,7 @@ PCA_CFG = schema.Pca(side=8, dim=10, whiten=False)
 MEANS = schema.Kmeans(centres=7, patch=3, stride=1, patches=400, iterations=20, contrast=10.0, epsilon=0.1)
 
 
-OF_IMAGES = [name for name in schema.NAMES if name != "tfidf"]
+OF_IMAGES = ["pca", "kmeans"]
 
 
 def cfg(**changes) -> SimpleNamespace:

@@ -344,7 +344,7 @@ def test_the_curve_has_a_part_of_the_validation_images_and_its_end_all(quarters,
     whole = fit(config(steps=6, points=3, lrs=[0.01]), images)
     monkeypatch.setattr("gssl.probe.training.CURVE_IMAGES", 5)
     few = fit(config(steps=6, points=3, lrs=[0.01]), images)
-    n = len(classification.choice_folds(images.labels, 0)[0][1])
+    n = len(classification.label_folds(images, 0)[0][1])
     assert {p["n"] for p in whole.curve} == {n} and [p["n"] for p in few.curve][-1] == n
     assert all(p["n"] == len(range(0, n, -(-n // 5))) for p in few.curve[:-1])
     assert few.val_accuracy == whole.val_accuracy == few.curve[-1]["val_accuracy"]
