@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from gssl.errors import UsageError
 from gssl.nets import load_into, read_weights
+from gssl.nets.inputs import Inputs
 from gssl.nets.keymaps import resnet, unwrap
 from gssl.nets.resnet import ResNet
 from gssl.nets.vit import ViT, position_embedding
