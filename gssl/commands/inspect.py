@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gssl.data import Draws, Images
+from gssl.data import Draws, Images, targets
 from gssl.engine import outputs
 from gssl.engine.device import pick_device
 from gssl.engine.files import read_json
@@ -28,6 +28,7 @@ from gssl.experiment.trained import described_weights, encoder_of, splits_of
 from gssl.figures import cka, feature_map
 from gssl.figures.grid import framed, save_grid
 from gssl.metrics.tsne import tsne
+from gssl.words import count
 
 PICTURES = ("neighbours.png", "map.png", "cka.png", "generator.png")
 ROWS, NEAREST = 10, 10
@@ -59,13 +60,13 @@ def inspect(
     splits, written = splits_of(run, root)
     status = read_json(run / "status.json") or {}
     name, target, draws = f"{status.get('command')} {run.name}", pick_device(device), Draws(written.get("seed", 0))
-    size = view.size
+    size, goal = view.size, targets.of_columns(splits.columns)
     network.to(target).to(memory_format=torch.channels_last)
 
     # features of some validation images, and of the training images among which their neighbours are sought
     held, bank = chosen(splits.val, draws, "val", images), chosen(splits.pretrain, draws, "train", BANK)
     if len(held) < LEAST:
-        raise UsageError(f"{run}: its validation split has {len(held)} images, at least {LEAST} are needed for a map")
+        raise UsageError(f"{run}: its validation split has {count(len(held), goal.row)}, a map needs {LEAST} or more")
     of_held, of_bank = (features(network, part, view, target) for part in (held, bank))
     rows = np.sort(draws.permutation("inspect/rows", 0, len(held))[:ROWS])
     order = nearest(of_held[rows], of_bank)[:, :NEAREST]
@@ -82,13 +83,12 @@ def inspect(
         tiles = neighbour_tiles(queries, found.unflatten(0, order.shape), same, known)
         save_grid(tiles, folder / "neighbours.png", columns=1 + order.shape[1])
         thumbnails = centre_crops(held.subset(np.arange(min(len(held), THUMBNAILS))), size)
-        heading = f"Features of {name}: {len(held):,} validation images"
-        points = tsne(of_held)
+        heading, points = goal.said(f"Features of {name}: {len(held):,} validation images"), tsne(of_held)
         feature_map.figure(points, held.labels, splits.classes, thumbnails, heading).save(folder / "map.png")
         if compared and against:
             table = cka.Similarity(name, f"{compared['command']} {against.name}", compared["stages"])
             heading = f"CKA between the stages of two backbones: {len(held):,} validation images of {run.name}"
-            cka.figure([table], heading).save(folder / "cka.png")
+            cka.figure([table], goal.said(heading)).save(folder / "cka.png")
         if status.get("command") == "train-gan":
             GeneratorExamples(run, written, splits, held, bank, network.eval(), target).save(folder / "generator.png")
         out.mkdir(exist_ok=True)

@@ -64,8 +64,7 @@ def main(cfg: schemas.Transfer, run_dir: Path, *, dry_run: bool = False) -> floa
         prober = Prober(cfg, origin, splits.labelled, splits.classes, device, *more)
         told.found(splits.summary)
         told.other_range(cfg.weights, origin.range, splits.summary)
-        for warning in warnings:  # after what cannot be evaluated at all is said
-            say(f"warning: {warning}")
+        told.warnings(warnings)  # after what cannot be evaluated at all is said
         if "tensors" in prober.report:
             run.bind(tensors=prober.report["tensors"])
         if dry_run:

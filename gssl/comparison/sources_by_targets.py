@@ -27,7 +27,7 @@ from gssl.engine.recorded import finished
 from gssl.engine.run import Run
 from gssl.engine.worker import Job as Work
 from gssl.errors import JobError, UsageError
-from gssl.experiment import similarity, weight_sources
+from gssl.experiment import similarity, told, weight_sources
 from gssl.experiment.checkpoint_weights import resolve
 from gssl.experiment.probing import find_source, of_source
 from gssl.experiment.tasks import Task as Labelling
@@ -86,6 +86,7 @@ class PanelSource:
         return self.kind in NO_NETWORK and self.kind not in task.bare
 
 
+@told.each_once()
 def run(
     cfg: Any,
     texts: Sequence[str],
@@ -126,7 +127,8 @@ def run(
             say(f"warning: {warning}")
         start = time.perf_counter()
         failed = run_all(jobs, transfer) if executor == LOCAL else submit_all(cfg, jobs, elsewhere)
-        done = {(n.name, t): path for n, t, _, path in jobs if (path / "result.json").is_file()}
+        ended = [(n.name, t, path) for n, t, _, path in jobs if f"{n.name} on {t}" not in failed]
+        done = {(name, t): path for name, t, path in ended if (path / "result.json").is_file()}
         text = summary(cfg, sources, targets, done, {"left_out": left_out, "failed": failed}, device)
         write_json(run_dir / "curve.json", text)
         write_text(run_dir / "table.md", matrix.markdown(text) + curve_tables.markdown(text))

@@ -101,7 +101,7 @@ def _data(cfg: Any, text: str, folder: bool, sizes: set[int], chosen: bool) -> s
     size = _size(cfg.data, kind, sizes, chosen) if "size" not in given else None
     if size is not None:
         words.append(f"data.size={size}".replace(" ", ""))  # none is looked for among the images
-    words += [f"data.{key}={value}" for key, value in given.items()]
+    words += [f"data.{key}={value if value[:1] == '[' else quoted(value)}" for key, value in given.items()]
     try:
         data: schemas.Data = compose("transfer", ["weights=random", f"engine.device={cfg.engine.device}", *words]).data
     except UsageError as error:

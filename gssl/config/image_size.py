@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gssl.data.layout import MOST, SIZES, chosen_size, shorter_sides
+from gssl.data.layout import SIZES, chosen_size, shorter_sides
 from gssl.data.sources import SOURCES
 from gssl.errors import UsageError
 
 AUTO = "auto"
-FOLDERS = ("root", "pretrain", "train")
+FOLDERS = ("root", "pretrain", "train", "good")
 _said: set[str] = set()
 
 
@@ -40,7 +40,7 @@ def chosen(data: Mapping[str, Any], device: str) -> int:
 
 
 def _chosen_for(data: Mapping[str, Any], device: str) -> tuple[int, str]:
-    return _chosen(tuple(_folders(data)), SIZES[-1] if has_gpu(device) else MOST)
+    return _chosen(tuple(_folders(data)), SIZES[-1] if has_gpu(device) else SOURCES[data["name"]].most)
 
 
 def _folders(data: Mapping[str, Any]) -> list[str]:
@@ -61,9 +61,9 @@ def has_gpu(device: str) -> bool:
 @functools.lru_cache(maxsize=64)
 def _chosen(folders: tuple[str, ...], most: int) -> tuple[int, str]:
     sides = shorter_sides([Path(folder) for folder in folders])
+    if not sides:  # the source says what is wrong, or its lists lead elsewhere
+        return most, ""
     size = chosen_size(sides, most)
-    if not sides:  # the source says what is wrong
-        return size, ""
     low, middle, high = sides[0], sides[len(sides) // 2], sides[-1]
     range_ = f"all {low}" if low == high else f"{low:,} to {high:,}, the middle one {middle:,}"
     why = " (the most without a GPU)" if size == most and size < SIZES[-1] and middle >= 1.25 * size else ""

@@ -26,6 +26,7 @@ import yaml
 from gssl.data.sources.folders import child, folders_in, images_below, is_image, some
 from gssl.data.sources.parts import part_of
 from gssl.errors import UsageError
+from gssl.words import count
 
 FIELDS = 6  # left, top, right, bottom, class, crowd
 LARGEST = 2**30  # bytes of a file of annotations
@@ -69,10 +70,11 @@ class Wrong:
     def add(self, place: str) -> None:
         self.places.append(place)
 
-    def refuse(self, what: str, advice: str) -> None:
-        """Raises UsageError where there are any: "{count} {what}: {first places}; {advice}"."""
+    def refuse(self, one: str, many: str, advice: str) -> None:
+        """Raises UsageError where there are any: "{count} {one or many}: {first places}; {advice}"."""
         if self.places:
-            raise UsageError(f"data.root: {len(self.places)} {what}: {some(self.places)}; {advice}")
+            what = one if len(self.places) == 1 else many
+            raise UsageError(f"data.root: {len(self.places):,} {what}: {some(self.places)}; {advice}")
 
 
 def layout_of(root: Path) -> str | None:
@@ -169,15 +171,23 @@ def _voc(root: Path) -> Boxes:
             classes |= set(kinds)
             read.append((own, kinds))
             parts[part].append(own)
-    bare.refuse("names of ImageSets/Main have no file of boxes", "give one each, or take the names out of the lists")
-    missing.refuse("files of boxes name an image that is not there", "give the images, or remove these files")
+    bare.refuse(
+        "name of ImageSets/Main has no file of boxes",
+        "names of ImageSets/Main have no file of boxes",
+        "give one each, or take the names out of the lists",
+    )
+    missing.refuse(
+        "file of boxes names an image that is not there",
+        "files of boxes name an image that is not there",
+        "give the images, or remove these files",
+    )
     order = {name: i for i, name in enumerate(sorted(classes))}
     for own, kinds in read:
         own.boxes[:, 4] = [order[kind] for kind in kinds]
     notes = _from_one([own for own, _ in read])
     used = {own.image for own, _ in read}
     if loose := [name for name in names if str(pictures / name) not in used]:
-        notes.append(f"{len(loose)} images in {pictures} have no file of boxes, or are in no list ({some(loose)})")
+        notes.append(f"{count(len(loose), 'image')} in {pictures} without boxes, or in no list ({some(loose)})")
     return Boxes("voc", sorted(classes), parts, notes)
 
 
@@ -317,23 +327,22 @@ def _coco_part(path: Path, text: dict[str, Any], root: Path, part: str) -> tuple
     """
     try:
         categories = sorted(((int(own["id"]), str(own["name"])) for own in text["categories"]), key=lambda own: own[0])
-        pictures = {own["id"]: own for own in text["images"]}
-        rows: dict[Any, list[list[float]]] = {own: [] for own in pictures}
-        order = {number: i for i, (number, _) in enumerate(categories)}
+        pictures = {_id(own["id"]): own for own in text["images"]}
+        rows: dict[str, list[list[float]]] = {own: [] for own in pictures}
+        order = {_id(number): i for i, (number, _) in enumerate(categories)}
         unknown, loose = Wrong(), Wrong()
         for own in text["annotations"]:
-            if own["category_id"] not in order:
+            kind, picture = _id(own["category_id"]), _id(own["image_id"])
+            if kind not in order:
                 unknown.add(f"{own['category_id']} (annotation {own.get('id')})")
                 continue
-            if own["image_id"] not in rows:
+            if picture not in rows:
                 loose.add(f"image_id {own['image_id']} (annotation {own.get('id')})")
                 continue
             x, y, w, h = (float(value) for value in own["bbox"])
             if not np.isfinite([x, y, w, h]).all():
                 raise ValueError("a box of no numbers")
-            rows[own["image_id"]].append(
-                [x, y, x + w, y + h, order[own["category_id"]], float(bool(own.get("iscrowd", 0)))]
-            )
+            rows[picture].append([x, y, x + w, y + h, order[kind], float(bool(own.get("iscrowd", 0)))])
         names = [str(own["file_name"]) for own in pictures.values()]
         sizes = [(int(own.get("width") or 0), int(own.get("height") or 0)) for own in pictures.values()]
     except (KeyError, TypeError, ValueError, OverflowError) as error:
@@ -342,22 +351,33 @@ def _coco_part(path: Path, text: dict[str, Any], root: Path, part: str) -> tuple
     for key, what, numbers in (
         ("categories", "id", [number for number, _ in categories]),
         ("categories", "name", [name for _, name in categories]),
-        ("images", "id", [own["id"] for own in text["images"]]),
+        ("images", "id", [_id(own["id"]) for own in text["images"]]),
     ):
         twice = Wrong([f"{what} {own}" for own, many in Counter(numbers).items() if many > 1])
-        twice.refuse(f"{what}s of {key} in {path} stand there more than once", f"give each of {key} one of its own")
-    unknown.refuse(f"boxes in {path} have a category_id that categories does not have", "add these categories")
-    loose.refuse(f"boxes in {path} are of no image in images", "add these images, or remove the boxes")
+        place = f"of {key} in {path}"
+        twice.refuse(
+            f"{what} {place} stands there more than once",
+            f"{what}s {place} stand there more than once",
+            f"give each of {key} one of its own",
+        )
+    lacking = "a category_id that categories does not have"
+    unknown.refuse(f"box in {path} has {lacking}", f"boxes in {path} have {lacking}", "add these categories")
+    none = "of no image in images"
+    loose.refuse(f"box in {path} is {none}", f"boxes in {path} are {none}", "add these images, or remove the boxes")
     folder = _home_of(names, path, root, part)
-    missing = Wrong([f"{folder / name}" for name in names if not (folder / name).is_file()])
-    missing.refuse(
-        f"of {len(names)} images that {path} names are not there", "give the images, or leave them out of it"
-    )
+    missing = Wrong([str(folder / name) for name in names if not (folder / name).is_file()])
+    what = f"of {count(len(names), 'image')} that {path} names"
+    missing.refuse(f"{what} is not there", f"{what} are not there", "give the images, or leave them out of it")
     made = [
         Annotated(str(folder / name), _numbers(own), str(path), size if min(size) > 0 else None)
         for name, own, size in zip(names, rows.values(), sizes, strict=True)
     ]
     return [name for _, name in categories], made
+
+
+def _id(value: Any) -> str:
+    """An id, whether it is written as a number or as text: "7" in one list is 7 in another."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _home_of(names: list[str], path: Path, root: Path, part: str) -> Path:
@@ -408,12 +428,13 @@ def _yolo(root: Path) -> Boxes:
             raise UsageError(f"data.root: no images below {folder}, which is the {part} part; {LAYOUT}")
         parts[part] = [_txt(str(folder / name), len(names), bad, large, unknown) for name in files]
         loose.places += _without_image(folder, parts[part])
-    loose.refuse("files of boxes have no image", "give the images, or remove these files")
-    bad.refuse(
-        "lines are not class, centre x, centre y, width, height", "correct these files (outlines of masks are not read)"
-    )
-    large.refuse("lines have values that are no fractions in [0, 1]", "YOLO's boxes are divided by width and height")
-    unknown.refuse(f"lines have a class that {path} does not name", f"there are {len(names)}, counted from 0")
+    loose.refuse("file of boxes has no image", "files of boxes have no image", "give the images, or remove these files")
+    columns, advice = "class, centre x, centre y, width, height", "correct these files (outlines of masks are not read)"
+    bad.refuse(f"line is not {columns}", f"lines are not {columns}", advice)
+    values, advice = "values that are no fractions in [0, 1]", "YOLO's boxes are divided by width and height"
+    large.refuse(f"line has {values}", f"lines have {values}", advice)
+    what = f"a class that {path} does not name"
+    unknown.refuse(f"line has {what}", f"lines have {what}", f"there are {len(names)}, counted from 0")
     return Boxes("yolo", names, parts)
 
 

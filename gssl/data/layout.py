@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gssl import words
 from gssl.data.opening import opened
 from gssl.data.sources import hf_files, labels_csv, parts, shards
 from gssl.data.sources.films import ANIMATED, FILMS, Film, films_below
@@ -14,9 +15,9 @@ from gssl.data.sources.folders import SUFFIXES, Told, child, class_of, folders_i
 from gssl.errors import UsageError
 
 SIZES = (32, 48, 64, 96, 128)  # sides in pixels that are chosen from
-MOST = 64  # pixels without a GPU: larger images take hours where these take minutes
 LOOKED_AT = 200  # files whose heads tell the size
 WALKED = 20_000  # files that these are taken from
+GOOD = ("good", "ok", "normal")  # names of class folders that others may be defects of
 NAMED = 6  # classes that are named with their counts
 TRIED = 12  # animated pictures, or frame folders, that are looked into
 
@@ -45,7 +46,7 @@ def look(folder: Path) -> Layout:
         where = named["train"] if named["train"] and _masks(named["train"]) else home
         count = len(images_below(where / "images", []))
         found = {part: path for part, path in named.items() if path}
-        text = f"{root}: {count:,} images with masks{_parts(found if named['train'] else {})}"
+        text = f"{root}: {words.count(count, 'image')} with masks{_parts(found if named['train'] else {})}"
         return Layout("segmentation", {"root": root}, [text])
     if (boxed := _boxes(folder)) is not None:
         return boxed
@@ -80,6 +81,7 @@ def look(folder: Path) -> Layout:
         )
     more = {part: path for part, path in (("val", own.val), ("test", own.test)) if path}
     lines = [f"{root}: {sum(classes.values()):,} images in {_counted(classes)}{_parts(more)}"]
+    lines += _good_beside(own.train, sorted(classes))
     keys: dict[str, str | list[str]] = {"root": root}
     spare = None
     pool = own.pretrain or (beside if beside and beside.resolve() != folder.resolve() else None)
@@ -104,6 +106,18 @@ def anomaly_layout(root: Path) -> bool:
     if train is None or test is None or parts.has_images(train):
         return False
     return [name.lower() for name in parts.classes_in(train)] == ["good"]
+
+
+def _good_beside(train: Path, classes: Sequence[str]) -> list[str]:
+    """Where a class is called good: that there is a task which learns from good images alone."""
+    good = next((name for name in classes if name.lower() in GOOD), None)
+    if good is None:
+        return []
+    others = [name for name in classes if name != good]
+    bad = str(train / others[0]) if len(others) == 1 else "a folder of the others, one for each kind of defect"
+    return [
+        f"to find what is unlike {good}/, learning from it alone: data=anomaly data.good={train / good} data.bad={bad}"
+    ]
 
 
 def _archives(folder: Path, found: list[Path]) -> str:
@@ -131,7 +145,8 @@ def _boxes(folder: Path) -> Layout | None:
     boxes = sum(len(own.boxes) for own in found.parts["train"])
     more = "".join(f", {count:,} for {part}" for part, count in counts.items() if part != "train")
     kinds = f"{len(found.classes)} classes" if len(found.classes) > 1 else f"the class {found.classes[0]}"
-    text = f"{folder}: {counts['train']:,} images with {boxes:,} boxes of {kinds}{more}"
+    many = f"{boxes:,} {'box' if boxes == 1 else 'boxes'}"
+    text = f"{folder}: {words.count(counts['train'], 'image')} with {many} of {kinds}{more}"
     return Layout("detection", {"root": str(folder)}, [text])
 
 
@@ -299,7 +314,8 @@ def _counted(classes: Counter[str], what: str = "class folders", films: bool = F
     if len(classes) <= NAMED:
         return f"{len(classes)} {what} ({', '.join(f'{name} {classes[name]:,}' for name in sorted(classes))})"
     counts = sorted(classes.values())
-    return f"{len(classes)} {what} of {counts[0]:,} to {counts[-1]:,} {'films' if films else 'images'}"
+    many = f"{counts[0]:,} " + (f"to {counts[-1]:,} " if counts[0] < counts[-1] else "")
+    return f"{len(classes)} {what} of {many}{'films' if films else 'images'}{' each' * (counts[0] == counts[-1])}"
 
 
 def _parts(found: Mapping[str, Path]) -> str:

@@ -193,7 +193,8 @@ def _found(cfg: schemas.Data, summary: dict[str, Any], source: DataSource, parts
         noun = "class" if len(own) == 1 else "classes"
         kinds = f"{len(own)} {noun} ({some([f'{n} {c:,}' for n, c in zip(classes, own, strict=True)], NAMED)})"
     elif own:
-        kinds = f"{len(classes):,} classes of {min(own):,} to {max(own):,} images"
+        many = f"{min(own):,} images each" if min(own) == max(own) else f"{min(own):,} to {max(own):,} images"
+        kinds = f"{len(classes):,} classes of {many}"
     else:
         kinds = f"{targets.of_data(cfg.name).named} of {len(classes)} classes" if classes else "no labels"
     rest = list(source.told)

@@ -41,6 +41,12 @@ def _of(some: int, all_: int, what: str) -> str:
     return f"{some:,} of {all_:,} {what}s ({percent(some, all_)})"
 
 
+def _a(text: dict[str, Any]) -> str:
+    """A row of the data with its article."""
+    row = _target(text).row
+    return f"{'an' if row[0] in 'aeiou' else 'a'} {row}"
+
+
 def _are(n: int) -> str:
     return "is" if n == 1 else "are"
 
@@ -76,7 +82,7 @@ def _files(text: dict[str, Any]) -> list[Problem]:
         )
     for suffix, own in text["unused"].items():
         what = f"{count(own['n'], 'file')} ({suffix}) {_are(own['n'])} not used, the first is {own['examples'][0]}"
-        why = "no part of the data set lists it" if own["readable"] else "this suffix is not read as an image"
+        why = "no part of the data set lists it" if own["readable"] else f"this suffix is not read as {_a(text)}"
         found.append(_problem("unused", f"{what}: {why}.", own["readable"]))
     for kind, own in text["remarkable"].items():
         what = f"{_of(own['n'], text['images'], _target(text).row)} {_are(own['n'])} {kind}"
@@ -119,7 +125,7 @@ def _features(text: dict[str, Any]) -> list[Problem]:
     if (own := text["suspects"]) and own["n"]:
         labelled = min(text["labelled"], text["features"]["n"])
         what = f"{_of(own['n'], labelled, 'label')} differ{'s' if own['n'] == 1 else ''} from what the neighbours carry"
-        trust = f"neighbours name the given label of {100 * own['agreement']:.0f}% of the images"
+        trust = f"neighbours name the given label of {100 * own['agreement']:.0f}% of the {_target(text).row}s"
         weak = own["agreement"] < TELLING * own["chance"] and own["agreement"] < 0.9
         so = "they know these classes too little for a suspicion to mean much" if weak else "look at the first ones"
         found.append(_problem("suspects", f"{what}; {trust}, so {so}."))
@@ -142,15 +148,13 @@ def suggestions(text: dict[str, Any]) -> list[dict[str, Any]]:
         how = "data.groups='{group}_*' names them" if groups else "a column group in labels.csv names them"
         found.append(
             {
-                "text": f"Names begin alike in {many}, and an image's nearest neighbour is of its own group"
+                "text": f"Names begin alike in {many}, and {_a(text)}'s nearest neighbour is of its own group"
                 f" {names['excess']:.2g} times as often as by chance: keep groups together in splits ({how}).",
                 "overrides": [],
             }
         )
     if not text["labelled"]:
-        said = (
-            "Nothing is labelled: networks can be pretrained on these images, and compared only once some have labels"
-        )
+        said = "Nothing is labelled: networks can be pretrained on this, and compared only once some have labels"
         found.append({"text": f"{said} (class folders or labels.csv).", "overrides": []})
     return [own | {"text": _target(text).said(own["text"])} for own in found]
 
@@ -164,7 +168,7 @@ def _grouped(text: dict[str, Any]) -> bool:
 def _size(text: dict[str, Any]) -> dict[str, Any]:
     middle = text["shapes"]["shorter"]["median"]
     size = layout.chosen_size([round(middle)])
-    said = f"data.size={size}: half of the images have a shorter side of at least {middle:g} pixels"
+    said = f"data.size={size}: half of the {_target(text).row}s have a shorter side of at least {middle:g} pixels"
     more = ", and cost grows with the area" if middle >= 2 * size else ""
     return {
         "text": f"{said}{more}. A ready-made network reads its own size, whatever this is.",
@@ -186,6 +190,9 @@ def _folds(text: dict[str, Any]) -> list[dict[str, Any]]:
     if "test" not in text["parts"]:
         said = "There is no test part: gssl divides one off by the content of the files (data.test_fraction)"
         return [
-            {"text": f"{said}; a folder test/ of your own is better where images belong together.", "overrides": []}
+            {
+                "text": f"{said}; a folder test/ of your own is better where {_target(text).row}s belong together.",
+                "overrides": [],
+            }
         ]
     return []

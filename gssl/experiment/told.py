@@ -1,7 +1,8 @@
 """What was found in a data set, said once: a line about the user's own images, and what can make a verdict wrong."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from gssl.data import values
@@ -9,6 +10,7 @@ from gssl.data.sources.folders import Told
 from gssl.engine.progress import say
 
 _said: set[str] = set()
+_warned: set[str] | None = None  # what was warned of, while each is said once
 
 
 def found(summary: dict[str, Any]) -> None:
@@ -22,8 +24,27 @@ def found(summary: dict[str, Any]) -> None:
 def found_and_warnings(summary: dict[str, Any]) -> None:
     """The same, and the warnings about it."""
     found(summary)
-    for warning in summary["warnings"]:
-        say(f"warning: {warning}")
+    warnings(summary["warnings"])
+
+
+def warnings(lines: Sequence[str]) -> None:
+    """A line each."""
+    for line in lines:
+        if _warned is None or line not in _warned:
+            say(f"warning: {line}")
+        if _warned is not None:
+            _warned.add(line)
+
+
+@contextmanager
+def each_once() -> Iterator[None]:
+    """Many runs on the same data, as of a curve: a warning about these is said once."""
+    global _warned
+    before, _warned = _warned, set() if _warned is None else _warned
+    try:
+        yield
+    finally:
+        _warned = before
 
 
 def other_range(weights: str, known: Any, summary: dict[str, Any]) -> None:

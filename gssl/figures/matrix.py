@@ -51,7 +51,8 @@ def figure(
         xs.append(left if j == 0 else xs[-1] + WIDTH + GAP * new)
     groups = [list(own) for _, own in groupby(range(len(columns)), key=lambda j: columns[j].target)]
     heads = {own[0]: _head(columns[own[0]], len(own)) for own in groups}
-    top = EDGE + LINE * (max(name.count("\n") + about.count("\n") + 3 for name, about in heads.values()) + 1)
+    lines = max(about.count("\n") + 1 for _, about in heads.values())
+    top = EDGE + LINE * (max(name.count("\n") for name, _ in heads.values()) + lines + 3)
     size = xs[-1] + WIDTH + EDGE, top + HEIGHT * len(rows) + 0.62
 
     def paint(canvas: Any) -> list[Mark]:
@@ -59,7 +60,7 @@ def figure(
         ax.set_axis_off()
         ax.set(xlim=(0, size[0]), ylim=(size[1], 0))
         for own in groups:
-            _heads(ax, columns, xs, own, heads[own[0]], top)
+            _heads(ax, columns, xs, own, heads[own[0]], top, lines)
         marks = []
         for i, name in enumerate(names):
             y = top + HEIGHT * i
@@ -90,15 +91,22 @@ def _head(column: Column, wide: int) -> tuple[str, str]:
 
 
 def _heads(
-    ax: Any, columns: Sequence[Column], xs: Sequence[float], own: Sequence[int], head: tuple[str, str], top: float
+    ax: Any,
+    columns: Sequence[Column],
+    xs: Sequence[float],
+    own: Sequence[int],
+    head: tuple[str, str],
+    top: float,
+    lines: int,
 ) -> None:
-    """The target's name, what is measured on it, a line below, and the label budgets above their columns."""
+    """The target's name, what is measured on it in at most `lines`, a line below, and the label budgets above their
+    columns. Names of all targets stand at one height."""
     (name, about), start, end = head, xs[own[0]], xs[own[-1]] + WIDTH
     line = top - LINE - 0.1
     ax.plot([start, end - 0.02], [line, line], color=LIGHT.muted, linewidth=style.THIN)
-    small: dict[str, Any] = {"va": "bottom", "fontsize": style.SMALL, "linespacing": 1.25}
-    ax.text(start, line - 0.05, about, color=LIGHT.muted, **small)
-    above = line - 0.1 - 0.86 * LINE * (about.count("\n") + 1)
+    above = line - 0.1 - 0.86 * LINE * lines
+    small: dict[str, Any] = {"va": "top", "fontsize": style.SMALL, "linespacing": 1.25}
+    ax.text(start, above + 0.04, about, color=LIGHT.muted, **small)
     ax.text(start, above, name, va="bottom", color=LIGHT.ink, fontweight="bold")
     for j in own:
         text = columns[j].label_budget
@@ -148,9 +156,11 @@ def _colours(strength: float | None) -> tuple[Any, str]:
 
 
 def _legend(ax: Any, x: float, y: float) -> None:
+    from matplotlib.textpath import TextPath
+
     texts = {-STRONGEST: "worse, clearly", -1.01: "worse", 0.0: "interval contains 0", 1.01: "better",
              STRONGEST: "better, clearly"}  # fmt: skip
     for strength, text in texts.items():
         _box(ax, x, y, 0.26, 0.2, _colours(strength)[0])
         ax.text(x + 0.3, y + 0.1, text, va="center", color=LIGHT.muted, fontsize=style.SMALL)
-        x += 0.3 + LETTER * 0.78 * len(text) + 0.2
+        x += 0.3 + float(TextPath((0, 0), text, size=style.SMALL).get_extents().width) / 72 + 0.24

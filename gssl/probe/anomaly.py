@@ -4,7 +4,8 @@
 nearest of a bank of patches. `Gaussian` is PaDiM (Defard et al., ICPR 2021, arXiv:2011.08785): the Mahalanobis distance
 to a Gaussian of each position, on channels drawn at random. Channels are standardised with good training images, for
 not all networks give features of one scale. An image's score is that of its farthest patch; its map is brought to its
-size bilinearly and smoothed. Good images are all that is learned from, and nothing is chosen.
+size bilinearly and smoothed. Good images are all that is learned from; which maps are read is chosen by pieces that are
+pasted into some of them (`gssl.probe.pasted`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from gssl.data import Images
 from gssl.data.columns import IGNORE, AnomalyColumn, anomalous
 from gssl.probe.dense import DenseSetting, brought
+from gssl.probe.pasted import choose
 from gssl.probe.patches import PatchMaps, gathered, k_centre, projected, sampled, scale_of, smoothed, views
 from gssl.schemas import probes as schema
 from gssl.statistics.anomaly import anomaly_rows, edges_of
@@ -120,7 +122,7 @@ def blank(text: Mapping[str, Any], backbone: nn.Module) -> AnomalyNetwork:
 
 @dataclass
 class FittedAnomaly:
-    """What scores images. `unselected`: nothing is chosen, so nothing is validated."""
+    """What scores images. `unselected`: nothing is validated, for there is no labelled defect to do it on."""
 
     scores: Scores
     device: torch.device
@@ -211,15 +213,24 @@ class Neighbours:
 
     def fit(self, images: Images, setting: DenseSetting) -> FittedAnomaly:
         """On good `images`."""
+        cfg = self.cfg
+
+        def fit(some: Images, maps: PatchMaps) -> Nearest:
+            return self.head(some, maps, setting)
+
+        reductions, chosen = choose(images, setting, cfg.stride, cfg.reductions, cfg.choice, fit)
+        maps = PatchMaps(setting.maps, cfg.stride, reductions)
+        head = fit(images, maps)
+        chosen |= {"bank": len(head.bank)}
+        return FittedAnomaly(PatchScores(maps, head, cfg.smooth), setting.device, setting.n_classes, chosen, head)
+
+    def head(self, images: Images, maps: PatchMaps, setting: DenseSetting) -> Nearest:
         cfg, draws = self.cfg, setting.draws
-        maps = PatchMaps(setting.maps, cfg.stride, cfg.reductions)
         x = sampled(images, maps, cfg.patches, draws, setting.device)
         mean, std = scale_of(x)
         x = (x - mean) / std
         first = int(draws.generator("anomaly/first").integers(len(x)))
-        head = Nearest(mean, std, x[k_centre(projected(x, cfg.projection, draws), cfg.bank, first)])
-        chosen = {"patches": len(x), "bank": len(head.bank)}
-        return FittedAnomaly(PatchScores(maps, head, cfg.smooth), setting.device, setting.n_classes, chosen, head)
+        return Nearest(mean, std, x[k_centre(projected(x, cfg.projection, draws), cfg.bank, first)])
 
 
 class Gaussian:
@@ -229,9 +240,21 @@ class Gaussian:
         self.cfg = cfg
 
     def fit(self, images: Images, setting: DenseSetting) -> FittedAnomaly:
-        """On good `images`. Positions are those of the first image's grid, to which others are brought."""
+        """On good `images`."""
+        cfg = self.cfg
+
+        def fit(some: Images, maps: PatchMaps) -> Mahalanobis:
+            return self.head(some, maps, setting)
+
+        reductions, chosen = choose(images, setting, cfg.stride, cfg.reductions, cfg.choice, fit)
+        maps = PatchMaps(setting.maps, cfg.stride, reductions)
+        head = fit(images, maps)
+        chosen |= {"channels": len(head.channels), "positions": len(head.centre)}
+        return FittedAnomaly(PatchScores(maps, head, cfg.smooth), setting.device, setting.n_classes, chosen, head)
+
+    def head(self, images: Images, maps: PatchMaps, setting: DenseSetting) -> Mahalanobis:
+        """Positions are those of the first image's grid, to which others are brought."""
         cfg, draws, device = self.cfg, setting.draws, setting.device
-        maps = PatchMaps(setting.maps, cfg.stride, cfg.reductions)
         mean, std = scale_of(sampled(images, maps, cfg.patches, draws, device))
         count = min(cfg.channels, len(mean))
         drawn = np.sort(draws.generator("anomaly/channels").choice(len(mean), count, replace=False))
@@ -253,6 +276,4 @@ class Gaussian:
         eye = torch.eye(count, dtype=torch.float64, device=device)
         lower = torch.linalg.cholesky(spread + cfg.shrink * eye)
         whitening = torch.linalg.solve_triangular(lower, eye.expand_as(lower), upper=False)
-        head = Mahalanobis(mean, std, channels, centre.float(), whitening.float(), grid)
-        chosen = {"channels": count, "positions": grid[0] * grid[1]}
-        return FittedAnomaly(PatchScores(maps, head, cfg.smooth), device, setting.n_classes, chosen, head)
+        return Mahalanobis(mean, std, channels, centre.float(), whitening.float(), grid)

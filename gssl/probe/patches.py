@@ -49,11 +49,20 @@ class PatchMaps:
 def gathered(maps: Sequence[Tensor], x: Tensor, stride: int, reductions: tuple[float, float]) -> Tensor:
     """Maps (B, ·, ·, ·) of images x (B, 3, H, W), each averaged over 3×3 cells, on one grid and side by side.
 
-    Of those whose cells are `reductions` (low, high) pixels wide; of all where none is, as of a network with one scale.
+    Of those that `kept` names.
     """
     grid = -(-x.shape[-2] // stride), -(-x.shape[-1] // stride)
-    kept = [m for m in maps if reductions[0] <= x.shape[-1] / m.shape[-1] <= reductions[1]] or maps
-    return torch.cat([brought(smoothed(m.float(), AROUND), grid) for m in kept], dim=1)
+    return torch.cat([brought(smoothed(maps[i].float(), AROUND), grid) for i in kept(maps, x, reductions)], dim=1)
+
+
+def kept(maps: Sequence[Tensor], x: Tensor, reductions: Sequence[float]) -> list[int]:
+    """Which maps have cells of `reductions` (low, high) pixels; all where none has, as of a network with one scale.
+
+    Cells are counted in powers of two: 85 pixels in 43 cells are 2 pixels per cell, as 84 in 42 are.
+    """
+    cells = [2.0 ** round(math.log2(x.shape[-1] / m.shape[-1])) for m in maps]
+    own = [i for i, cell in enumerate(cells) if reductions[0] <= cell <= reductions[1]]
+    return own or list(range(len(maps)))
 
 
 def smoothed(maps: Tensor, size: int) -> Tensor:

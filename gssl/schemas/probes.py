@@ -133,7 +133,10 @@ class Detect(Section):
 class Anomaly(Section):
     """Distances of patches to the nearest of a bank of patches of good images (PatchCore)."""
 
-    reductions: Interval[Positive] = Field(description="pixels per cell of the maps that are read, [low, high]")
+    reductions: list[Interval[Positive]] = Field(
+        min_length=1, description="menu of [low, high]: pixels per cell of the maps that are read"
+    )
+    choice: int = Field(ge=10, description="good images by which, with pieces pasted in, one of the menu is chosen")
     stride: int = Field(ge=1, description="pixels of an image per patch, down and across")
     patches: int = Field(ge=1, description="of good images that the bank is taken from, as many of each image")
     bank: int = Field(ge=1, description="patches that are kept")
@@ -144,7 +147,10 @@ class Anomaly(Section):
 class AnomalyGaussian(Section):
     """Mahalanobis distances of patches to a Gaussian of each position (PaDiM)."""
 
-    reductions: Interval[Positive] = Field(description="pixels per cell of the maps that are read, [low, high]")
+    reductions: list[Interval[Positive]] = Field(
+        min_length=1, description="menu of [low, high]: pixels per cell of the maps that are read"
+    )
+    choice: int = Field(ge=10, description="good images by which, with pieces pasted in, one of the menu is chosen")
     stride: int = Field(ge=1, description="pixels of an image per patch, down and across")
     patches: int = Field(ge=1, description="of good images by which channels are standardised")
     channels: int = Field(ge=1, description="drawn at random, that are read")

@@ -192,6 +192,16 @@ def test_a_failed_part_does_not_lose_the_others(tiny, tmp_path, monkeypatch):
     assert {c["source"] for c in read_json(tmp_path / "run" / "curve.json")["cells"]} == {"pixels", "scratch"}
 
 
+def test_a_part_of_another_configuration_is_not_shown(tiny, tmp_path):
+    """As one that was copied there: its scores are those of other settings."""
+    run, words = tmp_path / "run", ["sources=[pixels,random]", "labels_per_class=[5]", "fractions=[]"]
+    transfer.main(tiny("transfer", "weights=pixels", "labels_per_class=[5]"), run / "parts" / f"pixels-{DATA}")
+    with pytest.raises(JobError, match="holds a run with another configuration"):
+        curve.main(tiny("curve", *words, "probe.use=[linear]"), run)
+    text = read_json(run / "curve.json")
+    assert {c["source"] for c in text["cells"]} == {"random"} and list(text["failed"]) == [f"pixels on {DATA}"]
+
+
 def test_transfer_to_other_data_sets(tiny, tmp_path, pretrained, pictures):
     """One row of the matrix: another folder of images, each cell beside scratch, and how alike the data sets are."""
     other = tmp_path / "inverted"

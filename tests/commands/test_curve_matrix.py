@@ -111,3 +111,37 @@ def test_what_a_target_refuses_names_it_before_anything_runs(both, tmp_path):
     with pytest.raises(UsageError, match="to: scenes: .*nothing of pca"):
         transfer.main(both("weights=pca", command="transfer"), tmp_path / "run")
     assert not list(tmp_path.rglob("status.json"))
+
+
+def test_five_kinds_of_tasks_in_one_picture(tiny, pictures, scenes, tmp_path):
+    pytest.importorskip("av")
+    from tests.data import films
+    from tests.data.test_anomaly import mvtec
+    from tests.data.test_detection import coco
+
+    cells, tiles, clips = coco(tmp_path / "cells"), mvtec(tmp_path / "tiles"), films.set_of_films(tmp_path / "clips")
+    few = ["labels_per_class=[5]", "images_labelled=[3]", "draws=1", "probe.segment.positions=600"]
+    few += ["probe.segment.l2_count=2", "probe.finetune.masks.crop=16", "probe.finetune.masks.channels=8"]
+    few += ["probe.anomaly.bank=20", "probe.anomaly.patches=100", "probe.anomaly_gaussian.channels=4"]
+    to = [
+        f"{pictures}/",
+        f'"{scenes}/?size=[24,32]"',
+        f'"{cells}/?size=32"',
+        f'"{tiles}/?size=32"',
+        f'"{clips}/?size=16"',
+    ]
+    run = tmp_path / "run"
+    words = [*few, "sources=[random,pixels,scratch]", f"to=[{','.join(to)}]", "probe.detect.steps=4"]
+    curve.main(tiny("curve", *words), run)
+    text = read_json(run / "curve.json")
+    kinds = {name: own["task"] for name, own in text["targets"].items()}
+    assert list(kinds.values()) == ["classification", "segmentation", "detection", "anomaly", "action"]
+    assert text["failed"] == {} and text["left_out"].keys() == {"scratch on tiles", "scratch on clips"}
+    over = {name: own["baseline"] for name, own in text["targets"].items()}
+    assert [over[name] for name in kinds] == ["scratch"] * 3 + ["random"] * 2
+    shown = [(own["target"], own["probe"]) for own in text["matrix"][::2]]
+    probes = ["linear", "segment", "detect", "anomaly", "adapted"]
+    assert shown == list(zip(kinds, probes, strict=True)) and len(text["matrix"]) == 10
+    assert sum(cell["gain"] is not None for cell in text["cells"] if cell["probe"] in probes) == 16
+    with Image.open(run / "matrix.png") as picture:
+        assert picture.width > 2 * picture.height

@@ -288,3 +288,17 @@ def test_labels_of_images_that_are_not_there(tmp_path):
     (tmp_path / "l.csv").write_text("path,label\nnowhere.png,cat\n")
     said = invoke(tmp_path / "photos", f"data.labels={tmp_path / 'l.csv'}").stderr
     assert "1 of 1 images cannot be read" in said and "skip" not in said  # they are left out already: none is left
+
+
+def test_films_are_spoken_of_as_clips(tmp_path):
+    pytest.importorskip("av")
+    from tests.data import films
+
+    films.set_of_films(tmp_path / "films", per_class=4)
+    (tmp_path / "films" / "train" / "left" / "more.xyz").write_bytes(b"")
+    ended = invoke(tmp_path / "films", "-o", tmp_path / "report")
+    assert ended.exit_code == 0, ended.output
+    found = json.loads((tmp_path / "report" / "data.json").read_text())
+    said = [own["text"] for own in (*found["problems"], *found["suggestions"])]
+    assert any("clip" in text for text in said)
+    assert not [text for text in said if re.search(r"\bimages?\b", text)]

@@ -101,3 +101,15 @@ def test_two_runs_are_compared_by_their_stages(run, tmp_path, monkeypatch):
     assert (tmp_path / "p" / "cka.png").is_file()
     result = CliRunner().invoke(app, ["inspect", *words, str(tmp_path / "none")])
     assert result.exit_code == 2 and "no such run directory" in result.stderr and len(result.stderr.splitlines()) == 1
+
+
+def test_too_few_clips_are_said_so(tmp_path):
+    pytest.importorskip("av")
+    from tests.data import films
+
+    films.set_of_films(tmp_path / "films", per_class=4)
+    words = ["data=video", f"data.root={tmp_path / 'films'}", "data.size=16", "data.val_fraction=0.3"]
+    words += ["backbone.width=8", "ssl.batch_size=8", "budget.steps=1", "engine.progress=false", "engine.device=cpu"]
+    pretrain_ssl.main(compose("pretrain-ssl", words), tmp_path / "run")
+    with pytest.raises(UsageError, match=r"its validation split has \d clips?, a map needs 5 or more"):
+        inspect(tmp_path / "run", tmp_path / "pictures")

@@ -92,6 +92,11 @@ def test_images_that_are_no_squares_have_their_own_size(pictures, street):
     assert sizes(street=f"{street}/?size=40") == [side, 40]
 
 
+def test_a_key_of_one_target_may_be_a_pattern(street):
+    (found,) = of(ask(f'to=["{street}/?groups={{group}}_*&size=[12,16]"]')).values()
+    assert found.data.groups == "{group}_*" and found.data.size == [12, 16]
+
+
 @pytest.mark.long
 def test_keys_of_one_target_stand_behind_its_name(pictures):
     cfg = ask(f'to=["{pictures}/?val_fraction=0.25&size=24",mnist5k]', "data.val_fraction=0.3")

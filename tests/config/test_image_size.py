@@ -1,10 +1,12 @@
 """data.size=auto: chosen from the images and said; a given size is left alone."""
 
 import pytest
+import yaml
 from PIL import Image
 
 from gssl.config import image_size
 from gssl.config.composing import compose
+from gssl.config.paths import conf_dir
 from gssl.errors import UsageError
 
 
@@ -31,6 +33,23 @@ def test_it_is_chosen_and_said_once(photos, capsys):
     size_of(f"data.root={photos}", "engine.device=cpu", "seed=1")
     assert capsys.readouterr().err == ""
     assert size_of(f"data.root={photos}", "engine.device=cuda") == 128
+
+
+@pytest.mark.parametrize("name", ["segmentation", "detection", "anomaly"])
+def test_where_parts_of_images_are_looked_for_they_may_be_larger_and_are_not_enlarged(photos, name):
+    own = yaml.safe_load((conf_dir() / "data" / f"{name}.yaml").read_text())
+    key = "good" if name == "anomaly" else "root"
+
+    def chosen(**data):
+        return image_size.resolve({"data": own | data, "engine": {"device": "cpu"}})
+
+    assert chosen(**{key: str(photos)}) == 128
+    assert chosen(size=[60, 80]) == [60, 80]
+    small = photos / "small"
+    small.mkdir()
+    Image.new("RGB", (50, 40)).save(small / "a.png")
+    assert chosen(**{key: str(small)}) == 32
+    assert chosen() == 128  # whoever reads the folder says that there is none
 
 
 def test_a_folder_below_the_root_is_looked_into(photos):

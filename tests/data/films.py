@@ -12,6 +12,8 @@ LOSSLESS = ("libx264rgb", {"qp": "0"}, "rgb24")
 CODECS = {
     ".mp4": LOSSLESS,
     ".mkv": LOSSLESS,
+    ".mov": LOSSLESS,
+    ".m4v": LOSSLESS,
     ".avi": ("ffv1", {}, "bgr0"),
     ".webm": ("libvpx-vp9", {"lossless": "1"}, "yuv444p"),
 }
@@ -31,7 +33,7 @@ def film(path: Path, frames: np.ndarray, times: Sequence[float] | None = None, r
     """A video file with a codec that loses nothing (webm: next to nothing). times: of the frames, in seconds."""
     path.parent.mkdir(parents=True, exist_ok=True)
     codec, options, pixels = CODECS[path.suffix]
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", format="mp4" if path.suffix == ".m4v" else None) as container:
         stream = container.add_stream(codec, rate=rate, options=options)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = pixels

@@ -26,10 +26,8 @@ def truth(path: Path, value: int = 255, size: tuple[int, int] = (16, 12)) -> Non
     Image.fromarray(mask).save(path)
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
+def mvtec(home: Path) -> Path:
     """Ten good images to learn from; tested on: three good ones, two cracks, two holes."""
-    home = tmp_path / "set"
     for i in range(10):
         picture(home / f"train/good/{i}.png", i)
     for i in range(3):
@@ -39,6 +37,11 @@ def root(tmp_path: Path) -> Path:
             picture(home / f"test/{kind}/{i}.png", 200 + i + value)
             truth(home / f"ground_truth/{kind}/{i}_mask.png", value)
     return home
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return mvtec(tmp_path / "set")
 
 
 @pytest.fixture
@@ -106,7 +109,7 @@ def test_empty_masks_are_told_and_counted(root, load) -> None:
     truth(root / "ground_truth/hole/1_mask.png", 0)
     splits = load(root)
     test = splits.open_test()
-    assert "1 masks of defects are empty, the first is" in splits.summary["found"]
+    assert "1 mask of defects without a pixel at data.size=" in splits.summary["found"]
     assert "hole/1_mask.png" in splits.summary["found"]
     assert column_kinds(test).tolist() == [0, 0, 0, 1, 1, 2, 2]
     assert (anomalous(test.fetch(np.array([6]))["anomaly"].numpy()) == IGNORE).all()
@@ -123,7 +126,7 @@ def test_masks_without_an_image_are_a_warning(root, load) -> None:
     truth(root / "ground_truth/hole/9_mask.png")
     truth(root / "ground_truth/dent/0_mask.png")
     said = " ".join(load(root).summary["warnings"])
-    assert "1 masks have no image, the first is" in said and "hole/9_mask.png" in said
+    assert "1 mask without an image, the first is" in said and "hole/9_mask.png" in said
     assert "ground_truth has masks of dent, of which" in said
 
 

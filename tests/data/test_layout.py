@@ -120,8 +120,26 @@ def test_boxes(tmp_path, make, inside):
 def test_what_is_wrong_with_boxes_is_said_when_they_are_looked_at(tmp_path):
     voc(tmp_path)
     (tmp_path / "JPEGImages" / "2.png").unlink()
-    with pytest.raises(UsageError, match="1 files of boxes name an image that is not there"):
+    with pytest.raises(UsageError, match="1 file of boxes names an image that is not there"):
         layout.look(tmp_path)
+
+
+def test_one_box_of_one_image(tmp_path):
+    yolo(tmp_path)
+    for name in "12":
+        (tmp_path / "images" / "train" / f"{name}.png").unlink()
+        (tmp_path / "labels" / "train" / f"{name}.txt").unlink()
+    assert layout.look(tmp_path).lines == [f"{tmp_path}: 1 image with 1 box of the class cell"]
+
+
+def test_a_class_called_good_has_a_hint_at_anomalies(tmp_path):
+    fill(tmp_path / "good", 3)
+    fill(tmp_path / "defect", 2)
+    found = layout.look(tmp_path)
+    assert found.name == "imagefolder"
+    assert f"data=anomaly data.good={tmp_path / 'good'} data.bad={tmp_path / 'defect'}" in found.lines[1]
+    fill(tmp_path / "crack", 2)
+    assert "data.bad=a folder of the others, one for each kind of defect" in layout.look(tmp_path).lines[1]
 
 
 def test_good_images_and_defects(tmp_path):
@@ -243,6 +261,9 @@ def test_many_classes_are_counted_not_named(tmp_path):
     for i in range(9):
         fill(tmp_path / f"c{i}", i + 1)
     assert "9 class folders of 1 to 9 images" in layout.look(tmp_path).lines[0]
+    for i in range(9):
+        fill(tmp_path / f"c{i}", 9)
+    assert "9 class folders of 9 images each" in layout.look(tmp_path).lines[0]
 
 
 @pytest.mark.parametrize(

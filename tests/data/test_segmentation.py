@@ -256,7 +256,7 @@ def test_an_image_without_a_mask_and_a_mask_without_an_image(tmp_path, load, ref
     save(tmp_path / "b")
     (tmp_path / "b" / "images" / "004.png").unlink()
     warnings = load(tmp_path / "b").summary["warnings"]
-    assert f"data.root: 1 masks have no image, the first is {tmp_path}/b/masks/004.png: left out" in warnings
+    assert f"data.root: 1 mask without an image, the first is {tmp_path}/b/masks/004.png: left out" in warnings
 
 
 @pytest.mark.parametrize("template", ["{stem}_mask.png", "mask-{stem}.png"])

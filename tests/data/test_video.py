@@ -62,7 +62,7 @@ def test_pictures_stand_in_natural_order() -> None:
 # ── formats ──────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
+@pytest.mark.parametrize("suffix", [".mp4", ".m4v", ".mov", ".mkv", ".avi"])
 def test_a_film_is_read_frame_by_frame(suffix, tmp_path) -> None:
     frames = films.moving()
     found = read(films.film(tmp_path / f"a{suffix}", frames))

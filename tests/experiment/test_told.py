@@ -79,3 +79,14 @@ def test_weights_of_another_range_are_said_and_how_to_have_the_same(capsys):
     for known, own in (([0.0, 1.0], [0.0, 1.0]), (None, [0.0, 1.0]), ([0.0, 1.0], None)):
         told.other_range("runs/a", known, {} if own is None else {"range": own})
     assert capsys.readouterr().err == ""
+
+
+def test_many_runs_on_the_same_data_warn_once(capsys):
+    told.warnings(["few", "few"])
+    with told.each_once():
+        told.warnings(["few", "fewer"])
+        with told.each_once():
+            told.found_and_warnings({"warnings": ["few", "fewest"]})
+    told.warnings(["few"])
+    lines = [line for line in capsys.readouterr().err.splitlines() if line]
+    assert lines == [f"warning: {text}" for text in ("few", "few", "few", "fewer", "fewest", "few")]

@@ -39,14 +39,17 @@ def waves(n: int, seed: int = 0, spots: int = 0) -> Images:
     return images_of(np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[..., None], 3, axis=3), kinds)
 
 
+ONE = {"reductions": [[2, 16]], "choice": 300}  # a menu of one
+
+
 def neighbours(**changes) -> Neighbours:
-    values = {"reductions": [2, 16], "stride": 4, "patches": 400, "bank": 60, "projection": 8, "smooth": 5}
-    return Neighbours(Anomaly.model_validate(values | changes))
+    values = {"stride": 4, "patches": 400, "bank": 60, "projection": 8, "smooth": 5}
+    return Neighbours(Anomaly.model_validate(ONE | values | changes))
 
 
 def gaussian(**changes) -> Gaussian:
-    values = {"reductions": [2, 16], "stride": 8, "patches": 400, "channels": 6, "shrink": 0.01, "smooth": 5}
-    return Gaussian(AnomalyGaussian.model_validate(values | changes))
+    values = {"stride": 8, "patches": 400, "channels": 6, "shrink": 0.01, "smooth": 5}
+    return Gaussian(AnomalyGaussian.model_validate(ONE | values | changes))
 
 
 # ── patches ──────────────────────────────────────────────────────────────────────────────────────
@@ -143,12 +146,12 @@ def test_spots_are_found_and_where_they_are(probe):
 
 def test_the_same_good_images_give_the_same_fit_and_few_of_them_do():
     a, b = (neighbours().fit(waves(40), SETTING) for _ in range(2))
-    assert torch.equal(a.head.bank, b.head.bank) and a.chosen == {"patches": 400, "bank": 60}
+    assert torch.equal(a.head.bank, b.head.bank) and a.chosen == {"reductions": [2, 16], "bank": 60}
     one = waves(1)
     for probe in (neighbours(), gaussian()):
         found = probe.fit(one, SETTING)
         assert np.isfinite(found.rows(waves(4, spots=2))).all()
-    assert neighbours().fit(one, SETTING).chosen == {"patches": 64, "bank": 60}
+    assert neighbours().fit(one, SETTING).chosen == {"reductions": [2, 16], "bank": 60}
 
 
 def test_places_that_are_not_known_count_nowhere():

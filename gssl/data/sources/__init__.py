@@ -11,16 +11,22 @@ if TYPE_CHECKING:  # the names below must be had without torch
     from gssl.data.images import Images
 
 
+MOST = 64  # pixels without a GPU: larger images take hours where these take minutes
+DENSE = 128  # the same where a part of an image may be a few pixels of it
+
+
 class Entry(NamedTuple):
     """Where the function is (`module:function`), the columns that it can bring, and what it makes of `data.root`.
 
-    root: whether it reads it. folder: whether that is a folder of the user's own images, of any size.
+    root: whether it reads it. folder: whether that is a folder of the user's own images, of any size. most: the side in
+    pixels up to which data.size=auto goes without a GPU: more where something small is looked for in an image.
     """
 
     where: str
     columns: tuple[str, ...] = ("image", "label")
     root: bool = True
     folder: bool = False
+    most: int = MOST
 
 
 # data.name → source; conf/data has a file for each
@@ -35,12 +41,12 @@ SOURCES: dict[str, Entry] = {
     "imagefolder": Entry("gssl.data.sources.imagefolder:read", folder=True),
     "hf": Entry("gssl.data.sources.hf:read"),
     "webdataset": Entry("gssl.data.sources.webdataset:read"),
-    "segmentation": Entry("gssl.data.sources.segmentation:read", ("image", "mask"), folder=True),
+    "segmentation": Entry("gssl.data.sources.segmentation:read", ("image", "mask"), folder=True, most=DENSE),
     "video": Entry("gssl.data.sources.video:read", ("image", "label", "video"), folder=True),
-    "detection": Entry("gssl.data.sources.detection:read", ("image", "boxes"), folder=True),
+    "detection": Entry("gssl.data.sources.detection:read", ("image", "boxes"), folder=True, most=DENSE),
     "fake": Entry("gssl.data.sources.fake:read", ("image", "label", "fake"), folder=True),
     "text": Entry("gssl.data.sources.text:read", ("text", "label")),
-    "anomaly": Entry("gssl.data.sources.anomaly:read", ("image", "anomaly"), folder=True),
+    "anomaly": Entry("gssl.data.sources.anomaly:read", ("image", "anomaly"), folder=True, most=DENSE),
 }
 
 

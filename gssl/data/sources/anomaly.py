@@ -26,6 +26,7 @@ from gssl.data.sources.folders import Told, child, class_of, find_folder, folder
 from gssl.data.sources.segmentation import MASK_SUFFIXES, goal
 from gssl.data.values import Mapping, Range, stored
 from gssl.errors import UsageError
+from gssl.words import count
 
 GOOD = "good"
 LAYOUT = (
@@ -200,7 +201,8 @@ def _masks(
     used = set(own)
     unused = [name for name in there.values() if name not in used]
     if unused:
-        told.warnings.append(f"{len(unused)} masks have no image, the first is {masks}/{unused[0]}: left out")
+        many = count(len(unused), "mask")
+        told.warnings.append(f"{many} without an image, the first is {masks}/{unused[0]}: left out")
     return [mask and f"{masks}/{mask}" for mask in own]
 
 
@@ -244,7 +246,7 @@ def _load(
     files = [*paths, *(mask for mask in listing.masks if mask is not None)]
     home = Path(os.path.commonpath([os.path.dirname(path) for path in paths]))
     hashes = cache.contents_of(
-        files, decode.threads(cfg.workers), lambda count: decode.bar(f"reading {count:,} files", count, progress)
+        files, decode.threads(cfg.workers), lambda n: decode.bar(f"reading {n:,} files", n, progress)
     )
     given = mapping.of(part, paths, hashes[: len(paths)], decode.threads(cfg.workers))
     which = [mask is not None for mask in listing.masks]
@@ -268,8 +270,8 @@ def _load(
     skipped += [text for _, text in wrong]
     if empty := store.meta["empty"]:
         told.notes.append(
-            f"{len(empty)} masks of defects are empty, the first is {listing.masks[empty[0]]}: these images count as"
-            " defects and their pixels nowhere"
+            f"{count(len(empty), 'mask')} of defects without a pixel at data.size={cfg.size}, the first is"
+            f" {listing.masks[empty[0]]}: such images count as defects and their pixels nowhere"
         )
     kept = store.array("kept")
     none = np.full(len(store), -1, dtype=np.int64)

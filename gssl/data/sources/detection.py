@@ -24,6 +24,7 @@ from gssl.data.sources.grouping import grouping
 from gssl.data.sources.segmentation import goal
 from gssl.data.values import Mapping, Range, stored
 from gssl.errors import UsageError
+from gssl.words import count
 
 SLACK = 1.0  # pixels that a box may reach over the edge of its image: roundings
 WHAT = {  # of images that are wrong in one way, and what to do
@@ -102,10 +103,10 @@ def _load(
     if len(set(paths)) < len(paths):
         twice = [path for path, other in zip(paths[1:], paths, strict=False) if path == other]
         raise UsageError(
-            f"data.root: {len(twice)} images stand twice in the {part} part: {some(twice)}; name each once"
+            f"data.root: {count(len(twice), 'image')} twice in the {part} part: {some(twice)}; name each once"
         )
     threads = decode.threads(cfg.workers)
-    hashes = cache.contents_of(paths, threads, lambda count: decode.bar(f"reading {count:,} files", count, progress))
+    hashes = cache.contents_of(paths, threads, lambda n: decode.bar(f"reading {n:,} files", n, progress))
     values = mapping.of(part, paths, hashes, threads)
     boxes = [(own.size, own.relative, column_hash(own.boxes).hex()) for own in given]
     settings = ["detection", cfg.size, cfg.on_error, *([] if values is None else [values])]

@@ -25,6 +25,7 @@ from gssl.data.sources.folders import Told, child, find_folder, images_below, on
 from gssl.data.sources.grouping import grouping
 from gssl.data.values import Mapping, Range, stored
 from gssl.errors import UsageError
+from gssl.words import count
 
 PARTS = ("train", "val", "test")
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".gif", ".pgm")
@@ -132,7 +133,8 @@ def _pairs(
         kept = [i for i, mask in enumerate(masks) if mask is not None]
         names, masks = [names[i] for i in kept], [masks[i] for i in kept]
     if unused:
-        warnings.append(f"data.root: {len(unused)} masks have no image, the first is {folder}/{unused[0]}: left out")
+        many = count(len(unused), "mask")
+        warnings.append(f"data.root: {many} without an image, the first is {folder}/{unused[0]}: left out")
     groups = None if group_of is None else [group_of(folder / name) for name in names]
     return Pairs(folder, names, [mask for mask in masks if mask], groups)
 
@@ -247,7 +249,7 @@ def _load(
         pairs.root,
         [*pairs.names, *pairs.masks],
         decode.threads(cfg.workers),
-        lambda count: decode.bar(f"reading {count:,} files", count, progress),
+        lambda n: decode.bar(f"reading {n:,} files", n, progress),
     )
     given = mapping.of(part, paths, hashes[: len(paths)], decode.threads(cfg.workers))
     store = cache.entry(

@@ -23,6 +23,7 @@ from gssl.data.sources.folders import Told, class_of, find_folder, folders_in, i
 from gssl.data.sources.grouping import grouping
 from gssl.data.video import Sampling, WrongVideo
 from gssl.errors import UsageError
+from gssl.words import count
 
 CHUNK = 8  # films per task
 LAYOUT = "expected one folder per class with films (.mp4, .webm, .avi, .gif …) or frame folders, or train/ and test/"
@@ -126,8 +127,8 @@ def _of_classes(root: Path, told: Told) -> Listing:
     if not classed:
         return Listing(root, films, [None] * len(films))
     if len(classed) < len(films):
-        count = len(films) - len(classed)
-        told.warnings.append(f"data.root: {count} films directly in {root} have no class: left out")
+        many = count(len(films) - len(classed), "film")
+        told.warnings.append(f"data.root: {many} directly in {root}, without a class: left out")
     return Listing(root, classed, [class_of(film.name) for film in classed])
 
 
@@ -197,7 +198,7 @@ def _load(
         listing.root,
         names,
         decode.threads(cfg.workers),
-        lambda count: decode.bar(f"reading {count:,} files", count, progress),
+        lambda n: decode.bar(f"reading {n:,} files", n, progress),
     )
     ends = np.cumsum([len(film.files) for film in films])
     own = ["".join(hashes[end - len(f.files) : end]) for f, end in zip(films, ends.tolist(), strict=True)]

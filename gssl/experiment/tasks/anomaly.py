@@ -24,7 +24,7 @@ class Rows:
 
 
 class Anomaly:
-    """Good images and others. Nothing is chosen, so nothing is validated."""
+    """Good images and others. Nothing is validated: labelled images are good."""
 
     name, column = "anomaly", "anomaly"
     metrics: tuple[str, ...] = metrics_of("anomaly")
