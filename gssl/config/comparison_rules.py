@@ -3,6 +3,7 @@
 import re
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 from gssl import schemas
 from gssl.config import arms, label_use, registry
@@ -82,6 +83,18 @@ def _executor(cfg: schemas.Compare) -> None:
         raise UsageError(
             "budget.seconds: in a second unlike machines do unlike work; give budget.flops or budget.epochs, or"
             f" executor.homogeneous=true where all machines of executor={where.name} are of one kind"
+        )
+
+
+def check_gpus(executor: Any, engine: schemas.Engine) -> None:
+    """Raises UsageError where a job would ask for GPUs that nothing in it uses: a process uses one."""
+    asked = getattr(executor, "gpus", 0)  # executor=local has no such key
+    if asked > engine.processes and asked > 1:
+        idle = asked - engine.processes
+        raise UsageError(
+            f"executor.gpus={asked:g}: a process uses one GPU and a job has engine.processes={engine.processes}, so"
+            f" {idle:g} would stay idle; give executor.gpus={engine.processes} (executor.max_jobs says how many jobs"
+            " run at once)"
         )
 
 

@@ -7,6 +7,7 @@ from gssl import schemas
 from gssl.config import arms, comparison_rules, registry
 from gssl.data import targets
 from gssl.data.sources import SOURCES
+from gssl.engine import torchrun
 from gssl.errors import UsageError
 from gssl.names import unknown
 
@@ -45,6 +46,8 @@ def check(command: str, cfg: Any) -> None:
     """Raises UsageError for the first mistake in a typed configuration."""
     if cfg.data.name not in SOURCES:
         raise unknown("data.name: no source", cfg.data.name, SOURCES)
+    if command in torchrun.TOGETHER:
+        _one_gpu(cfg.engine)
     _columns(cfg)
     _backbone(cfg)
     if cfg.backbone.name.startswith("vit") and cfg.data.side % cfg.backbone.patch:
@@ -59,8 +62,23 @@ def check(command: str, cfg: Any) -> None:
         _probes(cfg)
     if command == "curve" and not cfg.sources:
         raise UsageError(f"sources is empty; expected {type(cfg).model_fields['sources'].description}")
+    if hasattr(cfg, "executor") and not getattr(cfg, "runs", None):
+        comparison_rules.check_gpus(cfg.executor, cfg.engine)
     if command == "compare":
         comparison_rules.check(cfg)
+
+
+def _one_gpu(engine: schemas.Engine) -> None:
+    """Raises UsageError where several processes would all take the same GPU."""
+    if not engine.device.startswith("cuda:"):
+        return
+    place = torchrun.found()
+    if place or engine.processes > 1:
+        asked = f"torchrun's {place.count} processes" if place else f"engine.processes={engine.processes}"
+        raise UsageError(
+            f"engine.device={engine.device}: {asked} would all take this one GPU; leave engine.device at auto or cuda,"
+            " and each takes its own"
+        )
 
 
 def label_budgets(cfg: Any, given: Set[str]) -> None:

@@ -22,17 +22,18 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from gssl.data import checksums, tars
+from gssl.data import arrays, checksums, tars
 from gssl.data.columns import HASH
 from gssl.data.index import SIGNATURE, Index, Names
 from gssl.data.store import FORMAT, Build, Store, Writer, open_store
 from gssl.data.store import image_hash as image_hash
 from gssl.errors import UsageError
 
+T = TypeVar("T")
 FRESH = 50_000_000  # nanoseconds: a file that changed so lately may change again without another time (coarse clocks)
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # of a disk, a quota, a limit of file sizes
 BARRED = {errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOLCK, errno.ENXIO}
@@ -96,21 +97,34 @@ def remembered(kind: str, key: str, make: Callable[[], np.ndarray]) -> np.ndarra
 
     Errors: UsageError where the cache cannot be written; whatever `make` raises.
     """
+
+    def write(file: Path, found: np.ndarray) -> None:
+        buffer = io.BytesIO()
+        np.save(buffer, found, allow_pickle=False)
+        checksums.write(file, buffer.getvalue())
+
+    return _once(kind, key, make, lambda file: np.load(io.BytesIO(checksums.read(file)), allow_pickle=False), write)
+
+
+def remembered_arrays(kind: str, key: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """As `remembered`, of named arrays, which are memory-mapped."""
+    return _once(kind, key, make, arrays.read, arrays.write)
+
+
+def _once(kind: str, key: str, make: Callable[[], T], read: Callable[[Path], T], write: Callable[[Path, T], None]) -> T:
     folder = cache_root() / kind
     file = folder / f"{key}.sealed"
-    found, _ = _read(file)
+    found, _ = _read(file, read)
     if found is not None:
         return found
     with _writable(folder), _lock(folder / f"{key}.lock"):
-        found, why = _read(file)
+        found, why = _read(file, read)
         if found is None:
             if why:
                 say(f"cache: {file}: {why}; it is computed anew")
             found = make()
-            buffer = io.BytesIO()
-            np.save(buffer, found, allow_pickle=False)
             with optional(file):
-                checksums.write(file, buffer.getvalue())
+                write(file, found)
         return found
 
 
@@ -167,13 +181,15 @@ def looked_up(
     index = _index(file)
     rows = index.rows(names)
     signatures = _stats(root, names)
-    found = np.zeros(len(names), dtype=f"S{2 * HASH}")
-    there = np.flatnonzero(rows >= 0)
-    same = there[(index.signatures[rows[there]] == signatures[there]).all(axis=1)]
-    found[same] = index.contents[rows[same]]
+    same = index.unchanged(rows, signatures)
+    if same.all() and len(index) == len(rows) and (rows[:-1] < rows[1:]).all():
+        found = index.contents  # as it is mapped
+    else:
+        found = np.zeros(len(names), dtype=f"S{2 * HASH}")
+        found[same] = index.contents[rows[same]]
     stale = np.flatnonzero(found == b"")
     if len(stale):
-        known = found.copy()
+        known, found = found.copy(), found.copy()
         with ThreadPoolExecutor(threads) as pool, watch(len(stale)) if watch else _silent() as advance:
             for start in range(0, len(stale), 1024):
                 part = stale[start : start + 1024].tolist()
@@ -232,10 +248,10 @@ def _open(path: Path) -> tuple[Store | None, str]:
     return store, ""
 
 
-def _read(file: Path) -> tuple[np.ndarray | None, str]:
-    """(the array, why there is none)."""
+def _read(file: Path, read: Callable[[Path], T]) -> tuple[T | None, str]:
+    """(what was kept, why there is nothing)."""
     try:
-        found = np.load(io.BytesIO(checksums.read(file)), allow_pickle=False)
+        found = read(file)
         checksums.touch(file)
         return found, ""
     except FileNotFoundError:
@@ -256,7 +272,7 @@ def _stats(root: Path, names: Sequence[str]) -> np.ndarray:
             found.extend([-1] * SIGNATURE)
         else:
             found.extend((own.st_size, own.st_mtime_ns, own.st_ctime_ns, own.st_ino))
-    return np.array(found, dtype=np.int64).reshape(-1, SIGNATURE)
+    return np.frombuffer(found, dtype=np.int64).reshape(-1, SIGNATURE)
 
 
 def _signature(path: str) -> list[int]:

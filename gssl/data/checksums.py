@@ -12,6 +12,7 @@ place of something else is damaged, too.
 import errno
 import hashlib
 import json
+import mmap
 import os
 import stat
 import time
@@ -21,7 +22,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 BLOCK = 1 << 22  # bytes
+HEAD = 65  # bytes of a seal and its line's end
 SMALL = 1 << 26  # bytes: a few hundredths of a second
 SAMPLES = 8
 MOST = 1 << 24  # bytes of a JSON document that are read
@@ -95,26 +99,41 @@ def flush(path: Path) -> None:
 
 def sealed(body: bytes, path: Path) -> bytes:
     """The content of a sealed file at `path`."""
-    return _seal(body, path) + b"\n" + body
+    return _seal(path, body) + b"\n" + body
 
 
 def unsealed(data: bytes, path: Path) -> bytes:
     """The body of a sealed file at `path`. Raises Damaged."""
-    body = data[65:]
-    if data[64:65] != b"\n" or _seal(body, path) != data[:64]:
+    body = data[HEAD:]
+    if data[HEAD - 1 : HEAD] != b"\n" or _seal(path, body) != data[: HEAD - 1]:
         raise Damaged("its checksum does not hold")
     return body
 
 
-def _seal(body: bytes, path: Path) -> bytes:
+def _seal(path: Path, *body: Any) -> bytes:
     where = f"{path.parent.name.removesuffix('.part')}/{path.name}\n".encode(errors="surrogateescape")
-    return hashlib.sha256(where + body).hexdigest().encode()
+    found = hashlib.sha256(where)
+    for part in body:
+        found.update(part)
+    return found.hexdigest().encode()
 
 
 def read(path: Path) -> bytes:
     """The body of the sealed file at `path`. Errors: Damaged; OSError, where it cannot be read."""
     with opened(path) as handle:
         return unsealed(b"".join(iter(lambda: os.read(handle, BLOCK), b"")), path)
+
+
+def mapped(path: Path) -> np.ndarray:
+    """uint8: the body of the sealed file at `path`, memory-mapped. Errors: Damaged; OSError."""
+    with opened(path) as handle:
+        if os.fstat(handle).st_size < HEAD:
+            raise Damaged("its checksum does not hold")
+        whole = np.frombuffer(mmap.mmap(handle, 0, access=mmap.ACCESS_READ), np.uint8)
+    body = whole[HEAD:]
+    if whole[HEAD - 1] != ord("\n") or _seal(path, body) != whole[: HEAD - 1].tobytes():
+        raise Damaged("its checksum does not hold")
+    return body
 
 
 def read_named(path: Path) -> bytes:
@@ -154,18 +173,18 @@ def summed(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def write(path: Path, body: bytes) -> None:
-    """A sealed file, whole or not at all, and on the disk. Raises OSError."""
-    put(path, sealed(body, path))
+def write(path: Path, *body: Any) -> None:
+    """A sealed file of parts of bytes, whole or not at all, and on the disk. Raises OSError."""
+    put(path, _seal(path, *body), b"\n", *body)
 
 
-def put(path: Path, data: bytes) -> None:
-    """A file, whole or not at all, and on the disk. Raises OSError."""
+def put(path: Path, *data: Any) -> None:
+    """A file of parts of bytes, whole or not at all, and on the disk. Raises OSError."""
     part = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}.part")
     try:
         handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
         with open(handle, "wb") as file:
-            file.write(data)
+            file.writelines(data)
             file.flush()
             os.fsync(handle)
         os.replace(part, path)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+BLOCK = 1 << 16  # texts that are framed at a time
+
 
 def digest(*parts: object, size: int = 16) -> bytes:
     """blake2b of the parts, each framed by its length, so that ("ab", "c") and ("a", "bc") differ.
@@ -15,7 +17,8 @@ def digest(*parts: object, size: int = 16) -> bytes:
     state = hashlib.blake2b(digest_size=size)
     for part in parts:
         if isinstance(part, np.ndarray) and part.dtype.kind == "S":
-            state.update(_framed(part))
+            for start in range(0, len(part), BLOCK):
+                state.update(_framed(part[start : start + BLOCK]))
             continue
         raw = part if isinstance(part, bytes) else str(part).encode(errors="surrogateescape")
         state.update(len(raw).to_bytes(8, "little") + raw)

@@ -1,12 +1,14 @@
 """Which side of a split an item is on, decided by seeded hashes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 
 import numpy as np
 
 from gssl.data.draws import digest
 from gssl.errors import UsageError
+
+BLOCK = 4096  # units that are objects at a time
 
 
 def threshold_split(labels: np.ndarray, chances: np.ndarray, fraction: float, tie_classes: bool = True) -> np.ndarray:
@@ -62,15 +64,24 @@ def rank_in_class(codes: np.ndarray, chances: np.ndarray) -> np.ndarray:
     return ranks
 
 
-def chances_of(units: Iterable[str | bytes], seed: int, purpose: str) -> np.ndarray:
+def chances_of(units: np.ndarray | Sequence[str | bytes], seed: int, purpose: str) -> np.ndarray:
     """float64 (N,) in [0, 1): a seeded hash of each unit."""
     start = blake2b(digest(purpose, seed), digest_size=8)  # copied per unit: a third of the time of a new one
     raw = bytearray()
-    for unit in units.tolist() if isinstance(units, np.ndarray) else units:
+    for unit in _one_by_one(units):
         state = start.copy()
         state.update(unit if isinstance(unit, bytes) else unit.encode(errors="surrogateescape"))
         raw += state.digest()
     return np.frombuffer(raw, dtype="<u8").astype(np.float64) / 2.0**64
+
+
+def _one_by_one(units: np.ndarray | Sequence[str | bytes]) -> Iterator[str | bytes]:
+    """Texts or bytes; of an array, which may have millions, few are objects at a time."""
+    if not isinstance(units, np.ndarray):
+        yield from units
+        return
+    for place in range(0, len(units), BLOCK):
+        yield from units[place : place + BLOCK].tolist()
 
 
 def check_sides(chosen: np.ndarray, key: str, what: str, groups: np.ndarray | None) -> None:

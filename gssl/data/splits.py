@@ -119,7 +119,7 @@ def make_splits(cfg: schemas.Data, source: DataSource, progress: bool = False) -
     """
     pool, groups, test = source.train, source.train.groups, source.test
     warnings = list(source.warnings)
-    units = np.array(source.keys) if groups is None else groups
+    units = np.asarray(source.keys) if groups is None else groups
     folds, known = None, pool
     if outer_folds.wanted(cfg, source):
         kept = _within_limit(pool, cfg)
@@ -233,7 +233,7 @@ def _summary(
 ) -> dict[str, Any]:
     """See `Splits.summary`."""
     train, val, test = (parts[name] for name in ("train", "val", "test"))
-    missing = sorted(set(range(len(train.classes))) - set(val.labels.tolist()))
+    missing = np.setdiff1d(np.arange(len(train.classes)), val.labels).tolist()
     goal = targets.of_columns(train.columns)
     if missing and not goal.marks:  # costs choices and no verdict
         warnings.append(f"{len(missing)} classes have no val image, the first is {train.classes[missing[0]]}")
@@ -315,6 +315,6 @@ def _within_limit(images: Images, cfg: schemas.Data) -> np.ndarray:
     if cfg.limit is None or len(images) <= cfg.limit:
         return np.arange(len(images))
     _, codes, counts = np.unique(images.labels, return_inverse=True, return_counts=True)
-    ranks = rank_in_class(codes, chances_of(images.image_hashes().tolist(), cfg.split_seed, "limit"))
+    ranks = rank_in_class(codes, chances_of(images.image_hashes(), cfg.split_seed, "limit"))
     order = np.lexsort((codes, (ranks + 0.5) / counts[codes]))
     return np.sort(order[: cfg.limit])

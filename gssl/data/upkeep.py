@@ -14,8 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gssl.data import cache, checksums
-from gssl.data.checksums import Damaged
+from gssl.data import cache, checksums, unpacked
 
 SEALED = ("near", "maps", "ranges", "index", "tars", "evaluators")  # kinds with one file per thing that is kept
 KINDS = ("images", "features", *SEALED, "unpacked")  # what is made again when it is needed
@@ -83,7 +82,7 @@ def _compare(kept: Kept, whole: bool) -> None:
     elif kept.kind in SEALED:
         checksums.read(kept.path)
     elif kept.kind == "unpacked":
-        _compare_unpacked(kept.path, whole)
+        unpacked.compare(kept.path, whole)
     elif kept.name == "timings.json":
         checksums.read_summed(kept.path, "timings")
 
@@ -183,10 +182,11 @@ def _one(kind: str, path: Path) -> list[Kept]:
 
 
 def _unpacked(kept: Kept) -> list[Kept]:
-    index = kept.path / "index.sealed"
-    if not index.is_file():
-        return [replace(kept, useless=EARLIER) if (kept.path / "index.json").is_file() else replace(kept, kind="other")]
-    return [replace(kept, used=os.lstat(index).st_mtime, count=sum(1 for _ in kept.path.iterdir()) - 1)]
+    rows = kept.path / unpacked.ROWS
+    if not rows.is_file():
+        early = any((kept.path / name).is_file() for name in unpacked.EARLIER)
+        return [replace(kept, useless=EARLIER) if early else replace(kept, kind="other")]
+    return [replace(kept, used=os.lstat(rows).st_mtime, count=sum(1 for _ in kept.path.iterdir()) - 1)]
 
 
 def _images(kept: Kept) -> list[Kept]:
@@ -239,18 +239,3 @@ def _temporary(path: Path) -> bool:
             and time.time() - os.lstat(path).st_mtime > ABANDONED
         )
     return False
-
-
-def _compare_unpacked(folder: Path, whole: bool) -> None:
-    """Raises Damaged."""
-    names, _, _, contents = json.loads(checksums.read(folder / "index.sealed"))
-    if whole:
-        found = []
-        for path in cache.join(folder, names):
-            with checksums.opened(path, follow=False) as handle:
-                found.append(cache.content_of(handle))
-    else:
-        found = cache.contents(folder, names)
-    changed = [name for name, a, b in zip(names, contents, found, strict=True) if a != b]
-    if changed:
-        raise Damaged(f"{len(changed)} of {len(names)} files, such as {changed[0]}")

@@ -95,6 +95,12 @@ def join(own: int, count: int, meeting: str, gpus: bool = False) -> None:
     global _joined
     import torch.distributed as torchs
 
+    # what starts one process on each machine may leave these out
+    alone = meeting == "torchrun://"
+    local = int(os.environ.get("LOCAL_RANK", "0" if alone else str(own)))
+    most = int(os.environ.get("LOCAL_WORLD_SIZE", "1" if alone else str(count)))
+    if gpus:
+        _take_gpu(local)
     backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"
     how: dict[str, Any] = {"rank": own, "world_size": count, "timeout": timedelta(seconds=silent())}
     try:
@@ -110,11 +116,18 @@ def join(own: int, count: int, meeting: str, gpus: bool = False) -> None:
 
     division.use(_Several())
     control = torchs.new_group(backend="gloo", timeout=timedelta(days=PATIENT))
-    # what starts one process on each machine may leave these out
-    alone = meeting == "torchrun://"
-    local = os.environ.get("LOCAL_RANK", "0" if alone else str(own))
-    most = os.environ.get("LOCAL_WORLD_SIZE", "1" if alone else str(count))
-    _joined = Group(own, count, int(local), int(most), control)
+    _joined = Group(own, count, local, most, control)
+
+
+def _take_gpu(local: int) -> None:
+    """From now on `cuda` means this process's own GPU: NCCL and what names no device would all go to the first one.
+
+    Where there are too few, `gssl.engine.device.pick_device` says so, when all have met.
+    """
+    import torch
+
+    if local < torch.cuda.device_count():
+        torch.cuda.set_device(local)
 
 
 def _meet(own: int, count: int) -> Any:

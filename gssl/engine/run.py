@@ -293,8 +293,9 @@ class Run:
                 f" bit-identical to an uninterrupted run's (engine.threads={old['threads']} keeps them so)"
             )
         if step and old and old.get("processes", 1) != env["processes"]:
+            count = old.get("processes", 1)
             warnings.append(
-                f"begun with {old.get('processes', 1)} processes and resumed with {env['processes']}: the same"
+                f"begun with {count} process{'' if count == 1 else 'es'} and resumed with {env['processes']}: the same"
                 " training, but for last digits"
             )
         if not (step and old):

@@ -1,6 +1,6 @@
 """What outgrowing one process costs and gives. Each part prints a few lines and takes less than three minutes.
 
-    python scripts/bench/scale.py [--only processes] [--rounds 3]
+    python scripts/bench/scale.py [--only processes] [--rounds 3] [--only memory --sources hf webdataset]
 
 processes: SimCLR on ResNet-18 with 16 images of 64 px per step, two processes of one thread each against one process of
 two threads, by runs of the command in alternation. Images per second are medians over steps (without the first ones),
@@ -8,17 +8,21 @@ then over runs; the ratio is the median of the rounds' ratios.
 
 memory: from load_data to the first batch of 10,000, 100,000 and (--rows) more images of 8 px in folders that are known:
 seconds, seconds of processor time, and memory that belongs to no file. The store is made without decoding anything.
+--sources hf webdataset: the same images as Parquet files that are unpacked, or as tar archives of 10,000 samples; a
+million of them take longer than three minutes on a busy machine (--rows 200000).
 
 stores: --photos FOLDER. Crops of 224 px of its JPEG files, flipped at random: pixels, JPEG files, and torchvision's
 ImageFolder in a DataLoader with two workers, by turns. What each keeps is in memory after a first pass.
 """
 
 import argparse
+import io
 import json
 import os
 import statistics
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -73,10 +77,11 @@ def processes(rounds: int) -> None:
 TESTED, CLASSES, SIDE = 2000, 100, 8
 CHILD = """
 import sys, time
-import torch
+import numpy as np, torch
 from gssl.config.composing import compose
-from gssl.data import Batches, Draws, load_data
-cfg = compose("pretrain-ssl", ["data=imagefolder", f"data.root={sys.argv[1]}", "data.size=8"]).data
+from gssl.data import Batches, Draws, load_data, near
+near.search = lambda *given: np.zeros((0, 4), np.int64)  # noise has no copies, and they are looked for once
+cfg = compose("pretrain-ssl", [f"data={sys.argv[2]}", f"data.root={sys.argv[1]}", "data.size=8"]).data
 def memory():
     lines = [line.split() for line in open("/proc/self/status")]
     return {words[0]: int(words[1]) / 1024 for words in lines if words[-1] == "kB"}
@@ -88,44 +93,91 @@ print(end, used, after["RssAnon:"] - before["RssAnon:"], after["VmHWM:"] - befor
 """
 
 
-def known(root: Path, rows: int) -> None:
-    """`rows` images in class folders, and the cache as it would be after they were read: nothing is decoded."""
-    from gssl.data import cache, checksums
-    from gssl.data.index import SIGNATURE, Index
+def drawn(rng: np.random.Generator, count: int) -> tuple[np.ndarray, list[bytes]]:
+    """Pixels of noise, and the files that hold them."""
+    pixels = rng.integers(0, 256, (count, SIDE, SIDE, 3), dtype=np.uint8)
+    return pixels, [b"P6 8 8 255\n" + image.tobytes() for image in pixels]
+
+
+def stored(pixels: np.ndarray, contents: np.ndarray) -> None:
+    """The cache as it would be after the files of these contents were decoded."""
+    from gssl.data import cache
     from gssl.data.store import Writer, image_hash
     from gssl.data.values import KINDS, Mapping
 
+    def build(writer: Writer) -> None:
+        writer.add(list(pixels), [image_hash(image) for image in pixels])
+        writer.finish({"broken": []}, {"kept": np.arange(len(pixels))})
+
+    cache.entry(cache.entry_key("files", SIDE, contents), lambda: 1, build)
+    cache.remembered("ranges", Mapping.key(contents), lambda: np.array([*[0.0] * len(KINDS), 0.0, 1.0, 0.0]))
+
+
+def folders(folder: Path, files: list[bytes]) -> np.ndarray:
+    """Class folders whose files are known already; returns the contents in their order."""
+    from gssl.data import cache, checksums
+    from gssl.data.index import SIGNATURE, Index
+
+    names = sorted(f"class{i % CLASSES:02}/{i:07}.ppm" for i in range(len(files)))
+    for i in range(CLASSES):
+        (folder / f"class{i:02}").mkdir(parents=True)
+    contents = np.empty(len(files), "S32")
+    signatures = np.empty((len(files), SIGNATURE), np.int64)
+    for i, (name, data) in enumerate(zip(names, files, strict=True)):
+        with open(folder / name, "wb") as file:
+            file.write(data)
+        contents[i], signatures[i] = cache.content_hash(data), checksums.signature(os.stat(folder / name))
+    index = Index.empty()
+    index = index.merged(names, signatures, contents, index.rows(names))
+    (cache.cache_root() / "index").mkdir(parents=True, exist_ok=True)
+    index.write(cache.index_file(folder))
+    return contents
+
+
+def hashed(files: list[bytes]) -> np.ndarray:
+    from gssl.data import cache
+
+    return np.fromiter((cache.content_hash(data) for data in files), "S32", len(files))
+
+
+def parquet(folder: Path, files: list[bytes]) -> np.ndarray:
+    """Files of 100,000 rows, as the Hub has them."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for part in range(0, len(files), 100_000):
+        own = files[part : part + 100_000]
+        columns = {"image": [{"bytes": data} for data in own], "label": [i % CLASSES for i in range(len(own))]}
+        pq.write_table(pa.table(columns), f"{folder}-{part:07}.parquet")
+    return hashed(files)
+
+
+def archives(folder: Path, files: list[bytes]) -> np.ndarray:
+    for part in range(0, len(files), 10_000):
+        with tarfile.open(f"{folder}-{part:07}.tar", "w", format=tarfile.USTAR_FORMAT) as archive:
+            for i, data in enumerate(files[part : part + 10_000]):
+                for suffix, own in (("ppm", data), ("cls", b"%d" % (i % CLASSES))):
+                    member = tarfile.TarInfo(f"{i:07}.{suffix}")
+                    member.size = len(own)
+                    archive.addfile(member, io.BytesIO(own))
+    return hashed(files)
+
+
+SOURCES = {"imagefolder": folders, "hf": parquet, "webdataset": archives}
+
+
+def known(root: Path, rows: int, source: str) -> None:
+    """`rows` images as a source has them, and the cache as it would be after they were read: nothing is decoded."""
     rng = np.random.default_rng(0)
+    root.mkdir()
     for part, count in (("test", TESTED), ("train", rows - TESTED)):
-        names = sorted(f"class{i % CLASSES:02}/{i:07}.ppm" for i in range(count))
-        for i in range(CLASSES):
-            (root / part / f"class{i:02}").mkdir(parents=True)
-        pixels = rng.integers(0, 256, (count, SIDE, SIDE, 3), dtype=np.uint8)
-        contents = np.empty(count, "S32")
-        signatures = np.empty((count, SIGNATURE), np.int64)
-        for i, name in enumerate(names):
-            data = b"P6 8 8 255\n" + pixels[i].tobytes()
-            path = root / part / name
-            with open(path, "wb") as file:
-                file.write(data)
-            contents[i], signatures[i] = cache.content_hash(data), checksums.signature(os.stat(path))
-        index = Index.empty()
-        index = index.merged(names, signatures, contents, index.rows(names))
-        folder = cache.cache_root() / "index"
-        folder.mkdir(parents=True, exist_ok=True)
-        index.write(cache.index_file(root / part))
-
-        def build(writer: Writer, pixels: np.ndarray = pixels) -> None:
-            writer.add(list(pixels), [image_hash(image) for image in pixels])
-            writer.finish({"broken": []}, {"kept": np.arange(len(pixels))})
-
-        cache.entry(cache.entry_key("files", SIDE, contents), lambda: 1, build)
-        cache.remembered("ranges", Mapping.key(contents), lambda: np.array([*[0.0] * len(KINDS), 0.0, 1.0, 0.0]))
+        pixels, files = drawn(rng, count)
+        stored(pixels, SOURCES[source](root / part, files))
 
 
-def start(root: Path) -> list[float]:
+def start(root: Path, source: str) -> list[float]:
     """Seconds, seconds of the processor, MB that were added, MB at the most."""
-    done = subprocess.run([sys.executable, "-c", CHILD, str(root)], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", CHILD, str(root), source], capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(done.stderr)
     return [float(word) for word in done.stdout.split()]
@@ -137,17 +189,26 @@ def exponent(x: Sequence[float], y: Sequence[float]) -> float:
 
 
 def memory(wanted: argparse.Namespace) -> None:
-    counts, found = [10_000, 100_000, *wanted.rows], []
+    for source in wanted.sources:
+        print(f"data={source}")
+        starts(source, [10_000, 100_000, *wanted.rows], wanted.rounds)
+
+
+def starts(source: str, counts: Sequence[int], rounds: int) -> None:
+    found = []
     with tempfile.TemporaryDirectory() as temp:
         os.environ["GSSL_CACHE"] = f"{temp}/cache"
         for count in counts:
-            known(Path(temp) / str(count), count)
-            start(Path(temp) / str(count))  # copies are looked for once
-            runs = [start(Path(temp) / str(count)) for _ in range(wanted.rounds)]
+            began = time.perf_counter()
+            known(Path(temp) / str(count), count, source)
+            start(Path(temp) / str(count), source)  # what is found once
+            made = time.perf_counter() - began
+            runs = [start(Path(temp) / str(count), source) for _ in range(rounds)]
             found.append([statistics.median(column) for column in zip(*runs, strict=True)])
             seconds, used, more, most = found[-1]
             print(f"{count:>9,} rows: {seconds:6.2f} s ({used:.2f} s of the processor)", end=", ")
-            print(f"{more:.0f} MB of no file are kept, {most:.0f} MB more at the most with mapped files", flush=True)
+            print(f"{more:.0f} MB of no file are kept, {most:.0f} MB more at the most with mapped files", end="")
+            print(f" (made and read first: {made:.0f} s)", flush=True)
     fits = [exponent(counts, column) for column in zip(*found, strict=True)]
     names = ("seconds", "of the processor", "memory", "at the most")
     print(f"exponents of rows: {', '.join(f'{name} {fit:.2f}' for name, fit in zip(names, fits, strict=True))}")
@@ -239,6 +300,7 @@ def main() -> None:
     parser.add_argument("--only", choices=PARTS, nargs="+", default=list(PARTS))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rows", type=int, nargs="*", default=[1_000_000], help="memory: beyond 100,000")
+    parser.add_argument("--sources", choices=SOURCES, nargs="+", default=["imagefolder"], help="memory: of the images")
     parser.add_argument("--photos", type=Path, help="stores: class folders of JPEG files")
     wanted = parser.parse_args()
     for name in wanted.only:

@@ -4,7 +4,8 @@
 
 A step is a forward and a backward pass of pooled features; each case is a process of its own. Processor time is told
 because it means something on a busy machine too: on a free one, wall time is that divided by the threads, at best.
-Memory is the peak of the process above what it had with the network built.
+A network that cannot be measured so, such as one with batch norms and checkpointing, has the reason in its row. Memory
+is the peak of the process above what it had with the network built.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import torch
 from gssl import schemas
 from gssl.config.composing import compose
 from gssl.engine.device import peak_memory, reset_peak_memory, set_threads
+from gssl.errors import UsageError
 from gssl.nets.backbone import build_backbone, recompute
 
 CPU = torch.device("cpu")
@@ -34,7 +36,7 @@ def measure(name: str, size: int, batch: int, steps: int, threads: int, again: b
     x = torch.rand(batch, 3, size, size).contiguous(memory_format=torch.channels_last)
     for p in network.parameters():  # their memory is not what differs
         p.grad = torch.zeros_like(p)
-    network(x[:1]).square().mean().backward()  # what is imported and made once
+    network(x[:2]).square().mean().backward()  # what is imported and made once; one image has no batch statistics
     reset_peak_memory(CPU)
     before, seconds = peak_memory(CPU), []
     for _ in range(steps):
@@ -48,6 +50,17 @@ def measure(name: str, size: int, batch: int, steps: int, threads: int, again: b
     }
 
 
+def row(case: list[str]) -> str:
+    """What the process of one case has measured, or why it could not."""
+    made = subprocess.run([sys.executable, __file__, *case, "--one"], check=False, capture_output=True, text=True)
+    if made.returncode:
+        raise SystemExit(made.stderr)
+    found = json.loads(made.stdout.splitlines()[-1])
+    if "refused" in found:
+        return f"  {found['refused']}"
+    return f"{found['parameters']:>12,} {found['seconds']:>9.2f} {found['memory'] / 1e6:>7.0f}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--names", nargs="+", default=["vit_small", "vit_base"], help="values of backbone=")
@@ -59,7 +72,11 @@ def main() -> None:
     parser.add_argument("--one", action="store_true", help="this case alone, as JSON")
     args = parser.parse_args()
     if args.one:
-        one = measure(args.names[0], args.sizes[0], args.batch, args.steps, args.threads, args.again == "yes")
+        one: dict[str, float] | dict[str, str]
+        try:
+            one = measure(args.names[0], args.sizes[0], args.batch, args.steps, args.threads, args.again == "yes")
+        except UsageError as error:
+            one = {"refused": str(error)}
         print(json.dumps(one))
         return
     print(f"batch {args.batch}, {args.threads} threads, torch {torch.__version__}")
@@ -67,12 +84,9 @@ def main() -> None:
     for name in args.names:
         for size in args.sizes:
             for again in ["no", "yes"] if args.again == "both" else [args.again]:
-                case = ["--names", name, "--sizes", str(size), "--again", again, "--one", "--batch", str(args.batch)]
+                case = ["--names", name, "--sizes", str(size), "--again", again, "--batch", str(args.batch)]
                 case += ["--steps", str(args.steps), "--threads", str(args.threads)]
-                made = subprocess.run([sys.executable, __file__, *case], check=True, capture_output=True, text=True)
-                found = json.loads(made.stdout.splitlines()[-1])
-                numbers = f"{found['parameters']:>12,} {found['seconds']:>9.2f} {found['memory'] / 1e6:>7.0f}"
-                print(f"{name:<32} {size:>4} {again:>6} {numbers}", flush=True)
+                print(f"{name:<32} {size:>4} {again:>6} {row(case)}", flush=True)
 
 
 if __name__ == "__main__":

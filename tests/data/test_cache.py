@@ -413,7 +413,7 @@ def test_errors_about_files_elsewhere_pass(tmp_path: Path) -> None:
 def test_what_only_saves_time_is_done_without(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(path: Path, body: bytes) -> None:
+    def fail(path: Path, *body: bytes) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     (tmp_path / "a").write_text("x")

@@ -92,9 +92,11 @@ def test_it_is_unpacked_once(dataset, monkeypatch):
 def test_what_was_unpacked_and_changed_since_is_unpacked_anew(dataset, cache_folder, capsys, what):
     before = load_data(config(dataset))
     path = Path(before.train.names[3])
-    index, data = path.parent / "index.sealed", path.read_bytes()
+    index, data = path.parent / "rows.sealed", path.read_bytes()
     if "index" in what:
-        index.write_bytes(b"" if what == "empty index" else index.read_bytes().replace(b'"a"', b'"b"'))
+        changed = index.read_bytes().replace(b"abc", b"bac")  # the classes
+        index.unlink()
+        index.write_bytes(b"" if what == "empty index" else changed)
     elif what == "gone":
         path.unlink()
     else:

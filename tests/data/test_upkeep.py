@@ -12,6 +12,7 @@ import pytest
 
 from gssl.data import cache, checksums, encoding, upkeep
 from gssl.data.store import EncodedWriter
+from gssl.data.unpacked import Unpacking
 from gssl.data.upkeep import Kept
 
 KEY = {name: cache.entry_key(name) for name in "abc"}
@@ -45,8 +46,9 @@ def filled(cache_folder: Path, tmp_path: Path) -> Path:
     unpacked = cache_folder / "unpacked" / KEY["a"]
     unpacked.mkdir(parents=True)
     (unpacked / "0.png").write_bytes(b"image")
-    rows = [["0.png"], ["cat"], None, [cache.content_hash(b"image")]]
-    checksums.write(unpacked / "index.sealed", json.dumps(rows).encode())
+    rows = Unpacking(grouped=False)
+    rows.add("0.png", cache.content_hash(b"image"), "cat", "")
+    rows.write(unpacked)
     times = {"a": {"fixed": 1.0}}
     (cache_folder / "timings.json").write_text(json.dumps({"sha256": checksums.summed(times), "timings": times}))
     (cache_folder / "openings").mkdir()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -72,6 +73,22 @@ def test_two_processes_log_what_one_logs_and_another_number_goes_on(tmp_path: Pa
     said = ended(tmp_path / "two", "budget.steps=6", "resume=extend")
     assert "begun with 2 processes and resumed with 1" in said
     assert len(losses(tmp_path / "two")) == 6
+
+
+def test_what_one_process_began_two_finish(tmp_path: Path) -> None:
+    """Order, draws and weights are the whole batch's: at the next step the loss is the one that one process has."""
+    ended(tmp_path / "one", "budget.steps=3")
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+    ended(tmp_path / "one", "budget.steps=6", "resume=extend")
+    said = ended(tmp_path / "two", "budget.steps=6", "resume=extend", "engine.processes=2")
+    assert "begun with 1 process and resumed with 2: the same training" in said
+    alone, both = losses(tmp_path / "one"), losses(tmp_path / "two")
+    assert len(alone) == len(both) == 6 and both[:3] == alone[:3]
+    assert both[3] == pytest.approx(alone[3], rel=1e-5)
+    assert both[4:] == pytest.approx(alone[4:], rel=1e-2)
+    assert state(tmp_path / "two") == "finished"
+    spent = [json.loads((tmp_path / run / "result.json").read_text())["spent"]["images"] for run in ("one", "two")]
+    assert spent == [6 * 32] * 2
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs Linux's /proc")

@@ -13,6 +13,7 @@ import pytest
 
 from gssl import cli
 from gssl.config import ranks
+from gssl.config.composing import compose
 from gssl.engine import torchrun
 from gssl.errors import UsageError
 from tests.engine.test_launch import losses, state
@@ -85,6 +86,31 @@ def test_all_processes_must_know_the_directory():
     for words in ([], ["hydra.run.dir=runs/${now:%H}"], ["hydra.sweep.dir=runs/mine"]):
         with pytest.raises(UsageError, match="hydra.run.dir: expected a directory by its name"):
             ranks.need_directory(place, words)
+
+
+@pytest.mark.parametrize(
+    ("words", "values", "asked"),
+    [
+        (["engine.processes=2"], {}, "engine.processes=2"),
+        (["hydra.run.dir=run"], {**WHOLE, "RANK": "0"}, "torchrun's 2 processes"),
+    ],
+)
+def test_one_gpu_for_all_processes_is_refused(environment, monkeypatch, capsys, tmp_path, words, values, asked):
+    monkeypatch.chdir(tmp_path)
+    environment(**values)
+    monkeypatch.setattr(sys, "argv", ["gssl", "pretrain-ssl", "--dry-run", "engine.device=cuda:1", *words])
+    with pytest.raises(SystemExit) as end:
+        cli.run()
+    said = capsys.readouterr().err
+    assert end.value.code == 2 and said.count("\n") == 1 and not list(tmp_path.iterdir())
+    assert f"engine.device=cuda:1: {asked} would all take this one GPU; leave engine.device at auto or cuda" in said
+
+
+@pytest.mark.parametrize("device", ["auto", "cuda", "cpu", "cuda:1"])
+def test_other_devices_are_not(environment, device):
+    environment()
+    count = 1 if device == "cuda:1" else 2
+    assert compose("pretrain-ssl", [f"engine.device={device}", f"engine.processes={count}"]).engine.device == device
 
 
 def test_a_stop_that_was_asked_for_is_no_failure_to_torchrun():

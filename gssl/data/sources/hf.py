@@ -14,12 +14,14 @@ from typing import Any, NamedTuple
 from gssl import schemas
 from gssl.data import cache, checksums, decode
 from gssl.data.draws import digest
+from gssl.data.index import Coded
 from gssl.data.sources import DataSource, hf_files, imagefolder
 from gssl.data.sources.folders import one_line
+from gssl.data.unpacked import ROWS, Unpacked, Unpacking
 from gssl.errors import UsageError
 
 LABELS = ("label", "labels", "fine_label", "class", "target")  # names of columns, where nothing says which it is
-ROWS = 256  # at a time
+AT_A_TIME = 256  # rows
 MAGIC = {
     b"\xff\xd8": ".jpg",
     b"\x89PNG": ".png",
@@ -30,8 +32,7 @@ MAGIC = {
     b"MM\0*": ".tif",
 }
 PATTERNS = ["*.parquet", "*.arrow", "README.md", "*.json"]
-FORMAT = 2  # part of the key of what is unpacked
-INDEX = "index.sealed"
+FORMAT = 3  # part of the key of what is unpacked
 
 
 class Columns(NamedTuple):
@@ -42,15 +43,6 @@ class Columns(NamedTuple):
     group: str | None
     names: list[str] | None
     others: list[str]
-
-
-class Unpacked(NamedTuple):
-    """The files of a part, one per image, and what is known about each; contents: of the files as they were written."""
-
-    names: list[str]
-    labels: list[str | None]
-    groups: list[str] | None
-    contents: list[str]
 
 
 def read(cfg: schemas.Data, progress: bool = False) -> DataSource:
@@ -72,11 +64,11 @@ def read(cfg: schemas.Data, progress: bool = False) -> DataSource:
         )
     listings = {name: _listing(name, folder, files, columns, progress) for name, files in parts.items()}
     for part in ("val", "test"):
-        if part in listings and not any(listings[part].labels) and any(listings["train"].labels):
+        if part in listings and not listings[part].labels.used() and listings["train"].labels.used():
             warnings.append(f"data.root: the {part} images have no labels: left out")
             del listings[part]
     if "pretrain" in listings:
-        listings["pretrain"].labels = [None] * len(listings["pretrain"].names)
+        listings["pretrain"].labels = Coded.none(len(listings["pretrain"].names))
     return imagefolder.loaded(listings, cfg, warnings, progress)
 
 
@@ -159,12 +151,12 @@ def _rows(file: Path, columns: list[str]) -> Iterator[list[dict[str, Any]]]:
     if file.suffix == ".parquet":
         import pyarrow.parquet as pq
 
-        for batch in pq.ParquetFile(file).iter_batches(ROWS, columns=columns):
+        for batch in pq.ParquetFile(file).iter_batches(AT_A_TIME, columns=columns):
             yield batch.to_pylist()
         return
     for batch in _arrow(file):
-        for start in range(0, batch.num_rows, ROWS):
-            yield batch.slice(start, ROWS).select(columns).to_pylist()
+        for start in range(0, batch.num_rows, AT_A_TIME):
+            yield batch.slice(start, AT_A_TIME).select(columns).to_pylist()
 
 
 def _arrow(file: Path) -> Iterator[Any]:
@@ -217,50 +209,44 @@ def _listing(part: str, folder: Path, files: list[Path], columns: Columns, progr
                 cache.remove(work)
                 try:
                     work.mkdir()
-                    rows = _unpack(part, folder, files, columns, work, progress)
-                    checksums.write(work / INDEX, json.dumps(rows).encode())
+                    _unpack(part, folder, files, columns, work, progress)
                     cache.remove(target)
                     os.rename(work, target)
                 finally:
                     cache.remove(work)
-    return imagefolder.Listing("data.root", target, rows.names, rows.labels, rows.groups)
+                rows = Unpacked.read(target)
+    return imagefolder.Listing("data.root", target, rows.names, rows.labels, rows.groups, rows.contents)
 
 
 def _unpacked(target: Path) -> tuple[Unpacked | None, str]:
     """(what was unpacked before, why that cannot be used): every file is what was written, as times and inodes tell."""
     try:
-        rows = Unpacked(*json.loads(checksums.read(target / INDEX)))
-        now = cache.contents(target, rows.names, decode.threads(0))
-        changed = [name for name, a, b in zip(rows.names, rows.contents, now, strict=True) if a != b]
+        rows = Unpacked.read(target)
+        why = rows.changed(cache.looked_up(target, rows.names, decode.threads(0))[1])
     except FileNotFoundError:
         return None, ""
     except cache.BROKEN as error:
         return None, f"is damaged ({checksums.reason(error)})"
-    if changed:
-        return None, f"{len(changed)} of {len(now)} files are damaged, such as {changed[0]}"
-    checksums.touch(target / INDEX)
+    if why:
+        return None, why
+    checksums.touch(target / ROWS)
     return rows, ""
 
 
-def _unpack(part: str, folder: Path, files: list[Path], columns: Columns, work: Path, progress: bool) -> Unpacked:
-    """Write every image as a file."""
+def _unpack(part: str, folder: Path, files: list[Path], columns: Columns, work: Path, progress: bool) -> None:
+    """Write every image as a file, and what is known of it."""
     wanted = [name for name in columns[:3] if name is not None]
-    names: list[str] = []
-    labels: list[str | None] = []
-    groups: list[str] = []
-    contents: list[str] = []
+    found = Unpacking(columns.group is not None)
     with decode.bar(f"unpacking {len(files):,} files of {part} images", len(files), progress) as advance:
         for file in files:
             with _readable(file):
                 for rows in _rows(file, wanted):
                     for row in rows:
-                        name, content = _write(row[columns.image], len(names), folder, work)
-                        names.append(name)
-                        contents.append(content)
-                        labels.append(_label(row[columns.label], columns.names) if columns.label else None)
-                        groups.append(str(row[columns.group]) if columns.group else "")
+                        name, content = _write(row[columns.image], len(found), folder, work)
+                        label = _label(row[columns.label], columns.names) if columns.label else None
+                        found.add(name, content, label, str(row[columns.group]) if columns.group else "")
             advance(1)
-    return Unpacked(names, labels, groups if columns.group else None, contents)
+    found.write(work)
 
 
 def _write(image: Any, number: int, folder: Path, work: Path) -> tuple[str, str]:

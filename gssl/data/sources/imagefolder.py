@@ -9,13 +9,14 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from gssl import schemas
 from gssl.data import cache, decode, encoding
 from gssl.data.images import Images
-from gssl.data.index import Names
+from gssl.data.index import Coded, Names
 from gssl.data.sources import DataSource, labels_csv, parts
 from gssl.data.sources.folders import SUFFIXES, Told, class_of, find_folder, folders_in, images_below, one_line, some
 from gssl.data.store import EncodedWriter, Writer
@@ -34,16 +35,24 @@ class Listing:
 
     key: str  # the configuration key that led here
     root: Path
-    names: list[str]
-    labels: list[str | None]
-    groups: list[str] | None = None
+    names: Names
+    labels: Coded
+    groups: Coded | None = None
     contents: np.ndarray | None = None
+
+    @classmethod
+    def of(
+        cls, key: str, root: Path, names: Iterable[str], labels: Iterable[str | None] | None, groups: Any = None
+    ) -> "Listing":
+        """Of texts. labels: None, where no file has one; groups: texts, or None."""
+        packed = Names.of(names)
+        known = Coded.none(len(packed)) if labels is None else Coded.of(labels)
+        return cls(key, root, packed, known, Coded.of(groups) if groups else None)
 
     def some(self, rows: np.ndarray) -> "Listing":
         """Those of its files that stand at `rows`, without groups."""
-        names, labels = [self.names[i] for i in rows], [self.labels[i] for i in rows]
         contents = None if self.contents is None else self.contents[rows]
-        return Listing(self.key, self.root, names, labels, None, contents)
+        return Listing(self.key, self.root, self.names[rows], self.labels[rows], None, contents)
 
 
 @dataclass
@@ -88,7 +97,7 @@ def loaded(
     more = listings.pop(labels_csv.UNLABELLED, None)
     if more is not None:  # one store for both
         listings["train"] = _both(listings["train"], more)
-    classes = sorted({label for label in listings["train"].labels if label is not None})
+    classes = listings["train"].labels.used()
     warnings = [*warnings, *_alike(classes)]
     found: dict[str, Images] = {}
     skipped: list[str] = []
@@ -103,7 +112,7 @@ def loaded(
         images, hashes, kept = _load(listing, names, cfg.side, cfg.workers, cfg.on_error, progress, skipped, reading)
         found[part] = images
         if part == "train":
-            keys = hashes[kept]
+            keys = hashes if len(kept) == len(hashes) else hashes[kept]
     test, pretrain, val = (found.get(part) for part in ("test", "pretrain", "val"))
     texts = [*told, *mapping.texts(), *encoding.told(images.store for images in found.values())]
     warnings = [*warnings, *mapping.warnings()]
@@ -118,7 +127,7 @@ def loaded(
 
 def _both(train: Listing, more: Listing) -> Listing:
     """Labelled and unlabelled files of one CSV, or of the same archives."""
-    groups = None if train.groups is None else [*train.groups, *(more.groups or [])]
+    groups = None if train.groups is None or more.groups is None else train.groups + more.groups
     known = [own.contents for own in (train, more) if own.contents is not None]
     contents = np.concatenate(known) if len(known) == 2 else None
     return Listing(train.key, train.root, train.names + more.names, train.labels + more.labels, groups, contents)
@@ -138,10 +147,9 @@ def read_folder(
     Errors: UsageError where there are none, where none can be read, or where files are broken.
     """
     told = Told() if told is None else told
-    listing = Listing("folder", folder, images_below(folder, [], told), [])
+    listing = Listing.of("folder", folder, images_below(folder, [], told), None)
     if not listing.names:
         raise UsageError(f"{folder}: no images in it; {_expected(told)}")
-    listing.labels = [None] * len(listing.names)
     on_error, left_out = ("stop", list[str]()) if skipped is None else ("skip", skipped)
     reading = Reading(mapping or Mapping(), "auto", [listing], "new")
     return _load(listing, [], size, 0, on_error, False, left_out, reading)[0]
@@ -208,7 +216,7 @@ def _folder(key: str, value: str | None, given: Path | None, root: Path | None) 
 
 def _listed(csv: Path, base: Path, told: Told, found: bool) -> dict[str, Listing]:
     rows = labels_csv.read(csv, told, base, found)
-    return {p: Listing("data.labels", base, own.names, own.labels, own.groups or None) for p, own in rows.items()}
+    return {p: Listing.of("data.labels", base, own.names, own.labels, own.groups) for p, own in rows.items()}
 
 
 def _say_unlabelled(folder: Path, told: Told) -> None:
@@ -239,7 +247,7 @@ def _without(pool: Listing, labelled: list[Listing], told: Told) -> Listing:
     told.warnings.append(
         f"data.pretrain: {len(pool.names) - len(names)} labelled images in {pool.root} are left out of it"
     )
-    return Listing(pool.key, pool.root, names, [None] * len(names))
+    return Listing.of(pool.key, pool.root, names, None)
 
 
 def _labelled(key: str, root: Path, exclude: list[Path | None], told: Told) -> Listing:
@@ -252,12 +260,12 @@ def _labelled(key: str, root: Path, exclude: list[Path | None], told: Told) -> L
         raise UsageError(f"{key}: no images below {root}; expected one folder per class: {_expected(mine)}")
     told.merge(mine)
     if not classed:
-        return Listing(key, root, names, [None] * len(names))
+        return Listing.of(key, root, names, None)
     if len(classed) < len(names) and root not in exclude:  # else they are for pretraining
         told.warnings.append(f"{key}: {len(names) - len(classed)} images directly in {root} have no class: left out")
     # there may be millions: no list beside that of the names, and what folders share is found once for each
     classes = {top: class_of(top) for top in {name[: name.index("/")] for name in classed}}
-    labels: list[str | None] = [classes[name[: name.index("/")]] for name in classed]
+    labels = (classes[name[: name.index("/")]] for name in classed)
     outside = {folder.resolve() for folder in others}
     said, known = {path for paths in mine.folders.values() for path in paths}, set(classes.values())
     empty = [name for name in folders_in(root) if class_of(name) not in known and f"{root}/{name}" not in said]
@@ -265,7 +273,7 @@ def _labelled(key: str, root: Path, exclude: list[Path | None], told: Told) -> L
         count = "class folder has" if len(empty) == 1 else "class folders have"
         told.warnings.append(f"{key}: {len(empty)} {count} no images in {root}: {some(empty)}")
     told.warnings += _repeated(key, root, classed)
-    return Listing(key, root, classed, labels)
+    return Listing.of(key, root, classed, labels)
 
 
 def _repeated(key: str, root: Path, names: Sequence[str]) -> list[str]:
@@ -307,16 +315,16 @@ def _unlabelled(root: Path, told: Told) -> Listing:
     if not names:
         raise UsageError(f"data.pretrain: no images below {root}, at any depth; {_expected(mine)}")
     told.merge(mine)
-    return Listing("data.pretrain", root, names, [None] * len(names))
+    return Listing.of("data.pretrain", root, names, None)
 
 
 def _check_classes(part: str, listing: Listing, classes: list[str], train: Listing) -> None:
-    if classes and None in listing.labels:
+    if classes and listing.labels.missing.any():
         raise UsageError(
             f"{listing.key}: the {part} images in {listing.root} have no class; expected one folder per class"
             f" (or leave that folder out: data.root=null and data.train={train.root})"
         )
-    unknown = sorted({label for label in listing.labels if label is not None} - set(classes))
+    unknown = sorted(set(listing.labels.used()) - set(classes))
     if unknown:
         raise UsageError(
             f"{listing.key}: the {part} images in {listing.root} have classes that the training images in"
@@ -366,8 +374,7 @@ def _load(
         )
     skipped += broken
     kept = store.array("kept")
-    number = {name: i for i, name in enumerate(classes)}
-    labels = np.fromiter((number.get(label or "", -1) for label in listing.labels), np.int64, len(listing.labels))
-    groups = None if listing.groups is None else np.array(listing.groups)[kept]
+    labels = listing.labels.among(classes)
+    groups = None if listing.groups is None else listing.groups[kept].array()
     images = Images(store, np.arange(len(store)), labels[kept], classes, paths[kept], groups)
     return images, hashes, kept

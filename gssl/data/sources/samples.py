@@ -7,61 +7,163 @@ long as an archive's size, times and inode stay, what was found is kept.
 import json
 import os
 import re
+from array import array
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 import numpy as np
 
-from gssl.data import cache, checksums, tars
+from gssl.data import cache, checksums, decode, tars
 from gssl.data.columns import HASH
-from gssl.data.sources.folders import SYSTEM, is_image, one_line
+from gssl.data.index import Coded, Names, Texts
+from gssl.data.sources.folders import SYSTEM, class_of, is_image, one_line
 from gssl.errors import UsageError
 
-FORMAT = 1  # part of the key of what was found in an archive
+FORMAT = 2  # part of the key of what was found in an archive
 AUTO, JSON, FOLDERS = "auto", "json.", "folders"  # rules beside cls and txt
 TEXT, NAME = 1 << 24, 200  # bytes of a member that holds labels, characters of a class's name
 
 
-class Shard(NamedTuple):
-    """What an archive holds. names: of the images, below it; places, contents and labels are theirs.
+@dataclass
+class Shard:
+    """What an archive holds, or several. names: of the images, below it; contents and labels are theirs.
 
-    labels: by rule, as text, None where a sample has none. captions: txt members that are no names of classes. others:
-    members that are not read, by extension. problems: keys of samples that are left out, and why.
+    contents: S32 (N,). places: int64 (N, 2), of one archive. labels: by rule, None where a sample has none. captions:
+    txt members that are no names of classes. others: members that are not read, by extension. problems: keys of samples
+    that are left out, and why. folders: whether the first image lies in a folder.
     """
 
-    signature: list[int]
-    names: list[str]
-    places: list[tuple[int, int]]
-    contents: list[str]
-    labels: dict[str, list[str | None]]
+    names: Names
+    contents: np.ndarray
+    places: np.ndarray
+    labels: dict[str, Coded]
     captions: int
     others: dict[str, int]
     links: int
     problems: list[str]
+    folders: bool
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """As the cache keeps it."""
+        rest = [list(self.labels), self.captions, self.others, self.links, self.problems, self.folders]
+        found = {"rest": np.frombuffer(json.dumps(rest).encode(), np.uint8), "places": self.places}
+        found |= {"names": self.names.blob, "starts": self.names.starts, "contents": self.contents}
+        for i, coded in enumerate(self.labels.values()):
+            texts = Texts.of(coded.texts)
+            found |= {f"{i}_codes": coded.codes, f"{i}_texts": texts.blob, f"{i}_starts": texts.starts}
+        return found
+
+    @classmethod
+    def of(cls, found: dict[str, np.ndarray]) -> "Shard":
+        """From the cache."""
+        rules, *rest = json.loads(found["rest"].tobytes())
+        labels = {
+            rule: Coded(found[f"{i}_codes"], Texts(found[f"{i}_texts"], found[f"{i}_starts"]))
+            for i, rule in enumerate(rules)
+        }
+        return cls(Names(found["names"], found["starts"]), found["contents"], found["places"], labels, *rest)
 
 
-def shard(path: Path, key: str, rule: str) -> Shard:
-    """What an archive holds, from the cache where it is known. Raises UsageError that names data.`key`."""
+def shard(path: Path, key: str, rule: str, signature: list[int] | None = None) -> Shard:
+    """What an archive holds, from the cache where it is known; signature: which it has, where that is known.
+
+    Raises UsageError that names data.`key`.
+    """
+    own = signature or signature_of(path, key)
+    if not cache.quiet(own):
+        return _read(path, key, rule, own)
+    name = cache.entry_key("tar", FORMAT, os.path.realpath(path), *own, rule)
+    return Shard.of(cache.remembered_arrays("tars", name, lambda: _read(path, key, rule, own).arrays()))
+
+
+def signature_of(path: Path, key: str) -> list[int]:
+    """`checksums.signature` of an archive. Raises UsageError that names data.`key`."""
     try:
-        own = checksums.signature(os.stat(path))
+        return checksums.signature(os.stat(path))
     except OSError as error:
         raise UsageError(f"data.{key}: {path} cannot be read ({error.strerror})") from error
 
-    def make() -> np.ndarray:
-        return np.frombuffer(json.dumps(_read(path, key, rule, own)).encode(), np.uint8)
 
-    name = cache.entry_key("tar", FORMAT, os.path.realpath(path), *own, rule)
-    found = cache.remembered("tars", name, make) if cache.quiet(own) else make()
-    return Shard(*json.loads(found.tobytes()))
+def archives(root: Path, paths: Sequence[Path], key: str, rule: str, threads: int, progress: bool) -> Shard:
+    """What several archives hold, names and problems below `root`: from the cache, mapped, where all of them are known.
+
+    So a start holds no list of what may be millions, and no file open for each archive. `tars` is told where to look
+    for their members. Raises UsageError that names data.`key`.
+    """
+    below = [os.path.relpath(path, root) for path in paths]
+    own = [signature_of(path, key) for path in paths]
+
+    def make() -> Shard:
+        found = _Joining(rule)
+        with decode.bar(f"reading {len(paths):,} archives", len(paths), progress) as advance:
+            look = partial(_numbered, paths, key, rule, own)
+            for number, one in decode.windowed(look, range(len(paths)), threads):
+                found.add(below[number], one)
+                advance(1)
+        return found.shard()
+
+    told = json.dumps(list(zip(below, map(os.path.realpath, paths), own, strict=True)))
+    name = cache.entry_key("tars", FORMAT, rule, told)
+    known = all(map(cache.quiet, own))
+    found = Shard.of(cache.remembered_arrays("tars", name, lambda: make().arrays())) if known else make()
+    for path, signature in zip(paths, own, strict=True):
+        tars.know(str(path), partial(places, path, key, rule, signature))
+    return found
+
+
+def _numbered(paths: Sequence[Path], key: str, rule: str, signatures: list[list[int]], number: int) -> Shard:
+    return shard(paths[number], key, rule, signatures[number])
+
+
+class _Joining:
+    """Puts archives together, one after another."""
+
+    def __init__(self, rule: str) -> None:
+        self.rule = rule
+        self.blob, self.lengths = bytearray(), array("q")
+        self.contents = [np.zeros(0, f"S{2 * HASH}")]
+        self.labels: dict[str, list[Coded]] = {}
+        self.captions = self.links = 0
+        self.others: Counter[str] = Counter()
+        self.problems: list[str] = []
+        self.folders = False
+
+    def add(self, below: str, own: Shard) -> None:
+        """What the archive holds that lies at `below`."""
+        names = Names.of(f"{below}/{name}" for name in own.names)
+        self.blob += names.blob.tobytes()
+        self.lengths.extend(np.diff(names.starts).tolist())
+        self.contents.append(np.array(own.contents))
+        given = own.labels
+        if self.rule == FOLDERS:
+            given = {FOLDERS: Coded.of(class_of(name) if "/" in name else None for name in own.names)}
+        for rule, coded in given.items():
+            self.labels.setdefault(rule, []).append(Coded(np.array(coded.codes), list(coded.texts)))
+        self.captions, self.links = self.captions + own.captions, self.links + own.links
+        self.others.update(own.others)
+        self.problems += [f"{below}/{text}" for text in own.problems]
+        self.folders |= own.folders
+
+    def shard(self) -> Shard:
+        """All of them as one."""
+        starts = np.zeros(len(self.lengths) + 1, np.int64)
+        np.cumsum(self.lengths, out=starts[1:])
+        labels = {rule: Coded.joined(parts) for rule, parts in self.labels.items()}
+        none = np.zeros((0, 2), np.int64)
+        names, contents = Names(np.frombuffer(self.blob, np.uint8), starts), np.concatenate(self.contents)
+        rest = (self.captions, dict(self.others), self.links, self.problems, self.folders)
+        return Shard(names, contents, none, labels, *rest)
 
 
 def places(path: Path, key: str, rule: str, signature: list[int]) -> tuple[list[int], tars.Places]:
     """What `tars.know` takes, of an archive that had this signature. It is read again, and not kept for millions."""
-    found = shard(path, key, rule)
-    return signature, {name: (start, size) for name, (start, size) in zip(found.names, found.places, strict=True)}
+    found = shard(path, key, rule, signature)
+    return signature, dict(zip(found.names, map(tuple, found.places.tolist()), strict=True))
 
 
 def _read(path: Path, key: str, rule: str, own: list[int]) -> Shard:
@@ -74,7 +176,7 @@ def _read(path: Path, key: str, rule: str, own: list[int]) -> Shard:
         raise UsageError(f"data.{key}: {path} {error}; fetch it again or remove it") from error
     except OSError as error:
         raise UsageError(f"data.{key}: {path} cannot be read ({error.strerror or error})") from error
-    return samples.shard(own)
+    return samples.shard()
 
 
 @dataclass
@@ -124,7 +226,7 @@ class _Samples:
         else:
             self.others[f".{extension}" if extension else "without a suffix"] += 1
 
-    def shard(self, signature: list[int]) -> Shard:
+    def shard(self) -> Shard:
         """What was found."""
         kept: list[_Sample] = []
         labels: dict[str, list[str | None]] = {rule: [] for rule in self.rules}
@@ -140,9 +242,12 @@ class _Samples:
             kept.append(sample)
             for rule, label in own.items():
                 labels[rule].append(label)
-        names, places, contents = ([s.images[0] for s in kept], [s.place for s in kept], [s.content for s in kept])
-        rest = (labels, self.captions, dict(self.others), self.links, self.problems)
-        return Shard(signature, names, places, contents, *rest)
+        places = np.array([sample.place for sample in kept], np.int64).reshape(-1, 2)
+        contents = np.array([sample.content for sample in kept], f"S{2 * HASH}")
+        coded = {rule: Coded.of(own) for rule, own in labels.items()}
+        names = Names.of(sample.images[0] for sample in kept)
+        rest = (self.captions, dict(self.others), self.links, self.problems)
+        return Shard(names, contents, places, coded, *rest, folders=any("/" in name for name in names[:1]))
 
     def _label(self, rule: str, sample: _Sample) -> str | None:
         """Raises ValueError that says what is wrong."""

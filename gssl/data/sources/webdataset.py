@@ -7,18 +7,17 @@ images on, an archive is what a folder of images is: the same store, hashes, spl
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from gssl import schemas
-from gssl.data import checksums, decode, tars
-from gssl.data.columns import HASH
+from gssl.data import checksums, decode
+from gssl.data.index import Coded
 from gssl.data.sources import DataSource, imagefolder, labels_csv, shards
-from gssl.data.sources.folders import Told, class_of, some
-from gssl.data.sources.samples import AUTO, FOLDERS, JSON, Shard, places, shard
+from gssl.data.sources.folders import Told, some
+from gssl.data.sources.samples import AUTO, FOLDERS, JSON, Shard, archives
 from gssl.errors import UsageError
 
 EXPECTED = f"cls (integers), txt (names of classes), {JSON}KEY, or {FOLDERS} (the first folder of a sample's path)"
@@ -27,12 +26,11 @@ NAMES = "classnames.txt"  # beside the archives, as CLIP's benchmark has it: a l
 
 @dataclass
 class Part:
-    """The archives of a part, which lie in `root` and were given by data.`key`, and what is in them."""
+    """The archives of a part, which lie in `root` and were given by data.`key`."""
 
     key: str
     root: Path
     paths: list[Path]
-    found: list[Shard] = field(default_factory=list)
 
 
 def read(cfg: schemas.Data, progress: bool = False) -> DataSource:
@@ -44,18 +42,20 @@ def read(cfg: schemas.Data, progress: bool = False) -> DataSource:
     rule = _rule(cfg.labels)
     told = Told()
     parts = _parts(cfg, told)
-    _look_into(parts, rule, decode.threads(cfg.workers), progress)
+    threads = decode.threads(cfg.workers)
+    found = {name: archives(part.root, part.paths, part.key, rule, threads, progress) for name, part in parts.items()}
     train = parts["train"]
-    if not any(own.names for own in train.found):
+    if not len(found["train"].names):
         raise UsageError(
             f"data.{train.key}: no images in the archives of {train.root} to train on; expected members such as"
             " 0001.jpg, and 0001.cls with its class"
         )
-    chosen = _labels_of(rule, train, told)
-    _tell(parts, told)
+    chosen = _labels_of(rule, train.key, found["train"], told)
+    _tell(parts, found, told)
     classes, problems = _class_names(train.root), list[str]()
     listings = {
-        name: _listing(part, None if name == "pretrain" else chosen, classes, problems) for name, part in parts.items()
+        name: _listing(part, found[name], None if name == "pretrain" else chosen, classes, problems)
+        for name, part in parts.items()
     }
     if problems and cfg.on_error == "stop":
         raise UsageError(
@@ -106,31 +106,16 @@ def _parts(cfg: schemas.Data, told: Told) -> dict[str, Part]:
     return found
 
 
-def _look_into(parts: dict[str, Part], rule: str, threads: int, progress: bool) -> None:
-    """Fill `found` of each part."""
-    listed = [(part, path) for part in parts.values() for path in part.paths]
-
-    def look(number: int) -> Shard:
-        part, path = listed[number]
-        return shard(path, part.key, rule)
-
-    with decode.bar(f"reading {len(listed):,} archives", len(listed), progress) as advance:
-        for number, found in decode.windowed(look, range(len(listed)), threads):
-            part, path = listed[number]
-            part.found.append(found)
-            tars.know(str(path), partial(places, path, part.key, rule, found.signature))
-            advance(1)
-
-
-def _tell(parts: dict[str, Part], told: Told) -> None:
+def _tell(parts: dict[str, Part], found: dict[str, Shard], told: Told) -> None:
     """How many archives there are, and which of their members are not read."""
-    found = [own for part in parts.values() for own in part.found]
-    told.notes.append(f"{len(found):,} archives ({', '.join(f'{len(p.found):,} {name}' for name, p in parts.items())})")
-    links = sum(own.links for own in found)
+    counts = {name: len(part.paths) for name, part in parts.items()}
+    listed = ", ".join(f"{count:,} {name}" for name, count in counts.items())
+    told.notes.append(f"{sum(counts.values()):,} archives ({listed})")
+    links = sum(own.links for own in found.values())
     if links:
         told.notes.append(f"{links:,} members that are links, or no files, are not read")
     others: Counter[str] = Counter()
-    for own in found:
+    for own in found.values():
         others.update(own.others)
     if others:
         kinds = some([f"{count:,} {extension}" for extension, count in others.most_common()], 4)
@@ -140,64 +125,55 @@ def _tell(parts: dict[str, Part], told: Told) -> None:
 # ── labels ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def _labels_of(rule: str, train: Part, told: Told) -> str | None:
+def _labels_of(rule: str, key: str, train: Shard, told: Told) -> str | None:
     """Which rule gives the labels; where nobody says it cls, else txt where these are names that come again.
 
     None where no sample has a label, of which is warned.
     """
-    found = train.found
-    if rule not in (AUTO, FOLDERS) and not any(map(_any, (own.labels[rule] for own in found))):
+    if rule not in (AUTO, FOLDERS) and train.labels[rule].missing.all():
         what = f"a json member with {rule.removeprefix(JSON)}" if rule.startswith(JSON) else f"a {rule} member"
         told.warnings.append(f"data.labels={rule}: no sample has {what}, so no image has a label")
         return None
     if rule != AUTO:
         return rule
-    if any(_any(own.labels["cls"]) for own in found):
+    if not train.labels["cls"].missing.all():
         return "cls"
-    texts = Counter(label for own in found for label in own.labels["txt"] if label is not None)
-    captions = sum(own.captions for own in found)
-    if texts and not captions and 2 * len(texts) <= texts.total():
+    texts = train.labels["txt"]
+    named, count = int((~texts.missing).sum()), len(np.unique(texts.codes[~texts.missing]))
+    if named and not train.captions and 2 * count <= named:
         return "txt"
-    hints = ["txt"] * bool(texts) + [f"{JSON}KEY"] * any(".json" in own.others for own in found)
-    hints += [FOLDERS] * any("/" in name for own in found for name in own.names[:1])
+    hints = ["txt"] * bool(named) + [f"{JSON}KEY"] * (".json" in train.others) + [FOLDERS] * train.folders
     told.warnings.append(
-        f"data.{train.key}: no sample has a cls member with its class, so no image has a label"
+        f"data.{key}: no sample has a cls member with its class, so no image has a label"
         + (f"; where others hold it: data.labels={' or '.join(hints)}" if hints else "")
     )
     return None
 
 
-def _any(labels: Sequence[str | None]) -> bool:
-    return any(label is not None for label in labels)
-
-
-def _listing(part: Part, rule: str | None, classes: Sequence[str], problems: list[str]) -> imagefolder.Listing:
+def _listing(
+    part: Part, own: Shard, rule: str | None, classes: Sequence[str], problems: list[str]
+) -> imagefolder.Listing:
     """The images of a part, in the order of its archives. problems: gets samples that are left out, and why.
 
     classes: names of the integers; empty: they are names themselves.
     """
-    names: list[str] = []
-    labels: list[str | None] = []
-    contents: list[str] = []
-    for path, own in zip(part.paths, part.found, strict=True):
-        below = os.path.relpath(path, part.root)
-        problems += [f"{path}/{text}" for text in own.problems]
-        given: Sequence[str | None] = [None] * len(own.names)
-        if rule == FOLDERS:
-            given = [class_of(name) if "/" in name else None for name in own.names]
-        elif rule is not None:
-            given = own.labels[rule]
-        for image, label, content in zip(own.names, given, own.contents, strict=True):
-            if classes and label is not None and label.isdecimal():
-                if int(label) >= len(classes):
-                    problems.append(f"{path}/{image} has the class {label}, and {NAMES} has {len(classes)} lines")
-                    continue
-                label = classes[int(label)]
-            names.append(f"{below}/{image}")
-            labels.append(label)
-            contents.append(content)
-    known = np.array(contents, dtype=f"S{2 * HASH}")
-    return imagefolder.Listing(f"data.{part.key}", part.root, names, labels, contents=known)
+    problems += [f"{part.root}/{text}" for text in own.problems]
+    labels = Coded.none(len(own.names)) if rule is None else own.labels[rule]
+    listing = imagefolder.Listing(f"data.{part.key}", part.root, own.names, labels, contents=own.contents)
+    if not classes:
+        return listing
+    texts, lost = list(labels.texts), list[int]()
+    for code, text in enumerate(texts):
+        if text.isdecimal() and int(text) < len(classes):
+            texts[code] = classes[int(text)]
+        elif text.isdecimal():
+            lost.append(code)
+    without = np.isin(labels.codes, lost)
+    for row in np.flatnonzero(without).tolist():
+        where = f"{part.root}/{own.names[row]}"
+        problems.append(f"{where} has the class {labels[row]}, and {NAMES} has {len(classes)} lines")
+    listing.labels = Coded(labels.codes, texts)
+    return listing.some(np.flatnonzero(~without)) if without.any() else listing
 
 
 def _class_names(folder: Path) -> list[str]:
@@ -211,11 +187,11 @@ def _class_names(folder: Path) -> list[str]:
 
 def _without_labels(listings: dict[str, imagefolder.Listing], told: Told) -> None:
     """Samples without a label beside others: those to train on are pretrained on, those to test on are left out."""
-    if not _any(listings["train"].labels):
+    if listings["train"].labels.missing.all():
         return
     for name in [name for name in ("train", "val", "test") if name in listings]:
         own = listings[name]
-        bare = np.array([label is None for label in own.labels])
+        bare = own.labels.missing
         if not bare.any():
             continue
         if name == "train":

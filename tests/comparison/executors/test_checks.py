@@ -145,6 +145,28 @@ def test_budgets_that_machines_would_make_unlike_are_refused():
     checked(made("local"))
 
 
+@pytest.mark.parametrize("name", ["slurm", "ray"])
+def test_gpus_that_no_process_of_a_job_would_use_are_refused(name):
+    engine = schemas.Engine.model_construct(processes=1)
+    said = "a process uses one GPU and a job has engine.processes=1, so 1 would stay idle; give executor.gpus=1 "
+    with pytest.raises(UsageError, match=f"^executor.gpus=2: {said}"):
+        comparison_rules.check_gpus(made(name, gpus=2), engine)
+    pair = schemas.replace(engine, processes=2)
+    with pytest.raises(UsageError, match=r"engine.processes=2, so 6 would stay idle; give executor.gpus=2 "):
+        comparison_rules.check_gpus(made(name, gpus=8), pair)
+    for executor, own in ((made(name, gpus=2), pair), (made(name, gpus=1), engine), (made(name), pair)):
+        comparison_rules.check_gpus(executor, own)
+    comparison_rules.check_gpus(made("ray", gpus=0.25), engine)
+    comparison_rules.check_gpus(made("local"), engine)
+
+
+@pytest.mark.parametrize(("command", "words"), [("compare", []), ("curve", ["sources=[random]"])])
+def test_they_are_refused_with_the_configuration(command, words):
+    with pytest.raises(UsageError, match="^executor.gpus=2: "):
+        compose(command, [*words, "executor=slurm", "executor.gpus=2"])
+    assert compose(command, [*words, "executor=ray", "executor.gpus=1"]).executor.gpus == 1
+
+
 @pytest.mark.long
 def test_keys_of_an_executor_are_those_of_the_chosen_one():
     for words, said in (
