@@ -4,6 +4,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
+# compiled modules are kept: else each of the hundreds of processes that tests start compiles gssl anew
+export PYTHONDONTWRITEBYTECODE :=
+
 # one process per core, each with one thread: two processes that fight for two cores wait for each other
 TEST   := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 

@@ -36,3 +36,13 @@ class Interrupted(Exception):
     def __init__(self, code: int = 130) -> None:
         super().__init__("interrupted")
         self.code = code
+
+
+def one_line(error: BaseException) -> str:
+    """An exception's message without line breaks."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def describe(error: BaseException) -> str:
+    """One line for a failed job: our own messages as they are, others with their type."""
+    return one_line(error) if isinstance(error, UsageError | JobError) else f"{type(error).__name__}: {one_line(error)}"

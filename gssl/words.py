@@ -5,7 +5,7 @@ from pathlib import PurePath
 from typing import Protocol
 
 # data sets that are the user's own
-FOLDERS = ("imagefolder", "segmentation", "detection", "anomaly", "fake", "video", "text", "hf", "webdataset")
+FOLDERS = ("imagefolder", "segmentation", "detection", "anomaly", "fake", "video", "text", "audio", "hf", "webdataset")
 
 TITLES = {
     "simclr": "SimCLR",
@@ -28,6 +28,9 @@ TITLES = {
     "simcse": "SimCSE",
     "chat": "chat fine-tuning",
     "tfidf": "TF-IDF of words",
+    "mfcc": "MFCC",
+    "mel_stats": "moments of mel bands",
+    "loudness": "length and loudness",
     "supcon": "SupCon",
     "relative_location": "relative location",
     "dcgan": "DCGAN",

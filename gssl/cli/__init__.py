@@ -80,7 +80,8 @@ def _launch(
     overrides = [*(overrides or []), *(progress.overrides if progress else [])]
     with guard():
         overrides = _with_folder(command, overrides, preset)
-        _exclusive({"--plan": plan, "--multirun": multirun, "--cfg": cfg, "--info": info, "--dry-run": dry_run})
+        _exclusive({"--plan": plan, "--cfg": cfg, "--info": info, "--dry-run": dry_run})
+        _exclusive({"--plan": plan, "--cfg": cfg, "--info": info, "--multirun": multirun})
         if (resolve or package) and not cfg:
             raise UsageError("--resolve and --package go with --cfg")
         if as_json and (info or (cfg and cfg not in (Cfg.job, Cfg.schema))):
@@ -91,6 +92,7 @@ def _launch(
             emit(json_schema.document(command))
             return
         from gssl.commands import COMMANDS
+        from gssl.comparison import whole_runs
         from gssl.config import looking, running
 
         where = COMMANDS[command].where
@@ -109,7 +111,7 @@ def _launch(
             found = looking.plan(command, where, overrides, config_dir, also, quiet=as_json)
             emit(found) if as_json else plan_table.show(found)
         elif dry_run:
-            text = looking.dry_run(command, where, overrides, config_dir, also)
+            text = looking.dry_run(command, where, overrides, multirun, config_dir, also, whole_runs)
             emit({"schema": "gssl.dry-run/1", "command": command, "message": text}) if as_json else print(text)
         elif place:
             from gssl.config import ranks
@@ -120,7 +122,7 @@ def _launch(
             records = running.run(command, where, overrides, False, config_dir, also)
             raise typer.Exit(ranks.ended(report(records, False, as_json)))
         else:
-            records = running.run(command, where, overrides, multirun, config_dir, also)
+            records = running.run(command, where, overrides, multirun, config_dir, also, whole_runs)
             raise typer.Exit(report(records, multirun, as_json))
 
 

@@ -10,7 +10,7 @@ import typer
 
 from gssl.cli.output import say
 from gssl.engine.signals import received
-from gssl.engine.trouble import told
+from gssl.engine.trouble import misnamed, told
 from gssl.errors import Interrupted, JobError, UsageError
 
 
@@ -154,6 +154,9 @@ def guard() -> Iterator[None]:
         say(f"error: {e.filename}: cannot be read or written ({e.strerror}); choose another place, or its permissions")
         raise typer.Exit(2) from e
     except (MemoryError, OSError, RuntimeError) as e:
+        if line := misnamed(e):
+            say(f"error: {line}")
+            raise typer.Exit(2) from e
         if line := told(e):
             say(f"error: {line}")
             raise typer.Exit(1) from e

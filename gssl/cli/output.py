@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from gssl.config.job import Record
 
 
+LONGEST = 400  # letters of a word in an error, such as a path
+
+
 class Escaping:
     """A text stream through which names cannot send commands to a terminal. What rich draws goes around it.
 
@@ -66,7 +69,11 @@ def unforeseen(error: BaseException) -> str:
 
 
 def say(text: str) -> None:
-    """One line on stderr."""
+    """One line on stderr. Of an error, paths and values of thousands of letters lose their middle."""
+    if text.startswith("error:"):
+        from gssl.words import shortened
+
+        text = re.sub(rf"\S{{{LONGEST},}}", lambda found: shortened(found[0], LONGEST), text)
     print(printable(text), file=sys.stderr, flush=True)
 
 
@@ -96,6 +103,7 @@ def report(records: list["Record"], multirun: bool, as_json: bool) -> int:
     The document of a finished job is its result.json with the key `run`; of another one what went wrong, also
     where the directory holds an earlier run's result.
     """
+    multirun = multirun or any(r.call for r in records)  # a preset may ask for a sweep: hydra.mode=MULTIRUN
     documents = [_document(r) for r in records]
     if not multirun and records[0].state == "usage":  # as for one that is found before anything starts
         pass

@@ -181,12 +181,13 @@ def drive(
     show: bool,
     told: Callable[[Task], None] | None = None,
     expected: Mapping[str, float] | None = None,
+    what: str = "parts",
 ) -> dict[str, str]:
-    """Run what is not finished of `tasks`; as `execute`."""
+    """Run what is not finished of `tasks`; as `execute`. what: progress calls them so."""
     schedule = Schedule([task for task in tasks if not task.finished], executor.again)
     kinds = {task.name: task.kind for task in schedule.waiting}
     done = len(tasks) - len(kinds)
-    with Signals() as signals, PlanMeter(kinds, done, executor.most, show, expected) as meter:
+    with Signals() as signals, PlanMeter(kinds, done, executor.most, show, expected, what) as meter:
         try:
             while schedule.waiting or schedule.running:
                 while not signals.code and len(schedule.running) < executor.most and (ready := schedule.next()):

@@ -1,5 +1,6 @@
 """What is mended of a part before it is run: nobody can choose another directory for it, its name is its hash."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,35 +20,47 @@ def made_ready(part: Part) -> None:
     if status.get("state") == "finished" and (lost := recorded.damages(part.path, status)):
         more = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
         say(f"note: {part.name}: {lost[0].path} {lost[0].why}{more}; the part is made again")
-    if not _ends_here(part):
+    make_room(part.name, part.path, lambda: _of(part))
+
+
+def _of(part: Part) -> bool:
+    """Whether what lies in the part's directory is this part's."""
+    known = find_json(part.path / "part.json")
+    return known.get("hash") == part.hash if isinstance(known, dict) else part.path.name.endswith(part.hash)
+
+
+def make_room(name: str, path: Path, mine: Callable[[], bool] = lambda: True) -> None:
+    """Move aside what nothing can go on from in a part's directory, and say so.
+
+    mine: whether what lies there is this part's; anything else is left, for the part's run to refuse.
+    """
+    if not ends_here(path) or not mine():
         return
     try:
-        lock = locks.take(part.path)
+        lock = locks.take(path)
     except Busy:  # a living process has it, and what lies here is in its hands
         return
     with lock:
-        if what := _ends_here(part):
-            aside = _moved_aside(part.path)
+        if (what := ends_here(path)) and mine():
+            aside = _moved_aside(path)
             say(
-                f"note: {part.name}: {part.path / 'status.json'} {what}; what the part left is now in {aside}, and it"
-                " is made again"
+                f"note: {name}: {path / 'status.json'} {what}; what the part left is now in {aside}, and it is made"
+                " again"
             )
 
 
-def _ends_here(part: Part) -> str | None:
-    """What is wrong with status.json where the part's run would be refused for it; None where it would go on."""
+def ends_here(path: Path) -> str | None:
+    """What is wrong with status.json where a part's run would be refused for it; None where it would go on."""
     from gssl.engine.checkpoint import begun_as
     from gssl.engine.run import TRACES
 
-    file = part.path / "status.json"
+    file = path / "status.json"
     status = find_json(file) or {}
     if status.get("state") and status.get("config_hash"):
         return None
-    if not file.is_symlink() and not any((part.path / name).exists() for name in (*TRACES, file.name)):
+    if not file.is_symlink() and not any((path / name).exists() for name in (*TRACES, file.name)):
         return None
-    known = find_json(part.path / "part.json")
-    mine = known.get("hash") == part.hash if isinstance(known, dict) else part.path.name.endswith(part.hash)
-    if not mine or begun_as(part.path / "checkpoints") is not None:
+    if begun_as(path / "checkpoints") is not None:
         return None
     return "is damaged" if file.is_symlink() or file.exists() else "is gone"
 

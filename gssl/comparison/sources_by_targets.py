@@ -16,6 +16,7 @@ from typing import Any
 from gssl import schemas
 from gssl.comparison.execution import Task, drive, opened
 from gssl.comparison.executors import checks
+from gssl.comparison.repair import ends_here, make_room
 from gssl.comparison.targets import Target, targets_of
 from gssl.config.composing import compose
 from gssl.config.menus import NO_NETWORK, from_scratch, probes_of
@@ -33,10 +34,10 @@ from gssl.experiment.probing import find_source, of_source
 from gssl.experiment.tasks import Task as Labelling
 from gssl.report import curve as report
 from gssl.report import curve_tables, matrix
+from gssl.schemas import LOCAL
 from gssl.words import listed
 
 SCRATCH = "scratch"
-LOCAL = schemas.Local(name="local")
 NAMED = re.compile(r"([\w.-]+)@(.+)")
 Job = tuple["PanelSource", str, schemas.Transfer, Path]  # source, name of the target, configuration, run directory
 
@@ -102,7 +103,7 @@ def run(
 
     elsewhere: `module:function` of `transfer`, for an executor that `cfg` asks for.
     """
-    executor = getattr(cfg, "executor", LOCAL)
+    executor = cfg.executor
     here = checks.engine_here(executor, cfg.engine)
     checks.check(executor, {"hydra.run.dir": run_dir}, cfg.data)
     device, _ = prepare(here)
@@ -115,6 +116,11 @@ def run(
         targets = targets_of(cfg, {s.origin.size for s in sources if s.origin.size})
         jobs, left_out = jobs_of(cfg, sources, targets, run_dir)
         for _, to, child, path in jobs:  # whatever cannot be evaluated is found before anything is
+            if run.resumed and (what := ends_here(path)):  # no reason to refuse the others, nor this one's new run
+                if dry_run:
+                    say(f"note: {path / 'status.json'} {what}; the part will be made again")
+                    continue
+                make_room(path.name, path)
             rehearsed = schemas.replace(child, engine=here) if executor != LOCAL else child
             if not (path / ("status.json" if executor != LOCAL else "result.json")).is_file():
                 rehearse(transfer, rehearsed, path, to if len(targets) > 1 else "")
@@ -246,7 +252,7 @@ def jobs_of(
     base = compose("transfer", ["weights=random"])
     shared = {name: getattr(cfg, name) for name in schemas.Probing.model_fields}
     engine = schemas.replace(cfg.engine, resume="auto", progress=cfg.engine.progress)
-    if (executor := getattr(cfg, "executor", LOCAL)) != LOCAL:
+    if (executor := cfg.executor) != LOCAL:
         engine = schemas.replace(engine, threads=checks.threads(executor, engine, 1))
     jobs: list[Job] = []
     left_out: dict[str, str] = {}
@@ -270,7 +276,11 @@ def jobs_of(
             raise UsageError(f"{what}: nothing of {rest} can be evaluated{without}; give another source or probe")
         for named, use in mine.items():
             probe = schemas.replace(of_source(probes, named.weights), use=use)
-            own = shared | target.own | {"to": [], "data": target.data, "engine": engine, "probe": probe}
+            own = (
+                shared
+                | target.own
+                | {"to": [], "data": target.data, "engine": engine, "probe": probe, "executor": LOCAL}
+            )
             child = schemas.replace(base, **own, weights=named.kind)
             jobs.append((named, name, child, run_dir / "parts" / f"{_file(named.name)}-{_file(name)}"))
     return jobs, left_out

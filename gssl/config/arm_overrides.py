@@ -53,9 +53,9 @@ def _check(where: str, arm: arms.Arm, texts: Sequence[str], compose: Callable[[s
     try:
         for method in arm.trained:
             command = arms.command(method)
-            mine = [text for text in texts if arms.owner(text) == command]
-            compose(command, [f"{arms.METHOD[command]}={method}", *mine])
-        probe = [text for text in texts if arms.owner(text) == "transfer"]
-        compose("transfer", ["weights=random", *probe])
+            if mine := [text for text in texts if arms.owner(text) == command]:
+                compose(command, [f"{arms.METHOD[command]}={method}", *mine])
+        if probe := [text for text in texts if arms.owner(text) == "transfer"]:
+            compose("transfer", ["weights=random", *probe])
     except UsageError as e:
         raise UsageError(f"{where}: {e}") from e

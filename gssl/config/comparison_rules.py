@@ -79,7 +79,13 @@ def _executor(cfg: schemas.Compare) -> None:
             f"minutes: is measured on this machine, and executor={where.name} runs the parts; give a budget, such as"
             " budget.epochs=50 or budget.flops=1e15, and minutes=null"
         )
-    if cfg.budget.seconds is not None and not on_this_machine(where) and not where.homogeneous:
+    like_machines(cfg)
+
+
+def like_machines(cfg: Any) -> None:
+    """Raises UsageError for seconds as a budget of runs that are compared and may run on unlike machines."""
+    where, budget = cfg.executor, getattr(cfg, "budget", None)
+    if budget and budget.seconds is not None and not on_this_machine(where) and not where.homogeneous:
         raise UsageError(
             "budget.seconds: in a second unlike machines do unlike work; give budget.flops or budget.epochs, or"
             f" executor.homogeneous=true where all machines of executor={where.name} are of one kind"

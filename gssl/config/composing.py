@@ -10,7 +10,7 @@ from typing import Any
 
 from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf import DictConfig, OmegaConf
 
 from gssl.config import arm_overrides, hydra_api, registry, rules, run_data
 from gssl.config.keys import Key, dotted, key_error, keys_of
@@ -35,6 +35,7 @@ PLUGINS = {
     },
     "hydra/sweeper": {"optuna": ("gssl[optuna]", "optuna")},
 }
+FREE = ("hydra.job.env_set", "hydra.callbacks")  # of Hydra's keys: those with any names below
 MOST = 40  # choices of one sweep override that are checked beforehand
 
 
@@ -142,10 +143,7 @@ def _remembered(command: str, overrides: tuple[str, ...], place: tuple[str, str]
 
 def _validated(command: str, whole: DictConfig) -> Any:
     with hydra_api.hydra_values(whole):
-        cfg = whole.copy()
-        with read_write(cfg), open_dict(cfg):
-            cfg.pop("hydra")
-        typed = validate(command, cfg)
+        typed = validate(command, OmegaConf.masked_copy(whole, [str(key) for key in whole if key != "hydra"]))
     if command == "compare":
         arm_overrides.check(typed, lambda name, texts: _validated(name, _composed(name, texts)))
     return typed
@@ -172,7 +170,10 @@ def _explained(command: str, texts: list[str], error: Exception) -> UsageError:
             continue
         if key.startswith("hydra."):
             names = dotted(OmegaConf.to_container(hydra_api.composed(command, []).hydra), "hydra.")
-            if key not in names:
+            below = any(key.startswith(f"{free}.") for free in FREE)
+            if (below or (key in FREE and isinstance(o.value(), dict))) and not (o.is_add() or o.is_delete()):
+                return UsageError(f"'{o.input_line}': new names come with a '+'; write '+{o.input_line}'")
+            if key not in names and not below:
                 return unknown("no key", key, names, several=False)
             continue
         known = _keys(command, groups)
@@ -184,7 +185,8 @@ def _explained(command: str, texts: list[str], error: Exception) -> UsageError:
             return key_error(key, [*known, *_groups_of(command)])
         if o.is_add():
             return UsageError(f"'{o.input_line}': the key is there already; leave out the '+'")
-    return UsageError(first_line(error))
+    cause = error.__cause__  # where it is there, it says what was expected
+    return UsageError(first_line(cause if isinstance(cause, hydra_api.ERRORS) else error))
 
 
 def _of_a_package(group: str, name: str) -> UsageError | None:

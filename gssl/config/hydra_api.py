@@ -5,8 +5,10 @@ through it spares composing the configuration once more.
 """
 
 import contextlib
+import functools
 import io
 import os
+import pickle
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -22,13 +24,16 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, OverrideParseException
+from hydra.plugins.launcher import Launcher
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from gssl.config import bases
 from gssl.config.paths import conf_dir, config_name
 from gssl.config.validate import first_line
+from gssl.engine.trouble import TOO_LONG
 from gssl.errors import UsageError
 
 # What Hydra and OmegaConf raise about a configuration.
@@ -36,6 +41,8 @@ ERRORS = (HydraException, OmegaConfBaseException)
 VERSION_BASE = "1.3"
 MOST_TEXT, MOST_VALUES, DEEPEST = 2**20, 10_000, 40  # of one YAML file, its aliases written out
 LONGEST = 4000  # bytes of a path
+_load: Any = OmegaConf.load
+_BASES = bases.Bases()
 
 
 class OwnDirectory(SearchPathPlugin):
@@ -71,25 +78,35 @@ def session(config_dir: str | None) -> Iterator[None]:
 @contextlib.contextmanager
 def _bounded_files() -> Iterator[None]:
     """Inside, OmegaConf reads no file that is huge, deep, or has aliases that stand for millions of values."""
-    load: Any = OmegaConf.load
 
     def bounded(file: Any) -> Any:
         name = str(getattr(file, "name", file))
-        try:
-            if not hasattr(file, "read"):
-                with open(file, encoding="utf-8") as opened:
-                    return load(io.StringIO(_checked(opened.read(MOST_TEXT + 1), name)))
-            return load(io.StringIO(_checked(file.read(MOST_TEXT + 1), name)))
-        except yaml.YAMLError as e:
-            mark, why = getattr(e, "problem_mark", None), getattr(e, "problem", None) or first_line(e)
-            at = f", line {mark.line + 1}" if mark else ""
-            raise UsageError(f"{name}{at}: no YAML: {why}; mend the file") from e
+        if hasattr(file, "read"):
+            text = file.read(MOST_TEXT + 1)
+        else:
+            with open(file, encoding="utf-8") as opened:
+                text = opened.read(MOST_TEXT + 1)
+        return pickle.loads(_pickled(text, name))
 
     OmegaConf.load = staticmethod(bounded)  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:
-        OmegaConf.load = staticmethod(load)  # type: ignore[method-assign]
+        OmegaConf.load = staticmethod(_load)  # type: ignore[method-assign]
+
+
+@functools.lru_cache(maxsize=256)
+def _pickled(text: str, name: str) -> bytes:
+    """What a YAML file holds, for any number of copies: reading a text takes 20 times as long as copying its values.
+
+    Every composition reads the same twenty files. The text itself is the key, so a file that was changed is read anew.
+    """
+    try:
+        return pickle.dumps(_load(io.StringIO(_checked(text, name))))
+    except yaml.YAMLError as e:
+        mark, why = getattr(e, "problem_mark", None), getattr(e, "problem", None) or first_line(e)
+        at = f", line {mark.line + 1}" if mark else ""
+        raise UsageError(f"{name}{at}: no YAML: {why}; mend the file") from e
 
 
 def _checked(text: str, name: str) -> str:
@@ -129,7 +146,7 @@ def composed(command: str, overrides: list[str]) -> DictConfig:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.filterwarnings("error", message="provider=hydra.searchpath")  # a directory that is not there
-            return hydra.compose(config_name(command), overrides, return_hydra_config=True)
+            return _again(command, overrides) or _by_hydra(command, overrides)
     except (*ERRORS, UsageError):
         raise
     except RecursionError as e:
@@ -138,6 +155,29 @@ def composed(command: str, overrides: list[str]) -> DictConfig:
         raise UsageError(f"a YAML file that was chosen is not UTF-8: {first_line(e)}; save it as UTF-8") from e
     except Exception as e:  # Hydra runs on nothing but files and overrides here: one of them is wrong
         raise HydraException(first_line(e)) from e
+
+
+def _by_hydra(command: str, overrides: list[str]) -> DictConfig:
+    return hydra.compose(config_name(command), overrides, return_hydra_config=True)
+
+
+def _again(command: str, overrides: list[str]) -> DictConfig | None:
+    """The same, of groups that were composed before; None where that is Hydra's."""
+    if not _own_files_alone():
+        return None
+    state = bases.files(conf_dir()), *sorted(os.environ.items())
+    try:
+        read = [parsed(text) for text in overrides]
+    except ERRORS:
+        return None
+    return _BASES.composed(command, read, is_group, functools.partial(_by_hydra, command), state)
+
+
+def _own_files_alone() -> bool:
+    """Whether no directory but gssl's own is searched: another may be as large as a disk."""
+    paths = [element.path for element in GlobalHydra.instance().config_loader().get_search_path().get_path()]
+    folders = [path.removeprefix("file://") for path in paths if not path.startswith(("pkg://", "structured://"))]
+    return folders == [str(conf_dir())]
 
 
 def options(group: str) -> list[str]:
@@ -154,7 +194,17 @@ def exists(group: str, name: str) -> bool:
 
 def is_group(key: str) -> bool:
     """Whether a key names a group: a folder of files, or of folders."""
+    if not _own_files_alone():
+        return _group_of_hydra(key)
+    return os.path.isdir(conf_dir() / key) or _packaged_group(key)
+
+
+def _group_of_hydra(key: str) -> bool:
     return bool(GlobalHydra.instance().config_loader().get_group_options(key, results_filter=None))
+
+
+# of a key that is no folder of gssl's own: then packages alone decide, which stay as they are
+_packaged_group = functools.lru_cache(maxsize=1024)(_group_of_hydra)
 
 
 def search_path() -> str:
@@ -174,6 +224,11 @@ def own_preset(name: str) -> set[str]:
             given = (key for key in values if not OmegaConf.is_missing(values, key))
             found |= {str(key) for key in given if values[key] not in (None, [])}
     return found
+
+
+def chosen(whole: DictConfig, group: str) -> str:
+    """The choice of one of Hydra's own groups, such as hydra/launcher."""
+    return str(OmegaConf.to_container(whole.hydra)["runtime"]["choices"][group])  # type: ignore[index, call-overload]
 
 
 @contextlib.contextmanager
@@ -201,7 +256,7 @@ def selected(whole: DictConfig, key: str) -> str:
     if b"\0" in place:
         raise UsageError(f"{key}: a path holds no NUL character; choose another, such as {key}=runs/mine")
     if len(place) > LONGEST or any(len(part) > 255 for part in place.split(b"/")):
-        raise UsageError(f"{key}: a path has {LONGEST} bytes at most, and 255 between slashes; choose a shorter one")
+        raise UsageError(f"{key}: {TOO_LONG}")
     return str(value)
 
 
@@ -210,8 +265,16 @@ def selected(whole: DictConfig, key: str) -> str:
 
 def parsed(text: str) -> Override:
     """An override. Raises one of ERRORS."""
+    found = _parsed(text)
+    return _parser(text) if found.is_sweep_override() else found  # a sweep asks the directories of this session
+
+
+def _parser(text: str) -> Override:
     found: Override = OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides([text])[0]
     return found
+
+
+_parsed = functools.lru_cache(maxsize=1024)(_parser)  # the same text is read some five times on the way to a run
 
 
 def value_of(text: str) -> Any:
@@ -246,11 +309,39 @@ def on_record(command: str, texts: list[str], config_dir: str | None, multirun: 
         sys.argv = before
 
 
+@contextlib.contextmanager
+def launched_by(launcher: type[Launcher] | None) -> Iterator[None]:
+    """Inside, sweepers start their runs by `launcher`, whatever hydra/launcher is; None: by that.
+
+    Hydra makes launchers by name, of packages in hydra_plugins alone, where gssl installs nothing.
+    """
+    plugins: Any = Plugins.instance()
+
+    def made(*, hydra_context: Any, task_function: Any, config: DictConfig) -> Launcher:
+        assert launcher is not None
+        found = launcher()
+        found.setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        return found
+
+    if launcher is not None:
+        plugins.instantiate_launcher = made
+    try:
+        yield
+    finally:
+        if launcher is not None:
+            del plugins.instantiate_launcher
+
+
 def run(
-    command: str, texts: list[str], config_dir: str | None, multirun: bool, task: Callable[[DictConfig], Any]
+    command: str,
+    texts: list[str],
+    config_dir: str | None,
+    multirun: bool,
+    task: Callable[[DictConfig], Any],
+    launcher: type[Launcher] | None = None,
 ) -> None:
-    """Run a task as `hydra.main` would, once or for each combination of a sweep."""
+    """Run a task as `hydra.main` would, once or for each combination of a sweep. launcher: see `launched_by`."""
     mode = RunMode.MULTIRUN if multirun else RunMode.RUN
-    with on_record(command, texts, config_dir, multirun) as made:
+    with on_record(command, texts, config_dir, multirun) as made, launched_by(launcher):
         start = made.multirun if multirun else made.run
         start(config_name=config_name(command), task_function=task, overrides=[*texts, f"hydra.mode={mode.name}"])

@@ -19,6 +19,7 @@ class Entry(NamedTuple):
     labels: bool = False  # reads them: an upper reference in every report, never ranked
     vit: bool = False  # works on patches: needs a ViT as its backbone
     column: str = "image"  # what it reads of a row: "video" is several frames of a clip, "text" a text
+    sounds: bool = False  # of images: spectrograms will do, which have one channel and are no squares
 
 
 class Probe(NamedTuple):
@@ -58,22 +59,22 @@ class Probe(NamedTuple):
 
 
 SSL: dict[str, Entry] = {
-    "simclr": Entry("gssl.ssl.simclr:SimCLR", ssl.SimCLR),
-    "byol": Entry("gssl.ssl.byol:BYOL", ssl.BYOL),
-    "simsiam": Entry("gssl.ssl.simsiam:SimSiam", ssl.SimSiam),
+    "simclr": Entry("gssl.ssl.simclr:SimCLR", ssl.SimCLR, sounds=True),
+    "byol": Entry("gssl.ssl.byol:BYOL", ssl.BYOL, sounds=True),
+    "simsiam": Entry("gssl.ssl.simsiam:SimSiam", ssl.SimSiam, sounds=True),
     "dino": Entry("gssl.ssl.dino:DINO", ssl.DINO),
-    "moco": Entry("gssl.ssl.moco:MoCo", ssl.MoCo),
-    "nnclr": Entry("gssl.ssl.nnclr:NNCLR", ssl.NNCLR),
-    "swav": Entry("gssl.ssl.swav:SwAV", ssl.SwAV),
-    "supcon": Entry("gssl.ssl.supcon:SupCon", ssl.SupCon, labels=True),
-    "supervised": Entry("gssl.ssl.supervised:Supervised", ssl.Supervised, labels=True),
-    "barlow_twins": Entry("gssl.ssl.barlow_twins:BarlowTwins", ssl.BarlowTwins),
-    "vicreg": Entry("gssl.ssl.vicreg:VICReg", ssl.VICReg),
-    "lejepa": Entry("gssl.ssl.lejepa:LeJEPA", ssl.LeJEPA),
+    "moco": Entry("gssl.ssl.moco:MoCo", ssl.MoCo, sounds=True),
+    "nnclr": Entry("gssl.ssl.nnclr:NNCLR", ssl.NNCLR, sounds=True),
+    "swav": Entry("gssl.ssl.swav:SwAV", ssl.SwAV, sounds=True),
+    "supcon": Entry("gssl.ssl.supcon:SupCon", ssl.SupCon, labels=True, sounds=True),
+    "supervised": Entry("gssl.ssl.supervised:Supervised", ssl.Supervised, labels=True, sounds=True),
+    "barlow_twins": Entry("gssl.ssl.barlow_twins:BarlowTwins", ssl.BarlowTwins, sounds=True),
+    "vicreg": Entry("gssl.ssl.vicreg:VICReg", ssl.VICReg, sounds=True),
+    "lejepa": Entry("gssl.ssl.lejepa:LeJEPA", ssl.LeJEPA, sounds=True),
     "rotation": Entry("gssl.ssl.rotation:Rotation", ssl.Rotation),
     "jigsaw": Entry("gssl.ssl.jigsaw:Jigsaw", ssl.Jigsaw),
     "relative_location": Entry("gssl.ssl.relative_location:RelativeLocation", ssl.RelativeLocation),
-    "mae": Entry("gssl.ssl.mae:MAE", ssl.MAE, vit=True),
+    "mae": Entry("gssl.ssl.mae:MAE", ssl.MAE, vit=True, sounds=True),
     "simmim": Entry("gssl.ssl.simmim:SimMIM", ssl.SimMIM),
     "ijepa": Entry("gssl.ssl.ijepa:IJEPA", ssl.IJEPA, vit=True),
     "colorization": Entry("gssl.ssl.colorization:Colorization", ssl.Colorization),
@@ -105,7 +106,7 @@ GAN: dict[str, Entry] = {
     "videogan": Entry("gssl.gan.video:VideoGAN", gan.VideoGAN, column="video"),
 }
 
-OF_CLASSES = ("classification", "text")  # tasks whose rows have one class each, and are read by themselves
+OF_CLASSES = ("classification", "text", "audio")  # tasks whose rows have one class each, and are read by themselves
 ACTION = "gssl.probe.clips:Action"
 PROBE: dict[str, Probe] = {
     "knn": Probe("gssl.probe.knn:Knn", "pooled", OF_CLASSES),

@@ -19,6 +19,7 @@ ONLY = {
     "anomaly": ("good", "bad"),
     "fake": ("held_out",),
     "text": ("tokenizer", "vocab", "lowercase", "long", "encoding"),
+    "audio": ("rate", "seconds", "hop_ms", "sound_views"),
 }
 LACKS = {
     "imagefolder": "brings its own split",
@@ -27,6 +28,7 @@ LACKS = {
     "anomaly": "has no defects",
     "fake": "has no generators",
     "text": "has no texts",
+    "audio": "has no sounds",
 }
 # Some of them that others read, too.
 ALSO: dict[str, tuple[str, ...]] = {
@@ -37,8 +39,9 @@ ALSO: dict[str, tuple[str, ...]] = {
     "video": ("labels", "groups", "pretrain", "test"),
     "webdataset": ONLY["imagefolder"],
     "text": ("pretrain", "test"),
+    "audio": ("labels", "groups", "pretrain", "test"),
 }
-READ = {"image": "images", "video": "clips", "text": "texts"}  # column → what a method reads of it
+READ = {"image": "images", "video": "clips", "text": "texts", "audio": "sounds"}  # column → what a method reads of it
 DIVIDED = ("folds", "split")  # values of data.test that are no folder: any source with labels can be divided so
 
 
@@ -105,9 +108,10 @@ def _columns(cfg: Any) -> None:
                 f"{family}={name} reads the column label, and data={cfg.data.name} brings {' and '.join(brought)};"
                 " choose a method without labels, or other data"
             )
-        if name in methods and (column := methods[name].column) not in brought:
-            # what has no images has texts, for which pretrain-ssl alone has methods
-            fit = " or ".join(f"ssl={own}" for own, entry in registry.SSL.items() if entry.column in brought)
+        if name in methods and not _learns_from(methods[name], brought):
+            column = methods[name].column
+            # what has no images has texts or sounds, for which pretrain-ssl alone has methods
+            fit = " or ".join(f"ssl={own}" for own, entry in registry.SSL.items() if _learns_from(entry, brought))
             other = fit if family == "ssl" else f"pretrain-ssl with {fit}"
             use = other if column == "image" else f"data={column}, or another method"
             raise UsageError(
@@ -116,12 +120,24 @@ def _columns(cfg: Any) -> None:
             )
 
 
+def _learns_from(entry: registry.Entry, columns: tuple[str, ...]) -> bool:
+    return entry.column in columns or (entry.sounds and "audio" in columns)
+
+
 def _backbone(cfg: Any) -> None:
     """A network that reads another column than the data bring."""
-    of_texts = "text" in SOURCES[cfg.data.name].columns
-    if getattr(cfg, "to", None) or cfg.backbone.name.startswith("text") == of_texts:
+    brought = SOURCES[cfg.data.name].columns
+    of_texts = "text" in brought
+    if getattr(cfg, "to", None):
         return
-    reads, brings = ("images", "texts") if of_texts else ("texts", "images")
+    if "audio" in brought and cfg.backbone.name.startswith("timm:"):
+        raise UsageError(
+            f"backbone={cfg.backbone.name}: reads images of three colours, and data=audio brings sounds; use"
+            " backbone=convnet, resnet18 or vit_micro"
+        )
+    if cfg.backbone.name.startswith("text") == of_texts:
+        return
+    reads, brings = ("images", "texts") if of_texts else ("texts", "sounds" if "audio" in brought else "images")
     use = "backbone=text_small or text_base" if of_texts else "data=text, or another backbone"
     raise UsageError(
         f"backbone={cfg.backbone.name}: reads {reads}, and data={cfg.data.name} brings {brings}; use {use}"

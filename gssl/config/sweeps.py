@@ -103,7 +103,7 @@ def aim(command: str, whole: DictConfig, texts: Sequence[str]) -> Aim:
     A direction that the user gave on the command line (`texts`) stays. Raises UsageError where there is nothing to
     optimise, or several objectives are asked for.
     """
-    sweeper = OmegaConf.to_container(whole.hydra).get("runtime", {}).get("choices", {}).get("hydra/sweeper")  # type: ignore[union-attr]
+    sweeper = hydra_api.chosen(whole, "hydra/sweeper")
     want = OBJECTIVES.get(command)
     if want is None:
         raise UsageError(

@@ -65,6 +65,8 @@ def validate(command: str, cfg: DictConfig) -> Any:
         values["data"]["size"] = image_size.resolve(values)
     if (vocab := vocabulary.resolve(values)) is not None:
         values["backbone"]["vocab"] = vocab
+    if isinstance(values.get("backbone"), dict) and (hop := (values.get("data") or {}).get("hop_ms")) is not None:
+        values["backbone"]["hop_ms"] = hop
     errors: list[Any] = []
     typed = dict(values)
     for family, method in methods.items():

@@ -299,6 +299,41 @@ class TextColumn:
         return self.values.itemsize * int(self.counts[rows].sum())
 
 
+class AudioColumn:
+    """Sounds: int16, one channel, as many samples in every row (`gssl.data.audio`).
+
+    values: int16 (N, samples), memory-mapped; rate: samples per second; hashes: of the store.
+    """
+
+    whole: ClassVar[bool] = True
+
+    @classmethod
+    def opened(cls, store: Rows, name: str) -> "AudioColumn":
+        """Of an entry of the cache: `NAME.bin`, and `rate` and `samples` in meta.json."""
+        rate, samples = store.meta["rate"], store.meta["samples"]
+        if not isinstance(rate, int) or not isinstance(samples, int) or min(rate, samples) < 1:
+            raise ValueError("meta.json does not say how long the sounds are")
+        flat = _stored_values(store, name)
+        if len(flat) != 2 * samples * len(store.shapes):
+            raise ValueError("the sounds have the wrong length")
+        hashes = stored_array(store.path / "hashes.npy", np.uint8, HASH)
+        return cls(flat.view("<i2").reshape(-1, samples), rate, hashes)
+
+    def __init__(self, values: np.ndarray, rate: int, hashes: np.ndarray) -> None:
+        self.values, self.rate, self.hashes = values, rate, hashes
+
+    def fetch(self, rows: np.ndarray) -> np.ndarray:
+        """int16 (B, samples)."""
+        return np.take(self.values, rows, axis=0)
+
+    def class_counts(self, rows: np.ndarray, classes: int) -> list[int]:
+        """None: nothing within a sound has a class."""
+        return [0] * classes
+
+    def nbytes(self, rows: np.ndarray) -> int:
+        return 2 * self.values.shape[1] * len(rows)
+
+
 # name of a stored column → its class
 KINDS: dict[str, Any] = {
     "mask": MaskColumn,
@@ -307,6 +342,7 @@ KINDS: dict[str, Any] = {
     "fake": ConditionColumn,
     "video": VideoColumn,
     "text": TextColumn,
+    "audio": AudioColumn,
 }
 RAGGED = ("boxes",)  # columns whose rows have a number of entries of their own, stored beside them
 

@@ -23,12 +23,22 @@ SHOWN = 3  # examples
 
 Finding = dict[str, Any]
 
-OF_TEXTS = {
-    "pixel for pixel": "token for token",
-    "saved again, resized or a little changed": "with the same letters and digits",
-    "like copies of images": "like copies of texts",
-    "like a copy of an image": "like a copy of a text",
-    "picture": "text",
+# of what has no pixels, by its column
+WORDED = {
+    "text": {
+        "pixel for pixel": "token for token",
+        "saved again, resized or a little changed": "with the same letters and digits",
+        "like copies of images": "like copies of texts",
+        "like a copy of an image": "like a copy of a text",
+        "picture": "text",
+    },
+    "audio": {
+        "pixel for pixel": "sample for sample",
+        "saved again, resized or a little changed": "sample for sample",
+        "like copies of images": "like copies of sounds",
+        "like a copy of an image": "like a copy of a sound",
+        "picture": "sound",
+    },
 }
 # What a part is, and what it means that test images are in it.
 PARTS = {
@@ -70,7 +80,7 @@ def worded(found: list[Finding], test: Images) -> list[Finding]:
     goal = targets.of_columns(test.columns)
 
     def said(text: str) -> str:
-        for word, own in OF_TEXTS.items():
+        for word, own in WORDED[goal.task].items():
             text = text.replace(word, own)
         return goal.said(text)
 

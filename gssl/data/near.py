@@ -58,7 +58,8 @@ def copies(test: Images, parts: Sequence[Images], workers: int = 0, progress: bo
 
     Positions in `test`, ascending, in `parts` and in that part; of each part the most similar image at the most.
     Equal images count as copies where they have contrast. Kept in the cache, by the content of all.
-    Of texts those are copies that have the same letters and digits. workers: threads, 0 for one per core.
+    Of texts those are copies that have the same letters and digits, of sounds the same samples. workers: threads, 0 for
+    one per core.
     """
     if not test.store.pictures:
         return _texts(test, parts)
@@ -67,7 +68,7 @@ def copies(test: Images, parts: Sequence[Images], workers: int = 0, progress: bo
 
 
 def _texts(test: Images, parts: Sequence[Images]) -> np.ndarray:
-    """As `copies`, of texts."""
+    """As `copies`, of texts and sounds."""
     asked, found = test.store.array("plain")[test.rows], []
     for number, part in enumerate(parts):
         known, first = np.unique(part.store.array("plain")[part.rows], return_index=True)

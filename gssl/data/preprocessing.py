@@ -46,8 +46,10 @@ class Preprocessing:
         return str(self.size)
 
     def read(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """What a network reads of a batch of `Images.fetch`: its images so, or its texts, which stay as they are."""
-        return batch["text"] if "text" in batch else self(batch["image"], batch.get("extent"))
+        """What a network reads of a batch of `Images.fetch`: its images so, or its texts or sounds, which stay as they
+        are."""
+        other = next((batch[name] for name in ("text", "audio") if name in batch), None)
+        return self(batch["image"], batch.get("extent")) if other is None else other
 
     @torch.no_grad()
     def __call__(self, image: Tensor, extent: Tensor | None = None) -> Tensor:

@@ -77,18 +77,19 @@ def shrunk(
     rows = range(len(pixels)) if rows is None else rows
     out = np.empty((len(rows), *size, image.shape[1]), dtype=np.uint8)
 
-    def work(i: int) -> None:
-        top, left, h, w = inside[i]
+    def work(some: range) -> None:
         # NumPy's copies start no threads
-        part = np.ascontiguousarray(pixels[rows[i]][top : top + h, left : left + w])
-        part = part if part.flags.writeable else part.copy()  # of which torch would warn
-        x = torch.from_numpy(part).permute(2, 0, 1)[None]
-        x = F.interpolate(x, size=resized[i], mode="bilinear", align_corners=False, antialias=True)[0]
+        boxes = [(pixels[rows[i]], *inside[i]) for i in some]
+        part = np.stack([x[top : top + h, left : left + w] for x, top, left, h, w in boxes])
+        x = torch.from_numpy(part).permute(0, 3, 1, 2)
+        goal = resized[some.start]
+        x = F.interpolate(x, size=goal, mode="bilinear", align_corners=False, antialias=True)
         # as torchvision rounds it
-        y0, x0 = (round((side - goal) / 2) for side, goal in zip(resized[i], size, strict=True))
-        out[i] = x[:, y0 : y0 + size[0], x0 : x0 + size[1]].permute(1, 2, 0).numpy()
+        y0, x0 = (round((side - cut) / 2) for side, cut in zip(goal, size, strict=True))
+        out[some.start : some.stop] = x[:, :, y0 : y0 + size[0], x0 : x0 + size[1]].permute(0, 2, 3, 1).numpy()
 
-    each(work, len(out))
+    alike = len({(*box[2:], *goal) for box, goal in zip(inside, resized, strict=True)}) == 1
+    each(work, len(out), together=alike)  # of small images a call takes longer than what it does
     return torch.from_numpy(out).permute(0, 3, 1, 2)
 
 
@@ -104,7 +105,8 @@ def sampled(
     rows = range(len(pixels)) if rows is None else rows
     out = torch.empty((len(rows), image.shape[1], *(side // times for side in grid.shape[1:3])))
 
-    def work(i: int) -> None:
+    def work(one: range) -> None:
+        i = one.start
         top, left, h, w = inside[i]
         part = torch.from_numpy(pixels[rows[i]][top : top + h, left : left + w].astype(np.float32))
         part = part.permute(2, 0, 1)[None]
@@ -115,19 +117,20 @@ def sampled(
     return out
 
 
-def each(work: Callable[[int], None], count: int) -> None:
-    """`work(0)` … `work(count - 1)`, on as many threads as torch has."""
+def each(work: Callable[[range], None], count: int, together: bool = False) -> None:
+    """`work` of each of `range(count)`, a range of one, or of a few `together`; on as many threads as torch has."""
     threads = torch.get_num_threads()
-    if threads == 1 or count <= TASK:
-        for i in range(count):
-            work(i)
+    tasks = [range(start, min(start + TASK, count)) for start in range(0, count, TASK)]
+
+    def some(task: range) -> None:
+        for part in [task] if together else [range(i, i + 1) for i in task]:
+            work(part)
+
+    if threads == 1 or len(tasks) <= 1:
+        for task in tasks:
+            some(task)
         return
-
-    def some(start: int) -> None:
-        for i in range(start, min(start + TASK, count)):
-            work(i)
-
-    for _ in _pool(threads).map(some, range(0, count, TASK)):
+    for _ in _pool(threads).map(some, tasks):
         pass
 
 

@@ -168,8 +168,27 @@ class TokenStore(Store):
         raise AssertionError("a text has no pixels")
 
 
+class SoundStore(Store):
+    """An entry of sounds: all that rows have is the column `audio`.
+
+    meta: rate, samples. Arrays: `length`, int64 (N,), samples of the whole file; `plain`, uint64 (N,), a hash of the
+    row, 0 of silence; `file`, what the source asked for.
+    """
+
+    kind = "sounds"
+    pictures = False
+
+    def _map_images(self) -> None:
+        self.uniform = False
+
+    def image(self, row: int) -> np.ndarray:
+        raise AssertionError("a sound has no pixels")
+
+
 def open_store(path: Path) -> Store:
     """The entry at `path`, of whichever kind. Raises as `Store` does."""
+    if (Path(path) / SoundWriter.FILE).exists():
+        return SoundStore(path)
     if (Path(path) / TokenWriter.FILE).exists():
         return TokenStore(path)
     return (EncodedStore if (Path(path) / "bytes.bin").exists() else Store)(path)
@@ -322,6 +341,19 @@ class TokenWriter(Writer):
         own = {"text_counts": self._lengths, "text_documents": self._documents}
         columns = {name: np.array(values, dtype=np.int32)[:, None] for name, values in own.items()}
         super().finish(meta | {"columns": ["text"]}, arrays | columns)
+
+
+class SoundWriter(Writer):
+    """Fills an entry with sounds of equal length."""
+
+    FILE = "audio.bin"
+
+    def add_sound(self, samples: np.ndarray, content: bytes) -> None:
+        """Append int16 (samples,) and its `column_hash`."""
+        self._append(np.ascontiguousarray(samples, dtype="<i2").data, (0, 0, 1), content)
+
+    def finish(self, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        super().finish(meta | {"columns": ["audio"]}, arrays)
 
 
 def image_hash(image: np.ndarray) -> bytes:

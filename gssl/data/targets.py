@@ -23,14 +23,14 @@ class Target(NamedTuple):
     budgets count, such as "image" (all that is marked in one). words: its plural, as a budget counts it. row: what a
     row of the data is called. labelled: a row with what is learned from it. grouped: where the data name groups, a
     budget counts these, and all rows of a group are labelled. rectangles: images are stored at a height and a width of
-    their own (`data.size=[h,w]`) and are not cut to squares before they are evaluated. marks:
-    where an image has a class many times, what has it, one and several. named: how data with such targets are called.
-    fair: the warning where classes are of unlike size, "" for none. part: what `gssl export --part` calls a network
-    with its head. pipeline: the task's name on model cards, does: what a model does there, knows: what it cannot know.
-    classes: a row has one class, its label, whatever the column is. good_only: training images are of the first class
-    alone, and that they have no other is no finding. folds: data.test=folds and split
-    may be asked for. accuracy: one of n test rows is 100/n points of the first metric. validates: validation images can
-    be scored by the task's metrics.
+    their own (`data.size=[h,w]`) and are not cut to squares before they are evaluated. marks: where an image has a
+    class many times, what has it, one and several. named: how data with such targets are called. fair: the warning
+    where classes are of unlike size, "" for none. part: what `gssl export --part` calls a network with its head.
+    pipeline: the task's name on model cards, does: what a model does there, knows: what it cannot know. whole: folds of
+    labels tear no group. classes: a row has one class, its label, whatever the column is. good_only: training images
+    are of the first class alone, and that they have no other is no finding. folds: data.test=folds and split may be
+    asked for. accuracy: one of n test rows is 100/n points of the first metric. validates: validation images can be
+    scored by the task's metrics.
     """
 
     task: str
@@ -47,6 +47,7 @@ class Target(NamedTuple):
     pipeline: str = "image-classification"
     does: str = "gives every image one of {classes}"
     knows: str = "It knows these classes only and gives one of them to every image."
+    whole: bool = False
     classes: bool = False
     good_only: bool = False
     folds: bool = False
@@ -147,6 +148,22 @@ TARGETS: dict[str, Target] = {
         knows="It knows these classes only and gives one of them to every text.",
         fair="always answering the largest class scores well by accuracy, so balanced accuracy is the fair measure",
         classes=True,
+    ),
+    "audio": Target(
+        "audio",
+        "label",
+        "labels per class",
+        row="sound",
+        labelled="labelled sound",
+        part="sound_classifier",
+        pipeline="audio-classification",
+        does="gives every sound one of {classes}",
+        whole=True,
+        knows="It knows these classes only and gives one of them to every sound.",
+        fair="always answering the largest class scores well by accuracy, so balanced accuracy is the fair measure",
+        classes=True,
+        folds=True,
+        accuracy=True,
     ),
     "label": Target(
         "classification",

@@ -11,6 +11,8 @@
 | `tokens` | ids of a text, (B, T) int64, 0 behind the shorter ones; of a long one from a random place on |
 | `dialogue` | the same of a dialogue, always from the beginning of a row, which has whole exchanges |
 
+Of sounds (`data=audio`) `view`, `crop` and `real` are log-mel spectrograms (B, 1, bands, frames): views by
+`data.sound_views`, its stretches and shifts alone, and sounds as they are.
 `frame` and `near` are of clips (`data=video`): to what reads neither every frame of a clip is an image. `tokens` are of
 texts (`data=text`), which have nothing else, and `dialogue` of those that are messages.
 """
@@ -25,7 +27,8 @@ from torch import Tensor
 from gssl import schemas
 from gssl.data import Batches, Draws, Images, RandomViews
 from gssl.data.clips import column_of
-from gssl.data.columns import TextColumn
+from gssl.data.columns import AudioColumn, TextColumn
+from gssl.data.transforms.spectrogram import SpectrogramViews
 from gssl.errors import UsageError
 from gssl.method import Batch, to_device
 
@@ -59,12 +62,20 @@ class Feed:
                 f"this method needs a label for every training image; data={cfg.name} has images without one;"
                 " label them, or take a method that needs none"
             )
+        self.random: tuple[RandomViews | SpectrogramViews, ...]
+        self.placed: RandomViews | SpectrogramViews
+        self.still: RandomViews | SpectrogramViews
         self.texts = _texts(images, needs, cfg.name)
         self.clip = frames_read(needs)
         if self.clip:
             _check_clips(images, self.clip, cfg.name)
         if self.texts is not None:
             self.long = bool((self.texts.counts < self.texts.ends - self.texts.offsets[:-1])[images.rows].any())
+            return
+        self.sounds = images.column_of(AudioColumn)
+        if self.sounds is not None:
+            made = SpectrogramViews.of(cfg, self.sounds, draws)
+            self.random, self.placed, self.still = (made, made), made.placed(), made.still()
             return
         views = cfg.views
         second = schemas.replace(
@@ -88,8 +99,10 @@ class Feed:
         if self.texts is not None:
             made = {DIALOGUE: raw["text"]} | ({TOKENS: self._tokens(raw, step)} if TOKENS in self.needs else {})
             return {name: made[name] if name in made else raw[name] for name in self.needs}
-        image, extent = raw["image"], raw.get("extent")
-        if image.device.type != "cpu" and len(self.needs) > 1:  # a CPU reads boxes of it, which are fewer bytes so
+        image, extent = raw["image" if self.sounds is None else "audio"], raw.get("extent")
+        if (
+            self.sounds is None and image.device.type != "cpu" and len(self.needs) > 1
+        ):  # a CPU reads boxes of it, which are fewer bytes so
             image = image.float()  # once for all views
         batch: Batch = {}
         frames = self._frames(raw["video"], step) if self.clip else []

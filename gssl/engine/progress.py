@@ -149,9 +149,17 @@ class PlanMeter:
     """
 
     def __init__(
-        self, kinds: dict[str, str], done: int, jobs: int, show: bool, expected: Mapping[str, float] | None = None
+        self,
+        kinds: dict[str, str],
+        done: int,
+        jobs: int,
+        show: bool,
+        expected: Mapping[str, float] | None = None,
+        what: str = "parts",
     ) -> None:
-        """`kinds`: of every missing part, by name. `done`: parts that were there before. expected: seconds, by name."""
+        """`kinds`: of every missing part, by name. `done`: parts that were there before. expected: seconds, by name.
+        what: how they are called."""
+        self.what = what
         self.kinds, self.jobs, self.expected = dict(kinds), jobs, dict(expected or {})
         self.total, self.finished = done + len(kinds), done
         self._show = show
@@ -165,7 +173,7 @@ class PlanMeter:
         elif self._show and sys.stderr.isatty():
             self._bar = Progress(
                 SpinnerColumn(),
-                TextColumn("[bold]{task.completed:.0f}/{task.total:.0f} parts"),
+                TextColumn(f"[bold]{{task.completed:.0f}}/{{task.total:.0f}} {self.what}"),
                 BarColumn(),
                 TextColumn("{task.description}"),
                 TimeElapsedColumn(),
@@ -174,7 +182,7 @@ class PlanMeter:
             self._task = self._bar.add_task("", total=self.total, completed=self.finished)
             self._bar.start()
         elif self._show:
-            say(f"{self.total} parts, {self.finished} finished before{self._left()}")
+            say(f"{self.total} {self.what}, {self.finished} finished before{self._left()}")
         return self
 
     def seconds_left(self) -> float | None:
@@ -222,7 +230,7 @@ class PlanMeter:
         eta = None if left is None else round(left, 1)
         progress = round(self.finished / max(self.total, 1), 4)
         counts = {"step": self.finished, "total": self.total, "progress": progress}
-        _emit(_record(event, title="parts", **counts, eta=eta, part=part, state=state))
+        _emit(_record(event, title=self.what, **counts, eta=eta, part=part, state=state))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -138,6 +138,11 @@ class Run:
             raise
         return self
 
+    @property
+    def resumed(self) -> bool:
+        """Whether the directory was this run's before: what lies in its folders is its own."""
+        return bool(self._status) and not self._begun
+
     def _check_traces(self) -> None:
         """Without a readable status.json: the directory must hold no run, or this very one, by its checkpoints.
 

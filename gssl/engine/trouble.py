@@ -24,6 +24,7 @@ DISK = {
     errno.ENFILE: "too many open files on this machine; close some",
 }
 NUMBER = re.compile(r"\(os error (\d+)\)")  # safetensors' words for a number of errno
+TOO_LONG = "a path has 4000 bytes at most, and 255 between slashes; choose a shorter one"
 THREADS = "can't start new thread"
 
 
@@ -44,6 +45,14 @@ def told(error: BaseException, cfg: Any = None, where: Path | None = None) -> st
     name = (error.filename if isinstance(error, OSError) else None) or where
     again = "go on with resume=auto" if where else "start again"
     return f"{f'{name}: ' if name else ''}{DISK[number]}, then {again}"
+
+
+def misnamed(error: BaseException) -> str | None:
+    """One line where a path is longer than any disk takes: it was given so. None where `error` is of another kind."""
+    if number_of(error) != errno.ENAMETOOLONG:
+        return None
+    name = error.filename if isinstance(error, OSError) else None
+    return f"{name}: {TOO_LONG}" if name else TOO_LONG
 
 
 def number_of(error: BaseException) -> int | None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from gssl.engine.outputs import open_to_append
 
-OK, FAILED, STOPPED, BUSY = "ok", "failed", "stopped", "busy"
+OK, FAILED, USAGE, STOPPED, BUSY = "ok", "failed", "usage", "stopped", "busy"  # usage: refused what it was given
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def answered(job: Job) -> tuple[str, str]:
 def _ran(job: Job) -> tuple[str, str]:
     from gssl.engine.signals import ending
     from gssl.engine.trouble import told
-    from gssl.errors import Busy, Interrupted
+    from gssl.errors import Busy, Interrupted, UsageError, describe
     from gssl.names import load
 
     try:
@@ -87,7 +87,9 @@ def _ran(job: Job) -> tuple[str, str]:
     except Exception as error:
         with contextlib.suppress(OSError):
             traceback.print_exc()
-        return FAILED, told(error, job.cfg, job.run_dir) or f"{type(error).__name__}: {error}"
+        if isinstance(error, UsageError):
+            return USAGE, describe(error)
+        return FAILED, told(error, job.cfg, job.run_dir) or describe(error)
 
 
 class Worker:

@@ -81,11 +81,24 @@ def _types(text: dict[str, Any]) -> dict[str, bool]:
         "backbone": isinstance(network, dict) and isinstance(network.get("name"), str),
         "size": _whole(size) and 0 < int(str(size)) <= 1 << 16,
         "input": inputs is None
+        or _of_sounds(inputs)
         or (isinstance(inputs, dict) and set(inputs) == {"mean", "std"} and all(map(_three, inputs.values()))),
         "range": _range(text.get("range")),
         "tokenizer": isinstance(text.get("tokenizer"), str | None),
         "labels_used": isinstance(text.get("labels_used"), bool | None),
     }
+
+
+def _of_sounds(inputs: Any) -> bool:
+    """Whether it is what `gssl.nets.log_mel.SoundInputs` needs."""
+    whole, numbers = ("bands", "rate", "samples"), ("hop_ms", "mean", "std")
+    return (
+        isinstance(inputs, dict)
+        and set(inputs) == {*whole, *numbers}
+        and all(_whole(inputs[key]) and inputs[key] > 0 for key in whole)
+        and all(isinstance(inputs[key], int | float) and math.isfinite(inputs[key]) for key in numbers)
+        and min(inputs["hop_ms"], inputs["std"]) > 0
+    )
 
 
 def _whole(value: Any) -> bool:

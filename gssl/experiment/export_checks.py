@@ -1,14 +1,14 @@
 """Is what was exported the same network? What is written is read back as its user would and asked about images."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from gssl.data import Draws, Images
-from gssl.data.columns import TextColumn
+from gssl.data.columns import AudioColumn, TextColumn
 from gssl.data.decode import decode, picture
 from gssl.data.opening import is_file, opened
 from gssl.engine.progress import say
@@ -18,6 +18,7 @@ from gssl.experiment.forecast import frames_in
 from gssl.experiment.models import Model
 from gssl.experiment.tasks import NAMED
 from gssl.experiment.trained import splits_of
+from gssl.nets.log_mel import SoundInputs
 from gssl.vocabulary import FIRST
 
 LIMIT = 1e-4  # largest difference of an output, as a fraction of the largest output
@@ -38,6 +39,12 @@ def images_to_compare(run: Path, subject: Subject) -> tuple[list[Tensor], Images
             ids = noise.integers(FIRST, subject.trunk.embedding.num_embeddings, (RANDOM, subject.sides[0]))
             return [torch.from_numpy(ids)], None
         return [torch.from_numpy(known.fetch(real.rows))], real
+    if subject.trunk.takes.column == "audio":
+        sounds = None if real is None else real.column_of(AudioColumn)
+        if real is None or sounds is None:
+            length = cast(SoundInputs, subject.trunk.inputs).samples
+            return [torch.from_numpy(noise.integers(-1000, 1000, (RANDOM, length or 1), dtype=np.int16))], None
+        return [torch.from_numpy(sounds.fetch(real.rows))], real
     if subject.part == "model":
         height, width = subject.sides
         shapes = [(n, max(2, round(a * height)), max(2, round(b * width)), 3) for n, a, b in SHAPES]

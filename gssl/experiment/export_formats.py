@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from gssl import schemas
 from gssl.config import label_use
+from gssl.config.rules import READ
 from gssl.data import targets
 from gssl.errors import JobError, UsageError
 from gssl.experiment import weight_sources
@@ -79,8 +80,8 @@ class Subject:
 def read_subject(run: Path, part: str | None, to: str) -> Subject:
     """The network of a finished run or a model folder. Raises UsageError."""
     subject = _subject(run, part, to)
-    if subject.trunk.takes.column == "text" and to != "safetensors":
-        raise UsageError(f"--to {to}: of images only; a network of texts is written with --to safetensors")
+    if (column := subject.trunk.takes.column) != "image" and to != "safetensors":
+        raise UsageError(f"--to {to}: of images only; a network of {READ[column]} is written with --to safetensors")
     return subject
 
 

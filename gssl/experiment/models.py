@@ -20,7 +20,7 @@ from gssl.experiment import weight_sources
 from gssl.experiment.model_files import DESCRIPTION, MODEL, Described, find, source_of
 from gssl.metrics.evaluator_base import weights_hash
 from gssl.nets.backbone import Backbone, build_backbone
-from gssl.nets.inputs import Inputs
+from gssl.nets.log_mel import inputs_of
 from gssl.nets.tensors import load_tensors
 from gssl.nets.weights import load_into
 from gssl.probe import anomaly, dense
@@ -167,7 +167,7 @@ def backbone_of(text: dict[str, Any]) -> schemas.Backbone:
 def _blank(text: dict[str, Any]) -> Backbone:
     backbone = build_backbone(backbone_of(text), text["backbone"]["size"])
     if text.get("input"):  # descriptions of older versions lack it
-        backbone.inputs = Inputs(**text["input"])
+        backbone.inputs = inputs_of(text["input"])
     return backbone
 
 
@@ -178,7 +178,7 @@ def frozen(text: dict[str, Any], file: Path) -> Backbone:
     backbone, _ = weight_sources.build(
         origin, backbone_of(text), text["backbone"]["size"], text["seed"], bool(text.get("allow_partial"))
     )
-    backbone.inputs = Inputs(**text["input"])
+    backbone.inputs = inputs_of(text["input"])
     if weights_hash(backbone) != text["network_hash"]:
         raise UsageError(f"{file}: was fitted on other weights than weights={weights} has now; run the transfer again")
     return backbone

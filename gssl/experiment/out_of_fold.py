@@ -13,12 +13,13 @@ from gssl import schemas
 from gssl.config.registry import PROBE
 from gssl.data import Draws, Images
 from gssl.data.preprocessing import Preprocessing
+from gssl.data.targets import TARGETS
 from gssl.experiment.answers import BANK, both, distances
 from gssl.experiment.models import Model
 from gssl.experiment.probing import Prober
 from gssl.experiment.tasks import Fitted
 from gssl.experiment.transfer_results import description
-from gssl.probe.folds import choice_folds, clip_folds
+from gssl.probe.folds import clip_folds, label_folds
 from gssl.probe.linear import fixed, softmax
 
 MOST = 5000  # images that are looked at
@@ -50,7 +51,8 @@ def _frozen(prober: Prober, f: Fitted) -> OutOfFold:
     x, y, count = prober.features(images, f.reads, f.view), images.labels, len(prober.classes)
     given: list[np.ndarray] = []
     labels: list[np.ndarray] = []
-    whole = PROBE[f.member].groups and images.groups is not None  # folds tear no group, as those of the fit
+    told = PROBE[f.member].groups or TARGETS[prober.task.column].whole
+    whole = told and images.groups is not None  # folds tear no group, as those of the fit
     for fit, val in clip_folds(y, images.groups, prober.cfg.seed) if whole else folds_of(y, prober.draws):
         weight, bias, classes = fixed(x[fit], y[fit], float(f.model.chosen["l2"]))
         scores = np.ascontiguousarray((x[val].astype(np.float64) @ weight.T + bias).T)
@@ -78,7 +80,7 @@ def folds_of(labels: np.ndarray, draws: Draws) -> list[tuple[np.ndarray, np.ndar
 
 
 def _trained(prober: Prober, f: Fitted) -> OutOfFold:
-    folds = choice_folds(prober.images.labels, prober.cfg.seed)
+    folds = label_folds(prober.images, prober.cfg.seed)
     if not folds:
         return _joined([], [], None, len(prober.classes))
     fit, val = folds[0]

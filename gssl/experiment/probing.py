@@ -16,11 +16,12 @@ import torch
 from gssl import schemas
 from gssl.config import registry
 from gssl.config.menus import CLASSICAL, CONTROLS, NO_NETWORK, UNTRAINED
-from gssl.data import Draws, Images, RandomViews, division, originals
+from gssl.data import Draws, Images, division, originals
 from gssl.data.clips import frames_of
 from gssl.data.draws import digest
 from gssl.data.preprocessing import Preprocessing
 from gssl.data.targets import TARGETS
+from gssl.data.transforms.spectrogram import views_of
 from gssl.engine import trouble
 from gssl.engine.device import Precision
 from gssl.engine.fits import Fits
@@ -236,7 +237,7 @@ class Prober:
         if self.origin.kind == majority.NAME:
             return np.zeros((len(images), 1), dtype=np.float32)
         if self.network is None:
-            return pixels(images, self.cfg.data.side)
+            return pixels(images, self.cfg.data.side, self.cfg.data.hop_ms)
         network = PooledStages(self.network) if reads == "stages" else self.network
         view = view or self.views[0]
         batch = BATCH if view.size <= LARGE else FEW
@@ -273,8 +274,8 @@ class Prober:
         """What learns without a network, once it has learnt: when its features are asked for first."""
         if self.classical is None:
             assert self.pretrain is not None
-            name, size = self.origin.kind, self.cfg.data.side
-            self.classical = classical.learn(name, self.cfg.classical, self.pretrain, size, self.cfg.seed, self.device)
+            cfg, rest = self.cfg, (self.cfg.seed, self.device, self.cfg.data.hop_ms)
+            self.classical = classical.learn(self.origin.kind, cfg.classical, self.pretrain, cfg.data.side, *rest)
         return self.classical
 
     def maps(self) -> dense.Maps:
@@ -373,7 +374,8 @@ class Prober:
                     self.generated[key] = Labelled(self.features(more, reads, view), more.labels)
                 extra = [self.generated[key]]
             rest = (self._known(reads, view)[index], labels, len(self.classes), self.cfg.seed)
-            named = registry.PROBE[name].groups and groups is not None and self.origin.kind != majority.NAME
+            whole = registry.PROBE[name].groups or TARGETS[self.task.column].whole
+            named = whole and groups is not None and self.origin.kind != majority.NAME
             own = {"groups": groups} if named else {}
             fits[view] = division.current.first(partial(self._probe(name, view).fit, *rest, *extra, **own))
         if not self.sizes.recorded:
@@ -440,7 +442,7 @@ class Prober:
 
     def _setting(self, draw: int, view: Preprocessing) -> Setting:
         cfg = self.cfg
-        views = RandomViews(cfg.data.views, view.size, self.draws)
+        views = views_of(cfg.data, self.images, view.size, self.draws)
         draws = Draws(cfg.seed * 1000 + draw)
         more = None if self.unlabelled is None else self.pixels_at(self.unlabelled, view)
         rest = (view.size, self.device, cfg.seed, draws, self.fits, more, view)

@@ -67,7 +67,7 @@ class SSLEvaluator:
             found["val_bits_per_byte"] = dialogues.bits_per_byte(cast(Any, network), self.val, self.device)
         elif self.language:
             found["val_bits_per_byte"] = language.bits_per_byte(cast(Any, network), self.val, self.size, self.device)
-        if hasattr(self.method, "reconstruct") and self.pictures:
+        if hasattr(self.method, "reconstruct") and self.pictures and self.shown.store.pictures:
             with self.training.beside("pictures"):
                 few = next(iter(sequential(self.shown, ROWS, self.device)))
                 columns = self.method.reconstruct(centre(few["image"], self.size, few.get("extent")), step)

@@ -6,6 +6,7 @@ from typing import Any
 from torch import nn
 
 from gssl import schemas
+from gssl.config.rules import READ
 from gssl.data import Images, Splits, load_data
 from gssl.data.preprocessing import Preprocessing
 from gssl.data.sources import SOURCES, places
@@ -78,7 +79,7 @@ def encoder_of(path: Path, expected: str, column: str = "image") -> tuple[Backbo
 def _check_column(network: Backbone, column: str, path: Path) -> None:
     own = network.takes.column
     if own != column:
-        raise UsageError(f"{path}: its network reads {own}s; give a run whose network reads {column}s")
+        raise UsageError(f"{path}: its network reads {READ[own]}; give a run whose network reads {READ[column]}")
 
 
 def splits_of(run: Path, root: str | None = None) -> tuple[Splits, dict[str, Any]]:

@@ -22,6 +22,7 @@ from gssl.experiment import checkpoint_weights, continued, synthetic, teacher, t
 from gssl.experiment.method_pictures import inputs_of, save_views
 from gssl.method import Context, MakeOptimizer
 from gssl.nets.backbone import TIMM, Backbone, check_name, recompute
+from gssl.nets.log_mel import SoundInputs
 from gssl.ssl.patches import need_vit
 
 Config = schemas.PretrainSSL | schemas.TrainGAN
@@ -141,6 +142,8 @@ class Training:
         images, size = self.splits.pretrain, self.cfg.data.side
         optimizer: MakeOptimizer = self.trainer.optimizer
         extra: dict[str, Any] = {}
+        if isinstance(backbone.inputs, SoundInputs):
+            extra["shape"] = backbone.inputs.shape
         if self.family == "gan":
             extra["colour"] = weight_sources.colour(images, self.draws.shared, size, self.device)
         if self.teacher:

@@ -12,6 +12,7 @@ from torch import Tensor
 from gssl import schemas
 from gssl.config import label_use
 from gssl.data import Draws, Images, sequential
+from gssl.data.columns import AudioColumn
 from gssl.data.draws import digest as digest_of
 from gssl.data.preprocessing import Preprocessing
 from gssl.engine import checkpoint
@@ -24,6 +25,7 @@ from gssl.experiment.description import of_weights, of_weights_in
 from gssl.nets import keymaps, vit_files
 from gssl.nets.backbone import TIMM, Backbone, build_backbone
 from gssl.nets.inputs import Inputs, adjusted, of_three
+from gssl.nets.log_mel import SoundInputs, inputs_of
 from gssl.nets.norms import recompute_batch_norm
 from gssl.nets.resnet import SMALL
 from gssl.nets.weights import State, load_into, read_tensors, read_weights, save_weights
@@ -121,7 +123,7 @@ class WeightSource:
         """The network with random weights and the source's normalisation."""
         network = build_backbone(*self.network(default, size))
         if self.input is not None:
-            network.inputs = Inputs(**self.input)
+            network.inputs = inputs_of(self.input)
         return network
 
 
@@ -349,7 +351,7 @@ def build(
             report |= asdict(load_into(target, state, allow_partial=allow_partial, remedy=remedy))
             _tell(source, report)
         if inputs is not None:
-            network.inputs = adjusted(network.inputs, inputs.mean, inputs.std, inputs.range)
+            network.inputs = _adjusted(network, inputs)
         report["input"] = network.inputs.record()
         source.kept.update({"key": key, "network": network, "report": report, "generator": torch.get_rng_state()})
     torch.set_rng_state(source.kept["generator"])
@@ -357,13 +359,16 @@ def build(
 
 
 def check_column(source: WeightSource, network: Backbone, images: Images) -> None:
-    """Raises UsageError where the network reads another column than there is, or ids of another tokenizer."""
+    """Raises UsageError where the network reads another column than there is, ids of another tokenizer, or sounds of
+    another rate. A network of sounds that has no mean and deviation yet gets those of these, which it learns from."""
     takes = network.takes.column
     if takes not in images.columns:
         raise UsageError(
             f"weights={source.path or source.kind}: the network reads the column {takes}, and the data bring"
             f" {' and '.join(images.columns)}; take other weights, or other data"
         )
+    if (sounds := images.column_of(AudioColumn)) is not None:
+        _fit_inputs(source, network, sounds, images)
     own = images.store.meta.get("tokenizer_hash")
     if source.tokenizer is not None and own != source.tokenizer:
         path = source.path or Path(source.kept["described"].file)  # without a path it is in the hub's own cache
@@ -372,6 +377,28 @@ def check_column(source: WeightSource, network: Backbone, images: Images) -> Non
             f"weights={source.path or source.kind}: learned ids of another tokenizer than that of these texts; add"
             f" data.tokenizer={folder / 'tokenizer.json'}"
         )
+
+
+def _fit_inputs(source: WeightSource, network: Backbone, sounds: AudioColumn, images: Images) -> None:
+    inputs = network.inputs
+    assert isinstance(inputs, SoundInputs)
+    if not inputs.fitted:
+        rows = images.rows[:: -(-len(images) // RECOMPUTE)]
+        inputs.fit(torch.from_numpy(sounds.fetch(rows)), sounds.rate)
+    elif inputs.rate != sounds.rate:
+        raise UsageError(
+            f"weights={source.path or source.kind}: learned from sounds of {inputs.rate:,} Hz, and these have"
+            f" {sounds.rate:,}; set data.rate={inputs.rate}"
+        )
+
+
+def _adjusted(network: Backbone, given: schemas.Input) -> Inputs | SoundInputs:
+    """`input` as the user gives it. Raises UsageError."""
+    if isinstance(network.inputs, Inputs):
+        return adjusted(network.inputs, given.mean, given.std, given.range)
+    if any(value is not None for value in (given.mean, given.std, given.range)):
+        raise UsageError("input: is of images; a network of sounds has the mean and deviation of its training sounds")
+    return network.inputs
 
 
 def _tell(source: WeightSource, report: dict[str, Any]) -> None:

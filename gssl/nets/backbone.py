@@ -1,6 +1,7 @@
 """The encoder that every family trains: of an SSL method, and the trunk of a discriminator.
 
-    takes       the column it reads and its channels: `image`, 3
+    takes       the column it reads and its channels: `image`, 3; of sounds `audio`, 1: samples (B, n), or their
+                log-mel spectrograms (B, 1, bands, frames), which `inputs` makes of samples
     dense(x)    (B, 3, H, W) float in [0, 1] → feature maps (B, dims[i], h, w), finest first, of any height and width
     pooled(x)   (B, 3, H, W) float in [0, 1] → (B, dim); the module called is the same
     layer_groups()  every learned weight once, in a list per stage, from input to output
@@ -20,6 +21,7 @@ from gssl import schemas
 from gssl.errors import UsageError
 from gssl.names import load
 from gssl.nets.inputs import Inputs
+from gssl.nets.log_mel import SoundInputs
 
 TIMM = "timm:"
 PUBLISHED_TEXT = "text:"  # of `gssl.nets.published_text`
@@ -52,7 +54,7 @@ class Backbone(nn.Module):
     takes = Takes("image", 3)
     dim: int  # of the pooled features
     dims: list[int]  # channels of each map
-    inputs: Inputs
+    inputs: Inputs | SoundInputs
     recomputes = False  # whether its blocks can be computed again in the backward pass
     recomputing = False
 
@@ -111,7 +113,8 @@ def build_backbone(cfg: schemas.Backbone, size: int) -> Backbone:
 
     Raises UsageError.
 
-    size: side in pixels of the square images that it is made for; `dense` and `pooled` take others too.
+    size: side in pixels of the square images that it is made for; `dense` and `pooled` take others too. Of sounds
+    (`cfg.hop_ms`) the mel bands.
     """
     network: Backbone
     if cfg.name.startswith(TIMM):
@@ -128,5 +131,9 @@ def build_backbone(cfg: schemas.Backbone, size: int) -> Backbone:
     if made.takes.column == "text":
         text: Backbone = made(name=cfg.name, norm=cfg.norm, width=cfg.width, vocab=cfg.vocab)
         return text
-    network = made(name=cfg.name, norm=cfg.norm, width=cfg.width, patch=cfg.patch, size=size)
+    channels = 3 if cfg.hop_ms is None else 1
+    network = made(name=cfg.name, norm=cfg.norm, width=cfg.width, patch=cfg.patch, size=size, channels=channels)
+    if cfg.hop_ms is not None:  # the same network on spectrograms: `size` mel bands, as many frames as there are
+        network.takes = Takes("audio", channels)
+        network.inputs = SoundInputs(size, cfg.hop_ms)
     return network

@@ -31,7 +31,7 @@ class ConvNet(Backbone):
     serve all sizes. `name` and `patch` are unused.
     """
 
-    def __init__(self, name: str, norm: str, width: int, patch: int, size: int) -> None:
+    def __init__(self, name: str, norm: str, width: int, patch: int, size: int, channels: int = 3) -> None:
         super().__init__()
         if size < 8:
             raise UsageError(f"data.size={size}: {name} halves images three times; set data.size=8 or more")
@@ -39,7 +39,7 @@ class ConvNet(Backbone):
         self.dims = [width * 2**i for i in range(4)]
         self.dim = self.dims[-1]
         self.blocks = nn.ModuleList()
-        for before, after in zip([3, *self.dims[:-1]], self.dims, strict=True):
+        for before, after in zip([channels, *self.dims[:-1]], self.dims, strict=True):
             # oneDNN likes the channels-last layout and multiples of 16 channels
             conv = nn.Conv2d(before, after, 3, padding=1, bias=False)
             nn.init.kaiming_normal_(conv.weight, a=SLOPE)

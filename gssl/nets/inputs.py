@@ -40,6 +40,10 @@ class Inputs(nn.Module):
             self.register_buffer("scale", torch.tensor(scale).view(1, 3, 1, 1), persistent=False)
             self.register_buffer("shift", torch.tensor(shift).view(1, 3, 1, 1), persistent=False)
 
+    def pictured(self, x: Tensor) -> Tensor:
+        """What has a height and a width: of pixels `x` itself."""
+        return x
+
     def forward(self, x: Tensor) -> Tensor:
         if self.same:
             return torch.add(self.shift, x, alpha=self.factor)

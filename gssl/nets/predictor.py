@@ -11,19 +11,19 @@ class Predictor(nn.Module):
     """The decoder of masked autoencoders (He et al., 2111.06377), the predictor of I-JEPA (Assran et al., 2301.08243).
 
     One learnt token, distinguished by fixed positions, stands at every hidden one; visible and hidden tokens attend to
-    one another. `dim` comes in, `out` goes out, `width` · `depth` blocks are in between; `side`² patches are a whole
-    image.
+    one another. `dim` comes in, `out` goes out, `width` · `depth` blocks are in between; `side` rows of `columns`
+    patches are a whole image, `side` of them where none are given.
     """
 
     positions: Tensor
 
-    def __init__(self, dim: int, width: int, depth: int, out: int, side: int) -> None:
+    def __init__(self, dim: int, width: int, depth: int, out: int, side: int, columns: int | None = None) -> None:
         super().__init__()
         if width % (4 * HEADS):
             raise UsageError(f"ssl.width={width}: must be a multiple of {4 * HEADS}, e.g. 48")
         self.enter = nn.Linear(dim, width)
         self.token = nn.Parameter(torch.zeros(width))
-        self.register_buffer("positions", position_embedding(width, side)[0], persistent=False)
+        self.register_buffer("positions", position_embedding(width, side, columns)[0], persistent=False)
         self.blocks = nn.ModuleList(Block(width) for _ in range(depth))
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.leave = nn.Linear(width, out)

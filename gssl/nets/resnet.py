@@ -26,7 +26,7 @@ class ResNet(Backbone):
     `width` must be 64, torchvision's only one; `patch` is unused.
     """
 
-    def __init__(self, name: str, norm: str, width: int, patch: int, size: int) -> None:
+    def __init__(self, name: str, norm: str, width: int, patch: int, size: int, channels: int = 3) -> None:
         super().__init__()
         if width != 64:
             raise UsageError(f"backbone.width={width}: {name} starts with 64 channels; set backbone.width=64")
@@ -37,9 +37,12 @@ class ResNet(Backbone):
         self.inputs = Inputs(*IMAGENET)
         self.conv1, self.bn1, self.relu, self.maxpool = net.conv1, net.bn1, net.relu, net.maxpool
         if size <= SMALL:
-            self.conv1 = nn.Conv2d(3, 64, 3, stride=1, padding=1, bias=False)
+            self.conv1 = nn.Conv2d(channels, 64, 3, stride=1, padding=1, bias=False)
             nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
             self.maxpool = nn.Identity()
+        elif channels != 3:
+            self.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
+            nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
         self.layer1, self.layer2, self.layer3, self.layer4 = (getattr(net, layer) for layer in _LAYERS)
         blocks = [block for layer in _LAYERS for block in getattr(self, layer)]
         last = "conv2" if isinstance(blocks[0], resnet.BasicBlock) else "conv3"

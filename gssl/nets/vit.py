@@ -111,7 +111,7 @@ class ViT(Backbone):
     positions: Tensor
     recomputes = True
 
-    def __init__(self, name: str, norm: str, width: int, patch: int, size: int) -> None:
+    def __init__(self, name: str, norm: str, width: int, patch: int, size: int, channels: int = 3) -> None:
         super().__init__()
         depth, heads, published = SHAPES[name]
         if norm != "none":
@@ -123,7 +123,7 @@ class ViT(Backbone):
         self.side, self.patch = size // patch, patch
         self.dim, self.dims = width, [width] * 4
         self.inputs = Inputs(*(IMAGENET if published else SIGNED))
-        self.patch_embed = nn.Conv2d(3, width, patch, stride=patch)
+        self.patch_embed = nn.Conv2d(channels, width, patch, stride=patch)
         self.token: nn.Parameter | None = None
         if published:
             self.token = nn.Parameter(torch.zeros(1, 1, width).normal_(0, TOKEN_STD))
@@ -179,6 +179,7 @@ class ViT(Backbone):
 
     def dense(self, x: Tensor) -> list[Tensor]:
         """(B, 3, H, W) in [0, 1] → maps (B, width, H/patch, W/patch), one per quarter of the blocks (last: normed)."""
+        x = self.inputs.pictured(x)
         grid = self.grid(x)
         x = self._begin(self.embed(x) + self.embedding(*grid))
         maps = []
@@ -202,5 +203,6 @@ class ViT(Backbone):
 
     def pooled(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1] → (B, width): the class token, else the mean over the positions."""
+        x = self.inputs.pictured(x)
         out = self._all(self.embed(x) + self.embedding(*self.grid(x)))
         return out.mean(1) if self.token is None else out[:, 0]

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gssl.data import Draws, Images, centre, sequential
 from gssl.errors import JobError, UsageError
+from gssl.probe import sounds
 from gssl.probe.cluster import TooAlike, kmeans
 from gssl.probe.features import pixel_batches
 from gssl.probe.tfidf import Tfidf
@@ -33,10 +34,19 @@ class Learnt:
     record: dict[str, Any]
 
 
-def learn(name: str, cfg: schema.Classical, images: Images, size: int, seed: int, device: torch.device) -> Learnt:
+def learn(
+    name: str,
+    cfg: schema.Classical,
+    images: Images,
+    size: int,
+    seed: int,
+    device: torch.device,
+    hop_ms: float | None = None,
+) -> Learnt:
     """What `name`, one of `schema.NAMES`, makes of the images' pixels; nothing else of them is read.
 
-    `size`: side of the centre crops. The same arguments give the same features, whatever is asked of them together.
+    `size`: side of the centre crops; of sounds the mel bands, and `hop_ms` from one frame to the next. The same
+    arguments give the same features, whatever is asked of them together.
     Raises JobError where the images do not differ enough.
     """
     start = time.perf_counter()
@@ -46,6 +56,10 @@ def learn(name: str, cfg: schema.Classical, images: Images, size: int, seed: int
     elif name == "tfidf":
         words = Tfidf.fit(cfg.tfidf, images)
         features, record = words.features, words.record()
+    elif name in sounds.NAMES:
+        assert hop_ms is not None
+        known = sounds.of(name, cfg, size, hop_ms)
+        features, record = known.features, known.record()
     else:
         means = Kmeans.fit(cfg.kmeans, images, size, Draws(seed), device)
         features, record = means.features, means.record()
@@ -55,6 +69,7 @@ def learn(name: str, cfg: schema.Classical, images: Images, size: int, seed: int
 
 def check(name: str, cfg: schema.Classical, size: int) -> None:
     """Raises UsageError where images of `size` are too small for the settings."""
+    sounds.check(name, cfg, size)
     if name == "pca" and cfg.pca.side > size:
         raise UsageError(
             f"classical.pca.side={cfg.pca.side}: images are averaged to data.size={size} at most; lower it"

@@ -13,7 +13,7 @@ from gssl.data import Draws, Images, division, sequential
 from gssl.data.preprocessing import Preprocessing
 from gssl.method import Batch
 from gssl.probe.features import divided, extract
-from gssl.probe.folds import Trial, best_point, choice_folds, unselected
+from gssl.probe.folds import Trial, best_point, label_folds, unselected
 from gssl.probe.linear import fixed
 from gssl.probe.setting import Setting, Views
 
@@ -100,6 +100,8 @@ class Classification:
     def batch(self, raw: Batch, views: Views, step: int, view: int) -> Batch:
         if "text" in raw:
             return {"input": raw["text"], "target": raw["label"]}
+        if "audio" in raw:
+            return {"input": views(raw["audio"], step, view, None), "target": raw["label"]}
         return {"input": views(raw["image"], step, view, raw.get("extent")), "target": raw["label"]}
 
     def views(self, images: Images, setting: Setting) -> Iterator[Tensor]:
@@ -111,7 +113,7 @@ class Classification:
         return F.cross_entropy(outputs, targets)
 
     def folds(self, images: Images, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
-        return choice_folds(images.labels, seed)
+        return label_folds(images, seed)
 
     def score(self, network: Classifier, images: Images, setting: Setting) -> Trial:
         found = logits(network, images, setting.crop, setting.device)

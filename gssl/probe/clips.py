@@ -16,7 +16,7 @@ from collections.abc import Callable
 import numpy as np
 
 from gssl.data import Draws
-from gssl.probe.folds import Labelled, clip_folds
+from gssl.probe.folds import Labelled
 from gssl.probe.linear import FittedLinear, Linear
 from gssl.schemas import probes as schema
 
@@ -86,4 +86,4 @@ class Action:
         groups: np.ndarray | None = None,
     ) -> FittedLinear:
         """As `Linear.fit`; groups (n,): what each clip belongs to."""
-        return self.linear.fit(x, y, n_classes, seed, extra, clip_folds(np.asarray(y), groups, seed))
+        return self.linear.fit(x, y, n_classes, seed, extra, groups)

@@ -11,6 +11,7 @@ from gssl.data import Images, centre, division, sequential
 from gssl.data.preprocessing import Preprocessing
 from gssl.errors import JobError
 from gssl.method import Batch
+from gssl.probe import sounds
 
 PIXEL_SIDE = 8  # the `pixels` arm has images averaged to this side
 
@@ -48,9 +49,11 @@ def divided(
     return division.current.rows(np.concatenate(parts) if parts else None)
 
 
-def pixels(images: Images, size: int) -> np.ndarray:
-    """The reference without a network: centre crops averaged to 8×8, (n, 64·channels) float32 in [0, 1]."""
-
+def pixels(images: Images, size: int, hop_ms: float | None = None) -> np.ndarray:
+    """The reference without a network: centre crops averaged to 8×8, (n, 64·channels) float32 in [0, 1]; of sounds
+    their spectrograms, `hop_ms` from one frame to the next (`gssl.probe.sounds`)."""
+    if hop_ms is not None:
+        return sounds.pixels(images, size, hop_ms)
     return np.concatenate(list(pixel_batches(images, size, PIXEL_SIDE)))
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from gssl.probe.folds import Labelled, choice_folds, joined
+from gssl.probe.folds import Labelled, clip_folds, joined
 from gssl.probe.knn import unit_rows
 from gssl.schemas import probes as schema
 
@@ -53,16 +53,22 @@ class FewShot:
         self.scale = cfg.scale
 
     def fit(
-        self, x: np.ndarray, y: np.ndarray, n_classes: int, seed: int, extra: Labelled | None = None
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        n_classes: int,
+        seed: int,
+        extra: Labelled | None = None,
+        groups: np.ndarray | None = None,
     ) -> FittedFewShot:
         """Average features x (n, d) float32 with labels y (n,) in 0..n_classes-1 by class.
 
-        `val_accuracy` is measured on `choice_folds(y, seed)`, as for the other probes. `extra` images count in the mean
-        and the centroids, in the folds too; they are never among those that are validated there.
+        `val_accuracy` is measured on `clip_folds(y, groups, seed)`, as for the other probes. `extra` images count in
+        the mean and the centroids, in the folds too; they are never among those that are validated there.
         """
         y = np.asarray(y, dtype=np.int64)
         right: list[np.ndarray] = []
-        for fit, val in choice_folds(y, seed):
+        for fit, val in clip_folds(y, groups, seed):
             predicted = self._centroids(*joined(x[fit], y[fit], extra), n_classes).predict(x[val])
             right.append(predicted == y[val])
         fitted = self._centroids(*joined(x, y, extra), n_classes)

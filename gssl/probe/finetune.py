@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from gssl.data import Images, RandomViews, division
+from gssl.data.transforms.spectrogram import SpectrogramViews
 from gssl.errors import UsageError
 from gssl.method import Batch
 from gssl.nets.norms import recompute_batch_norm
@@ -74,6 +75,8 @@ class Finetune:
         parts = streams(images, extra, cfg.batch_size, draws, setting.device)
         if cfg.colour:
             views = division.cut_views(setting.views, draws)
+        elif isinstance(setting.views, SpectrogramViews):
+            views = setting.views.placed(draws)
         else:
             views = RandomViews(geometric(setting.views_cfg), setting.size, draws)
 

@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gssl.data import Draws
+from gssl.data import Draws, Images
+from gssl.data.targets import of_columns
 
 # Labels in the rarest class from which one split is steady enough. With 10 its validation part would be one image
 # per class, and λ a matter of luck: on mnist5k that cost SimCLR's features 7 points at 10 labels per class (measured on
@@ -99,6 +100,12 @@ def clip_folds(labels: np.ndarray, groups: np.ndarray | None, seed: int) -> list
     folds = image_folds(len(labels), groups, seed)
     classes = len(np.unique(labels))
     return folds if all(len(np.unique(labels[fit])) == classes for fit, _ in folds) else []
+
+
+def label_folds(images: Images, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The folds of labelled images, or of what else has a class: of sounds they tear no group (speaker)."""
+    groups = images.groups if of_columns(images.columns).whole else None
+    return clip_folds(images.labels, groups, seed)
 
 
 class Trial(NamedTuple):

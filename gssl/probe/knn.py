@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gssl.probe.folds import Labelled, choice_folds, joined
+from gssl.probe.folds import Labelled, clip_folds, joined
 from gssl.schemas import probes as schema
 
 BLOCK = 1 << 25  # bytes of similarities held at once
@@ -148,10 +148,18 @@ class Knn:
     def __init__(self, cfg: schema.Knn) -> None:
         self.k, self.temperature = cfg.k, cfg.temperature
 
-    def fit(self, x: np.ndarray, y: np.ndarray, n_classes: int, seed: int, extra: Labelled | None = None) -> FittedKnn:
+    def fit(
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        n_classes: int,
+        seed: int,
+        extra: Labelled | None = None,
+        groups: np.ndarray | None = None,
+    ) -> FittedKnn:
         """Remember features x (n, d) float32 with labels y (n,) in 0..n_classes-1.
 
-        Nothing is chosen, but `val_accuracy` is measured on `choice_folds(y, seed)`, as for the other probes.
+        Nothing is chosen, but `val_accuracy` is measured on `clip_folds(y, groups, seed)`, as for the other probes.
         Where there are fewer than k labels all of them vote. `extra` images vote as well, in the folds too; they are
         never among those that are validated there.
         """
@@ -159,7 +167,7 @@ class Knn:
         x, y = joined(x, y, extra)
         more = np.arange(n, len(y))
         right: list[np.ndarray] = []
-        for fit, val in choice_folds(y[:n], seed):
+        for fit, val in clip_folds(y[:n], groups, seed):
             fit = np.concatenate([fit, more])
             k = min(self.k, len(fit))
             found = vote(Units(x, val), Units(x, fit), y[fit], n_classes, k, self.temperature)

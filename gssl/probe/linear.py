@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from gssl.probe import stacked
-from gssl.probe.folds import Labelled, Trial, best_point, choice_folds, unselected
+from gssl.probe.folds import Labelled, Trial, best_point, clip_folds, unselected
 from gssl.probe.stacked import Stack
 from gssl.schemas import probes as schema
 
@@ -371,18 +371,18 @@ class Linear:
         n_classes: int,
         seed: int,
         extra: Labelled | None = None,
-        folds: Folds | None = None,
+        groups: np.ndarray | None = None,
     ) -> FittedLinear:
         """Fit on features x (n, d) float32 and labels y (n,) in 0..n_classes-1.
 
-        λ is chosen on `folds`, or where none are given on `choice_folds(y, seed)`, by accuracy (ties: the lower
-        cross-entropy), then everything is refitted with it. Classes without a label are never predicted: their
-        unpenalised bias would run to -∞. `extra` is learnt from in every fit, those of the folds too, and nothing is
-        chosen on it; its classes are among those of `y`.
+        λ is chosen on `clip_folds(y, groups, seed)` by accuracy (ties: the lower cross-entropy), then everything is
+        refitted with it. Classes without a label are never predicted: their unpenalised bias would run to -∞. `extra`
+        is learnt from in every fit, those of the folds too, and nothing is chosen on it; its classes are among those of
+        `y`.
         """
         classes, y = np.unique(np.asarray(y), return_inverse=True)
         assert classes[0] >= 0 and classes[-1] < n_classes
-        folds = choice_folds(y, seed) if folds is None else folds
+        folds = clip_folds(y, groups, seed)
         if extra is not None:
             assert np.isin(extra.y, classes).all()
             extra = Labelled(extra.x, np.searchsorted(classes, extra.y))

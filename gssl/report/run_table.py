@@ -25,7 +25,8 @@ SCHEMA = "gssl.settings/1"
 MISSING = None  # where a run's configuration has no such key
 # what says nothing about a setting: seeds are averaged over, the rest changes no number
 ASIDE = {"seed", "experiment", *(f"engine.{key}" for key in FREE["engine"]), "engine.device", "data.workers"}
-ASIDE_SECTIONS = ("diagnose.", "hydra.")
+ASIDE |= {"executor"}
+ASIDE_SECTIONS = ("diagnose.", "hydra.", "executor.")
 MOST_NAMED = 12  # keys without a column, of those in words
 
 

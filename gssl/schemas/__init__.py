@@ -14,14 +14,15 @@ from gssl.schemas.commands import (
     TrainGAN,
     Transfer,
 )
-from gssl.schemas.data import Data, Generated, Synthetic, Views
-from gssl.schemas.executors import Local, Ray, Slurm
+from gssl.schemas.data import Data, Generated, SoundViews, Synthetic, Views
+from gssl.schemas.executors import LOCAL, Local, Ray, Slurm
 from gssl.schemas.network import Backbone, Input
 from gssl.schemas.probes import Knn, Probes
 from gssl.schemas.section import Section, replace
 from gssl.schemas.training import Budget, Continued, Diagnose, Engine, Eval, Optim
 
 __all__ = [
+    "LOCAL",
     "Backbone",
     "Budget",
     "Classical",
@@ -48,6 +49,7 @@ __all__ = [
     "Search",
     "Section",
     "Slurm",
+    "SoundViews",
     "Synthetic",
     "TrainGAN",
     "Transfer",

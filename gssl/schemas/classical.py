@@ -34,12 +34,33 @@ class Tfidf(Section):
     ngrams: int = Field(ge=1, le=5, description="up to so many words in a row count as one, too")
 
 
+class MelStats(Section):
+    """Mean and deviation over time of each mel band of a sound."""
+
+    padding: bool = Field(description="count the silence that short sounds are padded with, too")
+
+
+class Mfcc(MelStats):
+    """The same of cepstral coefficients."""
+
+    coefficients: int = Field(ge=1, description="the first so many; at most data.size")
+
+
+class Loudness(Section):
+    """How loud a sound is, and how long its file."""
+
+    length: bool = Field(description="the length, too")
+
+
 class Classical(Section):
     """How the sources of features that learn without a network learn."""
 
     pca: Pca
     kmeans: Kmeans
     tfidf: Tfidf
+    mel_stats: MelStats
+    mfcc: Mfcc
+    loudness: Loudness
 
 
 NAMES = tuple(Classical.model_fields)

@@ -16,7 +16,7 @@ EVALUATORS = "the feature extractor: auto | classifier | random | inception | di
 PLACES = ("torchvision", "timm:", "hf:")
 FIRST_WEIGHTS = "random | efficientnet_lite0 | torchvision[:NAME] | timm:NAME[@FILE] | hf:ORG/NAME | a run | a file"
 
-WHERE_PARTS_RUN = "where parts run: a section of conf/executor"
+WHERE_IT_RUNS = "where runs, and parts of compare and curve, run: a section of conf/executor"
 
 
 class PretrainSSL(Section):
@@ -30,6 +30,7 @@ class PretrainSSL(Section):
     backbone: Backbone
     ssl: Any = Field(description="the method: a section of conf/ssl")
     budget: Budget
+    executor: Any = Field(description=WHERE_IT_RUNS)
     engine: Engine
     eval: Eval
 
@@ -47,6 +48,7 @@ class TrainGAN(Section):
         description="which weights are exported: those of the best evaluation by KID, or the last"
     )
     budget: Budget
+    executor: Any = Field(description=WHERE_IT_RUNS)
     engine: Engine
     eval: Eval
 
@@ -74,6 +76,7 @@ class Probing(Section):
     backbone: Backbone = Field(description="used where the source does not bring its own")
     probe: Probes
     classical: Classical = Field(description="weights=pca, weights=kmeans and weights=tfidf")
+    executor: Any = Field(description=WHERE_IT_RUNS)
     engine: Engine
 
 
@@ -100,7 +103,6 @@ class Curve(Probing):
     sources: Unique[Text] = Field(
         description="a list such as [runs/pretrain_ssl/RUN, scratch, random]; NAME@weights gives one a name"
     )
-    executor: Any = Field(description=WHERE_PARTS_RUN)
 
 
 class Evaluate(Section):
@@ -169,7 +171,7 @@ class Compare(Section):
     check: list[Text] = Field(description="claims such as 'simclr.linear@10 > random.linear@10 + 5'")
     parts: Text = Field(description="directory of the parts, shared by all comparisons")
     jobs: int = Field(ge=1, description="parts side by side on this machine")
-    executor: Any = Field(description=WHERE_PARTS_RUN)
+    executor: Any = Field(description=WHERE_IT_RUNS)
     labels_per_class: Unique[Count]
     fractions: Unique[Fraction]
     images_labelled: Unique[Count]

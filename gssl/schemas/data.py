@@ -52,6 +52,20 @@ class Views(Section):
     second_solarize: float | None = Field(ge=0, le=1, description="null: as solarize")
 
 
+class SoundViews(Section):
+    """Random views of a spectrogram (`gssl.data.transforms.spectrogram`)."""
+
+    time: Interval[Positive] = Field(description="fraction of the frames that is stretched to all, [low, high]")
+    shift: float = Field(ge=0, le=0.5, description="in time, as a fraction of the frames, either way")
+    frequency: Interval[Positive] = Field(description="the same of the bands, from the lowest on")
+    mix: float = Field(ge=0, lt=1, description="largest share of the energy that is another sound's")
+    gain: float = Field(ge=0, description="decibels, either way")
+    noise: float = Field(ge=0, description="deviation of what is added to the logarithm of energies")
+    masks: int = Field(ge=0, description="hidden bands, and spans of time, so many of each")
+    mask_bands: float = Field(ge=0, le=1, description="the most that one hides, as a fraction of the bands")
+    mask_time: float = Field(ge=0, le=1, description="the same of the frames")
+
+
 class Data(Section):
     """Where images come from and how they are split."""
 
@@ -60,7 +74,7 @@ class Data(Section):
     size: Side | Annotated[list[Side], Field(min_length=2, max_length=2)] = Field(
         description="side in pixels of the square images that networks read; of masks and boxes: a number is the"
         " shorter side at which images are stored, [h, w] their height and width; auto: chosen from the images and the"
-        " device; of texts the tokens that networks read",
+        " device; of texts the tokens that networks read, of sounds the mel bands",
         json_schema_extra=_or_auto,
     )
     crop: int | None = Field(
@@ -104,6 +118,11 @@ class Data(Section):
         " others split"
     )
     encoding: Text | None = Field(description="text: of the files, such as cp1252; null: UTF-8")
+    rate: int | None = Field(
+        ge=1000, le=192_000, description="audio: samples per second; null: that of the files, which must be one"
+    )
+    seconds: float | None = Field(gt=0, le=60, description="audio: of every sound; longer ones are cut, shorter padded")
+    hop_ms: float | None = Field(ge=1, le=100, description="audio: from one frame of the spectrogram to the next")
     held_out: list[Text] | None = Field(description="fake: generators that are tested on and not learned from")
     good: Text | None = Field(description="anomaly: folder of good images, of which test_fraction is tested on")
     bad: Text | None = Field(description="anomaly: folder of images with defects, one folder per kind of them")
@@ -129,10 +148,13 @@ class Data(Section):
     on_error: Literal["stop", "skip"] = Field(description="broken files")
     workers: int = Field(ge=0, description="decoding threads; 0: one per core")
     views: Views
+    sound_views: SoundViews | None = Field(description="audio: random views of spectrograms")
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Height and width of what a network reads at once: of texts one row of tokens."""
+        """Height and width of what a network reads at once: of texts one row of tokens, of sounds bands and frames."""
+        if self.seconds is not None and self.hop_ms is not None:
+            return self.side, 1 + int(1000 * self.seconds / self.hop_ms)
         return (1, self.side) if self.name == "text" else (self.side, self.side)
 
     @property

@@ -1,4 +1,4 @@
-"""Where the parts of a comparison run: this machine's processes, Slurm jobs, or tasks of a Ray cluster."""
+"""Where runs, and parts of comparisons, run: this machine's processes, Slurm jobs, or tasks of a Ray cluster."""
 
 from typing import Literal
 
@@ -14,7 +14,7 @@ class Local(Section):
 
 
 class Slurm(Section):
-    """A Slurm job per part, submitted by submitit."""
+    """A Slurm job per run or part, submitted by submitit."""
 
     name: Literal["slurm"]
     cluster: Literal["slurm", "local"] = Field(description="local: submitit's processes on this machine, to try it")
@@ -27,15 +27,15 @@ class Slurm(Section):
     options: dict[Text, Text | bool] = Field(description="further options of sbatch, such as {account: mine, qos: low}")
     warning: int = Field(ge=10, description="seconds before its time is over at which a job is told to save")
     max_jobs: int = Field(ge=1, description="queued and running at once")
-    max_preemptions: int = Field(ge=0, description="times that a part which saved and stopped is submitted again")
-    max_lost: int = Field(ge=0, description="times that a part whose job vanished is submitted again")
+    max_preemptions: int = Field(ge=0, description="times that a job which saved and stopped is submitted again")
+    max_lost: int = Field(ge=0, description="times that a job which vanished is submitted again")
     patience: int = Field(ge=1, description="seconds in which files of a job that has gone may still appear")
     homogeneous: bool = Field(description="all machines of the jobs are of one kind, so budget.seconds is fair")
-    unshared: list[Text] = Field(description="folders that other machines do not have: parts must lie elsewhere")
+    unshared: list[Text] = Field(description="folders that other machines do not have: runs must lie elsewhere")
 
 
 class Ray(Section):
-    """A task of a Ray cluster per part."""
+    """A task of a Ray cluster per run or part."""
 
     name: Literal["ray"]
     address: Text | None = Field(description="HOST:PORT | auto | null: a Ray of its own on this machine")
@@ -43,13 +43,14 @@ class Ray(Section):
     cpus: int = Field(ge=1, description="per task; engine.threads=0 takes as many threads")
     memory: float | None = Field(gt=0, description="GB per task, by which Ray places tasks; null: not counted")
     max_jobs: int = Field(ge=1, description="waiting and running at once")
-    max_preemptions: int = Field(ge=0, description="times that a part which saved and stopped is submitted again")
+    max_preemptions: int = Field(ge=0, description="times that a job which saved and stopped is submitted again")
     max_lost: int = Field(ge=0, description="times that a part whose task vanished is submitted again")
     patience: int = Field(ge=1, description="seconds in which files of a task that has gone may still appear")
     homogeneous: bool = Field(description="all machines of the cluster are of one kind, so budget.seconds is fair")
-    unshared: list[Text] = Field(description="folders that other machines do not have: parts must lie elsewhere")
+    unshared: list[Text] = Field(description="folders that other machines do not have: runs must lie elsewhere")
 
 
+LOCAL = Local(name="local")
 EXECUTORS: dict[str, type[Section]] = {"local": Local, "slurm": Slurm, "ray": Ray}
 
 

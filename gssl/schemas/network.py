@@ -27,16 +27,17 @@ class Backbone(Section):
     norm: Literal["batch", "group", "none"]
     width: int = Field(ge=1, description="channels of the first stage (ViT, texts: embedding dimension)")
     patch: int = Field(ge=1, description="ViT: side of a patch in pixels; unused elsewhere")
-    # The one key with a default: no file gives it, for it follows from `data` (`gssl.vocabulary.resolve`).
+    # It has a default: no file gives it, for it follows from `data` (`gssl.vocabulary.resolve`).
     vocab: int | None = Field(default=None, ge=1, description="texts: rows of the embedding, by data.tokenizer")
 
+    # As `vocab`: of data=audio alone (`gssl.config.validate`).
+    hop_ms: float | None = Field(default=None, ge=1, description="sounds: of the spectrogram, by data.hop_ms")
+
     @model_serializer(mode="wrap")
-    def _without_vocab(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _as_ever(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Networks of images are described as they always were."""
         found: dict[str, Any] = handler(self)
-        if found.get("vocab") is None:
-            found.pop("vocab", None)
-        return found
+        return {key: value for key, value in found.items() if value is not None or key not in ("vocab", "hop_ms")}
 
 
 class Input(Section):

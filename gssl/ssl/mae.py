@@ -35,10 +35,11 @@ class MAE(nn.Module):
         self.draws, self.normalise = context.draws, cfg.normalise
         self.backbone = backbone
         self.patch = need_vit(backbone, "mae", context.size).patch
-        side = context.size // self.patch
-        self.total = side * side
+        rows, columns = (-(-side // self.patch) for side in context.shape or (context.size, context.size))
+        self.total = rows * columns
         self.hidden = hidden_count(self.total, cfg.mask)
-        self.decoder = Predictor(self.backbone.dim, cfg.width, cfg.depth, 3 * self.patch**2, side)
+        out = backbone.takes.channels * self.patch**2
+        self.decoder = Predictor(self.backbone.dim, cfg.width, cfg.depth, out, rows, columns)
         self.to(context.device)
         self.optimizer = context.optimizer(self.parameters(), cfg.optim)
 

@@ -29,10 +29,16 @@ def need_vit(backbone: nn.Module, method: str, size: int) -> PatchEncoder:
 
 
 def patchify(images: Tensor, patch: int) -> Tensor:
-    """(B, 3, S, S) → (B, T, patch² · 3), patches row by row; in a patch, rows, columns, then colours."""
-    b, c, s, _ = images.shape
-    n = s // patch
-    return images.reshape(b, c, n, patch, n, patch).permute(0, 2, 4, 3, 5, 1).reshape(b, n * n, patch * patch * c)
+    """(B, C, H, W) → (B, T, patch² · C), patches row by row; in a patch, rows, columns, then colours.
+
+    Where `patch` does not divide a side, the lower or right border is repeated, as a ViT does.
+    """
+    b, c, h, w = images.shape
+    if h % patch or w % patch:
+        images = F.pad(images, (0, -w % patch, 0, -h % patch), mode="replicate")
+    rows, columns = -(-h // patch), -(-w // patch)
+    patches = images.reshape(b, c, rows, patch, columns, patch).permute(0, 2, 4, 3, 5, 1)
+    return patches.reshape(b, rows * columns, patch * patch * c)
 
 
 def unpatchify(patches: Tensor, patch: int) -> Tensor:

@@ -231,7 +231,9 @@ METRICS = {
     )
 }  # fmt: skip
 
-ALIKE = {"video": "label", "text": "label"}  # columns whose rows have one class each, as those of another one have
+ALIKE = dict.fromkeys(
+    ("video", "text", "audio"), "label"
+)  # columns whose rows have one class each, as those of another one have
 
 
 def metrics_of(target: str) -> tuple[str, ...]:

@@ -61,6 +61,36 @@ def test_how_a_refusal_must_be(said, spent, fine):
     assert (malformed.fault(said, spent, (0, 1, 2)) == "") == fine
 
 
+@pytest.mark.parametrize("busy, what", [(False, "the trial itself ended with -14"), (True, "")])
+def test_a_trial_that_waits_is_ended_and_one_that_works_slowly_is_not(tmp_path, monkeypatch, busy, what):
+    def trial(_: Path) -> str:
+        end = time.monotonic() + 1
+        while time.monotonic() < end:
+            time.sleep(0 if busy else 0.1)
+        return ""
+
+    monkeypatch.setattr(malformed, "HUNG", 0.3)
+    said, _ = battery.one(malformed.bounded(trial), tmp_path)
+    assert said.startswith(what) and bool(said) == bool(what)
+
+
+@pytest.mark.parametrize("times, fine", [([3.0, 1.0], True), ([3.0, 3.0], False), ([1.0], True)])
+def test_of_two_slow_refusals_the_better_counts_and_both_begin_with_nothing(tmp_path, monkeypatch, times, fine):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GSSL_CACHE", str(tmp_path / "cache"))
+    spent = iter(times)
+
+    def refused(_: list[str]) -> tuple[Said, float]:
+        for name in ("run", "cache"):
+            (tmp_path / name).mkdir()  # raises where it is there still
+        (tmp_path / "run" / "status.json").write_text('{"state": "failed"}')
+        return Said(2, "", "error: weights: no tensor fits\n"), next(spent)
+
+    monkeypatch.setattr(malformed, "timed", refused)
+    assert (malformed.gate(["transfer"]) == "") == fine
+    assert next(spent, None) is None
+
+
 @pytest.mark.parametrize("code, files, fine", [(2, {}, True), (2, {"a": "1"}, False), (1, {"state": "running"}, False)])
 def test_what_a_refused_call_leaves_is_found(tmp_path, monkeypatch, code, files, fine):
     monkeypatch.chdir(tmp_path)

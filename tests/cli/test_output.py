@@ -46,6 +46,34 @@ def test_lines_are_one_line_each(capsys: pytest.CaptureFixture[str]) -> None:
     assert out.splitlines()[0].endswith(r"c\nd")
 
 
+def test_an_error_keeps_both_ends_of_a_long_path_and_all_of_others(capsys: pytest.CaptureFixture[str]) -> None:
+    whole = "/photos/" + "a" * 300
+    output.say(f"error: data.root: /first{'a' * 5000}/last is not a folder; {whole} is")
+    line = capsys.readouterr().err
+    assert line.startswith("error: data.root: /firsta") and f"a/last is not a folder; {whole} is" in line
+    assert len(line) < 800 and "a…a" in line
+    output.say("a" * 5000)  # a note may be an address to be copied
+    assert len(capsys.readouterr().err) == 5001
+
+
+@pytest.mark.parametrize(
+    ("key", "letters"), [("data=imagefolder data.root", 300), ("weights", 5000), ("--config-dir", 5000)]
+)
+def test_a_path_longer_than_disks_take_is_refused_in_a_short_line(
+    key: str, letters: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    sign = " " if key.startswith("--") else "="
+    words = f"transfer {key}{sign}{'x' * letters} --dry-run"
+    monkeypatch.setattr(sys, "argv", ["gssl", *words.split()])
+    with pytest.raises(SystemExit) as end:
+        cli.run()
+    err = capsys.readouterr().err
+    assert end.value.code == 2 and err.count("\n") == 1 and len(err) < 700
+    assert err.endswith("a path has 4000 bytes at most, and 255 between slashes; choose a shorter one\n")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "utf-8", "latin-1"])
 def test_documents_are_json_in_every_encoding(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
     raw = stream(monkeypatch, encoding)

@@ -172,6 +172,37 @@ def test_a_second_call_runs_nothing_again(house, monkeypatch, tmp_path):
     assert read_json(copy / "curve.json")["cells"] == text["cells"]
 
 
+@pytest.mark.parametrize("left", ["", '{"schema": "gssl.st', None])
+def test_a_part_whose_status_is_damaged_is_made_again_and_only_it(house, monkeypatch, tmp_path, capsys, left):
+    cfg, path, text = house
+    copy = tmp_path / "copy"
+    shutil.copytree(path, copy)
+    write_json(copy / "status.json", read_json(copy / "status.json") | {"state": "interrupted"})
+    (copy / "result.json").unlink()
+    (part,) = (copy / "parts").glob("pixels-*")
+    (part / "status.json").unlink() if left is None else (part / "status.json").write_text(left)
+    cfg = replace(cfg, engine=replace(cfg.engine, resume="auto"))
+    curve.main(cfg, copy, dry_run=True)
+    assert "the part will be made again" in capsys.readouterr().err and not list(part.glob(".damaged-*"))
+    made, fit = [], transfer.Prober.fit
+    monkeypatch.setattr(transfer.Prober, "fit", lambda self: made.append(self.cfg.weights) or fit(self))
+    curve.main(cfg, copy)
+    assert made == ["pixels"] and read_json(copy / "curve.json")["cells"] == text["cells"]
+    (aside,) = part.glob(".damaged-*")
+    assert (aside / "result.json").is_file() and read_json(part / "status.json")["state"] == "finished"
+
+
+def test_parts_in_a_folder_that_was_no_curves_are_refused_where_their_status_is_damaged(house, tmp_path):
+    cfg, path, _ = house
+    shutil.copytree(path / "parts", tmp_path / "parts")
+    (part,) = (tmp_path / "parts").glob("pixels-*")
+    (part / "status.json").write_text("")
+    (part / "result.json").unlink()
+    with pytest.raises(UsageError, match="status.json is damaged"):
+        curve.main(replace(cfg, engine=replace(cfg.engine, resume="auto")), tmp_path)
+    assert not list(part.glob(".damaged-*"))
+
+
 def test_a_failed_part_does_not_lose_the_others(tiny, tmp_path, monkeypatch):
     fit = transfer.Prober.fit
 

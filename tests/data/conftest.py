@@ -41,6 +41,9 @@ def cfg() -> Callable[..., schemas.Data]:
             "lowercase": None,
             "long": None,
             "encoding": None,
+            "rate": None,
+            "seconds": None,
+            "hop_ms": None,
             "held_out": None,
             "good": None,
             "bad": None,
@@ -56,6 +59,7 @@ def cfg() -> Callable[..., schemas.Data]:
             "on_error": "stop",
             "workers": 1,
             "views": None,
+            "sound_views": None,
         }
         given = {key: str(v) if isinstance(v, Path) else v for key, v in (values | changes).items()}
         return schemas.Data.model_construct(None, **given)

@@ -16,7 +16,7 @@ def test_each_target_has_its_task():
     assert of_task("of another version") is TARGETS["label"]
 
 
-@pytest.mark.parametrize("column", [name for name in TARGETS if name not in ("video", "anomaly", "text")])
+@pytest.mark.parametrize("column", [name for name in TARGETS if name not in ("video", "anomaly", "text", "audio")])
 def test_images_are_called_images(column):
     assert TARGETS[column].said(SENTENCE) == SENTENCE
 
@@ -24,6 +24,7 @@ def test_images_are_called_images(column):
 def test_clips_texts_and_good_images():
     said = TARGETS["video"].said(SENTENCE)
     assert said == "With 5 labelled clips we cannot tell; 12 test clips, 1 test clip, copies of clips among these clips"
+    assert "copies of sounds among these sounds" in TARGETS["audio"].said(SENTENCE)
     said = TARGETS["text"].said(SENTENCE)
     assert said == "With 5 labelled texts we cannot tell; 12 test texts, 1 test text, copies of texts among these texts"
     assert TARGETS["anomaly"].said(SENTENCE) == SENTENCE.replace("labelled images", "good images")

@@ -374,6 +374,19 @@ def test_centre_equals_torchvision(shape):
         assert (x * 255 - torch.from_numpy(np.array(small)).permute(2, 0, 1)).abs().max() < 1.01
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_of_one_size_are_shrunk_a_few_at_a_time_as_each_alone(channels, threads):
+    image = photos(2 * resampling.TASK + 3, channels, 30, 40)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        found = centre(image, 20)
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(found, torch.cat([centre(one[None], 20) for one in image]))
+
+
 @pytest.mark.parametrize("shape", [(64, 64), (61, 47), (12, 17)])
 def test_the_centre_of_a_gpu_is_that_of_the_cpu_but_for_the_rounding(shape, monkeypatch):
     image = photos(2, height=shape[0], width=shape[1])

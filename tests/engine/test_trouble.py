@@ -49,6 +49,13 @@ def test_other_errors_are_not_taken_for_it(error):
     assert told(error) is None
 
 
+def test_a_name_that_no_disk_takes_is_told_apart(tmp_path):
+    with pytest.raises(OSError) as found:
+        (tmp_path / ("x" * 300)).stat()
+    assert trouble.misnamed(found.value) == f"{tmp_path / ('x' * 300)}: {trouble.TOO_LONG}"
+    assert told(found.value) is None and trouble.misnamed(OSError(errno.ENOSPC, "full", "x")) is None
+
+
 def test_what_no_memory_holds_is_refused_before_anything_is_made(tiny, tmp_path, monkeypatch):
     with pytest.raises(
         UsageError, match=r"data\.size=100000, ssl\.batch_size=16: one batch of 16 images takes 1,788\.1 GiB"

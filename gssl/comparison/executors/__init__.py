@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from gssl.engine.worker import BUSY, FAILED, OK, STOPPED, Job
+from gssl.engine.worker import BUSY, FAILED, OK, STOPPED, USAGE, Job
 from gssl.errors import UsageError
 
 LOST = "lost"  # gone without having said how it ended
 Ended = tuple[Path, str, str]  # run directory, state, why
 
-__all__ = ["BUSY", "FAILED", "LOST", "OK", "STOPPED", "Ended", "Executor", "Job", "Refused"]
+__all__ = ["BUSY", "FAILED", "LOST", "OK", "STOPPED", "USAGE", "Ended", "Executor", "Job", "Refused"]
 
 
 class Refused(UsageError):

@@ -71,7 +71,7 @@ class Ray:
             if self.cfg.address is None:
                 raise UsageError(f"executor=ray: {text} ({have}); lower executor.cpus, gpus or memory")
             say(f"warning: {text} now ({have}); tasks wait until one has")
-        options = {"num_cpus": self.cfg.cpus, "num_gpus": self.cfg.gpus, "max_retries": 0}
+        options: Any = {"num_cpus": self.cfg.cpus, "num_gpus": self.cfg.gpus, "max_retries": 0}
         if self.cfg.memory is not None:
             options["memory"] = int(self.cfg.memory * GB)
         self._task = ray.remote(**options)(carry)

@@ -7,6 +7,7 @@ the token of one start: what an earlier job left is not taken for a word of this
 import contextlib
 import os
 import platform
+import shlex
 import socket
 import sys
 import time
@@ -15,13 +16,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gssl.comparison.executors import FAILED, LOST, OK, STOPPED
+from gssl.comparison.executors import BUSY, FAILED, LOST, OK, STOPPED, USAGE
 from gssl.engine.files import find_json, write_json
 from gssl.engine.recorded import finished
+from gssl.engine.run import command_line
 from gssl.engine.worker import Job, answered
 
 SUBMITTED, SAID = "submitted.json", "job.json"
-FINAL = ("ok", "failed", "stopped", "busy")  # states of job.json after which nothing follows
+FINAL = (OK, FAILED, USAGE, STOPPED, BUSY)  # states of job.json after which nothing follows
 
 
 class Carried:
@@ -29,12 +31,17 @@ class Carried:
 
     def __init__(self, job: Job, token: str) -> None:
         self.job, self.token, self.folder = job, token, os.getcwd()
+        self.words = shlex.split(command_line())
 
     def __call__(self) -> None:
         os.chdir(self.folder)  # names in the configuration may be relative
-        self._say("running")
-        state, why = answered(self.job)
-        self._say(state, why)
+        before, sys.argv = sys.argv, [" ".join(self.words[:2]), *self.words[2:]]  # what `command_line` reads
+        try:
+            self._say("running")
+            state, why = answered(self.job)
+            self._say(state, why)
+        finally:
+            sys.argv = before
 
     def checkpoint(self) -> None:
         """submitit asks this before a job of its is put into the queue again: not by it, who started it does that."""

@@ -46,6 +46,7 @@ SOURCES: dict[str, Entry] = {
     "detection": Entry("gssl.data.sources.detection:read", ("image", "boxes"), folder=True, most=DENSE),
     "fake": Entry("gssl.data.sources.fake:read", ("image", "label", "fake"), folder=True),
     "text": Entry("gssl.data.sources.text:read", ("text", "label")),
+    "audio": Entry("gssl.data.sources.audio:read", ("audio", "label")),
     "anomaly": Entry("gssl.data.sources.anomaly:read", ("image", "anomaly"), folder=True, most=DENSE),
 }
 

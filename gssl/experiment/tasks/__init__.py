@@ -12,6 +12,7 @@ from gssl.data import targets
 from gssl.errors import UsageError
 from gssl.experiment.tasks.action import Action
 from gssl.experiment.tasks.anomaly import Anomaly
+from gssl.experiment.tasks.audio import AudioClassification
 from gssl.experiment.tasks.base import Fitted as Fitted
 from gssl.experiment.tasks.base import Task as Task
 from gssl.experiment.tasks.classification import Answers as Answers
@@ -25,7 +26,10 @@ from gssl.experiment.tasks.text import TextClassification
 CLASSIFICATION: Task = Classification()
 TASKS: dict[str, Task] = {
     task.column: task
-    for task in (CLASSIFICATION, Segmentation(), Detection(), Action(), Anomaly(), Fake(), TextClassification())
+    for task in (
+        *(CLASSIFICATION, Segmentation(), Detection(), Action(), Anomaly(), Fake()),
+        *(TextClassification(), AudioClassification()),
+    )
 }
 NAMED: dict[str, Task] = {task.name: task for task in TASKS.values()}
 

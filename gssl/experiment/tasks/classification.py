@@ -16,7 +16,7 @@ from gssl.experiment.tasks.base import Fitted, chosen_by, entry_of, head_state, 
 from gssl.metrics.calibration import ece
 from gssl.metrics.clustering import assignment, nmi
 from gssl.probe import majority
-from gssl.probe.folds import choice_folds
+from gssl.probe.folds import label_folds
 from gssl.statistics.metric import METRICS, metrics_of
 
 
@@ -53,7 +53,7 @@ class Classification:
         return label_subset(images.labels, per_class, fraction, seed, draw, key)
 
     def comparable(self, images: Images, seed: int) -> bool:
-        return bool(choice_folds(images.labels, seed))
+        return bool(label_folds(images, seed))
 
     def value(self, validated: np.ndarray) -> float:
         """Of bool (n,): which images were named right."""

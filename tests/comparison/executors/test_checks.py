@@ -179,8 +179,7 @@ def test_keys_of_an_executor_are_those_of_the_chosen_one():
         with pytest.raises(UsageError) as error:
             compose("compare", words)
         assert said in str(error.value)
-    with pytest.raises(UsageError, match="pretrain-ssl has no group 'executor'"):
-        compose("pretrain-ssl", ["executor=slurm"])
+    assert compose("pretrain-ssl", ["executor=slurm"]).executor.name == "slurm"
     options = ["executor.options={account: mine, exclusive: true}", "executor.options.qos=low"]
     found = compose("compare", ["executor=slurm", *options]).executor.options
     assert found == {"account": "mine", "exclusive": True, "qos": "low"}

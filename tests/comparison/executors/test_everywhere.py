@@ -44,7 +44,7 @@ def test_the_same_jobs_end_alike_everywhere(where, section, tmp_path):
     failed = drive(tasks, opened(section(where), 2, 1), False, lambda one: told.append(one.name))
     assert failed == {
         "broken": "ValueError: no good: 7",
-        "refused": "UsageError: cfg: this is not for this machine",
+        "refused": "cfg: this is not for this machine",
         "waits": "what it needs failed",
     }
     assert told == ["first", "second"]

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from gssl.comparison.executors import BUSY, FAILED, LOST, OK, STOPPED
+from gssl.comparison.executors import BUSY, FAILED, LOST, OK, STOPPED, USAGE
 from gssl.comparison.executors.traces import Carried, Trace, left_behind
 from gssl.engine.files import find_json, write_json
 from gssl.engine.worker import Job
@@ -18,12 +18,12 @@ def status(path, state, **more):
     write_json(path / "status.json", {"schema": "gssl.status/1", "state": state, **more})
 
 
-@pytest.mark.parametrize(("word", "state"), [("failed", FAILED), ("stopped", STOPPED), ("busy", BUSY)])
-def test_a_jobs_own_word_counts_and_that_of_an_earlier_one_does_not(tmp_path, word, state):
+@pytest.mark.parametrize("state", [FAILED, USAGE, STOPPED, BUSY])
+def test_a_jobs_own_word_counts_and_that_of_an_earlier_one_does_not(tmp_path, state):
     earlier, trace = Trace(tmp_path), Trace(tmp_path)
-    says(tmp_path, earlier.token, word, "then")
+    says(tmp_path, earlier.token, state, "then")
     assert trace.answer(alive=True, patience=0) is None
-    says(tmp_path, trace.token, word, "now")
+    says(tmp_path, trace.token, state, "now")
     assert trace.answer(alive=True, patience=0) == (state, "now")
 
 
@@ -87,11 +87,17 @@ def test_a_job_that_still_waits_is_found_again_until_it_says_how_it_ended(tmp_pa
 def test_what_is_carried_runs_in_the_folder_of_who_sent_it_and_says_how_it_ended(tmp_path, monkeypatch):
     (tmp_path / "home").mkdir()
     monkeypatch.chdir(tmp_path / "home")
-    carried = Carried(Job("tiny_jobs:broken", "cfg", tmp_path / "part"), "abc")
+    monkeypatch.setattr("sys.orig_argv", ["python", "-m", "gssl", "transfer", "data.root=my photos"])
+    carried = Carried(Job("tiny_jobs:commanded", "cfg", tmp_path / "part"), "abc")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.orig_argv", ["python", "-m", "submitit.core._submit", "submitit"])
     carried()
     assert os.getcwd() == str(tmp_path / "home")
     said = find_json(tmp_path / "part" / "job.json")
-    assert (said["token"], said["state"], said["why"]) == ("abc", "failed", "ValueError: no good: cfg")
+    assert (said["token"], said["state"], said["why"]) == (
+        "abc",
+        "failed",
+        "ValueError: gssl transfer 'data.root=my photos'",
+    )
     assert said["host"] and said["device"] and said["pid"] == os.getpid()
     assert carried.checkpoint() is None  # submitit does not put it into the queue again

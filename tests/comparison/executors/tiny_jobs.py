@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from gssl.engine.files import find_json, sha256, write_json
+from gssl.engine.run import command_line
 from gssl.engine.signals import Signals
 from gssl.errors import Interrupted, UsageError
 
@@ -36,6 +37,10 @@ def finish(cfg, run_dir: Path) -> None:
 
 def broken(cfg, run_dir: Path) -> None:
     raise ValueError(f"no good: {cfg}")
+
+
+def commanded(cfg, run_dir: Path) -> None:
+    raise ValueError(command_line())
 
 
 def refused(cfg, run_dir: Path) -> None:
