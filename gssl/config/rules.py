@@ -51,6 +51,7 @@ def check(command: str, cfg: Any) -> None:
         raise unknown("data.name: no source", cfg.data.name, SOURCES)
     if command in torchrun.TOGETHER:
         _one_gpu(cfg.engine)
+        _mixed_sounds(cfg)
     _columns(cfg)
     _backbone(cfg)
     if cfg.backbone.name.startswith("vit") and cfg.data.side % cfg.backbone.patch:
@@ -81,6 +82,16 @@ def _one_gpu(engine: schemas.Engine) -> None:
         raise UsageError(
             f"engine.device={engine.device}: {asked} would all take this one GPU; leave engine.device at auto or cuda,"
             " and each takes its own"
+        )
+
+
+def _mixed_sounds(cfg: Any) -> None:
+    """Raises UsageError where several processes would each mix sounds of their own images alone: another training."""
+    views = cfg.data.sound_views
+    if views and views.mix and (torchrun.found() or cfg.engine.processes > 1):
+        raise UsageError(
+            "data.sound_views.mix: several processes mix other sounds into each other than one does; give"
+            " data.sound_views.mix=0, or engine.processes=1"
         )
 
 

@@ -79,8 +79,8 @@ def shrunk(
 
     def work(some: range) -> None:
         # NumPy's copies start no threads
-        boxes = [(pixels[rows[i]], *inside[i]) for i in some]
-        part = np.stack([x[top : top + h, left : left + w] for x, top, left, h, w in boxes])
+        boxes = [(rows[i], inside[i]) for i in some]
+        part = np.stack([pixels[row][top : top + h, left : left + w] for row, (top, left, h, w) in boxes])
         x = torch.from_numpy(part).permute(0, 3, 1, 2)
         goal = resized[some.start]
         x = F.interpolate(x, size=goal, mode="bilinear", align_corners=False, antialias=True)

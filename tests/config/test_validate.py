@@ -91,6 +91,12 @@ def test_what_is_no_network_of_timm_is_one_line(overrides, expected):
     assert expected in refused("pretrain-ssl", *overrides)
 
 
+def test_several_processes_mix_no_sounds():
+    with pytest.raises(UsageError, match="data.sound_views.mix: several processes mix other sounds"):
+        compose("pretrain-ssl", ["data=audio", "data.root=.", "engine.processes=2"])
+    compose("pretrain-ssl", ["data=audio", "data.root=.", "engine.processes=2", "data.sound_views.mix=0"])
+
+
 def test_a_discriminator_is_no_network_of_timm():
     assert "set backbone=convnet, not timm:resnet18" in refused("train-gan", "backbone=timm:resnet18")
 
