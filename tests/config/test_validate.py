@@ -151,7 +151,7 @@ def test_a_wrong_value_is_one_line(override, expected):
     [
         (
             [],
-            "weights must be given: random, pixels, majority, position, pca, kmeans, tfidf, mel_stats, mfcc, loudness, efficientnet_lite0, ",
+            "weights must be given: random, pixels, majority, position, pca, kmeans, tfidf, mel_stats, mfcc, loudness, ",
         ),
         (["weights=random", "probe.use=[linaer]"], "probe.use: no probe 'linaer'; did you mean 'linear'?"),
         (["weights=random", "probe.use=[knn,knn]"], "probe.use: knn stands there twice"),
@@ -284,7 +284,11 @@ def test_the_primary_metric_is_one_of_the_datas_task():
         ("train-gan", "judge=random", "no key 'judge'; it is now 'evaluator'"),
         ("compare", "generation.judge=random", "no key 'generation.judge'; it is now 'generation.evaluator'"),
         ("transfer", "plain.kmeans.patch=8", "no key 'plain.kmeans.patch'; it is now 'classical.kmeans.patch'"),
-        ("transfer", "plain.pixels.size=8", "'plain' is now 'classical', which has kmeans, loudness, mel_stats, mfcc, pca"),
+        (
+            "transfer",
+            "plain.pixels.size=8",
+            "'plain' is now 'classical', which has kmeans, loudness, mel_stats, mfcc, pca",
+        ),
     ],
 )
 def test_a_key_of_earlier_versions_is_answered_with_its_name_of_today(command, override, said):
