@@ -123,7 +123,9 @@ def test_the_saved_network_and_the_objective_are_those_of_real_images(tiny, tmp_
 def test_folds_hold_real_images_only(tiny, tmp_path, run, monkeypatch):
     asked = []
     for room in (knn, linear, classification):
-        monkeypatch.setattr(room, "choice_folds", lambda y, seed, f=room.choice_folds: asked.append(y) or f(y, seed))
+        monkeypatch.setattr(
+            room, "label_folds", lambda x, seed, f=room.label_folds: asked.append(x.labels) or f(x, seed)
+        )
     opened = Splits.open_test
     monkeypatch.setattr(Splits, "open_test", lambda self: asked.append("open") or opened(self))
     words = ["weights=random", "probe.use=[knn,linear,finetune]", f"generated.run={run}", "labels_per_class=[5]"]

@@ -151,7 +151,7 @@ def test_a_wrong_value_is_one_line(override, expected):
     [
         (
             [],
-            "weights must be given: random, pixels, majority, position, pca, kmeans, tfidf, mel_stats, mfcc, loudness, ",
+            "weights must be given: random, pixels, majority, position, pca, kmeans, tfidf, mel_stats, mfcc, loudness,",
         ),
         (["weights=random", "probe.use=[linaer]"], "probe.use: no probe 'linaer'; did you mean 'linear'?"),
         (["weights=random", "probe.use=[knn,knn]"], "probe.use: knn stands there twice"),
