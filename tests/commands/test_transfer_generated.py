@@ -122,10 +122,13 @@ def test_the_saved_network_and_the_objective_are_those_of_real_images(tiny, tmp_
 
 def test_folds_hold_real_images_only(tiny, tmp_path, run, monkeypatch):
     asked = []
-    for room in (knn, linear, classification):
+    for room in (knn, linear):
+        own = room.clip_folds
         monkeypatch.setattr(
-            room, "label_folds", lambda x, seed, f=room.label_folds: asked.append(x.labels) or f(x, seed)
+            room, "clip_folds", lambda y, groups, seed, own=own: asked.append(y) or own(y, groups, seed)
         )
+    own = classification.label_folds
+    monkeypatch.setattr(classification, "label_folds", lambda x, seed: asked.append(x.labels) or own(x, seed))
     opened = Splits.open_test
     monkeypatch.setattr(Splits, "open_test", lambda self: asked.append("open") or opened(self))
     words = ["weights=random", "probe.use=[knn,linear,finetune]", f"generated.run={run}", "labels_per_class=[5]"]
