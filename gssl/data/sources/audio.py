@@ -206,9 +206,10 @@ def _load(
         decode.threads(cfg.workers),
         lambda count: decode.bar(f"reading {count:,} files", count, progress),
     )
+    seconds = cfg.seconds
     store = cache.entry(
         cache.entry_key("audio", 1, cfg.rate, cfg.seconds, *hashes),
-        lambda: int(2 * len(hashes) * cfg.seconds * (cfg.rate or 48_000)),
+        lambda: int(2 * len(hashes) * seconds * (cfg.rate or 48_000)),
         lambda writer: _write(writer, listing, cfg, progress),
         about=str(listing.root),
         writer=SoundWriter,

@@ -77,7 +77,9 @@ class SpectrogramViews:
         mix = uniform("mix", 0, cfg.mix)[:, 0] if cfg.mix and batch > 1 else nothing
         warps = cfg.time != [1.0, 1.0] or cfg.frequency != [1.0, 1.0] or cfg.shift > 0
         ranges = {"time": cfg.time, "shift": (-cfg.shift, cfg.shift), "frequency": cfg.frequency}
-        warp = torch.cat([uniform(name, *of) for name, of in ranges.items()], dim=1) if warps else nothing
+        warp = (
+            torch.cat([uniform(name, low, high) for name, (low, high) in ranges.items()], dim=1) if warps else nothing
+        )
         gain = uniform("gain", -cfg.gain * NATS, cfg.gain * NATS)[:, 0] if cfg.gain else nothing
         noise = nothing
         if cfg.noise:
