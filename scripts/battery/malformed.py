@@ -262,17 +262,8 @@ def strange(rng: random.Random, kind: str, file: Path) -> None:
 
 
 STRANGE = [
-    *(
-        "fifo",
-        "link to fifo",
-        "/dev/zero",
-        "/dev/null",
-        "/etc/passwd",
-        "/proc/self/mem",
-        "loop",
-        "nowhere",
-        "directory",
-    ),
+    *("fifo", "link to fifo", "/dev/zero", "/dev/null", "/etc/passwd", "/proc/self/mem", "loop", "nowhere"),
+    "directory",
     *("empty", "text", "cut", "flipped", "noise", "bomb", "huge bmp", "long text", "svg", "pickle", "jpeg cut", "eps"),
     *("I;16", "I", "F", "CMYK", "1", "LA", "P", "L"),
 ]
