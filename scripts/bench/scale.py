@@ -8,7 +8,8 @@ then over runs; the ratio is the median of the rounds' ratios.
 
 memory: from load_data to the first batch of 10,000, 100,000 and (--rows) more images of 8 px in folders that are known:
 seconds, seconds of processor time, and memory that belongs to no file. The store is made without decoding anything.
---sources hf webdataset: the same images as Parquet files that are unpacked, or as tar archives of 10,000 samples.
+--sources hf webdataset: the same images as Parquet files that are unpacked, or as tar archives of 10,000 samples; a
+million of them take longer than three minutes on a busy machine (--rows 200000).
 
 stores: --photos FOLDER. Crops of 224 px of its JPEG files, flipped at random: pixels, JPEG files, and torchvision's
 ImageFolder in a DataLoader with two workers, by turns. What each keeps is in memory after a first pass.
