@@ -120,7 +120,7 @@ def test_a_comparison_with_controls(root: Path, tmp_path: Path) -> None:
         "eval.milestones=0",
         f"parts={tmp_path / 'parts'}",
     ]
-    words += ["overrides={simclr: ['ssl.batch_size=8']}", "model=false"]
+    words += ["overrides={simclr: ['ssl.batch_size=8']}", "model=false", "classical.mfcc.coefficients=10"]
     compare.main(compose("compare", words), tmp_path / "c")
     report = read_json(tmp_path / "c" / "report.json")
     assert {arm["name"] for arm in report["arms"]} >= {"simclr", "mfcc", "loudness"}
