@@ -100,10 +100,9 @@ class Feed:
             made = {DIALOGUE: raw["text"]} | ({TOKENS: self._tokens(raw, step)} if TOKENS in self.needs else {})
             return {name: made[name] if name in made else raw[name] for name in self.needs}
         image, extent = raw["image" if self.sounds is None else "audio"], raw.get("extent")
-        if (
-            self.sounds is None and image.device.type != "cpu" and len(self.needs) > 1
-        ):  # a CPU reads boxes of it, which are fewer bytes so
-            image = image.float()  # once for all views
+        # once for all views; a CPU reads boxes of it, which are fewer bytes so, and samples are scaled by their type
+        if self.sounds is None and image.device.type != "cpu" and len(self.needs) > 1:
+            image = image.float()
         batch: Batch = {}
         frames = self._frames(raw["video"], step) if self.clip else []
         for name in self.needs:

@@ -23,7 +23,7 @@ TELLING = (".json", ".png", ".npz")  # files that say themselves who wrote them
 def check(out: Path, suffix: str | None = None, force: bool = False) -> None:
     """Raises UsageError where `out` cannot be a file of that kind, or is one that gssl did not write.
 
-    `force`: write all the same; a folder is never replaced.
+    `force`: write all the same; a folder, a device or a pipe is never replaced.
     """
     if suffix is not None and out.suffix != suffix:
         raise UsageError(f"-o {out}: expected a file name that ends in {suffix}")
@@ -34,6 +34,8 @@ def check(out: Path, suffix: str | None = None, force: bool = False) -> None:
         raise UsageError(f"-o {out}: cannot be written ({above} is read-only); choose another folder")
     if out.is_dir():
         raise UsageError(f"-o {out}: is a folder; choose another name")
+    if out.exists() and not out.is_file():  # it looks empty, and a file would take the place of /dev/null for everybody
+        raise UsageError(f"-o {out}: is no regular file (a device, a pipe or a socket); choose another name")
     beside = described(out)
     if not force and out.suffix not in TELLING and beside.exists() and not _schema(find_json(beside)):
         raise UsageError(

@@ -419,7 +419,7 @@ def test_an_archive_that_changes_between_its_reading_and_decoding_is_told(archiv
         os.utime(path, ns=(0, 0))
 
     monkeypatch.setattr(tars, "know", changed)
-    with pytest.raises(UsageError, match="images cannot be read: .*was written to while it was read"):
+    with pytest.raises(UsageError, match="images cannot be read: .*was changed since it was read first"):
         load_data(config(root))
 
 

@@ -1,6 +1,8 @@
 """A file that gssl did not write is never replaced."""
 
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -65,6 +67,17 @@ def test_a_description_of_another_file_proves_nothing(tmp_path):
     (tmp_path / "b.csv").write_text("mine\n")
     (tmp_path / "b.csv.json").write_bytes((tmp_path / "a.csv.json").read_bytes())
     assert not outputs.ours(tmp_path / "b.csv")
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("link", [False, True])
+def test_a_device_or_a_pipe_is_never_replaced_by_a_file(force, link, tmp_path):
+    """They are empty files to look at; root would replace /dev/null for everybody."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    for place in (tmp_path / ("link" if link else "pipe"), Path("/dev/null")):
+        with pytest.raises(UsageError, match="is no regular file"):
+            outputs.check(place, force=force)
 
 
 def test_what_cannot_be_a_file_is_said(tmp_path):
