@@ -28,7 +28,7 @@ install: $(STAMP)  ## Virtual environment in .venv with gssl and its development
 demo: $(STAMP)  ## The main job on the embedded digits: GAN against SSL, six seeds, one report (minutes)
 	$(BIN)/gssl compare experiment=demo
 
-test: $(STAMP)  ## The default tests (under five minutes on two cores, no network)
+test: $(STAMP)  ## The default tests (minutes on two cores, no network)
 	$(TEST)
 
 test-long: $(STAMP)  ## Whole commands and killed processes, each command of the README (CI runs this, too)

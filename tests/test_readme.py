@@ -109,6 +109,7 @@ def folder(tmp_path_factory, pictures, inline_worker):
         cells(root / "cells")
         tiles(root / "tiles")
         films(root / "films")
+        sounds(root / "digits")
         invoke(["train-gan", "gan=wgan_gp", "experiment=smoke", "hydra.run.dir=runs/train_gan/B"])
         shutil.copytree("runs/gan", "runs/train_gan/A")
         for run in "AB":
@@ -179,6 +180,16 @@ def films(root: Path) -> None:
             film(root / word / f"{who:02}_{word}.mp4", frames)
 
 
+def sounds(root: Path) -> None:
+    """Low and high tones by six speakers, of the rate and length of spoken digits."""
+    soundfile, rng = pytest.importorskip("soundfile"), np.random.default_rng(0)
+    for i in range(48):
+        path = root / ("low", "high")[i % 2] / f"s{i // 2 % 6}_{i}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        wave = np.sin(2 * np.pi * (300, 1500)[i % 2] * np.arange(3000) / 8000) + 0.1 * rng.standard_normal(3000)
+        soundfile.write(path, 0.3 * wave / np.abs(wave).max(), 8000)
+
+
 def small(line: str) -> list[str]:
     """The words of a README line with its names filled in and its size cut down."""
     line = line.replace("gssl compare … --check", "gssl compare arms=[simclr,random] --check")
@@ -212,6 +223,15 @@ def small(line: str) -> list[str]:
         words = [word for word in words if not word.startswith("seeds=")] + ["seeds=1", "labels_per_class=[5,10]"]
         if "data=imagefolder" in words or "photos/" in words:
             words += ["arms=[random,pixels]", *(own or ["labels_per_class=[5]"])]
+        if "data=audio" in words:
+            words = [word for word in words if word != "experiment=smoke"]  # whose methods are of images
+            words += [
+                "arms=[simclr,mfcc,random]",
+                "budget.steps=2",
+                "backbone.width=8",
+                "probe.use=[linear]",
+                "draws=2",
+            ]
         if "data=text" in words:
             words = [word for word in words if word != "experiment=smoke"]  # whose methods are of images
             ready = ["hf:bert"] if "hf:bert" in line else []

@@ -107,7 +107,7 @@ GAN: dict[str, Entry] = {
 }
 
 OF_CLASSES = ("classification", "text", "audio")  # tasks whose rows have one class each, and are read by themselves
-ACTION = "gssl.probe.clips:Action"
+ACTION = "gssl.probe.linear:Linear"  # on features of clips, pooled over time (`gssl.probe.clips`)
 PROBE: dict[str, Probe] = {
     "knn": Probe("gssl.probe.knn:Knn", "pooled", OF_CLASSES),
     "linear": Probe("gssl.probe.linear:Linear", "pooled", (*OF_CLASSES, "fake"), chooses=True, linear_head=True),

@@ -13,6 +13,7 @@ ROWS = re.compile(
     r"((?:labelled|[Tt]est|training|validation|[Tt]hese|which|more|copies of)[ \n])"
     r"image(s?)(?![\w/])"
 )
+BALANCED = "always answering the largest class scores well by accuracy, so balanced accuracy is the fair measure"
 LABELLED = re.compile(r"(?<![\w/])labelled image(s?)(?![\w/])")
 
 
@@ -108,7 +109,7 @@ TARGETS: dict[str, Target] = {
         pipeline="video-classification",
         does="gives every clip one of {classes}",
         knows="It knows these classes only and gives one of them to every clip.",
-        fair="always answering the largest class scores well by accuracy, so balanced accuracy is the fair measure",
+        fair=BALANCED,
         classes=True,
     ),
     "anomaly": Target(
@@ -146,7 +147,7 @@ TARGETS: dict[str, Target] = {
         pipeline="text-classification",
         does="gives every text one of {classes}",
         knows="It knows these classes only and gives one of them to every text.",
-        fair="always answering the largest class scores well by accuracy, so balanced accuracy is the fair measure",
+        fair=BALANCED,
         classes=True,
     ),
     "audio": Target(
@@ -160,7 +161,7 @@ TARGETS: dict[str, Target] = {
         does="gives every sound one of {classes}",
         whole=True,
         knows="It knows these classes only and gives one of them to every sound.",
-        fair="always answering the largest class scores well by accuracy, so balanced accuracy is the fair measure",
+        fair=BALANCED,
         classes=True,
         folds=True,
         accuracy=True,
@@ -172,7 +173,7 @@ TARGETS: dict[str, Target] = {
         classes=True,
         folds=True,
         accuracy=True,
-        fair="always answering the largest class scores well by accuracy, so balanced accuracy is the fair measure",
+        fair=BALANCED,
     ),
 }
 

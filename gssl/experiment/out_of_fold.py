@@ -13,7 +13,6 @@ from gssl import schemas
 from gssl.config.registry import PROBE
 from gssl.data import Draws, Images
 from gssl.data.preprocessing import Preprocessing
-from gssl.data.targets import TARGETS
 from gssl.experiment.answers import BANK, both, distances
 from gssl.experiment.models import Model
 from gssl.experiment.probing import Prober
@@ -51,8 +50,7 @@ def _frozen(prober: Prober, f: Fitted) -> OutOfFold:
     x, y, count = prober.features(images, f.reads, f.view), images.labels, len(prober.classes)
     given: list[np.ndarray] = []
     labels: list[np.ndarray] = []
-    told = PROBE[f.member].groups or TARGETS[prober.task.column].whole
-    whole = told and images.groups is not None  # folds tear no group, as those of the fit
+    whole = prober.keeps_groups(f.member) and images.groups is not None  # as the folds of the fit
     for fit, val in clip_folds(y, images.groups, prober.cfg.seed) if whole else folds_of(y, prober.draws):
         weight, bias, classes = fixed(x[fit], y[fit], float(f.model.chosen["l2"]))
         scores = np.ascontiguousarray((x[val].astype(np.float64) @ weight.T + bias).T)

@@ -356,6 +356,10 @@ class Prober:
                 f.model = self._frozen(name, index, label_budget, draw, more if f.generated else None)
         return made
 
+    def keeps_groups(self, name: str) -> bool:
+        """Whether the folds on which a frozen probe chooses tear no group, such as one speaker's sounds."""
+        return registry.PROBE[name].groups or TARGETS[self.task.column].whole
+
     def _frozen(self, name: str, index: np.ndarray, budget: LabelBudget, draw: int, more: Images | None) -> Any:
         """A probe on frozen features of the labelled images `index` and of generated ones; the size is chosen on folds
         of the former."""
@@ -374,8 +378,7 @@ class Prober:
                     self.generated[key] = Labelled(self.features(more, reads, view), more.labels)
                 extra = [self.generated[key]]
             rest = (self._known(reads, view)[index], labels, len(self.classes), self.cfg.seed)
-            whole = registry.PROBE[name].groups or TARGETS[self.task.column].whole
-            named = whole and groups is not None and self.origin.kind != majority.NAME
+            named = self.keeps_groups(name) and groups is not None and self.origin.kind != majority.NAME
             own = {"groups": groups} if named else {}
             fits[view] = division.current.first(partial(self._probe(name, view).fit, *rest, *extra, **own))
         if not self.sizes.recorded:

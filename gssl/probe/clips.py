@@ -16,9 +16,6 @@ from collections.abc import Callable
 import numpy as np
 
 from gssl.data import Draws
-from gssl.probe.folds import Labelled
-from gssl.probe.linear import FittedLinear, Linear
-from gssl.schemas import probes as schema
 
 
 def frame(x: np.ndarray) -> np.ndarray:
@@ -68,22 +65,3 @@ def pooled(x: np.ndarray, pooling: str, contents: np.ndarray) -> np.ndarray:
     if pooling == "shuffled":
         return np.ascontiguousarray(motion(shuffled(x, contents)), dtype=np.float32)
     return np.ascontiguousarray(POOLINGS[pooling](x), dtype=np.float32)
-
-
-class Action:
-    """A linear probe on pooled features of clips. λ is chosen on folds that tear no group of clips."""
-
-    def __init__(self, cfg: schema.Linear) -> None:
-        self.linear = Linear(cfg)
-
-    def fit(
-        self,
-        x: np.ndarray,
-        y: np.ndarray,
-        n_classes: int,
-        seed: int,
-        extra: Labelled | None = None,
-        groups: np.ndarray | None = None,
-    ) -> FittedLinear:
-        """As `Linear.fit`; groups (n,): what each clip belongs to."""
-        return self.linear.fit(x, y, n_classes, seed, extra, groups)

@@ -34,12 +34,9 @@ def gate(words: list[str], codes: tuple[int, ...] = (0, 1, 2)) -> str:
     """`gssl WORDS`: what is wrong with how it ended, or ""."""
     given = Path("run").exists()
     said, spent = timed(words)
-    left = "" if given else half_made(said.code)
-    if said.code == 2 and spent > REFUSED and not given:  # a busy machine: the better of two counts, from nothing
-        for name in ("run", os.environ["GSSL_CACHE"]):
-            shutil.rmtree(name, ignore_errors=True)
+    if said.code == 2 and spent > REFUSED and not Path("run").exists():  # a busy machine: the better of two counts
         spent = min(spent, timed(words)[1])
-    return fault(said, spent, codes) or left
+    return fault(said, spent, codes) or ("" if given else half_made(said.code))
 
 
 def timed(words: list[str]) -> tuple[Said, float]:

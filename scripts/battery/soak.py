@@ -22,7 +22,6 @@ from scripts.battery.kill import words_of
 from scripts.battery.trial import Found, Trial, call
 
 WARM = 12  # runs until everything is imported and every pool has its size
-NAMES = 60_000  # that fill the table of interned strings, which doubles once and for hours (docs/reliability.md)
 ALLOWED = 1.02
 SECONDS = float(os.environ.get("BATTERY_SOAK", "7200"))
 LONGEST = SECONDS + 600  # of its one trial
@@ -103,9 +102,6 @@ def soaked(where: Path) -> Found:
             return f"run {count}: exit {said.code}: {said.err[-300:]}"
         shutil.rmtree(where / str(count))
         count += 1
-        if count == WARM:
-            for number in range(NAMES):
-                sys.intern(f"soak {number}")
         peak = [*peak, resident()][-WARM:]
         if count == 2 * WARM:
             first = max(peak), len(os.listdir("/proc/self/fd"))

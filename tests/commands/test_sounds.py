@@ -1,6 +1,8 @@
 """Sounds from pretraining to scores: by the commands, with speakers apart; and what does not go is a line."""
 
+import importlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -78,6 +80,30 @@ def test_transfer_scores_unheard_speakers(root: Path, run: Path, tmp_path: Path)
     with np.load(tmp_path / "t" / "predictions.npz") as file:
         assert len(np.unique(file["groups"])) == result["data"]["test_groups"] < 6
     assert result["load_report"]["input"]["rate"] == 8000
+
+
+def test_folds_that_choose_tear_no_speaker(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, list[np.ndarray | None]] = {"linear": [], "knn": [], "fewshot": []}
+
+    for name, own in seen.items():
+        module = importlib.import_module(f"gssl.probe.{name}")
+
+        def told(
+            y: np.ndarray, groups: np.ndarray | None, seed: int, own: Any = own, folds: Any = module.clip_folds
+        ) -> Any:
+            found = folds(y, groups, seed)
+            own += [groups, *found]
+            return found
+
+        monkeypatch.setattr(module, "clip_folds", told)
+    words = ["data=audio", f"data.root={root}", *FEW, "weights=mel_stats", f"probe.use=[{','.join(seen)}]"]
+    words += ["labels_per_class=[10]", "fractions=[]", "draws=1", "probe.fewshot.shots=[5]"]
+    transfer.main(compose("transfer", words), tmp_path / "t")
+    for own in seen.values():
+        groups, folds = own[0], own[1:]
+        assert groups is not None and len(np.unique(groups)) > 1 and folds
+        for fit, val in (pair for pair in folds if isinstance(pair, tuple)):
+            assert not set(groups[fit]) & set(groups[val])
 
 
 def test_another_rate_than_the_network_learned_is_refused(root: Path, run: Path, tmp_path: Path) -> None:

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from gssl.probe.clips import NAMES, Action, pooled, shuffled
+from gssl.probe.clips import NAMES, pooled, shuffled
 from gssl.probe.folds import clip_folds
-from gssl.schemas.probes import Linear
+from gssl.probe.linear import Linear
+from gssl.schemas import probes as schema
 
 
 def test_poolings_are_what_their_names_say() -> None:
@@ -66,12 +67,12 @@ def test_the_probe_is_the_linear_one_on_these_folds() -> None:
     rng = np.random.default_rng(0)
     y, groups = np.tile(np.arange(3), 20), np.repeat([f"g{i}" for i in range(10)], 6)
     x = (np.eye(3)[y] + rng.normal(0, 0.8, (60, 3))).astype(np.float32)
-    cfg = Linear(l2_low=1e-4, l2_high=10.0, l2_count=4, l2_one_shot=0.01, max_iter=500)
-    found = Action(cfg).fit(x, y, 3, 0, groups=groups)
+    cfg = schema.Linear(l2_low=1e-4, l2_high=10.0, l2_count=4, l2_one_shot=0.01, max_iter=500)
+    found = Linear(cfg).fit(x, y, 3, 0, groups=groups)
     sizes = sorted(len(row) for row in found.unselected)
     assert sum(sizes) == 60 and all(size % 6 == 0 for size in sizes)
     theirs = LogisticRegression(C=1 / (60 * found.chosen["l2"]), tol=1e-8, max_iter=2000)
     z = (x - x.mean(0)) / x.std(0)
     np.testing.assert_allclose(found.probabilities(x), theirs.fit(z, y).predict_proba(z), atol=1e-4)
-    alone = Action(cfg).fit(x[:6], y[:6], 3, 0, groups=groups[:6])
+    alone = Linear(cfg).fit(x[:6], y[:6], 3, 0, groups=groups[:6])
     assert alone.chosen["l2"] == 0.01 and alone.val_accuracy is None

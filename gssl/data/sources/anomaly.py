@@ -24,6 +24,7 @@ from gssl.data.opening import opened
 from gssl.data.sources import DataSource, imagefolder, parts
 from gssl.data.sources.folders import Told, child, class_of, find_folder, folders_in, images_below, one_line, some
 from gssl.data.sources.segmentation import MASK_SUFFIXES, goal
+from gssl.data.sources.wrong_files import refuse_or_note
 from gssl.data.values import Mapping, Range, stored
 from gssl.errors import UsageError
 from gssl.words import count
@@ -33,11 +34,10 @@ LAYOUT = (
     "expected train/good and test/ with good and a folder for each kind of defect, masks in ground_truth/, or data.good"
     " and data.bad (and data.masks), folders of images"
 )
-ADVICE = {  # what to do about files that are wrong in one way
-    "size": "masks must have the size of their image, upright",
-    "file": "repair or remove them",
+WRONG = {  # files that are wrong in one way, and what to do about them
+    "size": ("masks have another size than their image", "masks must have the size of their image, upright"),
+    "file": ("images cannot be read, or their masks", "repair or remove them"),
 }
-WHAT = {"size": "masks have another size than their image", "file": "images cannot be read, or their masks"}
 
 
 @dataclass
@@ -259,15 +259,7 @@ def _load(
     )  # fmt: skip
     wrong = [(kind, f"{paths[i] if kind == 'file' else listing.masks[i]} ({text})")
              for i, kind, text in store.meta["wrong"]]  # fmt: skip
-    if wrong and (cfg.on_error == "stop" or len(store) == 0):
-        kind = wrong[0][0]
-        same = [text for own, text in wrong if own == kind]
-        rest = f", and {len(wrong) - len(same)} are wrong in other ways" if len(same) < len(wrong) else ""
-        raise UsageError(
-            f"data: {len(same)} of {len(paths)} {WHAT[kind]}: {some(same)}{rest}; {ADVICE[kind]}, or leave them out"
-            " with data.on_error=skip"
-        )
-    skipped += [text for _, text in wrong]
+    skipped += refuse_or_note(wrong, len(paths), len(store), cfg.on_error, WRONG, key="data")
     if empty := store.meta["empty"]:
         told.notes.append(
             f"{count(len(empty), 'mask')} of defects without a pixel at data.size={cfg.size}, the first is"

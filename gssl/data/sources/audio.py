@@ -22,13 +22,14 @@ from gssl.data.sources import DataSource, labels_csv, parts
 from gssl.data.sources.films import natural
 from gssl.data.sources.folders import Told, class_of, find_folder, folders_in, one_line, some, unread
 from gssl.data.sources.grouping import grouping
+from gssl.data.sources.wrong_files import refuse_or_note, warn
 from gssl.data.store import SoundWriter
 from gssl.errors import UsageError
 
 CHUNK = 32  # files per task
 PARTS = ("train", "val", "test", "pretrain")
 LAYOUT = f"expected one folder per class with sounds ({', '.join(audio.SUFFIXES)}), train/ and test/, or a labels.csv"
-WHAT = {
+WRONG = {  # files that are wrong in one way, and what to do about them
     "file": ("sounds cannot be read", "repair or remove them"),
     "empty": ("sounds have no frames", "remove them"),
     "truncated": ("sounds are cut off: they are shorter than their header says", "get them again, or save as FLAC"),
@@ -229,19 +230,12 @@ def _judge(
 ) -> None:
     """Raises UsageError for files that are wrong, or notes them as left out; and says what is to be known of others."""
     paths = [f"{listing.root}/{name}" for name in listing.names]
-    wrong = [(kind, f"{paths[i]} ({text})") for i, kind, text in meta["wrong"]]  # type: ignore[attr-defined]
-    if wrong and (cfg.on_error == "stop" or not count):
-        kind = wrong[0][0]
-        same = [text for own, text in wrong if own == kind]
-        rest = f", and {len(wrong) - len(same)} are wrong in other ways" if len(same) < len(wrong) else ""
-        what, advice = WHAT[kind]
-        skip = ", or leave them out with data.on_error=skip" if count else ""
-        raise UsageError(f"data.root: {len(same)} of {len(paths)} {what}: {some(same)}{rest}; {advice}{skip}")
-    skipped += [text for _, text in wrong]
-    for kind, words in NOTES.items():
-        own = [f"{paths[i]} ({text})" for i, known, text in meta["notes"] if known == kind]  # type: ignore[attr-defined]
-        if own:
-            told.warnings.append(f"data.root: {len(own):,} of {len(paths):,} {words}; the first is {own[0]}")
+    wrong, notes = (
+        [(kind, f"{paths[i]} ({text})") for i, kind, text in meta[which]]  # type: ignore[attr-defined]
+        for which in ("wrong", "notes")
+    )
+    skipped += refuse_or_note(wrong, len(paths), count, cfg.on_error, WRONG)
+    warn(notes, len(paths), NOTES, told)
     padded: int = meta["padded"]  # type: ignore[assignment]
     told.notes.append(
         f"{count:,} sounds at {meta['rate']:,} Hz; {100 * padded / max(1, count):.0f}% are shorter than"

@@ -22,12 +22,13 @@ from gssl.data.sources import DataSource, imagefolder
 from gssl.data.sources.folders import Told, find_folder, folders_in, one_line, some
 from gssl.data.sources.grouping import grouping
 from gssl.data.sources.segmentation import goal
+from gssl.data.sources.wrong_files import refuse_or_note
 from gssl.data.values import Mapping, Range, stored
 from gssl.errors import UsageError
 from gssl.words import count
 
 SLACK = 1.0  # pixels that a box may reach over the edge of its image: roundings
-WHAT = {  # of images that are wrong in one way, and what to do
+WRONG = {  # images that are wrong in one way, and what to do about them
     "size": ("images have another size than their file of boxes says", "boxes must be those of the image, upright"),
     "outside": (
         f"images have boxes that reach more than {SLACK:g} pixel over the edge",
@@ -38,7 +39,7 @@ WHAT = {  # of images that are wrong in one way, and what to do
 
 
 class Wrong(Exception):
-    """What is wrong with an image: a key of `WHAT`, and the text about this one."""
+    """What is wrong with an image: a key of `WRONG`, and the text about this one."""
 
 
 class Read(NamedTuple):
@@ -116,7 +117,8 @@ def _load(
         lambda writer: _write(writer, given, cfg, values, progress),
         about=str(root),
     )
-    _refuse(store, given, cfg.on_error)
+    wrong = [(kind, f"{paths[i]} ({text})") for i, kind, text in store.meta["wrong"]]
+    skipped += refuse_or_note(wrong, len(paths), len(store), cfg.on_error, WRONG, must=("outside",))
     for key, text in (
         ("empty", "without an area, the first in {}: left out"),
         ("clipped", f"more than {SLACK:g} pixel over the edge of the image, the first in {{}}: clipped"),
@@ -126,26 +128,12 @@ def _load(
             warnings.append(
                 f"data.root: {many} box{'' if many == 1 else 'es'} {text.format(given[int(next(iter(own)))].where)}"
             )
-    skipped += [f"{paths[i]} ({text})" for i, _, text in store.meta["wrong"]]
     kept = store.array("kept")
     group_of = grouping(cfg.groups, root)
     groups = None if group_of is None else np.array([group_of(Path(paths[i])) for i in kept])
     labels = np.full(len(store), -1, dtype=np.int64)
     images = Images(store, np.arange(len(store)), labels, found.classes, np.array(paths)[kept], groups)
     return images, [hashes[i] for i in kept]
-
-
-def _refuse(store: cache.Store, given: list[Annotated], on_error: str) -> None:
-    """Raises UsageError for the images that are wrong in one way; none is left out unless data.on_error=skip."""
-    wrong = [(kind, f"{given[i].image} ({text})") for i, kind, text in store.meta["wrong"]]
-    if not wrong or (on_error == "skip" and len(store)):
-        return
-    kind = wrong[0][0]
-    same = [text for own, text in wrong if own == kind]
-    rest = f", and {len(wrong) - len(same)} are wrong in other ways" if len(same) < len(wrong) else ""
-    what, advice = WHAT[kind]
-    advice += "" if kind == "outside" else ", or leave them out with data.on_error=skip"
-    raise UsageError(f"data.root: {len(same)} of {len(given)} {what}: {some(same)}{rest}; {advice}")
 
 
 def _write(

@@ -23,6 +23,7 @@ from gssl.data.opening import opened
 from gssl.data.sources import DataSource, imagefolder, parts
 from gssl.data.sources.folders import Told, child, find_folder, images_below, one_line, some
 from gssl.data.sources.grouping import grouping
+from gssl.data.sources.wrong_files import refuse_or_note
 from gssl.data.values import Mapping, Range, stored
 from gssl.errors import UsageError
 from gssl.words import count
@@ -35,14 +36,23 @@ LAYOUT = (
     " as \"data.masks='{stem}_mask.png'\""
 )
 CHECKED = 64  # masks that are looked through at once
-ADVICE = {  # what to do about masks that are wrong in one way
-    "size": "masks must have the size of their image, upright",
-    "ids": "list every value in classes.json, under names or ignore; masks of 0 and 255 with two classes say"
-    ' {"names": {"0": "background", "255": "object"}}',
-    "ignored": "remove these images or correct their masks",
-    "colours": 'save masks with one channel of ids, or give "colours" in classes.json, one per name',
-    "unknown colours": 'give every colour in classes.json, under "colours" or "ignore_colours"',
-    "file": "repair or remove them",
+WRONG = {  # masks that are wrong in one way, and what to do about them
+    "size": ("masks have another size than their image", "masks must have the size of their image, upright"),
+    "ids": (
+        "masks have ids that classes.json does not name",
+        "list every value in classes.json, under names or ignore; masks of 0 and 255 with two classes say"
+        ' {"names": {"0": "background", "255": "object"}}',
+    ),
+    "ignored": ("masks ignore every pixel", "remove these images or correct their masks"),
+    "colours": (
+        "masks hold colours where class ids are expected",
+        'save masks with one channel of ids, or give "colours" in classes.json, one per name',
+    ),
+    "unknown colours": (
+        "masks have colours that classes.json does not name",
+        'give every colour in classes.json, under "colours" or "ignore_colours"',
+    ),
+    "file": ("images cannot be read, or their masks", "repair or remove them"),
 }
 
 
@@ -261,15 +271,7 @@ def _load(
     wrong = [
         (kind, f"{(paths if kind == 'file' else mask_paths)[i]} ({text})") for i, kind, text in store.meta["wrong"]
     ]
-    if wrong and (cfg.on_error == "stop" or len(store) == 0):
-        kind = wrong[0][0]
-        same = [text for own, text in wrong if own == kind]
-        rest = f", and {len(wrong) - len(same)} are wrong in other ways" if len(same) < len(wrong) else ""
-        raise UsageError(
-            f"data.root: {_what(kind, len(same), len(paths))}: {some(same)}{rest}; {ADVICE[kind]}, or leave them out"
-            " with data.on_error=skip"
-        )
-    skipped += [text for _, text in wrong]
+    skipped += refuse_or_note(wrong, len(paths), len(store), cfg.on_error, WRONG)
     kept = store.array("kept")
     groups = None if pairs.groups is None else np.array(pairs.groups)[kept]
     labels = np.full(len(store), -1, dtype=np.int64)
@@ -297,18 +299,6 @@ def _check_classes(images: Images, legend: Legend, root: Path) -> None:
         f"data.root: every labelled pixel of the {len(images)} training masks is of the class {name}, so there is"
         f" nothing to learn; {advice}"
     )
-
-
-def _what(kind: str, some_: int, all_: int) -> str:
-    texts = {
-        "size": "masks have another size than their image",
-        "ids": "masks have ids that classes.json does not name",
-        "ignored": "masks ignore every pixel",
-        "colours": "masks hold colours where class ids are expected",
-        "unknown colours": "masks have colours that classes.json does not name",
-        "file": "images cannot be read, or their masks",
-    }
-    return f"{some_} of {all_} {texts[kind]}"
 
 
 def _write(

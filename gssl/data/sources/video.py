@@ -21,27 +21,19 @@ from gssl.data.sources import DataSource, labels_csv, parts
 from gssl.data.sources.films import ANIMATED, Film, films_below, natural
 from gssl.data.sources.folders import Told, class_of, find_folder, folders_in, is_image, one_line, some
 from gssl.data.sources.grouping import grouping
+from gssl.data.sources.wrong_files import refuse_or_note, warn
 from gssl.data.video import Sampling, WrongVideo
 from gssl.errors import UsageError
 from gssl.words import count
 
 CHUNK = 8  # films per task
 LAYOUT = "expected one folder per class with films (.mp4, .webm, .avi, .gif …) or frame folders, or train/ and test/"
-WHAT = {
-    "file": "films cannot be read",
-    "stream": "files have no video stream",
-    "empty": "films have no frame that can be decoded",
-    "short": "films are too short for a clip",
-    "times": "films have no times",
-    "sizes": "frame folders have pictures of different sizes",
-}
-ADVICE = {  # what to do about films that are wrong in one way
-    "file": "repair or remove them",
-    "stream": "remove them",
-    "empty": "repair or remove them",
-    "short": "lower data.frames or {step}",
-    "times": "use data.stride, and no start and end, for folders of frames",
-    "sizes": "bring the pictures of one film to one size",
+WRONG = {  # films that are wrong in one way, and what to do about them
+    "file": ("films cannot be read", "repair or remove them"),
+    "stream": ("files have no video stream", "remove them"),
+    "empty": ("films have no frame that can be decoded", "repair or remove them"),
+    "times": ("films have no times", "use data.stride, and no start and end, for folders of frames"),
+    "sizes": ("frame folders have pictures of different sizes", "bring the pictures of one film to one size"),
 }
 NOTES = {
     "truncated": "films are cut off (fewer frames than they say): what can be decoded is used",
@@ -237,19 +229,14 @@ def _judge(
 ) -> None:  # fmt: skip
     """Raises UsageError for films that are wrong, or notes them as left out; and says what is to be known of others."""
     paths = [f"{listing.root}/{film.key}" for film in listing.films]
-    wrong = [(kind, f"{paths[i]} ({text})") for i, kind, text in meta["wrong"]]  # type: ignore[attr-defined]
-    if wrong and (cfg.on_error == "stop" or not count):
-        kind = wrong[0][0]
-        same = [text for own, text in wrong if own == kind]
-        rest = f", and {len(wrong) - len(same)} are wrong in other ways" if len(same) < len(wrong) else ""
-        advice = ADVICE[kind].format(step="data.stride" if sampling.fps is None else "raise data.fps")
-        skip = ", or leave them out with data.on_error=skip" if count else ""
-        raise UsageError(f"data.root: {len(same)} of {len(paths)} {WHAT[kind]}: {some(same)}{rest}; {advice}{skip}")
-    skipped += [text for _, text in wrong]
-    for kind, words in NOTES.items():
-        own = [f"{paths[i]} ({text})" for i, known, text in meta["notes"] if known == kind]  # type: ignore[attr-defined]
-        if own:
-            told.warnings.append(f"data.root: {len(own)} of {len(paths)} {words}; the first is {own[0]}")
+    wrong, notes = (
+        [(kind, f"{paths[i]} ({text})") for i, kind, text in meta[which]]  # type: ignore[attr-defined]
+        for which in ("wrong", "notes")
+    )
+    step = "data.stride" if sampling.fps is None else "raise data.fps"
+    said = {**WRONG, "short": ("films are too short for a clip", f"lower data.frames or {step}")}
+    skipped += refuse_or_note(wrong, len(paths), count, cfg.on_error, said)
+    warn(notes, len(paths), NOTES, told)
 
 
 def _write(writer: cache.Writer, listing: Listing, sampling: Sampling, cfg: schemas.Data, progress: bool) -> None:
