@@ -32,6 +32,7 @@ def ready(command: str, cfg: Any, run_dir: Path) -> Any:
     cache. Raises UsageError for what the job would refuse: another run in its directory, weights that are not there,
     images that cannot be read.
     """
+    from gssl.comparison.executors import checks
     from gssl.data import load_data
     from gssl.engine.progress import write_json_lines
     from gssl.engine.run import Run
@@ -39,6 +40,7 @@ def ready(command: str, cfg: Any, run_dir: Path) -> Any:
     from gssl.experiment.probing import find_source
 
     write_json_lines(cfg.engine.progress_format == "json")
+    checks.check_places(cfg.executor, _places(cfg, run_dir), cfg.data)
     finished = False
     try:
         with Run(run_dir, command, cfg) as found:
@@ -52,6 +54,16 @@ def ready(command: str, cfg: Any, run_dir: Path) -> Any:
     resume = "auto" if cfg.engine.resume == "no" else cfg.engine.resume  # a job that has saved is submitted again
     engine = schemas.replace(cfg.engine, threads=threads, resume=resume, progress=False)
     return schemas.replace(cfg, executor=schemas.LOCAL, engine=engine)
+
+
+def _places(cfg: Any, run_dir: Path) -> dict[str, str | Path | None]:
+    """What a run reads and writes beside its data: names of weights are of no place."""
+    given: dict[str, str | None] = {
+        "weights": cfg.weights,
+        "generated.run": getattr(cfg, "generated", None) and cfg.generated.run,
+    }
+    given |= {f"to={text}": text for text in getattr(cfg, "to", None) or []}
+    return {"hydra.run.dir": run_dir} | {key: text for key, text in given.items() if text and Path(text).exists()}
 
 
 def run(jobs: Mapping[str, Job], executor: Any, show: bool, told: Callable[[str], None]) -> dict[str, Exception]:

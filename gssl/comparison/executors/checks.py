@@ -26,28 +26,31 @@ def check(executor: schemas.Section, places: Mapping[str, str | Path | None], da
     """Raises UsageError where jobs could not run. places: key or words → a path that all machines must have."""
     if isinstance(executor, schemas.Local):
         return
-    places = {**places, **{f"data.{key}": getattr(data, key) for key in ("root", "pretrain", "train", "labels")}}
     package, name = ("ray", "ray") if isinstance(executor, schemas.Ray) else ("submitit", "slurm")
     if importlib.util.find_spec(package) is None:
         raise UsageError(f"executor={name}: needs {package}, which is not installed; pip install 'gssl[{name}]'")
-    if not on_this_machine(executor):
-        _shared(executor, name, places)
+    check_places(executor, places, data)
     if isinstance(executor, schemas.Slurm) and executor.cluster == "slurm":
         _slurm(executor)
     elif isinstance(executor, schemas.Ray) and executor.address is not None:
         _ray(executor.address)
 
 
-def _shared(executor: Any, name: str, places: Mapping[str, str | Path | None]) -> None:
-    everything = {**places, "the working directory": os.getcwd(), "the Python environment": sys.prefix}
+def check_places(executor: Any, places: Mapping[str, str | Path | None], data: schemas.Data) -> None:
+    """Raises UsageError where a path lies where other machines have nothing. places: as of `check`."""
+    if on_this_machine(executor):
+        return
+    everything: dict[str, str | Path | None] = {**places}
+    everything |= {f"data.{key}": getattr(data, key) for key in ("root", "pretrain", "train", "labels")}
+    everything |= {"the working directory": os.getcwd(), "the Python environment": sys.prefix}
     for words, place in everything.items():
         if place is None:
             continue
         path = Path(os.path.realpath(Path(place).expanduser()))
         if held := next((one for one in executor.unshared if path.is_relative_to(os.path.realpath(one))), None):
             raise UsageError(
-                f"executor={name}: {path} ({words}) lies below {held}, which other machines do not have; choose a"
-                " folder on the shared disk (executor.unshared=[] where all of them have it)"
+                f"executor={executor.name}: {path} ({words}) lies below {held}, which other machines do not have;"
+                " choose a folder on the shared disk (executor.unshared=[] where all of them have it)"
             )
 
 

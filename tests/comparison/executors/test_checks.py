@@ -9,6 +9,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from gssl import schemas
+from gssl.comparison import whole_runs
 from gssl.comparison.executors import checks, slurm
 from gssl.config import comparison_rules
 from gssl.config.composing import compose
@@ -229,3 +230,21 @@ def test_one_squeue_knows_all_jobs_and_silence_is_no_end(monkeypatch, capsys):
     assert "squeue does not answer" in capsys.readouterr().err
     assert alive() == [False, False, False]
     assert [words[:4] for words in asked] == [("squeue", "-h", "-u", str(os.getuid()))] * 3
+
+
+def test_every_run_of_a_sweep_is_asked_for_its_own_folders(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "prefix", "/shared/env")
+    monkeypatch.chdir("/")
+    mine = tmp_path / "runs" / "gan"
+    mine.mkdir(parents=True)
+    words = [
+        f"executor.unshared=[{tmp_path}]",
+        "executor=slurm",
+        "data=imagefolder",
+        "data.root=/shared/images",
+        "weights=random",
+    ]
+    for key, value in (("weights", mine), ("generated.run", mine), ("data.root", mine)):
+        cfg = compose("transfer", [*words, f"{key}={value}"])
+        with pytest.raises(UsageError, match=f"{mine} .{key}. lies below {tmp_path}"):
+            whole_runs.ready("transfer", cfg, Path("/shared/run"))
