@@ -63,6 +63,8 @@ class Target(NamedTuple):
         if groups and self.grouped:
             for budget in sorted(budgets, key=len, reverse=True):
                 text = re.sub(rf"(?<![\d,]){re.escape(budget)}(?!s)", LABELLED.sub(r"labelled group\1", budget), text)
+        if self.good_only:  # what is learned from has no labels
+            text = text.replace("all labels", f"all {self.words}").replace("% of the labels", f"% of the {self.words}")
         if self.labelled != "labelled image":
             text = LABELLED.sub(rf"{self.labelled}\1", text)
         if self.row == "image":

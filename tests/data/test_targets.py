@@ -28,6 +28,8 @@ def test_clips_texts_and_good_images():
     said = TARGETS["text"].said(SENTENCE)
     assert said == "With 5 labelled texts we cannot tell; 12 test texts, 1 test text, copies of texts among these texts"
     assert TARGETS["anomaly"].said(SENTENCE) == SENTENCE.replace("labelled images", "good images")
+    assert TARGETS["anomaly"].said("all labels, 1% of the labels") == "all good images, 1% of the good images"
+    assert TARGETS["mask"].said("all labels, 1% of the labels") == "all labels, 1% of the labels"
 
 
 def test_budgets_of_groups_are_of_groups_and_counts_of_clips_are_not():
