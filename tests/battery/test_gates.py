@@ -74,16 +74,18 @@ def test_a_trial_that_waits_is_ended_and_one_that_works_slowly_is_not(tmp_path, 
     assert said.startswith(what) and bool(said) == bool(what)
 
 
-@pytest.mark.parametrize("times, fine", [([3.0, 1.0], True), ([3.0, 3.0], False), ([1.0], True)])
-def test_of_two_slow_refusals_the_better_counts_and_both_begin_with_nothing(tmp_path, monkeypatch, times, fine):
+@pytest.mark.parametrize(
+    "times, made, fine",
+    [([3.0, 1.0], False, True), ([3.0, 3.0], False, False), ([1.0], False, True), ([3.0], True, False)],
+)
+def test_of_two_slow_refusals_the_better_counts_where_nothing_was_made(tmp_path, monkeypatch, times, made, fine):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("GSSL_CACHE", str(tmp_path / "cache"))
     spent = iter(times)
 
     def refused(_: list[str]) -> tuple[Said, float]:
-        for name in ("run", "cache"):
-            (tmp_path / name).mkdir()  # raises where it is there still
-        (tmp_path / "run" / "status.json").write_text('{"state": "failed"}')
+        if made:
+            (tmp_path / "run").mkdir()
+            (tmp_path / "run" / "status.json").write_text('{"state": "failed"}')
         return Said(2, "", "error: weights: no tensor fits\n"), next(spent)
 
     monkeypatch.setattr(malformed, "timed", refused)
