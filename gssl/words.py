@@ -5,7 +5,19 @@ from pathlib import PurePath
 from typing import Protocol
 
 # data sets that are the user's own
-FOLDERS = ("imagefolder", "segmentation", "detection", "anomaly", "fake", "video", "text", "audio", "imagetext", "hf", "webdataset")
+FOLDERS = (
+    "imagefolder",
+    "segmentation",
+    "detection",
+    "anomaly",
+    "fake",
+    "video",
+    "text",
+    "audio",
+    "imagetext",
+    "hf",
+    "webdataset",
+)
 
 TITLES = {
     "simclr": "SimCLR",

@@ -174,7 +174,7 @@ def _split(text: str, where: str) -> str | None:
 def _beside(root: Path, encoding: str | None, told: Told) -> Listing:
     """Folders whose names are those of parts say so."""
     images = images_below(root, [], None)
-    texts = {name for name in _texts_below(root)}
+    texts = set(_texts_below(root))
     found = Listing([])
     claimed: dict[str, str] = {}
     for name in images:

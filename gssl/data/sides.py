@@ -59,7 +59,7 @@ def exact_split(
 def divided(
     labels: np.ndarray, units: np.ndarray, grouped: bool, given: Container[str], cfg: schemas.Data
 ) -> np.ndarray:
-    """"train", "val" or "test" (N,), for what cannot wait for `gssl.data.splits`; `given` parts take none of these.
+    """ "train", "val" or "test" (N,), for what cannot wait for `gssl.data.splits`; `given` parts take none of these.
 
     units: what decides an item's side; grouped: whether items of one unit belong together. Raises UsageError.
     """

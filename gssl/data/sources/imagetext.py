@@ -75,7 +75,9 @@ def read(cfg: schemas.Data, progress: bool = False) -> DataSource:
     own = {part: every.subset(np.flatnonzero(sides[kept] == part)) for part in PARTS}
     for part in ("train", "val", "test"):
         if not len(own[part]):
-            raise UsageError(f"data.root: there are no {part} images with captions in {root} that can be read; add some")
+            raise UsageError(
+                f"data.root: there are no {part} images with captions in {root} that can be read; add some"
+            )
     pretrain = own["pretrain"].unlabelled() if len(own["pretrain"]) else None
     keys = [hashes[i] for i in kept[sides[kept] == "train"].tolist()]
     warnings = [*told.suspicious(), *mapping.warnings()]

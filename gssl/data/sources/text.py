@@ -151,6 +151,10 @@ def _by_position(parts: dict[str, list[Document]], cfg: schemas.Data, told: Told
 def _sides(parts: dict[str, list[Document]], cfg: schemas.Data) -> np.ndarray:
     """Of each training document: train, val or test; what has parts of its own is not divided."""
     pool = parts["train"]
+    labels = np.array([document.label or "" for document in pool])
+    units = np.array([document.group or _content(document.text) for document in pool])
+    groups = any(document.group for document in pool)
+    return divided(labels, units, groups, {part for part in ("val", "test") if parts[part]}, cfg)
 
 
 def _content(text: str) -> str:
