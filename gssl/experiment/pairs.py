@@ -171,6 +171,18 @@ def evaluate(
     return text
 
 
+def warn_of_large_batches(images: Images, batch: int, name: str) -> None:
+    """Says where a batch is larger than there are groups, or different captions: its negatives are no negatives."""
+    groups = len(np.unique(units_of(images)))
+    captions = len(Captions.read(images).ids)
+    least, what = min((groups, "groups"), (captions, "different captions"))
+    if batch > least:
+        say(
+            f"warning: ssl.batch_size={batch} ({name}) and {least:,} {what} of training images: every batch holds"
+            f" several of one, which are told apart as if they were different; use at most {least:,}"
+        )
+
+
 def recall(network: Two, held: Images, device: torch.device) -> float:
     """The mean of both directions' recall at 10, for a look while training goes on."""
     captions = Captions.read(held)
@@ -288,6 +300,24 @@ def read(run: Path) -> tuple[Two, dict[str, Any]]:
     towers = Towers(**text["towers"])
     towers.load_state_dict(read_tensors(file))
     return Two(network, towers.eval(), view.size), text
+
+
+def nearest(
+    network: Two, text: dict[str, Any], run: Path, words: str, images: Images, device: torch.device
+) -> list[tuple[int, float]]:
+    """Positions of images and their cosine similarity to `words`, the nearest first. text: as `read` gives it. Raises
+    UsageError."""
+    file = run / "weights" / "tokenizer.json"
+    written = file.read_text(encoding="utf-8") if file.is_file() else ""
+    if digest("tokenizer", written).hex() != text["tokenizer"]:
+        raise UsageError(f"{file}: missing, or not the one that the captions were read by: put it back")
+    (ids,) = Tokenizer(written).encode([words])
+    if not len(ids):
+        raise UsageError(f"'{words}': no token of this run's captions; try other words")
+    two = network.to(device)
+    similar = two.images(images, device) @ two.texts([ids[: text["caption_tokens"]]], device)[0]
+    order = np.argsort(-similar, kind="stable")
+    return [(int(i), float(similar[i])) for i in order]
 
 
 def before_of(run: Path, text: dict[str, Any], batches: Iterator[Tensor]) -> Two | None:

@@ -38,6 +38,8 @@ class SSLEvaluator:
         self.chat = "dialogue" in training.needs
         self.pairs = isinstance(self.method, Pairs)
         self.before = pairs.Two.of(cast(Pairs, self.method), self.size) if self.pairs else None
+        if self.pairs:
+            pairs.warn_of_large_batches(training.images, training.batches.whole, cfg.ssl.name)
         self.classes = len(training.splits.classes) if "label" in training.splits.columns else 0
         draws, splits = training.draws.shared, training.splits
 
