@@ -38,6 +38,8 @@ TITLES = {
     "clm": "causal language model",
     "mlm": "masked language model",
     "simcse": "SimCSE",
+    "clip": "CLIP",
+    "siglip": "SigLIP",
     "chat": "chat fine-tuning",
     "tfidf": "TF-IDF of words",
     "mfcc": "MFCC",

@@ -49,7 +49,7 @@ def chance(count: np.ndarray, pool: int) -> Row:
 def recalls(found: Mapping[str, np.ndarray], units: np.ndarray) -> list[Row]:
     """A row per name: recall at `RECALLS` and the median rank, each with its 95% interval over resampled units.
 
-    found: ranks (Q,) by name, the first of them the one that is judged; rows of the others have `gain` too: what it
+    found: ranks (Q,) by name, the first of them the one that is evaluated; rows of the others have `gain` too: what it
     has more than they at 1 and 10, resample by resample.
     """
     weights = resampled(units)
@@ -73,7 +73,7 @@ def recalls(found: Mapping[str, np.ndarray], units: np.ndarray) -> list[Row]:
 def accuracies(right: Mapping[str, np.ndarray], labels: np.ndarray, units: np.ndarray) -> list[Row]:
     """A row per name: accuracy and balanced accuracy (the mean over classes that are there), with intervals as above.
 
-    right: bool (Q,) by name, the first of them the one that is judged.
+    right: bool (Q,) by name, the first of them the one that is evaluated.
     """
     weights = resampled(units)
     total = weights.sum(1)
