@@ -318,6 +318,7 @@ class Pairs(Method):
     dim: int = Field(ge=2, description="of the space that images and captions are brought to")
     scale: float = Field(ge=1, le=100, description="of similarities, at the start; it is learned, up to 100")
     bias: float = Field(description="of similarities, at the start; clip does not read it")
+    drop: float = Field(ge=0, lt=1, description="fraction of a caption's tokens that a step leaves out, drawn anew")
     positives: Literal["captions", "groups"] = Field(
         description="captions that are true of an image beside the drawn one: its others, or those of its whole group"
     )

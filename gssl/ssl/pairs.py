@@ -7,12 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from gssl.errors import UsageError
-from gssl.method import Batch, Context
+from gssl.method import Batch, Context, to_device
 from gssl.nets.backbone import Backbone
 from gssl.nets.heads import mlp
 from gssl.nets.towers import Towers
 from gssl.schemas import ssl as schema
 from gssl.ssl.losses import nt_xent, spread
+from gssl.vocabulary import PAD
 
 
 def names_of(tokens: Tensor) -> Tensor:
@@ -33,6 +34,16 @@ def true_pairs(captions: Tensor, drawn: Tensor, groups: Tensor | None = None) ->
     return found if groups is None else found | (groups[:, None] == groups[None, :])
 
 
+def dropped(tokens: Tensor, chance: Tensor, fraction: float) -> Tensor:
+    """`tokens` (B, T) without those whose `chance` in [0, 1) is below `fraction`, the others moved together; a text
+    that would lose all of them keeps them."""
+    there = tokens != PAD
+    keep = there & (chance >= fraction)
+    keep = keep | (there & ~keep.any(1, keepdim=True))
+    order = keep.to(torch.uint8).argsort(dim=1, descending=True, stable=True)
+    return (tokens * keep).gather(1, order)
+
+
 class Pairs(nn.Module):
     """Backbone, towers and, for SLIP, a projection head; the backbone is exported, the towers beside it.
 
@@ -45,7 +56,7 @@ class Pairs(nn.Module):
         super().__init__()
         if not context.vocab:
             raise UsageError(f"ssl={cfg.name}: learns from images with captions; use data=imagetext")
-        self.cfg, self.gather = cfg, context.gather
+        self.cfg, self.gather, self.draws = cfg, context.gather, context.draws
         self.backbone = backbone
         tower = (cfg.text, cfg.text_width, cfg.dim)
         self.towers = Towers(*tower, backbone.dim, context.vocab, cfg.scale, cfg.bias)
@@ -65,7 +76,7 @@ class Pairs(nn.Module):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         image = self.gather(self.towers.of_images(self.backbone(batch["crop0"])))
-        text = self.gather(self.towers.of_texts(batch["caption"]))
+        text = self.gather(self.towers.of_texts(batch.get("read", batch["caption"])))
         names = self.gather(names_of(batch["captions"])), self.gather(names_of(batch["caption"]))
         true = true_pairs(*names, self.gather(batch["group"]) if "group" in batch else None)
         loss = self.contrast(image, text, true)
@@ -77,6 +88,9 @@ class Pairs(nn.Module):
         return {"loss": loss, **found, **spread(image)}
 
     def update(self, batch: Batch, step: int) -> dict[str, Tensor]:
-        found = self.optimizer.minimize(self.loss, batch)
+        captions = batch["captions"]  # as long as any can be: a number's place is the same whatever is longest
+        chance = self.draws.uniform("pairs/drop", step, (len(captions), captions.shape[2]))
+        chance = to_device(chance, captions.device)[:, : batch["caption"].shape[1]]
+        found = self.optimizer.minimize(self.loss, batch | {"read": dropped(batch["caption"], chance, self.cfg.drop)})
         self.towers.limit()
         return found

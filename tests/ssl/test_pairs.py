@@ -10,7 +10,7 @@ from gssl.errors import UsageError
 from gssl.nets.towers import BagOfWords, Towers
 from gssl.ssl.clip import clip_loss
 from gssl.ssl.losses import nt_xent
-from gssl.ssl.pairs import names_of, true_pairs
+from gssl.ssl.pairs import dropped, names_of, true_pairs
 from gssl.ssl.siglip import siglip_loss
 from gssl.vocabulary import FIRST
 
@@ -153,6 +153,25 @@ def test_the_scale_and_the_bias_do_not_decay(build):
     decays = {id(p): group["weight_decay"] for group in method.optimizer.inner.param_groups for p in group["params"]}
     assert decays[id(method.towers.log_scale)] == decays[id(method.towers.bias)] == 0.0
     assert decays[id(method.towers.image_head.weight)] == 0.1
+
+
+def test_dropped_tokens_are_those_with_a_low_chance_and_never_all():
+    tokens = torch.tensor([[9, 8, 7, 0], [5, 6, 0, 0], [3, 0, 0, 0]])
+    chance = torch.tensor([[0.1, 0.6, 0.2, 0.9], [0.7, 0.4, 0.0, 0.0], [0.1, 0.9, 0.9, 0.9]])
+    assert dropped(tokens, chance, 0.5).tolist() == [[8, 0, 0, 0], [5, 0, 0, 0], [3, 0, 0, 0]]
+    assert dropped(tokens, chance, 0.3).tolist() == [[8, 0, 0, 0], [5, 6, 0, 0], [3, 0, 0, 0]]
+    assert torch.equal(dropped(tokens, chance, 0.0), tokens)
+
+
+def test_what_a_step_drops_is_a_function_of_the_step(build, batch):
+    read = []
+    for drop in (0.5, 0.5, 0.0):
+        method = build("clip", f"ssl.drop={drop}")
+        method.optimizer.minimize = lambda loss, given: read.append(given) or {}
+        method.update(batch(method, 6), 3)
+    assert torch.equal(read[0]["read"], read[1]["read"]) and torch.equal(read[2]["read"], read[2]["caption"])
+    assert (read[0]["read"] != 0).sum() < (read[0]["caption"] != 0).sum()
+    assert torch.equal(read[0]["caption"], read[2]["caption"])  # whose names say what is true
 
 
 @pytest.mark.parametrize("text", ["bow", "transformer"])
