@@ -23,6 +23,7 @@ EXPECTED = "expected a header with path,caption[,split][,group][,class]"
 LAYOUT = f"expected {TABLE} ({EXPECTED.removeprefix('expected a header with ')}), or NAME.jpg beside NAME.txt"
 SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
 FIXED = ("split", "group", "class")  # of an image, and not of a caption
+LONGEST_HEADER = 10_000  # characters
 OFTEN = 0.5  # a caption of more than this fraction of the images says nothing about one
 
 
@@ -62,6 +63,15 @@ def read(root: Path, encoding: str | None, told: Told) -> Listing:
         raise UsageError(f"data.root: {root} has no image with a caption; {LAYOUT}")
     _warn_of_common(found.pairs, told)
     return found
+
+
+def classed(root: Path) -> bool:
+    """Whether there is a table of captions whose header names classes."""
+    if not (root / TABLE).is_file():
+        return False
+    with open(root / TABLE, encoding="utf-8-sig", errors="replace") as file:
+        header = file.readline(LONGEST_HEADER)
+    return any({"path", "caption", "class"} <= set(_names(header.split(separator))) for separator in SEPARATORS)
 
 
 def _warn_of_common(pairs: list[Pair], told: Told) -> None:
