@@ -307,17 +307,22 @@ def nearest(
 ) -> list[tuple[int, float]]:
     """Positions of images and their cosine similarity to `words`, the nearest first. text: as `read` gives it. Raises
     UsageError."""
+    two, (ids,) = network.to(device), encoded(run, text, [words])
+    similar = two.images(images, device) @ two.texts([ids], device)[0]
+    order = np.argsort(-similar, kind="stable")
+    return [(int(i), float(similar[i])) for i in order]
+
+
+def encoded(run: Path, text: dict[str, Any], texts: Sequence[str]) -> list[np.ndarray]:
+    """Ids of texts by the tokenizer of a run, as many of each as its captions have. Raises UsageError."""
     file = run / "weights" / "tokenizer.json"
     written = file.read_text(encoding="utf-8") if file.is_file() else ""
     if digest("tokenizer", written).hex() != text["tokenizer"]:
         raise UsageError(f"{file}: missing, or not the one that the captions were read by: put it back")
-    (ids,) = Tokenizer(written).encode([words])
-    if not len(ids):
-        raise UsageError(f"'{words}': no token of this run's captions; try other words")
-    two = network.to(device)
-    similar = two.images(images, device) @ two.texts([ids[: text["caption_tokens"]]], device)[0]
-    order = np.argsort(-similar, kind="stable")
-    return [(int(i), float(similar[i])) for i in order]
+    found = [ids[: text["caption_tokens"]] for ids in Tokenizer(written).encode(texts)]
+    if empty := [own for own, ids in zip(texts, found, strict=True) if not len(ids)]:
+        raise UsageError(f"'{empty[0]}': has no token of this run's captions; try other words")
+    return found
 
 
 def before_of(run: Path, text: dict[str, Any], batches: Iterator[Tensor]) -> Two | None:

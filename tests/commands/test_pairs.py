@@ -10,7 +10,7 @@ import torch
 from typer.testing import CliRunner
 
 from gssl.cli import app
-from gssl.commands import evaluate, pretrain_ssl, retrieve, transfer
+from gssl.commands import embed, evaluate, pretrain_ssl, retrieve, transfer
 from gssl.config.composing import compose
 from gssl.engine.files import read_json
 from gssl.errors import UsageError
@@ -100,6 +100,25 @@ def test_words_find_images(run, folder, tmp_path):
         retrieve.retrieve(run, "  ", device="cpu")
 
 
+def test_both_sides_are_embedded_in_one_space(run, tmp_path):
+    for i, colour in enumerate(COLOURS):
+        picture(tmp_path / "set" / f"{i}.png", colour, True, 90 + i)
+    lines = tmp_path / "words.txt"
+    lines.write_text("\n".join([*COLOURS, "", "a red square, low"]))
+    embed.embed(run, tmp_path / "set", tmp_path / "images.npz", "cpu")
+    assert embed.embed(run, lines, tmp_path / "texts.npz", "cpu")["texts"] == 4
+    images, texts = np.load(tmp_path / "images.npz"), np.load(tmp_path / "texts.npz")
+    assert (
+        images["features"].shape == (3, 64) and images["shared"].shape == (3, 16) and texts["shared"].shape == (4, 16)
+    )
+    similar = images["shared"] @ texts["shared"].T
+    assert similar[:, :3].argmax(1).tolist() == [0, 1, 2] and texts["texts"].tolist()[3] == "a red square, low"
+    for folder, said in ((tmp_path / "images.npz", "expected a folder of images, or a .txt file"), (lines, "no text")):
+        lines.write_text("\n")
+        with pytest.raises(UsageError, match=said):
+            embed.embed(run, folder, tmp_path / "x.npz", "cpu")
+
+
 def test_what_a_run_and_its_evaluation_print(run):
     from gssl.cli import pairs_table
 
@@ -115,6 +134,7 @@ def test_what_a_run_and_its_evaluation_print(run):
     assert any("always answering the largest class is right more often" in line for line in lines)
 
 
+@pytest.mark.long
 def test_the_image_tower_goes_into_transfer_and_other_images(run, folder, tmp_path):
     """One file of weights, whose description says nothing of a tokenizer."""
     assert "tokenizer" not in read_json(run / "weights" / "backbone.json")
@@ -178,6 +198,7 @@ def test_groups_are_asked_for_where_there_are_none(tmp_path):
     assert not (tmp_path / "run" / "result.json").exists()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "extra", [["ssl=siglip", "ssl.positives=groups"], ["recipe=slip", "ssl.text=transformer"]], ids=["siglip", "slip"]
 )
