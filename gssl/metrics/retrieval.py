@@ -54,7 +54,8 @@ def recalls(found: Mapping[str, np.ndarray], units: np.ndarray) -> list[Row]:
     """
     weights = resampled(units)
     total = weights.sum(1)
-    rows, first = [], next(iter(found.values()))
+    rows: list[Row] = []
+    first = next(iter(found.values()))
     for name, own in found.items():
         row: Row = {"name": name}
         for k in RECALLS:
@@ -80,7 +81,8 @@ def accuracies(right: Mapping[str, np.ndarray], labels: np.ndarray, units: np.nd
     classes = np.unique(labels)
     members = np.stack([(labels == c).astype(np.float32) for c in classes])
     sizes = weights @ members.T  # (RESAMPLES, classes), some of them without a member
-    rows, first = [], next(iter(right.values()))
+    rows: list[Row] = []
+    first = next(iter(right.values()))
     for name, own in right.items():
         hits = own.astype(np.float32)
         with np.errstate(invalid="ignore", divide="ignore"):
