@@ -268,7 +268,7 @@ def write(method: Pairs, run: Path, images: Images, cfg: schemas.PretrainSSL) ->
     write_text(file.with_name("tokenizer.json"), tokenizer)
     arguments = {"text": method.cfg.text, "width": method.cfg.text_width, "dim": method.cfg.dim}
     arguments |= {"features": method.backbone.dim, "vocab": int(images.store.meta["tokens"])}
-    arguments |= {"scale": method.cfg.scale, "bias": method.cfg.bias}
+    arguments |= {"scale": method.cfg.scale, "bias": getattr(method.cfg, "bias", None)}
     description = {
         "schema": SCHEMA,
         "method": method.cfg.name,

@@ -33,10 +33,13 @@ class Towers(nn.Module):
     """The tower of texts, a linear head for either side, and the scale and bias of their similarities.
 
     text: one of `TEXTS`; width: of the tower; dim: of the space that both sides are brought to; features: of the image
-    encoder, `backbone.dim`; vocab: rows of the embedding. scale: its first value is e^log_scale.
+    encoder, `backbone.dim`; vocab: rows of the embedding. scale: e^log_scale, at first. bias: at first;
+    None: there is none.
     """
 
-    def __init__(self, text: str, width: int, dim: int, features: int, vocab: int, scale: float, bias: float) -> None:
+    def __init__(
+        self, text: str, width: int, dim: int, features: int, vocab: int, scale: float, bias: float | None
+    ) -> None:
         super().__init__()
         self.text: BagOfWords | TextTransformer
         if text == "bow":
@@ -46,7 +49,7 @@ class Towers(nn.Module):
         self.image_head = nn.Linear(features, dim, bias=False)
         self.text_head = nn.Linear(width, dim, bias=False)
         self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
-        self.bias = nn.Parameter(torch.tensor(float(bias)))
+        self.bias = None if bias is None else nn.Parameter(torch.tensor(float(bias)))
 
     def of_images(self, features: Tensor) -> Tensor:
         """(B, features) of the image encoder → (B, dim) of length 1."""

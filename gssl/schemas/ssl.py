@@ -309,7 +309,7 @@ class ImagesAlone(Section):
 
 
 class Pairs(Method):
-    """Images with captions; see conf/ssl/clip.yaml and siglip.yaml."""
+    """Images with captions; see conf/ssl/clip.yaml."""
 
     text: Literal["bow", "transformer"] = Field(
         description="the tower of texts: bow, the mean of the tokens' embeddings; transformer, two small blocks"
@@ -317,7 +317,6 @@ class Pairs(Method):
     text_width: int = Field(ge=4, description="of that tower; of the transformer a multiple of 4")
     dim: int = Field(ge=2, description="of the space that images and captions are brought to")
     scale: float = Field(ge=1, le=100, description="of similarities, at the start; it is learned, up to 100")
-    bias: float = Field(description="of similarities, at the start; clip does not read it")
     drop: float = Field(ge=0, lt=1, description="fraction of a caption's tokens that a step leaves out, drawn anew")
     positives: Literal["captions", "groups"] = Field(
         description="captions that are true of an image beside the drawn one: its others, or those of its whole group"
@@ -326,6 +325,12 @@ class Pairs(Method):
         min_length=1, description="zero-shot classification: texts with {} in the place of a class's name; their mean"
     )
     simclr: ImagesAlone
+
+
+class SigLIP(Pairs):
+    """See conf/ssl/siglip.yaml."""
+
+    bias: float = Field(description="of similarities, at the start; it is learned")
 
 
 class FrameOrder(Method):

@@ -59,7 +59,7 @@ class Pairs(nn.Module):
         self.cfg, self.gather, self.draws = cfg, context.gather, context.draws
         self.backbone = backbone
         tower = (cfg.text, cfg.text_width, cfg.dim)
-        self.towers = Towers(*tower, backbone.dim, context.vocab, cfg.scale, cfg.bias)
+        self.towers = Towers(*tower, backbone.dim, context.vocab, cfg.scale, getattr(cfg, "bias", None))
         self.head = mlp([backbone.dim, *cfg.simclr.head]) if cfg.simclr.weight else None
         self.to(context.device)
         self.optimizer = context.optimizer(self.parameters(), cfg.optim)

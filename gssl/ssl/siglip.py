@@ -20,4 +20,5 @@ class SigLIP(Pairs):
     """See the head of this file."""
 
     def contrast(self, image: Tensor, text: Tensor, true: Tensor) -> Tensor:
+        assert self.towers.bias is not None
         return siglip_loss(image, text, true, self.towers.log_scale.exp(), self.towers.bias)

@@ -142,7 +142,7 @@ def test_an_update_moves_both_towers_and_the_scale_which_stays_below_100(build, 
     method.update(batch(method, 6), 0)
     after = method.towers.state_dict()
     still = [key for key in before if torch.equal(before[key], after[key])]
-    assert still == ["bias"]  # which this loss does not read
+    assert not still  # what gets no gradient would stop several processes
     for step in range(1, 4):
         method.update(batch(method, 6), step)
         assert 1.0 <= float(method.towers.log_scale.detach().exp()) <= 100.001
