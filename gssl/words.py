@@ -5,7 +5,19 @@ from pathlib import PurePath
 from typing import Protocol
 
 # data sets that are the user's own
-FOLDERS = ("imagefolder", "segmentation", "detection", "anomaly", "fake", "video", "text", "audio", "hf", "webdataset")
+FOLDERS = (
+    "imagefolder",
+    "segmentation",
+    "detection",
+    "anomaly",
+    "fake",
+    "video",
+    "text",
+    "audio",
+    "imagetext",
+    "hf",
+    "webdataset",
+)
 
 TITLES = {
     "simclr": "SimCLR",
@@ -26,6 +38,8 @@ TITLES = {
     "clm": "causal language model",
     "mlm": "masked language model",
     "simcse": "SimCSE",
+    "clip": "CLIP",
+    "siglip": "SigLIP",
     "chat": "chat fine-tuning",
     "tfidf": "TF-IDF of words",
     "mfcc": "MFCC",

@@ -19,6 +19,7 @@ from gssl.cli import app
 from gssl.config.composing import check_all, compose
 from gssl.engine.files import read_json
 from gssl.nets.backbone import build_backbone
+from tests.data.captioned import set_of_captioned
 from tests.data.films import film, moving
 from tests.nets import text_folders
 
@@ -110,6 +111,9 @@ def folder(tmp_path_factory, pictures, inline_worker):
         tiles(root / "tiles")
         films(root / "films")
         sounds(root / "digits")
+        set_of_captioned(root / "captioned")
+        pairs = ["ssl=clip", "data=imagetext", "data.root=captioned", "experiment=smoke", "ssl.batch_size=12"]
+        invoke(["pretrain-ssl", *pairs, "hydra.run.dir=runs/pairs"])
         invoke(["train-gan", "gan=wgan_gp", "experiment=smoke", "hydra.run.dir=runs/train_gan/B"])
         shutil.copytree("runs/gan", "runs/train_gan/A")
         for run in "AB":
@@ -197,6 +201,8 @@ def small(line: str) -> list[str]:
     words = shlex.split(line)[1:]
     command = words[0]
     runs = {"sample": "runs/gan", "evaluate": "runs/gan", "predict": "runs/transfer/tuned"}
+    runs["retrieve"] = "runs/pairs"
+    line = line.replace(f"weights={RUN} data=imagetext", "weights=runs/pairs data=imagetext")
     names = {"RUN": runs.get(command, RUN), "FOLDER": "photos", "runs/compare/RUN": REPORT}
     names |= dict.fromkeys(("new/", "new_photos"), "unlabelled")
     words = [names.get(word, word) for word in words]

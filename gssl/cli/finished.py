@@ -1,4 +1,4 @@
-"""The commands that use a finished run: sample, embed, predict, inspect, evaluate, export."""
+"""The commands that use a finished run: sample, embed, retrieve, predict, inspect, evaluate, export."""
 
 import contextlib
 import sys
@@ -84,6 +84,38 @@ def embed(
       gssl embed runs/pretrain_ssl/RUN photos -o features.npz
     """
     _use("embed", as_json, run, out, folder=folder, device=device, force=force)
+
+
+@app.command("retrieve")
+def retrieve(
+    run: RunArgument,
+    sentence: Annotated[str, typer.Argument(metavar="WORDS", help="What to look for.", show_default=False)],
+    words: Moved = None,
+    among: Annotated[
+        Path | None,
+        typer.Option("--among", help="A folder of images; default: the run's own, without test images."),
+    ] = None,
+    n: Annotated[int, typer.Option("-n", min=1, help="How many images.")] = 10,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Find images by words, with a run that learned from images with captions: paths, the nearest first.
+
+    \b
+    Examples:
+      gssl retrieve runs/pretrain_ssl/RUN "a brown dog"
+      gssl retrieve runs/pretrain_ssl/RUN "red arrow" --among photos -n 5
+    """
+    with guard():
+        from gssl.commands import retrieve as command
+
+        with contextlib.redirect_stdout(sys.stderr):
+            found = command.retrieve(run, sentence, among, n, device, moved(words))
+        if as_json:
+            emit(found)
+            return
+        for row in found["found"]:
+            tell(f"{row['similarity']:.3f} {row['path']}")
 
 
 @app.command("predict")

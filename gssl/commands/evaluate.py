@@ -1,5 +1,6 @@
 """`gssl evaluate RUN`: how good a trained generator's images are, by which evaluator, on how many images; of a causal
-language model bits per byte, of one for chat those of what the assistant says.
+language model bits per byte, of one for chat those of what the assistant says; of images with captions how well they
+find each other.
 
 Every figure stands beside its baseline: what real training images get in the place of generated ones.
 """
@@ -11,15 +12,15 @@ from gssl.engine import outputs
 from gssl.engine.device import pick_device
 from gssl.engine.files import write_json
 from gssl.errors import UsageError
-from gssl.experiment import language
+from gssl.experiment import language, pairs
 from gssl.experiment.generation import Asked, evaluate_generator
 
 
 def evaluate(
     run: Path, out: Path | None = None, device: str = "auto", force: bool = False, **asked: Any
 ) -> dict[str, Any]:
-    """Evaluate the generator that `run` exported; writes and returns `gssl.evaluation/3`, `gssl.language/1`, or
-    `gssl.dialogues/1`.
+    """Evaluate the generator that `run` exported; writes and returns `gssl.evaluation/3`, `gssl.language/1`,
+    `gssl.dialogues/1`, or `gssl.pairs/1`.
 
     asked: fields of `Asked`. out: the file to write; None: one in RUN/evaluations whose name says what was asked for.
     Raises UsageError.
@@ -35,6 +36,9 @@ def evaluate(
         text = language.evaluate_run(run, wanted, pick_device(device))
         kind = text["schema"].removeprefix("gssl.").partition("/")[0]  # language or dialogues
         name = f"{kind}-{wanted.split}.json"
+    elif pairs.is_run(run):
+        text = pairs.evaluate_run(run, wanted, pick_device(device))
+        name = f"pairs-{wanted.split}.json"
     else:
         text = evaluate_generator(run, wanted, pick_device(device))
         name = default_name(text, wanted)

@@ -18,7 +18,9 @@ class Entry(NamedTuple):
     schema: type[Section]
     labels: bool = False  # reads them: an upper reference in every report, never ranked
     vit: bool = False  # works on patches: needs a ViT as its backbone
-    column: str = "image"  # what it reads of a row: "video" is several frames of a clip, "text" a text
+    column: str = (
+        "image"  # what it reads of a row: "video" is several frames of a clip, "caption" an image with captions
+    )
     sounds: bool = False  # of images: spectrograms will do, which have one channel and are no squares
 
 
@@ -89,6 +91,8 @@ SSL: dict[str, Entry] = {
     "mlm": Entry("gssl.ssl.mlm:MLM", ssl.MLM, column="text"),
     "simcse": Entry("gssl.ssl.simcse:SimCSE", ssl.SimCSE, column="text"),
     "chat": Entry("gssl.ssl.chat:Chat", ssl.Chat, column="text"),
+    "clip": Entry("gssl.ssl.clip:CLIP", ssl.Pairs, column="caption"),
+    "siglip": Entry("gssl.ssl.siglip:SigLIP", ssl.SigLIP, column="caption"),
     "tube_mae": Entry("gssl.ssl.tube_mae:TubeMAE", ssl.TubeMAE, vit=True, column="video"),
 }
 

@@ -20,6 +20,7 @@ ONLY = {
     "fake": ("held_out",),
     "text": ("tokenizer", "vocab", "lowercase", "long", "encoding"),
     "audio": ("rate", "seconds", "hop_ms", "sound_views"),
+    "imagetext": ("caption_tokens",),
 }
 LACKS = {
     "imagefolder": "brings its own split",
@@ -29,6 +30,7 @@ LACKS = {
     "fake": "has no generators",
     "text": "has no texts",
     "audio": "has no sounds",
+    "imagetext": "has no captions",
 }
 # Some of them that others read, too.
 ALSO: dict[str, tuple[str, ...]] = {
@@ -40,8 +42,11 @@ ALSO: dict[str, tuple[str, ...]] = {
     "webdataset": ONLY["imagefolder"],
     "text": ("pretrain", "test"),
     "audio": ("labels", "groups", "pretrain", "test"),
+    "imagetext": ("tokenizer", "vocab", "lowercase", "encoding"),
 }
-READ = {"image": "images", "video": "clips", "text": "texts", "audio": "sounds"}  # column → what a method reads of it
+# column → what a method reads of it
+READ = {"image": "images", "video": "clips", "text": "texts", "audio": "sounds", "caption": "images with captions"}
+BRINGS = {"caption": "imagetext"}  # column → the data that bring it, where these are called otherwise
 DIVIDED = ("folds", "split")  # values of data.test that are no folder: any source with labels can be divided so
 
 
@@ -124,7 +129,7 @@ def _columns(cfg: Any) -> None:
             # what has no images has texts or sounds, for which pretrain-ssl alone has methods
             fit = " or ".join(f"ssl={own}" for own, entry in registry.SSL.items() if _learns_from(entry, brought))
             other = fit if family == "ssl" else f"pretrain-ssl with {fit}"
-            use = other if column == "image" else f"data={column}, or another method"
+            use = other if column == "image" else f"data={BRINGS.get(column, column)}, or another method"
             raise UsageError(
                 f"{family}={name} learns from {READ[column]}, and data={cfg.data.name} brings {' and '.join(brought)};"
                 f" use {use}"
@@ -172,7 +177,7 @@ def _source(command: str, data: schemas.Data) -> None:
             f" data.root={data.root}"
         )
     goal = targets.of_data(data.name)
-    if data.name == "text" and data.test in DIVIDED:
+    if data.name in ("text", "imagetext") and data.test in DIVIDED:
         raise UsageError(
             f"data.test={data.test}: is for images; texts without a test part are split by data.test_fraction, before"
             " the tokenizer is trained"

@@ -6,15 +6,19 @@ writes it with `Writer.add(…, mask=…)`, and `Images.fetch` brings it in ever
 what can be learned and predicted. A new kind of column is a class here, a file in `transforms/` and a source.
 """
 
+from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
+from gssl.vocabulary import EOS
+
 IGNORE = 255  # class id of mask pixels that are neither learned from nor scored
 BOX = 6  # numbers of a box
 NOTHING = -1  # class of what fills a batch of boxes up
+END = EOS  # of a caption
 HASH = 16  # bytes of a content hash
 COUNTED = 64  # masks that are counted at once
 MOST_KINDS = 126  # kinds of anomalies, numbered from 1
@@ -334,6 +338,63 @@ class AudioColumn:
         return 2 * self.values.shape[1] * len(rows)
 
 
+class CaptionColumn:
+    """Captions of images as ids of tokens: int32 (m,) per image, each caption ended by `END` (`joined_captions`).
+
+    flat: (sum of m,), memory-mapped; counts: int32 (N, 1), m of each image. captions: int64 (N,), how many each has.
+    most: the largest number of captions of an image and of tokens of a caption, which every batch is made for.
+    """
+
+    whole: ClassVar[bool] = False
+
+    @classmethod
+    def opened(cls, store: Rows, name: str) -> "CaptionColumn":
+        """Of an entry of the cache: `NAME.bin`, `NAME_counts.npy`, `NAME_hashes.npy`, `tokenizer_hash` in meta.json."""
+        counts = stored_array(store.path / f"{name}_counts.npy", np.int32, 1)
+        if len(counts) != len(store.shapes):
+            raise ValueError(f"{name}_counts.npy is not of the same images")
+        salt = np.frombuffer(bytes.fromhex(store.meta["tokenizer_hash"])[:HASH], np.uint8)
+        hashes = _stored_hashes(store, name, len(store.shapes)) ^ salt  # ids mean nothing without their tokenizer
+        return cls(_stored_values(store, name), counts, hashes)
+
+    def __init__(self, flat: np.ndarray, counts: np.ndarray, hashes: np.ndarray) -> None:
+        self.hashes, lengths = hashes, counts[:, 0].astype(np.int64)
+        self.offsets = np.concatenate([[0], np.cumsum(lengths)])
+        if flat.nbytes != 4 * self.offsets[-1]:
+            raise ValueError("the captions have the wrong length")
+        self.values = flat.view("<i4")
+        ends = np.flatnonzero(self.values == END)
+        bounds = np.searchsorted(ends, self.offsets)
+        self.captions = np.diff(bounds)
+        longest = int(np.diff(ends, prepend=-1).max(initial=2)) - 1
+        self.most = int(self.captions.max(initial=1)), longest
+
+    def texts(self, row: int) -> list[np.ndarray]:
+        """int64 ids of each caption of an image."""
+        own = self.values[self.offsets[row] : self.offsets[row + 1]].astype(np.int64)
+        return np.split(own[own != END], np.flatnonzero(own == END)[:-1] - np.arange(self.captions[row] - 1))
+
+    def fetch(self, rows: np.ndarray) -> np.ndarray:
+        """int64 (B, K, T), K and T as `most` says; 0 behind shorter captions, and where an image has fewer."""
+        out = np.zeros((len(rows), *self.most), dtype=np.int64)
+        for place, row in zip(out, rows.tolist(), strict=True):
+            for line, ids in zip(place, self.texts(row), strict=False):
+                line[: len(ids)] = ids
+        return out
+
+    def class_counts(self, rows: np.ndarray, classes: int) -> list[int]:
+        """None: nothing within a caption has a class."""
+        return [0] * classes
+
+    def nbytes(self, rows: np.ndarray) -> int:
+        return 8 * self.most[0] * self.most[1] * len(rows)
+
+
+def joined_captions(captions: Sequence[np.ndarray]) -> np.ndarray:
+    """int32 (m,): the captions of an image as they are stored."""
+    return np.concatenate([np.append(ids, END) for ids in captions]).astype("<i4")
+
+
 # name of a stored column → its class
 KINDS: dict[str, Any] = {
     "mask": MaskColumn,
@@ -343,8 +404,10 @@ KINDS: dict[str, Any] = {
     "video": VideoColumn,
     "text": TextColumn,
     "audio": AudioColumn,
+    "caption": CaptionColumn,
 }
-RAGGED = ("boxes",)  # columns whose rows have a number of entries of their own, stored beside them
+INPUTS = ("caption",)  # columns beside images that are learned from, and not predicted
+RAGGED = ("boxes", "caption")  # columns whose rows have a number of entries of their own, stored beside them
 
 
 def open_column(store: Rows, name: str) -> Column:

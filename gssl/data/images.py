@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from gssl.data import values
+from gssl.data.columns import INPUTS
 from gssl.data.draws import digest
 from gssl.data.index import Names
 from gssl.data.ragged import Ragged
@@ -112,7 +113,8 @@ class Images:
 
     def unlabelled(self) -> "Images":
         """The same images without labels and without masks."""
-        kept = () if self.store.pictures else self.stored  # a text is what is learned from
+        stored = self.stored or ()  # a text is what is learned from
+        kept = tuple(name for name in stored if name in INPUTS) if self.store.pictures else stored
         return Images(self.store, self.rows, np.full(len(self), -1), [], self.names, self.groups, kept)
 
     def name(self, index: int) -> str:
@@ -146,7 +148,7 @@ class Images:
         mask, where there are masks: uint8 (B, H, W), 255 beyond the image. boxes, where there are boxes: float32
         (B, M, 6) as in `boxes`, with the class -1 behind an image's own. video, of clips: uint8 (B, T, H, W, C), 0
         beyond the frames. text, of texts, which have no image: int64 (B, T), 0 behind the shorter ones;
-        nor have sounds: audio, int16 (B, samples).
+        nor have sounds: audio, int16 (B, samples). caption, of images with captions: int64 (B, K, T), 0 behind them.
         """
         indices = np.asarray(indices, dtype=np.int64)
         rows = self.rows[indices]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gssl import words
+from gssl.data import captions
 from gssl.data.opening import opened
 from gssl.data.sources import hf_files, labels_csv, parts, shards
 from gssl.data.sources.films import ANIMATED, FILMS, Film, films_below
@@ -30,7 +31,7 @@ class Layout:
     unlabelled images, fewer than labelled ones, so that nothing is pretrained on them unless it is asked for.
     """
 
-    name: str  # imagefolder | segmentation | detection | anomaly | fake | hf | video | webdataset
+    name: str  # imagefolder | segmentation | detection | anomaly | fake | imagetext | hf | video | …
     keys: dict[str, str | list[str]]
     lines: list[str] = field(default_factory=list)
     smallest: int | None = None
@@ -57,6 +58,8 @@ def look(folder: Path) -> Layout:
         return _anomalies(root, home)
     if (generators := _generators(home)) and len(generators) > 1:
         return _fakes(root, home, generators)
+    if captions.classed(home):
+        return _captioned(root, home)
     table = home / "labels.csv"
     if table.is_file():
         return _listed(folder, home, table)
@@ -98,6 +101,17 @@ def look(folder: Path) -> Layout:
             spare = root
             lines.append(f"{text} are left out; data.pretrain={root} pretrains on them alone")
     return Layout("imagefolder", keys, lines, min(classes.values()), spare)
+
+
+def _captioned(root: str, home: Path) -> Layout:
+    """A captions.csv with classes."""
+    pairs = captions.read(home, None, Told()).pairs
+    labelled = Counter(pair.label for pair in pairs if pair.label and pair.split in (None, "train"))
+    if len(labelled) < 2:
+        raise UsageError(f"{root}: {captions.TABLE} has no two classes of training images, which a comparison needs")
+    count = sum(len(pair.captions) for pair in pairs)
+    text = f"{root}: {len(pairs):,} images with {count:,} captions, of {len(labelled):,} classes"
+    return Layout("imagetext", {"root": root}, [text], min(labelled.values()))
 
 
 def anomaly_layout(root: Path) -> bool:

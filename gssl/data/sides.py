@@ -1,10 +1,11 @@
 """Which side of a split an item is on, decided by seeded hashes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from hashlib import blake2b
 
 import numpy as np
 
+from gssl import schemas
 from gssl.data.draws import digest
 from gssl.errors import UsageError
 
@@ -53,6 +54,27 @@ def exact_split(
     if not taken.any() and len(names) > 1:  # every group is far larger than the target
         taken[sizes.sum(axis=1).argmin()] = True
     return taken[group_codes]
+
+
+def divided(
+    labels: np.ndarray, units: np.ndarray, grouped: bool, given: Container[str], cfg: schemas.Data
+) -> np.ndarray:
+    """ "train", "val" or "test" (N,), for what cannot wait for `gssl.data.splits`; `given` parts take none of these.
+
+    units: what decides an item's side; grouped: whether items of one unit belong together. Raises UsageError.
+    """
+    sides = np.full(len(units), "train", dtype="<U5")
+    if "test" not in given:
+        chosen = threshold_split(labels, chances_of(units, cfg.split_seed, "test"), cfg.test_fraction, not grouped)
+        check_sides(chosen, "data.test_fraction", "test", units if grouped else None)
+        sides[chosen] = "test"
+    if "val" not in given:
+        left = np.flatnonzero(sides == "train")
+        chances = chances_of(units[left], cfg.split_seed, "val")
+        chosen = exact_split(labels[left], chances, cfg.val_fraction, units[left] if grouped else None)
+        check_sides(chosen, "data.val_fraction", "validation", units[left] if grouped else None)
+        sides[left[chosen]] = "val"
+    return sides
 
 
 def rank_in_class(codes: np.ndarray, chances: np.ndarray) -> np.ndarray:

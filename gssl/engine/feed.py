@@ -10,11 +10,15 @@
 | `near0`, `near1` | random views of two neighbouring frames, each by its own draw |
 | `tokens` | ids of a text, (B, T) int64, 0 behind the shorter ones; of a long one from a random place on |
 | `dialogue` | the same of a dialogue, always from the beginning of a row, which has whole exchanges |
+| `caption` | one of an image's captions, drawn evenly, (B, T) int64, 0 behind the shorter ones |
+| `captions` | all of them, (B, K, T) int64, 0 where an image has fewer |
+| `group` | number of the group that an image belongs to, (B,) int64 |
 
 Of sounds (`data=audio`) `view`, `crop` and `real` are log-mel spectrograms (B, 1, bands, frames): views by
 `data.sound_views`, its stretches and shifts alone, and sounds as they are.
 `frame` and `near` are of clips (`data=video`): to what reads neither every frame of a clip is an image. `tokens` are of
-texts (`data=text`), which have nothing else, and `dialogue` of those that are messages.
+texts (`data=text`), which have nothing else, and `dialogue` of those that are messages. `caption` and `captions` are of
+images with captions (`data=imagetext`).
 """
 
 import re
@@ -27,13 +31,16 @@ from torch import Tensor
 from gssl import schemas
 from gssl.data import Batches, Draws, Images, RandomViews
 from gssl.data.clips import column_of
-from gssl.data.columns import AudioColumn, TextColumn
+from gssl.data.columns import AudioColumn, CaptionColumn, TextColumn
 from gssl.data.transforms.spectrogram import SpectrogramViews
 from gssl.errors import UsageError
 from gssl.method import Batch, to_device
+from gssl.vocabulary import PAD
 
-KNOWN = "view0, view1, …, crop0, …, real, label; of clips frame0, frame1, …, near0, near1; of texts tokens, dialogue"
+KNOWN = "view0, view1, …, crop0, …, real, label; of clips frame0, frame1, …, near0, near1; of texts tokens, dialogue;"
+KNOWN += " of captions caption, captions, group"
 TOKENS, DIALOGUE = "tokens", "dialogue"
+CAPTIONS = ("caption", "captions")
 OF_CLIPS = r"frame\d+|near[01]"
 
 
@@ -55,7 +62,7 @@ class Feed:
     def __init__(self, batches: Batches, images: Images, needs: Sequence[str], cfg: schemas.Data, draws: Draws) -> None:
         self.batches, self.needs, self.draws, self.cfg = batches, tuple(needs), draws, cfg
         for name in needs:
-            if not re.fullmatch(rf"(view|crop)\d+|real|label|{TOKENS}|{DIALOGUE}|{OF_CLIPS}", name):
+            if not re.fullmatch(rf"(view|crop)\d+|real|label|group|{TOKENS}|{DIALOGUE}|captions?|{OF_CLIPS}", name):
                 raise UsageError(f"this method needs '{name}', which no batch of images carries (known: {KNOWN})")
         if "label" in needs and (not len(images.classes) or bool(np.any(images.labels < 0))):
             raise UsageError(
@@ -69,6 +76,16 @@ class Feed:
         self.clip = frames_read(needs)
         if self.clip:
             _check_clips(images, self.clip, cfg.name)
+        if set(CAPTIONS) & set(needs) and images.column_of(CaptionColumn) is None:
+            raise UsageError(f"this method learns from captions, and data={cfg.name} has none; use data=imagetext")
+        self.groups: np.ndarray | None = None
+        if "group" in needs:
+            self.groups = images.group_codes()
+            if self.groups is None:
+                raise UsageError(
+                    f"this method asks which images belong together, and data={cfg.name} does not say; give a column"
+                    " group, or ssl.positives=captions"
+                )
         if self.texts is not None:
             self.long = bool((self.texts.counts < self.texts.ends - self.texts.offsets[:-1])[images.rows].any())
             return
@@ -108,6 +125,12 @@ class Feed:
         for name in self.needs:
             if name == "label":
                 batch[name] = raw["label"]
+            elif name in CAPTIONS:
+                batch[name] = raw["caption"] if name == "captions" else self._caption(raw["caption"], step)
+            elif name == "group":
+                assert self.groups is not None
+                own = torch.from_numpy(self.groups[self.batches.indices(step)].astype(np.int64))
+                batch[name] = to_device(own, image.device)
             elif name.startswith("frame"):
                 batch[name] = self.placed(frames[int(name[5:])], step, 0, extent)
             elif name.startswith("near"):
@@ -131,6 +154,16 @@ class Feed:
         shifts = np.minimum(shifts, texts.ends[rows] - texts.offsets[rows] - texts.counts[rows])  # the end is read too
         found = texts.windows(rows, shifts, np.full(len(rows), size))
         return to_device(torch.from_numpy(found), raw["text"].device)
+
+    def _caption(self, captions: Tensor, step: int) -> Tensor:
+        """(B, T): of each image's captions (B, K, T) one."""
+        there = (captions[:, :, 0] != PAD).sum(1)
+        chance = to_device(self.draws.uniform("caption/which", step, (len(captions),)), captions.device)
+        which = (chance * there).long().clamp(max=captions.shape[1] - 1)
+        found = captions[torch.arange(len(captions), device=captions.device), which]
+        if captions.device.type != "cpu":  # else the host would wait for the longest one
+            return found
+        return found[:, : max(1, int((found != PAD).sum(1).max()))]
 
     def _frames(self, video: Tensor, step: int) -> list[Tensor]:
         """Consecutive frames, uint8 (B, C, H, W) each, of clips (B, T, H, W, C), from a random one on."""

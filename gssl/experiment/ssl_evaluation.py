@@ -1,14 +1,16 @@
 """How well a self-supervised method does while it is trained: kNN on validation images, and the features' geometry."""
 
 import copy
+from collections.abc import Iterator
 from typing import Any, cast
 
 import numpy as np
+from torch import Tensor
 
 from gssl import schemas
 from gssl.data import Images, centre, sequential
 from gssl.data.preprocessing import Preprocessing
-from gssl.experiment import continued, dialogues, forecast, language, weight_sources
+from gssl.experiment import continued, dialogues, forecast, language, pairs, weight_sources
 from gssl.experiment.method_pictures import ROWS, save_columns
 from gssl.experiment.training import Training
 from gssl.metrics.collapse import CollapseMonitor
@@ -16,6 +18,7 @@ from gssl.metrics.geometry import geometry
 from gssl.nets.norms import recompute_batch_norm
 from gssl.probe.features import extract
 from gssl.probe.knn import Knn
+from gssl.ssl.pairs import Pairs
 
 BATCH = 256
 RECOMPUTE = 512  # images whose batch statistics the evaluated copy carries
@@ -33,6 +36,10 @@ class SSLEvaluator:
         self.size = cfg.data.side
         self.language = language.serves(weight_sources.exported(self.method), training.splits.val)
         self.chat = "dialogue" in training.needs
+        self.pairs = isinstance(self.method, Pairs)
+        self.before = pairs.Two.of(cast(Pairs, self.method), self.size) if self.pairs else None
+        if self.pairs:
+            pairs.warn_of_large_batches(training.images, training.batches.whole, cfg.ssl.name)
         self.classes = len(training.splits.classes) if "label" in training.splits.columns else 0
         draws, splits = training.draws.shared, training.splits
 
@@ -54,8 +61,7 @@ class SSLEvaluator:
     def _evaluate(self, step: int) -> dict[str, float]:
         network = copy.deepcopy(weight_sources.exported(self.method))
         # the training's own batch statistics are of views
-        batches = sequential(self.statistics, BATCH, self.device)
-        recompute_batch_norm(network, (Preprocessing(self.size).read(b) for b in batches))
+        recompute_batch_norm(network, self._some())
         held = extract(network, self.val, self.size, BATCH, self.device)
         stride = -(-len(self.val) // GEOMETRY)  # every so many: images lie class by class
         known = geometry(held[::stride]) if len(held) > 1 else {}  # of one image there is nothing to say
@@ -67,12 +73,20 @@ class SSLEvaluator:
             found["val_bits_per_byte"] = dialogues.bits_per_byte(cast(Any, network), self.val, self.device)
         elif self.language:
             found["val_bits_per_byte"] = language.bits_per_byte(cast(Any, network), self.val, self.size, self.device)
+        if self.pairs:
+            two = pairs.Two(network, cast(Pairs, self.method).towers, self.size)
+            found["val_recall_10"] = pairs.recall(two, self.val, self.device)
         if hasattr(self.method, "reconstruct") and self.pictures and self.shown.store.pictures:
             with self.training.beside("pictures"):
                 few = next(iter(sequential(self.shown, ROWS, self.device)))
                 columns = self.method.reconstruct(centre(few["image"], self.size, few.get("extent")), step)
                 save_columns(columns, self.run.path / "samples" / f"step-{step:08d}.png")
         return found
+
+    def _some(self) -> Iterator[Tensor]:
+        """Training images as networks read them, of which an evaluated copy has its batch statistics."""
+        batches = sequential(self.statistics, BATCH, self.device)
+        return (Preprocessing(self.size).read(batch) for batch in batches)
 
     def against_start(self) -> dict[str, Any] | None:
         """The probe of the given weights, as they came, beside that of the last evaluation; None where there is none
@@ -100,6 +114,17 @@ class SSLEvaluator:
                 return {"dialogues": dialogues.evaluate(network, start, splits.val, splits.pretrain, *rest)}
             return {"language": language.evaluate(network, splits.val, splits.pretrain, *rest)}
 
+    def _paired(self) -> dict[str, Any]:
+        """How well validation images and their captions find each other; writes what the method added."""
+        method, splits, cfg = cast(Pairs, self.method), self.training.splits, self.cfg
+        assert self.before is not None
+        with self.training.beside("evaluations"):
+            written = pairs.write(method, self.run.path, splits.pretrain, cfg)
+            recompute_batch_norm(self.before.backbone, self._some())
+            two, asked = pairs.Two.of(method, self.size), (method.cfg.prompts, self.device, "val")
+            found = pairs.evaluate(two, self.before, splits.val, splits.pretrain, *asked)
+        return {"pairs": found | {"towers": written}}
+
     def _right(self, network: Any, held: np.ndarray) -> np.ndarray:
         """Which validation images, with features `held`, kNN gets right."""
         features = extract(network, self.train, self.size, BATCH, self.device)
@@ -119,10 +144,13 @@ class SSLEvaluator:
         objective = {"name": "val_knn", "value": final.get("val_knn"), "direction": "max"}
         if self.language and self.classes < 2:
             objective = {"name": "val_bits_per_byte", "value": final["val_bits_per_byte"], "direction": "min"}
+        if self.pairs:
+            objective = {"name": "val_recall_10", "value": final["val_recall_10"], "direction": "max"}
         return {
             **({"start": start} if start else {}),
             **({"forecast": self._forecast()} if forecasts else {}),
             **(self._predicted() if self.language else {}),
+            **(self._paired() if self.pairs else {}),
             "objective": objective,
             "features": {key: value for key, value in final.items() if key.startswith("feature_")},
         }

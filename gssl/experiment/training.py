@@ -9,6 +9,7 @@ from gssl import schemas
 from gssl.config import label_use, registry
 from gssl.data import Batches, Draws, Images, Splits, load_data
 from gssl.data.clips import frames_of
+from gssl.data.columns import CaptionColumn
 from gssl.engine import dist, trouble
 from gssl.engine.beside import Beside
 from gssl.engine.device import Precision
@@ -144,6 +145,8 @@ class Training:
         extra: dict[str, Any] = {}
         if isinstance(backbone.inputs, SoundInputs):
             extra["shape"] = backbone.inputs.shape
+        if images.column_of(CaptionColumn) is not None:
+            extra["vocab"] = int(images.store.meta["tokens"])
         if self.family == "gan":
             extra["colour"] = weight_sources.colour(images, self.draws.shared, size, self.device)
         if self.teacher:
@@ -245,7 +248,8 @@ class Training:
         centred = weight_sources.centred(self.real, self.draws.shared, size, self.device)
         name, path = self.method_cfg.name, Path(self.run.path)
         more = (labels_used, self.splits.summary.get("range"))
-        tokenizer = self.real.store.meta.get("tokenizer")
+        read = weight_sources.exported(self.method).takes.column == "text"  # captions are for another tower
+        tokenizer = self.real.store.meta.get("tokenizer") if read else None
         weights = weight_sources.export(self.method, centred, path, name, kind, seen_at, cfg.seed, *more, tokenizer)
         return {
             "method": name,

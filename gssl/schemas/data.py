@@ -118,6 +118,9 @@ class Data(Section):
         " others split"
     )
     encoding: Text | None = Field(description="text: of the files, such as cp1252; null: UTF-8")
+    caption_tokens: int | None = Field(
+        ge=1, le=4096, description="imagetext: tokens of a caption that are read; longer ones are cut off"
+    )
     rate: int | None = Field(
         ge=1000, le=192_000, description="audio: samples per second; null: that of the files, which must be one"
     )

@@ -300,6 +300,39 @@ class SimCSE(Method):
     head: list[Count] = Field(min_length=1, description="the projection head's sizes after the backbone's dimension")
 
 
+class ImagesAlone(Section):
+    """SLIP: SimCLR of the images in the same run."""
+
+    weight: float = Field(ge=0, description="beside the loss of pairs, which has 1; 0: none of it")
+    temperature: float = Field(gt=0)
+    head: list[Count] = Field(min_length=1, description="the projection head's sizes after the backbone's dimension")
+
+
+class Pairs(Method):
+    """Images with captions; see conf/ssl/clip.yaml."""
+
+    text: Literal["bow", "transformer"] = Field(
+        description="the tower of texts: bow, the mean of the tokens' embeddings; transformer, two small blocks"
+    )
+    text_width: int = Field(ge=4, description="of that tower; of the transformer a multiple of 4")
+    dim: int = Field(ge=2, description="of the space that images and captions are brought to")
+    scale: float = Field(ge=1, le=100, description="of similarities, at the start; it is learned, up to 100")
+    drop: float = Field(ge=0, lt=1, description="fraction of a caption's tokens that a step leaves out, drawn anew")
+    positives: Literal["captions", "groups"] = Field(
+        description="captions that are true of an image beside the drawn one: its others, or those of its whole group"
+    )
+    prompts: list[Text] = Field(
+        min_length=1, description="zero-shot classification: texts with {} in the place of a class's name; their mean"
+    )
+    simclr: ImagesAlone
+
+
+class SigLIP(Pairs):
+    """See conf/ssl/siglip.yaml."""
+
+    bias: float = Field(description="of similarities, at the start; it is learned")
+
+
 class FrameOrder(Method):
     """See conf/ssl/frame_order.yaml."""
 

@@ -41,6 +41,7 @@ def cfg() -> Callable[..., schemas.Data]:
             "lowercase": None,
             "long": None,
             "encoding": None,
+            "caption_tokens": None,
             "rate": None,
             "seconds": None,
             "hop_ms": None,

@@ -7,6 +7,7 @@ from PIL import Image
 
 from gssl.data import layout
 from gssl.errors import UsageError
+from tests.data.captioned import set_of_captioned
 
 
 def fill(folder, count, side=8):
@@ -280,3 +281,17 @@ def test_shorter_sides_come_from_heads_and_broken_files_are_left_out(tmp_path):
     fill(tmp_path / "b", 1, side=20)
     (tmp_path / "b/broken.jpg").write_bytes(b"no picture")
     assert layout.shorter_sides([tmp_path]) == [20, 40, 40]
+
+
+def test_a_table_of_captions_with_classes_is_images_with_captions(tmp_path):
+    root = set_of_captioned(tmp_path)
+    found = layout.look(root)
+    assert (found.name, found.keys, found.smallest) == ("imagetext", {"root": str(root)}, 18)
+    assert found.lines == [f"{root}: 60 images with 120 captions, of 2 classes"]
+    file = root / "captions.csv"
+    file.write_text(file.read_text().replace(",low\n", ",high\n"))
+    with pytest.raises(UsageError, match="captions.csv has no two classes of training images"):
+        layout.look(root)
+    file.write_text(file.read_text().replace(",class", ",kind", 1))  # what is not ours is left to others
+    with pytest.raises(UsageError, match="all labelled images are in one folder, images/"):
+        layout.look(root)

@@ -32,7 +32,8 @@ class Taught(torch.nn.Module):
 def _configured(family: str, name: str, overrides: list[str]) -> Any:
     command = {"ssl": "pretrain-ssl", "gan": "train-gan"}[family]
     entry = registry.FAMILIES[family][name]
-    data = {"image": [], "video": ["data=video"], "text": ["data=text", "data.tokenizer=byte"]}[entry.column]
+    data = {"image": [], "video": ["data=video"], "text": ["data=text", "data.tokenizer=byte"],
+            "caption": ["data=imagetext"]}[entry.column]  # fmt: skip
     own = compose(command, [f"{family}={name}", *data]).backbone.name
     width = f"backbone.width={24 if own.startswith('vit') else 8}"
     more = {"bigan": ["gan.width_d=4"], "videogan": ["gan.motion=2", "gan.frames=4", "gan.motion_head=8"]}
@@ -56,6 +57,7 @@ def method_of(family: str, name: str, overrides: list[str]) -> Any:
 
     context = Context(
         Draws(0, dist.rank(), dist.processes()), CPU, SIZE, 3, CLASSES, made, teacher=Taught().eval(),
+        vocab=FIRST + 256,
         gather=dist.gather, mean=dist.mean, processes=dist.processes(),
     )  # fmt: skip
     method = registry.load(registry.FAMILIES[family][name].where)(own, backbone, context)
@@ -77,6 +79,9 @@ def batch_of(needs: tuple[str, ...], step: int) -> dict[str, torch.Tensor]:
         if name in ("tokens", "dialogue"):  # bytes, and rows of unlike lengths
             ids = torch.randint(FIRST, FIRST + 256, (IMAGES, SIZE), generator=g)
             found[name] = ids.where(torch.arange(SIZE) < 4 + torch.arange(IMAGES)[:, None] % 12, PAD)
+        if name in ("caption", "captions"):  # of captions there are two, of which one or the other was drawn
+            ids = torch.randint(FIRST, FIRST + 256, (IMAGES, 2, 5), generator=torch.Generator().manual_seed(step))
+            found["caption"], found["captions"] = ids[torch.arange(IMAGES), torch.arange(IMAGES) % 2], ids
         if name == "dialogue":
             found[name][:, 0], found[name][:, 2] = USER, ASSISTANT
     part = IMAGES // dist.processes()

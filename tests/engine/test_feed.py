@@ -137,3 +137,33 @@ def test_a_long_text_is_read_from_a_random_place_of_its_own_and_no_device_is_wai
             assert starts[-1] < 8 and (starts[-1] == 0 or column.offsets[row] + 8 < column.ends[row])
     assert len(set(starts)) > 3
     assert np.array_equal(made(2)["tokens"].numpy(), made(2)["tokens"].numpy())
+
+
+def test_one_of_an_images_captions_is_drawn_and_none_of_another(tmp_path):
+    from gssl.config.composing import compose
+    from gssl.data import Batches
+    from gssl.data.columns import CaptionColumn
+    from gssl.data.splits import load_data
+    from tests.data.captioned import set_of_captioned
+
+    words = ["data=imagetext", "ssl=clip", f"data.root={set_of_captioned(tmp_path)}", "data.tokenizer=byte"]
+    cfg = compose("pretrain-ssl", [*words, "data.size=16"]).data
+    images, draws = load_data(cfg).pretrain, Draws(0)
+    batches = Batches(images, 12, draws, torch.device("cpu"))
+    made = Feed(batches, images, ("crop0", "caption", "captions", "group"), cfg, draws)
+    column, codes, taken = images.column_of(CaptionColumn), images.group_codes(), []
+    for step in range(12):
+        batch = made(step)
+        own = batches.indices(step)
+        assert batch["crop0"].shape == (12, 3, 16, 16) and (batch["group"].numpy() == codes[own]).all()
+        for row, caption, every in zip(images.rows[own], batch["caption"].numpy(), batch["captions"], strict=True):
+            known = [ids.tolist() for ids in column.texts(row)]
+            taken.append(known.index([i for i in caption.tolist() if i]))
+            assert [[i for i in ids if i] for ids in every.tolist()] == known
+    assert 0.3 < np.mean(taken) < 0.7  # the second one of two
+    assert torch.equal(made(3)["caption"], made(3)["caption"])
+
+
+def test_captions_are_asked_for_where_there_are_none(tiny):
+    with pytest.raises(UsageError, match="learns from captions, and data=imagefolder has none; use data=imagetext"):
+        feed(tiny, torch.zeros((4, 3, 16, 16), dtype=torch.uint8), needs=("crop0", "caption"))

@@ -38,6 +38,7 @@ def build() -> Callable[..., Any]:
     def make(name: str, *overrides: str, size: int = 16, channels: int = 3, classes: int = 4, seed: int = 0) -> Any:
         base = [f"ssl={name}", "ssl.optim.warmup=0", "ssl.optim.schedule=constant"]
         own = {"video": ["data=video"], "text": ["data=text", "data.tokenizer=byte"]}
+        own["caption"] = ["data=imagetext"]
         base += own.get(registry.SSL[name].column, [])
         own = compose("pretrain-ssl", base).backbone.name
         narrow = [f"backbone.width={24 if own.startswith('vit') else 8}"]
@@ -49,7 +50,7 @@ def build() -> Callable[..., Any]:
             return Optimizer(params, optim, device=CPU, precision=Precision("fp32", CPU), steady=steady)
 
         teacher = Taught().eval().requires_grad_(False) if hasattr(cfg.ssl, "teacher") else None
-        context = Context(Draws(seed), CPU, size, channels, classes, optimizer, teacher=teacher)
+        context = Context(Draws(seed), CPU, size, channels, classes, optimizer, vocab=FIRST + 256, teacher=teacher)
         method = registry.load(registry.SSL[name].where)(cfg.ssl, backbone, context)
         method.to(memory_format=torch.channels_last)
         return method.train()
@@ -73,6 +74,14 @@ def sentences(tmp_path_factory) -> Any:
     file = tmp_path_factory.mktemp("sentences") / "texts.csv"
     file.write_text("text,label\n" + "\n".join(rows) + "\n", encoding="utf-8")
     return file
+
+
+@pytest.fixture(scope="session")
+def captioned(tmp_path_factory) -> Any:
+    """A folder of 60 images with two captions each."""
+    from tests.data.captioned import set_of_captioned
+
+    return set_of_captioned(tmp_path_factory.mktemp("captioned"))
 
 
 @pytest.fixture(scope="session")
@@ -105,6 +114,11 @@ def batch() -> Callable[..., Batch]:
                 found[name][::2, size // 2 :] = PAD
                 if name == "dialogue":
                     found[name][:, [0, 3, 4]] = torch.tensor([USER, EOS, ASSISTANT])
+            elif name in ("caption", "captions"):  # of 5 tokens, some of 3; captions are two, of some images one
+                found["caption"] = torch.randint(FIRST, FIRST + 256, (count, 5), generator=g)
+                found["caption"][::2, 3:] = PAD
+                found["captions"] = torch.stack([found["caption"], found["caption"].flip(0)], 1)
+                found["captions"][::3, 1] = PAD
             else:
                 noise = 0.05 * torch.randn(count, 3, size, size, generator=g)
                 found[name] = (smooth + noise).clamp(0, 1).contiguous(memory_format=torch.channels_last)

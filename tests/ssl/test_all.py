@@ -17,8 +17,10 @@ METHODS = sorted(registry.SSL)
 NO_GREY = {"colorization"}
 CLIPS = [name for name in METHODS if registry.SSL[name].column == "video"]
 TEXTS = [name for name in METHODS if registry.SSL[name].column == "text"]
-OF_IMAGES = [name for name in METHODS if name not in CLIPS + TEXTS]
+PAIRS = [name for name in METHODS if registry.SSL[name].column == "caption"]
+OF_IMAGES = [name for name in METHODS if name not in CLIPS + TEXTS + PAIRS]
 DATA = dict.fromkeys(CLIPS, ["data=video"]) | dict.fromkeys(TEXTS, ["data=text", "data.tokenizer=byte"])
+DATA |= dict.fromkeys(PAIRS, ["data=imagetext"])
 
 
 def small(name: str, *extra: str):
@@ -27,7 +29,7 @@ def small(name: str, *extra: str):
     width = 24 if own.startswith("vit") else 8
     base = [
         f"ssl={name}",
-        *(data if name in TEXTS else []),
+        *(data if name in TEXTS + PAIRS else []),
         f"backbone.width={width}",
         "ssl.batch_size=16",
         "budget.steps=4",
@@ -75,6 +77,22 @@ def test_it_learns_from_texts_by_its_name_alone(name, tmp_path, sentences, spoke
     assert ("dialogues" in result) == (name == "chat")
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("name", PAIRS)
+def test_it_learns_from_images_with_captions_by_its_name_alone(name, tmp_path, captioned):
+    cfg = small(name, f"data.root={captioned}", "data.size=16", "budget.steps=2")
+    pretrain_ssl.main(cfg, tmp_path)
+    result = read_json(tmp_path / "result.json")
+    assert result["method"] == name and result["spent"]["steps"] == 2 and result["spent"]["flops"] > 0
+    assert math.isfinite(result["objective"]["value"]) and result["pairs"]["part"] == "val"
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_who_learns_from_captions_needs_them(name):
+    with pytest.raises(UsageError, match=f"ssl={name} learns from images with captions, and data=mnist5k brings image"):
+        compose("pretrain-ssl", [f"ssl={name}"])
+
+
 @pytest.mark.parametrize("name", TEXTS)
 def test_who_learns_from_texts_needs_texts(name):
     with pytest.raises(UsageError, match=f"ssl={name} learns from texts, and data=mnist5k brings image and label; use"):
@@ -108,12 +126,13 @@ RESUMED = [
 
 @pytest.mark.parametrize(("name", "option"), RESUMED)
 def test_a_run_that_was_stopped_ends_with_the_same_bytes(
-    name, option, tmp_path, killed, pictures, films, sentences, spoken
+    name, option, tmp_path, killed, pictures, films, sentences, spoken, captioned
 ):
     """Queues, targets, centres and schedules are in the checkpoint, or functions of the step."""
 
     data = ["data=video", f"data.root={films}"] if name in CLIPS else ["data=imagefolder", f"data.root={pictures}"]
     data = [f"data.root={spoken if name == 'chat' else sentences}"] if name in TEXTS else data
+    data = [f"data.root={captioned}"] if name in PAIRS else data
     extra = [*data, "data.size=16", "resume=auto", "engine.checkpoint_every=2"]
     cfg = small(name, *extra, option)
     pretrain_ssl.main(cfg, tmp_path / "whole")

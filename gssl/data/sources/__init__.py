@@ -47,6 +47,7 @@ SOURCES: dict[str, Entry] = {
     "fake": Entry("gssl.data.sources.fake:read", ("image", "label", "fake"), folder=True),
     "text": Entry("gssl.data.sources.text:read", ("text", "label")),
     "audio": Entry("gssl.data.sources.audio:read", ("audio", "label")),
+    "imagetext": Entry("gssl.data.sources.imagetext:read", ("image", "label", "caption"), folder=True),
     "anomaly": Entry("gssl.data.sources.anomaly:read", ("image", "anomaly"), folder=True, most=DENSE),
 }
 

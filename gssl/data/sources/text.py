@@ -20,7 +20,7 @@ from gssl import schemas, vocabulary
 from gssl.data import cache, dialogues, texts, tokens
 from gssl.data.draws import digest
 from gssl.data.images import Images
-from gssl.data.sides import chances_of, check_sides, exact_split, threshold_split
+from gssl.data.sides import divided
 from gssl.data.sources import DataSource
 from gssl.data.sources.folders import Told, some
 from gssl.data.store import TokenWriter
@@ -151,21 +151,10 @@ def _by_position(parts: dict[str, list[Document]], cfg: schemas.Data, told: Told
 def _sides(parts: dict[str, list[Document]], cfg: schemas.Data) -> np.ndarray:
     """Of each training document: train, val or test; what has parts of its own is not divided."""
     pool = parts["train"]
-    sides = np.full(len(pool), "train", dtype="<U5")
     labels = np.array([document.label or "" for document in pool])
     units = np.array([document.group or _content(document.text) for document in pool])
     groups = any(document.group for document in pool)
-    if not parts["test"]:
-        chosen = threshold_split(labels, chances_of(units, cfg.split_seed, "test"), cfg.test_fraction, not groups)
-        check_sides(chosen, "data.test_fraction", "test", units if groups else None)
-        sides[chosen] = "test"
-    if not parts["val"]:
-        left = np.flatnonzero(sides == "train")
-        chances = chances_of(units[left], cfg.split_seed, "val")
-        chosen = exact_split(labels[left], chances, cfg.val_fraction, units[left] if groups else None)
-        check_sides(chosen, "data.val_fraction", "validation", units[left] if groups else None)
-        sides[left[chosen]] = "val"
-    return sides
+    return divided(labels, units, groups, {part for part in ("val", "test") if parts[part]}, cfg)
 
 
 def _content(text: str) -> str:
