@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from gssl.cli import dialogue_table, pairs_table
+from gssl.cli import captioned_table, dialogue_table
 from gssl.cli.output import table, tell
 
 # key, name, whether more is better; what a reader should know of each is in docs/metrics.md
@@ -30,8 +30,8 @@ def show(text: dict[str, Any]) -> None:
         dialogue_table.show(text)
         tell(text["file"])
         return
-    if text["schema"] == "gssl.pairs/1":
-        pairs_table.show(text)
+    if text["schema"] == "gssl.captioned/1":
+        captioned_table.show(text)
         tell(text["file"])
         return
     evaluator, figures = text["evaluator"], text["figures"]

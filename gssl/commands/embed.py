@@ -9,7 +9,7 @@ from gssl.data.texts import read_text
 from gssl.engine import outputs
 from gssl.engine.device import pick_device
 from gssl.errors import UsageError
-from gssl.experiment import pairs
+from gssl.experiment import captioned
 from gssl.experiment.answers import features
 from gssl.experiment.trained import encoder_of, images_in
 
@@ -21,7 +21,7 @@ def embed(run: Path, folder: Path, out: Path, device: str = "auto", force: bool 
     both sides. There `folder` may be a .txt file: of each of its lines `shared` (n, k) and `texts`. Raises UsageError.
     """
     outputs.check(out, ".npz", force)
-    if pairs.is_run(run) and folder.is_file():
+    if captioned.is_run(run) and folder.is_file():
         return _texts(run, folder, out, device)
     network, view, text = encoder_of(run, "embed with a finished train-gan, pretrain-ssl, transfer or compare run")
     target = pick_device(device)
@@ -31,7 +31,7 @@ def embed(run: Path, folder: Path, out: Path, device: str = "auto", force: bool 
     paths = np.array([images.name(i) for i in range(len(images))])
     out.parent.mkdir(parents=True, exist_ok=True)
     mark = outputs.npz_mark({"schema": "gssl.embed/1", "run": str(run), "view": view.record(), "range": images.range})
-    both = {"shared": pairs.read(run)[0].to(target).images(images, target)} if pairs.is_run(run) else {}
+    both = {"shared": captioned.read(run)[0].to(target).images(images, target)} if captioned.is_run(run) else {}
     np.savez(out, features=found, paths=paths, gssl=np.array(mark), **both)
     return {"file": str(out), "images": len(images), "dim": int(found.shape[1]), "skipped": skipped}
 
@@ -43,9 +43,9 @@ def _texts(run: Path, file: Path, out: Path, device: str) -> dict[str, Any]:
     texts = [line for line in read_text(file, None).split("\n") if line.strip()]
     if not texts:
         raise UsageError(f"{file}: has no text; put one into every line")
-    network, text = pairs.read(run)
+    network, text = captioned.read(run)
     target = pick_device(device)
-    found = network.to(target).texts(pairs.encoded(run, text, texts), target)
+    found = network.to(target).texts(captioned.encoded(run, text, texts), target)
     out.parent.mkdir(parents=True, exist_ok=True)
     mark = outputs.npz_mark({"schema": "gssl.embed/1", "run": str(run)})
     np.savez(out, shared=found, texts=np.array(texts), gssl=np.array(mark))

@@ -12,7 +12,7 @@ from gssl.engine import outputs
 from gssl.engine.device import pick_device
 from gssl.engine.files import write_json
 from gssl.errors import UsageError
-from gssl.experiment import language, pairs
+from gssl.experiment import captioned, language
 from gssl.experiment.generation import Asked, evaluate_generator
 
 
@@ -20,7 +20,7 @@ def evaluate(
     run: Path, out: Path | None = None, device: str = "auto", force: bool = False, **asked: Any
 ) -> dict[str, Any]:
     """Evaluate the generator that `run` exported; writes and returns `gssl.evaluation/3`, `gssl.language/1`,
-    `gssl.dialogues/1`, or `gssl.pairs/1`.
+    `gssl.dialogues/1`, or `gssl.captioned/1`.
 
     asked: fields of `Asked`. out: the file to write; None: one in RUN/evaluations whose name says what was asked for.
     Raises UsageError.
@@ -36,9 +36,9 @@ def evaluate(
         text = language.evaluate_run(run, wanted, pick_device(device))
         kind = text["schema"].removeprefix("gssl.").partition("/")[0]  # language or dialogues
         name = f"{kind}-{wanted.split}.json"
-    elif pairs.is_run(run):
-        text = pairs.evaluate_run(run, wanted, pick_device(device))
-        name = f"pairs-{wanted.split}.json"
+    elif captioned.is_run(run):
+        text = captioned.evaluate_run(run, wanted, pick_device(device))
+        name = f"captioned-{wanted.split}.json"
     else:
         text = evaluate_generator(run, wanted, pick_device(device))
         name = default_name(text, wanted)

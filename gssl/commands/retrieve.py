@@ -6,7 +6,7 @@ from typing import Any
 from gssl.engine.device import pick_device
 from gssl.engine.progress import say
 from gssl.errors import UsageError
-from gssl.experiment import pairs
+from gssl.experiment import captioned
 from gssl.experiment.trained import images_in, splits_of
 
 
@@ -20,14 +20,14 @@ def retrieve(
     """
     if not words.strip():
         raise UsageError('no words: say what to look for, such as gssl retrieve RUN "a brown dog"')
-    network, text = pairs.read(run)
+    network, text = captioned.read(run)
     if folder is None:
         splits, _ = splits_of(run, root)
         images = splits.labelled
         say(f"looking among {len(images):,} training and validation images of the run; --among FOLDER for others")
     else:
         images = images_in(folder, network.size)
-    found = pairs.nearest(network, text, run, words, images, pick_device(device))
+    found = captioned.nearest(network, text, run, words, images, pick_device(device))
     return {
         "schema": "gssl.retrieve/1",
         "run": str(run),

@@ -91,7 +91,7 @@ SSL: dict[str, Entry] = {
     "mlm": Entry("gssl.ssl.mlm:MLM", ssl.MLM, column="text"),
     "simcse": Entry("gssl.ssl.simcse:SimCSE", ssl.SimCSE, column="text"),
     "chat": Entry("gssl.ssl.chat:Chat", ssl.Chat, column="text"),
-    "clip": Entry("gssl.ssl.clip:CLIP", ssl.Pairs, column="caption"),
+    "clip": Entry("gssl.ssl.clip:CLIP", ssl.Captioned, column="caption"),
     "siglip": Entry("gssl.ssl.siglip:SigLIP", ssl.SigLIP, column="caption"),
     "tube_mae": Entry("gssl.ssl.tube_mae:TubeMAE", ssl.TubeMAE, vit=True, column="video"),
 }

@@ -10,7 +10,7 @@ from torch import Tensor
 from gssl import schemas
 from gssl.data import Images, centre, sequential
 from gssl.data.preprocessing import Preprocessing
-from gssl.experiment import continued, dialogues, forecast, language, pairs, weight_sources
+from gssl.experiment import captioned, continued, dialogues, forecast, language, weight_sources
 from gssl.experiment.method_pictures import ROWS, save_columns
 from gssl.experiment.training import Training
 from gssl.metrics.collapse import CollapseMonitor
@@ -18,7 +18,7 @@ from gssl.metrics.geometry import geometry
 from gssl.nets.norms import recompute_batch_norm
 from gssl.probe.features import extract
 from gssl.probe.knn import Knn
-from gssl.ssl.pairs import Pairs
+from gssl.ssl.captioned import Captioned
 
 BATCH = 256
 RECOMPUTE = 512  # images whose batch statistics the evaluated copy carries
@@ -36,10 +36,10 @@ class SSLEvaluator:
         self.size = cfg.data.side
         self.language = language.serves(weight_sources.exported(self.method), training.splits.val)
         self.chat = "dialogue" in training.needs
-        self.pairs = isinstance(self.method, Pairs)
-        self.before = pairs.Two.of(cast(Pairs, self.method), self.size) if self.pairs else None
-        if self.pairs:
-            pairs.warn_of_large_batches(training.images, training.batches.whole, cfg.ssl.name)
+        self.captioned = isinstance(self.method, Captioned)
+        self.before = captioned.Two.of(cast(Captioned, self.method), self.size) if self.captioned else None
+        if self.captioned:
+            captioned.warn_of_large_batches(training.images, training.batches.whole, cfg.ssl.name)
         self.classes = len(training.splits.classes) if "label" in training.splits.columns else 0
         draws, splits = training.draws.shared, training.splits
 
@@ -73,9 +73,9 @@ class SSLEvaluator:
             found["val_bits_per_byte"] = dialogues.bits_per_byte(cast(Any, network), self.val, self.device)
         elif self.language:
             found["val_bits_per_byte"] = language.bits_per_byte(cast(Any, network), self.val, self.size, self.device)
-        if self.pairs:
-            two = pairs.Two(network, cast(Pairs, self.method).towers, self.size)
-            found["val_recall_10"] = pairs.recall(two, self.val, self.device)
+        if self.captioned:
+            two = captioned.Two(network, cast(Captioned, self.method).towers, self.size)
+            found["val_recall_10"] = captioned.recall(two, self.val, self.device)
         if hasattr(self.method, "reconstruct") and self.pictures and self.shown.store.pictures:
             with self.training.beside("pictures"):
                 few = next(iter(sequential(self.shown, ROWS, self.device)))
@@ -114,16 +114,16 @@ class SSLEvaluator:
                 return {"dialogues": dialogues.evaluate(network, start, splits.val, splits.pretrain, *rest)}
             return {"language": language.evaluate(network, splits.val, splits.pretrain, *rest)}
 
-    def _paired(self) -> dict[str, Any]:
+    def _captioned(self) -> dict[str, Any]:
         """How well validation images and their captions find each other; writes what the method added."""
-        method, splits, cfg = cast(Pairs, self.method), self.training.splits, self.cfg
+        method, splits, cfg = cast(Captioned, self.method), self.training.splits, self.cfg
         assert self.before is not None
         with self.training.beside("evaluations"):
-            written = pairs.write(method, self.run.path, splits.pretrain, cfg)
+            written = captioned.write(method, self.run.path, splits.pretrain, cfg)
             recompute_batch_norm(self.before.backbone, self._some())
-            two, asked = pairs.Two.of(method, self.size), (method.cfg.prompts, self.device, "val")
-            found = pairs.evaluate(two, self.before, splits.val, splits.pretrain, *asked)
-        return {"pairs": found | {"towers": written}}
+            two, asked = captioned.Two.of(method, self.size), (method.cfg.prompts, self.device, "val")
+            found = captioned.evaluate(two, self.before, splits.val, splits.pretrain, *asked)
+        return {"captioned": found | {"towers": written}}
 
     def _right(self, network: Any, held: np.ndarray) -> np.ndarray:
         """Which validation images, with features `held`, kNN gets right."""
@@ -144,13 +144,13 @@ class SSLEvaluator:
         objective = {"name": "val_knn", "value": final.get("val_knn"), "direction": "max"}
         if self.language and self.classes < 2:
             objective = {"name": "val_bits_per_byte", "value": final["val_bits_per_byte"], "direction": "min"}
-        if self.pairs:
+        if self.captioned:
             objective = {"name": "val_recall_10", "value": final["val_recall_10"], "direction": "max"}
         return {
             **({"start": start} if start else {}),
             **({"forecast": self._forecast()} if forecasts else {}),
             **(self._predicted() if self.language else {}),
-            **(self._paired() if self.pairs else {}),
+            **(self._captioned() if self.captioned else {}),
             "objective": objective,
             "features": {key: value for key, value in final.items() if key.startswith("feature_")},
         }

@@ -308,7 +308,7 @@ class ImagesAlone(Section):
     head: list[Count] = Field(min_length=1, description="the projection head's sizes after the backbone's dimension")
 
 
-class Pairs(Method):
+class Captioned(Method):
     """Images with captions; see conf/ssl/clip.yaml."""
 
     text: Literal["bow", "transformer"] = Field(
@@ -327,7 +327,7 @@ class Pairs(Method):
     simclr: ImagesAlone
 
 
-class SigLIP(Pairs):
+class SigLIP(Captioned):
     """See conf/ssl/siglip.yaml."""
 
     bias: float = Field(description="of similarities, at the start; it is learned")

@@ -6,7 +6,7 @@ target. Values and the measured result: conf/ssl/clip.yaml.
 
 from torch import Tensor
 
-from gssl.ssl.pairs import Pairs
+from gssl.ssl.captioned import Captioned
 
 
 def clip_loss(image: Tensor, text: Tensor, true: Tensor, scale: Tensor) -> Tensor:
@@ -20,7 +20,7 @@ def clip_loss(image: Tensor, text: Tensor, true: Tensor, scale: Tensor) -> Tenso
     return (rows + columns) / 2
 
 
-class CLIP(Pairs):
+class CLIP(Captioned):
     """See the head of this file."""
 
     def contrast(self, image: Tensor, text: Tensor, true: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ the measured result: conf/ssl/siglip.yaml.
 import torch.nn.functional as F
 from torch import Tensor
 
-from gssl.ssl.pairs import Pairs
+from gssl.ssl.captioned import Captioned
 
 
 def siglip_loss(image: Tensor, text: Tensor, true: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
@@ -16,7 +16,7 @@ def siglip_loss(image: Tensor, text: Tensor, true: Tensor, scale: Tensor, bias: 
     return -F.logsigmoid((2 * true.float() - 1) * logits).sum() / len(logits)
 
 
-class SigLIP(Pairs):
+class SigLIP(Captioned):
     """See the head of this file."""
 
     def contrast(self, image: Tensor, text: Tensor, true: Tensor) -> Tensor:

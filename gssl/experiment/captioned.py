@@ -33,7 +33,7 @@ from gssl.nets.towers import Towers
 from gssl.nets.weights import read_tensors, save_weights
 from gssl.probe.features import extract, pixels
 from gssl.probe.pixels_to_words import PixelsToWords
-from gssl.ssl.pairs import Pairs
+from gssl.ssl.captioned import Captioned
 
 BATCH, RECOMPUTE = 256, 512
 OWN, BEFORE, RIDGE = "this network", "before training", "ridge, 8×8 pixels to words"
@@ -50,7 +50,7 @@ class Two:
     size: int
 
     @classmethod
-    def of(cls, method: Pairs, size: int) -> "Two":
+    def of(cls, method: Captioned, size: int) -> "Two":
         """A copy of what a method has now."""
         return cls(copy.deepcopy(weight_sources.exported(method)), copy.deepcopy(method.towers), size)
 
@@ -260,7 +260,7 @@ def _say(text: dict[str, Any]) -> None:
 # ── of finished runs ─────────────────────────────────────────────────────────────────────────────
 
 
-def write(method: Pairs, run: Path, images: Images, cfg: schemas.PretrainSSL) -> dict[str, Any]:
+def write(method: Captioned, run: Path, images: Images, cfg: schemas.PretrainSSL) -> dict[str, Any]:
     """Write weights/towers.safetensors, its description and the tokenizer; returns the entry for result.json."""
     file = run / "weights" / "towers.safetensors"
     hashed = save_weights(method.towers, file)
@@ -346,7 +346,7 @@ def before_of(run: Path, text: dict[str, Any], batches: Iterator[Tensor]) -> Two
 
 
 def evaluate_run(run: Path, asked: Asked, device: torch.device) -> dict[str, Any]:
-    """`gssl.pairs/1`: what `evaluate` says of the validation or test images of a finished run. Raises UsageError."""
+    """`gssl.captioned/1`: what `evaluate` says of validation or test images of a finished run. Raises UsageError."""
     network, text = read(run)
     splits, _ = splits_of(run, asked.root)
     held = splits.val
@@ -357,7 +357,7 @@ def evaluate_run(run: Path, asked: Asked, device: torch.device) -> dict[str, Any
     found = evaluate(network, before, held, splits.pretrain, text["prompts"], device, asked.split)
     status = read_json(run / "status.json") or {}
     return {
-        "schema": "gssl.pairs/1",
+        "schema": "gssl.captioned/1",
         "run": str(run),
         "split": asked.split,
         "data": splits.hash,

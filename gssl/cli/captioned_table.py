@@ -9,7 +9,7 @@ WHICH = {"all": "all captions", "first": "the first caption of each image"}
 
 
 def show(text: dict[str, Any]) -> None:
-    """Print the figures of `gssl.experiment.pairs`, a table for each way."""
+    """Print the figures of `gssl.experiment.captioned`, a table for each way."""
     groups = "" if text["groups"] is None else f" of {text['groups']:,} groups"
     shared = f", {text['shared']:,} of them of several images" if text["shared"] else ""
     tell(f"{text['images']:,} {text['part']} images{groups}, {text['captions']:,} captions{shared}")

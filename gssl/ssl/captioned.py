@@ -44,7 +44,7 @@ def dropped(tokens: Tensor, chance: Tensor, fraction: float) -> Tensor:
     return (tokens * keep).gather(1, order)
 
 
-class Pairs(nn.Module):
+class Captioned(nn.Module):
     """Backbone, towers and, for SLIP, a projection head; the backbone is exported, the towers beside it.
 
     A subclass gives `contrast`.
@@ -52,7 +52,7 @@ class Pairs(nn.Module):
 
     needs: tuple[str, ...] = ("crop0", "caption", "captions")
 
-    def __init__(self, cfg: schema.Pairs, backbone: Backbone, context: Context) -> None:
+    def __init__(self, cfg: schema.Captioned, backbone: Backbone, context: Context) -> None:
         super().__init__()
         if not context.vocab:
             raise UsageError(f"ssl={cfg.name}: learns from images with captions; use data=imagetext")
@@ -65,10 +65,10 @@ class Pairs(nn.Module):
         self.optimizer = context.optimizer(self.parameters(), cfg.optim)
 
     @staticmethod
-    def reads(cfg: schema.Pairs) -> tuple[str, ...]:
+    def reads(cfg: schema.Captioned) -> tuple[str, ...]:
         """Names of what is needed of a batch."""
         grouped = ("group",) if cfg.positives == "groups" else ()
-        return (*Pairs.needs, *grouped, *(("view0", "view1") if cfg.simclr.weight else ()))
+        return (*Captioned.needs, *grouped, *(("view0", "view1") if cfg.simclr.weight else ()))
 
     def contrast(self, image: Tensor, text: Tensor, true: Tensor) -> Tensor:
         """The loss of images and captions (B, dim) each, of length 1; true (B, B) as `true_pairs` gives it."""

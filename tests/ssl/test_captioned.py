@@ -8,9 +8,9 @@ import torch.nn.functional as F
 
 from gssl.errors import UsageError
 from gssl.nets.towers import BagOfWords, Towers
+from gssl.ssl.captioned import dropped, names_of, true_pairs
 from gssl.ssl.clip import clip_loss
 from gssl.ssl.losses import nt_xent
-from gssl.ssl.pairs import dropped, names_of, true_pairs
 from gssl.ssl.siglip import siglip_loss
 from gssl.vocabulary import FIRST
 

@@ -14,7 +14,7 @@ from gssl.commands import embed, evaluate, pretrain_ssl, retrieve, transfer
 from gssl.config.composing import compose
 from gssl.engine.files import read_json
 from gssl.errors import UsageError
-from gssl.experiment import pairs
+from gssl.experiment import captioned
 from gssl.nets.weights import read_tensors
 from tests.data.captioned import COLOURS, picture, set_of_captioned
 
@@ -41,9 +41,9 @@ def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_run_says_what_it_finds_beside_its_controls(run):
     found = read_json(run / "result.json")
     assert found["objective"]["name"] == "val_recall_10" and 0 < found["objective"]["value"] <= 1
-    text = found["pairs"]
+    text = found["captioned"]
     assert (text["part"], text["images"], text["groups"], text["captions"]) == ("val", 12, 6, 24)
-    names = [pairs.OWN, pairs.BEFORE, pairs.RIDGE]
+    names = [captioned.OWN, captioned.BEFORE, captioned.RIDGE]
     for which, pool in (("all", 9), ("first", 6)):
         ways = text["retrieval"][which]
         assert ways["image_to_text"]["pool"] == ways["text_to_image"]["queries"] == pool
@@ -52,7 +52,9 @@ def test_a_run_says_what_it_finds_beside_its_controls(run):
             assert [row["name"] for row in way["rows"]] == [*names, "chance"]
             assert all(row["r10"]["low"] <= row["r10"]["value"] <= row["r10"]["high"] for row in way["rows"][:3])
     zero = text["zeroshot"]["rows"]
-    assert [row["name"] for row in zero] == [*names, pairs.LARGEST, "chance"] and zero[3]["accuracy"]["value"] == 0.5
+    assert [row["name"] for row in zero] == [*names, captioned.LARGEST, "chance"] and zero[3]["accuracy"][
+        "value"
+    ] == 0.5
     for which in ("all", "first"):  # it has learned the colours
         own, before = text["retrieval"][which]["image_to_text"]["rows"][:2]
         assert own["median"]["value"] < before["median"]["value"]
@@ -60,12 +62,12 @@ def test_a_run_says_what_it_finds_beside_its_controls(run):
 
 def test_recall_of_the_run_is_that_of_its_files(run, folder):
     """By another way: vectors of both sides, sorted here."""
-    network, text = pairs.read(run)
-    splits, _ = pairs.splits_of(run)
-    cpu, captions = torch.device("cpu"), pairs.Captions.read(splits.val)
+    network, text = captioned.read(run)
+    splits, _ = captioned.splits_of(run)
+    cpu, captions = torch.device("cpu"), captioned.Captions.read(splits.val)
     assert text["prompts"] == ["{}"] and text["caption_tokens"] == 32
     scores = network.images(splits.val, cpu) @ network.texts(captions.ids, cpu).T
-    found = read_json(run / "result.json")["pairs"]["retrieval"]["all"]["image_to_text"]["rows"][0]
+    found = read_json(run / "result.json")["captioned"]["retrieval"]["all"]["image_to_text"]["rows"][0]
     hits = []
     for row, own in zip(scores, captions.of, strict=True):
         best = max(row[j] for j in own)
@@ -75,9 +77,9 @@ def test_recall_of_the_run_is_that_of_its_files(run, folder):
 
 def test_evaluating_the_run_again_gives_the_same_and_the_test_part_is_counted(run):
     again = evaluate.evaluate(run, device="cpu")
-    own = read_json(run / "result.json")["pairs"]
+    own = read_json(run / "result.json")["captioned"]
     assert {key: again[key] for key in own if key != "towers"} == {k: v for k, v in own.items() if k != "towers"}
-    assert Path(again["file"]).name == "pairs-val.json" and again["schema"] == "gssl.pairs/1"
+    assert Path(again["file"]).name == "captioned-val.json" and again["schema"] == "gssl.captioned/1"
     tested = evaluate.evaluate(run, device="cpu", split="test")
     assert tested["part"] == "test" and tested["test_openings"] == 1 and tested["images"] == 12
 
@@ -120,17 +122,17 @@ def test_both_sides_are_embedded_in_one_space(run, tmp_path):
 
 
 def test_what_a_run_and_its_evaluation_print(run):
-    from gssl.cli import pairs_table
+    from gssl.cli import captioned_table
 
     done = CliRunner().invoke(app, ["runs", "show", str(run)])
-    assert done.exit_code == 0 and "zero-shot classification" in done.output and pairs.RIDGE in done.output
+    assert done.exit_code == 0 and "zero-shot classification" in done.output and captioned.RIDGE in done.output
     assert "image to caption, 12 queries among 9 (all captions)" in done.output
-    text = read_json(run / "result.json")["pairs"]
-    next(row for row in text["zeroshot"]["rows"] if row["name"] == pairs.LARGEST)["gain"]["accuracy"]["high"] = -0.1
+    text = read_json(run / "result.json")["captioned"]
+    next(row for row in text["zeroshot"]["rows"] if row["name"] == captioned.LARGEST)["gain"]["accuracy"]["high"] = -0.1
     with pytest.MonkeyPatch.context() as patch:
         lines: list[str] = []
-        patch.setattr(pairs_table, "tell", lines.append)
-        pairs_table.show(text)
+        patch.setattr(captioned_table, "tell", lines.append)
+        captioned_table.show(text)
     assert any("always answering the largest class is right more often" in line for line in lines)
 
 
@@ -205,7 +207,7 @@ def test_groups_are_asked_for_where_there_are_none(tmp_path):
 def test_other_ways_to_learn_run(folder, tmp_path, extra):
     pretrain_ssl.main(configured(folder, *extra, "budget.steps=2"), tmp_path)
     found = read_json(tmp_path / "result.json")
-    assert found["pairs"]["images"] == 12 and found["spent"]["flops"] > 0
+    assert found["captioned"]["images"] == 12 and found["spent"]["flops"] > 0
     towers = read_tensors(tmp_path / "weights" / "towers.safetensors")
     assert any(key.startswith("text.blocks") for key in towers) == ("ssl.text=transformer" in extra)
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
