@@ -117,6 +117,8 @@ def folder(tmp_path_factory, pictures, inline_worker):
         kinds = [f"{['what', 'where', 'who'][i % 3]} is number {i} of them,{'abc'[i % 3]}" for i in range(90)]
         text_folders.folder(root / "bert", "bert")
         (root / "questions.csv").write_text("text,label\n" + "\n".join(kinds) + "\n")
+        pairs = [f"{i} is red,red is {i + i % 2},{['same', 'other'][i % 2]}" for i in range(90)]
+        (root / "pairs.csv").write_text("text,text_b,label\n" + "\n".join(pairs) + "\n")
         # a pickle of somebody's student and teacher, under names that are theirs
         smoke = compose("transfer", ["experiment=smoke", "weights=random"])
         weights = build_backbone(smoke.backbone, smoke.data.side).state_dict()
