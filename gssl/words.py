@@ -27,6 +27,7 @@ TITLES = {
     "mlm": "masked language model",
     "simcse": "SimCSE",
     "chat": "chat fine-tuning",
+    "seq2seq": "sequence to sequence",
     "tfidf": "TF-IDF of words",
     "mfcc": "MFCC",
     "mel_stats": "moments of mel bands",

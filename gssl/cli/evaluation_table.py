@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from gssl.cli import dialogue_table
+from gssl.cli import dialogue_table, pair_table
 from gssl.cli.output import table, tell
 
 # key, name, whether more is better; what a reader should know of each is in docs/metrics.md
@@ -28,6 +28,10 @@ def show(text: dict[str, Any]) -> None:
         return
     if text["schema"] == "gssl.dialogues/1":
         dialogue_table.show(text)
+        tell(text["file"])
+        return
+    if text["schema"] == "gssl.seq2seq/1":
+        pair_table.show(text)
         tell(text["file"])
         return
     evaluator, figures = text["evaluator"], text["figures"]

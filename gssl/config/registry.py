@@ -89,6 +89,7 @@ SSL: dict[str, Entry] = {
     "mlm": Entry("gssl.ssl.mlm:MLM", ssl.MLM, column="text"),
     "simcse": Entry("gssl.ssl.simcse:SimCSE", ssl.SimCSE, column="text"),
     "chat": Entry("gssl.ssl.chat:Chat", ssl.Chat, column="text"),
+    "seq2seq": Entry("gssl.ssl.seq2seq:Seq2Seq", ssl.Seq2Seq, column="text"),
     "tube_mae": Entry("gssl.ssl.tube_mae:TubeMAE", ssl.TubeMAE, vit=True, column="video"),
 }
 

@@ -8,7 +8,7 @@ import numpy as np
 from gssl import schemas
 from gssl.data import Images, centre, sequential
 from gssl.data.preprocessing import Preprocessing
-from gssl.experiment import continued, dialogues, forecast, language, weight_sources
+from gssl.experiment import continued, dialogues, forecast, language, translation, weight_sources
 from gssl.experiment.method_pictures import ROWS, save_columns
 from gssl.experiment.training import Training
 from gssl.metrics.collapse import CollapseMonitor
@@ -32,7 +32,7 @@ class SSLEvaluator:
         self.right: np.ndarray | None = None  # validation images, in the last evaluation
         self.size = cfg.data.side
         self.language = language.serves(weight_sources.exported(self.method), training.splits.val)
-        self.chat = "dialogue" in training.needs
+        self.chat, self.pairs = "dialogue" in training.needs, "pair" in training.needs
         self.classes = len(training.splits.classes) if "label" in training.splits.columns else 0
         draws, splits = training.draws.shared, training.splits
 
@@ -65,6 +65,8 @@ class SSLEvaluator:
             found["val_knn"] = float(np.mean(self.right))
         if self.chat:  # of what the assistant says
             found["val_bits_per_byte"] = dialogues.bits_per_byte(cast(Any, network), self.val, self.device)
+        elif self.pairs:  # of targets
+            found["val_bits_per_byte"] = translation.bits_per_byte(cast(Any, network), self.val, self.device)
         elif self.language:
             found["val_bits_per_byte"] = language.bits_per_byte(cast(Any, network), self.val, self.size, self.device)
         if hasattr(self.method, "reconstruct") and self.pictures and self.shown.store.pictures:
@@ -91,13 +93,15 @@ class SSLEvaluator:
             return forecast.evaluate(self.method, self.val, self.size, self.device, picture)
 
     def _predicted(self) -> dict[str, Any]:
-        """How well the validation texts are predicted, or what the assistant says in validation dialogues."""
+        """How well the validation texts are predicted, what the assistant says in validation dialogues, or targets."""
         network: Any = weight_sources.exported(self.method)
         splits, rest = self.training.splits, (self.size, self.device, "val")
         with self.training.beside("evaluations"):
             if self.chat:
                 start = dialogues.start_of(self.training.source, self.cfg.backbone, self.size)
                 return {"dialogues": dialogues.evaluate(network, start, splits.val, splits.pretrain, *rest)}
+            if self.pairs:
+                return {"seq2seq": translation.evaluate(network, splits.val, splits.pretrain, *rest)}
             return {"language": language.evaluate(network, splits.val, splits.pretrain, *rest)}
 
     def _right(self, network: Any, held: np.ndarray) -> np.ndarray:
