@@ -38,6 +38,12 @@ def test_intervals_and_differences_are_of_the_same_draws():
     assert (chrf["network"]["low"], chrf["network"]["high"]) == pytest.approx((low, high))
 
 
+def test_bleu_is_left_out_where_nobody_could_have_a_score():
+    pytest.importorskip("sacrebleu")
+    assert set(translation.scores(["a b c", "d"], ["a b d", "d"])) == {"equal", "chrf"}
+    assert set(translation.scores(["a b c", "d"], ["a b d e", "d"])) == {"equal", "chrf", "bleu"}
+
+
 def test_without_sacrebleu_equal_texts_are_counted(monkeypatch):
     monkeypatch.setattr(translation, "missing", lambda: True)
     found = translation.compared({"network": MADE}, REFERENCES, np.arange(5))
