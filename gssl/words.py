@@ -41,6 +41,7 @@ TITLES = {
     "clip": "CLIP",
     "siglip": "SigLIP",
     "chat": "chat fine-tuning",
+    "seq2seq": "sequence to sequence",
     "tfidf": "TF-IDF of words",
     "mfcc": "MFCC",
     "mel_stats": "moments of mel bands",

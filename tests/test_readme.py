@@ -121,6 +121,12 @@ def folder(tmp_path_factory, pictures, inline_worker):
         kinds = [f"{['what', 'where', 'who'][i % 3]} is number {i} of them,{'abc'[i % 3]}" for i in range(90)]
         text_folders.folder(root / "bert", "bert")
         (root / "questions.csv").write_text("text,label\n" + "\n".join(kinds) + "\n")
+        pairs = [f"{i} is red,red is {i + i % 2},{['same', 'other'][i % 2]}" for i in range(90)]
+        phrases = [f"{['red', 'green'][i % 2]} {i},{['rot', 'grün'][i % 2]} {i}" for i in range(90)]
+        (root / "phrases.csv").write_text("text,text_b\n" + "\n".join(phrases) + "\n", encoding="utf-8")
+        own = ["ssl=seq2seq", "data=text", "data.root=phrases.csv", "experiment=smoke", "hydra.run.dir=runs/seq2seq"]
+        invoke(["pretrain-ssl", *own])
+        (root / "pairs.csv").write_text("text,text_b,label\n" + "\n".join(pairs) + "\n")
         # a pickle of somebody's student and teacher, under names that are theirs
         smoke = compose("transfer", ["experiment=smoke", "weights=random"])
         weights = build_backbone(smoke.backbone, smoke.data.side).state_dict()
@@ -204,6 +210,7 @@ def small(line: str) -> list[str]:
     runs["retrieve"] = "runs/pairs"
     line = line.replace(f"weights={RUN} data=imagetext", "weights=runs/pairs data=imagetext")
     names = {"RUN": runs.get(command, RUN), "FOLDER": "photos", "runs/compare/RUN": REPORT}
+    names |= {"RUN_SEQ2SEQ": "runs/seq2seq"}
     names |= dict.fromkeys(("new/", "new_photos"), "unlabelled")
     words = [names.get(word, word) for word in words]
     if "--files" in words:  # `both` is there already

@@ -2,9 +2,14 @@
 
 from typing import Any
 
-from gssl.cli import captioned_table, dialogue_table
+from gssl.cli import captioned_table, dialogue_table, seq2seq_table
 from gssl.cli.output import table, tell
 
+TABLES = {
+    "gssl.captioned/1": captioned_table.show,
+    "gssl.dialogues/1": dialogue_table.show,
+    "gssl.seq2seq/1": seq2seq_table.show,
+}
 # key, name, whether more is better; what a reader should know of each is in docs/metrics.md
 SHOWN = [
     ("fd", "FD", "0 is best"),
@@ -26,12 +31,8 @@ def show(text: dict[str, Any]) -> None:
     if text["schema"] == "gssl.language/1":
         _language(text)
         return
-    if text["schema"] == "gssl.dialogues/1":
-        dialogue_table.show(text)
-        tell(text["file"])
-        return
-    if text["schema"] == "gssl.captioned/1":
-        captioned_table.show(text)
+    if show_it := TABLES.get(text["schema"]):
+        show_it(text)
         tell(text["file"])
         return
     evaluator, figures = text["evaluator"], text["figures"]

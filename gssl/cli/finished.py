@@ -43,7 +43,11 @@ def sample(
         bool, typer.Option("--files", help="A PNG each, and real ones beside them, in the folder -o: for data=fake.")
     ] = False,
     prompt: Annotated[
-        str, typer.Option("--prompt", help="Of a language model: how texts begin; of ssl=chat what a user says.")
+        str,
+        typer.Option(
+            "--prompt",
+            help="Of a language model: how texts begin; of ssl=chat what a user says, of ssl=seq2seq the source.",
+        ),
     ] = "",
     tokens: Annotated[
         int, typer.Option("--tokens", min=1, help="Of a language model: tokens behind the prompt.")

@@ -1,6 +1,6 @@
 """`gssl evaluate RUN`: how good a trained generator's images are, by which evaluator, on how many images; of a causal
-language model bits per byte, of one for chat those of what the assistant says; of images with captions how well they
-find each other.
+language model bits per byte, of one for chat those of what the assistant says, of one of pairs those of targets; of
+images with captions how well they find each other.
 
 Every figure stands beside its baseline: what real training images get in the place of generated ones.
 """
@@ -20,7 +20,7 @@ def evaluate(
     run: Path, out: Path | None = None, device: str = "auto", force: bool = False, **asked: Any
 ) -> dict[str, Any]:
     """Evaluate the generator that `run` exported; writes and returns `gssl.evaluation/3`, `gssl.language/1`,
-    `gssl.dialogues/1`, or `gssl.captioned/1`.
+    `gssl.dialogues/1`, `gssl.seq2seq/1`, or `gssl.captioned/1`.
 
     asked: fields of `Asked`. out: the file to write; None: one in RUN/evaluations whose name says what was asked for.
     Raises UsageError.
@@ -34,7 +34,7 @@ def evaluate(
         outputs.check(out, ".json", force)
     if language.is_run(run):
         text = language.evaluate_run(run, wanted, pick_device(device))
-        kind = text["schema"].removeprefix("gssl.").partition("/")[0]  # language or dialogues
+        kind = text["schema"].removeprefix("gssl.").partition("/")[0]  # language, dialogues, seq2seq
         name = f"{kind}-{wanted.split}.json"
     elif captioned.is_run(run):
         text = captioned.evaluate_run(run, wanted, pick_device(device))

@@ -12,7 +12,7 @@ from gssl.data.index import together
 from gssl.data.store import EncodedStore, EncodedWriter, TokenWriter, Writer
 
 TEXT_META, TEXT_ARRAYS = (
-    ("width", "tokenizer", "tokenizer_hash", "messages"),
+    ("width", "tokenizer", "tokenizer_hash", "messages", "pairs"),
     ("bytes", "plain"),
 )  # of an entry of texts
 

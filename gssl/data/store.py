@@ -153,9 +153,9 @@ class EncodedStore(Store):
 class TokenStore(Store):
     """An entry of texts: rows are pieces of documents, and all that they have is the column `text`.
 
-    meta: tokenizer (its JSON), tokenizer_hash, messages (whether they are dialogues). Arrays: `bytes`, int64 (N,),
-    UTF-8 bytes of each document, in its first piece; `plain`, uint64 (N,), a hash of its letters and digits, 0 in other
-    pieces.
+    meta: tokenizer (its JSON), tokenizer_hash, messages (whether they are dialogues), pairs (whether they are pairs).
+    Arrays: `bytes`, int64 (N,), UTF-8 bytes of each document, in its first piece; `plain`, uint64 (N,), a hash of its
+    letters and digits, 0 in other pieces.
     """
 
     kind = "tokens"

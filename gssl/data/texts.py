@@ -1,6 +1,7 @@
 """Documents in files: .txt, or rows of .csv, .tsv and .jsonl with `text` and perhaps `label`, `split`, `group`.
 
-Rows of .jsonl may have `messages` in place of `text`: dialogues (`gssl.data.dialogues`).
+Rows may have `text_b`, too: pairs (`gssl.data.text_pairs`). Those of .jsonl may have `messages` in place of `text`:
+dialogues (`gssl.data.dialogues`).
 
 Texts are read as they are: `NA` and `null` are texts, `01` and `1` two labels. No torch here.
 """
@@ -22,21 +23,29 @@ from gssl.errors import UsageError
 TABLES = {".csv": ",", ".tsv": "\t"}
 LINES = (".jsonl", ".ndjson")
 SUFFIXES = (".txt", *TABLES, *LINES)
-COLUMNS = ("text", "label", "split", "group")
-EXPECTED = "expected a header with text[,label][,split][,group]"
+TEXTS = ("text", "text_b")
+ABOUT = ("label", "split", "group")
+EXPECTED = "expected a header with text[,text_b][,label][,split][,group]"
 LONGEST = 2**31 - 1  # characters of a field
 MARKS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 
 @dataclass(frozen=True)
 class Document:
-    """A text, where it stands, and what is known of it. messages: of a dialogue, whose text is a line for each."""
+    """A text, where it stands, and what is known of it. messages: of a dialogue, whose text is a line for each.
+    text_b: of a pair, the second text."""
 
     text: str
     name: str
     label: str | None = None
     group: str | None = None
     messages: tuple[dialogues.Message, ...] = ()
+    text_b: str | None = None
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The text, or both of a pair."""
+        return (self.text,) if self.text_b is None else (self.text, self.text_b)
 
 
 @dataclass
@@ -91,7 +100,8 @@ def documents(path: Path, encoding: str | None, part: str | None = None) -> Foun
     for number, cells in rows:
         own = part or _split(cells.get("split") or "", path, number)
         label, group = cells.get("label") or None, cells.get("group") or None
-        found.add(own, [Document(cells["text"], f"{path}:{number}", label, group, cells.get("messages", ()))])
+        more = cells.get("messages", ()), cells.get("text_b")
+        found.add(own, [Document(cells["text"], f"{path}:{number}", label, group, *more)])
     return found
 
 
@@ -102,7 +112,11 @@ def _table(path: Path, text: str, separator: str, found: Found) -> list[tuple[in
         header = [name.strip().lower() for name in next(reader, [])]
         if "text" not in header:
             raise UsageError(f"data.root: {path} has the columns {some(header) or 'none'}; {EXPECTED}")
-        if left := [name for name in header if name and name not in COLUMNS]:
+        known = [name for name in header if name in (*TEXTS, *ABOUT)]
+        if twice := next((name for name in known if known.count(name) > 1), None):
+            more = "; the second text of a pair is text_b" if twice == "text" else ""
+            raise UsageError(f"data.root: {path} has the column {twice} twice{more}; rename or remove one")
+        if left := [name for name in header if name and name not in known]:
             found.notes.append(f"{path}: columns that are not read: {some(left)}")
         rows = []
         for row in reader:
@@ -113,8 +127,8 @@ def _table(path: Path, text: str, separator: str, found: Found) -> list[tuple[in
                 )
             if row:
                 cells = dict(zip(header, row, strict=False))
-                cells |= {name: cells[name].strip() for name in COLUMNS[1:] if name in cells}
-                rows.append((reader.line_num, {"text": ""} | cells))
+                cells |= {name: cells[name].strip() for name in ABOUT if name in cells}
+                rows.append((reader.line_num, {name: "" for name in TEXTS if name in header} | cells))
     except csv.Error as error:
         raise UsageError(f"data.root: {path} line {reader.line_num}: {error}; correct its quotes") from error
     finally:
@@ -137,7 +151,12 @@ def _lines(path: Path, text: str, found: Found) -> list[tuple[int, dict[str, Any
             raise UsageError(
                 f'data.root: {path} line {number}: expected an object with either "text" or "messages"; correct it'
             )
-        own: dict[str, Any] = {n: str(cells[n]).strip() for n in COLUMNS[1:] if cells.get(n) is not None}
+        own: dict[str, Any] = {n: str(cells[n]).strip() for n in ABOUT if cells.get(n) is not None}
+        if "text_b" in cells:
+            if spoken or not isinstance(cells["text_b"], str):
+                where = f"data.root: {path} line {number}"
+                raise UsageError(f'{where}: "text_b": expected a text beside "text"; correct it')
+            own["text_b"] = cells["text_b"]
         if spoken:
             messages = dialogues.read(cells["messages"], f"{path} line {number}")
             empty += [number] * (len(cells["messages"]) - len(messages))

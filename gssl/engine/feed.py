@@ -10,6 +10,7 @@
 | `near0`, `near1` | random views of two neighbouring frames, each by its own draw |
 | `tokens` | ids of a text, (B, T) int64, 0 behind the shorter ones; of a long one from a random place on |
 | `dialogue` | the same of a dialogue, always from the beginning of a row, which has whole exchanges |
+| `pair` | the same of a pair of texts, with a mark between them and one of the end |
 | `caption` | one of an image's captions, drawn evenly, (B, T) int64, 0 behind the shorter ones |
 | `captions` | all of them, (B, K, T) int64, 0 where an image has fewer |
 | `group` | number of the group that an image belongs to, (B,) int64 |
@@ -17,8 +18,8 @@
 Of sounds (`data=audio`) `view`, `crop` and `real` are log-mel spectrograms (B, 1, bands, frames): views by
 `data.sound_views`, its stretches and shifts alone, and sounds as they are.
 `frame` and `near` are of clips (`data=video`): to what reads neither every frame of a clip is an image. `tokens` are of
-texts (`data=text`), which have nothing else, and `dialogue` of those that are messages. `caption` and `captions` are of
-images with captions (`data=imagetext`).
+texts (`data=text`), which have nothing else, `dialogue` of those that are messages, and `pair` of those with text_b.
+`caption` and `captions` are of images with captions (`data=imagetext`).
 """
 
 import re
@@ -37,9 +38,12 @@ from gssl.errors import UsageError
 from gssl.method import Batch, to_device
 from gssl.vocabulary import PAD
 
-KNOWN = "view0, view1, …, crop0, …, real, label; of clips frame0, frame1, …, near0, near1; of texts tokens, dialogue;"
-KNOWN += " of captions caption, captions, group"
-TOKENS, DIALOGUE = "tokens", "dialogue"
+KNOWN = (
+    "view0, view1, …, crop0, …, real, label; of clips frame0, frame1, …, near0, near1; of texts tokens, dialogue, pair;"
+    " of captions caption, captions, group"
+)
+TOKENS, DIALOGUE, PAIR = "tokens", "dialogue", "pair"
+OF_TEXTS = (TOKENS, DIALOGUE, PAIR)
 CAPTIONS = ("caption", "captions")
 OF_CLIPS = r"frame\d+|near[01]"
 
@@ -62,7 +66,7 @@ class Feed:
     def __init__(self, batches: Batches, images: Images, needs: Sequence[str], cfg: schemas.Data, draws: Draws) -> None:
         self.batches, self.needs, self.draws, self.cfg = batches, tuple(needs), draws, cfg
         for name in needs:
-            if not re.fullmatch(rf"(view|crop)\d+|real|label|group|{TOKENS}|{DIALOGUE}|captions?|{OF_CLIPS}", name):
+            if not re.fullmatch(rf"(view|crop)\d+|real|label|group|{'|'.join(OF_TEXTS)}|captions?|{OF_CLIPS}", name):
                 raise UsageError(f"this method needs '{name}', which no batch of images carries (known: {KNOWN})")
         if "label" in needs and (not len(images.classes) or bool(np.any(images.labels < 0))):
             raise UsageError(
@@ -114,7 +118,9 @@ class Feed:
     def __call__(self, step: int) -> Batch:
         raw = self.batches(step)
         if self.texts is not None:
-            made = {DIALOGUE: raw["text"]} | ({TOKENS: self._tokens(raw, step)} if TOKENS in self.needs else {})
+            made = {DIALOGUE: raw["text"], PAIR: raw["text"]} | (
+                {TOKENS: self._tokens(raw, step)} if TOKENS in self.needs else {}
+            )
             return {name: made[name] if name in made else raw[name] for name in self.needs}
         image, extent = raw["image" if self.sounds is None else "audio"], raw.get("extent")
         # once for all views; a CPU reads boxes of it, which are fewer bytes so, and samples are scaled by their type
@@ -176,9 +182,9 @@ class Feed:
 def _texts(images: Images, needs: Sequence[str], data: str) -> TextColumn | None:
     """The texts of the images, where they are texts. Raises UsageError where these and `needs` are of two kinds."""
     texts = images.column_of(TextColumn)
-    if texts is None and (TOKENS in needs or DIALOGUE in needs):
+    if texts is None and set(OF_TEXTS) & set(needs):
         raise UsageError(f"this method learns from texts, and data={data} has none; use data=text, or another method")
-    if texts is not None and (other := [name for name in needs if name not in (TOKENS, DIALOGUE, "label")]):
+    if texts is not None and (other := [name for name in needs if name not in (*OF_TEXTS, "label")]):
         raise UsageError(
             f"this method reads {other[0]} of images, and data={data} has texts; use ssl=mlm, ssl=clm or ssl=simcse"
         )
@@ -186,6 +192,11 @@ def _texts(images: Images, needs: Sequence[str], data: str) -> TextColumn | None
         raise UsageError(
             "this method learns from dialogues, and data.root has texts; give a .jsonl with a list of messages,"
             ' {"role", "content"}, in every row, or use ssl=clm'
+        )
+    if PAIR in needs and not images.store.meta.get("pairs"):
+        raise UsageError(
+            "this method learns from pairs, and the texts of pretraining have no text_b; give a .csv, .tsv or .jsonl"
+            " with text (the source) and text_b (the target), or use ssl=clm"
         )
     return texts
 

@@ -5,12 +5,14 @@ with the questions of other dialogues in place of the users' own, and by n-grams
 Intervals are over dialogues.
 """
 
+from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from gssl import schemas
 from gssl.data import Draws, Images
@@ -55,15 +57,20 @@ def rows_of(images: Images) -> tuple[list[np.ndarray], np.ndarray]:
 
 
 @torch.no_grad()
-def bits(network: TextTransformer, rows: list[np.ndarray], device: torch.device) -> np.ndarray:
-    """(n, 2): of each row the bits of what the assistant says, and of where it ends."""
+def bits(
+    network: TextTransformer,
+    rows: Sequence[np.ndarray],
+    device: torch.device,
+    nats: Callable[[TextTransformer, Tensor], Tensor] = answer_nats,
+) -> np.ndarray:
+    """(n, 2): of each row the bits of what the assistant says, and of where it ends; or of what else `nats` gives."""
     found = np.zeros((len(rows), 2))
     order = np.argsort([len(ids) for ids in rows], kind="stable")
     with evaluating(network):
         for start in range(0, len(rows), BATCH):
             own = order[start : start + BATCH]
             ids = torch.nn.utils.rnn.pad_sequence([torch.from_numpy(rows[i]) for i in own], batch_first=True)
-            values, text = answer_nats(network, ids.to(device)).double().cpu(), ids >= FIRST
+            values, text = nats(network, ids.to(device)).double().cpu(), ids >= FIRST
             found[own] = torch.stack([(values * text).sum(1), (values * ~text).sum(1)], 1).numpy()
     return found / np.log(2)
 

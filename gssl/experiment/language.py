@@ -16,7 +16,7 @@ from gssl.data.tokens import Tokenizer
 from gssl.engine.files import read_json
 from gssl.engine.progress import say
 from gssl.errors import UsageError
-from gssl.experiment import dialogues
+from gssl.experiment import dialogues, seq2seq
 from gssl.experiment.generation import Asked, record_opening
 from gssl.experiment.trained import encoder_of, splits_of
 from gssl.metrics.ngrams import NGrams, compressed, last_bytes, ratio_interval
@@ -146,22 +146,24 @@ def network_of(run: Path) -> tuple[TextTransformer, int]:
 
 def evaluate_run(run: Path, asked: Asked, device: torch.device) -> dict[str, Any]:
     """`gssl.language/1`: what `evaluate` says of the validation or test texts of a finished run; of a run of ssl=chat
-    `gssl.dialogues/1`, of what the assistant says in them. Raises UsageError."""
+    `gssl.dialogues/1`, of what the assistant says in them; of ssl=seq2seq `gssl.seq2seq/1`. Raises UsageError."""
     network, size = network_of(run)
     splits, _ = splits_of(run, asked.root)
     held = splits.val
     if asked.split == "test":
         record_opening(run, splits, asked)
         held = splits.open_test(unlabelled=True)
-    chat = method_of(run) == "chat"
-    if chat:
+    kind = {"chat": "dialogues", "seq2seq": "seq2seq"}.get(method_of(run), "language")
+    if kind == "seq2seq":
+        found = seq2seq.evaluate(network.to(device), held, splits.pretrain, size, device, asked.split)
+    elif kind == "dialogues":
         start = dialogues.start_of_run(run)
         found = dialogues.evaluate(network.to(device), start, held, splits.pretrain, size, device, asked.split)
     else:
         found = evaluate(network.to(device), held, splits.pretrain, size, device, asked.split)
     status = read_json(run / "status.json") or {}
     return {
-        "schema": "gssl.dialogues/1" if chat else "gssl.language/1",
+        "schema": f"gssl.{kind}/1",
         "run": str(run),
         "split": asked.split,
         "images": splits.hash,

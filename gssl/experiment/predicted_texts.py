@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gssl.data import texts
+from gssl.data import text_pairs, texts
 from gssl.data.tokens import Tokenizer
 from gssl.engine import outputs
 from gssl.engine.files import write_text
@@ -23,13 +23,12 @@ def write(
     model: Model, folder: Path, out: Path, device: torch.device, about: dict[str, Any], force: bool
 ) -> dict[str, Any]:
     """A row per text in `folder`, or in the file that it is, in `out`: where it stands, label, probability, and the
-    probability of every class. Empty texts have a row without a label. Raises UsageError."""
+    probability of every class. Empty texts, and pairs with one, have a row without a label. Raises UsageError."""
     if not folder.exists():
         raise UsageError(f"{folder}: no such folder or file of texts")
     found = texts.folder(folder, None) if folder.is_dir() else texts.documents(folder, None)
     documents = [document for part in found.parts.values() for document in part]
-    tokenizer, size = Tokenizer(str(model.text["tokenizer"])), int(model.size)
-    ids = [own[:size] for own in tokenizer.encode([document.text for document in documents])]
+    ids = _ids(model, documents)
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(["text", "label", "probability", *(f"probability_{name}" for name in model.classes)])
@@ -52,6 +51,18 @@ def write(
     outputs.describe(out, about)
     made = {"file": str(out), "images": len(documents) - len(skipped), "classes": model.classes, "skipped": skipped}
     return made | {"probe": model.text.get("probe")}
+
+
+def _ids(model: Model, documents: list[texts.Document]) -> list[np.ndarray]:
+    """What the model reads of each text or pair; nothing of an empty one. Raises UsageError where it reads others."""
+    tokenizer, size, both = Tokenizer(str(model.text["tokenizer"])), int(model.size), bool(model.text.get("pairs"))
+    if other := next((document.name for document in documents if (document.text_b is not None) != both), None):
+        what = "pairs, and this has no text_b; add" if both else "single texts, and this has text_b; remove"
+        raise UsageError(f"{other}: the model reads {what} the column")
+    own = [tokenizer.encode(document.texts) for document in documents]
+    if not both:
+        return [ids[:size] for (ids,) in own]
+    return [text_pairs.joined(a, b, size)[0] if len(a) and len(b) else a[:0] for a, b in own]
 
 
 @torch.no_grad()

@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from gssl.data import Images
 from gssl.engine.files import sha256
 from gssl.engine.progress import say
 from gssl.errors import UsageError
 from gssl.nets import foreign, hugging_face, keymaps, ready_made
 from gssl.nets.foreign_names import split
 from gssl.nets.keymaps import State
+from gssl.nets.published_text import PublishedText
 from gssl.nets.weights import read_tensors, read_weights
 from gssl.schemas.ready_made import READY_MADE, SHORT, WITH_PREFIX, weights_file, without_prefix
 
@@ -189,3 +191,12 @@ def _check_padding(name: str, path: Path, state: dict[str, Tensor]) -> None:
         f"warning: {here}: {other} has the same names and shapes and pads otherwise, and the file does not say which of"
         f" the two it is; where accuracy is low, {use}"
     )
+
+
+def check_single(weights: str, network: nn.Module, images: Images) -> None:
+    """Raises UsageError where a published network of texts meets pairs."""
+    if isinstance(network, PublishedText) and images.store.meta.get("pairs"):
+        raise UsageError(
+            f"weights={weights}: published networks read single texts here, and data.root has pairs (text_b); take away"
+            " the column, or use weights=RUN, random or tfidf"
+        )

@@ -10,7 +10,7 @@ from torch import Tensor
 from gssl import schemas
 from gssl.data import Images, centre, sequential
 from gssl.data.preprocessing import Preprocessing
-from gssl.experiment import captioned, continued, dialogues, forecast, language, weight_sources
+from gssl.experiment import captioned, continued, dialogues, forecast, language, seq2seq, weight_sources
 from gssl.experiment.method_pictures import ROWS, save_columns
 from gssl.experiment.training import Training
 from gssl.metrics.collapse import CollapseMonitor
@@ -35,7 +35,7 @@ class SSLEvaluator:
         self.right: np.ndarray | None = None  # validation images, in the last evaluation
         self.size = cfg.data.side
         self.language = language.serves(weight_sources.exported(self.method), training.splits.val)
-        self.chat = "dialogue" in training.needs
+        self.chat, self.pairs = "dialogue" in training.needs, "pair" in training.needs
         self.captioned = isinstance(self.method, Captioned)
         self.before = captioned.Two.of(cast(Captioned, self.method), self.size) if self.captioned else None
         if self.captioned:
@@ -71,6 +71,8 @@ class SSLEvaluator:
             found["val_knn"] = float(np.mean(self.right))
         if self.chat:  # of what the assistant says
             found["val_bits_per_byte"] = dialogues.bits_per_byte(cast(Any, network), self.val, self.device)
+        elif self.pairs:  # of targets
+            found["val_bits_per_byte"] = seq2seq.bits_per_byte(cast(Any, network), self.val, self.device)
         elif self.language:
             found["val_bits_per_byte"] = language.bits_per_byte(cast(Any, network), self.val, self.size, self.device)
         if self.captioned:
@@ -105,13 +107,15 @@ class SSLEvaluator:
             return forecast.evaluate(self.method, self.val, self.size, self.device, picture)
 
     def _predicted(self) -> dict[str, Any]:
-        """How well the validation texts are predicted, or what the assistant says in validation dialogues."""
+        """How well the validation texts are predicted, what the assistant says in validation dialogues, or targets."""
         network: Any = weight_sources.exported(self.method)
         splits, rest = self.training.splits, (self.size, self.device, "val")
         with self.training.beside("evaluations"):
             if self.chat:
                 start = dialogues.start_of(self.training.source, self.cfg.backbone, self.size)
                 return {"dialogues": dialogues.evaluate(network, start, splits.val, splits.pretrain, *rest)}
+            if self.pairs:
+                return {"seq2seq": seq2seq.evaluate(network, splits.val, splits.pretrain, *rest)}
             return {"language": language.evaluate(network, splits.val, splits.pretrain, *rest)}
 
     def _captioned(self) -> dict[str, Any]:

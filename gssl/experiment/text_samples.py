@@ -1,4 +1,5 @@
-"""Texts that a causal language model writes, token by token; of one for chat the assistant's answers."""
+"""Texts that a causal language model writes, token by token; of one for chat the assistant's answers, of one of pairs
+targets."""
 
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,13 @@ from gssl.engine.files import write_text
 from gssl.errors import UsageError
 from gssl.experiment.language import method_of, network_of
 from gssl.nets.text import TextTransformer
-from gssl.vocabulary import ASSISTANT, EOS, FIRST, PAD
+from gssl.vocabulary import ASSISTANT, EOS, FIRST, PAD, SEP
 
 BATCH = 64
+ASKED = {  # method → what the prompt is where texts are answers to it
+    "chat": "what the user says, which the assistant of this run answers",
+    "seq2seq": "a source, whose target this run writes",
+}
 
 
 def chosen(logits: Tensor, temperature: float, chance: Tensor, end: int | None = None) -> Tensor:
@@ -60,24 +65,28 @@ def write(
 ) -> dict[str, Any]:  # fmt: skip
     """`n` texts of a run's network in the file `out` (.txt), each behind a line that numbers it. Raises UsageError.
 
-    Of a run of ssl=chat the prompt is what a user says, and the texts are the assistant's answers.
+    Of a run of ssl=chat the prompt is what a user says, and the texts are the assistant's answers; of ssl=seq2seq it is
+    the source, and they are targets.
     """
     outputs.check(out, ".txt", force)
     if temperature < 0:
         raise UsageError(f"--temperature {temperature}: expected 0 (the likeliest token) or more")
     network, size = network_of(run)
     tokenizer = Tokenizer((run / "weights" / "tokenizer.json").read_text(encoding="utf-8"))
-    given, end = tokenizer.encode([prompt])[0], None
-    if chat := method_of(run) == "chat":
+    given, end, method = tokenizer.encode([prompt])[0], None, method_of(run)
+    if alone := method in ASKED:
         if not prompt.strip():
-            raise UsageError("--prompt: expected what the user says, which the assistant of this run answers")
-        given, end = np.append(dialogues.marked("user", given), ASSISTANT), EOS
+            raise UsageError(f"--prompt: expected {ASKED[method]}")
+        marked = np.append(given, SEP) if method == "seq2seq" else np.append(dialogues.marked("user", given), ASSISTANT)
+        given, end = marked, EOS
         if len(given) >= size:
             raise UsageError(f"--prompt: is {len(given)} tokens, and the network reads {size}; ask in fewer words")
+    if method == "seq2seq":
+        tokens = min(tokens, size - len(given))  # the source is read with every token
     start = torch.from_numpy(np.tile(given, (n, 1))).to(device)
     network.to(device).eval()
     made = generate(network, start, size, tokens, temperature, seed, end).cpu().tolist()
-    texts = [tokenizer.decode(ids[len(given) if chat else 0 :]) for ids in made]
+    texts = [tokenizer.decode(ids[len(given) if alone else 0 :]) for ids in made]
     out.parent.mkdir(parents=True, exist_ok=True)
     write_text(out, "".join(f"── {number} ──\n{text}\n" for number, text in enumerate(texts, 1)))
     outputs.describe(out, {"schema": "gssl.sample/1", "run": str(run), "seed": seed, "temperature": temperature})

@@ -93,6 +93,7 @@ def description(prober: Prober, f: Fitted) -> dict[str, Any]:
         text["clip"] = {"frames": own.frames, "stride": own.stride, "fps": own.fps}
     if "tokenizer" in prober.images.store.meta:  # what ids the network reads
         text["tokenizer"] = prober.images.store.meta["tokenizer"]
+        text |= {"pairs": True} if prober.images.store.meta.get("pairs") else {}
     return text | prober.task.head(f)
 
 

@@ -367,6 +367,7 @@ def check_column(source: WeightSource, network: Backbone, images: Images) -> Non
             f"weights={source.path or source.kind}: the network reads the column {takes}, and the data bring"
             f" {' and '.join(images.columns)}; take other weights, or other data"
         )
+    published.check_single(str(source.path or source.kind), network, images)
     if (sounds := images.column_of(AudioColumn)) is not None:
         _fit_inputs(source, network, sounds, images)
     own = images.store.meta.get("tokenizer_hash")

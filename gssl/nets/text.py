@@ -2,7 +2,9 @@
 embeddings.
 
 Rotary positions: Su et al. 2021, arXiv:2104.09864. Norms of queries and keys: Henry et al. 2020, arXiv:2010.04245. It
-is bidirectional, or causal where a causal language model trained it; which of them is saved with its weights.
+is bidirectional, or causal where a causal language model trained it; which of them is saved with its weights. Of pairs
+(`gssl.data.text_pairs`) tokens behind the mark between the texts have that mark's embedding added to their own, as BERT
+adds one for the kind of segment (Devlin et al. 2019, arXiv:1810.04805): single texts need no other weights than pairs.
 """
 
 import math
@@ -15,7 +17,7 @@ from torch.nn import functional as F
 from gssl.errors import UsageError
 from gssl.nets.backbone import Backbone, Takes
 from gssl.nets.inputs import SIGNED, Inputs
-from gssl.vocabulary import BOS, PAD
+from gssl.vocabulary import BOS, PAD, SEP
 
 STD = 0.02  # of first weights
 BASE = 10_000.0  # of the rotary wavelengths
@@ -43,6 +45,12 @@ def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """x (…, T, dim): features i and i + dim / 2 of position t as a vector in the plane, turned by angle (t, i)."""
     a, b = x.chunk(2, dim=-1)
     return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
+
+
+def second(tokens: Tensor) -> Tensor:
+    """bool (B, T): which of `tokens` stand behind the mark between two texts."""
+    mark = tokens == SEP
+    return (mark.cumsum(1) - mark.long()) > 0
 
 
 class Block(nn.Module):
@@ -117,7 +125,7 @@ class TextTransformer(Backbone):
         """
         marked = F.pad(tokens, (1, 0), value=BOS)
         length = marked.shape[1]
-        x = self.embedding(marked)
+        x = self.embedding(marked) + second(marked)[..., None] * self.embedding.weight[SEP]
         x = F.rms_norm(x, x.shape[-1:])
         turn = rotary(length, self.head_dim, x.device, x.dtype)
         place = torch.arange(length, device=x.device)

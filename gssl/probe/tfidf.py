@@ -1,4 +1,8 @@
-"""TF-IDF of texts: the source of features that pretraining on texts has to beat."""
+"""TF-IDF of texts: the source of features that pretraining on texts has to beat.
+
+Of a pair the features of both texts stand side by side, and behind them their products, word by word, and the sum of
+these: the cosine of the two. So a linear probe reads what each text says, and what both have in common.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from gssl.data import Images, sequential
+from gssl.data import Images, sequential, text_pairs
 from gssl.data.tokens import Tokenizer
 from gssl.errors import JobError
 from gssl.schemas import classical as schema
@@ -16,12 +20,13 @@ BATCH = 256
 WORDS = r"(?u)\b\w\w+\b"  # of two letters and more
 
 
-def strings(images: Images) -> Iterator[str]:
-    """The texts of rows, of their tokens: what a network reads of them."""
+def strings(images: Images) -> Iterator[tuple[str, ...]]:
+    """The text of each row, or both of a pair, of their tokens: what a network reads of them."""
     tokenizer = Tokenizer(images.store.meta["tokenizer"])
     for batch in sequential(images, BATCH, torch.device("cpu")):
-        for ids in batch["text"].tolist():
-            yield tokenizer.decode(ids)
+        for ids in batch["text"].numpy():
+            own = text_pairs.halves(ids) if images.store.meta.get("pairs") else (ids,)
+            yield tuple(tokenizer.decode(text.tolist()) for text in own)
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,7 @@ class Tfidf:
     """A fitted vectoriser."""
 
     vectoriser: Any
+    pairs: bool
 
     @classmethod
     def fit(cls, cfg: schema.Tfidf, images: Images) -> "Tfidf":
@@ -40,15 +46,20 @@ class Tfidf:
             token_pattern=WORDS, max_features=cfg.features, ngram_range=(1, cfg.ngrams), dtype=np.float32
         )
         try:
-            made.fit(strings(images))
+            made.fit(text for own in strings(images) for text in own)
         except ValueError as error:
             raise JobError(f"weights=tfidf: {error}") from error
-        return cls(made)
+        return cls(made, bool(images.store.meta.get("pairs")))
 
     def features(self, images: Images) -> np.ndarray:
-        """(n, features) float32, rows of length 1, or 0 where no word is known."""
-        found: np.ndarray = self.vectoriser.transform(strings(images)).toarray()
-        return found
+        """(n, features) float32, rows of length 1, or 0 where no word is known; of pairs (n, 3 · features + 1)."""
+        columns = zip(*strings(images), strict=True)
+        sides: list[np.ndarray] = [self.vectoriser.transform(own).toarray() for own in columns]
+        if not self.pairs:
+            return sides[0]
+        common = sides[0] * sides[1]
+        return np.concatenate([*sides, common, common.sum(1, keepdims=True)], axis=1)
 
     def record(self) -> dict[str, Any]:
-        return {"dims": len(self.vectoriser.vocabulary_)}
+        words = len(self.vectoriser.vocabulary_)
+        return {"dims": 3 * words + 1 if self.pairs else words}

@@ -284,6 +284,10 @@ class Chat(Method):
     """See conf/ssl/chat.yaml."""
 
 
+class Seq2Seq(Method):
+    """See conf/ssl/seq2seq.yaml."""
+
+
 class MLM(Method):
     """See conf/ssl/mlm.yaml."""
 

@@ -15,8 +15,9 @@ from gssl.vocabulary import FIRST, MASK, PAD
 
 
 def hidden(tokens: Tensor, chance: Tensor, ratio: float) -> Tensor:
-    """bool (B, T): of each row's tokens the fraction `ratio` with the least `chance` in [0, 1), at least one."""
-    there = tokens != PAD
+    """bool (B, T): of each row's tokens the fraction `ratio` with the least `chance` in [0, 1), at least one. Marks of
+    who speaks, between texts and of ends are not hidden."""
+    there = tokens >= FIRST
     count = (ratio * there.sum(1, keepdim=True)).round().clamp(min=1)
     rank = chance.masked_fill(~there, 2.0).argsort(1).argsort(1)
     return (rank < count) & there

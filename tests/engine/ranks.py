@@ -14,7 +14,7 @@ from gssl.engine.device import Precision
 from gssl.engine.optim import Optimizer
 from gssl.method import Context
 from gssl.nets.backbone import build_backbone
-from gssl.vocabulary import ASSISTANT, FIRST, PAD, USER
+from gssl.vocabulary import ASSISTANT, FIRST, PAD, SEP, USER
 
 CPU, SIZE, IMAGES, CLASSES = torch.device("cpu"), 16, 16, 4
 Found = dict[str, Any]
@@ -76,7 +76,7 @@ def batch_of(needs: tuple[str, ...], step: int) -> dict[str, torch.Tensor]:
         noise = 0.05 * torch.randn(IMAGES, 3, SIZE, SIZE, generator=g, dtype=torch.float32)
         image = (smooth + noise).clamp(0, 1).to(torch.get_default_dtype())
         found[name] = torch.arange(IMAGES) % CLASSES if name == "label" else image
-        if name in ("tokens", "dialogue"):  # bytes, and rows of unlike lengths
+        if name in ("tokens", "dialogue", "pair"):  # bytes, and rows of unlike lengths
             ids = torch.randint(FIRST, FIRST + 256, (IMAGES, SIZE), generator=g)
             found[name] = ids.where(torch.arange(SIZE) < 4 + torch.arange(IMAGES)[:, None] % 12, PAD)
         if name in ("caption", "captions"):  # of captions there are two, of which one or the other was drawn
@@ -84,6 +84,8 @@ def batch_of(needs: tuple[str, ...], step: int) -> dict[str, torch.Tensor]:
             found["caption"], found["captions"] = ids[torch.arange(IMAGES), torch.arange(IMAGES) % 2], ids
         if name == "dialogue":
             found[name][:, 0], found[name][:, 2] = USER, ASSISTANT
+        if name == "pair":
+            found[name][:, 2] = SEP
     part = IMAGES // dist.processes()
     mine = slice(dist.rank() * part, (dist.rank() + 1) * part)
     return {

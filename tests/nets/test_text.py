@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from gssl.errors import UsageError
-from gssl.nets.text import TextTransformer, rotary, rotated
-from gssl.vocabulary import FIRST, PAD
+from gssl.nets.text import TextTransformer, rotary, rotated, second
+from gssl.vocabulary import BOS, EOS, FIRST, PAD, SEP
 
 
 @pytest.fixture
@@ -74,3 +74,23 @@ def test_which_way_it_reads_goes_with_its_weights(net):
 def test_what_does_not_fit_is_refused(change, said):
     with pytest.raises(UsageError, match=said):
         TextTransformer(**{"name": "text_small", "norm": "none", "width": 16, "vocab": 64} | change)
+
+
+def test_the_second_text_of_a_pair_has_the_embedding_of_the_mark_between_added(net):
+    """What stands before the mark, and single texts, are read as ever; and the two texts are not exchangeable."""
+    pair = torch.tensor([[10, 11, SEP, 12, 13, EOS, PAD], [10, 11, 12, 13, 14, 15, 16]])
+    assert second(pair).int().tolist() == [[0, 0, 0, 1, 1, 1, 1], [0] * 7]
+    seen = []
+    own = net.blocks[0].attend
+    net.blocks[0].attend = lambda x, *rest: seen.append(x) or own(x, *rest)
+    with torch.no_grad():
+        net.encode(pair)
+        weight = net.embedding.weight
+        plain = torch.cat([weight[BOS][None], weight[pair[0]]])
+        plain[4:] += weight[SEP]
+        wanted = net.blocks[0].norm1(torch.nn.functional.rms_norm(plain, plain.shape[-1:]))
+    torch.testing.assert_close(seen[0][0], wanted)
+    del net.blocks[0].attend
+    with torch.no_grad():
+        turned = torch.tensor([[12, 13, SEP, 10, 11, EOS, PAD]])
+        assert not torch.allclose(net(pair[:1]), net(turned), atol=1e-3)

@@ -26,7 +26,7 @@ def test_words_of_the_tokens_that_a_network_reads(found):
     x = words.features(splits.val)
     assert {"apple", "dog", "and"} <= set(words.vectoriser.vocabulary_) and x.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(x, axis=1), 1, rtol=1e-5)
-    assert next(strings(splits.val)).split()[-2] == "and"
+    assert next(strings(splits.val))[0].split()[-2] == "and"
 
 
 @pytest.mark.parametrize("count", [20, 80])
@@ -40,3 +40,20 @@ def test_the_probe_is_logistic_regression_on_features_as_they_are(found, count):
     theirs = LogisticRegression(C=2 / (count * fitted.chosen["l2"]), tol=1e-10, max_iter=10_000)
     theirs.fit(x[:count].astype(np.float64), splits.train.labels[:count])
     np.testing.assert_allclose(fitted.probabilities(x), theirs.predict_proba(x.astype(np.float64)), atol=2e-4)
+
+
+def test_of_pairs_each_text_and_what_they_have_in_common(tmp_path):
+    """Against scikit-learn's own rows and products by hand."""
+    words = ("apple", "pear", "plum", "fig")
+    rows = [f"{words[i % 4]} {words[i // 2 % 4]} {i},{words[i % 3]} and pear,{i % 2}" for i in range(60)]
+    (tmp_path / "t.csv").write_text("text,text_b,label\n" + "\n".join(rows))
+    cfg = compose("transfer", ["data=text", f"data.root={tmp_path / 't.csv'}", "weights=tfidf", "data.tokenizer=byte"])
+    splits = load_data(cfg.data)
+    made = Tfidf.fit(cfg.classical.tfidf, splits.pretrain)
+    pairs = list(strings(splits.val))
+    assert all(second.endswith(" and pear") for _, second in pairs)
+    x, dims = made.features(splits.val), len(made.vectoriser.vocabulary_)
+    first, second = (made.vectoriser.transform(own).toarray() for own in zip(*pairs, strict=True))
+    assert x.shape[1] == 3 * dims + 1 == made.record()["dims"]
+    np.testing.assert_allclose(x[:, :-1], np.hstack([first, second, first * second]))
+    np.testing.assert_allclose(x[:, -1], [np.dot(a, b) for a, b in zip(first, second, strict=True)], rtol=1e-5)

@@ -14,7 +14,7 @@ from gssl.engine.device import Precision
 from gssl.engine.optim import Optimizer
 from gssl.method import Batch, Context
 from gssl.nets.backbone import build_backbone
-from gssl.vocabulary import ASSISTANT, EOS, FIRST, PAD, USER
+from gssl.vocabulary import ASSISTANT, EOS, FIRST, PAD, SEP, USER
 
 CPU = torch.device("cpu")
 
@@ -97,6 +97,16 @@ def spoken(tmp_path_factory) -> Any:
     return file
 
 
+@pytest.fixture(scope="session")
+def paired(tmp_path_factory) -> Any:
+    """A table of 60 short pairs of texts."""
+    words = ["red", "green", "blue", "one", "two", "three"]
+    rows = [f"{words[i % 3]} {i},{i} {words[3 + i % 3]}" for i in range(60)]
+    file = tmp_path_factory.mktemp("paired") / "pairs.csv"
+    file.write_text("text,text_b\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    return file
+
+
 @pytest.fixture
 def batch() -> Callable[..., Batch]:
     """`batch(method, 8)` → smooth random images and labels under the names that `method` needs."""
@@ -109,11 +119,14 @@ def batch() -> Callable[..., Batch]:
         for name in method.needs:
             if name == "label":
                 found[name] = torch.arange(count) % classes
-            elif name in ("tokens", "dialogue"):  # bytes, and nothing behind some rows' ends
+            elif name in ("tokens", "dialogue", "pair"):  # bytes, and nothing behind some rows' ends
                 found[name] = torch.randint(FIRST, FIRST + 256, (count, size), generator=g)
                 found[name][::2, size // 2 :] = PAD
                 if name == "dialogue":
                     found[name][:, [0, 3, 4]] = torch.tensor([USER, EOS, ASSISTANT])
+                elif name == "pair":
+                    found[name][torch.arange(count), 2 + torch.arange(count) % 4] = SEP
+                    found[name][::2, size // 2 - 1] = EOS
             elif name in ("caption", "captions"):  # of 5 tokens, some of 3; captions are two, of some images one
                 found["caption"] = torch.randint(FIRST, FIRST + 256, (count, 5), generator=g)
                 found["caption"][::2, 3:] = PAD

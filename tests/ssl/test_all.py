@@ -68,13 +68,14 @@ def test_it_learns_from_films_by_its_name_alone(name, tmp_path, films):
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", TEXTS)
-def test_it_learns_from_texts_by_its_name_alone(name, tmp_path, sentences, spoken):
-    cfg = small(name, f"data.root={spoken if name == 'chat' else sentences}", "data.size=16", "budget.steps=2")
+def test_it_learns_from_texts_by_its_name_alone(name, tmp_path, sentences, spoken, paired):
+    root = {"chat": spoken, "seq2seq": paired}.get(name, sentences)
+    cfg = small(name, f"data.root={root}", "data.size=16", "budget.steps=2")
     pretrain_ssl.main(cfg, tmp_path)
     result = read_json(tmp_path / "result.json")
     assert result["method"] == name and result["spent"]["steps"] == 2 and result["spent"]["flops"] > 0
     assert math.isfinite(result["objective"]["value"]) and ("language" in result) == (name == "clm")
-    assert ("dialogues" in result) == (name == "chat")
+    assert ("dialogues" in result) == (name == "chat") and ("seq2seq" in result) == (name == "seq2seq")
 
 
 @pytest.mark.long
@@ -126,12 +127,13 @@ RESUMED = [
 
 @pytest.mark.parametrize(("name", "option"), RESUMED)
 def test_a_run_that_was_stopped_ends_with_the_same_bytes(
-    name, option, tmp_path, killed, pictures, films, sentences, spoken, captioned
+    name, option, tmp_path, killed, pictures, films, sentences, spoken, paired, captioned
 ):
     """Queues, targets, centres and schedules are in the checkpoint, or functions of the step."""
 
     data = ["data=video", f"data.root={films}"] if name in CLIPS else ["data=imagefolder", f"data.root={pictures}"]
-    data = [f"data.root={spoken if name == 'chat' else sentences}"] if name in TEXTS else data
+    texts = {"chat": spoken, "seq2seq": paired}.get(name, sentences)
+    data = [f"data.root={texts}"] if name in TEXTS else data
     data = [f"data.root={captioned}"] if name in PAIRS else data
     extra = [*data, "data.size=16", "resume=auto", "engine.checkpoint_every=2"]
     cfg = small(name, *extra, option)

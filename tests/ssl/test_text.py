@@ -8,7 +8,7 @@ from gssl.ssl.clm import next_tokens
 from gssl.ssl.mlm import hidden, replaced
 from gssl.ssl.simcse import one_of_the_batch
 from gssl.ssl.token_losses import per_token
-from gssl.vocabulary import FIRST, MASK, PAD
+from gssl.vocabulary import EOS, FIRST, MASK, PAD, SEP
 
 
 @pytest.mark.long
@@ -66,6 +66,11 @@ def test_what_is_hidden_and_what_stands_in_its_place():
     kind = torch.tensor([[0.05, 0.0, 0.15, 0.0], [0.0, 0.9, 0.0, 0.0]])
     made = replaced(tokens, hide, kind, torch.full_like(tokens, 63), random=0.1, kept=0.1)
     assert made.tolist() == [[63, 10, 11, 12], [9, MASK, PAD, PAD]]
+
+
+def test_marks_are_never_hidden():
+    tokens = torch.tensor([[9, SEP, 10, EOS], [9, 10, SEP, PAD]])
+    assert hidden(tokens, torch.zeros(2, 4), 1.0).tolist() == [[True, False, True, False], [True, True, False, False]]
 
 
 def test_masks_are_drawn_anew_and_are_a_function_of_the_step(build, batch):

@@ -1,11 +1,12 @@
-"""Texts: `data.root` is a .txt file, a .csv, .tsv or .jsonl with text[,label][,split][,group], or a folder of these.
+"""Texts: `data.root` is a .txt file, a .csv, .tsv or .jsonl with text[,text_b][,label][,split][,group], or a folder of
+these.
 
 In a folder files and folders may be parts by their names (`train.csv`, `val/`, `test.txt`); .txt files in class folders
 have that class. Without a test or a validation part they are split off by seeded hashes of documents (or groups), a
 single .txt file by position. Only then is the tokenizer trained, on training texts (and those for pretraining) alone.
 
 A row is a document's first `data.size` tokens, or of long ones a piece of so many (`data.long`). A .jsonl may have
-messages in place of text: dialogues, of which a row has whole exchanges, as many as fit.
+messages in place of text: dialogues, of which a row has whole exchanges, as many as fit. With text_b a row is a pair.
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from gssl import schemas, vocabulary
-from gssl.data import cache, dialogues, texts, tokens
+from gssl.data import cache, dialogues, text_pairs, texts, tokens
 from gssl.data.draws import digest
 from gssl.data.images import Images
 from gssl.data.sides import divided
@@ -28,7 +29,7 @@ from gssl.data.texts import Document, Found
 from gssl.errors import UsageError
 
 PARTS = ("train", "val", "test", "pretrain")
-LONGER = ("cut", "divided", "broken")  # counts of an entry of the cache
+LONGER = ("cut", "shortened", "divided", "broken")  # counts of an entry of the cache
 MANY = 20  # labelled texts from which a label of its own for each is no class
 
 
@@ -51,14 +52,17 @@ def read(cfg: schemas.Data, progress: bool = False) -> DataSource:
     spare = _labels(parts)
     classes = sorted({document.label for document in parts["train"] if document.label is not None})
     _check(parts, classes)
-    if len(parts["train"]) == 1 and not spare and not parts["train"][0].label and not parts["train"][0].messages:
+    _check_kinds(parts, cfg)
+    alone = parts["train"][0]
+    if len(parts["train"]) == 1 and not spare and not (alone.label or alone.messages or alone.text_b):
         _by_position(parts, cfg, told)
         sides = np.array(["train"])
     else:
         sides = _sides(parts, cfg)
     pool = parts["train"]
     learned = [d for d, side in zip(pool, sides, strict=True) if side == "train"] + spare + parts.get("pretrain", [])
-    maker = Maker(cfg, [document.text for document in learned])
+    _tell_shared(learned, [d for d, side in zip(pool, sides, strict=True) if side == "test"] + parts["test"], told)
+    maker = Maker(cfg, [text for document in learned for text in document.texts])
     loaded: dict[str, Images] = {}
     every, of = _images([*pool, *spare], classes, cfg, maker)
     for part in ("train", "val", "test"):
@@ -91,11 +95,12 @@ def _found(path: Path, key: str, cfg: schemas.Data) -> Found:
 
 
 def _without_empty(found: Found, told: Told) -> dict[str, list[Document]]:
-    parts = {part: [d for d in found.parts.get(part, []) if d.text.strip()] for part in PARTS}
-    empty = [d.name for own in found.parts.values() for d in own if not d.text.strip()]
+    parts = {part: [d for d in found.parts.get(part, []) if all(map(str.strip, d.texts))] for part in PARTS}
+    empty = [d for own in found.parts.values() for d in own if not all(map(str.strip, d.texts))]
     if empty:
-        noun = "text is" if len(empty) == 1 else "texts are"
-        told.notes.append(f"{len(empty):,} empty {noun} left out (the first is {empty[0]})")
+        what = "text" if all(d.text_b is None for d in empty) else "pair"
+        noun = f"{what} is" if len(empty) == 1 else f"{what}s are"
+        told.notes.append(f"{len(empty):,} empty {noun} left out (the first is {empty[0].name})")
     if not parts["train"]:
         raise UsageError("data.root: there are no training texts that are not empty; add some")
     return parts
@@ -133,6 +138,29 @@ def _check(parts: dict[str, list[Document]], classes: list[str]) -> None:
             )
 
 
+def _check_kinds(parts: dict[str, list[Document]], cfg: schemas.Data) -> None:
+    """Pairs and single texts are not mixed, but for texts of pretraining alone. Raises UsageError."""
+    for own in ([d for part in PARTS[:3] for d in parts[part]], parts["pretrain"]):
+        first = {d.text_b is not None: d for d in reversed(own)}
+        if len(first) > 1:
+            raise UsageError(
+                f"data.root: {first[True].name} has text_b and {first[False].name} has none; give pairs and single"
+                " texts apart"
+            )
+        if True in first and cfg.long == "split":
+            raise UsageError("data.long=split: is for single texts, and data.root has pairs; use truncate or refuse")
+
+
+def _tell_shared(learned: list[Document], held: list[Document], told: Told) -> None:
+    """Says how many test pairs have a text that was learned from."""
+    both = [d.texts for d in held if d.text_b is not None]
+    if both and (count := text_pairs.shared(both, (d.texts for d in learned))):
+        told.notes.append(
+            f"{count:,} of {len(both):,} test pairs have a text that a training pair has, too; a column group keeps"
+            " what belongs together on one side"
+        )
+
+
 def _by_position(parts: dict[str, list[Document]], cfg: schemas.Data, told: Told) -> None:
     """Cuts a single text into training, validation and test parts, each at the end of a line."""
     whole = parts["train"][0]
@@ -152,7 +180,8 @@ def _sides(parts: dict[str, list[Document]], cfg: schemas.Data) -> np.ndarray:
     """Of each training document: train, val or test; what has parts of its own is not divided."""
     pool = parts["train"]
     labels = np.array([document.label or "" for document in pool])
-    units = np.array([document.group or _content(document.text) for document in pool])
+    # of a pair the same whichever text comes first
+    units = np.array([d.group or _content(d.text if d.text_b is None else repr(sorted(d.texts))) for d in pool])
     groups = any(document.group for document in pool)
     return divided(labels, units, groups, {part for part in ("val", "test") if parts[part]}, cfg)
 
@@ -167,7 +196,7 @@ class Maker:
 
     cfg: schemas.Data
     texts: Sequence[str] = field(repr=False)
-    # texts that are cut off, dialogues that are divided, those with an exchange that is cut off, and how many there are
+    # texts and pairs that are cut off, dialogues that are divided, those with an exchange that is cut off, and all
     counted: dict[str, int] = field(default_factory=lambda: dict.fromkeys((*LONGER, "all"), 0))
 
     def said(self) -> list[str]:
@@ -176,6 +205,8 @@ class Maker:
         of = f"of {count['all']:,} {'text is' if count['all'] == 1 else 'texts are'}"
         lines = {
             "cut": f"{count['cut']:,} {of} longer than {size} and cut off; data.long=split makes pieces",
+            "shortened": f"{count['shortened']:,} of {count['all']:,} pairs are longer than {size} and cut off, the"
+            " longer text first; raise data.size",
             "divided": f"{count['divided']:,} of {count['all']:,} dialogues are longer than {size} and divided between"
             " exchanges: what was said before a piece is not read with it",
             "broken": f"{count['broken']:,} of {count['all']:,} dialogues have a question and answer of more than"
@@ -217,13 +248,14 @@ def _images(
     documents: Sequence[Document], classes: list[str], cfg: schemas.Data, maker: Maker
 ) -> tuple[Images, np.ndarray]:
     """Rows of documents, and of each row which document it is of."""
-    contents = [_content(repr(d.messages) if d.messages else d.text) for d in documents]
+    whole = (d.text if d.text_b is None else repr(d.texts) for d in documents)
+    contents = [_content(repr(d.messages) if d.messages else text) for d, text in zip(documents, whole, strict=True)]
     labelled = np.array([document.label is not None for document in documents])
     cuts = ["truncate" if cfg.long is None and one else cfg.long or "split" for one in labelled.tolist()]
-    key = cache.entry_key("text", 2, maker.recipe, cfg.size, *cuts, *contents)
+    key = cache.entry_key("text", 3, maker.recipe, cfg.size, *cuts, *contents)
     store = cache.entry(
         key,
-        lambda: 4 * sum(len(document.text) for document in documents),
+        lambda: 4 * sum(len(text) for document in documents for text in document.texts),
         lambda writer: _write(writer, documents, cuts, maker, cfg),
         about=str(cfg.root),
         writer=TokenWriter,
@@ -253,8 +285,8 @@ def _write(
     for start in range(0, len(documents), 1000):
         some_ = documents[start : start + 1000]
         for document, cut, own in zip(some_, cuts[start:], _encoded(some_, tokenizer), strict=False):
-            text = document.text.lower() if cfg.lowercase else document.text
-            tokens_ = sum(map(len, own))
+            texts_ = [text.lower() if cfg.lowercase else text for text in document.texts]
+            tokens_ = sum(map(len, own)) + (text_pairs.MARKS if document.text_b is not None else 0)
             if tokens_ > size and cut == "refuse":
                 raise UsageError(
                     f"data.long=refuse: {document.name} has {tokens_:,} tokens, and data.size={size}; raise data.size,"
@@ -264,28 +296,35 @@ def _write(
                 pieces, broken = dialogues.pieces(own, size)
                 count["broken"] += broken
                 count["divided"] += len(pieces) > 1 and cut == "split"
+            elif document.text_b is not None:
+                pair, shortened = text_pairs.joined(own[0], own[1], size)
+                pieces, count["shortened"] = [pair], count["shortened"] + shortened
             else:
                 pieces = [own[0][i : i + size] for i in range(0, max(1, tokens_), size)]
             if len(pieces) > 1 and cut == "truncate":
-                text = text if document.messages else text[: tokenizer.characters(text, size)]
+                if not document.messages:
+                    texts_ = [texts_[0][: tokenizer.characters(texts_[0], size)]]
                 pieces, count["cut"] = pieces[:1], count["cut"] + 1
             writer.add_document(pieces, width, salt)
-            lengths += [len(text.encode(errors="surrogatepass"))] + [0] * (len(pieces) - 1)
-            plain += [_plain(document.text)] + [0] * (len(pieces) - 1)
+            lengths += [sum(len(text.encode(errors="surrogatepass")) for text in texts_)] + [0] * (len(pieces) - 1)
+            plain += [_plain(*document.texts)] + [0] * (len(pieces) - 1)
     facts = {"width": width, "tokenizer": tokenizer.json, "tokenizer_hash": tokenizer.hash, **count}
     facts["messages"] = bool(documents) and bool(documents[0].messages)
+    facts["pairs"] = bool(documents) and documents[0].text_b is not None
     writer.finish(facts, {"bytes": np.array(lengths, np.int64), "plain": np.array(plain, np.uint64)})
 
 
 def _encoded(documents: Sequence[Document], tokenizer: tokens.Tokenizer) -> list[list[np.ndarray]]:
-    """Ids of each document: of a dialogue its exchanges, of a text all in one."""
+    """Ids of each document: of a dialogue its exchanges, of a pair both texts, of a text all in one."""
     if not documents[0].messages:
-        return [[ids] for ids in tokenizer.encode([document.text for document in documents])]
+        found = iter(tokenizer.encode([text for document in documents for text in document.texts]))
+        return [[next(found) for _ in document.texts] for document in documents]
     found = iter(tokenizer.encode([content for document in documents for _, content in document.messages]))
     return [dialogues.exchanges([(role, next(found)) for role, _ in document.messages]) for document in documents]
 
 
-def _plain(text: str) -> int:
-    """A hash of a text's letters and digits, in lower case; 0 where it has none."""
-    kept = "".join(c for c in text.lower() if c.isalnum())
-    return int.from_bytes(blake2b(kept.encode(errors="surrogatepass"), digest_size=8).digest(), "little") if kept else 0
+def _plain(*texts_: str) -> int:
+    """A hash of the letters and digits of a text, or of both of a pair, in lower case; 0 where there are none."""
+    kept = "\0".join("".join(c for c in text.lower() if c.isalnum()) for text in texts_)
+    found = blake2b(kept.encode(errors="surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(found, "little") if kept.strip("\0") else 0
