@@ -62,12 +62,12 @@ class SpecGAN(GAN):
         return SpectrogramDiscriminator(trunk, heads, self.scale)
 
     def check(self, batch: Batch) -> None:
-        """Raises UsageError where sounds are not as long as those that the network at the start learned from."""
-        found, known = tuple(batch["real"].shape[2:]), self.scale.shape
-        if found != known:
+        """Raises UsageError where the network at the start reads other spectrograms than these."""
+        found, mel = tuple(batch["real"].shape[2:]), self.scale.log_mel
+        if found != self.scale.shape:
             raise UsageError(
-                f"data.seconds: these sounds have {found[1]} frames of {found[0]} bands, and the weights at the start"
-                f" learned from {known[1]} of {known[0]}; set data.seconds and data.hop_ms as they were"
+                f"weights: learned from spectrograms of {mel.bands} bands every {mel.hop_ms:g} ms, and these are others;"
+                f" set data.size={mel.bands} data.hop_ms={mel.hop_ms:g}"
             )
 
     def update(self, batch: Batch, step: int) -> dict[str, Tensor]:
