@@ -66,7 +66,7 @@ class SpecGAN(GAN):
         found, mel = tuple(batch["real"].shape[2:]), self.scale.log_mel
         if found != self.scale.shape:
             raise UsageError(
-                f"weights: learned from spectrograms of {mel.bands} bands every {mel.hop_ms:g} ms, and these are others;"
+                f"weights: learned from spectrograms of {mel.bands} bands every {mel.hop_ms:g} ms, which these are not;"
                 f" set data.size={mel.bands} data.hop_ms={mel.hop_ms:g}"
             )
 
