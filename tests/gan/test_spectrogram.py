@@ -97,6 +97,12 @@ def test_other_data_are_a_line(words, text):
     assert text in str(error.value) and "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("arm", ["simclr-on-specgan", "scratch-with-specgan_projection"])
+def test_arms_do_not_learn_from_its_sounds(arm):
+    with pytest.raises(UsageError, match=f"arms: {arm}: specgan.* makes sounds, .* leave -on- and -with- out"):
+        compose("compare", ["data=audio", "data.root=/x", f"arms=[{arm},random]"])
+
+
 def test_other_spectrograms_than_the_weights_learned_from_are_a_line(root, run, tmp_path):
     with pytest.raises(
         UsageError, match="weights: learned from .* 16 bands every 20 ms.* set data.size=16 data.hop_ms=20"
