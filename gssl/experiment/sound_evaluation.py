@@ -68,21 +68,20 @@ def evaluate(
 
     train, held: pictures of sounds (`gssl.experiment.sound_pictures`).
     """
-    held, known = (part.subset(_some(part, draws, MOST)) for part in (held, train))
-    known = known.subset(np.arange(min(len(known), len(held))))
+    held = _some(held, draws, MOST)
+    known = _some(train, draws, len(held))  # drawn: rows lie by their classes
+    few = _some(known, draws, MOST_CODED)
     sides = {
         "generated": lambda: _generated(made, made.sample, held, draws, device),
         "real": lambda: _pictures(known, made, device),
-        "codec": lambda: coded(
-            _pictures(known.subset(np.arange(len(known))[:MOST_CODED]), made, device), made.scale, draws
-        ),
+        "codec": lambda: coded(_pictures(few, made, device), made.scale, draws),
         "untrained": lambda: _generated(made, _untrained(made, device), held, draws, device),
         "means": lambda: _means(train, held, made, device),
     }
     true = _described(evaluator, _pictures(held, made, device), device)
     found: dict[str, Any] = {"n": len(held), "evaluator": evaluator.record(), "features": {}, "pixels": {}}
     right: dict[str, Any] = {}
-    labels = dict.fromkeys(sides, held.labels) | {"real": known.labels, "codec": known.labels[:MOST_CODED]}
+    labels = dict.fromkeys(sides, held.labels) | {"real": known.labels, "codec": few.labels}
     for name, make in sides.items():
         own = _described(evaluator, make(), device)
         for kind in ("features", "pixels"):
@@ -110,9 +109,8 @@ def coded(batches: Iterator[Tensor], scale: BandScale, draws: Draws) -> Iterator
         yield as_stored(scale.picture(heard.clamp(-1, 1)))
 
 
-def _some(part: Images, draws: Draws, most: int) -> np.ndarray:
-    index: np.ndarray = np.sort(draws.permutation("eval/sounds", 0, len(part))[:most])
-    return index
+def _some(part: Images, draws: Draws, most: int) -> Images:
+    return part.subset(np.sort(draws.permutation("eval/sounds", 0, len(part))[:most]))
 
 
 def _pictures(part: Images, made: Made, device: torch.device) -> Iterator[Tensor]:
