@@ -114,6 +114,8 @@ def folder(tmp_path_factory, pictures, inline_worker):
         set_of_captioned(root / "captioned")
         pairs = ["ssl=clip", "data=imagetext", "data.root=captioned", "experiment=smoke", "ssl.batch_size=12"]
         invoke(["pretrain-ssl", *pairs, "hydra.run.dir=runs/pairs"])
+        small_gan = ["gan.width=4", "gan.batch_size=8", "backbone.width=8", "budget.steps=2", "evaluator=random"]
+        invoke(["train-gan", "gan=specgan", "data=audio", "data.root=digits", *small_gan, "hydra.run.dir=SPECGAN"])
         invoke(["train-gan", "gan=wgan_gp", "experiment=smoke", "hydra.run.dir=runs/train_gan/B"])
         shutil.copytree("runs/gan", "runs/train_gan/A")
         for run in "AB":

@@ -30,8 +30,10 @@ def _use(command: str, as_json: bool, run: Path, out: Path, **arguments: Any) ->
 @app.command("sample")
 def sample(
     run: RunArgument,
-    n: Annotated[int, typer.Option("-n", min=1, help="Number of images, or texts.")] = 64,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The PNG to write, or the .txt.")] = Path("grid.png"),
+    n: Annotated[int, typer.Option("-n", min=1, help="Number of images, sounds, or texts.")] = 64,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="The PNG to write, the folder of sounds, or the .txt.")
+    ] = Path("grid.png"),
     seed: Annotated[int, typer.Option("--seed", min=0, help="Other seeds, other images.")] = 0,
     truncation: Annotated[
         float | None, typer.Option("--truncation", help="Keep |z| below this: likelier images, fewer kinds.")
@@ -65,6 +67,7 @@ def sample(
     Examples:
       gssl sample runs/train_gan/RUN -n 64 -o grid.png
       gssl sample runs/train_gan/RUN -n 2000 --files -o both
+      gssl sample runs/train_gan/SPECGAN -n 8 -o sounds
       gssl sample runs/pretrain_ssl/RUN -n 4 --prompt "To be" -o texts.txt
     """
     own = {"n": n, "seed": seed, "truncation": truncation, "classes": classes, "files": files}

@@ -1,5 +1,5 @@
-"""`gssl sample RUN`: images of a trained GAN's generator, in one grid, or as files beside real ones; texts of a causal
-language model."""
+"""`gssl sample RUN`: images of a trained GAN's generator, in one grid, or as files beside real ones; sounds of a GAN of
+spectrograms; texts of a causal language model."""
 
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,11 @@ import torch
 from gssl.engine import outputs
 from gssl.engine.device import pick_device
 from gssl.errors import UsageError
-from gssl.experiment import language, real_and_fake, text_samples
+from gssl.experiment import language, real_and_fake, sound_samples, text_samples
 from gssl.experiment.generators import load_generator
 from gssl.figures.grid import save_grid
 
-DEFAULT, DEFAULT_TEXT = Path("grid.png"), Path("samples.txt")  # where nobody says
+DEFAULT, DEFAULT_TEXT, DEFAULT_SOUNDS = Path("grid.png"), Path("samples.txt"), Path("sounds")  # where nobody says
 MOST_COLUMNS = 20  # of a grid with a class per column
 
 
@@ -37,14 +37,21 @@ def sample(
     `files`: no grid, but a PNG of each, and as many real images, in the folder `out` (`real_and_fake`).
     `classes`: of a conditional generator, in turn; None: all. `truncation`: |z| stays below; None: the run's own.
     `force`: over any file. Of a causal language model `n` texts of `tokens` tokens behind `prompt`, in `out` (.txt).
+    Of a GAN of sounds `n` .wav files and their spectrograms in the folder `out`.
     """
     if language.is_run(run):
         place = DEFAULT_TEXT if out == DEFAULT else out
         return text_samples.write(run, n, place, seed, pick_device(device), prompt, tokens, temperature, force)
-    if files:
-        return real_and_fake.write(run, out, n, seed, pick_device(device), truncation)
-    outputs.check(out, ".png", force)
     generator = load_generator(run, pick_device(device))
+    if files:
+        if generator.scale is not None:
+            raise UsageError(f"--files: {run} makes sounds, which are files without it; leave it out")
+        return real_and_fake.write(run, out, n, seed, pick_device(device), truncation)
+    if generator.scale is not None:
+        out = DEFAULT_SOUNDS if out == DEFAULT else out
+        sound_samples.check(out, force)
+    else:
+        outputs.check(out, ".png", force)
     if classes and not generator.classes:
         raise UsageError(f"--class: the generator of {run} ({generator.method}) takes no class; leave it out")
     if unknown := [name for name in classes or [] if name not in generator.classes]:
@@ -54,6 +61,8 @@ def sample(
     labels = generator.labels(n)
     if classes:
         labels = np.array([generator.classes.index(name) for name in classes])[np.arange(n) % len(classes)]
+    if generator.scale is not None:
+        return sound_samples.write(generator, labels, out, seed, truncation)
     images = torch.cat([part.cpu() for part in generator.batches(labels, seed, "sample", truncation)])
     shown = len(classes or generator.classes)
     save_grid(images, out, columns=shown if 0 < shown <= MOST_COLUMNS else None)

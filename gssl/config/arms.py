@@ -159,6 +159,10 @@ def _check(arm: Arm, text: str) -> None:
     for maker in filter(None, (arm.images, arm.generator)):
         if maker not in registry.GAN:
             raise _unknown(maker, text, registry.GAN)
+        if registry.GAN[maker].column == "audio":
+            _refuse(
+                text, f"{maker} makes sounds, and what learns from a GAN here reads images; leave -on- and -with- out"
+            )
     if arm.images and any(stage in registry.GAN for stage in arm.stages):
         _refuse(text, "a GAN learns from real images here; write a self-supervised method before -on-")
     if arm.images and any(registry.reads_labels(stage) for stage in arm.stages):

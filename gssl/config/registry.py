@@ -18,9 +18,9 @@ class Entry(NamedTuple):
     schema: type[Section]
     labels: bool = False  # reads them: an upper reference in every report, never ranked
     vit: bool = False  # works on patches: needs a ViT as its backbone
-    column: str = (
-        "image"  # what it reads of a row: "video" is several frames of a clip, "caption" an image with captions
-    )
+    # what it reads of a row: "video" is several frames of a clip, "text" a text, "audio" a sound, "caption" an image with
+    # captions
+    column: str = "image"
     sounds: bool = False  # of images: spectrograms will do, which have one channel and are no squares
 
 
@@ -108,6 +108,8 @@ GAN: dict[str, Entry] = {
     "projection": Entry("gssl.gan.adversarial:GAN", gan.GAN, labels=True),
     "ssgan": Entry("gssl.gan.adversarial:GAN", gan.GAN),
     "bigan": Entry("gssl.gan.bigan:BiGAN", gan.BiGAN),
+    "specgan": Entry("gssl.gan.spectrogram:SpecGAN", gan.GAN, column="audio"),
+    "specgan_projection": Entry("gssl.gan.spectrogram:SpecGAN", gan.GAN, labels=True, column="audio"),
     "videogan": Entry("gssl.gan.video:VideoGAN", gan.VideoGAN, column="video"),
 }
 

@@ -126,9 +126,10 @@ def _columns(cfg: Any) -> None:
             )
         if name in methods and not _learns_from(methods[name], brought):
             column = methods[name].column
-            # what has no images has texts or sounds, for which pretrain-ssl alone has methods
-            fit = " or ".join(f"ssl={own}" for own, entry in registry.SSL.items() if _learns_from(entry, brought))
-            other = fit if family == "ssl" else f"pretrain-ssl with {fit}"
+            # what has no images has texts or sounds; of texts pretrain-ssl alone has methods
+            known = registry.FAMILIES if family == "gan" else {family: methods}
+            fit = {of: [f"{of}={own}" for own, e in known[of].items() if _learns_from(e, brought)] for of in known}
+            other = " or ".join(fit[family]) or f"pretrain-ssl with {' or '.join(fit['ssl'])}"
             use = other if column == "image" else f"data={BRINGS.get(column, column)}, or another method"
             raise UsageError(
                 f"{family}={name} learns from {READ[column]}, and data={cfg.data.name} brings {' and '.join(brought)};"

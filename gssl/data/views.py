@@ -337,17 +337,19 @@ def _grid(
 
 
 @torch.no_grad()
-def centre(image: Tensor, size: int, extent: Tensor | None = None) -> Tensor:
+def centre(image: Tensor, size: int | tuple[int, int], extent: Tensor | None = None) -> Tensor:
     """The view for evaluation: short side → `size`, antialiased when shrinking, then the central square.
 
-    `image`: uint8 (B, C, H, W), C in {1, 3}; `extent`: int64 (B, 2), true height and width inside the canvas.
+    `image`: uint8 (B, C, H, W), C in {1, 3}; `extent`: int64 (B, 2), true height and width inside the canvas. `size`
+    may be the height and width that images have already, which stay as they are: of pictures of spectrograms.
     Returns float32 (B, 3, size, size) in [0, 1], channels_last. Equals torchvision's `resize(antialias=True)` of uint8
     images and `center_crop`, rounded to 8 bits as there; square images of this size come back as they are, divided by
     255. On a GPU a level in 255 may be rounded to the other side.
     """
     height, width = image.shape[-2:]
-    if extent is None and (height, width) == (size, size):
+    if extent is None and (height, width) in (size, (size, size)):
         return _spread(image.float().div_(255))
+    assert isinstance(size, int), f"images of {height} by {width}, expected {size}"
     if resampling.by_image(image):
         sides = [(height, width)] * len(image) if extent is None else [(h, w) for h, w in extent.tolist()]
         resized = [(size * h // min(h, w), size * w // min(h, w)) for h, w in sides]

@@ -15,7 +15,7 @@ from gssl.data.clips import frames_of
 from gssl.engine import checkpoint
 from gssl.engine.progress import Meter, say
 from gssl.errors import UsageError
-from gssl.experiment import clip_evaluation, generators
+from gssl.experiment import clip_evaluation, generators, sound_evaluation, sound_pictures
 from gssl.experiment.method_pictures import ROWS, save_columns
 from gssl.experiment.training import Training
 from gssl.figures.grid import save_grid
@@ -69,9 +69,15 @@ class GANEvaluator:
         Raises UsageError for too few validation images.
         """
         self.cfg, self.method, self.run, self.device = cfg, training.method, training.run, training.device
-        self.pictures, self.draws, self.size = pictures, training.draws.shared, cfg.data.side
+        self.pictures, self.draws = pictures, training.draws.shared
+        self.size: int | tuple[int, int] = cfg.data.side
         self.folder = training.run.path / "checkpoints"
         splits, device = training.splits, training.device
+        self.scale: Any = getattr(
+            training.method, "scale", None
+        )  # of sounds, whose spectrograms are measured as images
+        if self.scale is not None:
+            splits, self.size = sound_pictures.parts(splits, self.scale), self.scale.shape
         self.beside, self.splits = training.beside, splits
         name = cfg.evaluator
         if not pictures and not kept(name, splits, self.size):
@@ -154,7 +160,8 @@ class GANEvaluator:
     def _draw(self, step: int) -> None:
         name = f"step-{step:08d}.png"
         shown = [self._sample(z, kind) for z, kind in _batches(self.shown, self.columns)]
-        save_grid(torch.cat(shown), self.run.path / "samples" / name, columns=self.wide)
+        grid = torch.cat(shown) if self.scale is None else torch.cat(shown).flip(2)  # low tones below
+        save_grid(grid, self.run.path / "samples" / name, columns=self.wide)
         if hasattr(self.method, "reconstruct"):
             spread = np.unique(np.linspace(0, len(self.held) - 1, ROWS).astype(int))
             few = next(iter(sequential(self.held.subset(spread), ROWS, self.device)))
@@ -183,13 +190,21 @@ class GANEvaluator:
         if self.cfg.export == "best":
             self.method.load_state_dict(model)
 
-    def _of_clips(self) -> dict[str, Any]:
-        """What is measured of clips, where the method makes some."""
+    def _sounds(self) -> dict[str, Any]:
+        generator, limit = self.method.ema.module.eval(), self.cfg.gan.truncation
+        made = sound_evaluation.Made(generator, self.scale, self._sample, limit)
+        return sound_evaluation.evaluate(made, self.extractor, self.train, self.held, self.draws, self.device)
+
+    def _of_others(self) -> dict[str, Any]:
+        """What is measured beside images: of clips, and of sounds, where the method makes some."""
         splits = self.splits
+        if self.scale is not None:
+            with self.beside("evaluations"):
+                return {"sounds": self._sounds()}
         if not clip_evaluation.serves(self.method, splits.val):
             return {}
         with self.beside("evaluations"):
-            rest = (self.size, self.draws, self.device)
+            rest = (self.cfg.data.side, self.draws, self.device)
             return {"clips": clip_evaluation.evaluate(self.method, splits.train, splits.val, self.extractor, *rest)}
 
     def result(self) -> dict[str, Any]:
@@ -197,7 +212,7 @@ class GANEvaluator:
         chosen = self.best if self.cfg.export == "best" else self.last
         trained = isinstance(self.extractor, ClassifierEvaluator)
         controls = measure_controls(self.reference, self.train, self.extractor, self.cfg.seed, self.device)
-        more = self._of_clips()
+        more = self._of_others()
         record = self.extractor.record() | {"n": len(self.held), "split": "val", "labels": trained}
         return {
             "objective": {"name": "val_kid", "value": chosen["val_kid"], "direction": "min"},

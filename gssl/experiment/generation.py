@@ -12,7 +12,7 @@ from gssl.data import Draws, Images, Splits, centre, sequential
 from gssl.engine.files import read_json, write_json
 from gssl.engine.progress import say
 from gssl.errors import UsageError
-from gssl.experiment import ledger
+from gssl.experiment import ledger, sound_evaluation, sound_pictures
 from gssl.experiment.generators import Sampler, latents, load_generator
 from gssl.experiment.trained import BATCH, splits_of
 from gssl.figures.grid import save_grid
@@ -57,9 +57,12 @@ def evaluate_generator(run: Path, asked: Asked, device: torch.device, picture: P
     where to draw some samples beside their nearest training images.
     """
     sampler = load_generator(run, device)
-    splits, _ = splits_of(run, asked.root)
+    given, _ = splits_of(run, asked.root)
+    scale = sampler.scale
+    splits = given if scale is None else sound_pictures.parts(given, scale)  # sounds as what the generator makes
     evaluator = make_evaluator(asked.evaluator, splits, sampler.size, device, asked.evaluator_weights)
     real, indices = _real_images(run, splits, asked)
+    real = real if scale is None or asked.split == "val" else sound_pictures.of(real, scale)
     train = _training_images(run, splits, asked.seed)
     say(f"{len(real):,} {asked.split} images and as many generated ones, by {evaluator.name}")
     on_real, on_train = (evaluator_features(evaluator, part, BATCH, device) for part in (real, train))
@@ -97,6 +100,9 @@ def evaluate_generator(run: Path, asked: Asked, device: torch.device, picture: P
         say("GAN-train: a classifier learns from generated images alone")
         text["conditional"], correct = _conditional(sampler, splits, real, asked, device)
         replicates |= written({"gan_train": weights(REAL, indices) @ correct})
+    if scale is not None:
+        rest = (train, real, asked.seed, asked.truncation)
+        text["sounds"] = sound_evaluation.of_sampler(sampler, evaluator, *rest)
     if picture:
         draw_neighbours(sampler, evaluator, train, on_train, asked.seed, picture)
     return text
@@ -161,7 +167,7 @@ def draw_neighbours(
         found = next(iter(sequential(train.subset(index), near, sampler.device)))
         tiles += [sample, *centre(found["image"], size, found.get("extent")).cpu()]
         if len(tiles) % (2 * near + 3) == near + 1:  # a gap between the two of a row
-            tiles.append(torch.ones(3, size, size))
+            tiles.append(torch.ones_like(sample))
     save_grid(torch.stack(tiles), path, columns=2 * near + 3)
 
 

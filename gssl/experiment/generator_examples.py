@@ -55,7 +55,7 @@ class GeneratorExamples:
         self.result: dict[str, Any] = read_result(run) or {}
         self.sampler = load_generator(run, device)
         self.discriminator = load_discriminator(run, device)
-        self.size, self.classes = self.sampler.size, self.sampler.classes
+        self.size, self.classes = self.sampler.generator.shape.size, self.sampler.classes
 
     def save(self, path: Path) -> None:
         """Write the page, whole or not at all. The same run gives the same picture."""

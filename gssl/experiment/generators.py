@@ -19,6 +19,7 @@ from gssl.nets.backbone import build_backbone
 from gssl.nets.discriminator import Discriminator, Heads
 from gssl.nets.generator import Generator, Shape
 from gssl.nets.inputs import Inputs
+from gssl.nets.log_mel import BandScale
 from gssl.nets.tensors import load_tensors
 from gssl.nets.weights import load_into, save_weights
 
@@ -29,21 +30,23 @@ def write(method: Any, run: Path, classes: list[str]) -> dict[str, Any]:
     """Write `weights/generator` and `weights/discriminator` (.safetensors, .json); returns entries for result.json.
 
     Call it after the backbone was exported: the discriminator is written with the same batch statistics. An encoder's
-    discriminator, which reads pairs, stays in the checkpoints.
+    discriminator, which reads pairs, and one of sounds stay in the checkpoints.
     """
     folder = run / "weights"
     heads = method.discriminator.heads
     about = {"name": method.cfg.name, "truncation": method.cfg.truncation, "classes": classes}
     about["pairs"] = heads.latent > 0  # what the discriminator reads
     network = getattr(method.ema.module, "images", method.ema.module)  # of clips what makes their frames
+    scale = getattr(method, "scale", None)  # of sounds
+    told = {} if scale is None else {"sounds": scale.record()}
     digest = save_weights(network, folder / "generator.safetensors")
     shape = method.generator.shape.record()
     write_json(
         folder / "generator.json",
-        {"schema": "gssl.generator/2", "sha256": digest, "method": about, "shape": shape},
+        {"schema": "gssl.generator/2", "sha256": digest, "method": about, "shape": shape} | told,
     )
     entry = {"generator": {"file": "weights/generator.safetensors", "sha256": digest}}
-    if not heads.latent:
+    if not heads.latent and scale is None:
         digest = save_weights(method.discriminator, folder / "discriminator.safetensors")
         text = {"schema": "gssl.discriminator/1", "sha256": digest, "heads": heads.record()}
         trunk = read_json(folder / "backbone.json")
@@ -78,10 +81,12 @@ class Sampler:
     method: str
     classes: list[str]  # names, in the order of the labels; empty where it takes no class
     truncation: float | None
+    scale: BandScale | None = None  # of a generator of sounds: what its images are spectrograms of
 
     @property
-    def size(self) -> int:
-        return self.generator.shape.size
+    def size(self) -> int | tuple[int, int]:
+        """Side in pixels; of sounds bands and frames."""
+        return self.generator.shape.size if self.scale is None else self.scale.shape
 
     def labels(self, count: int) -> np.ndarray:
         """int64 (count,): every class in turn. Zeros where the generator takes none."""
@@ -153,12 +158,14 @@ def load_generator(run: Path, device: torch.device) -> Sampler:
         about = text["method"]
         classes = about["classes"] if generator.classes else []
         name, truncation = about["name"], about["truncation"]
+        scale = BandScale(**text["sounds"]).to(device) if "sounds" in text else None
     generator.to(device).eval().requires_grad_(False)
-    return Sampler(run, generator, device, text["sha256"], name, classes, truncation)
+    return Sampler(run, generator, device, text["sha256"], name, classes, truncation, scale)
 
 
 def find_generator(given: str, device: torch.device) -> Sampler:
-    """The generator of the run that `generated.run` names. Raises UsageError where there is none that is finished."""
+    """The generator of the run that `generated.run` names. Raises UsageError where there is none that is finished, or
+    one of sounds."""
     run = Path(given).expanduser()
     if not run.is_dir():
         raise UsageError(f"generated.run={given}: no such directory; expected a finished train-gan run")
@@ -169,9 +176,12 @@ def find_generator(given: str, device: torch.device) -> Sampler:
             " finish it with engine.resume=auto first"
         )
     try:
-        return load_generator(run, device)
+        found = load_generator(run, device)
     except UsageError as error:
         raise UsageError(f"generated.run: {error}") from error
+    if found.scale is not None:
+        raise UsageError(f"generated.run={given}: its generator makes sounds, and what learns here reads images")
+    return found
 
 
 def load_discriminator(run: Path, device: torch.device) -> Discriminator | None:

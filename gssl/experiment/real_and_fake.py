@@ -39,7 +39,7 @@ def write(
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and known.get("schema") != SCHEMA)):
         raise UsageError(f"-o {out}: exists and was not written by gssl sample --files; choose another folder")
     channels = sampler.generator.shape.channels
-    about = {"images": splits.hash, "size": sampler.size, "channels": channels}
+    about = {"images": splits.hash, "size": sampler.generator.shape.size, "channels": channels}
     if known and known["of"] != about:
         raise UsageError(
             f"-o {out}: its images are of {known['of']['size']} px and of another data set or split than those of"
@@ -47,7 +47,7 @@ def write(
         )
     if name in known.get("generators", {}):
         raise UsageError(f"-o {out}: has {name} already, of {known['generators'][name]}; choose another folder")
-    real = None if known else _real(splits.pretrain, count, sampler.size, channels, written["seed"])
+    real = None if known else _real(splits.pretrain, count, sampler.generator.shape.size, channels, written["seed"])
     made = sampler.stored(sampler.labels(count), seed, "sample/files", truncation, channels)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as beside:
@@ -62,7 +62,7 @@ def write(
     generators = {**known.get("generators", {}), name: str(run)}
     write_json(out / ABOUT, {"schema": SCHEMA, "of": about, "generators": generators})
     counted = {"real": 0 if real is None else len(real), "generated": len(made)}
-    return {"folder": str(out), "generator": name, **counted, "size": sampler.size, "seed": seed}
+    return {"folder": str(out), "generator": name, **counted, "size": sampler.generator.shape.size, "seed": seed}
 
 
 def _real(images: Any, count: int, size: int, channels: int, seed: int) -> np.ndarray:

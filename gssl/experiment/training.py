@@ -19,7 +19,7 @@ from gssl.engine.loop import Evaluator, Trainer
 from gssl.engine.progress import say
 from gssl.engine.run import Run
 from gssl.errors import UsageError
-from gssl.experiment import checkpoint_weights, continued, synthetic, teacher, told, weight_sources
+from gssl.experiment import checkpoint_weights, continued, sound_pictures, synthetic, teacher, told, weight_sources
 from gssl.experiment.method_pictures import inputs_of, save_views
 from gssl.method import Context, MakeOptimizer
 from gssl.nets.backbone import TIMM, Backbone, check_name, recompute
@@ -145,10 +145,12 @@ class Training:
         extra: dict[str, Any] = {}
         if isinstance(backbone.inputs, SoundInputs):
             extra["shape"] = backbone.inputs.shape
+            if self.family == "gan":
+                extra["scale"] = sound_pictures.fitted(images, backbone.inputs)
+        elif self.family == "gan":
+            extra["colour"] = weight_sources.colour(images, self.draws.shared, size, self.device)
         if images.column_of(CaptionColumn) is not None:
             extra["vocab"] = int(images.store.meta["tokens"])
-        if self.family == "gan":
-            extra["colour"] = weight_sources.colour(images, self.draws.shared, size, self.device)
         if self.teacher:
             found = checkpoint_weights.resolve(self.teacher, self.device)
             extra["teacher"], digest = teacher.made(found, self.method_cfg, self.device)

@@ -17,7 +17,7 @@ from torch import Tensor
 from gssl.data import Draws, Images
 from gssl.errors import JobError
 from gssl.metrics import classifier
-from gssl.metrics.classifier import Classifier
+from gssl.metrics.classifier import Classifier, Side
 from gssl.statistics.intervals import wilson
 
 REPLICATES = 10_000  # of the bootstrap: four counts each, so they cost nothing
@@ -70,7 +70,7 @@ class Ratio(NamedTuple):
 
 
 def gan_train(
-    make: Make, test: Images, size: int, seed: int, device: torch.device, frequencies: np.ndarray | None = None
+    make: Make, test: Images, size: Side, seed: int, device: torch.device, frequencies: np.ndarray | None = None
 ) -> Score:
     """Train a classifier on samples only, all of them fresh, and test it on the real images `test`.
 
@@ -92,7 +92,7 @@ def gan_train(
     return score(network, test, size, device)
 
 
-def real_reference(train: Images, test: Images, size: int, seed: int, device: torch.device) -> Score:
+def real_reference(train: Images, test: Images, size: Side, seed: int, device: torch.device) -> Score:
     """The same recipe on the real images `train`, tested on the same `test`: what GAN-train is a proportion of.
 
     Its network is kept in `$GSSL_CACHE/evaluators`; that of seed 0 is the classifier evaluator's.
@@ -128,7 +128,7 @@ def ratio(generated: Score, real: Score) -> Ratio:
     return Ratio(float(_over(a.sum(), b.sum())), float(low), float(high))
 
 
-def score(network: Classifier, images: Images, size: int, device: torch.device) -> Score:
+def score(network: Classifier, images: Images, size: Side, device: torch.device) -> Score:
     """What `network` says about labelled images (their centre crops)."""
     images = images.subset(np.flatnonzero(images.labels >= 0))
     return Score(images.labels, classifier.predict(network, classifier.crops(images, size, device)))

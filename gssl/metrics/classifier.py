@@ -27,6 +27,7 @@ RATE = 4e-3  # AdamW's, after 20 steps of warm-up; falls to 0 over the second ha
 DECAY = 0.01
 SIDE = 32  # pixels that the network looks at: larger images are read in strides, so that they cost the same
 
+Side = int | tuple[int, int]  # of square images, or height and width of those that are none
 Watch = Callable[[int, int], None]  # (steps done, of how many)
 Source = Callable[[int], tuple[Tensor, Tensor]]
 
@@ -34,14 +35,14 @@ Source = Callable[[int], tuple[Tensor, Tensor]]
 class Classifier(nn.Module):
     """Four convolutions with batch norm and a linear head; `dim` = 128 features per image."""
 
-    def __init__(self, classes: int, size: int) -> None:
-        """`size`: side of the images in pixels, at least 8."""
+    def __init__(self, classes: int, size: Side) -> None:
+        """`size`: side of the images in pixels, at least 8; or height and width."""
         super().__init__()
         self.dim, self.classes = WIDTHS[-1], classes
         layers: list[nn.Module] = []
         with torch.random.fork_rng(devices=[]):  # layers draw their first weights from the global generator
             for i, (before, width) in enumerate(zip((3, *WIDTHS), WIDTHS, strict=False)):
-                stride = 1 if i else max(1, size // SIDE)
+                stride = 1 if i else max(1, (size if isinstance(size, int) else min(size)) // SIDE)
                 conv = nn.Conv2d(before, width, 2 * stride + 1, stride, padding=stride, bias=False)
                 layers += [conv, nn.BatchNorm2d(width), nn.ReLU()]
                 layers += [nn.MaxPool2d(2)] if i < 3 else []
@@ -56,7 +57,7 @@ class Classifier(nn.Module):
 def train_classifier(
     source: Source,
     classes: int,
-    size: int,
+    size: Side,
     seed: int,
     device: torch.device,
     steps: int | None = None,
@@ -103,7 +104,7 @@ def _adamw(network: Classifier, device: torch.device) -> Any:
     return torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=DECAY)
 
 
-def train_on(images: Images, size: int, seed: int, device: torch.device, watch: Watch | None = None) -> Classifier:
+def train_on(images: Images, size: Side, seed: int, device: torch.device, watch: Watch | None = None) -> Classifier:
     """A classifier trained on labelled `images` (their centre crops), unlabelled ones left out."""
     images = images.subset(np.flatnonzero(images.labels >= 0))
     batches = Batches(images, min(BATCH, len(images)), Draws(seed), device)
@@ -116,7 +117,7 @@ def train_on(images: Images, size: int, seed: int, device: torch.device, watch: 
 
 
 def cached_classifier(
-    images: Images, size: int, seed: int, device: torch.device, watch: Watch | None = None
+    images: Images, size: Side, seed: int, device: torch.device, watch: Watch | None = None
 ) -> Classifier:
     """`train_on`, once: kept in `$GSSL_CACHE/evaluators` by recipe, content of the images, size and seed.
 
@@ -140,9 +141,13 @@ def cached_classifier(
     return network.eval().requires_grad_(False)
 
 
-def kept_at(images: Images, size: int, seed: int) -> Path:
+def kept_at(images: Images, size: Side, seed: int) -> Path:
     """Where `cached_classifier` keeps it."""
-    return cache.cache_root() / "evaluators" / f"classifier{RECIPE}-{images.hash}-{size}-{seed}.sealed"
+    return cache.cache_root() / "evaluators" / f"classifier{RECIPE}-{images.hash}-{_written(size)}-{seed}.sealed"
+
+
+def _written(size: Side) -> str:
+    return str(size) if isinstance(size, int) else "x".join(map(str, size))
 
 
 @torch.no_grad()
@@ -151,7 +156,7 @@ def predict(network: Classifier, batches: Iterable[Tensor]) -> np.ndarray:
     return np.concatenate([network.head(network(x)).argmax(dim=1).cpu().numpy() for x in batches])
 
 
-def crops(images: Images, size: int, device: torch.device, batch_size: int = 256) -> Iterable[Tensor]:
+def crops(images: Images, size: Side, device: torch.device, batch_size: int = 256) -> Iterable[Tensor]:
     """Centre crops (B, 3, size, size) in [0, 1] of `images`, in order, on `device`."""
     for batch in sequential(images, batch_size, device):
         yield centre(batch["image"], size, batch.get("extent"))

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gssl.data import Draws, Images
-from gssl.metrics.classifier import crops
+from gssl.metrics.classifier import Side, crops
 from gssl.metrics.evaluator import evaluator_features
 from gssl.metrics.evaluator_base import Evaluator
 from gssl.metrics.generation import Reference
@@ -34,14 +34,14 @@ def measure_controls(
     return found
 
 
-def damaged(name: str, images: Images, size: int, seed: int, device: torch.device) -> Iterator[Tensor]:
+def damaged(name: str, images: Images, size: Side, seed: int, device: torch.device) -> Iterator[Tensor]:
     """Batches (B, 3, size, size) in [0, 1], of 256 levels, as stored images have."""
     rng = Draws(seed).generator("controls/noise")
     for x in crops(images, size, device, BATCH):
         if name in REDUCED:
-            small = max(1, size // REDUCED[name])
-            x = F.interpolate(x, size=(small, small), mode="area")
-            x = F.interpolate(x, size=(size, size), mode="bilinear", align_corners=False)
+            sides = (size, size) if isinstance(size, int) else size
+            x = F.interpolate(x, size=tuple(max(1, side // REDUCED[name]) for side in sides), mode="area")
+            x = F.interpolate(x, size=sides, mode="bilinear", align_corners=False)
         else:
             mean, std = x.mean(dim=(0, 2, 3), keepdim=True), x.std(dim=(0, 2, 3), keepdim=True)
             noise = torch.from_numpy(rng.standard_normal(tuple(x.shape), dtype=np.float32)).to(device)

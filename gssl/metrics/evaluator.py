@@ -34,8 +34,8 @@ class RandomEvaluator(Evaluator):
     of damage and notice collapse, and say little about semantics.
     """
 
-    def __init__(self, size: int) -> None:
-        """`size`: side of the images in pixels, at least 8. The weights do not depend on it."""
+    def __init__(self, size: classifier.Side) -> None:
+        """`size`: side of the images in pixels, at least 8, or height and width. The weights do not depend on it."""
         super().__init__()
         self.size, self.name = size, "random-conv"
         raw = np.random.Philox(key=RANDOM_KEY)
@@ -83,7 +83,7 @@ class ClassifierEvaluator(Evaluator):
     def __init__(
         self,
         images: Images,
-        size: int,
+        size: classifier.Side,
         device: torch.device,
         held: Images | None = None,
         watch: classifier.Watch | None = None,
@@ -116,7 +116,7 @@ class ClassifierEvaluator(Evaluator):
 def make_evaluator(
     name: str,
     splits: Splits,
-    size: int,
+    size: classifier.Side,
     device: torch.device,
     weights: str | None = None,
     watch: classifier.Watch | None = None,
@@ -147,6 +147,8 @@ def make_evaluator(
             )
         return evaluator
     kind, _, model = name.partition(":")
+    if not isinstance(size, int):
+        raise UsageError(f"evaluator={name}: has learnt from photographs; sounds take classifier or random")
     if name in ("inception", "dinov2") or (kind == "torchvision" and model):
         from gssl.metrics import pretrained
 
@@ -156,7 +158,7 @@ def make_evaluator(
     raise UsageError(f"evaluator={name}: expected one of {', '.join(NAMES)}{hint}")
 
 
-def kept(name: str, splits: Splits, size: int) -> bool:
+def kept(name: str, splits: Splits, size: classifier.Side) -> bool:
     """Whether `make_evaluator` has nothing to train first."""
     trains = name in ("auto", "classifier") and _classes(splits) >= 2
     return not trains or classifier.kept_at(splits.train, size, 0).is_file()

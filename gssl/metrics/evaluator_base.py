@@ -16,7 +16,7 @@ class Evaluator(nn.Module):
     name: str
     hash: str  # `weights_hash` of all its tensors
     dim: int
-    size: int  # S, the side of the images that go in, in pixels; an evaluator that needs others resizes inside
+    size: int | tuple[int, int]  # S, side in pixels of what goes in (of sounds bands, frames); some resize it inside
     classes = 0  # of the probabilities that `outputs` gives; 0: no head
     fid = False  # True for the verified Inception weights: only then may a distance be called FID
     accuracy: tuple[int, int] | None = None  # correct and n on held-out real images, where it was measured

@@ -31,10 +31,11 @@ class Heads:
         return asdict(self)
 
 
-def positions(backbone: Backbone, size: int) -> int:
-    """Positions of the trunk's last map for images of `size` pixels."""
+def positions(backbone: Backbone, size: int | tuple[int, int]) -> int:
+    """Positions of the trunk's last map for images of `size` pixels, or of that height and width."""
+    sides = (size, size) if isinstance(size, int) else size
     with torch.no_grad():
-        probe = torch.zeros(1, 3, size, size, device=next(backbone.parameters()).device)
+        probe = torch.zeros(1, backbone.takes.channels, *sides, device=next(backbone.parameters()).device)
         training = backbone.training
         last = backbone.eval().dense(probe)[-1]
         backbone.train(training)
@@ -60,8 +61,8 @@ class Discriminator(nn.Module):
     With `latent`, z is embedded and joins the features through a hidden layer (BiGAN, arXiv:1605.09782).
     """
 
-    def __init__(self, backbone: Backbone, heads: Heads, size: int) -> None:
-        """`size`: side of the images in pixels."""
+    def __init__(self, backbone: Backbone, heads: Heads, size: int | tuple[int, int]) -> None:
+        """`size`: side of the images in pixels, or height and width."""
         super().__init__()
         self.backbone, self.heads = backbone, heads
         self.scale = float(positions(backbone, size)) if heads.summed else 1.0

@@ -34,9 +34,11 @@ class Shape:
     norm: str = "batch"  # batch | none
     attention: bool = False  # after the first block
     classes: int = 0  # 0: not conditional
+    wide: int | None = None  # width in pixels of what is no square: frames of a spectrogram
 
     def record(self) -> dict[str, Any]:
-        return asdict(self)
+        found = asdict(self)
+        return found if self.wide is not None else {key: found[key] for key in found if key != "wide"}
 
 
 class ClassNorm(nn.Module):
@@ -97,11 +99,11 @@ class Residual(nn.Module):
 
 
 class Generator(nn.Module):
-    """z (B, latent), and labels (B,) where there are classes → images (B, 3, size, size) in [0, 1].
+    """z (B, latent), and labels (B,) where there are classes → images (B, 3, size, size or `wide`) in [0, 1].
 
     Starts from a map of size/4 pixels, halved further while it is even and above 8 (28 → 7, 32 → 8, 48 → 6, 64 → 8);
-    each block doubles the side. Grey images are an expanded view: clone before writing into them. Raises UsageError
-    where `size` is not a multiple of 4.
+    each block doubles the side. Of a width that is no multiple, what is too much is cut off on the right. Grey images
+    are an expanded view: clone before writing into them. Raises UsageError where `size` is not a multiple of 4.
     """
 
     def __init__(self, shape: Shape) -> None:
@@ -117,9 +119,10 @@ class Generator(nn.Module):
         self.shape, self.latent, self.classes = shape, shape.latent, shape.classes
         sequential = shape.kind == "dcgan"
         widths = [shape.width * 2 ** (ups - i) if sequential else shape.width for i in range(ups + 1)]
-        self.start = (widths[0], side, side)
+        across = side if shape.wide is None else -(-shape.wide // 2**ups)
+        self.start = (widths[0], side, across)
         # where a norm follows, an offset would be taken away again
-        self.project = nn.Linear(shape.latent, widths[0] * side * side, bias=not sequential)
+        self.project = nn.Linear(shape.latent, widths[0] * side * across, bias=not sequential)
         self.norm = _norm(shape, widths[0]) if sequential else nn.Identity()
         block = Upsampling if sequential else Residual
         self.blocks = nn.ModuleList(block(shape, a, b) for a, b in zip(widths, widths[1:], strict=False))
@@ -172,4 +175,4 @@ class Generator(nn.Module):
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         """`z` (B, latent), standard normal; `label` (B,) int64 where `classes` > 0."""
         x = self._run(z, label)[1]
-        return torch.sigmoid(self.to_image(x)).expand(-1, 3, -1, -1)
+        return torch.sigmoid(self.to_image(x))[..., : self.shape.wide].expand(-1, 3, -1, -1)

@@ -6,6 +6,7 @@ trained with (rate, bands, hop, mean and deviation) stands in its description.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ FLOOR = 1e-6  # added to the energy of a band before the logarithm
 SILENCE = math.log(FLOOR)
 LEVELS = 32768.0  # of int16 samples
 LEAST_STD = 1e-3  # of training data that are all silent
+FAR = 3.0  # deviations from a band's mean, beyond which a picture of it is black or white
 
 
 def mel(hertz: float) -> float:
@@ -140,3 +142,48 @@ class SoundInputs(nn.Module):
 def inputs_of(record: dict[str, Any]) -> Inputs | SoundInputs:
     """What a description of weights says under `input`."""
     return SoundInputs(**record) if "bands" in record else Inputs(**record)
+
+
+class BandScale(nn.Module):
+    """Between log-mel spectrograms and pictures in [0, 1]: each band standardised, clipped at `FAR` deviations.
+
+    SpecGAN (Donahue, McAuley & Puckette: Adversarial Audio Synthesis, ICLR 2019, arXiv:1802.04208). mean, std: of each
+    band, of training sounds alone; `BandScale(**scale.record())` is the same again.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, rate: int, hop_ms: float, samples: int, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.samples, self.values = samples, (list(mean), list(std))
+        self.log_mel = LogMel(rate, len(mean), hop_ms)
+        for name, values in (("mean", mean), ("std", std)):
+            self.register_buffer(name, torch.tensor(values)[:, None], persistent=False)
+
+    @classmethod
+    def fit(cls, sounds: Tensor, log_mel: LogMel) -> "BandScale":
+        """Moments of training sounds, int16 (n, samples)."""
+        found = torch.cat([log_mel(part)[:, 0].double().transpose(0, 1).flatten(1) for part in sounds.split(256)], 1)
+        mean, std = found.mean(1).tolist(), found.std(1).clamp(min=LEAST_STD).tolist()
+        return cls(log_mel.rate, log_mel.hop_ms, sounds.shape[1], *([round(x, 6) for x in own] for own in (mean, std)))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Bands and frames."""
+        return self.log_mel.bands, self.log_mel.frames(self.samples)
+
+    def picture(self, x: Tensor) -> Tensor:
+        """Spectrograms (B, 1, bands, frames), or samples (B, n) → pictures (B, 3, bands, frames), three times grey."""
+        x = self.log_mel(x) if x.ndim == 2 else x
+        return (((x - self.mean) / self.std).clamp(-FAR, FAR) / (2 * FAR) + 0.5).expand(-1, 3, -1, -1)
+
+    def spectrogram(self, x: Tensor) -> Tensor:
+        """Pictures (B, 3 or 1, bands, frames) → spectrograms (B, 1, bands, frames)."""
+        return (x[:, :1] - 0.5) * (2 * FAR) * self.std + self.mean
+
+    def record(self) -> dict[str, Any]:
+        """For the description of a generator."""
+        mean, std = self.values
+        known = {"rate": self.log_mel.rate, "hop_ms": self.log_mel.hop_ms, "samples": self.samples}
+        return known | {"mean": mean, "std": std}

@@ -136,14 +136,25 @@ def test_commands_of_images_say_so(run: Path, tmp_path: Path) -> None:
 @pytest.mark.long
 def test_a_comparison_with_controls(root: Path, tmp_path: Path) -> None:
     words = ["data=audio", f"data.root={root}", *FEW, *NARROW, "seeds=1", "budget.steps=2", "labels_per_class=[4]"]
-    words += ["arms=[simclr,scratch,random,mfcc,loudness,pixels,majority]", "probe.use=[linear,finetune]", "draws=1"]
+    words += [
+        "arms=[simclr,specgan,scratch,random,mfcc,loudness,pixels,majority]",
+        "probe.use=[linear,finetune]",
+        "draws=1",
+        "generation.evaluator=random",
+    ]
     words += [
         "probe.finetune.steps=2",
         "probe.finetune.lrs=[0.001]",
         "eval.milestones=0",
         f"parts={tmp_path / 'parts'}",
     ]
-    words += ["overrides={simclr: ['ssl.batch_size=8']}", "model=false", "classical.mfcc.coefficients=10"]
+    words += [
+        "overrides={simclr: ['ssl.batch_size=8'], specgan: ['gan.batch_size=8']}",
+        "model=false",
+        "classical.mfcc.coefficients=10",
+    ]
     compare.main(compose("compare", words), tmp_path / "c")
     report = read_json(tmp_path / "c" / "report.json")
-    assert {arm["name"] for arm in report["arms"]} >= {"simclr", "mfcc", "loudness"}
+    assert {arm["name"] for arm in report["arms"]} >= {"simclr", "specgan", "mfcc", "loudness"}
+    (evaluation,) = (tmp_path / "parts").glob("specgan-s0-evaluate-*/evaluation.json")
+    assert set(read_json(evaluation)["sounds"]["features"]) == {"generated", "real", "codec", "untrained", "means"}

@@ -14,6 +14,7 @@ from gssl.engine.device import Precision
 from gssl.engine.optim import Optimizer
 from gssl.method import Context
 from gssl.nets.backbone import build_backbone
+from gssl.nets.log_mel import BandScale, SoundInputs
 from gssl.vocabulary import ASSISTANT, FIRST, PAD, SEP, USER
 
 CPU, SIZE, IMAGES, CLASSES = torch.device("cpu"), 16, 16, 4
@@ -32,8 +33,13 @@ class Taught(torch.nn.Module):
 def _configured(family: str, name: str, overrides: list[str]) -> Any:
     command = {"ssl": "pretrain-ssl", "gan": "train-gan"}[family]
     entry = registry.FAMILIES[family][name]
-    data = {"image": [], "video": ["data=video"], "text": ["data=text", "data.tokenizer=byte"],
-            "caption": ["data=imagetext"]}[entry.column]  # fmt: skip
+    data = {
+        "image": [],
+        "video": ["data=video"],
+        "text": ["data=text", "data.tokenizer=byte"],
+        "audio": ["data=audio"],
+        "caption": ["data=imagetext"],
+    }[entry.column]
     own = compose(command, [f"{family}={name}", *data]).backbone.name
     width = f"backbone.width={24 if own.startswith('vit') else 8}"
     more = {"bigan": ["gan.width_d=4"], "videogan": ["gan.motion=2", "gan.frames=4", "gan.motion_head=8"]}
@@ -55,10 +61,14 @@ def method_of(family: str, name: str, overrides: list[str]) -> Any:
         found.progress = 0.5
         return found
 
+    scale = None
+    if registry.FAMILIES[family][name].column == "audio":  # as wide as high, of values like those of images
+        backbone.inputs = SoundInputs(SIZE, 20.0, 8000, 160 * (SIZE - 1), 0.5, 0.25)
+        scale = BandScale(8000, 20.0, 160 * (SIZE - 1), [0.5] * SIZE, [0.25] * SIZE)
     context = Context(
         Draws(0, dist.rank(), dist.processes()), CPU, SIZE, 3, CLASSES, made, teacher=Taught().eval(),
         vocab=FIRST + 256,
-        gather=dist.gather, mean=dist.mean, processes=dist.processes(),
+        gather=dist.gather, mean=dist.mean, processes=dist.processes(), scale=scale,
     )  # fmt: skip
     method = registry.load(registry.FAMILIES[family][name].where)(own, backbone, context)
     method.to(memory_format=torch.channels_last).train()

@@ -16,11 +16,13 @@ from gssl.engine.device import Precision
 from gssl.engine.optim import Optimizer
 from gssl.method import Batch, Context
 from gssl.nets.backbone import build_backbone
+from gssl.nets.log_mel import BandScale, SoundInputs
 from gssl.schemas import replace
 
 CPU = torch.device("cpu")
 CLIPS = ["data=video", "gan.motion=2", "gan.frames=4", "gan.motion_head=8"]
 FRAMES = 4
+SOUNDS, RATE, HOP = ["data=audio"], 8000, 160
 composed = lru_cache(lambda *overrides: compose("train-gan", list(overrides)))
 
 
@@ -49,6 +51,7 @@ def build() -> Callable[..., Any]:
         base = [f"gan={name}", "gan.width=4", "gan.latent=6", f"backbone.width={24 if own.startswith('vit') else 4}"]
         base += [f"gan.optim_{who}.schedule=constant" for who in "gd"] + (["gan.width_d=4"] if name == "bigan" else [])
         base += CLIPS if registry.GAN[name].column == "video" else []
+        base += SOUNDS if registry.GAN[name].column == "audio" else []
         mine = [o for o in overrides if o.startswith("gan.")]
         cfg = composed(*base, *(o for o in overrides if o not in mine))
         gan = replaced(cfg.gan, mine)
@@ -59,7 +62,11 @@ def build() -> Callable[..., Any]:
             precision = Precision("fp32", CPU)
             return Optimizer(params, optim, device=CPU, precision=precision, accumulate=accumulate, steady=steady)
 
-        context = Context(Draws(seed), CPU, size, channels, classes, optimizer)
+        scale = None
+        if registry.GAN[name].column == "audio":  # spectrograms that are as wide as high, of values like the images'
+            backbone.inputs = SoundInputs(size, 20.0, RATE, HOP * (size - 1), 0.5, 0.25)
+            scale = BandScale(RATE, 20.0, HOP * (size - 1), [0.5] * size, [0.25] * size)
+        context = Context(Draws(seed), CPU, size, channels, classes, optimizer, scale=scale)
         method = registry.load(registry.GAN[name].where)(gan, backbone, context)
         method.to(memory_format=torch.channels_last)
         return method.train()

@@ -145,3 +145,12 @@ def test_sizes_that_do_not_divide_are_refused(size):
 def test_two_channels_are_no_image():
     with pytest.raises(ValueError, match="channels=2"):
         make(channels=2)
+
+
+@pytest.mark.parametrize("kind", ["dcgan", "resnet"])
+@pytest.mark.parametrize("wide", [16, 21, 51])
+def test_images_may_be_wider_than_high(kind, wide):
+    shape = Shape(kind, 4, 4, 16, 1, wide=wide)
+    made = Generator(shape)(torch.randn(2, 4))
+    assert made.shape == (2, 3, 16, wide) and Shape(**shape.record()) == shape
+    assert "wide" not in Shape(kind, 4, 4, 16).record()

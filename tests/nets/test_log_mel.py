@@ -1,5 +1,6 @@
 """Log-mel spectrograms against a slow computation in NumPy, and what a network of images makes of them."""
 
+import json
 import math
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from gssl import schemas
 from gssl.errors import UsageError
 from gssl.nets.backbone import build_backbone
-from gssl.nets.log_mel import FLOOR, SILENCE, LogMel, SoundInputs, filters, inputs_of
+from gssl.nets.log_mel import FLOOR, SILENCE, BandScale, LogMel, SoundInputs, filters, inputs_of
 
 RATE = 8000
 SHAPES = {"convnet": (8, "batch", 1), "resnet18": (64, "batch", 1), "vit_micro": (24, "none", 4)}
@@ -118,3 +119,22 @@ def test_the_description_of_image_networks_stays_as_it_was():
     plain = schemas.Backbone(name="convnet", norm=norm, width=width, patch=patch)
     assert set(plain.model_dump()) == {"name", "norm", "width", "patch"}
     assert build_backbone(plain, 16).takes == ("image", 3)
+
+
+def test_pictures_have_every_band_standardised_and_come_back():
+    sounds, log_mel = sound(12), LogMel(RATE, 16, 20)
+    sounds[:, :2000] //= 40  # quiet at first
+    scale = BandScale.fit(sounds, log_mel)
+    found = log_mel(sounds)
+    values = found[:, 0].double().numpy().transpose(1, 0, 2).reshape(16, -1)
+    np.testing.assert_allclose(scale.mean[:, 0], values.mean(1), atol=1e-5)
+    np.testing.assert_allclose(scale.std[:, 0], values.std(1, ddof=1), atol=1e-5)
+    pictures = scale.picture(sounds)
+    assert pictures.shape == (12, 3, *scale.shape) and scale.shape == (16, 26)
+    assert pictures.min() >= 0 and pictures.max() <= 1
+    torch.testing.assert_close(scale.picture(found), pictures)
+    inside = ((found - scale.mean) / scale.std).abs() < 3
+    assert inside.float().mean() > 0.95
+    torch.testing.assert_close(scale.spectrogram(pictures)[inside], found[inside], atol=1e-3, rtol=0)
+    again = BandScale(**json.loads(json.dumps(scale.record())))
+    assert torch.equal(again.picture(sounds), pictures) and not list(again.state_dict())
