@@ -5,7 +5,8 @@ from pathlib import PurePath
 from typing import Protocol
 
 # data sets that are the user's own
-FOLDERS = ("imagefolder", "segmentation", "detection", "anomaly", "fake", "video", "text", "audio", "hf", "webdataset")
+FOLDERS = ("imagefolder", "segmentation", "detection", "anomaly", "fake", "paired", "video", "text", "audio", "hf",
+           "webdataset")  # fmt: skip
 
 TITLES = {
     "simclr": "SimCLR",
@@ -43,6 +44,7 @@ TITLES = {
     "projection": "projection GAN",
     "ssgan": "SSGAN",
     "bigan": "BiGAN",
+    "pix2pix": "pix2pix",
     "scratch": "scratch",
     "random": "random features",
     "pixels": "raw pixels",

@@ -103,6 +103,7 @@ GAN: dict[str, Entry] = {
     "projection": Entry("gssl.gan.adversarial:GAN", gan.GAN, labels=True),
     "ssgan": Entry("gssl.gan.adversarial:GAN", gan.GAN),
     "bigan": Entry("gssl.gan.bigan:BiGAN", gan.BiGAN),
+    "pix2pix": Entry("gssl.gan.pix2pix:Pix2Pix", gan.Pix2Pix, column="paired"),
     "videogan": Entry("gssl.gan.video:VideoGAN", gan.VideoGAN, column="video"),
 }
 
@@ -138,7 +139,7 @@ PROBE: dict[str, Probe] = {
         "gssl.probe.anomaly_gan:Discriminator",
         "method",
         ("anomaly",),
-        methods=tuple(name for name, entry in GAN.items() if not entry.labels),
+        methods=tuple(name for name, entry in GAN.items() if not entry.labels and entry.column != "paired"),
     ),
     "adapted": Probe("gssl.probe.adapted:Adapted", "menu", (*OF_CLASSES, "segmentation", "detection", "action")),
 }

@@ -18,6 +18,7 @@ ONLY = {
     "video": ("frames", "stride", "fps", "clips_per_video"),
     "anomaly": ("good", "bad"),
     "fake": ("held_out",),
+    "paired": ("direction",),
     "text": ("tokenizer", "vocab", "lowercase", "long", "encoding"),
     "audio": ("rate", "seconds", "hop_ms", "sound_views"),
 }
@@ -27,6 +28,7 @@ LACKS = {
     "video": "has no films",
     "anomaly": "has no defects",
     "fake": "has no generators",
+    "paired": "has no pairs",
     "text": "has no texts",
     "audio": "has no sounds",
 }
@@ -41,7 +43,7 @@ ALSO: dict[str, tuple[str, ...]] = {
     "text": ("pretrain", "test"),
     "audio": ("labels", "groups", "pretrain", "test"),
 }
-READ = {"image": "images", "video": "clips", "text": "texts", "audio": "sounds"}  # column → what a method reads of it
+READ = {"image": "images", "video": "clips", "paired": "pairs of images", "text": "texts", "audio": "sounds"}  # column → what a method reads of it
 DIVIDED = ("folds", "split")  # values of data.test that are no folder: any source with labels can be divided so
 
 
