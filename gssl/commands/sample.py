@@ -1,5 +1,5 @@
 """`gssl sample RUN`: images of a trained GAN's generator, in one grid, or as files beside real ones; texts of a causal
-language model."""
+language model; of a run on pairs of images input, output and true image."""
 
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,8 @@ import torch
 from gssl.engine import outputs
 from gssl.engine.device import pick_device
 from gssl.errors import UsageError
-from gssl.experiment import language, real_and_fake, text_samples
-from gssl.experiment.generators import load_generator
+from gssl.experiment import language, real_and_fake, text_samples, translated
+from gssl.experiment.generators import load_generator, translates
 from gssl.figures.grid import save_grid
 
 DEFAULT, DEFAULT_TEXT = Path("grid.png"), Path("samples.txt")  # where nobody says
@@ -44,6 +44,8 @@ def sample(
     if files:
         return real_and_fake.write(run, out, n, seed, pick_device(device), truncation)
     outputs.check(out, ".png", force)
+    if translates(run):
+        return translated.draw(run, n, out, seed, pick_device(device))
     generator = load_generator(run, pick_device(device))
     if classes and not generator.classes:
         raise UsageError(f"--class: the generator of {run} ({generator.method}) takes no class; leave it out")
