@@ -45,6 +45,8 @@ def sample(
         return real_and_fake.write(run, out, n, seed, pick_device(device), truncation)
     outputs.check(out, ".png", force)
     if translates(run):
+        if classes or truncation is not None:
+            raise UsageError(f"--class and --truncation: the generator of {run} reads images alone; leave them out")
         return translated.draw(run, n, out, seed, pick_device(device))
     generator = load_generator(run, pick_device(device))
     if classes and not generator.classes:

@@ -43,7 +43,13 @@ ALSO: dict[str, tuple[str, ...]] = {
     "text": ("pretrain", "test"),
     "audio": ("labels", "groups", "pretrain", "test"),
 }
-READ = {"image": "images", "video": "clips", "paired": "pairs of images", "text": "texts", "audio": "sounds"}  # column → what a method reads of it
+READ = {
+    "image": "images",
+    "video": "clips",
+    "paired": "pairs of images",
+    "text": "texts",
+    "audio": "sounds",
+}  # column → what a method reads of it
 DIVIDED = ("folds", "split")  # values of data.test that are no folder: any source with labels can be divided so
 
 

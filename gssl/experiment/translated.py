@@ -19,7 +19,7 @@ from gssl.nets.unet import UNet
 
 
 def draw(run: Path, n: int, out: Path, seed: int, device: torch.device) -> dict[str, Any]:
-    """Write rows of input, output and true image, of at most `n` validation pairs chosen by the seed, to `out` (.png)."""
+    """Write rows of input, output and true image to the PNG `out`, of at most `n` validation pairs by the seed."""
     network, text = load_translator(run, device)
     splits, _ = splits_of(run)
     pairs = Pairs(some(splits.val, n, Draws(seed)), network.shape.size)

@@ -30,7 +30,7 @@ class UNet(nn.Module):
         while halvings < MOST and side % 2 == 0 and side // 2 >= SMALLEST:
             side, halvings = side // 2, halvings + 1
         if shape.size % 4 or halvings < 2:
-            raise UsageError(f"data.size={shape.size}: the generator needs a multiple of 4, 16 or more; use data.size=64")
+            raise UsageError(f"data.size={shape.size}: the generator needs a multiple of 4, 16 or more, such as 64")
         self.shape, self.latent, self.classes = shape, 0, 0
         widths = [shape.width * min(2**i, WIDEST) for i in range(halvings)]
         self.down = nn.ModuleList()

@@ -32,7 +32,12 @@ class Taught(torch.nn.Module):
 def _configured(family: str, name: str, overrides: list[str]) -> Any:
     command = {"ssl": "pretrain-ssl", "gan": "train-gan"}[family]
     entry = registry.FAMILIES[family][name]
-    data = {"image": [], "video": ["data=video"], "text": ["data=text", "data.tokenizer=byte"]}[entry.column]
+    data = {
+        "image": [],
+        "video": ["data=video"],
+        "paired": ["data=paired"],
+        "text": ["data=text", "data.tokenizer=byte"],
+    }[entry.column]
     own = compose(command, [f"{family}={name}", *data]).backbone.name
     width = f"backbone.width={24 if own.startswith('vit') else 8}"
     more = {"bigan": ["gan.width_d=4"], "videogan": ["gan.motion=2", "gan.frames=4", "gan.motion_head=8"]}

@@ -17,7 +17,7 @@ from .conftest import moved, state
 
 RECIPES = sorted(registry.GAN)
 CLIPS = [name for name in RECIPES if registry.GAN[name].column == "video"]
-OF_IMAGES = [name for name in RECIPES if name not in CLIPS]
+OF_IMAGES = [name for name in RECIPES if registry.GAN[name].column == "image"]
 CPU = torch.device("cpu")
 
 
