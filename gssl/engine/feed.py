@@ -34,8 +34,8 @@ from gssl.errors import UsageError
 from gssl.method import Batch, to_device
 
 KNOWN = (
-    "view0, view1, …, crop0, …, real, label; of pairs paired; of clips frame0, frame1, …, near0, near1; of texts tokens,"
-    " dialogue"
+    "view0, view1, …, crop0, …, real, label; of pairs paired; of clips frame0, frame1, …, near0, near1; of texts"
+    " tokens, dialogue"
 )
 TOKENS, DIALOGUE, PAIRED = "tokens", "dialogue", "paired"
 OF_CLIPS = r"frame\d+|near[01]"

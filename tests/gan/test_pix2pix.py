@@ -35,10 +35,8 @@ def test_both_losses_are_what_they_are_called(build, batch) -> None:
         on_fake = method.discriminator(fake, None, given["paired"]).logit
         on_real = method.discriminator(given["real"], None, given["paired"]).logit
     one = torch.ones_like(on_fake)
-    expected = 7 * F.l1_loss(2 * fake - 1, 2 * given["real"] - 1) + 0.5 * F.binary_cross_entropy_with_logits(
-        on_fake, one
-    )
-    torch.testing.assert_close(out["loss"], expected)
+    adversarial = F.binary_cross_entropy_with_logits(on_fake, one)
+    torch.testing.assert_close(out["loss"], 7 * F.l1_loss(2 * fake - 1, 2 * given["real"] - 1) + 0.5 * adversarial)
     d = method.d_loss(method._drawn("d", 0, batch()))["loss"]
     both = F.binary_cross_entropy_with_logits(on_real, one) + F.binary_cross_entropy_with_logits(on_fake, 0 * one)
     torch.testing.assert_close(d, both)
@@ -144,7 +142,8 @@ def test_a_run_stands_beside_its_controls_and_resumes(pairs, tmp_path, killed) -
     again = pairwise(translated.outputs_of(network, held.inputs, CPU), held.targets).psnr.mean()
     assert float(again) == pytest.approx(rows["generated"]["psnr"]["value"], rel=1e-5)
     found = sample.sample(whole, 4, tmp_path / "grid.png", 0)
-    assert found["images"] == 4 and Image.open(tmp_path / "grid.png").size == (3 * 18 - 2, 4 * 18 - 2)
+    with Image.open(tmp_path / "grid.png") as grid:
+        assert found["images"] == 4 and grid.size == (3 * 18 - 2, 4 * 18 - 2)
     with pytest.raises(UsageError, match="makes images from images"):
         generators.load_generator(whole, CPU)
     assert generators.translates(whole) and not generators.translates(tmp_path)
