@@ -52,7 +52,7 @@ def evaluate_run(run: Path, asked: Asked, device: torch.device) -> dict[str, Any
     held = Pairs(some(splits.open_test() if asked.split == "test" else splits.val, asked.images or MOST, draws), size)
     say(f"{len(held):,} {asked.split} pairs, by {evaluator.name}")
     known = Pairs(some(splits.train, TRAIN, draws), size)
-    rows = measure(outputs_of(network, held.inputs, device), held, known, evaluator, device)
+    found = measure(outputs_of(network, held.inputs, device), held, known, evaluator, device)
     return {
         "schema": "gssl.translation/1",
         "run": str(run),
@@ -64,6 +64,6 @@ def evaluate_run(run: Path, asked: Asked, device: torch.device) -> dict[str, Any
         "n_train": len(known),
         "seed": asked.seed,
         "images": splits.hash,
-        "rows": rows,
+        **found,
         "test_openings": (read_json(run / "status.json") or {}).get("test_openings", 0),
     }

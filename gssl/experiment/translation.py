@@ -48,8 +48,9 @@ def some(images: Images, count: int, draws: Draws) -> Images:
 
 
 def measure(made: Tensor, held: Pairs, known: Pairs, extractor: Any, device: torch.device) -> dict[str, Any]:
-    """Rows of figures, each with its 95% interval over pairs. made: outputs (n, 3, S, S) in [0, 1] for held.inputs;
-    known: training pairs."""
+    """`rows` of figures, each with its 95% interval over pairs; `pairs`, the generator's own figures of each pair, for
+    comparisons with another generator on the same ones. made: outputs (n, 3, S, S) in [0, 1] for held.inputs; known:
+    training pairs."""
     count = len(held)
     lookup, reader = Lookup(known.inputs, known.targets), Reader(known.inputs, known.targets)
     rows = {
@@ -62,18 +63,22 @@ def measure(made: Tensor, held: Pairs, known: Pairs, extractor: Any, device: tor
     }
     real = evaluator_features(extractor, held.targets, BATCH, device)
     found: dict[str, Any] = {}
+    each: dict[str, list[float]] = {}
     for name, images in rows.items():
         own = pairwise(images, held.targets)._asdict() if name != "true" else {}
+        read = reader.agreement(images, held.inputs)
+        if name == "generated":
+            each = {key: value.tolist() for key, value in (own | {"input_read": read}).items()}
         figures: dict[str, Any] = {key: mean_interval(value.numpy()) for key, value in own.items()}
         if name != "true":
             far = kid(evaluator_features(extractor, images, BATCH, device), real, subsets=0)
             figures["kid"] = {"value": far.mmd2, "low": far.low, "high": far.high, "n": count}
-        figures["input_read"] = mean_interval(reader.agreement(images, held.inputs).numpy())
+        figures["input_read"] = mean_interval(read.numpy())
         found[name] = figures
     train = evaluator_features(extractor, known.targets, BATCH, device)
     floor = kid(train, real, subsets=0)
     found["true"]["kid"] = {"value": floor.mmd2, "low": floor.low, "high": floor.high, "n": len(train)}
-    return found
+    return {"rows": found, "pairs": each}
 
 
 def told(rows: dict[str, Any]) -> list[str]:
@@ -124,11 +129,11 @@ class TranslationEvaluator(GANEvaluator):
         """Of the exported weights, after `choose`."""
         found = super().result()
         with self.beside("evaluations"):
-            rows = measure(self._made(), self.pairs, self.known, self.extractor, self.device)
+            own = measure(self._made(), self.pairs, self.known, self.extractor, self.device)
         say(f"{len(self.pairs)} held-out pairs, 95% intervals over pairs:")
-        for line in told(rows):
+        for line in told(own["rows"]):
             say(line)
-        return found | {"translation": {"split": "val", "n": len(self.pairs), "rows": rows}}
+        return found | {"translation": {"split": "val", "n": len(self.pairs), **own}}
 
 
 def save_triples(inputs: Tensor, made: Tensor, targets: Tensor, path: Any) -> None:

@@ -132,6 +132,7 @@ def test_a_run_stands_beside_its_controls_and_resumes(pairs, tmp_path, killed) -
     assert result["translation"] == read_json(broken / "result.json")["translation"]
     rows = result["translation"]["rows"]
     assert list(rows) == ["generated", "input", "mean_photo", "mean_colour", "other_photo", "true"]
+    assert np.mean(result["translation"]["pairs"]["ssim"]) == pytest.approx(rows["generated"]["ssim"]["value"])
     for row in rows.values():
         assert all(x["low"] <= x["value"] <= x["high"] and x["n"] >= 10 for x in row.values())
     assert rows["mean_colour"]["psnr"]["low"] > rows["mean_photo"]["psnr"]["high"]  # of such pairs a perfect answer
