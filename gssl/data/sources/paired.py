@@ -137,9 +137,9 @@ def _files(sides: Sides, cfg: schemas.Data, told: Told, warnings: list[str], ski
     mine = Told()
     names = {folder: images_below(folder, [], mine) for folder in sides if folder is not None}
     told.merge(mine)
-    for folder, own in names.items():
+    for place, own in names.items():
         if not own:
-            raise UsageError(f"data.root: no images below {folder}; {'; '.join([LAYOUT, *mine.texts()])}")
+            raise UsageError(f"data.root: no images below {place}; {'; '.join([LAYOUT, *mine.texts()])}")
     if sides.b is None:
         return Files(cache.join(sides.a, names[sides.a]), None)
     known = [{str(PurePosixPath(name).with_suffix("")): name for name in own} for own in names.values()]
@@ -187,7 +187,7 @@ def _write(writer: cache.Writer, files: Files, cfg: schemas.Data, progress: bool
 
     def work(start: int) -> list[tuple[np.ndarray, np.ndarray] | tuple[str, str]]:
         stop = min(start + decode.CHUNK, len(files.a))
-        return [_try(files.a[i], files.b and files.b[i], cfg) for i in range(start, stop)]
+        return [_try(files.a[i], None if files.b is None else files.b[i], cfg) for i in range(start, stop)]
 
     wrong: list[tuple[int, str, str]] = []
     kept: list[int] = []
