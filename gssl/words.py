@@ -6,17 +6,8 @@ from typing import Protocol
 
 # data sets that are the user's own
 FOLDERS = (
-    "imagefolder",
-    "segmentation",
-    "detection",
-    "anomaly",
-    "fake",
-    "video",
-    "text",
-    "audio",
-    "imagetext",
-    "hf",
-    "webdataset",
+    *("imagefolder", "segmentation", "detection", "anomaly", "fake", "paired", "video", "text", "audio", "imagetext"),
+    *("hf", "webdataset"),
 )
 
 TITLES = {
@@ -58,6 +49,7 @@ TITLES = {
     "projection": "projection GAN",
     "ssgan": "SSGAN",
     "bigan": "BiGAN",
+    "pix2pix": "pix2pix",
     "scratch": "scratch",
     "random": "random features",
     "pixels": "raw pixels",

@@ -110,6 +110,9 @@ def folder(tmp_path_factory, pictures, inline_worker):
         cells(root / "cells")
         tiles(root / "tiles")
         films(root / "films")
+        facades(root / "facades")
+        paired = ["gan=pix2pix", "data=paired", "data.root=facades", "data.size=16", "experiment=smoke"]
+        invoke(["train-gan", *paired, "hydra.run.dir=runs/train_gan/PAIRS"])
         sounds(root / "digits")
         set_of_captioned(root / "captioned")
         pairs = ["ssl=clip", "data=imagetext", "data.root=captioned", "experiment=smoke", "ssl.batch_size=12"]
@@ -184,6 +187,19 @@ def tiles(root: Path) -> None:
             Image.fromarray(pixels.astype(np.uint8)).save(root / folder / f"{i:02}.png")
 
 
+def facades(root: Path) -> None:
+    """Pairs side by side: a photo of noise in two colours, and where they are."""
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 20), ("val", 10), ("test", 10)):
+        (root / part).mkdir(parents=True)
+        for i in range(count):
+            ids = rng.integers(0, 2, (4, 4)).repeat(4, 0).repeat(4, 1)
+            photo = np.array([[60, 120, 60], [200, 180, 90]])[ids] + rng.integers(-20, 20, (16, 16, 3))
+            labels = np.array([[0, 0, 255], [255, 0, 0]])[ids]
+            whole = np.concatenate([photo, labels], axis=1).astype(np.uint8)
+            Image.fromarray(whole).save(root / part / f"{i:02}.png")
+
+
 def films(root: Path) -> None:
     """Clips of a square that goes right or left, by twelve people."""
     for who in range(12):
@@ -227,6 +243,8 @@ def small(line: str) -> list[str]:
         words.append("experiment=smoke")
     if "efficientnet" in line and command != "pretrain-ssl":  # its own size takes minutes
         words.append("probe.sizes=[data]")
+    if "data=paired" in words:
+        words.append("data.size=16")
     if "data=detection" in words:
         words += ["probe.detect.steps=5", "data.size=[48,64]", "data.folds=2", "draws=1"]
     if "hf:bert" in line:  # a small one, of 24 positions

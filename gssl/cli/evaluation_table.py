@@ -35,6 +35,9 @@ def show(text: dict[str, Any]) -> None:
         show_it(text)
         tell(text["file"])
         return
+    if text["schema"] == "gssl.translation/1":
+        _translation(text)
+        return
     evaluator, figures = text["evaluator"], text["figures"]
     known = evaluator.get("accuracy")
     held = f" ({known['correct'] / known['n']:.1%} right on {known['n']:,} held-out images)" if known else ""
@@ -61,6 +64,23 @@ def show(text: dict[str, Any]) -> None:
         tell(f"no Fréchet distance: {refused}")
     if found := text.get("conditional"):
         _show_conditional(found)
+    if text["split"] == "test":
+        tell(f"the test images were opened {text['test_openings']} times for this run")
+    tell(f"evaluation: {text['file']}")
+
+
+def _translation(text: dict[str, Any]) -> None:
+    """Rows of `gssl.experiment.translation`: each figure with its interval."""
+    evaluator = text["evaluator"]
+    tell(f"{text['method']}: {text['n']:,} {text['split']} pairs; KID by {evaluator['name']}@{evaluator['hash'][:8]}")
+    keys = ("psnr", "ssim", "kid", "input_read")
+    rows = []
+    for name, row in text["rows"].items():
+        own = [row.get(key) for key in keys]
+        cells = ["–" if x is None else f"{x['value']:.3g} ({x['low']:.3g} to {x['high']:.3g})" for x in own]
+        rows.append([name.replace("_", " "), *cells])
+    table(["image", "PSNR", "SSIM", "KID", "input read back"], rows)
+    tell("none of these is enough alone: a mean has a high PSNR, any photo a low KID; intervals: 95%, over pairs")
     if text["split"] == "test":
         tell(f"the test images were opened {text['test_openings']} times for this run")
     tell(f"evaluation: {text['file']}")

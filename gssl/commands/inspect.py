@@ -23,7 +23,7 @@ from gssl.errors import UsageError
 from gssl.experiment import stage_similarity
 from gssl.experiment.answers import features
 from gssl.experiment.crops import centre_crops
-from gssl.experiment.generator_examples import GeneratorExamples
+from gssl.experiment.generator_examples import GeneratorExamples, explained
 from gssl.experiment.trained import described_weights, encoder_of, splits_of
 from gssl.figures import cka, feature_map
 from gssl.figures.grid import framed, save_grid
@@ -89,7 +89,7 @@ def inspect(
             table = cka.Similarity(name, f"{compared['command']} {against.name}", compared["stages"])
             heading = f"CKA between the stages of two backbones: {len(held):,} validation images of {run.name}"
             cka.figure([table], goal.said(heading)).save(folder / "cka.png")
-        if status.get("command") == "train-gan":
+        if explained(run, status):
             GeneratorExamples(run, written, splits, held, bank, network.eval(), target).save(folder / "generator.png")
         out.mkdir(exist_ok=True)
         files = [file for file in PICTURES if (folder / file).exists()]

@@ -1,5 +1,5 @@
 """`gssl sample RUN`: images of a trained GAN's generator, in one grid, or as files beside real ones; sounds of a GAN of
-spectrograms; texts of a causal language model."""
+spectrograms; texts of a causal language model; of a run on pairs of images input, output and true image."""
 
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,8 @@ import torch
 from gssl.engine import outputs
 from gssl.engine.device import pick_device
 from gssl.errors import UsageError
-from gssl.experiment import language, real_and_fake, sound_samples, text_samples
-from gssl.experiment.generators import load_generator
+from gssl.experiment import language, real_and_fake, sound_samples, text_samples, translated
+from gssl.experiment.generators import load_generator, translates
 from gssl.figures.grid import save_grid
 
 DEFAULT, DEFAULT_TEXT, DEFAULT_SOUNDS = Path("grid.png"), Path("samples.txt"), Path("sounds")  # where nobody says
@@ -42,6 +42,11 @@ def sample(
     if language.is_run(run):
         place = DEFAULT_TEXT if out == DEFAULT else out
         return text_samples.write(run, n, place, seed, pick_device(device), prompt, tokens, temperature, force)
+    if translates(run):
+        if files or classes or truncation is not None:
+            raise UsageError(f"--files, --class, --truncation: {run} makes images of images alone; leave them out")
+        outputs.check(out, ".png", force)
+        return translated.draw(run, n, out, seed, pick_device(device))
     generator = load_generator(run, pick_device(device))
     if files:
         if generator.scale is not None:

@@ -9,6 +9,7 @@ from gssl.engine.run import Run
 from gssl.experiment import generators
 from gssl.experiment.gan_evaluation import GANEvaluator
 from gssl.experiment.training import Training, find_source, follow
+from gssl.experiment.translation import TranslationEvaluator
 
 
 def main(cfg: schemas.TrainGAN, run_dir: Path, *, dry_run: bool = False) -> float | str | None:
@@ -26,7 +27,8 @@ def main(cfg: schemas.TrainGAN, run_dir: Path, *, dry_run: bool = False) -> floa
             return run.objective
         training = Training(run, cfg, "gan", source, device, precision)
         with dist.alone():
-            evaluator = GANEvaluator(training, cfg, pictures=not dry_run)
+            kind = TranslationEvaluator if "paired" in training.needs else GANEvaluator
+            evaluator = kind(training, cfg, pictures=not dry_run)
         if dry_run:
             return training.dry(evaluator)
         done = training.fit(evaluator)

@@ -18,8 +18,8 @@ class Entry(NamedTuple):
     schema: type[Section]
     labels: bool = False  # reads them: an upper reference in every report, never ranked
     vit: bool = False  # works on patches: needs a ViT as its backbone
-    # what it reads of a row: "video" is several frames of a clip, "text" a text, "audio" a sound, "caption" an image with
-    # captions
+    # what it reads of a row: "video" is several frames of a clip, "text" a text, "audio" a sound, "caption" an image
+    # with captions, "paired" two images
     column: str = "image"
     sounds: bool = False  # of images: spectrograms will do, which have one channel and are no squares
 
@@ -110,6 +110,7 @@ GAN: dict[str, Entry] = {
     "bigan": Entry("gssl.gan.bigan:BiGAN", gan.BiGAN),
     "specgan": Entry("gssl.gan.spectrogram:SpecGAN", gan.GAN, column="audio"),
     "specgan_projection": Entry("gssl.gan.spectrogram:SpecGAN", gan.GAN, labels=True, column="audio"),
+    "pix2pix": Entry("gssl.gan.pix2pix:Pix2Pix", gan.Pix2Pix, column="paired"),
     "videogan": Entry("gssl.gan.video:VideoGAN", gan.VideoGAN, column="video"),
 }
 
@@ -145,7 +146,7 @@ PROBE: dict[str, Probe] = {
         "gssl.probe.anomaly_gan:Discriminator",
         "method",
         ("anomaly",),
-        methods=tuple(name for name, entry in GAN.items() if not entry.labels),
+        methods=tuple(name for name, entry in GAN.items() if not entry.labels and entry.column != "paired"),
     ),
     "adapted": Probe("gssl.probe.adapted:Adapted", "menu", (*OF_CLASSES, "segmentation", "detection", "action")),
 }

@@ -18,6 +18,7 @@ ONLY = {
     "video": ("frames", "stride", "fps", "clips_per_video"),
     "anomaly": ("good", "bad"),
     "fake": ("held_out",),
+    "paired": ("direction",),
     "text": ("tokenizer", "vocab", "lowercase", "long", "encoding"),
     "audio": ("rate", "seconds", "hop_ms", "sound_views"),
     "imagetext": ("caption_tokens",),
@@ -28,6 +29,7 @@ LACKS = {
     "video": "has no films",
     "anomaly": "has no defects",
     "fake": "has no generators",
+    "paired": "has no pairs",
     "text": "has no texts",
     "audio": "has no sounds",
     "imagetext": "has no captions",
@@ -45,7 +47,14 @@ ALSO: dict[str, tuple[str, ...]] = {
     "imagetext": ("tokenizer", "vocab", "lowercase", "encoding"),
 }
 # column → what a method reads of it
-READ = {"image": "images", "video": "clips", "text": "texts", "audio": "sounds", "caption": "images with captions"}
+READ = {
+    "image": "images",
+    "video": "clips",
+    "paired": "pairs of images",
+    "text": "texts",
+    "audio": "sounds",
+    "caption": "images with captions",
+}
 BRINGS = {"caption": "imagetext"}  # column → the data that bring it, where these are called otherwise
 DIVIDED = ("folds", "split")  # values of data.test that are no folder: any source with labels can be divided so
 

@@ -130,6 +130,25 @@ def anomalous(values: np.ndarray) -> np.ndarray:
     return found
 
 
+class PairedColumn(MaskColumn):
+    """A second picture of each image and of its size, in three colours: what the image is to be made from."""
+
+    @classmethod
+    def opened(cls, store: Rows, name: str) -> "PairedColumn":
+        """Of an entry of the cache: `NAME.bin` and `NAME_hashes.npy`. A row of pixels is three times as long."""
+        shapes = store.shapes * np.array([1, 3], dtype=store.shapes.dtype)
+        return cls(_stored_values(store, name), shapes, _stored_hashes(store, name, len(shapes)))
+
+    def fetch(self, rows: np.ndarray) -> np.ndarray:
+        """uint8 (B, H, W, 3). Where sizes differ, pictures stand in the upper left corner and 255 around them."""
+        found = super().fetch(rows)
+        return found.reshape(*found.shape[:2], -1, 3)
+
+    def class_counts(self, rows: np.ndarray, classes: int) -> list[int]:
+        """None: no pixel has a class."""
+        return [0] * classes
+
+
 class ConditionColumn:
     """One number per image, uint8: whether it is real or generated, by what, and which way its file went
     (`gssl.statistics.fake.CONDITIONS`)."""
@@ -401,6 +420,7 @@ KINDS: dict[str, Any] = {
     "boxes": BoxColumn,
     "anomaly": AnomalyColumn,
     "fake": ConditionColumn,
+    "paired": PairedColumn,
     "video": VideoColumn,
     "text": TextColumn,
     "audio": AudioColumn,

@@ -147,8 +147,9 @@ class Images:
         (B, 2), has true heights and widths.
         mask, where there are masks: uint8 (B, H, W), 255 beyond the image. boxes, where there are boxes: float32
         (B, M, 6) as in `boxes`, with the class -1 behind an image's own. video, of clips: uint8 (B, T, H, W, C), 0
-        beyond the frames. text, of texts, which have no image: int64 (B, T), 0 behind the shorter ones;
-        nor have sounds: audio, int16 (B, samples). caption, of images with captions: int64 (B, K, T), 0 behind them.
+        beyond the frames. paired, of pairs: uint8 (B, H, W, 3), what the image is to be made from. text, of texts,
+        which have no image: int64 (B, T), 0 behind the shorter ones; nor have sounds: audio, int16 (B, samples).
+        caption, of images with captions: int64 (B, K, T), 0 behind them.
         """
         indices = np.asarray(indices, dtype=np.int64)
         rows = self.rows[indices]

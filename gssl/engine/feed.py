@@ -7,6 +7,7 @@
 | `real` | centre crop, flipped where the policy flips, (B, 3, S, S) in [0, 1] |
 | `label` | class of each image, (B,) int64; the data must be labelled throughout |
 | `frame0`, `frame1`, … | consecutive frames of a clip from a random one on, cropped and flipped alike, no colours |
+| `paired` | what `crop0` is to be made from, cropped and flipped as that is, (B, 3, S, S) in [0, 1] |
 | `near0`, `near1` | random views of two neighbouring frames, each by its own draw |
 | `tokens` | ids of a text, (B, T) int64, 0 behind the shorter ones; of a long one from a random place on |
 | `dialogue` | the same of a dialogue, always from the beginning of a row, which has whole exchanges |
@@ -32,17 +33,17 @@ from torch import Tensor
 from gssl import schemas
 from gssl.data import Batches, Draws, Images, RandomViews
 from gssl.data.clips import column_of
-from gssl.data.columns import AudioColumn, CaptionColumn, TextColumn
+from gssl.data.columns import AudioColumn, CaptionColumn, PairedColumn, TextColumn
 from gssl.data.transforms.spectrogram import SpectrogramViews
 from gssl.errors import UsageError
 from gssl.method import Batch, to_device
 from gssl.vocabulary import PAD
 
 KNOWN = (
-    "view0, view1, …, crop0, …, real, label; of clips frame0, frame1, …, near0, near1; of texts tokens, dialogue, pair;"
-    " of captions caption, captions, group"
+    "view0, view1, …, crop0, …, real, label; of pairs of images paired; of clips frame0, frame1, …, near0, near1; of"
+    " texts tokens, dialogue, pair; of captions caption, captions, group"
 )
-TOKENS, DIALOGUE, PAIR = "tokens", "dialogue", "pair"
+TOKENS, DIALOGUE, PAIR, PAIRED = "tokens", "dialogue", "pair", "paired"
 OF_TEXTS = (TOKENS, DIALOGUE, PAIR)
 CAPTIONS = ("caption", "captions")
 OF_CLIPS = r"frame\d+|near[01]"
@@ -66,12 +67,18 @@ class Feed:
     def __init__(self, batches: Batches, images: Images, needs: Sequence[str], cfg: schemas.Data, draws: Draws) -> None:
         self.batches, self.needs, self.draws, self.cfg = batches, tuple(needs), draws, cfg
         for name in needs:
-            if not re.fullmatch(rf"(view|crop)\d+|real|label|group|{'|'.join(OF_TEXTS)}|captions?|{OF_CLIPS}", name):
+            known = rf"(view|crop)\d+|real|label|group|{PAIRED}|{'|'.join(OF_TEXTS)}|captions?|{OF_CLIPS}"
+            if not re.fullmatch(known, name):
                 raise UsageError(f"this method needs '{name}', which no batch of images carries (known: {KNOWN})")
         if "label" in needs and (not len(images.classes) or bool(np.any(images.labels < 0))):
             raise UsageError(
                 f"this method needs a label for every training image; data={cfg.name} has images without one;"
                 " label them, or take a method that needs none"
+            )
+        if PAIRED in needs and images.column_of(PairedColumn) is None:
+            raise UsageError(
+                f"this method learns from pairs of images, and data={cfg.name} has none; use data=paired, or another"
+                " method"
             )
         self.random: tuple[RandomViews | SpectrogramViews, ...]
         self.placed: RandomViews | SpectrogramViews
@@ -141,6 +148,8 @@ class Feed:
                 batch[name] = self.placed(frames[int(name[5:])], step, 0, extent)
             elif name.startswith("near"):
                 batch[name] = self.random[int(name[4])](frames[int(name[4])], step, int(name[4]), extent)
+            elif name == PAIRED:
+                batch[name] = self.placed(raw[PAIRED].permute(0, 3, 1, 2), step, 0, extent)
             elif name == "real":
                 batch[name] = self.still(image, step, 0, extent)
             else:

@@ -16,7 +16,7 @@ from gssl.engine.documents import read_result
 from gssl.errors import UsageError
 from gssl.experiment.checkpoint_weights import exported_state
 from gssl.experiment.crops import centre_crops
-from gssl.experiment.generators import latents, load_discriminator, load_generator
+from gssl.experiment.generators import latents, load_discriminator, load_generator, translates
 from gssl.figures import generator as figures
 from gssl.figures.tiles import Section, save_page
 from gssl.gan import explain
@@ -34,6 +34,11 @@ COMPARED, SHOWN, NEAREST = 256, 4, 5  # samples compared with training images, r
 EXPLAINED, ATTENDED = 8, 3  # images with a saliency map, with attention maps
 COPIES, NOISE = 16, 0.1  # SmoothGrad: noisy copies, deviation of the noise (from black to white is 1)
 POSITIONS = [(0.5, 0.5), (0.25, 0.25), (0.25, 0.75), (0.75, 0.5)]  # whose attention is drawn: height, width
+
+
+def explained(run: Path, status: dict[str, Any]) -> bool:
+    """Whether a run, of that status.json, has a generator of latent vectors."""
+    return status.get("command") == "train-gan" and not translates(run)
 
 
 class GeneratorExamples:

@@ -21,21 +21,23 @@ from gssl.nets.generator import Generator, Shape
 from gssl.nets.inputs import Inputs
 from gssl.nets.log_mel import BandScale
 from gssl.nets.tensors import load_tensors
+from gssl.nets.unet import UNet
 from gssl.nets.weights import load_into, save_weights
 
 BATCH = 256
+UNET = "unet"  # the kind of a generator that makes images from images (`gssl.nets.unet`)
 
 
 def write(method: Any, run: Path, classes: list[str]) -> dict[str, Any]:
     """Write `weights/generator` and `weights/discriminator` (.safetensors, .json); returns entries for result.json.
 
-    Call it after the backbone was exported: the discriminator is written with the same batch statistics. An encoder's
-    discriminator, which reads pairs, and one of sounds stay in the checkpoints.
+    Call it after the backbone was exported: the discriminator is written with the same batch statistics. One that reads
+    pairs, of an encoder or of images and inputs, and one of sounds stay in the checkpoints.
     """
     folder = run / "weights"
     heads = method.discriminator.heads
     about = {"name": method.cfg.name, "truncation": method.cfg.truncation, "classes": classes}
-    about["pairs"] = heads.latent > 0  # what the discriminator reads
+    about["pairs"] = heads.latent > 0 or method.generator.shape.kind == UNET  # what the discriminator reads
     network = getattr(method.ema.module, "images", method.ema.module)  # of clips what makes their frames
     scale = getattr(method, "scale", None)  # of sounds
     told = {} if scale is None else {"sounds": scale.record()}
@@ -46,7 +48,7 @@ def write(method: Any, run: Path, classes: list[str]) -> dict[str, Any]:
         {"schema": "gssl.generator/2", "sha256": digest, "method": about, "shape": shape} | told,
     )
     entry = {"generator": {"file": "weights/generator.safetensors", "sha256": digest}}
-    if not heads.latent and scale is None:
+    if not about["pairs"] and scale is None:
         digest = save_weights(method.discriminator, folder / "discriminator.safetensors")
         text = {"schema": "gssl.discriminator/1", "sha256": digest, "heads": heads.record()}
         trunk = read_json(folder / "backbone.json")
@@ -153,6 +155,11 @@ def load_generator(run: Path, device: torch.device) -> Sampler:
     """The generator that a GAN run exported. Raises UsageError where there is none or it is damaged."""
     file, text = _file(run, "generator", "gssl.generator/2")
     with expected(file.with_suffix(".json"), network=True):
+        if text["shape"]["kind"] == UNET:
+            raise UsageError(
+                f"{run}: its generator ({text['method']['name']}) makes images from images and none by itself; `gssl"
+                " sample RUN` and `gssl evaluate RUN` show what it makes of its own pairs"
+            )
         generator = Generator(Shape(**text["shape"]))
         load_into(generator, load_tensors(file), ignore=())
         about = text["method"]
@@ -161,6 +168,22 @@ def load_generator(run: Path, device: torch.device) -> Sampler:
         scale = BandScale(**text["sounds"]).to(device) if "sounds" in text else None
     generator.to(device).eval().requires_grad_(False)
     return Sampler(run, generator, device, text["sha256"], name, classes, truncation, scale)
+
+
+def translates(run: Path) -> bool:
+    """Whether a run's generator makes images from images."""
+    text = read_json(run / "weights" / "generator.json") or {}
+    return (text.get("shape") or {}).get("kind") == UNET
+
+
+def load_translator(run: Path, device: torch.device) -> tuple[UNet, dict[str, Any]]:
+    """The generator of a run on pairs of images, in evaluation mode, and its description. Raises UsageError."""
+    file, text = _file(run, "generator", "gssl.generator/2")
+    with expected(file.with_suffix(".json"), network=True):
+        network = UNet(Shape(**text["shape"]))
+        load_into(network, load_tensors(file), ignore=())
+    network.to(device).eval().requires_grad_(False)
+    return network, text
 
 
 def find_generator(given: str, device: torch.device) -> Sampler:

@@ -144,7 +144,7 @@ class GAN(nn.Module):
         cfg, label = self.cfg, batch.get("label")
         with torch.no_grad():
             fake = self.generator(batch["z"], self._condition(label))
-            code = self.encode(batch["real"])
+            code, made_from = self._beside(batch)
         real = self.augmented(batch["real"], batch.get("seen_real"))
         fake = self.augmented(fake, batch.get("seen_fake"))
         penalise = "mixing" in batch
@@ -157,7 +157,7 @@ class GAN(nn.Module):
                 stack.enter_context(sdpa_kernel(SDPBackend.MATH))
             # real and fake in passes of their own: batch norm must not separate them by the statistics of a mixture
             on_real = self.discriminator(real, label, code)
-            on_fake = self.discriminator(fake, label, batch["z"] if code is not None else None)
+            on_fake = self.discriminator(fake, label, made_from)
             adversarial = self.loss.d(on_real.logit, on_fake.logit)
             out = self._watched(on_real.logit, on_fake.logit)
             total = adversarial
@@ -201,6 +201,11 @@ class GAN(nn.Module):
         if cfg.rotation_g:
             out["rotation_accuracy_g"] = tasks["rotation_accuracy"]
         return {"loss": adversarial + tasks["task"]} | out
+
+    def _beside(self, batch: Batch) -> tuple[Tensor | None, Tensor | None]:
+        """What the discriminator reads beside real images and beside the generator's; None where it reads no pairs."""
+        code = self.encode(batch["real"])
+        return code, None if code is None else batch["z"]
 
     def _condition(self, label: Tensor | None) -> Tensor | None:
         return label if self.generator.classes else None
@@ -295,6 +300,8 @@ class GAN(nn.Module):
 
 def _check(cfg: schema.GAN, trunk: Any, context: Context) -> None:
     """Raises UsageError where a recipe's parts do not fit together or the data."""
+    if cfg.generator == "unet" and not isinstance(cfg, schema.Pix2Pix):
+        raise UsageError(f"gan.generator=unet: is of pairs of images; use gan=pix2pix, not gan={cfg.name}")
     if schema.reads_labels(cfg) and context.classes < 2:
         raise UsageError(f"gan={cfg.name}: it reads the class of each image; data= has no labels, use gan=dcgan")
     if cfg.class_g and cfg.condition == "none":

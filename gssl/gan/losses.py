@@ -70,6 +70,12 @@ def relativistic_g(fake: Tensor, real: Tensor) -> Tensor:
     return F.softplus(real - fake).mean()
 
 
+def absolute(made: Tensor, true: Tensor) -> Tensor:
+    """Mean |made − true| of images (B, C, H, W) in [0, 1], on the scale [−1, 1] for which pix2pix's weight of 100 is
+    meant (Isola et al. 2017, arXiv:1611.07004, eq. 3)."""
+    return 2 * (made - true).abs().mean()
+
+
 LOSSES: dict[str, Loss] = {
     "non_saturating": Loss(cross_entropy_d, non_saturating_g, 0.0),
     "minimax": Loss(cross_entropy_d, minimax_g, 0.0),

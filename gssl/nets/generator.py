@@ -26,7 +26,7 @@ DARKEST = 0.02  # of the colour to begin with: a sigmoid that is nearer to its e
 class Shape:
     """What a generator is made from; stored beside its weights."""
 
-    kind: str  # dcgan | resnet
+    kind: str  # dcgan | resnet | unet (`gssl.nets.unet`)
     latent: int  # dimension of z
     width: int  # channels of the last block; dcgan doubles them towards the first, resnet keeps them
     size: int  # side of the images in pixels
@@ -98,6 +98,14 @@ class Residual(nn.Module):
         return y + F.interpolate(self.skip(x), scale_factor=2, mode="nearest")
 
 
+@torch.no_grad()
+def begin(to_image: nn.Conv2d, colour: tuple[float, ...]) -> None:
+    """Let a last layer before a sigmoid begin with about this `colour`."""
+    assert to_image.bias is not None
+    start = torch.tensor(colour).clamp(DARKEST, 1 - DARKEST).logit().to(to_image.bias)
+    to_image.bias.add_(start if len(start) == len(to_image.bias) else start.mean())
+
+
 class Generator(nn.Module):
     """z (B, latent), and labels (B,) where there are classes → images (B, 3, size, size or `wide`) in [0, 1].
 
@@ -150,9 +158,7 @@ class Generator(nn.Module):
     @torch.no_grad()
     def begin(self, colour: tuple[float, ...]) -> None:
         """Let the first images have about this `colour` (red, green, blue in [0, 1]) rather than grey."""
-        assert self.to_image.bias is not None
-        start = torch.tensor(colour).clamp(DARKEST, 1 - DARKEST).logit().to(self.to_image.bias)
-        self.to_image.bias.add_(start if len(start) == len(self.to_image.bias) else start.mean())
+        begin(self.to_image, colour)
 
     def maps(self, z: Tensor, label: Tensor | None = None) -> list[Tensor]:
         """The maps after each block, before attention: (B, C, h, w), coarsest first."""

@@ -127,6 +127,9 @@ class Data(Section):
     seconds: float | None = Field(gt=0, le=60, description="audio: of every sound; longer ones are cut, shorter padded")
     hop_ms: float | None = Field(ge=1, le=100, description="audio: from one frame of the spectrogram to the next")
     held_out: list[Text] | None = Field(description="fake: generators that are tested on and not learned from")
+    direction: Literal["a_to_b", "b_to_a"] | None = Field(
+        description="paired: which of a pair is made from the other; of one file A is its left half"
+    )
     good: Text | None = Field(description="anomaly: folder of good images, of which test_fraction is tested on")
     bad: Text | None = Field(description="anomaly: folder of images with defects, one folder per kind of them")
     masks: Text | None = Field(

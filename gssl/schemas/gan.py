@@ -13,7 +13,7 @@ class GAN(Section):
 
     name: Text
     batch_size: int = Field(ge=2)
-    generator: Literal["dcgan", "resnet"]
+    generator: Literal["dcgan", "resnet", "unet"] = Field(description="unet: of pairs, which gan=pix2pix alone has")
     latent: int = Field(ge=1, description="dimension of z")
     width: int = Field(ge=1, description="channels of the generator's last block (resnet: of all)")
     start: Literal["grey", "median"] = Field(
@@ -65,6 +65,14 @@ class VideoGAN(GAN):
     frames: int = Field(ge=2, description="of a clip; at most data.frames")
     motion: int = Field(ge=1, description="dimension of the code that changes from frame to frame, a part of z")
     motion_head: int = Field(ge=1, description="hidden units of the discriminator's head on differences of features")
+
+
+class Pix2Pix(GAN):
+    """Of pairs: the generator makes one image of a pair from the other and reads no z."""
+
+    l1: float = Field(ge=0, description="weight of the mean absolute difference on [-1, 1]; 0: off")
+    adversarial: float = Field(ge=0, description="weight of the adversarial loss; 0: the generator never learns it")
+    patch_head: int = Field(ge=1, description="hidden channels of the discriminator's head on maps of both images")
 
 
 def reads_labels(cfg: GAN) -> bool:

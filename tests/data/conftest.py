@@ -46,6 +46,7 @@ def cfg() -> Callable[..., schemas.Data]:
             "seconds": None,
             "hop_ms": None,
             "held_out": None,
+            "direction": None,
             "good": None,
             "bad": None,
             "masks": None,

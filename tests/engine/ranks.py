@@ -36,6 +36,7 @@ def _configured(family: str, name: str, overrides: list[str]) -> Any:
     data = {
         "image": [],
         "video": ["data=video"],
+        "paired": ["data=paired"],
         "text": ["data=text", "data.tokenizer=byte"],
         "audio": ["data=audio"],
         "caption": ["data=imagetext"],

@@ -50,6 +50,7 @@ def build() -> Callable[..., Any]:
         own = next((o.partition("=")[2] for o in overrides if o.startswith("backbone=")), "")
         base = [f"gan={name}", "gan.width=4", "gan.latent=6", f"backbone.width={24 if own.startswith('vit') else 4}"]
         base += [f"gan.optim_{who}.schedule=constant" for who in "gd"] + (["gan.width_d=4"] if name == "bigan" else [])
+        base += ["data=paired"] if registry.GAN[name].column == "paired" else []
         base += CLIPS if registry.GAN[name].column == "video" else []
         base += SOUNDS if registry.GAN[name].column == "audio" else []
         mine = [o for o in overrides if o.startswith("gan.")]
@@ -76,7 +77,7 @@ def build() -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def batch() -> Callable[..., Batch]:
-    """`batch(8)` → smooth random images, their labels, and clips of which they are the first frames."""
+    """`batch(8)` → smooth random images, their labels, clips of which they are the first frames, and pairs."""
 
     def make(count: int = 8, size: int = 16, classes: int = 4, seed: int = 0) -> Batch:
         g = torch.Generator().manual_seed(seed)
@@ -85,7 +86,8 @@ def batch() -> Callable[..., Batch]:
         noise = 0.05 * torch.randn(count, 3, size, size, generator=g)
         real = (smooth + noise).clamp(0, 1).contiguous(memory_format=torch.channels_last)
         frames = {f"frame{t}": real.roll(t, 3) for t in range(FRAMES)}  # to recipes of clips
-        return {"real": real, "label": torch.arange(count) % classes} | frames
+        pairs = {"crop0": real, "paired": real.flip(1)}
+        return pairs | {"real": real, "label": torch.arange(count) % classes} | frames
 
     return make
 

@@ -16,6 +16,7 @@ from gssl.nets.weights import read_weights
 from .conftest import moved, state
 
 RECIPES = sorted(registry.GAN)
+CLIPS = [name for name in RECIPES if registry.GAN[name].column == "video"]
 OF_IMAGES = [name for name in RECIPES if registry.GAN[name].column == "image"]
 CPU = torch.device("cpu")
 

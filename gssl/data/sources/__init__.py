@@ -45,6 +45,7 @@ SOURCES: dict[str, Entry] = {
     "video": Entry("gssl.data.sources.video:read", ("image", "label", "video"), folder=True),
     "detection": Entry("gssl.data.sources.detection:read", ("image", "boxes"), folder=True, most=DENSE),
     "fake": Entry("gssl.data.sources.fake:read", ("image", "label", "fake"), folder=True),
+    "paired": Entry("gssl.data.sources.paired:read", ("image", "paired")),
     "text": Entry("gssl.data.sources.text:read", ("text", "label")),
     "audio": Entry("gssl.data.sources.audio:read", ("audio", "label")),
     "imagetext": Entry("gssl.data.sources.imagetext:read", ("image", "label", "caption"), folder=True),

@@ -1,0 +1,69 @@
+"""What a finished run on pairs of images makes of them: a picture, and figures on held-out pairs."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gssl.data import Draws
+from gssl.engine.files import read_json
+from gssl.engine.progress import say
+from gssl.errors import UsageError
+from gssl.experiment.generation import LEAST, MOST, Asked, record_opening
+from gssl.experiment.generators import as_stored, load_translator
+from gssl.experiment.trained import BATCH, splits_of
+from gssl.experiment.translation import TRAIN, Pairs, measure, save_triples, some
+from gssl.metrics.evaluator import make_evaluator
+from gssl.nets.unet import UNet
+
+
+def draw(run: Path, n: int, out: Path, seed: int, device: torch.device) -> dict[str, Any]:
+    """Write rows of input, output and true image to the PNG `out`, of at most `n` validation pairs by the seed."""
+    network, text = load_translator(run, device)
+    splits, _ = splits_of(run)
+    pairs = Pairs(some(splits.val, n, Draws(seed)), network.shape.size)
+    save_triples(pairs.inputs, outputs_of(network, pairs.inputs, device), pairs.targets, out)
+    return {"file": str(out), "images": len(pairs), "size": network.shape.size, "seed": seed}
+
+
+@torch.no_grad()
+def outputs_of(network: UNet, inputs: Tensor, device: torch.device) -> Tensor:
+    """Outputs (n, 3, S, S) in [0, 1], of 256 levels, on the CPU."""
+    return torch.cat([as_stored(network(x.to(device))).cpu() for x in inputs.split(BATCH)])
+
+
+def evaluate_run(run: Path, asked: Asked, device: torch.device) -> dict[str, Any]:
+    """`gssl.translation/1`: `gssl.experiment.translation.measure` on held-out pairs. Raises UsageError.
+
+    An opening of the test pairs is counted in the run's status.json and in the ledger before it happens.
+    """
+    if asked.truncation is not None:
+        raise UsageError(f"--truncation {asked.truncation}: {run} makes images from images, there is no z to cut")
+    network, text = load_translator(run, device)
+    splits, _ = splits_of(run, asked.root)
+    size, draws = network.shape.size, Draws(asked.seed)
+    evaluator = make_evaluator(asked.evaluator, splits, size, device, asked.evaluator_weights)
+    count = splits.summary["counts"][asked.split]
+    if count < LEAST:
+        raise UsageError(f"{run}: the {asked.split} split has {count} pairs, at least {LEAST} are needed")
+    if asked.split == "test":
+        record_opening(run, splits, asked)
+    held = Pairs(some(splits.open_test() if asked.split == "test" else splits.val, asked.images or MOST, draws), size)
+    say(f"{len(held):,} {asked.split} pairs, by {evaluator.name}")
+    known = Pairs(some(splits.train, TRAIN, draws), size)
+    found = measure(outputs_of(network, held.inputs, device), held, known, evaluator, device)
+    return {
+        "schema": "gssl.translation/1",
+        "run": str(run),
+        "method": text["method"]["name"],
+        "generator": text["sha256"],
+        "evaluator": evaluator.record(),
+        "split": asked.split,
+        "n": len(held),
+        "n_train": len(known),
+        "seed": asked.seed,
+        "images": splits.hash,
+        **found,
+        "test_openings": (read_json(run / "status.json") or {}).get("test_openings", 0),
+    }
