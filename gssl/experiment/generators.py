@@ -154,12 +154,12 @@ def _file(run: Path, name: str, version: str) -> tuple[Path, dict[str, Any]]:
 def load_generator(run: Path, device: torch.device) -> Sampler:
     """The generator that a GAN run exported. Raises UsageError where there is none or it is damaged."""
     file, text = _file(run, "generator", "gssl.generator/2")
+    if translates(run):
+        raise UsageError(
+            f"{run}: its generator ({text['method']['name']}) makes images from images and none by itself; `gssl sample"
+            " RUN` and `gssl evaluate RUN` show what it makes of its own pairs"
+        )
     with expected(file.with_suffix(".json"), network=True):
-        if text["shape"]["kind"] == UNET:
-            raise UsageError(
-                f"{run}: its generator ({text['method']['name']}) makes images from images and none by itself; `gssl"
-                " sample RUN` and `gssl evaluate RUN` show what it makes of its own pairs"
-            )
         generator = Generator(Shape(**text["shape"]))
         load_into(generator, load_tensors(file), ignore=())
         about = text["method"]
