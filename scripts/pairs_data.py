@@ -12,6 +12,7 @@ people's sex and age. numbers: 8,000 of the numbers below 100,000 in English wor
 import csv
 import sys
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +73,8 @@ def numbers() -> list[Row]:
 def main() -> None:
     what, *source, out = sys.argv[1:]
     header = {"captions": "text,text_b,label,split,group", "emoji": "text,text_b,group", "numbers": "text,text_b"}
-    rows = {"captions": captions, "emoji": emoji, "numbers": numbers}[what](*source)
+    makers: dict[str, Callable[..., list[Row]]] = {"captions": captions, "emoji": emoji, "numbers": numbers}
+    rows = makers[what](*source)
     with Path(out).open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
         table.writerow(header[what].split(","))

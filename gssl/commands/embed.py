@@ -31,7 +31,9 @@ def embed(run: Path, folder: Path, out: Path, device: str = "auto", force: bool 
     paths = np.array([images.name(i) for i in range(len(images))])
     out.parent.mkdir(parents=True, exist_ok=True)
     mark = outputs.npz_mark({"schema": "gssl.embed/1", "run": str(run), "view": view.record(), "range": images.range})
-    both = {"shared": captioned.read(run)[0].to(target).images(images, target)} if captioned.is_run(run) else {}
+    both: dict[str, Any] = (
+        {"shared": captioned.read(run)[0].to(target).images(images, target)} if captioned.is_run(run) else {}
+    )
     np.savez(out, features=found, paths=paths, gssl=np.array(mark), **both)
     return {"file": str(out), "images": len(images), "dim": int(found.shape[1]), "skipped": skipped}
 

@@ -96,7 +96,7 @@ def _listed(file: Path, root: Path, encoding: str | None, told: Told) -> Listing
         known = pairs.get(name)
         given = {"split": split, "group": cells["group"] or None, "label": cells["class"] or None}
         if known is None:
-            known = pairs[name] = Pair(name, where, **given)
+            known = pairs[name] = Pair(name, where, [], given["split"], given["group"], given["label"])
         for key, value in given.items():
             before = getattr(known, key)
             if value != before:

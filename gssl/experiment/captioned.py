@@ -266,7 +266,7 @@ def write(method: Captioned, run: Path, images: Images, cfg: schemas.PretrainSSL
     hashed = save_weights(method.towers, file)
     tokenizer = images.store.meta["tokenizer"]
     write_text(file.with_name("tokenizer.json"), tokenizer)
-    arguments = {"text": method.cfg.text, "width": method.cfg.text_width, "dim": method.cfg.dim}
+    arguments: dict[str, Any] = {"text": method.cfg.text, "width": method.cfg.text_width, "dim": method.cfg.dim}
     arguments |= {"features": method.backbone.dim, "vocab": int(images.store.meta["tokens"])}
     arguments |= {"scale": method.cfg.scale, "bias": getattr(method.cfg, "bias", None)}
     description = {

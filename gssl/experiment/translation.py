@@ -30,7 +30,7 @@ KEYS = ("psnr", "ssim", "l1", "kid", "input_read")
 class Pairs:
     """Inputs and true images (n, 3, S, S) in [0, 1] of pairs, on the CPU."""
 
-    def __init__(self, images: Images, size: int) -> None:
+    def __init__(self, images: Images, size: int | tuple[int, int]) -> None:
         found: list[list[Tensor]] = [[], []]
         for batch in sequential(images, BATCH, torch.device("cpu")):
             extent = batch.get("extent")
