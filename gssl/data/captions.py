@@ -14,7 +14,6 @@ from pathlib import Path
 
 from gssl.data.sources.folders import Told, images_below, some
 from gssl.data.sources.parts import part_of
-from gssl.data.texts import LONGEST, read_text
 from gssl.errors import UsageError
 
 TABLE = "captions.csv"
@@ -89,6 +88,8 @@ def _warn_of_common(pairs: list[Pair], told: Told) -> None:
 def _listed(file: Path, root: Path, encoding: str | None, told: Told) -> Listing:
     pairs: dict[str, Pair] = {}
     empty: list[str] = []
+    from gssl.data.texts import read_text  # brings numpy, which who looks at a folder does without
+
     for line, cells in _rows(file, read_text(file, encoding), told):
         where = f"{file} line {line}"
         name = _inside(cells["path"], root, where)
@@ -124,6 +125,8 @@ def _listed(file: Path, root: Path, encoding: str | None, told: Told) -> Listing
 
 def _rows(file: Path, text: str, told: Told) -> list[tuple[int, dict[str, str]]]:
     """Every row that is not blank, with its line. Raises UsageError."""
+    from gssl.data.texts import LONGEST
+
     header = next((line for line in text.split("\n") if line.strip()), "")
     separator = next((own for own in SEPARATORS if {"path", "caption"} <= set(_names(header.split(own)))), ",")
     if separator != ",":
@@ -183,6 +186,8 @@ def _split(text: str, where: str) -> str | None:
 
 def _beside(root: Path, encoding: str | None, told: Told) -> Listing:
     """Folders whose names are those of parts say so."""
+    from gssl.data.texts import read_text
+
     images = images_below(root, [], None)
     texts = set(_texts_below(root))
     found = Listing([])
