@@ -16,7 +16,8 @@ from gssl.experiment import probing as judging
 
 PACKAGE = Path(transfer.__file__).parents[1]
 # who may: the run that evaluates, once; evaluations of a GAN, of images from images, of a language model and of images
-# with captions that were asked for the test split by name; and the model at the end of a comparison, which learns from all labelled images when the report is written
+# with captions that were asked for the test split by name; and the model at the end of a comparison, which learns from
+# all labelled images when the report is written
 OPENERS = {
     "commands/transfer.py": 1,
     "experiment/generation.py": 1,
