@@ -24,7 +24,8 @@ def test_there_are_some():
 @pytest.mark.parametrize(("family", "name", "recipe"), RECIPES)
 def test_every_recipe_composes(family, name, recipe):
     command = {"ssl": "pretrain-ssl", "gan": "train-gan"}[family]
-    words = [f"{family}={name}", "data=cifar10"]
+    captions = registry.FAMILIES[family][name].column == "caption"
+    words = [f"{family}={name}", *(["data=imagetext", "data.root=pictures"] if captions else ["data=cifar10"])]
     assert compose(command, [*words, f"recipe={recipe}"]) != compose(command, words)
 
 
