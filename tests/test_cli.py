@@ -219,7 +219,7 @@ def test_sample_embed_predict(use):
     assert (done.exit_code, done.stdout) == (0, "a.png\n")
     asked = {"run": Path("RUN"), "n": 9, "out": Path("a.png"), "seed": 2, "device": "auto", "force": False}
     text = {"prompt": "", "temperature": 1.0, "tokens": 200}
-    assert use["sample"] == asked | {"classes": ["cat"], "truncation": 0.5, "files": False} | text
+    assert use["sample"] == asked | {"classes": ["cat"], "truncation": 0.5, "files": False, "root": None} | text
     done = invoke("embed", "RUN", "photos", "--device", "cpu", "--json")
     assert json.loads(done.stdout) == {
         "schema": "gssl.embed/1",

@@ -30,6 +30,7 @@ def _use(command: str, as_json: bool, run: Path, out: Path, **arguments: Any) ->
 @app.command("sample")
 def sample(
     run: RunArgument,
+    words: Moved = None,
     n: Annotated[int, typer.Option("-n", min=1, help="Number of images, sounds, or texts.")] = 64,
     out: Annotated[
         Path, typer.Option("--out", "-o", help="The PNG to write, the folder of sounds, or the .txt.")
@@ -72,7 +73,7 @@ def sample(
     """
     own = {"n": n, "seed": seed, "truncation": truncation, "classes": classes, "files": files}
     text = {"prompt": prompt, "tokens": tokens, "temperature": temperature}
-    _use("sample", as_json, run, out, **own, **text, device=device, force=force)
+    _use("sample", as_json, run, out, **own, **text, device=device, force=force, root=moved(words))
 
 
 @app.command("embed")

@@ -31,12 +31,14 @@ def sample(
     prompt: str = "",
     tokens: int = 200,
     temperature: float = 1.0,
+    root: str | None = None,
 ) -> dict[str, Any]:
     """Write a grid of `n` images of a GAN run's generator (its running average) to `out` (.png).
 
     `files`: no grid, but a PNG of each, and as many real images, in the folder `out` (`real_and_fake`).
     `classes`: of a conditional generator, in turn; None: all. `truncation`: |z| stays below; None: the run's own.
     `force`: over any file. Of a causal language model `n` texts of `tokens` tokens behind `prompt`, in `out` (.txt).
+    root: where the pairs of a run on pairs of images lie now; None: where they did.
     Of a GAN of sounds `n` .wav files and their spectrograms in the folder `out`.
     """
     if language.is_run(run):
@@ -46,7 +48,7 @@ def sample(
         if files or classes or truncation is not None:
             raise UsageError(f"--files, --class, --truncation: {run} makes images of images alone; leave them out")
         outputs.check(out, ".png", force)
-        return translated.draw(run, n, out, seed, pick_device(device))
+        return translated.draw(run, n, out, seed, pick_device(device), root)
     generator = load_generator(run, pick_device(device))
     if files:
         if generator.scale is not None:

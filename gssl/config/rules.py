@@ -102,7 +102,7 @@ def _one_gpu(engine: schemas.Engine) -> None:
 def _mixed_sounds(cfg: Any) -> None:
     """Raises UsageError where several processes would each mix sounds of their own images alone: another training."""
     views = cfg.data.sound_views
-    if views and views.mix and (torchrun.found() or cfg.engine.processes > 1):
+    if views and views.mix and not hasattr(cfg, "gan") and (torchrun.found() or cfg.engine.processes > 1):
         raise UsageError(
             "data.sound_views.mix: several processes mix other sounds into each other than one does; give"
             " data.sound_views.mix=0, or engine.processes=1"
@@ -187,6 +187,12 @@ def _source(command: str, data: schemas.Data) -> None:
             f" data.root={data.root}"
         )
     goal = targets.of_data(data.name)
+    if data.name == "paired" and command not in ("train-gan", "pretrain-ssl"):
+        raise UsageError(
+            f"data=paired: has no labels, which gssl {command} evaluates by; give other data, or use train-gan"
+        )
+    if data.name == "paired" and data.test in DIVIDED:
+        raise UsageError(f"data.test={data.test}: is for images with labels; give pairs to test on a folder test/")
     if data.name in ("text", "imagetext") and data.test in DIVIDED:
         raise UsageError(
             f"data.test={data.test}: is for images; texts without a test part are split by data.test_fraction, before"

@@ -281,7 +281,7 @@ def _missing(name: str, counts: list[int], classes: list[str], unit: str = "imag
 
 def _few(counts: list[int], classes: list[str], goal: Target) -> list[Finding]:
     n, found = sum(counts), []
-    if n < FEW:
+    if 0 < n < FEW:
         one = f", and one of them is {100 / n:.2g} points of accuracy" if goal.accuracy else ""
         text = f"There are {n} test images only{one}: differences"
         found.append({"kind": "few_test_images", "text": f"{text} of a few points cannot be shown.", "images": n})

@@ -53,13 +53,13 @@ def look(folder: Path) -> Layout:
         return boxed
     if (films := _films(folder)) is not None:
         return films
+    if (captioned := _with_captions(folder)) is not None:
+        return _captioned(root, captioned)
     home = parts.inner(folder)
     if anomaly_layout(home):
         return _anomalies(root, home)
     if (generators := _generators(home)) and len(generators) > 1:
         return _fakes(root, home, generators)
-    if captions.classed(home):
-        return _captioned(root, home)
     table = home / "labels.csv"
     if table.is_file():
         return _listed(folder, home, table)
@@ -101,6 +101,18 @@ def look(folder: Path) -> Layout:
             spare = root
             lines.append(f"{text} are left out; data.pretrain={root} pretrains on them alone")
     return Layout("imagefolder", keys, lines, min(classes.values()), spare)
+
+
+def _with_captions(folder: Path) -> Path | None:
+    """The folder, or the only one in it, as archives have it, that has a captions.csv with classes."""
+    for _ in range(parts.DEEPEST):
+        if captions.classed(folder):
+            return folder
+        inside = folders_in(folder)
+        if len(inside) != 1:
+            return None
+        folder = folder / inside[0]
+    return None
 
 
 def _captioned(root: str, home: Path) -> Layout:

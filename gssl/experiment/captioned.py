@@ -171,15 +171,13 @@ def evaluate(
     return text
 
 
-def warn_of_large_batches(images: Images, batch: int, name: str) -> None:
-    """Says where a batch is larger than there are groups, or different captions: its negatives are no negatives."""
+def warn_of_large_batches(images: Images, batch: int, positives: str) -> None:
+    """Says where a batch is larger than there are groups, and images of one group count as negatives."""
     groups = len(np.unique(units_of(images)))
-    captions = len(Captions.read(images).ids)
-    least, what = min((groups, "groups"), (captions, "different captions"))
-    if batch > least:
+    if batch > groups and positives == "captions" and images.groups is not None:
         say(
-            f"warning: ssl.batch_size={batch} ({name}) and {least:,} {what} of training images: every batch holds"
-            f" several of one, which are told apart as if they were different; use at most {least:,}"
+            f"warning: ssl.batch_size={batch} and {groups:,} groups of training images: every batch holds several of"
+            f" one, which are told apart as if they were different; use at most {groups:,}, or ssl.positives=groups"
         )
 
 
@@ -347,6 +345,8 @@ def before_of(run: Path, text: dict[str, Any], batches: Iterator[Tensor]) -> Two
 
 def evaluate_run(run: Path, asked: Asked, device: torch.device) -> dict[str, Any]:
     """`gssl.captioned/1`: what `evaluate` says of validation or test images of a finished run. Raises UsageError."""
+    if asked.truncation is not None or asked.images is not None:
+        raise UsageError(f"-n and --truncation: {run} makes no images, and all with captions are read; leave them out")
     network, text = read(run)
     splits, _ = splits_of(run, asked.root)
     held = splits.val

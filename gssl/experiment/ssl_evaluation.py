@@ -39,7 +39,7 @@ class SSLEvaluator:
         self.captioned = isinstance(self.method, Captioned)
         self.before = captioned.Two.of(cast(Captioned, self.method), self.size) if self.captioned else None
         if self.captioned:
-            captioned.warn_of_large_batches(training.images, training.batches.whole, cfg.ssl.name)
+            captioned.warn_of_large_batches(training.images, training.batches.whole, self.method.cfg.positives)
         self.classes = len(training.splits.classes) if "label" in training.splits.columns else 0
         draws, splits = training.draws.shared, training.splits
 
@@ -146,7 +146,7 @@ class SSLEvaluator:
         if start:
             continued.tell(start)
         objective = {"name": "val_knn", "value": final.get("val_knn"), "direction": "max"}
-        if self.language and self.classes < 2:
+        if self.pairs or (self.language and self.classes < 2):  # targets are what a run on pairs is for
             objective = {"name": "val_bits_per_byte", "value": final["val_bits_per_byte"], "direction": "min"}
         if self.captioned:
             objective = {"name": "val_recall_10", "value": final["val_recall_10"], "direction": "max"}

@@ -18,10 +18,11 @@ from gssl.metrics.evaluator import make_evaluator
 from gssl.nets.unet import UNet
 
 
-def draw(run: Path, n: int, out: Path, seed: int, device: torch.device) -> dict[str, Any]:
-    """Write rows of input, output and true image to the PNG `out`, of at most `n` validation pairs by the seed."""
+def draw(run: Path, n: int, out: Path, seed: int, device: torch.device, root: str | None = None) -> dict[str, Any]:
+    """Write rows of input, output and true image to the PNG `out`, of at most `n` validation pairs by the seed. root:
+    where the run's pairs lie now."""
     network, text = load_translator(run, device)
-    splits, _ = splits_of(run)
+    splits, _ = splits_of(run, root)
     pairs = Pairs(some(splits.val, n, Draws(seed)), network.shape.size)
     save_triples(pairs.inputs, outputs_of(network, pairs.inputs, device), pairs.targets, out)
     return {"file": str(out), "images": len(pairs), "size": network.shape.size, "seed": seed}

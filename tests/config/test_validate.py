@@ -98,6 +98,18 @@ def test_several_processes_mix_no_sounds():
     compose("pretrain-ssl", ["data=audio", "data.root=.", "engine.processes=2", "data.sound_views.mix=0"])
 
 
+def test_a_gan_of_sounds_reads_no_views_that_are_mixed():
+    assert compose("train-gan", ["gan=specgan", "data=audio", "data.root=a", "engine.processes=2"])
+
+
+def test_pairs_of_images_have_no_labels_to_divide_or_to_evaluate_by():
+    paired = ["data=paired", "data.root=a"]
+    with pytest.raises(UsageError, match="data.test=folds: is for images with labels"):
+        compose("train-gan", ["gan=pix2pix", *paired, "data.test=folds"])
+    with pytest.raises(UsageError, match="data=paired: has no labels, which gssl transfer evaluates by"):
+        compose("transfer", ["weights=random", *paired])
+
+
 def test_a_discriminator_is_no_network_of_timm():
     assert "set backbone=convnet, not timm:resnet18" in refused("train-gan", "backbone=timm:resnet18")
 

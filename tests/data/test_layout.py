@@ -295,3 +295,11 @@ def test_a_table_of_captions_with_classes_is_images_with_captions(tmp_path):
     file.write_text(file.read_text().replace(",class", ",kind", 1))  # what is not ours is left to others
     with pytest.raises(UsageError, match="all labelled images are in one folder, images/"):
         layout.look(root)
+
+
+def test_a_table_of_captions_wins_over_the_only_folder_of_its_images(tmp_path):
+    root = set_of_captioned(tmp_path / "archive" / "set")
+    fill(root / "images" / "one_vendor", 3)
+    fill(root / "images" / "another", 3)
+    for given in (root, tmp_path / "archive"):  # as archives have it, too
+        assert layout.look(given).name == "imagetext"

@@ -174,3 +174,13 @@ def test_the_only_folder_of_an_archive_is_read(aligned, tmp_path, load) -> None:
     outer.mkdir()
     aligned.rename(outer / "facades")
     assert len(load(outer).train) == 10 and paired.PARTS == ("train", "val", "test")
+
+
+def test_two_files_of_one_name_are_a_line(tmp_path, load):
+    for side in "AB":
+        (tmp_path / side).mkdir()
+        for i in range(4):
+            Image.new("RGB", (8, 8)).save(tmp_path / side / f"{i}.png")
+    Image.new("RGB", (8, 8)).save(tmp_path / "A" / "0.jpg")
+    with pytest.raises(UsageError, match=r"0.jpg and 0.png in .*/A would have one partner; rename one"):
+        load(tmp_path)

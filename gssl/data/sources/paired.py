@@ -142,7 +142,7 @@ def _files(sides: Sides, cfg: schemas.Data, told: Told, warnings: list[str], ski
             raise UsageError(f"data.root: no images below {place}; {'; '.join([LAYOUT, *mine.texts()])}")
     if sides.b is None:
         return Files(cache.join(sides.a, names[sides.a]), None)
-    known = [{str(PurePosixPath(name).with_suffix("")): name for name in own} for own in names.values()]
+    known = [_by_stem(folder, own) for folder, own in names.items()]
     for (folder, other), (mine_by, others) in zip((sides, sides[::-1]), (known, known[::-1]), strict=True):
         alone = [f"{folder}/{name}" for stem, name in mine_by.items() if stem not in others]
         if alone and (cfg.on_error == "stop" or len(alone) == len(mine_by)):
@@ -156,6 +156,17 @@ def _files(sides: Sides, cfg: schemas.Data, told: Told, warnings: list[str], ski
     common = sorted(known[0].keys() & known[1].keys())
     a, b = (cache.join(folder, [own[stem] for stem in common]) for folder, own in zip(names, known, strict=True))
     return Files(a, b)
+
+
+def _by_stem(folder: Path, names: list[str]) -> dict[str, str]:
+    """{path without its suffix: path}. Raises UsageError where two files would have one partner."""
+    found: dict[str, str] = {}
+    for name in names:
+        stem = str(PurePosixPath(name).with_suffix(""))
+        if stem in found:
+            raise UsageError(f"data.root: {found[stem]} and {name} in {folder} would have one partner; rename one")
+        found[stem] = name
+    return found
 
 
 # ── reading them ─────────────────────────────────────────────────────────────────────────────────
