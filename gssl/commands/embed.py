@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from gssl.data.texts import read_text
 from gssl.engine import outputs
 from gssl.engine.device import pick_device
 from gssl.errors import UsageError
@@ -42,7 +41,10 @@ def _texts(run: Path, file: Path, out: Path, device: str) -> dict[str, Any]:
     """Vectors of the lines of a file that are not blank."""
     if file.suffix.lower() != ".txt":
         raise UsageError(f"{file}: expected a folder of images, or a .txt file with a text in every line")
-    texts = [line for line in read_text(file, None).split("\n") if line.strip()]
+    try:
+        texts = [line for line in file.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{file}: is not UTF-8 (byte {error.start}); save it as UTF-8") from None
     if not texts:
         raise UsageError(f"{file}: has no text; put one into every line")
     network, text = captioned.read(run)

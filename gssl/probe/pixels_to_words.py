@@ -38,7 +38,7 @@ class PixelsToWords:
         from sklearn.feature_extraction.text import TfidfVectorizer  # takes a while to import
 
         vectoriser = TfidfVectorizer(token_pattern=WORDS, dtype=np.float64)
-        words = vectoriser.fit_transform([" ".join(own) for own in texts]).toarray()
+        words = vectoriser.fit_transform([" ".join(own) for own in texts])  # sparse: images × words would be large
         held = chances_of(units, 0, "pixels_to_words") < HELD
         strength = STRENGTHS[len(STRENGTHS) // 2]
         if held.any() and not held.all():
@@ -63,8 +63,9 @@ class PixelsToWords:
         return found
 
 
-def _ridge(pixels: np.ndarray, words: np.ndarray, strength: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(mean of the pixels, weights (d, words), mean of the words)."""
-    mean, offset = pixels.mean(0), words.mean(0)
+def _ridge(pixels: np.ndarray, words: Any, strength: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(mean of the pixels, weights (d, words), mean of the words). words: sparse (n, words)."""
+    mean, offset = pixels.mean(0), np.asarray(words.mean(axis=0)).ravel()
     x = (pixels - mean).astype(np.float64)
-    return mean, np.linalg.solve(x.T @ x + strength * np.eye(x.shape[1]), x.T @ (words - offset)), offset
+    both = (words.T @ x).T - np.outer(x.sum(0), offset)
+    return mean, np.linalg.solve(x.T @ x + strength * np.eye(x.shape[1]), both), offset

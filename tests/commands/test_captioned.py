@@ -129,6 +129,10 @@ def test_both_sides_are_embedded_in_one_space(run, tmp_path):
     )
     similar = images["shared"] @ texts["shared"].T
     assert similar[:, :3].argmax(1).tolist() == [0, 1, 2] and texts["texts"].tolist()[3] == "a red square, low"
+    latin = tmp_path / "latin.txt"
+    latin.write_bytes("grün".encode("latin-1"))
+    with pytest.raises(UsageError, match="latin.txt: is not UTF-8 .byte 2.; save it as UTF-8"):
+        embed.embed(run, latin, tmp_path / "x.npz", "cpu")
     for folder, said in ((tmp_path / "images.npz", "expected a folder of images, or a .txt file"), (lines, "no text")):
         lines.write_text("\n")
         with pytest.raises(UsageError, match=said):

@@ -184,3 +184,12 @@ def test_two_files_of_one_name_are_a_line(tmp_path, load):
     Image.new("RGB", (8, 8)).save(tmp_path / "A" / "0.jpg")
     with pytest.raises(UsageError, match=r"0.jpg and 0.png in .*/A would have one partner; rename one"):
         load(tmp_path)
+
+
+def test_images_beside_the_parts_are_told(aligned, load, paint):
+    assert not load(aligned).summary["warnings"]
+    for i in range(2):
+        paint(aligned / f"loose{i}.png", (24, 12))
+    splits = load(aligned)
+    assert len(splits.train) == 10
+    assert f"data.root: 2 images directly in {aligned}: left out" in splits.summary["warnings"]

@@ -7,6 +7,7 @@ data.direction says which is made from which: `a_to_b` or `b_to_a`. The one that
 other its column `paired`. What is not in a part of its own is divided by the contents of files.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -19,9 +20,10 @@ from gssl.data import cache, decode
 from gssl.data.images import Images
 from gssl.data.opening import opened
 from gssl.data.sources import DataSource, parts
-from gssl.data.sources.folders import Told, child, find_folder, folders_in, images_below, one_line, some
+from gssl.data.sources.folders import Told, child, find_folder, folders_in, images_below, is_image, one_line, some
 from gssl.data.sources.wrong_files import refuse_or_note
 from gssl.errors import UsageError
+from gssl.words import count
 
 PARTS = ("train", "val", "test")
 SIDES = ("A", "B")
@@ -74,6 +76,7 @@ def read(cfg: schemas.Data, progress: bool = False) -> DataSource:
     if cfg.range not in ("auto", "full", None):
         warnings.append("data.range: the images of paired are read by all that their files' type can hold")
     places = _places(root)
+    _beside(root, told)
     loaded, keys = {}, []
     for name, sides in places.items():
         files = _files(sides, cfg, told, warnings, skipped)
@@ -102,6 +105,15 @@ def _inner(root: Path, told: Told) -> Path:
         told.notes.append(f"{root / names[0]} is read, the only folder in {root}")
         return root / names[0]
     return root
+
+
+def _beside(root: Path, told: Told) -> None:
+    """Warns of images that lie beside the folders that are read."""
+    both = _both(root)
+    for folder in (root, *(both or ())):
+        read_inside = folder is not None and (parts.named(folder, "train") or (both and folder == root))
+        if folder is not None and read_inside and (loose := [f for f in os.listdir(folder) if is_image(f)]):
+            told.warnings.append(f"data.root: {count(len(loose), 'image')} directly in {folder}: left out")
 
 
 def _places(root: Path) -> dict[str, Sides]:
