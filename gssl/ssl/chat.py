@@ -5,13 +5,10 @@ first step, supervised fine-tuning). Values and the measured result: conf/ssl/ch
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from gssl.method import Batch, Context
 from gssl.nets.text import TextTransformer
-from gssl.schemas import ssl as schema
-from gssl.ssl.clm import next_tokens
-from gssl.ssl.token_losses import per_token
+from gssl.ssl.clm import CLM, next_tokens
 from gssl.vocabulary import ASSISTANT, PAD, SYSTEM, USER
 
 
@@ -28,22 +25,8 @@ def answer_nats(network: TextTransformer, tokens: Tensor) -> Tensor:
     return next_tokens(network, tokens) * answered(tokens)
 
 
-class Chat(nn.Module):
-    """The backbone, made causal; its embedding gives the scores too."""
+class Chat(CLM):
+    """See the head of this file."""
 
     needs = ("dialogue",)
-
-    def __init__(self, cfg: schema.Chat, backbone: TextTransformer, context: Context) -> None:
-        super().__init__()
-        self.backbone, self.mean = backbone, context.mean
-        backbone.causal.fill_(True)
-        self.to(context.device)
-        self.optimizer = context.optimizer(self.parameters(), cfg.optim)
-
-    def loss(self, batch: Batch) -> dict[str, Tensor]:
-        return per_token(answer_nats(self.backbone, batch["dialogue"]), batch["per_row"])
-
-    def update(self, batch: Batch, step: int) -> dict[str, Tensor]:
-        count = answered(batch["dialogue"]).sum(1).float()
-        per_row = self.mean(count.mean()).clamp(min=1e-6)  # rows may all be without an answer
-        return self.optimizer.minimize(self.loss, batch | {"per_row": per_row.expand(len(count))})
+    learned = staticmethod(answered)

@@ -19,21 +19,27 @@ def next_tokens(network: TextTransformer, tokens: Tensor) -> Tensor:
 
 
 class CLM(nn.Module):
-    """The backbone, made causal; its embedding gives the scores too."""
+    """The backbone, made causal; its embedding gives the scores too. A subclass says what it reads and learns of it."""
 
-    needs = ("tokens",)
+    needs: tuple[str, ...] = ("tokens",)
 
-    def __init__(self, cfg: schema.CLM, backbone: TextTransformer, context: Context) -> None:
+    def __init__(self, cfg: schema.Method, backbone: TextTransformer, context: Context) -> None:
         super().__init__()
         self.backbone, self.mean = backbone, context.mean
         backbone.causal.fill_(True)
         self.to(context.device)
         self.optimizer = context.optimizer(self.parameters(), cfg.optim)
 
+    @staticmethod
+    def learned(tokens: Tensor) -> Tensor:
+        """bool (B, T): which of `tokens` the loss is on."""
+        return tokens != PAD
+
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        return per_token(next_tokens(self.backbone, batch["tokens"]), batch["per_row"])
+        tokens = batch[self.needs[0]]
+        return per_token(next_tokens(self.backbone, tokens) * self.learned(tokens), batch["per_row"])
 
     def update(self, batch: Batch, step: int) -> dict[str, Tensor]:
-        count = (batch["tokens"] != PAD).sum(1).float()
-        per_row = self.mean(count.mean()).expand(len(count))
-        return self.optimizer.minimize(self.loss, batch | {"per_row": per_row})
+        count = self.learned(batch[self.needs[0]]).sum(1).float()
+        per_row = self.mean(count.mean()).clamp(min=1e-6)  # rows may all be without a token to learn
+        return self.optimizer.minimize(self.loss, batch | {"per_row": per_row.expand(len(count))})

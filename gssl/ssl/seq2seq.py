@@ -5,13 +5,10 @@ A decoder alone reads the source as the beginning of what it continues: Liu et a
 and the measured result: conf/ssl/seq2seq.yaml.
 """
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from gssl.method import Batch, Context
 from gssl.nets.text import TextTransformer, second
-from gssl.schemas import ssl as schema
-from gssl.ssl.clm import next_tokens
-from gssl.ssl.token_losses import per_token
+from gssl.ssl.clm import CLM, next_tokens
 from gssl.vocabulary import PAD
 
 
@@ -25,21 +22,8 @@ def target_nats(network: TextTransformer, tokens: Tensor) -> Tensor:
     return next_tokens(network, tokens) * targets(tokens)
 
 
-class Seq2Seq(nn.Module):
-    """The backbone, made causal; its embedding gives the scores too."""
+class Seq2Seq(CLM):
+    """See the head of this file."""
 
     needs = ("pair",)
-
-    def __init__(self, cfg: schema.Seq2Seq, backbone: TextTransformer, context: Context) -> None:
-        super().__init__()
-        self.backbone, self.mean = backbone, context.mean
-        backbone.causal.fill_(True)
-        self.to(context.device)
-        self.optimizer = context.optimizer(self.parameters(), cfg.optim)
-
-    def loss(self, batch: Batch) -> dict[str, Tensor]:
-        return per_token(target_nats(self.backbone, batch["pair"]), batch["per_row"])
-
-    def update(self, batch: Batch, step: int) -> dict[str, Tensor]:
-        count = targets(batch["pair"]).sum(1).float()
-        return self.optimizer.minimize(self.loss, batch | {"per_row": self.mean(count.mean()).expand(len(count))})
+    learned = staticmethod(targets)
