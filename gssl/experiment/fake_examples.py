@@ -43,7 +43,7 @@ def draw(evaluated: Evaluated, run_dir: Path) -> None:
 
 def chosen_images(stats: np.ndarray) -> dict[str, np.ndarray]:
     """Indices of test images by what they show, from rows (n, k); what no image shows is left out."""
-    of, right = stats[:, :COUNT] > 0, (stats[:, COUNT : 2 * COUNT] > 0).any(axis=1)
+    of, right = stats[:, :COUNT] > 0, stats[:, COUNT : 2 * COUNT].max(axis=1) > 0
     order = np.argsort(stats[:, -1], kind="stable")
     fake, real = order[of[order, HELD_OUT]], order[of[order, REAL]]
     found = {
