@@ -13,9 +13,11 @@ from gssl import schemas
 from gssl.commands import COMMANDS
 from gssl.config import registry
 from gssl.data.sources import SOURCES
+from gssl.data.targets import TARGETS
 from gssl.nets.backbone import BACKBONES
 from gssl.probe import clips
 from gssl.schemas import gan, probes, ssl
+from gssl.statistics.metric import METRICS
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "gssl"
@@ -136,6 +138,26 @@ def test_no_function_passes_80_lines(path):
             length = (node.end_lineno or 0) - node.lineno + 1
             most = LONGER.get((str(path.relative_to(PACKAGE)), node.name), 80)
             assert length <= most, f"{path.name}:{node.lineno}: {node.name} has {length} lines"
+
+
+# What names a task in these two rooms, its column, a probe that serves it alone or a metric of it.
+NAMED = {
+    ("report/scores.py", "classification"),  # of entries of older runs that name no task
+    ("report/generation.py", "accuracy"),  # of the classifier that says which class a generated image is of
+}
+WORDS = {"label", "text"}  # which are keys of documents, too
+
+
+def test_reports_and_comparisons_ask_for_no_task_by_its_name():
+    """What they need of one, `gssl.data.targets.Target` and `gssl.experiment.tasks.Task` say."""
+    names = {*TARGETS, *(goal.task for goal in TARGETS.values()), *METRICS}
+    names |= {name for name, probe in registry.PROBE.items() if len(probe.tasks) == 1}
+    found = set()
+    for path in (path for path in modules() if room(path) in ("report", "comparison")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in names - WORDS:
+                found.add((str(path.relative_to(PACKAGE)), node.value))
+    assert found == NAMED
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "commands").glob("*.py")), ids=lambda p: p.name)

@@ -8,7 +8,7 @@ from typing import Any
 from gssl import schemas
 from gssl.comparison import ranking
 from gssl.comparison.parts import SEARCHED, STEPS, Draft, Part
-from gssl.config import arms, label_use
+from gssl.config import arms, image_size, label_use
 from gssl.config.arms import METHOD, Arm
 from gssl.config.command_line import as_command, data_words
 from gssl.config.comparison_rules import budget_keys, choices
@@ -344,7 +344,8 @@ class Planner:
         """A command's typed configuration. Hydra takes a tenth of a second, and seeds make no other one."""
         key = (command, *texts)
         if key not in self.composed:
-            self.composed[key] = compose(command, texts)
+            with image_size.silent():  # the comparison's own size was said
+                self.composed[key] = compose(command, texts)
         return self.composed[key]
 
     def _shell(self, draft: Draft) -> str:

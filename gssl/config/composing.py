@@ -12,7 +12,7 @@ from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from gssl.config import arm_overrides, hydra_api, registry, rules, run_data
+from gssl.config import arm_overrides, hydra_api, image_size, registry, rules, run_data
 from gssl.config.keys import Key, dotted, key_error, keys_of
 from gssl.config.overrides import parsed, rewritten
 from gssl.config.validate import chosen as chosen_sections
@@ -145,7 +145,8 @@ def _validated(command: str, whole: DictConfig) -> Any:
     with hydra_api.hydra_values(whole):
         typed = validate(command, OmegaConf.masked_copy(whole, [str(key) for key in whole if key != "hydra"]))
     if command == "compare":
-        arm_overrides.check(typed, lambda name, texts: _validated(name, _composed(name, texts)))
+        with image_size.silent():  # the comparison's own size is said
+            arm_overrides.check(typed, lambda name, texts: _validated(name, _composed(name, texts)))
     return typed
 
 

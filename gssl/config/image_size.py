@@ -1,10 +1,12 @@
 """`data.size=auto`: the size chosen from the images and the device, and the line that says so. No torch here."""
 
+import contextlib
 import functools
 import os
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,17 @@ from gssl.errors import UsageError
 AUTO = "auto"
 FOLDERS = ("root", "pretrain", "train", "good")
 _said: set[str] = set()
+_silent: ContextVar[bool] = ContextVar("silent", default=False)
+
+
+@contextlib.contextmanager
+def silent() -> Iterator[None]:
+    """For configurations that nobody runs, such as defaults that another one is compared with: nothing is said."""
+    before = _silent.set(True)
+    try:
+        yield
+    finally:
+        _silent.reset(before)
 
 
 def resolve(values: Mapping[str, Any]) -> Any:
@@ -28,7 +41,7 @@ def resolve(values: Mapping[str, Any]) -> Any:
     if data.get("name") not in SOURCES or not SOURCES[data["name"]].folder:
         raise UsageError(f"data.size=auto: is for folders of images; data={data.get('name')} has a size of its own")
     size, text = _chosen_for(data, str((values.get("engine") or {}).get("device")))
-    if text and text not in _said:
+    if text and text not in _said and not _silent.get():
         _said.add(text)
         print(f"note: {text}", file=sys.stderr, flush=True)
     return size

@@ -14,7 +14,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -91,8 +91,7 @@ def read_boxes(root: Path) -> Boxes:
     layout = layout_of(root)
     if layout is None:
         raise UsageError(f"data.root: {root} has no boxes; {LAYOUT}")
-    readers: dict[str, Callable[[Path], Boxes]] = {"voc": _voc, "coco": _coco, "yolo": _yolo}
-    found = readers[layout](root)
+    found = {"voc": _voc, "coco": _coco, "yolo": _yolo}[layout](root)
     if "train" not in found.parts:
         if len(found.parts) != 1:
             raise UsageError(f"data.root: {root} has {' and '.join(found.parts) or 'nothing'} and no train; {LAYOUT}")
@@ -263,24 +262,26 @@ def _jsons(root: Path) -> list[Path]:
 
 
 def _looks_like_coco(path: Path) -> bool:
-    """Whether all three lists are named; of a large file, whether one is in the first and last bytes."""
+    """Whether all three lists are named; one of them where the file is large, cut off or no JSON."""
     try:
         with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
             text = file.read(1 << 20)
-            if size > 1 << 20:
+            if large := os.fstat(file.fileno()).st_size > 1 << 20:
                 file.seek(-(1 << 16), os.SEEK_END)
                 text += file.read()
-                return any(key in text for key in (b'"annotations"', b'"categories"', b'"images"'))
+        named = [key in text for key in (b'"annotations"', b'"categories"', b'"images"')]
+        if any(named) and not large:
+            json.loads(text)
     except OSError:
         return False
-    return all(key in text for key in (b'"annotations"', b'"categories"', b'"images"'))
+    except (ValueError, RecursionError):
+        return True  # whoever reads it says what is wrong
+    return any(named) if large else all(named)
 
 
 def _coco(root: Path) -> Boxes:
-    parts: dict[str, list[Annotated]] = {}
+    parts, notes = dict[str, list[Annotated]](), list[str]()
     classes: list[str] | None = None
-    notes: list[str] = []
     for path in _jsons(root):
         text = _json(path)
         if not any("bbox" in own for own in text["annotations"][:50]) and text["annotations"]:
@@ -302,9 +303,8 @@ def _coco(root: Path) -> Boxes:
 
 def _part_in(path: Path, root: Path) -> str:
     """Which part a file is of: by its name (instances_val2017.json) or its folder's; train where neither says."""
-    words = [word for word in re.split(r"[^A-Za-z]+", path.stem) if word]
-    said = [part_of(word) for word in words] + [part_of(path.parent.name) if path.parent != root else None]
-    return next((part for part in said if part in PARTS), "train")
+    words = [*re.split(r"[^A-Za-z]+", path.stem), path.parent.name if path.parent != root else ""]
+    return next((part for part in map(part_of, words) if part in PARTS), "train")
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from gssl.data.sources.folders import some
 from gssl.data.values import stored
 from gssl.errors import UsageError
 from gssl.names import load, unknown
-from gssl.words import FOLDERS
+from gssl.words import FOLDERS, count
 
 NAMED = 6  # classes that are named with their counts
 
@@ -179,7 +179,8 @@ def _pretraining(cfg: schemas.Data, source: DataSource, train: Images, warnings:
 
 def _found(cfg: schemas.Data, summary: dict[str, Any], source: DataSource, parts: Sequence[str]) -> str:
     """One line: what the data set is, and what lies there and is not read."""
-    where = cfg.root or cfg.train or cfg.pretrain or cfg.labels
+    where = cfg.root or cfg.train or cfg.good or cfg.pretrain or cfg.labels
+    target = targets.of_data(cfg.name)
     counts = summary["counts"]
     text = ", ".join(f"{counts[part]:,} {part}" for part in parts)
     if counts["pretrain"] != counts["train"]:
@@ -193,11 +194,13 @@ def _found(cfg: schemas.Data, summary: dict[str, Any], source: DataSource, parts
         noun = "class" if len(own) == 1 else "classes"
         kinds = f"{len(own)} {noun} ({some([f'{n} {c:,}' for n, c in zip(classes, own, strict=True)], NAMED)})"
     elif own:
-        rows = f"{targets.of_data(cfg.name).row}s"
+        rows = f"{target.row}s"
         many = f"{min(own):,} {rows} each" if min(own) == max(own) else f"{min(own):,} to {max(own):,} {rows}"
         kinds = f"{len(classes):,} classes of {many}"
+    elif target.good_only:  # the first class is what is good
+        kinds = f"{target.named} of {count(len(classes) - 1, 'kind')}"
     else:
-        kinds = f"{targets.of_data(cfg.name).named} of {len(classes)} classes" if classes else "no labels"
+        kinds = f"{target.named} of {len(classes)} classes" if classes else "no labels"
     rest = list(source.told)
     if source.skipped:
         noun = "file" if len(source.skipped) == 1 else "files"

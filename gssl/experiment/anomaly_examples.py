@@ -55,23 +55,29 @@ def _section(evaluated: Evaluated, index: int) -> Section:
         rows.append(Row(name, [Tile(x, text) for x, text in zip(own.images, captions, strict=True)]))
         if own.maps:
             rows.append(Row("map", [Tile(_over(x, m, top)) for x, m in zip(own.images, own.maps, strict=True)]))
-        if "defects" in name:
+        if not stats[chosen[name], 0].any():  # defects
             rows.append(Row("labelled", [Tile(_marked(x, m)) for x, m in zip(own.images, own.labelled, strict=True)]))
     text = "Which images is decided by their scores alone: the ends of both orders."
     return Section(evaluated.name(index), text, rows)
 
 
 def chosen_images(stats: np.ndarray) -> dict[str, np.ndarray]:
-    """Indices of test images by what they show, from rows (n, k) of scores."""
+    """Indices of test images by what they show, from rows (n, k) of scores; what no image shows is left out."""
     good, score = stats[:, 0] > 0, stats[:, kinds_in(stats.shape[1])]
     order = np.argsort(score, kind="stable")
-    low, high = (order[~good[order]], order[good[order]])
-    return {
-        "wrong: defects that\nlook like good ones": low[:SHOWN],
-        "wrong: good ones that\nlook like defects": high[::-1][:SHOWN],
-        "right: defects": low[::-1][:SHOWN],
-        "right: good ones": high[:SHOWN],
+    low, high = order[~good[order]], order[good[order]][::-1]  # each from its wrong end
+    found = {
+        "wrong: defects that\nlook like good ones": low[: _half(low)],
+        "wrong: good ones that\nlook like defects": high[: _half(high)],
+        "right: defects": low[_half(low) :][::-1],
+        "right: good ones": high[_half(high) :][::-1],
     }
+    return {name: chosen[:SHOWN] for name, chosen in found.items() if len(chosen)}
+
+
+def _half(chosen: np.ndarray) -> int:
+    """So many stand at the wrong end: none is shown at both."""
+    return -(-len(chosen) // 2)
 
 
 def _told(stats: np.ndarray, classes: list[str]) -> list[tuple[str, float]]:

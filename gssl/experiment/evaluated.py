@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gssl.config import registry
-from gssl.data import Images
+from gssl.data import Images, targets
 from gssl.experiment.probing import Prober
 from gssl.experiment.tasks import Fitted
 from gssl.words import PROBES, data_name, title, upper
@@ -43,8 +43,9 @@ class Evaluated:
 
     def name(self, index: int) -> str:
         """ "linear probe, all labels"."""
-        f = self.fitted[index]
-        return f"{PROBES.get(f.probe, f.probe)}, {f.label_budget.words}"
+        f, goal = self.fitted[index], targets.TARGETS[self.prober.task.column]
+        budget = goal.said(f.label_budget.words, [f.label_budget.words], self.test.groups is not None)
+        return f"{PROBES.get(f.probe, f.probe)}, {budget}"
 
     def key(self, index: int) -> dict[str, Any]:
         """Which fit an entry of result.json is of."""

@@ -13,7 +13,7 @@ from gssl import schemas
 from gssl.experiment.crops import centre_crops
 from gssl.experiment.diagnostics import Evaluated, one_figure
 from gssl.figures.tiles import Row, Section, Tile, save_page
-from gssl.statistics.fake import CONDITIONS, HELD_OUT, REAL
+from gssl.statistics.fake import COUNT, HELD_OUT, REAL
 
 SHOWN = 12
 FIGURE = "pictures/fake.png"
@@ -42,13 +42,14 @@ def draw(evaluated: Evaluated, run_dir: Path) -> None:
 
 
 def chosen_images(stats: np.ndarray) -> dict[str, np.ndarray]:
-    """Indices of test images by what they show, from rows (n, k)."""
-    of, score = stats[:, : len(CONDITIONS)] > 0, stats[:, -1]
-    order = np.argsort(score, kind="stable")
+    """Indices of test images by what they show, from rows (n, k); what no image shows is left out."""
+    of, right = stats[:, :COUNT] > 0, stats[:, COUNT : 2 * COUNT].max(axis=1) > 0
+    order = np.argsort(stats[:, -1], kind="stable")
     fake, real = order[of[order, HELD_OUT]], order[of[order, REAL]]
-    return {
-        "wrong: generated,\ntaken for real": fake[:SHOWN],
-        "wrong: real,\ntaken for generated": real[::-1][:SHOWN],
-        "right: generated": fake[::-1][:SHOWN],
-        "right: real": real[:SHOWN],
+    found = {
+        "wrong: generated,\ntaken for real": fake[~right[fake]],
+        "wrong: real,\ntaken for generated": real[~right[real]][::-1],
+        "right: generated": fake[right[fake]][::-1],
+        "right: real": real[right[real]],
     }
+    return {name: chosen[:SHOWN] for name, chosen in found.items() if len(chosen)}

@@ -146,6 +146,8 @@ class _Page:
 
     def _row(self, canvas: Image.Image, draw: ImageDraw.ImageDraw, row: Row, y: int) -> int:
         height, width = self.tile
+        crowded = sum(bool(tile and tile.caption) for tile in row.tiles) > 1
+        lines = 0
         draw.text((EDGE, y + height / 2), row.name, INK, _font(TEXT), anchor="lm")
         for x, tile in zip(self._lefts(row), row.tiles, strict=True):
             if tile is None:
@@ -153,9 +155,12 @@ class _Page:
             canvas.paste(_pixels(tile.image, self.tile), (x, y))
             if tile.mark:
                 _ring(draw, x + tile.mark[1] * width, y + tile.mark[0] * height)
-            if tile.caption:
-                draw.text((x + width / 2, y + height + SMALL / 2 + 2), tile.caption, MUTED, _font(SMALL), anchor="mm")
-        return y + height + GAP + (SMALL + 5 if any(tile and tile.caption for tile in row.tiles) else 0)
+            caption = _folded(tile.caption, width) if crowded else [tile.caption] if tile.caption else []
+            for i, line in enumerate(caption):
+                middle = y + height + SMALL / 2 + 2 + i * (SMALL + 2)
+                draw.text((x + width / 2, middle), line, MUTED, _font(SMALL), anchor="mm")
+            lines = max(lines, len(caption))
+        return y + height + GAP + lines * (SMALL + 2) + 3 * (lines > 0)
 
     def _lefts(self, row: Row) -> list[int]:
         """Where each tile begins."""
@@ -189,6 +194,18 @@ def _pixels(image: Tensor, size: tuple[int, int]) -> Image.Image:
     elif tuple(x.shape[-2:]) != size:
         x = F.interpolate(x, size=size, mode="nearest")
     return Image.fromarray((x[0] * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy())
+
+
+def _folded(caption: str, width: int) -> list[str]:
+    """Lines as wide as a tile where words allow it, so that neighbours stay apart."""
+    lines: list[str] = []
+    for word in caption.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and _font(SMALL).getlength(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
 
 
 def _ring(draw: ImageDraw.ImageDraw, x: float, y: float) -> None:

@@ -9,7 +9,7 @@ from gssl.data.values import words
 from gssl.figures import data_map, histograms, style
 from gssl.figures.figure import Figure
 from gssl.names import shown_text
-from gssl.words import count, listed
+from gssl.words import count, listed, upper
 
 SUSPECTS, SHOWN = 24, 24
 LARGE = (1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "bytes")
@@ -108,7 +108,7 @@ def figures(text: Mapping[str, Any]) -> dict[str, Figure]:
 
 
 def _table(text: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Images (or of masks percent of the pixels) of each class and part."""
+    """What is counted (of masks percent of the pixels) of each class and part."""
     counts = next((text[key] for key in text if key.startswith("class_")), None)
     if not counts or not text["classes"]:
         return None
@@ -118,7 +118,9 @@ def _table(text: Mapping[str, Any]) -> dict[str, Any] | None:
         own = [values[i] for values in counts.values()]
         cells = [100 * n / max(1, sum(v)) for n, v in zip(own, counts.values(), strict=True)] if masks else own
         rows.append({"name": name, "cells": cells, "total": None if masks else sum(own)})
-    return {"parts": list(counts), "rows": rows, "masks": masks}
+    goal = TARGETS[text.get("column") or "label"]
+    what = "percent of the pixels that are not ignored" if masks else goal.marks[1] if goal.marks else f"{goal.row}s"
+    return {"parts": list(counts), "rows": rows, "masks": masks, "what": upper(what)}
 
 
 def in_bytes(value: float) -> str:

@@ -14,6 +14,7 @@ import pytest
 
 from gssl.commands import compare
 from gssl.comparison import execution, parts, plan
+from gssl.config import image_size
 from gssl.config.composing import compose
 from gssl.engine.files import read_json, write_json
 from gssl.errors import JobError, UsageError
@@ -181,10 +182,12 @@ def test_scratch_and_supervised_are_what_the_design_says(small):
 
 
 @pytest.mark.long
-def test_dry_run_prints_the_plan_and_writes_nothing(small, tmp_path, capsys):
+def test_dry_run_prints_the_plan_and_writes_nothing(small, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(image_size, "_said", set())
     compare.main(small(), tmp_path / "run", dry_run=True)
-    said = capsys.readouterr().out
+    said, told = capsys.readouterr()
     assert said.count("missing") == 15 and "gssl transfer" in said  # random has milestones beside the trained arms
+    assert "data.size=" not in told  # it was given: what parts are compared with has another one that nobody asked for
     assert not (tmp_path / "run").exists() and not (tmp_path / "parts").exists()
 
 

@@ -89,6 +89,7 @@ def test_three_folders(root, load) -> None:
         splits = load(good=good, bad=bad, masks=masks, test_fraction=0.4)
         test = splits.open_test()
         assert test.classes == ["good", "bad", "crack", "hole"]
+        assert splits.summary["found"].startswith(f"{good}: good images and defects of 3 kinds: ")
         names, held = {Path(n).name for n in splits.labelled.names}, {Path(n).name for n in test.names if "fine" in n}
         assert names and held and not names & held and len(names | held) == 10
         assert np.bincount(column_kinds(test))[1:].tolist() == [1, 2, 2]

@@ -376,6 +376,17 @@ def test_files_that_cannot_be_read(tmp_path, refused, layout, name, content) -> 
     assert "cannot be read" in (text := refused(root)) and name in text
 
 
+@pytest.mark.parametrize("text", ['{"images": [], "annotations": [1', '{"images": [{"id": 1'])
+@pytest.mark.parametrize("part", ["train", "val"])
+def test_a_json_that_is_cut_off_is_named_and_no_part_is_left_out_for_it(tmp_path, refused, part, text) -> None:
+    root = coco(tmp_path)
+    name = f"instances_{part}2017.json"
+    (root / "annotations" / name).write_text(text)
+    assert "cannot be read" in (said := refused(root)) and name in said
+    (root / "annotations" / "notes.json").write_text('{"images": "none of these"}')  # JSON, and none of COCO's
+    assert name in refused(root)
+
+
 def test_images_of_another_size_than_said_and_broken_ones(tmp_path, load, refused) -> None:
     root = voc(tmp_path)
     picture(root / "JPEGImages" / "003.png", 3, (WIDTH + 2, HEIGHT))

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from gssl.figures.tiles import LEAST, Row, Section, Tile, heat, save_page
+from gssl.figures.tiles import EDGE, LEAST, Row, Section, Tile, heat, save_page
 
 
 def saved(tmp_path, *sections):
@@ -29,6 +29,20 @@ def test_long_texts_wrap_and_wide_rows_fit(tmp_path):
     assert (many[-10:] == 255).all() and (many[:, -10:] == 255).all()
     wide = saved(tmp_path, Section("p", "", [Row("a long name", [Tile(torch.zeros(3, 200, 200))] * 16)]))
     assert (wide == 0).all(2).sum() >= 16 * 96 * 96 and (wide[:, -10:] == 255).all()
+
+
+def test_captions_of_neighbours_stay_apart(tmp_path):
+    """Each is folded below its tile, and the row is as high as the longest."""
+
+    def row(*captions):
+        return Section("p", "", [Row("", [Tile(torch.ones(3, 64, 64), caption) for caption in captions])])
+
+    short, long = saved(tmp_path, row("a 1", "b 2")), saved(tmp_path, row("a blowhole, 8.15", "another crack, 8.66"))
+    assert long.shape[0] > short.shape[0]
+    below = long[short.shape[0] - long.shape[0] - EDGE : -EDGE]  # the second line of captions
+    ink = np.flatnonzero((below < 200).all(2).any(0)) - EDGE - 12  # from where the tiles begin
+    assert len(ink) and ink.min() >= 0 and ink.max() < 2 * 64 + 3 and not ((ink > 64) & (ink < 67)).any()
+    assert saved(tmp_path, row("the one caption of a row may be wide")).shape[0] == short.shape[0]
 
 
 def test_heat_is_dark_at_zero_and_scaled_by_its_own_or_the_given_top():

@@ -61,6 +61,22 @@ def test_every_section_is_rendered_and_empty_ones_are_not():
         assert f'id="{name}"' not in bare and f'href="#{name}"' not in bare
 
 
+@pytest.mark.parametrize(
+    ("column", "key", "said"),
+    [
+        ("label", "class_counts", "Images"),
+        ("boxes", "class_boxes", "Boxes"),
+        ("anomaly", "class_images", "Images"),
+        ("video", "class_counts", "Clips"),
+        ("mask", "class_pixels", "Percent of the pixels that are not ignored"),
+    ],
+)
+def test_what_is_counted_is_called_by_its_name(column, key, said):
+    text = document() | {"column": column}
+    counts = text.pop("class_counts")
+    assert f"{said}, by class and part." in data_page.render(text | {key: counts}, dict.fromkeys(range(30), PIXEL))
+
+
 @pytest.mark.long
 def test_nothing_is_wider_than_the_window(chromium, tmp_path):
     binary = chromium.find()
