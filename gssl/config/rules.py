@@ -68,6 +68,7 @@ def check(command: str, cfg: Any) -> None:
         _mixed_sounds(cfg)
     _columns(cfg)
     _backbone(cfg)
+    _letters(cfg)
     if cfg.backbone.name.startswith("vit") and cfg.data.side % cfg.backbone.patch:
         size, patch = cfg.data.side, cfg.backbone.patch
         raise UsageError(f"backbone.patch: {patch} does not divide data.size {size}; choose one that does")
@@ -135,7 +136,7 @@ def _columns(cfg: Any) -> None:
             )
         if name in methods and not _learns_from(methods[name], brought):
             column = methods[name].column
-            # what has no images has texts or sounds; of texts pretrain-ssl alone has methods
+            # what has no images has texts or sounds; of captions pretrain-ssl alone has methods
             known = registry.FAMILIES if family == "gan" else {family: methods}
             fit = {of: [f"{of}={own}" for own, e in known[of].items() if _learns_from(e, brought)] for of in known}
             other = " or ".join(fit[family]) or f"pretrain-ssl with {' or '.join(fit['ssl'])}"
@@ -168,6 +169,16 @@ def _backbone(cfg: Any) -> None:
     raise UsageError(
         f"backbone={cfg.backbone.name}: reads {reads}, and data={cfg.data.name} brings {brings}; use {use}"
     )
+
+
+def _letters(cfg: Any) -> None:
+    """A GAN of texts, which is one of letters, on tokens of several."""
+    name = getattr(getattr(cfg, "gan", None), "name", None)
+    if name in registry.GAN and registry.GAN[name].column == "text" and cfg.data.tokenizer not in ("char", "byte"):
+        raise UsageError(
+            f"gan={name}: writes one character at each place, and data.tokenizer={cfg.data.tokenizer} has longer tokens;"
+            " set data.tokenizer=char data.size=32 (the longest line)"
+        )
 
 
 def reads(name: str, key: str) -> bool:

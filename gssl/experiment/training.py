@@ -9,7 +9,7 @@ from gssl import schemas
 from gssl.config import label_use, registry
 from gssl.data import Batches, Draws, Images, Splits, load_data
 from gssl.data.clips import frames_of
-from gssl.data.columns import CaptionColumn
+from gssl.data.columns import CaptionColumn, TextColumn
 from gssl.engine import dist, trouble
 from gssl.engine.beside import Beside
 from gssl.engine.device import Precision
@@ -147,6 +147,8 @@ class Training:
             extra["shape"] = backbone.inputs.shape
             if self.family == "gan":
                 extra["scale"] = sound_pictures.fitted(images, backbone.inputs)
+        elif self.family == "gan" and (texts := images.column_of(TextColumn)) is not None:
+            extra["letters"] = texts.alphabet(images.rows, size)
         elif self.family == "gan":
             extra["colour"] = weight_sources.colour(images, self.draws.shared, size, self.device)
         if images.column_of(CaptionColumn) is not None:

@@ -33,6 +33,7 @@ BACKBONES: dict[str, str] = {
     "resnet50": "gssl.nets.resnet:ResNet",
     "timm": "gssl.nets.foreign:TimmBackbone",
     "text_base": "gssl.nets.text:TextTransformer",
+    "text_conv": "gssl.nets.text_conv:TextConv",
     "text_small": "gssl.nets.text:TextTransformer",
     "vit_base": "gssl.nets.vit:ViT",
     "vit_micro": "gssl.nets.vit:ViT",
