@@ -62,7 +62,7 @@ def sample(
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Draw images from a trained GAN's averaged generator into one PNG; of ssl=clm and gan=textgan, texts into samples.txt.
+    """Draw images from a trained GAN's averaged generator into one PNG; of ssl=clm, gan=textgan texts into samples.txt.
 
     \b
     Examples:

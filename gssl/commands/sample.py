@@ -1,5 +1,6 @@
 """`gssl sample RUN`: images of a trained GAN's generator, in one grid, or as files beside real ones; sounds of a GAN of
-spectrograms; texts of a causal language model or of a GAN of texts; of a run on pairs of images input, output and true image."""
+spectrograms; texts of a causal language model or of a GAN of texts; of a run on pairs of images input, output and true
+image."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,5 @@
-"""`gssl train-gan`: train a generator against a discriminator whose trunk is the backbone; measured by KID, of texts by n-grams."""
+"""`gssl train-gan`: train a generator against a discriminator whose trunk is the backbone; measured by KID,
+of texts by n-grams."""
 
 from pathlib import Path
 from typing import Any

@@ -176,8 +176,8 @@ def _letters(cfg: Any) -> None:
     name = getattr(getattr(cfg, "gan", None), "name", None)
     if name in registry.GAN and registry.GAN[name].column == "text" and cfg.data.tokenizer not in ("char", "byte"):
         raise UsageError(
-            f"gan={name}: writes one character at each place, and data.tokenizer={cfg.data.tokenizer} has longer tokens;"
-            " set data.tokenizer=char data.size=32 (the longest line)"
+            f"gan={name}: writes one character at each place, and data.tokenizer={cfg.data.tokenizer} has longer"
+            " tokens; set data.tokenizer=char data.size=32 (the longest line)"
         )
 
 

@@ -3,7 +3,7 @@
 | side | what |
 |---|---|
 | `generated` | lines of the generator |
-| `language_model` | lines of a run of ssl=clm, where one is given: as long as training lines, whose ends it does not know |
+| `language_model` | lines of a run of ssl=clm, if given: as long as training lines, whose ends it does not know |
 | `real` | as many training lines: as near as can be |
 | `unigrams` | characters by themselves, as often as in training lines |
 | `places` | the same, as often as at that place of training lines |
@@ -139,8 +139,8 @@ class TextGANEvaluator:
         splits = training.splits
         if len(splits.val) < LEAST:
             raise UsageError(
-                f"data: {len(splits.val)} validation lines, at least {LEAST} are needed to measure samples by; give more"
-                " texts, or a larger data.val_fraction"
+                f"data: {len(splits.val)} validation lines, at least {LEAST} are needed to measure samples by; give"
+                " more texts, or a larger data.val_fraction"
             )
         self.tokenizer = Tokenizer(splits.pretrain.store.meta["tokenizer"])
         self.held, self.train = some(splits.val, self.draws, cfg.eval.images), splits.pretrain
@@ -280,8 +280,8 @@ def spent(run: Path) -> float | None:
 
 
 def evaluate_run(run: Path, asked: Asked, device: torch.device) -> dict[str, Any]:
-    """`gssl.lines/1` of the generator that `run` exported, beside controls, and a language model where `asked` names its
-    run. Raises UsageError."""
+    """`gssl.lines/1` of the generator that `run` exported, beside controls, and a language model where `asked` names
+    its run. Raises UsageError."""
     sampler = load_text_generator(run, device)
     splits, _ = splits_of(run, asked.root)
     draws, train = Draws(asked.seed), splits.pretrain

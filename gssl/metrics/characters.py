@@ -24,8 +24,8 @@ def ngrams(lines: Sequence[str], n: int) -> Counter[str]:
 
 
 def divergence(a: Mapping[str, int], b: Mapping[str, int]) -> float:
-    """Jensen-Shannon divergence of two tables of counts in bits, in [0, 1]: 0 where their proportions are equal, 1 where
-    nothing is in both, and where one is empty and the other is not. Lin 1991, IEEE Trans. Inf. Theory 37."""
+    """Jensen-Shannon divergence of two tables of counts, in bits: 0 where their proportions are equal, 1 where nothing
+    is in both, and where one is empty and the other is not. Lin 1991, IEEE Trans. Inf. Theory 37."""
     keys = list({**a, **b})
     p, q = (np.array([own.get(key, 0) for key in keys], dtype=np.float64) for own in (a, b))
     if not p.sum() or not q.sum():
@@ -69,7 +69,7 @@ class Known:
         }
 
 
-# ── controls: each is given random numbers (n, 1 + size) in [0, 1), of which the first draws a training line's length ──
+# ── controls, each of random numbers (n, 1 + size) in [0, 1): the first draws a training line, whose length it has ──
 
 
 def lengths(lines: Sequence[str], chance: np.ndarray) -> np.ndarray:

@@ -1,8 +1,8 @@
 """Residual convolutions over the letters of short texts: a discriminator's trunk, and a generator.
 
 The networks of Gulrajani et al.: Improved Training of Wasserstein GANs, NeurIPS 2017, arXiv:1704.00028 (its language
-model of characters): five residual blocks of two convolutions of kernel 5, what a block adds scaled by .3. Different:
-where a text has ended, maps are 0, so that features do not depend on how long the other texts of a batch are.
+model of characters): five residual blocks of two convolutions of kernel 5, what a block adds scaled by .3. Behind
+the end of a text stands a letter of its own, up to the length that the network is made for.
 """
 
 from dataclasses import asdict, dataclass
@@ -42,35 +42,36 @@ class TextConv(Backbone):
 
     takes = Takes("text", 1)
 
-    def __init__(self, name: str, norm: str, width: int, vocab: int | None) -> None:
+    def __init__(self, name: str, norm: str, width: int, vocab: int | None, size: int) -> None:
+        """size: tokens that texts are filled up to with 0, so that features do not depend on the longest of a batch."""
         super().__init__()
         if norm != "none":
             raise UsageError(f"backbone.norm={norm}: {name} has no norm layers; set backbone.norm=none")
         if vocab is None:
             raise UsageError(f"backbone={name}: reads texts; use data=text, or another backbone")
-        self.vocab, self.dim, self.dims = vocab, width, [width] * BLOCKS
+        self.vocab, self.size, self.dim, self.dims = vocab, size, width, [width] * BLOCKS
         self.inputs = Inputs(*SIGNED)  # of images; texts have no such thing
         self.embedding = nn.Embedding(vocab, width)
         nn.init.normal_(self.embedding.weight, std=STD)  # torch's own of 1 would begin with slopes far above 1
         self.blocks = nn.ModuleList(Residual(width) for _ in range(BLOCKS))
 
-    def _stages(self, x: Tensor, there: Tensor) -> list[Tensor]:
-        """x (B, width, T); there (B, 1, T): the chance that the text has not ended."""
-        found, x = [], x * there
+    def _stages(self, x: Tensor) -> list[Tensor]:
+        found = []
         for block in self.blocks:
-            x = block(x) * there
+            x = block(x)
             found.append(x)
         return found
 
     def read(self, rows: Tensor, letters: Tensor) -> Tensor:
-        """rows (B, L, T): the probability of each of `letters`, ids (L,), at each place → the last map (B, width, T)."""
-        there = (rows * (letters != PAD)[:, None]).sum(1, keepdim=True)
-        return self._stages(self.embedding(letters).t() @ rows, there)[-1]
+        """rows (B, L, T): probabilities of `letters`, ids (L,), at each place → the last map (B, width, T)."""
+        return self._stages(self.embedding(letters).t() @ rows)[-1]
 
     def dense(self, x: Tensor) -> list[Tensor]:
         """(B, T) ids → maps (B, width, 1, T), one per block; 0 where there is no token."""
-        there = (x != PAD)[:, None].to(self.embedding.weight.dtype)
-        return [own[:, :, None] for own in self._stages(self.embedding(x).transpose(1, 2), there)]
+        length, there = x.shape[1], (x != PAD)[:, None, None]
+        filled = F.pad(x, (0, max(0, self.size - length)), value=PAD)
+        maps = self._stages(self.embedding(filled).transpose(1, 2))
+        return [own[:, :, None, :length] * there for own in maps]
 
     def pooled(self, x: Tensor) -> Tensor:
         """(B, T) ids → (B, width), the mean over the tokens."""
