@@ -60,6 +60,8 @@ class TextConv(Backbone):
         for block in self.blocks:
             x = block(x)
             found.append(x)
+        # else a critic, whose loss is a difference, would not know of the last layer's offset
+        found[-1] = F.relu(x)
         return found
 
     def read(self, rows: Tensor, letters: Tensor) -> Tensor:
