@@ -229,6 +229,15 @@ def fits(method: str, backbone: str) -> None:
         raise UsageError(f"{family}={method} works on patches: set backbone=vit_micro or vit_tiny, not {backbone}")
 
 
+def letters(method: str, tokenizer: str | None) -> None:
+    """Raises UsageError where a GAN of letters is given tokens of several."""
+    if method in registry.GAN and registry.GAN[method].column == "text" and tokenizer not in ("char", "byte"):
+        raise UsageError(
+            f"gan={method}: writes one character at each place, and data.tokenizer={tokenizer} has longer tokens; set"
+            " data.tokenizer=char, and data.size= to the characters of the longest line, e.g. 32"
+        )
+
+
 def kind(arm: Arm) -> str:
     """The name by which `gssl.config.menus` knows which probes fit an arm."""
     return arm.source if arm.source in FIXED else arm.name

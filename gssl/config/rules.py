@@ -68,7 +68,6 @@ def check(command: str, cfg: Any) -> None:
         _mixed_sounds(cfg)
     _columns(cfg)
     _backbone(cfg)
-    _letters(cfg)
     if cfg.backbone.name.startswith("vit") and cfg.data.side % cfg.backbone.patch:
         size, patch = cfg.data.side, cfg.backbone.patch
         raise UsageError(f"backbone.patch: {patch} does not divide data.size {size}; choose one that does")
@@ -169,16 +168,6 @@ def _backbone(cfg: Any) -> None:
     raise UsageError(
         f"backbone={cfg.backbone.name}: reads {reads}, and data={cfg.data.name} brings {brings}; use {use}"
     )
-
-
-def _letters(cfg: Any) -> None:
-    """A GAN of texts, which is one of letters, on tokens of several."""
-    name = getattr(getattr(cfg, "gan", None), "name", None)
-    if name in registry.GAN and registry.GAN[name].column == "text" and cfg.data.tokenizer not in ("char", "byte"):
-        raise UsageError(
-            f"gan={name}: writes one character at each place, and data.tokenizer={cfg.data.tokenizer} has longer"
-            " tokens; set data.tokenizer=char data.size=32 (the longest line)"
-        )
 
 
 def reads(name: str, key: str) -> bool:

@@ -83,7 +83,11 @@ def test_parts_of_recipes_that_are_about_images_are_refused(option, build):
     ("command", "words", "text"),
     [
         ("train-gan", ["gan=textgan"], "gan=textgan learns from texts, and data=mnist5k brings image and label"),
-        ("train-gan", ["gan=textgan", "data=text", "data.root=/x"], "data.tokenizer=bpe has longer tokens; set"),
+        (
+            "compare",
+            ["data=text", "data.root=/x", "arms=[textgan,random]", "backbone=text_conv"],
+            "data.tokenizer=bpe has longer tokens; set",
+        ),
         ("train-gan", ["gan=textgan", "data=text", "data.root=/x", "data.tokenizer=char", "backbone=text_small"],
          "its discriminator reads letters; set backbone=text_conv, not text_small"),
         ("pretrain-ssl", ["ssl=clm", "data=text", "data.root=/x", "backbone=text_conv"],
@@ -95,6 +99,12 @@ def test_what_does_not_go_together_is_a_line(command, words, text):
     with pytest.raises(UsageError) as error:
         compose(command, words)
     assert text in str(error.value) and "\n" not in str(error.value)
+
+
+def test_tokens_of_several_characters_are_a_line(root, tmp_path):
+    with pytest.raises(UsageError, match="gan=textgan: .* data.tokenizer=bpe has longer tokens; set data.tokenizer=ch"):
+        train_gan.main(small(root, "data.tokenizer=bpe"), tmp_path / "run")
+    assert not (tmp_path / "run" / "result.json").exists()
 
 
 def test_texts_without_a_character_leave_no_run_behind(tmp_path):
