@@ -27,6 +27,7 @@ from gssl.data import Draws, Images
 from gssl.data.columns import TextColumn
 from gssl.data.tokens import Tokenizer
 from gssl.engine import checkpoint, outputs
+from gssl.engine.documents import find_yaml
 from gssl.engine.files import read_json, write_text
 from gssl.engine.progress import say
 from gssl.errors import UsageError
@@ -41,8 +42,6 @@ from gssl.metrics.characters import Known, RepetitionMonitor, by_place, chained,
 
 BATCH, SHOWN, LEAST = 256, 32, 2
 DRAWS = 5  # samples of each side
-KEYS = ("js1", "js2", "js3", "js4", "js", "words", "distinct", "repeated", "copied", "length")
-NAMES = {"js1": "JS-1", "js2": "JS-2", "js3": "JS-3", "js4": "JS-4", "words": "known words", "distinct": "distinct"}
 Write = Callable[[int], list[str]]  # the number of a draw → lines
 
 
@@ -96,33 +95,23 @@ class Sides:
     def row(self, write: Write, count: int = DRAWS) -> dict[str, Any]:
         """Figures of a side: mean, least and most of `count` samples."""
         found = [self.known.figures(write(number), self.held) for number in range(count)]
-        return {key: _spread([own[key] for own in found]) for key in KEYS}
+        return {key: _spread([own[key] for own in found]) for key in found[0]}
 
 
 def _spread(values: list[float]) -> dict[str, float]:
     return {"value": sum(values) / len(values), "low": min(values), "high": max(values)}
 
 
-def told(rows: dict[str, Any]) -> list[str]:
-    """A line for each side, and who is nearer."""
-    lines = []
-    for name, row in rows.items():
-        cells = [f"{title} {row[key]['value']:.3f}" for key, title in NAMES.items()]
-        lines.append(f"{name.replace('_', ' ')}: {', '.join(cells)}")
-    return [*lines, *verdict(rows)]
-
-
 def verdict(rows: dict[str, Any]) -> list[str]:
-    """Which sides but real lines are nearer than the generator, by the mean of the four divergences."""
+    """Whether the generator is farther than each side that is not real, nearer, or as near, by the mean divergence."""
     own = rows["generated"]["js"]
-    others = {name.replace("_", " "): row["js"] for name, row in rows.items() if name not in ("generated", "real")}
-    nearer = [f"{name} {js['value']:.3f}" for name, js in others.items() if js["high"] < own["low"]]
-    farther = [f"{name} {js['value']:.3f}" for name, js in others.items() if js["low"] > own["high"]]
-    mean = f"the generator's mean divergence {own['value']:.3f}"
-    return [
-        *([f"{mean} loses to: {', '.join(nearer)}"] if nearer else []),
-        *([f"{mean} is below: {', '.join(farther)}"] if farther else []),
-    ]
+    groups: dict[str, list[str]] = {"loses to": [], "is below that of": [], "cannot be told from that of": []}
+    for name, js in ((name, row["js"]) for name, row in rows.items() if name not in ("generated", "real")):
+        which = "loses to" if js["high"] < own["low"] else "is below that of"
+        which = which if js["high"] < own["low"] or js["low"] > own["high"] else "cannot be told from that of"
+        groups[which].append(f"{name.replace('_', ' ')} ({js['value']:.3f})")
+    mean = f"the generator's mean divergence, {own['value']:.3f},"
+    return [f"{mean} {which} {', '.join(names)}" for which, names in groups.items() if names]
 
 
 class TextGANEvaluator:
@@ -226,14 +215,13 @@ class TextGANEvaluator:
         with self.beside("evaluations"):
             sides = {"generated": lambda number: self._lines(1 + number)} | self.sides.controls(self.train)
             rows = {name: self.sides.row(write) for name, write in sides.items()}
-        for line in told(rows):
-            say(line)
         return {
             "objective": {"name": "val_js", "value": chosen["val_js"], "direction": "min"},
             "exported": {"which": self.cfg.export, "step": chosen["step"], "chosen_with_labels": False},
             "last": self.last,
             "best": self.best,
-            "lines": {"split": "val", "n": len(self.held), "draws": DRAWS, "size": self.sides.size, "rows": rows},
+            "lines": {"split": "val", "n": len(self.held), "draws": DRAWS, "size": self.sides.size, "rows": rows}
+            | {"verdict": verdict(rows)},
         }
 
 
@@ -267,10 +255,17 @@ def of_language_model(run: Path, known: Known, size: int, count: int, seed: int,
     def lines(number: int) -> list[str]:
         chance = Draws(seed).uniform("lines/clm", number, (count,)).double().numpy()
         start = torch.zeros((count, 0), dtype=torch.int64, device=device)
-        ids = generate(network, start, max(reads, size + 1), size, 1.0, seed * DRAWS + number).tolist()
+        ids = generate(network, start, reads, size, 1.0, seed * DRAWS + number).tolist()
         return [tokenizer.decode(own)[:n] for own, n in zip(ids, lengths(known.lines, chance), strict=True)]
 
     return lines
+
+
+def _tell_other_texts(run: Path, beside: Path) -> None:
+    """Says so where the two runs learned from texts of other places."""
+    roots = [(find_yaml(own / "config.yaml").get("data") or {}).get("root") for own in (run, beside)]
+    if roots[0] != roots[1]:
+        say(f"warning: {beside} learned from data.root={roots[1]}, {run} from data.root={roots[0]}: not the same texts")
 
 
 def spent(run: Path) -> float | None:
@@ -298,6 +293,7 @@ def evaluate_run(run: Path, asked: Asked, device: torch.device) -> dict[str, Any
     flops = {"generated": spent(run)}
     if asked.beside is not None:
         beside = Path(asked.beside)
+        _tell_other_texts(run, beside)
         writes["language_model"] = of_language_model(beside, known, size, len(held), asked.seed, device)
         flops["language_model"] = spent(beside)
     writes |= sides.controls(train)

@@ -16,6 +16,7 @@ CONTEXT = 3  # characters that the Markov chain of `chained` reads
 REPEATED = 0.1  # proportion of lines that one of them may be: of real ones it is far less
 DISTINCT = 0.25  # of real lines' proportion of different lines, below which few repeat
 PATIENCE = 2  # evaluations in a row
+LATE = 0.9  # proportion of the budget: a generator that repeats by then is not young
 
 
 def ngrams(lines: Sequence[str], n: int) -> Counter[str]:
@@ -146,6 +147,3 @@ class RepetitionMonitor:
                 found.append(f"the generator has collapsed: {text} ({key}={entry[key]:.3g})")
         self.before = dict(entry)
         return found
-
-
-LATE = 0.9  # proportion of the budget: a generator that repeats by then is not young
