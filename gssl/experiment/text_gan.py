@@ -293,9 +293,9 @@ def evaluate_run(run: Path, asked: Asked, device: torch.device) -> dict[str, Any
     flops = {"generated": spent(run)}
     if asked.beside is not None:
         beside = Path(asked.beside)
-        _tell_other_texts(run, beside)
         writes["language_model"] = of_language_model(beside, known, size, len(held), asked.seed, device)
         flops["language_model"] = spent(beside)
+        _tell_other_texts(run, beside)
     writes |= sides.controls(train)
     rows = {name: sides.row(make) for name, make in writes.items()}
     return {
