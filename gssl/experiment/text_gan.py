@@ -45,18 +45,13 @@ DRAWS = 5  # samples of each side
 Write = Callable[[int], list[str]]  # the number of a draw → lines
 
 
-def rows_of(images: Images) -> list[np.ndarray]:
-    """Ids of every row."""
-    column = images.column_of(TextColumn)
-    assert column is not None
-    ends = column.offsets[images.rows] + column.counts[images.rows]
-    return [column.values[a:b].astype(np.int64) for a, b in zip(column.offsets[images.rows], ends, strict=True)]
-
-
 def lines_of(images: Images) -> list[str]:
     """The text of every row."""
-    tokenizer = Tokenizer(images.store.meta["tokenizer"])
-    return [tokenizer.decode(ids.tolist()) for ids in rows_of(images)]
+    column = images.column_of(TextColumn)
+    assert column is not None
+    tokenizer, starts = Tokenizer(images.store.meta["tokenizer"]), column.offsets[images.rows]
+    both = zip(starts.tolist(), (starts + column.counts[images.rows]).tolist(), strict=True)
+    return [tokenizer.decode(column.values[a:b].tolist()) for a, b in both]
 
 
 def some(images: Images, draws: Draws, count: int, number: int = 0) -> Images:
