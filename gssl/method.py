@@ -121,6 +121,7 @@ class Context:
     optimizer: "MakeOptimizer"
     colour: tuple[float, ...] = (0.5, 0.5, 0.5)  # median red, green, blue in [0, 1] of training images; GANs only
     shape: tuple[int, int] | None = None  # height and width of what is no square: bands and frames of spectrograms
+    letters: tuple[int, ...] = ()  # ids of tokens that training texts have, 0 where one ends early; GANs of texts only
     vocab: int = 0  # ids of tokens of captions, where images have some
     scale: Any = None  # `gssl.nets.log_mel.BandScale` of training sounds; GANs of sounds only
     teacher: nn.Module | None = None  # that `ssl.teacher` names: (B, 3, S, S) → (B, teacher.dim), frozen

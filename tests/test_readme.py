@@ -126,6 +126,8 @@ def folder(tmp_path_factory, pictures, inline_worker):
         kinds = [f"{['what', 'where', 'who'][i % 3]} is number {i} of them,{'abc'[i % 3]}" for i in range(90)]
         text_folders.folder(root / "bert", "bert")
         (root / "questions.csv").write_text("text,label\n" + "\n".join(kinds) + "\n")
+        lines = ["data=text", "data.root=questions.csv", "data.tokenizer=char", "data.size=16", *small_gan[:-1]]
+        invoke(["train-gan", "gan=textgan", *lines, "hydra.run.dir=TEXTGAN"])
         pairs = [f"{i} is red,red is {i + i % 2},{['same', 'other'][i % 2]}" for i in range(90)]
         phrases = [f"{['red', 'green'][i % 2]} {i},{['rot', 'grün'][i % 2]} {i}" for i in range(90)]
         (root / "phrases.csv").write_text("text,text_b\n" + "\n".join(phrases) + "\n", encoding="utf-8")

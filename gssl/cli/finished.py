@@ -62,7 +62,7 @@ def sample(
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Draw images from a trained GAN's averaged generator into one PNG; of a run of ssl=clm, texts into samples.txt.
+    """Draw images from a trained GAN's averaged generator into one PNG; of ssl=clm, gan=textgan texts into samples.txt.
 
     \b
     Examples:
@@ -224,6 +224,10 @@ def evaluate(
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the generated images and the bootstrap.")] = 0,
     truncation: Annotated[float | None, typer.Option("--truncation", help="Keep |z| below this.")] = None,
+    beside: Annotated[
+        str | None,
+        typer.Option("--beside", help="Of gan=textgan: a run of ssl=clm whose lines are measured, too."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The JSON file to write; default: in RUN/evaluations.")
     ] = None,
@@ -234,8 +238,9 @@ def evaluate(
     """Evaluate a trained GAN: distances, diversity, memorised images; of conditional ones what a classifier learns.
 
     \b
-    Example:
+    Examples:
       gssl evaluate runs/train_gan/RUN --split test
+      gssl evaluate runs/train_gan/TEXTGAN --beside runs/pretrain_ssl/CLM
     """
     with guard():
         from gssl.cli import evaluation_table
@@ -251,6 +256,7 @@ def evaluate(
                 images=images,
                 seed=seed,
                 truncation=truncation,
+                beside=beside,
                 root=moved(words),
                 device=device,
                 force=force,

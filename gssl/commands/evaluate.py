@@ -1,6 +1,6 @@
 """`gssl evaluate RUN`: how good a trained generator's images are, by which evaluator, on how many images; of a causal
 language model bits per byte, of one for chat those of what the assistant says, of one of pairs those of targets; of
-images with captions how well they find each other.
+images with captions how well they find each other; of a generator of texts how near its lines are to held-out ones.
 
 Every figure stands beside its baseline: what real training images get in the place of generated ones.
 """
@@ -12,9 +12,9 @@ from gssl.engine import outputs
 from gssl.engine.device import pick_device
 from gssl.engine.files import write_json
 from gssl.errors import UsageError
-from gssl.experiment import captioned, language, translated
+from gssl.experiment import captioned, language, text_gan, translated
 from gssl.experiment.generation import Asked, evaluate_generator
-from gssl.experiment.generators import translates
+from gssl.experiment.generators import translates, writes
 
 
 def evaluate(
@@ -22,7 +22,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """Evaluate the generator that `run` exported; writes and returns `gssl.evaluation/3`, of pairs of images
     `gssl.translation/1`, of texts `gssl.language/1`, `gssl.dialogues/1` or `gssl.seq2seq/1`, of images with captions
-    `gssl.captioned/1`.
+    `gssl.captioned/1`, of a generator of texts `gssl.lines/1`.
 
     asked: fields of `Asked`. out: the file to write; None: one in RUN/evaluations whose name says what was asked for.
     Raises UsageError.
@@ -34,7 +34,12 @@ def evaluate(
         raise UsageError(f"--truncation {wanted.truncation}: expected a number above 0")
     if out:
         outputs.check(out, ".json", force)
-    if language.is_run(run):
+    if wanted.beside is not None and not writes(run):
+        raise UsageError(f"--beside {wanted.beside}: is for runs of gan=textgan, and {run} is none; leave it out")
+    if writes(run):
+        text = text_gan.evaluate_run(run, wanted, pick_device(device))
+        name = f"lines-{wanted.split}.json"
+    elif language.is_run(run):
         text = language.evaluate_run(run, wanted, pick_device(device))
         kind = text["schema"].removeprefix("gssl.").partition("/")[0]  # language, dialogues, seq2seq
         name = f"{kind}-{wanted.split}.json"

@@ -1,5 +1,6 @@
 """`gssl sample RUN`: images of a trained GAN's generator, in one grid, or as files beside real ones; sounds of a GAN of
-spectrograms; texts of a causal language model; of a run on pairs of images input, output and true image."""
+spectrograms; texts of a causal language model or of a GAN of texts; of a run on pairs of images input, output and true
+image."""
 
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,8 @@ import torch
 from gssl.engine import outputs
 from gssl.engine.device import pick_device
 from gssl.errors import UsageError
-from gssl.experiment import language, real_and_fake, sound_samples, text_samples, translated
-from gssl.experiment.generators import load_generator, translates
+from gssl.experiment import language, real_and_fake, sound_samples, text_gan, text_samples, translated
+from gssl.experiment.generators import load_generator, translates, writes
 from gssl.figures.grid import save_grid
 
 DEFAULT, DEFAULT_TEXT, DEFAULT_SOUNDS = Path("grid.png"), Path("samples.txt"), Path("sounds")  # where nobody says
@@ -38,9 +39,15 @@ def sample(
     `files`: no grid, but a PNG of each, and as many real images, in the folder `out` (`real_and_fake`).
     `classes`: of a conditional generator, in turn; None: all. `truncation`: |z| stays below; None: the run's own.
     `force`: over any file. Of a causal language model `n` texts of `tokens` tokens behind `prompt`, in `out` (.txt).
+    Of a GAN of texts `n` lines in `out` (.txt).
     root: where the pairs of a run on pairs of images lie now; None: where they did.
     Of a GAN of sounds `n` .wav files and their spectrograms in the folder `out`.
     """
+    if writes(run):
+        if files or classes or prompt:
+            raise UsageError(f"--files, --class, --prompt: {run} writes lines of its own; leave them out")
+        place = DEFAULT_TEXT if out == DEFAULT else out
+        return text_gan.write(run, n, place, seed, pick_device(device), truncation, force)
     if language.is_run(run):
         place = DEFAULT_TEXT if out == DEFAULT else out
         return text_samples.write(run, n, place, seed, pick_device(device), prompt, tokens, temperature, force)

@@ -1,6 +1,8 @@
-"""`gssl train-gan`: train a generator against a discriminator whose trunk is the backbone; measured by KID."""
+"""`gssl train-gan`: train a generator against a discriminator whose trunk is the backbone; measured by KID,
+of texts by n-grams."""
 
 from pathlib import Path
+from typing import Any
 
 from gssl import schemas
 from gssl.engine import dist, launch
@@ -8,12 +10,14 @@ from gssl.engine.device import prepare
 from gssl.engine.run import Run
 from gssl.experiment import generators
 from gssl.experiment.gan_evaluation import GANEvaluator
+from gssl.experiment.text_gan import TextGANEvaluator
 from gssl.experiment.training import Training, find_source, follow
 from gssl.experiment.translation import TranslationEvaluator
 
 
 def main(cfg: schemas.TrainGAN, run_dir: Path, *, dry_run: bool = False) -> float | str | None:
-    """Train `cfg.gan`; the objective is KID between samples and validation images, by features of `cfg.evaluator`."""
+    """Train `cfg.gan`; the objective is KID between samples and validation images, by features of `cfg.evaluator`, of
+    texts the mean divergence of their n-grams."""
     if not dry_run and launch.wanted(cfg):
         answer: float | None = launch.several(f"{__name__}:main", cfg, run_dir)
         return answer
@@ -27,7 +31,8 @@ def main(cfg: schemas.TrainGAN, run_dir: Path, *, dry_run: bool = False) -> floa
             return run.objective
         training = Training(run, cfg, "gan", source, device, precision)
         with dist.alone():
-            kind = TranslationEvaluator if "paired" in training.needs else GANEvaluator
+            kinds: dict[str, Any] = {"paired": TranslationEvaluator, "tokens": TextGANEvaluator}
+            kind = next((kinds[name] for name in training.needs if name in kinds), GANEvaluator)
             evaluator = kind(training, cfg, pictures=not dry_run)
         if dry_run:
             return training.dry(evaluator)

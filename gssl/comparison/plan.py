@@ -154,7 +154,8 @@ class Planner:
         elif arm.source == "random" and self.milestones and any(other.stages for other in self.arms()):
             parts.append(self._milestones(arm, seed, None, extra, data))  # what the others' are compared with
         generator = last.path if last and arm.family == "gan" else self._generator_of(arm, seed)
-        if generator and cfg.generation.images and self._held_back(last, fold):
+        images = cfg.generation.images and "text" not in SOURCES[cfg.data.name].columns  # texts: by the run itself
+        if generator and images and self._held_back(last, fold):
             parts.append(self._evaluate(arm, seed, generator, last))
         return parts
 

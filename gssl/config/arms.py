@@ -31,6 +31,7 @@ NO_METHOD = ("scratch", "random", "pixels", "majority", "position")  # arms that
 FIXED = (*NO_METHOD, *CLASSICAL)  # what is neither trained by gssl nor read from a file
 PUBLISHED = re.compile(rf"torchvision(:\S+)?|(timm|hf):\S+|{'|'.join(READY_MADE)}|({'|'.join(SHORT)})(@\S+)?")
 NAME = re.compile(r"[\w.+-]+")
+CONV = "text_conv"  # the network that reads probabilities of letters
 FROM = "-from-"  # between a method and the ready-made network that it goes on from
 
 
@@ -159,9 +160,9 @@ def _check(arm: Arm, text: str) -> None:
     for maker in filter(None, (arm.images, arm.generator)):
         if maker not in registry.GAN:
             raise _unknown(maker, text, registry.GAN)
-        if registry.GAN[maker].column == "audio":
+        if (made := {"audio": "sounds", "text": "texts"}.get(registry.GAN[maker].column)) is not None:
             _refuse(
-                text, f"{maker} makes sounds, and what learns from a GAN here reads images; leave -on- and -with- out"
+                text, f"{maker} makes {made}, and what learns from a GAN here reads images; leave -on- and -with- out"
             )
     if arm.images and any(stage in registry.GAN for stage in arm.stages):
         _refuse(text, "a GAN learns from real images here; write a self-supervised method before -on-")
@@ -219,8 +220,22 @@ def fits(method: str, backbone: str) -> None:
         raise UsageError(
             f"{family}={method}: a discriminator is one of our networks; set backbone=convnet, not {backbone}"
         )
-    if registry.FAMILIES[family][method].vit and not backbone.startswith(("vit", "timm:")):
+    entry = registry.FAMILIES[family][method]
+    if entry.column == "text" and (backbone == CONV) != (family == "gan"):
+        use = f"backbone={CONV}" if family == "gan" else "backbone=text_small or text_base"
+        why = "its discriminator reads letters" if family == "gan" else "learns by a transformer"
+        raise UsageError(f"{family}={method}: {why}; set {use}, not {backbone}")
+    if entry.vit and not backbone.startswith(("vit", "timm:")):
         raise UsageError(f"{family}={method} works on patches: set backbone=vit_micro or vit_tiny, not {backbone}")
+
+
+def letters(method: str, tokenizer: str | None) -> None:
+    """Raises UsageError where a GAN of letters is given tokens of several."""
+    if method in registry.GAN and registry.GAN[method].column == "text" and tokenizer not in ("char", "byte"):
+        raise UsageError(
+            f"gan={method}: writes one character at each place, and data.tokenizer={tokenizer} has longer tokens; set"
+            " data.tokenizer=char, and data.size= to the characters of the longest line, e.g. 32"
+        )
 
 
 def kind(arm: Arm) -> str:

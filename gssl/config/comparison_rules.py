@@ -24,6 +24,7 @@ def check(cfg: schemas.Compare) -> None:
     for arm in found:
         for method in arm.trained if arm.start is None else ():  # else it has a network of its own
             arms.fits(method, cfg.backbone.name)
+            arms.letters(method, cfg.data.tokenizer)
         if arm.read and not cfg.runs:
             matches = arm.paths()
             if not matches:

@@ -110,6 +110,7 @@ GAN: dict[str, Entry] = {
     "bigan": Entry("gssl.gan.bigan:BiGAN", gan.BiGAN),
     "specgan": Entry("gssl.gan.spectrogram:SpecGAN", gan.GAN, column="audio"),
     "specgan_projection": Entry("gssl.gan.spectrogram:SpecGAN", gan.GAN, labels=True, column="audio"),
+    "textgan": Entry("gssl.gan.text:TextGAN", gan.GAN, column="text"),
     "pix2pix": Entry("gssl.gan.pix2pix:Pix2Pix", gan.Pix2Pix, column="paired"),
     "videogan": Entry("gssl.gan.video:VideoGAN", gan.VideoGAN, column="video"),
 }

@@ -135,7 +135,7 @@ def _columns(cfg: Any) -> None:
             )
         if name in methods and not _learns_from(methods[name], brought):
             column = methods[name].column
-            # what has no images has texts or sounds; of texts pretrain-ssl alone has methods
+            # what has no images has texts or sounds; of captions pretrain-ssl alone has methods
             known = registry.FAMILIES if family == "gan" else {family: methods}
             fit = {of: [f"{of}={own}" for own, e in known[of].items() if _learns_from(e, brought)] for of in known}
             other = " or ".join(fit[family]) or f"pretrain-ssl with {' or '.join(fit['ssl'])}"

@@ -314,6 +314,13 @@ class TextColumn:
             place[:length] = self.values[start : start + length]
         return out
 
+    def alphabet(self, rows: np.ndarray, size: int) -> tuple[int, ...]:
+        """Ids that rows have, ascending; 0 before them where a row is shorter than `size`."""
+        mine = np.zeros(len(self.counts), dtype=bool)
+        mine[rows] = True
+        there = np.unique(self.values[np.repeat(mine, self.counts)]).tolist()
+        return (*([0] if bool((self.counts[rows] < size).any()) else []), *there)
+
     def class_counts(self, rows: np.ndarray, classes: int) -> list[int]:
         """None: nothing within a text has a class."""
         return [0] * classes

@@ -39,6 +39,7 @@ class Asked:
     evaluator, evaluator_weights: as `make_evaluator` takes them. split: val, for choosing, or test, for the figure that
     is quoted. images: real ones, and as many generated ones; None: all of the split, at most `MOST`. truncation: |z|
     stays below; None: the run's own. root: where the run's images lie now; None: where they did.
+    beside: of texts, a run of ssl=clm whose lines are measured too.
     """
 
     evaluator: str = "auto"
@@ -48,6 +49,7 @@ class Asked:
     seed: int = 0
     truncation: float | None = None
     root: str | None = None
+    beside: str | None = None
 
 
 def evaluate_generator(run: Path, asked: Asked, device: torch.device, picture: Path | None = None) -> dict[str, Any]:

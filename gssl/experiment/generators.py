@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from gssl import schemas
 from gssl.data import Draws
+from gssl.data.tokens import Tokenizer
 from gssl.engine.documents import expected
 from gssl.engine.files import read_json, sha256, write_json
 from gssl.errors import JobError, UsageError
@@ -21,18 +22,20 @@ from gssl.nets.generator import Generator, Shape
 from gssl.nets.inputs import Inputs
 from gssl.nets.log_mel import BandScale
 from gssl.nets.tensors import load_tensors
+from gssl.nets.text_conv import TextGenerator, TextShape, written
 from gssl.nets.unet import UNet
 from gssl.nets.weights import load_into, save_weights
 
 BATCH = 256
 UNET = "unet"  # the kind of a generator that makes images from images (`gssl.nets.unet`)
+TEXT = "text"  # of one that writes texts (`gssl.nets.text_conv`)
 
 
 def write(method: Any, run: Path, classes: list[str]) -> dict[str, Any]:
     """Write `weights/generator` and `weights/discriminator` (.safetensors, .json); returns entries for result.json.
 
     Call it after the backbone was exported: the discriminator is written with the same batch statistics. One that reads
-    pairs, of an encoder or of images and inputs, and one of sounds stay in the checkpoints.
+    pairs, of an encoder or of images and inputs, and those of sounds and texts stay in the checkpoints.
     """
     folder = run / "weights"
     heads = method.discriminator.heads
@@ -48,7 +51,7 @@ def write(method: Any, run: Path, classes: list[str]) -> dict[str, Any]:
         {"schema": "gssl.generator/2", "sha256": digest, "method": about, "shape": shape} | told,
     )
     entry = {"generator": {"file": "weights/generator.safetensors", "sha256": digest}}
-    if not about["pairs"] and scale is None:
+    if not about["pairs"] and scale is None and method.generator.shape.kind != TEXT:
         digest = save_weights(method.discriminator, folder / "discriminator.safetensors")
         text = {"schema": "gssl.discriminator/1", "sha256": digest, "heads": heads.record()}
         trunk = read_json(folder / "backbone.json")
@@ -154,6 +157,8 @@ def _file(run: Path, name: str, version: str) -> tuple[Path, dict[str, Any]]:
 def load_generator(run: Path, device: torch.device) -> Sampler:
     """The generator that a GAN run exported. Raises UsageError where there is none or it is damaged."""
     file, text = _file(run, "generator", "gssl.generator/2")
+    if writes(run):
+        raise UsageError(f"{run}: its generator ({text['method']['name']}) writes texts and makes no images")
     if translates(run):
         raise UsageError(
             f"{run}: its generator ({text['method']['name']}) makes images from images and none by itself; `gssl sample"
@@ -170,10 +175,55 @@ def load_generator(run: Path, device: torch.device) -> Sampler:
     return Sampler(run, generator, device, text["sha256"], name, classes, truncation, scale)
 
 
+def _kind(run: Path) -> Any:
+    text = read_json(run / "weights" / "generator.json") or {}
+    return (text.get("shape") or {}).get("kind")
+
+
 def translates(run: Path) -> bool:
     """Whether a run's generator makes images from images."""
-    text = read_json(run / "weights" / "generator.json") or {}
-    return (text.get("shape") or {}).get("kind") == UNET
+    return bool(_kind(run) == UNET)
+
+
+def writes(run: Path) -> bool:
+    """Whether a run's generator writes texts."""
+    return bool(_kind(run) == TEXT)
+
+
+@dataclass(frozen=True)
+class TextSampler:
+    """A trained generator of texts, in evaluation mode on `device`, and the tokenizer of its letters."""
+
+    generator: TextGenerator
+    tokenizer: Tokenizer
+    device: torch.device
+    sha256: str
+    method: str
+    truncation: float | None
+
+    @torch.no_grad()
+    def lines(self, z: Tensor) -> list[str]:
+        """A line for each of z (B, latent)."""
+        letters = to_device(torch.tensor(self.generator.shape.letters), self.device)
+        ids = written(self.generator(to_device(z, self.device)), letters)
+        return [self.tokenizer.decode(own) for own in ids.tolist()]
+
+
+def load_text_generator(run: Path, device: torch.device) -> TextSampler:
+    """The generator of texts that a run exported. Raises UsageError where there is none or it is damaged."""
+    file, text = _file(run, "generator", "gssl.generator/2")
+    tokenizer = run / "weights" / "tokenizer.json"
+    with expected(file.with_suffix(".json"), network=True):
+        shape = text["shape"]
+        network = TextGenerator(TextShape(**shape | {"letters": tuple(shape["letters"])}))
+        load_into(network, load_tensors(file), ignore=())
+        name, truncation = text["method"]["name"], text["method"]["truncation"]
+    try:
+        own = Tokenizer(tokenizer.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{tokenizer}: cannot be read ({error}); train the run again") from error
+    network.to(device).eval().requires_grad_(False)
+    return TextSampler(network, own, device, text["sha256"], name, truncation)
 
 
 def load_translator(run: Path, device: torch.device) -> tuple[UNet, dict[str, Any]]:

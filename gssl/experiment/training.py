@@ -6,10 +6,10 @@ from typing import Any
 import torch
 
 from gssl import schemas
-from gssl.config import label_use, registry
+from gssl.config import arms, label_use, registry
 from gssl.data import Batches, Draws, Images, Splits, load_data
 from gssl.data.clips import frames_of
-from gssl.data.columns import CaptionColumn
+from gssl.data.columns import CaptionColumn, TextColumn
 from gssl.engine import dist, trouble
 from gssl.engine.beside import Beside
 from gssl.engine.device import Precision
@@ -78,6 +78,7 @@ class Training:
         self.run, self.cfg, self.family, self.device = run, cfg, family, device
         self.beside = Beside()
         self.method_cfg = getattr(cfg, family)
+        arms.letters(self.method_cfg.name, cfg.data.tokenizer)  # arms compose without the keys of their data
         batch = self.method_cfg.batch_size
         trouble.check_batch(
             batch // cfg.engine.accumulate, cfg.data.grid, f"data.size={cfg.data.size}, {family}.batch_size={batch}"
@@ -147,6 +148,8 @@ class Training:
             extra["shape"] = backbone.inputs.shape
             if self.family == "gan":
                 extra["scale"] = sound_pictures.fitted(images, backbone.inputs)
+        elif self.family == "gan" and (texts := images.column_of(TextColumn)) is not None:
+            extra["letters"] = texts.alphabet(images.rows, size)
         elif self.family == "gan":
             extra["colour"] = weight_sources.colour(images, self.draws.shared, size, self.device)
         if images.column_of(CaptionColumn) is not None:

@@ -22,7 +22,7 @@ from gssl.data.rotations import TURNS, rotated
 from gssl.errors import UsageError
 from gssl.gan.augment import DRAWS, adapted, diffaugment
 from gssl.gan.losses import LOSSES
-from gssl.gan.penalties import consistency, gradient_penalty, lecam, zero_centred
+from gssl.gan.penalties import RANGE, consistency, gradient_penalty, lecam, zero_centred
 from gssl.method import Batch, Context, to_device
 from gssl.nets.backbone import Backbone
 from gssl.nets.discriminator import Discriminator, Heads, Seen
@@ -46,6 +46,7 @@ class GAN(nn.Module):
     """Generator, its running average, and a discriminator made of the backbone and heads."""
 
     needs = ("real",)
+    unit = RANGE  # of what the discriminator reads, in the papers' range
 
     def __init__(self, cfg: schema.GAN, backbone: Backbone, context: Context, trunk: Backbone | None = None) -> None:
         """`trunk`: the discriminator's, where the backbone is an encoder; it reads pairs of image and z then."""
@@ -128,14 +129,14 @@ class GAN(nn.Module):
             def critic(images: Tensor) -> Tensor:
                 return self.discriminator(images, label, code).logit
 
-            return cfg.gp_weight * gradient_penalty(critic, real, fake, batch["mixing"])
+            return cfg.gp_weight * gradient_penalty(critic, real, fake, batch["mixing"], self.unit)
         start, end = cfg.r_weight
         gamma = end + (start - end) * (1 + math.cos(math.pi * min(self.optimizer_d.progress, 1.0))) / 2
         total = torch.zeros((), device=real.device)
         if "r1" in cfg.penalty:
-            total = total + zero_centred(on_real, real)
+            total = total + zero_centred(on_real, real, self.unit)
         if "r2" in cfg.penalty:
-            total = total + zero_centred(on_fake, fake)
+            total = total + zero_centred(on_fake, fake, self.unit)
         return gamma * total
 
     # ── the two losses ───────────────────────────────────────────────────────────────────────────
@@ -302,6 +303,8 @@ def _check(cfg: schema.GAN, trunk: Any, context: Context) -> None:
     """Raises UsageError where a recipe's parts do not fit together or the data."""
     if cfg.generator == "unet" and not isinstance(cfg, schema.Pix2Pix):
         raise UsageError(f"gan.generator=unet: is of pairs of images; use gan=pix2pix, not gan={cfg.name}")
+    if cfg.generator == "text" and trunk.takes.column != "text":
+        raise UsageError(f"gan.generator=text: is of texts; use gan=textgan, not gan={cfg.name}")
     if schema.reads_labels(cfg) and context.classes < 2:
         raise UsageError(f"gan={cfg.name}: it reads the class of each image; data= has no labels, use gan=dcgan")
     if cfg.class_g and cfg.condition == "none":

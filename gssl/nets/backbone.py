@@ -33,6 +33,7 @@ BACKBONES: dict[str, str] = {
     "resnet50": "gssl.nets.resnet:ResNet",
     "timm": "gssl.nets.foreign:TimmBackbone",
     "text_base": "gssl.nets.text:TextTransformer",
+    "text_conv": "gssl.nets.text_conv:TextConv",
     "text_small": "gssl.nets.text:TextTransformer",
     "vit_base": "gssl.nets.vit:ViT",
     "vit_micro": "gssl.nets.vit:ViT",
@@ -129,7 +130,8 @@ def build_backbone(cfg: schemas.Backbone, size: int) -> Backbone:
         raise UsageError(f"backbone.name={cfg.name}: expected one of {', '.join(BACKBONES)}")
     made: Any = load(BACKBONES[cfg.name])
     if made.takes.column == "text":
-        text: Backbone = made(name=cfg.name, norm=cfg.norm, width=cfg.width, vocab=cfg.vocab)
+        sized = {"size": size} if cfg.name == "text_conv" else {}
+        text: Backbone = made(name=cfg.name, norm=cfg.norm, width=cfg.width, vocab=cfg.vocab, **sized)
         return text
     channels = 3 if cfg.hop_ms is None else 1
     network = made(name=cfg.name, norm=cfg.norm, width=cfg.width, patch=cfg.patch, size=size, channels=channels)

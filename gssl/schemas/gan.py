@@ -13,7 +13,9 @@ class GAN(Section):
 
     name: Text
     batch_size: int = Field(ge=2)
-    generator: Literal["dcgan", "resnet", "unet"] = Field(description="unet: of pairs, which gan=pix2pix alone has")
+    generator: Literal["dcgan", "resnet", "unet", "text"] = Field(
+        description="unet: of pairs, which gan=pix2pix alone has; text: of gan=textgan alone"
+    )
     latent: int = Field(ge=1, description="dimension of z")
     width: int = Field(ge=1, description="channels of the generator's last block (resnet: of all)")
     start: Literal["grey", "median"] = Field(

@@ -21,6 +21,7 @@ class Backbone(Section):
             "vit_base",
             "text_small",
             "text_base",
+            "text_conv",
         ]
         | Annotated[str, Field(pattern=r"^timm:\S+$")]
     ) = Field(examples=["timm:vit_small_patch16_224", "timm:convnext_tiny"], description="timm:NAME: a network of timm")

@@ -67,7 +67,10 @@ def test_every_backbone_composes():
     for name in BACKBONES.keys() - {"timm"}:
         patch = ["backbone.patch=4"] * name.startswith("vit")
         data = ["data=text", "ssl=mlm"] if name.startswith("text") else []
-        found = compose("pretrain-ssl", [f"backbone={name}", *patch, *data]).backbone.name
+        command = "pretrain-ssl"
+        if name == "text_conv":  # of a discriminator
+            command, data = "train-gan", ["data=text", "gan=textgan"]
+        found = compose(command, [f"backbone={name}", *patch, *data]).backbone.name
         assert BACKBONES[found] == BACKBONES[name]  # convnet_plain is a convnet
 
 

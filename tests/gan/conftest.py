@@ -18,11 +18,13 @@ from gssl.method import Batch, Context
 from gssl.nets.backbone import build_backbone
 from gssl.nets.log_mel import BandScale, SoundInputs
 from gssl.schemas import replace
+from gssl.vocabulary import FIRST, PAD
 
 CPU = torch.device("cpu")
 CLIPS = ["data=video", "gan.motion=2", "gan.frames=4", "gan.motion_head=8"]
 FRAMES = 4
 SOUNDS, RATE, HOP = ["data=audio"], 8000, 160
+TEXTS = ["data=text", "data.tokenizer=byte"]
 composed = lru_cache(lambda *overrides: compose("train-gan", list(overrides)))
 
 
@@ -53,6 +55,7 @@ def build() -> Callable[..., Any]:
         base += ["data=paired"] if registry.GAN[name].column == "paired" else []
         base += CLIPS if registry.GAN[name].column == "video" else []
         base += SOUNDS if registry.GAN[name].column == "audio" else []
+        base += TEXTS if registry.GAN[name].column == "text" else []
         mine = [o for o in overrides if o.startswith("gan.")]
         cfg = composed(*base, *(o for o in overrides if o not in mine))
         gan = replaced(cfg.gan, mine)
@@ -77,7 +80,8 @@ def build() -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def batch() -> Callable[..., Batch]:
-    """`batch(8)` → smooth random images, their labels, clips of which they are the first frames, and pairs."""
+    """`batch(8)` → smooth random images, their labels, clips of which they are the first frames, pairs, and
+    texts."""
 
     def make(count: int = 8, size: int = 16, classes: int = 4, seed: int = 0) -> Batch:
         g = torch.Generator().manual_seed(seed)
@@ -87,7 +91,9 @@ def batch() -> Callable[..., Batch]:
         real = (smooth + noise).clamp(0, 1).contiguous(memory_format=torch.channels_last)
         frames = {f"frame{t}": real.roll(t, 3) for t in range(FRAMES)}  # to recipes of clips
         pairs = {"crop0": real, "paired": real.flip(1)}
-        return pairs | {"real": real, "label": torch.arange(count) % classes} | frames
+        letters = torch.randint(FIRST, FIRST + 20, (count, size), generator=g)
+        tokens = letters.where(torch.arange(size) < size // 2 + torch.arange(count)[:, None], PAD)
+        return pairs | {"tokens": tokens, "real": real, "label": torch.arange(count) % classes} | frames
 
     return make
 

@@ -88,7 +88,7 @@ def test_a_class_needs_labels(build):
     [
         (["gan=specgan"], "gan=specgan learns from sounds, and data=mnist5k brings image and label; use data=audio"),
         (["gan=dcgan", "data=audio", "data.root=/x"], "brings audio and label; use gan=specgan or gan=specgan_proj"),
-        (["gan=dcgan", "data=text", "data.root=/x"], "use pretrain-ssl with ssl=clm or ssl=mlm"),
+        (["gan=dcgan", "data=text", "data.root=/x"], "brings text and label; use gan=textgan"),
     ],
 )
 def test_other_data_are_a_line(words, text):
