@@ -122,6 +122,7 @@ class Context:
     colour: tuple[float, ...] = (0.5, 0.5, 0.5)  # median red, green, blue in [0, 1] of training images; GANs only
     shape: tuple[int, int] | None = None  # height and width of what is no square: bands and frames of spectrograms
     vocab: int = 0  # ids of tokens of captions, where images have some
+    caption_tokens: int = 0  # at most so many of a caption are read; one that has all of them may go on
     scale: Any = None  # `gssl.nets.log_mel.BandScale` of training sounds; GANs of sounds only
     teacher: nn.Module | None = None  # that `ssl.teacher` names: (B, 3, S, S) → (B, teacher.dim), frozen
     # Of all processes that train together; a batch is this one's part. A loss that compares images with one another
