@@ -79,7 +79,9 @@ class Writer:
                 ids = nn.utils.rnn.pad_sequence([torch.from_numpy(captions[i]) for i in own], batch_first=True)
                 ids = ended(ids, self.most)
                 given = np.zeros((len(own), self.captioner.to_prefix.in_features), np.float32)
-                prefix = self.captioner.prefix(torch.from_numpy(given if features is None else features[own]).to(device))
+                prefix = self.captioner.prefix(
+                    torch.from_numpy(given if features is None else features[own]).to(device)
+                )
                 prefix = prefix * (features is not None)
                 values = next_tokens(self.captioner.decoder, ids.to(device), prefix).double().cpu()
                 text = ids >= FIRST

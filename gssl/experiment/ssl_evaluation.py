@@ -10,7 +10,17 @@ from torch import Tensor
 from gssl import schemas
 from gssl.data import Images, centre, sequential
 from gssl.data.preprocessing import Preprocessing
-from gssl.experiment import caption_evaluation, captioned, captioner, continued, dialogues, forecast, language, seq2seq, weight_sources
+from gssl.experiment import (
+    caption_evaluation,
+    captioned,
+    captioner,
+    continued,
+    dialogues,
+    forecast,
+    language,
+    seq2seq,
+    weight_sources,
+)
 from gssl.experiment.method_pictures import ROWS, save_columns
 from gssl.experiment.training import Training
 from gssl.metrics.collapse import CollapseMonitor
