@@ -147,8 +147,9 @@ def predict(
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Label every image in a folder by the model of a comparison, or by a transfer run: a CSV; of masks also PNGs. A run of
-    ssl=caption writes captions.
+    """Label every image in a folder by the model of a comparison, or by a transfer run: a CSV; of masks also PNGs.
+
+    A run of ssl=caption writes captions.
 
     \b
     Examples:
