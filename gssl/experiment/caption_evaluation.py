@@ -206,7 +206,7 @@ def _written(
         of = {name: [own[i] for i in rows] for name, own in systems.items()}
         return {"images": len(rows), "scores": compared(of, [references[i] for i in rows], kept.reshape(-1))}
 
-    text = {"written": scored(systems, chosen, true)}
+    text: dict[str, Any] = {"written": scored(systems, chosen, true)}
     several = np.array([i for i in chosen if len(true[i]) > 1], dtype=np.int64)
     human = {HUMAN: [own[0] for own in true]}
     if len(several):
