@@ -123,6 +123,7 @@ class Context:
     shape: tuple[int, int] | None = None  # height and width of what is no square: bands and frames of spectrograms
     letters: tuple[int, ...] = ()  # ids of tokens that training texts have, 0 where one ends early; GANs of texts only
     vocab: int = 0  # ids of tokens of captions, where images have some
+    caption_tokens: int = 0  # at most so many of a caption are read; one that has all of them may go on
     scale: Any = None  # `gssl.nets.log_mel.BandScale` of training sounds; GANs of sounds only
     teacher: nn.Module | None = None  # that `ssl.teacher` names: (B, 3, S, S) → (B, teacher.dim), frozen
     # Of all processes that train together; a batch is this one's part. A loss that compares images with one another

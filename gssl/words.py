@@ -31,6 +31,7 @@ TITLES = {
     "simcse": "SimCSE",
     "clip": "CLIP",
     "siglip": "SigLIP",
+    "caption": "captioning",
     "chat": "chat fine-tuning",
     "seq2seq": "sequence to sequence",
     "tfidf": "TF-IDF of words",

@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from gssl.cli import captioned_table, dialogue_table, lines_table, seq2seq_table
+from gssl.cli import captioned_table, captioning_table, dialogue_table, lines_table, seq2seq_table
 from gssl.cli.output import table, tell
 
 TABLES = {
     "gssl.captioned/1": captioned_table.show,
+    "gssl.captioning/1": captioning_table.show,
     "gssl.dialogues/1": dialogue_table.show,
     "gssl.lines/1": lines_table.show,
     "gssl.seq2seq/1": seq2seq_table.show,

@@ -149,11 +149,14 @@ def predict(
 ) -> None:
     """Label every image in a folder by the model of a comparison, or by a transfer run: a CSV; of masks also PNGs.
 
+    A run of ssl=caption writes captions.
+
     \b
     Examples:
       gssl predict runs/compare/RUN photos             predictions.csv: file, label, probability, unknown
       gssl predict runs/compare/RUN/model photos --top 3 -o birds.csv
       gssl predict runs/transfer/RUN photos --labels labels.csv
+      gssl predict runs/pretrain_ssl/CAPTION photos -o captions.csv
     """
     own = {"folder": folder, "top": top, "probabilities": probabilities, "labels": labels}
     _use("predict", as_json, run, out, **own, device=device, force=force)

@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from gssl.cli import captioned_table, comparison_table, dialogue_table, lines_table, seq2seq_table
+from gssl.cli import captioned_table, captioning_table, comparison_table, dialogue_table, lines_table, seq2seq_table
 from gssl.cli.output import number, objective, table, tell
 from gssl.config.menus import primary_probe
 from gssl.data.sources import SOURCES, Entry
@@ -45,6 +45,8 @@ def _print(run: Path, result: dict[str, Any]) -> None:
         dialogue_table.show(result["dialogues"])
     if result.get("captioned"):
         captioned_table.show(result["captioned"])
+    if result.get("captioning"):
+        captioning_table.show(result["captioning"])
     if result.get("seq2seq"):
         seq2seq_table.show(result["seq2seq"])
     if result.get("lines"):

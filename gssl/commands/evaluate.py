@@ -12,7 +12,7 @@ from gssl.engine import outputs
 from gssl.engine.device import pick_device
 from gssl.engine.files import write_json
 from gssl.errors import UsageError
-from gssl.experiment import captioned, language, text_gan, translated
+from gssl.experiment import captioned, captioner, language, text_gan, translated
 from gssl.experiment.generation import Asked, evaluate_generator
 from gssl.experiment.generators import translates, writes
 
@@ -22,7 +22,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """Evaluate the generator that `run` exported; writes and returns `gssl.evaluation/3`, of pairs of images
     `gssl.translation/1`, of texts `gssl.language/1`, `gssl.dialogues/1` or `gssl.seq2seq/1`, of images with captions
-    `gssl.captioned/1`, of a generator of texts `gssl.lines/1`.
+    `gssl.captioned/1`, of a run that writes captions `gssl.captioning/1`, of a generator of texts `gssl.lines/1`.
 
     asked: fields of `Asked`. out: the file to write; None: one in RUN/evaluations whose name says what was asked for.
     Raises UsageError.
@@ -46,6 +46,9 @@ def evaluate(
     elif captioned.is_run(run):
         text = captioned.evaluate_run(run, wanted, pick_device(device))
         name = f"captioned-{wanted.split}.json"
+    elif captioner.is_run(run):
+        text = captioner.evaluate_run(run, wanted, pick_device(device))
+        name = f"captioning-{wanted.split}.json"
     elif translates(run):
         text = translated.evaluate_run(run, wanted, pick_device(device))
         name = default_name(text, wanted)

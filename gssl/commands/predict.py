@@ -10,6 +10,8 @@ from gssl.engine.device import pick_device
 from gssl.engine.files import sha256, write_text
 from gssl.engine.progress import say
 from gssl.engine.run import command_line, now
+from gssl.errors import UsageError
+from gssl.experiment import captioner
 from gssl.experiment.answers import THRESHOLD, both, trained_on, unknown
 from gssl.experiment.model_files import find
 from gssl.experiment.models import Model, read_model
@@ -35,7 +37,12 @@ def predict(
     `run`: a comparison, a model folder or a transfer run. `top`: how many classes stand in a row, the likeliest first;
     `probabilities`: of every class as well. `labels`: a CSV (path,label) by which answers are checked; without it
     folders that are named like classes are. Images that cannot be read are named, and have a row without a label.
+    Of a run of ssl=caption a caption of each image.
     """
+    if captioner.is_run(run):
+        if top != 1 or probabilities or labels is not None:
+            raise UsageError(f"--top, --probabilities, --labels: {run} writes captions; leave them out")
+        return captioner.predict(run, folder, out, pick_device(device), force)
     outputs.check(out, ".csv", force)
     found = find(run)
     model = read_model(found)

@@ -93,6 +93,7 @@ SSL: dict[str, Entry] = {
     "chat": Entry("gssl.ssl.chat:Chat", ssl.Chat, column="text"),
     "clip": Entry("gssl.ssl.clip:CLIP", ssl.Captioned, column="caption"),
     "siglip": Entry("gssl.ssl.siglip:SigLIP", ssl.SigLIP, column="caption"),
+    "caption": Entry("gssl.ssl.caption:Caption", ssl.Caption, column="caption"),
     "seq2seq": Entry("gssl.ssl.seq2seq:Seq2Seq", ssl.Seq2Seq, column="text"),
     "tube_mae": Entry("gssl.ssl.tube_mae:TubeMAE", ssl.TubeMAE, vit=True, column="video"),
 }

@@ -136,7 +136,7 @@ def evaluate(
     ridge regression learns. prompts: texts with {} for a class's name.
     """
     units = units_of(held)
-    ridge = _ridge(known, network.size)
+    ridge = ridge_of(known, network.size)
     squares = pixels(held, network.size)
     nets = {OWN: network.to(device), **({} if before is None else {BEFORE: before.to(device)})}
     vectors = {name: two.images(held, device) for name, two in nets.items()}
@@ -195,7 +195,8 @@ def _way(scores: dict[str, np.ndarray], true: np.ndarray, units: np.ndarray) -> 
     return {"pool": true.shape[1], "queries": len(true), "rows": rows}
 
 
-def _ridge(known: Images, size: int) -> PixelsToWords | None:
+def ridge_of(known: Images, size: int) -> PixelsToWords | None:
+    """The control, fitted to training images; None where no caption has a word."""
     captions = Captions.read(known)
     texts = [[captions.texts[i] for i in own] for own in captions.of]
     units = known.groups if known.groups is not None else np.array([str(own[0]) for own in texts])
@@ -311,13 +312,18 @@ def nearest(
     return [(int(i), float(similar[i])) for i in order]
 
 
-def encoded(run: Path, text: dict[str, Any], texts: Sequence[str]) -> list[np.ndarray]:
-    """Ids of texts by the tokenizer of a run, as many of each as its captions have. Raises UsageError."""
+def tokenizer_of(run: Path, text: dict[str, Any]) -> Tokenizer:
+    """The one that the captions of a run were read by. Raises UsageError where its file is another."""
     file = run / "weights" / "tokenizer.json"
     written = file.read_text(encoding="utf-8") if file.is_file() else ""
     if digest("tokenizer", written).hex() != text["tokenizer"]:
         raise UsageError(f"{file}: missing, or not the one that the captions were read by: put it back")
-    found = [ids[: text["caption_tokens"]] for ids in Tokenizer(written).encode(texts)]
+    return Tokenizer(written)
+
+
+def encoded(run: Path, text: dict[str, Any], texts: Sequence[str]) -> list[np.ndarray]:
+    """Ids of texts by the tokenizer of a run, as many of each as its captions have. Raises UsageError."""
+    found = [ids[: text["caption_tokens"]] for ids in tokenizer_of(run, text).encode(texts)]
     if empty := [own for own, ids in zip(texts, found, strict=True) if not len(ids)]:
         raise UsageError(f"'{empty[0]}': has no token of this run's captions; try other words")
     return found

@@ -17,15 +17,14 @@ import torch
 from gssl.data import Draws, Images, text_pairs
 from gssl.data.tokens import Tokenizer
 from gssl.engine.progress import say
+from gssl.experiment import greedy
 from gssl.experiment.dialogues import bits, rows_of
 from gssl.metrics.ngrams import NGrams, last_bytes, ratio_interval
 from gssl.metrics.seq2seq import compared, missing
-from gssl.nets.norms import evaluating
 from gssl.nets.text import TextTransformer
 from gssl.ssl.seq2seq import target_nats
-from gssl.vocabulary import EOS, FIRST, SEP
+from gssl.vocabulary import EOS, SEP
 
-BATCH = 64
 MOST = 1000  # pairs whose targets are written
 NEAR = 256  # of which sources are compared at once
 NETWORK = "network"
@@ -52,33 +51,11 @@ def with_other_sources(rows: Sequence[np.ndarray], draws: Draws) -> list[np.ndar
     return made
 
 
-@torch.no_grad()
 def written(
     network: TextTransformer, sources: Sequence[np.ndarray], size: int, device: torch.device
 ) -> list[np.ndarray]:
     """Ids of the target of each source, always the likeliest one, up to its end, or to `size` ids with the source."""
-    found = []
-    barred = [i for i in range(FIRST) if i != EOS]
-    with evaluating(network):
-        for start in range(0, len(sources), BATCH):
-            own = [np.append(ids[: size - 2], SEP) for ids in sources[start : start + BATCH]]
-            begun = torch.tensor([len(ids) for ids in own], device=device)
-            ids = torch.zeros(len(own), size, dtype=torch.int64, device=device)
-            for row, source in zip(ids, own, strict=True):
-                row[: len(source)] = torch.from_numpy(source)
-            at, each = begun.clone(), torch.arange(len(own), device=device)
-            open_ = at < size
-            while bool(open_.any()):
-                x = network.encode(ids[:, : int(at.max())])  # a mark of the beginning goes before
-                scores = network.logits(x[each, at.clamp(max=x.shape[1] - 1)])
-                scores[:, barred] = -torch.inf
-                new = scores.argmax(1)
-                ids[each[open_], at[open_]] = new[open_]
-                at = at + open_
-                open_ = open_ & (new != EOS) & (at < size)
-            rows = [ids[i, begun[i] : at[i]].cpu().numpy() for i in range(len(own))]
-            found += [row[row >= FIRST] for row in rows]
-    return found
+    return greedy.written(network, [np.append(ids[: size - 2], SEP) for ids in sources], size, device)
 
 
 def nearest(sources: Sequence[str], known: Sequence[str]) -> np.ndarray:

@@ -10,7 +10,17 @@ from torch import Tensor
 from gssl import schemas
 from gssl.data import Images, centre, sequential
 from gssl.data.preprocessing import Preprocessing
-from gssl.experiment import captioned, continued, dialogues, forecast, language, seq2seq, weight_sources
+from gssl.experiment import (
+    caption_evaluation,
+    captioned,
+    captioner,
+    continued,
+    dialogues,
+    forecast,
+    language,
+    seq2seq,
+    weight_sources,
+)
 from gssl.experiment.method_pictures import ROWS, save_columns
 from gssl.experiment.training import Training
 from gssl.metrics.collapse import CollapseMonitor
@@ -18,6 +28,7 @@ from gssl.metrics.geometry import geometry
 from gssl.nets.norms import recompute_batch_norm
 from gssl.probe.features import extract
 from gssl.probe.knn import Knn
+from gssl.ssl.caption import Caption
 from gssl.ssl.captioned import Captioned
 
 BATCH = 256
@@ -37,6 +48,7 @@ class SSLEvaluator:
         self.language = language.serves(weight_sources.exported(self.method), training.splits.val)
         self.chat, self.pairs = "dialogue" in training.needs, "pair" in training.needs
         self.captioned = isinstance(self.method, Captioned)
+        self.writes = isinstance(self.method, Caption)
         self.before = captioned.Two.of(cast(Captioned, self.method), self.size) if self.captioned else None
         if self.captioned:
             captioned.warn_of_large_batches(training.images, training.batches.whole, self.method.cfg.positives)
@@ -78,6 +90,10 @@ class SSLEvaluator:
         if self.captioned:
             two = captioned.Two(network, cast(Captioned, self.method).towers, self.size)
             found["val_recall_10"] = captioned.recall(two, self.val, self.device)
+        if self.writes:
+            method = cast(Caption, self.method)
+            writer = caption_evaluation.Writer(network, method.captioner, self.size, method.most)
+            found["val_bits_per_byte"] = caption_evaluation.bits_per_byte(writer, self.val, self.device)
         if hasattr(self.method, "reconstruct") and self.pictures and self.shown.store.pictures:
             with self.training.beside("pictures"):
                 few = next(iter(sequential(self.shown, ROWS, self.device)))
@@ -129,6 +145,16 @@ class SSLEvaluator:
             found = captioned.evaluate(two, self.before, splits.val, splits.pretrain, *asked)
         return {"captioned": found | {"towers": written}}
 
+    def _captioning(self) -> dict[str, Any]:
+        """How well captions of validation images are predicted and written; writes what the method added."""
+        method, splits = cast(Caption, self.method), self.training.splits
+        with self.training.beside("evaluations"):
+            written = captioner.write(method, self.run.path, splits.pretrain, self.cfg)
+            writer = caption_evaluation.Writer.of(method, self.size)
+            recompute_batch_norm(writer.backbone, self._some())
+            found = caption_evaluation.evaluate(writer, splits.val, splits.pretrain, self.device, "val")
+        return {"captioning": found | {"captioner": written}}
+
     def _right(self, network: Any, held: np.ndarray) -> np.ndarray:
         """Which validation images, with features `held`, kNN gets right."""
         features = extract(network, self.train, self.size, BATCH, self.device)
@@ -146,7 +172,7 @@ class SSLEvaluator:
         if start:
             continued.tell(start)
         objective = {"name": "val_knn", "value": final.get("val_knn"), "direction": "max"}
-        if self.pairs or (self.language and self.classes < 2):  # targets are what a run on pairs is for
+        if self.writes or self.pairs or (self.language and self.classes < 2):  # targets are what a run on pairs is for
             objective = {"name": "val_bits_per_byte", "value": final["val_bits_per_byte"], "direction": "min"}
         if self.captioned:
             objective = {"name": "val_recall_10", "value": final["val_recall_10"], "direction": "max"}
@@ -155,6 +181,7 @@ class SSLEvaluator:
             **({"forecast": self._forecast()} if forecasts else {}),
             **(self._predicted() if self.language else {}),
             **(self._captioned() if self.captioned else {}),
+            **(self._captioning() if self.writes else {}),
             "objective": objective,
             "features": {key: value for key, value in final.items() if key.startswith("feature_")},
         }

@@ -154,6 +154,7 @@ class Training:
             extra["colour"] = weight_sources.colour(images, self.draws.shared, size, self.device)
         if images.column_of(CaptionColumn) is not None:
             extra["vocab"] = int(images.store.meta["tokens"])
+            extra["caption_tokens"] = self.cfg.data.caption_tokens
         if self.teacher:
             found = checkpoint_weights.resolve(self.teacher, self.device)
             extra["teacher"], digest = teacher.made(found, self.method_cfg, self.device)

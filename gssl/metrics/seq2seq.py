@@ -30,29 +30,33 @@ def missing() -> bool:
     return find_spec("sacrebleu") is None
 
 
-def scores(made: Sequence[str], references: Sequence[str]) -> dict[str, Score]:
-    """equal, of texts beside one reference each, and chrf and bleu where sacrebleu is there. What gives the references
-    themselves no 100 is left out: BLEU, where none has four words."""
-    same = np.array([[a == b, 1] for a, b in zip(made, references, strict=True)], dtype=np.float64)
+def scores(made: Sequence[str], references: Sequence[str | Sequence[str]]) -> dict[str, Score]:
+    """equal, of texts beside one reference each or several, of which the best counts, and chrf and bleu where sacrebleu
+    is there. What gives the first references themselves no 100 is left out: BLEU, where none has four words."""
+    several = [[own] if isinstance(own, str) else list(own) for own in references]
+    same = np.array([[a in own, 1] for a, own in zip(made, several, strict=True)], dtype=np.float64)
     found = {"equal": Score(same, lambda s: 100 * float(s[0] / s[1]), "")}
     if missing():
         return found
     from sacrebleu.metrics import BLEU, CHRF
 
     metrics: dict[str, Any] = {"chrf": CHRF(), "bleu": BLEU()}
+    streams = [[own[k] if k < len(own) else None for own in several] for k in range(max(map(len, several)))]
     for name, metric in metrics.items():
         # its public functions give scores of all texts, and no sums of some; pyproject.toml holds the major version
-        rows = np.array(metric._extract_corpus_statistics(list(made), [list(references)]), dtype=np.int64)
+        rows = np.array(metric._extract_corpus_statistics(list(made), streams), dtype=np.int64)
 
         def value(sums: np.ndarray, metric: Any = metric) -> float:
             return float(metric._compute_score_from_stats(sums.tolist()).score)
 
-        if metric.corpus_score(list(references), [list(references)]).score > 99.9:
+        if metric.corpus_score(streams[0], streams).score > 99.9:
             found[name] = Score(rows, value, metric.get_signature().format())
     return found
 
 
-def compared(systems: Mapping[str, Sequence[str]], references: Sequence[str], units: np.ndarray) -> dict[str, Any]:
+def compared(
+    systems: Mapping[str, Sequence[str]], references: Sequence[str | Sequence[str]], units: np.ndarray
+) -> dict[str, Any]:
     """For each score its value and 95% interval for every system, and the differences of the first system to others.
 
     units: int (n,) from 0 on, what belongs together and is drawn together; the same draws serve every system.

@@ -118,19 +118,23 @@ class TextTransformer(Backbone):
         """How many masks `encode` takes as its noise."""
         return 1 + 2 * self.depth
 
-    def stages(self, tokens: Tensor, noise: Tensor | None = None) -> list[Tensor]:
+    def stages(self, tokens: Tensor, noise: Tensor | None = None, prefix: Tensor | None = None) -> list[Tensor]:
         """Outputs (B, T + 1, width) of the blocks, the last one normed, the mark of the beginning first.
 
         noise: (B, points, T + 1, width) factors of the embedding and of what each half of a block adds: dropout.
+        prefix: (B, k, width) vectors that stand before that mark, without an output here; zeros say nothing.
         """
         marked = F.pad(tokens, (1, 0), value=BOS)
-        length = marked.shape[1]
         x = self.embedding(marked) + second(marked)[..., None] * self.embedding.weight[SEP]
+        more = 0 if prefix is None else prefix.shape[1]
+        if prefix is not None:
+            x = torch.cat([prefix.to(x.dtype), x], dim=1)
         x = F.rms_norm(x, x.shape[-1:])
+        length = x.shape[1]
         turn = rotary(length, self.head_dim, x.device, x.dtype)
         place = torch.arange(length, device=x.device)
         before = (place[:, None] >= place) | ~self.causal
-        seen = (marked != PAD)[:, None, None, :] & before
+        seen = F.pad(marked != PAD, (more, 0), value=True)[:, None, None, :] & before
         if noise is not None:
             x = x * noise[:, 0]
         found = []
@@ -142,11 +146,11 @@ class TextTransformer(Backbone):
             x = x + (added if noise is None else added * noise[:, 2 + 2 * number])
             found.append(x)
         found[-1] = self.norm(x)
-        return found
+        return [own[:, more:] for own in found] if more else found
 
-    def encode(self, tokens: Tensor, noise: Tensor | None = None) -> Tensor:
+    def encode(self, tokens: Tensor, noise: Tensor | None = None, prefix: Tensor | None = None) -> Tensor:
         """(B, T + 1, width): the last of `stages`."""
-        return self.stages(tokens, noise)[-1]
+        return self.stages(tokens, noise, prefix)[-1]
 
     def logits(self, x: Tensor) -> Tensor:
         """Features (…, width) of `encode` → scores (…, vocab) of tokens, by the embedding."""

@@ -337,6 +337,17 @@ class SigLIP(Captioned):
     bias: float = Field(description="of similarities, at the start; it is learned")
 
 
+class Caption(Method):
+    """See conf/ssl/caption.yaml."""
+
+    prefix: int = Field(ge=1, le=64, description="vectors that an image is to the decoder, before the caption")
+    decoder: Literal["text_small", "text_base"] = Field(description="the causal language model that writes captions")
+    width: int = Field(ge=4, description="of the decoder, a multiple of 4 (text_base: of 8)")
+    alone: float = Field(
+        ge=0, lt=1, description="fraction of the captions of a step that are read without their image, drawn anew"
+    )
+
+
 class FrameOrder(Method):
     """See conf/ssl/frame_order.yaml."""
 

@@ -13,9 +13,10 @@ from gssl.ssl.token_losses import nats, per_token
 from gssl.vocabulary import PAD
 
 
-def next_tokens(network: TextTransformer, tokens: Tensor) -> Tensor:
-    """Nats (B, T) of each of `tokens` (B, T) given those before it; 0 where there is none."""
-    return nats(network.logits(network.encode(tokens)[:, :-1]), tokens)
+def next_tokens(network: TextTransformer, tokens: Tensor, prefix: Tensor | None = None) -> Tensor:
+    """Nats (B, T) of each of `tokens` (B, T) given those before it, and `prefix` (B, k, width) before all; 0 where
+    there is none."""
+    return nats(network.logits(network.encode(tokens, prefix=prefix)[:, :-1]), tokens)
 
 
 class CLM(nn.Module):

@@ -23,6 +23,7 @@ OPENERS = {
     "experiment/generation.py": 1,
     "experiment/language.py": 1,
     "experiment/captioned.py": 1,
+    "experiment/captioner.py": 1,
     "experiment/translated.py": 1,
     "comparison/recommended.py": 1,
 }

@@ -68,7 +68,7 @@ def method_of(family: str, name: str, overrides: list[str]) -> Any:
         scale = BandScale(8000, 20.0, 160 * (SIZE - 1), [0.5] * SIZE, [0.25] * SIZE)
     context = Context(
         Draws(0, dist.rank(), dist.processes()), CPU, SIZE, 3, CLASSES, made, teacher=Taught().eval(),
-        vocab=FIRST + 256,
+        vocab=FIRST + 256, caption_tokens=6,
         gather=dist.gather, mean=dist.mean, processes=dist.processes(), scale=scale,
     )  # fmt: skip
     method = registry.load(registry.FAMILIES[family][name].where)(own, backbone, context)

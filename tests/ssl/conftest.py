@@ -50,7 +50,9 @@ def build() -> Callable[..., Any]:
             return Optimizer(params, optim, device=CPU, precision=Precision("fp32", CPU), steady=steady)
 
         teacher = Taught().eval().requires_grad_(False) if hasattr(cfg.ssl, "teacher") else None
-        context = Context(Draws(seed), CPU, size, channels, classes, optimizer, vocab=FIRST + 256, teacher=teacher)
+        context = Context(
+            Draws(seed), CPU, size, channels, classes, optimizer, vocab=FIRST + 256, caption_tokens=5, teacher=teacher
+        )
         method = registry.load(registry.SSL[name].where)(cfg.ssl, backbone, context)
         method.to(memory_format=torch.channels_last)
         return method.train()
