@@ -25,13 +25,12 @@ from gssl.data import cache, decode, pairs
 from gssl.data.images import Images
 from gssl.data.opening import opened
 from gssl.data.sources import DataSource, imagefolder, parts, segmentation
-from gssl.data.sources.folders import Told, child, find_folder, folders_in, images_below, is_image, one_line, some
+from gssl.data.sources.folders import Told, child, find_folder, images_below, is_image, one_line, some
+from gssl.data.sources.pair_folders import PARTS, SIDES, has_masks, inner
 from gssl.data.sources.wrong_files import refuse_or_note
 from gssl.errors import UsageError
 from gssl.words import count
 
-PARTS = ("train", "val", "test")
-SIDES = ("A", "B")
 LAYOUT = (
     "expected train/ (and val/, test/) with A and B side by side in each image, or folders A and B with the same names,"
     " or images/ and masks/"
@@ -78,7 +77,7 @@ def read(cfg: schemas.Data, progress: bool = False) -> DataSource:
     if (kind := _other(cfg, root)) is not None:
         return kind(cfg, progress)
     told = Told()
-    root = _inner(root, told)
+    root = inner(root, told)
     warnings: list[str] = []
     skipped: list[str] = []
     if cfg.range not in ("auto", "full", None):
@@ -121,20 +120,6 @@ def _other(cfg: schemas.Data, root: Path) -> Callable[[schemas.Data, bool], Data
     return None
 
 
-def has_masks(root: Path) -> bool:
-    """Whether a folder, or a part in it, has images/ and masks/."""
-    home = parts.inner_of_masks(root, Told())
-    folders = [home, *(folder for name in PARTS if (folder := parts.named(home, name)))]
-    return any(child(folder, "images") and child(folder, "masks") for folder in folders)
-
-
-def has_sides(root: Path) -> bool:
-    """Whether a folder, or a part in it, has folders A and B."""
-    home = _inner(root, Told())
-    folders = [home, *(folder for name in PARTS if (folder := parts.named(home, name)))]
-    return any(all(child(folder, side) for side in SIDES) for folder in folders)
-
-
 def _with_masks(cfg: schemas.Data, progress: bool) -> DataSource:
     if cfg.direction == "b_to_a":
         raise UsageError("data.direction=b_to_a: images are made from masks here; for masks use data=segmentation")
@@ -166,15 +151,6 @@ def _alone(cfg: schemas.Data, progress: bool) -> DataSource:
 
 
 # ── which files ──────────────────────────────────────────────────────────────────────────────────
-
-
-def _inner(root: Path, told: Told) -> Path:
-    """`root`, or the only folder in it, as archives have it."""
-    names = folders_in(root)
-    if len(names) == 1 and names[0] not in SIDES and not parts.part_of(names[0]) and not parts.has_images(root):
-        told.notes.append(f"{root / names[0]} is read, the only folder in {root}")
-        return root / names[0]
-    return root
 
 
 def _beside(root: Path, told: Told) -> None:
