@@ -43,9 +43,7 @@ def predict(
     outputs.check(out, ".csv", force)
     if translates(run):
         if labels is not None or probabilities or top != 1:
-            raise UsageError(
-                f"--labels, --probabilities, --top: {run} makes images and knows no classes; leave them out"
-            )
+            raise UsageError(f"--labels, --probabilities, --top: {run} makes images, no classes; leave them out")
         text = {"schema": "gssl.predictions/1", "run": str(run), "folder": str(folder)}
         text |= {"command": command_line(), "created": now()}
         return predicted_images.write(run, folder, out, pick_device(device), text, force)

@@ -141,7 +141,7 @@ class _Masks:
         self.legend = read_legend(home / "classes.json")
         if len(self.legend.names) != how.channels:
             raise UsageError(
-                f"{home / 'classes.json'}: names {len(self.legend.names)} classes, and {run} learned from {how.channels}"
+                f"{home / 'classes.json'}: {len(self.legend.names)} classes, and {run} learned from {how.channels}"
             )
         self.folder, self.how, self.size, self.skipped = folder, how, int(data["size"]), list[str]()
         self.names = images_below(folder, [])
