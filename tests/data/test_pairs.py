@@ -113,7 +113,7 @@ def test_keys_that_nobody_would_read_are_refused(masked, folders, refused) -> No
         (["gan=specgan", "data=audio", "data.root=a", "data.pairs=colour"], "is made from single images"),
         (
             ["gan=pix2pix", "data=paired", "data.root=a", "data.factor=3"],
-            "data.factor: expected one of 2, 4, or null; got 3",
+            "expected one of 2, 4, or null; got 3",
         ),
     ],
 )
