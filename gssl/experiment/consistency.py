@@ -1,4 +1,4 @@
-"""Whether an output shows its input, by how the input came about: three judges with one interface.
+"""Whether an output shows its input, by how the input came about: three figures with one interface.
 
 Inputs that are pictures are read back by a ridge regression (`gssl.metrics.translation.Reader`), classes of masks by a
 segmenter, and of an input that was made from the true image the same is made from the output again. Each is fitted on
@@ -28,7 +28,7 @@ BATCH = 32
 SEED = 0
 
 
-class Judge(Protocol):
+class Consistency(Protocol):
     key: str  # of its figure
     better: str  # max | min
 
@@ -102,7 +102,7 @@ def ids_of(inputs: Tensor) -> Tensor:
     return torch.where(inputs.sum(1) > 0, inputs.argmax(1), IGNORE).to(torch.uint8)
 
 
-def judge(given: Given, inputs: Tensor, targets: Tensor, device: torch.device) -> Judge:
+def consistency(given: Given, inputs: Tensor, targets: Tensor, device: torch.device) -> Consistency:
     """Of inputs and true images of training pairs (n, K or 3, S, S)."""
     if given.kind == "masks":
         return Segmenter(inputs, targets, device)

@@ -19,7 +19,7 @@ from gssl.data.pairs import Given, given
 from gssl.data.transforms.pairs import grey
 from gssl.engine.progress import say
 from gssl.errors import UsageError
-from gssl.experiment.consistency import judge, told_of
+from gssl.experiment.consistency import consistency, told_of
 from gssl.experiment.gan_evaluation import BATCH, GANEvaluator
 from gssl.experiment.generators import as_stored
 from gssl.experiment.training import Training
@@ -31,7 +31,7 @@ from gssl.metrics.kid import kid
 from gssl.metrics.translation import Lookup, MeanTint, label_colours, mean_interval, painted, pairwise
 
 ROWS = 8  # of a picture
-TRAIN = 1000  # training pairs from which controls and judges are made
+TRAIN = 1000  # training pairs from which controls and what reads outputs are made
 KEYS = ("psnr", "ssim", "kid", "chroma", "input_read", "input_miou", "input_l1")  # one of the last three
 
 
@@ -97,7 +97,7 @@ def measure(made: Tensor, held: Pairs, known: Pairs, extractor: Any, device: tor
     """`rows` of figures, each with its 95% interval over pairs; `pairs`, the generator's own figures of each pair, for
     comparisons with another generator on the same ones. made: outputs (n, 3, S, S) in [0, 1] for held.inputs; known:
     training pairs."""
-    shows = judge(held.how, known.inputs, known.targets, device)
+    shows = consistency(held.how, known.inputs, known.targets, device)
     rows = {"generated": made, **controls(held, known), "true": held.targets}
     real = evaluator_features(extractor, held.targets, BATCH, device)
     found: dict[str, Any] = {}

@@ -15,8 +15,7 @@ from gssl.data.splits import load_data
 from gssl.data.transforms.pairs import enlarged, grey, shrunk
 from gssl.engine.feed import Feed
 from gssl.errors import UsageError
-
-from .test_paired import natural_views  # noqa: F401
+from tests.data.test_paired import natural_views  # noqa: F401
 
 CPU = torch.device("cpu")
 COLOURS = np.array([[250, 20, 20], [20, 250, 20], [20, 20, 250]], dtype=np.uint8)
@@ -42,9 +41,10 @@ def masked(tmp_path: Path) -> Path:
     return root
 
 
-def fed(splits: Splits, cfg: object, steps: int = 2) -> list[dict[str, torch.Tensor]]:
-    feed = Feed(Batches(splits.train, 4, Draws(0), CPU), splits.train, ("crop0", "paired"), cfg, Draws(0))  # type: ignore
-    return [feed(step) for step in range(steps)]
+def fed(splits: Splits, cfg: object, draws: Draws | None = None) -> list[dict[str, torch.Tensor]]:
+    draws = draws or Draws(0)
+    feed = Feed(Batches(splits.train, 4, draws, CPU), splits.train, ("crop0", "paired"), cfg, draws)  # type: ignore
+    return [feed(step) for step in range(2)]
 
 
 def test_masks_are_classes_that_are_cropped_and_flipped_with_their_image(masked, load, cfg, natural_views) -> None:  # noqa: F811
@@ -59,6 +59,17 @@ def test_masks_are_classes_that_are_cropped_and_flipped_with_their_image(masked,
         sure = (near < 0.02) & (batch["paired"].sum(1) == 1)
         assert sure.float().mean() > 0.3
         assert torch.equal(batch["paired"].argmax(1)[sure], which[sure])
+
+
+@pytest.mark.parametrize("kind", ["masks", *pairs.MADE])
+def test_two_processes_have_the_halves_of_one_batch(kind, masked, load, cfg, natural_views) -> None:  # noqa: F811
+    changes = {"pairs": "files" if kind == "masks" else kind, "factor": 2}
+    splits = load(masked if kind == "masks" else masked / "images", **changes)
+    data = cfg(name="paired", root=masked, views=natural_views, **changes)
+    one, first, second = (fed(splits, data, draws) for draws in (Draws(0), Draws(0, 0, 2), Draws(0, 1, 2)))
+    for whole, *halves in zip(one, first, second, strict=True):
+        for name in ("crop0", "paired"):
+            assert torch.equal(whole[name], torch.cat([half[name] for half in halves]))
 
 
 @pytest.mark.parametrize("kind", pairs.MADE)

@@ -1,11 +1,11 @@
-"""Judges of whether an output shows its input: true images pass, images of other pairs fail."""
+"""Whether an output shows its input: true images pass, images of other pairs fail."""
 
 import numpy as np
 import pytest
 import torch
 
 from gssl.data.pairs import Given
-from gssl.experiment.consistency import ids_of, judge
+from gssl.experiment.consistency import consistency, ids_of
 from gssl.metrics.translation import MeanTint, label_colours, miou_interval, painted
 from gssl.statistics.metric import mask_counts
 
@@ -24,7 +24,7 @@ def scenes(count: int, seed: int = 0, side: int = 16) -> tuple[torch.Tensor, tor
 
 def test_a_segmenter_reads_true_images_and_not_those_of_other_masks() -> None:
     known, held = scenes(40), scenes(12, seed=1)
-    shows = judge(Given("masks", 3), *known, CPU)
+    shows = consistency(Given("masks", 3), *known, CPU)
     true, pairs = shows(held[1], held[0])
     other, _ = shows(held[1].roll(1, 0), held[0])
     flat, _ = shows(torch.full_like(held[1], 0.5), held[0])
@@ -53,7 +53,7 @@ def test_mean_iou_is_that_of_all_pixels_and_ignored_ones_do_not_count() -> None:
 def test_of_an_input_that_was_made_from_the_image_the_same_is_made_again(given) -> None:
     images = scenes(5)[1]
     inputs = given.again(images)
-    shows = judge(given, inputs, images, CPU)
+    shows = consistency(given, inputs, images, CPU)
     figure, pairs = shows(images, inputs)
     assert figure["value"] == 0 and pairs is not None and len(pairs) == 5
     assert shows(images.roll(1, 0), inputs)[0]["low"] > 0.02
