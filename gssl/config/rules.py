@@ -57,7 +57,7 @@ READ = {
     "caption": "images with captions",
 }
 BRINGS = {"caption": "imagetext"}  # column → the data that bring it, where these are called otherwise
-MADE = ("super_resolution", "colour")  # values of data.pairs that any images will do for
+MADE = ("super_resolution", "colour")  # values of data.pairs that any images will do for (`gssl.data.pairs`)
 DIVIDED = ("folds", "split")  # values of data.test that are no folder: any source with labels can be divided so
 
 

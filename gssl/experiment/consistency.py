@@ -5,7 +5,7 @@ segmenter, and of an input that was made from the true image the same is made fr
 true training pairs, and beside its figure of outputs stand those of true images and of images of other pairs.
 """
 
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -30,7 +30,6 @@ SEED = 0
 
 class Consistency(Protocol):
     key: str  # of its figure
-    better: str  # max | min
 
     def __call__(self, images: Tensor, inputs: Tensor) -> tuple[dict[str, float | int], Tensor | None]:
         """Of outputs (n, 3, S, S) and their inputs (n, K, S, S): the figure with its 95% interval over pairs, and that
@@ -41,7 +40,7 @@ class Consistency(Protocol):
 class ReadBack:
     """Correlation of what is read from outputs with the inputs."""
 
-    key, better = "input_read", "max"
+    key = "input_read"
 
     def __init__(self, inputs: Tensor, targets: Tensor) -> None:
         self.reader = Reader(inputs, targets)
@@ -55,7 +54,7 @@ class MadeAgain:
     """Mean absolute difference, on [0, 1], between the input and what is made from the output as the input was from the
     true image: 0 for the true image."""
 
-    key, better = "input_l1", "min"
+    key = "input_l1"
 
     def __init__(self, given: Given) -> None:
         self.given = given
@@ -72,7 +71,7 @@ class Segmenter:
     pairs at the outputs' size. It shares no weight with any generator.
     """
 
-    key, better = "input_miou", "max"
+    key = "input_miou"
 
     def __init__(self, inputs: Tensor, targets: Tensor, device: torch.device) -> None:
         """Of training pairs: one-hot (n, K, S, S) and (n, 3, S, S) in [0, 1]."""
@@ -107,8 +106,3 @@ def consistency(given: Given, inputs: Tensor, targets: Tensor, device: torch.dev
     if given.kind == "masks":
         return Segmenter(inputs, targets, device)
     return ReadBack(inputs, targets) if given.kind == "files" else MadeAgain(given)
-
-
-def told_of(given: Given) -> dict[str, Any]:
-    """For result.json: how inputs came about, which `gssl predict` goes by."""
-    return {"kind": given.kind, "channels": given.channels, "factor": given.factor}

@@ -19,6 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from gssl.data.masks import WrongMask, read_legend, read_mask
+from gssl.data.opening import opened
 from gssl.data.pairs import Given
 from gssl.data.sources.folders import SUFFIXES, images_below
 from gssl.data.sources.segmentation import goal
@@ -152,7 +153,7 @@ class _Masks:
         for name in self.names:
             path = self.folder / name
             try:
-                with Image.open(path) as file:
+                with opened(path) as file:
                     size = file.size
                 mask = read_mask(str(path), self.legend, size)
             except (WrongMask, OSError, ValueError) as error:

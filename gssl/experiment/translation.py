@@ -19,7 +19,7 @@ from gssl.data.pairs import Given, given
 from gssl.data.transforms.pairs import grey
 from gssl.engine.progress import say
 from gssl.errors import UsageError
-from gssl.experiment.consistency import consistency, told_of
+from gssl.experiment.consistency import consistency
 from gssl.experiment.gan_evaluation import BATCH, GANEvaluator
 from gssl.experiment.generators import as_stored
 from gssl.experiment.training import Training
@@ -94,9 +94,11 @@ def controls(held: Pairs, known: Pairs) -> dict[str, Tensor]:
 
 
 def measure(made: Tensor, held: Pairs, known: Pairs, extractor: Any, device: torch.device) -> dict[str, Any]:
-    """`rows` of figures, each with its 95% interval over pairs; `pairs`, the generator's own figures of each pair, for
-    comparisons with another generator on the same ones. made: outputs (n, 3, S, S) in [0, 1] for held.inputs; known:
-    training pairs."""
+    """`made_from`: how inputs came about. `rows`: figures, each with its 95% interval over pairs. `pairs`: the
+    generator's own figures of each pair, for comparisons with another generator on the same ones.
+
+    made: outputs (n, 3, S, S) in [0, 1] for held.inputs; known: training pairs.
+    """
     shows = consistency(held.how, known.inputs, known.targets, device)
     rows = {"generated": made, **controls(held, known), "true": held.targets}
     real = evaluator_features(extractor, held.targets, BATCH, device)
@@ -118,7 +120,7 @@ def measure(made: Tensor, held: Pairs, known: Pairs, extractor: Any, device: tor
     train = evaluator_features(extractor, known.targets, BATCH, device)
     floor = kid(train, real, subsets=0)
     found["true"]["kid"] = {"value": floor.mmd2, "low": floor.low, "high": floor.high, "n": len(train)}
-    return {"made_from": told_of(held.how), "rows": found, "pairs": each}
+    return {"made_from": held.how._asdict(), "rows": found, "pairs": each}
 
 
 def told(rows: dict[str, Any]) -> list[str]:
