@@ -80,7 +80,7 @@ class Segmenter:
         photos = (targets * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
         names = [str(i) for i in range(self.classes)]
         known = in_memory(photos, np.full(len(photos), -1), names, masks=ids_of(inputs).numpy())
-        keys = SegmentKeys(**read_yaml(conf_dir() / "probe" / "segment.yaml"))
+        keys = SegmentKeys(**(read_yaml(conf_dir() / "probe" / "segment.yaml") or {}))
         setting = DenseSetting(self._maps, self.classes, device, SEED, Draws(SEED))
         self.probe = Segment(keys).fit(known, setting)
 

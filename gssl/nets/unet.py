@@ -48,7 +48,7 @@ class UNet(nn.Module):
             below = 2 * after
         self.to_image = nn.Conv2d(shape.width + shape.inputs, shape.channels, 3, padding=1)
         if shape.changes:
-            assert shape.inputs == 3
+            assert shape.inputs == 3 and self.to_image.bias is not None
             nn.init.zeros_(self.to_image.weight)
             nn.init.zeros_(self.to_image.bias)
         self.to(memory_format=torch.channels_last)

@@ -15,7 +15,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -130,7 +130,8 @@ def _alone(cfg: schemas.Data, progress: bool) -> DataSource:
     """The images of a folder without their classes. Of super_resolution those that are smaller than data.size are an
     error, or with data.on_error=skip left out."""
     source = imagefolder.read(cfg, progress)
-    keys, found = np.asarray(source.keys), {}
+    keys = np.asarray(source.keys)
+    found: dict[str, Any] = {}
     for name in ("train", "val", "test", "pretrain"):
         images: Images | None = getattr(source, name)
         if images is None:
