@@ -14,7 +14,8 @@ from gssl.cli.evaluation_table import TRANSLATION
 from gssl.cli.output import table, tell
 from gssl.engine.documents import read_result
 from gssl.report.run_table import short, shown
-from gssl.statistics.paired import t_interval
+from gssl.statistics.paired import t_interval, varies
+from gssl.words import count
 
 RESAMPLES, SEED = 1000, 0x5EED
 Arm = tuple[str, list[dict[str, Any]]]  # name, and `translation` of its runs
@@ -44,14 +45,15 @@ def found(document: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _over(own: Sequence[Mapping[str, Any]], row: str) -> dict[str, Any]:
-    """Each figure as mean over runs, with its t interval over them; of one run with that over pairs."""
+    """Each figure as mean over runs, with its t interval over them; of one run, or where they are all alike, with that
+    over pairs."""
     figures: dict[str, Any] = {}
     for key in TRANSLATION:
         cells = [one["rows"][row][key] for one in own if key in one["rows"][row]]
         if not cells:
             continue
         values = [cell["value"] for cell in cells]
-        over = t_interval(values)
+        over = t_interval(values) if varies(values) else None
         ends = (cells[0]["low"], cells[0]["high"]) if over is None else (over.low, over.high)
         figures[key] = {"value": float(np.mean(values)), "low": ends[0], "high": ends[1]}
     return {"figures": figures}
@@ -79,10 +81,10 @@ def show(text: Mapping[str, Any]) -> None:
         [row["image"], str(row["seeds"]), *(_cell(row["figures"].get(key)) for key in keys)] for row in text["rows"]
     ]
     table(["image", "runs", *(TRANSLATION[key] for key in keys)], rows)
-    tell(f"{text['n']} {text['split']} pairs; intervals: 95%, t over runs, of a single run over pairs")
+    tell(f"{text['n']} {text['split']} pairs; intervals: 95%, t over runs, of one or of equal ones over pairs")
     for one in text["differences"]:
         cells = [f"{TRANSLATION[key]} {_cell(cell, '+.3g')}" for key, cell in one["figures"].items() if key in keys]
-        tell(f"{one['b']} less {one['a']}, same pairs, {len(one['seeds'])} seeds: {', '.join(cells)}")
+        tell(f"{one['b']} less {one['a']}, same pairs, {count(len(one['seeds']), 'seed')}: {', '.join(cells)}")
     tell("none of these is enough alone: a mean has a high PSNR, any photo a low KID")
 
 
