@@ -39,7 +39,8 @@ def found(document: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     controls = [name for name in every[0]["rows"] if name != "generated"]
     rows = [{"image": name, "seeds": len(own), **_over(own, "generated")} for name, own in arms]
-    rows += [{"image": name.replace("_", " "), "seeds": len(every), **_over(every, name)} for name in controls]
+    once = list({one["seed"]: one for one in every}.values())  # arms of one seed share their controls
+    rows += [{"image": name.replace("_", " "), "seeds": len(once), **_over(once, name)} for name in controls]
     pairs = [_difference(a, b) for a, b in combinations(arms, 2)]
     return {"split": every[0]["split"], "n": every[0]["n"], "rows": rows, "differences": [p for p in pairs if p]}
 

@@ -32,6 +32,7 @@ def test_arms_stand_beside_controls_and_differ_on_the_same_pairs(tmp_path, capsy
     document = run_comparison.compare([str(tmp_path)])
     text = document["translation"]
     rows = {row["image"]: row["figures"]["psnr"] for row in text["rows"]}
+    assert [row["seeds"] for row in text["rows"]] == [2, 2, 2]  # four runs of two seeds
     expected = t_interval([hard.mean(), hard.mean() + 1])
     assert rows["gan.adversarial=1"]["value"] == pytest.approx(expected.mean)
     assert rows["gan.adversarial=1"]["low"] == pytest.approx(expected.low)
