@@ -1,5 +1,6 @@
 """What a finished run prints: verdict or objective, scores, what was spent, where the files are."""
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from statistics import mean
@@ -8,6 +9,7 @@ from typing import Any
 from gssl.cli import captioned_table, comparison_table, dialogue_table, seq2seq_table
 from gssl.cli.output import number, objective, table, tell
 from gssl.config.menus import primary_probe
+from gssl.data.sources import SOURCES, Entry
 from gssl.data.targets import of_task
 from gssl.engine.documents import expected, find_yaml
 from gssl.statistics.metric import METRICS
@@ -29,8 +31,9 @@ def _print(run: Path, result: dict[str, Any]) -> None:
         tell(line)
     if objective(result) != "–":
         tell(objective(result))
+    row = source_of(run).row
     for line in _generator(result):
-        tell(line)
+        tell(re.sub(r"\bimage(s?)\b", rf"{row}\1", line))
     if result.get("scores"):
         _scores(result["scores"])
         goal = of_task(str(result["scores"][0].get("task")))
@@ -80,7 +83,16 @@ def data_set(run: Path) -> str:
         return ", ".join(map(str, others))
     folder = data.get("root") or data.get("train") or data.get("pretrain")
     own = data["name"] in FOLDERS and folder
-    return f"{folder if own else data['name']}, {'×'.join(map(str, size)) if isinstance(size, list) else size} px"
+    unit = source_of(run).unit
+    return f"{folder if own else data['name']}, {'×'.join(map(str, size)) if isinstance(size, list) else size} {unit}"
+
+
+def source_of(run: Path) -> Entry:
+    """What reads the data of a run; of images where that is not known."""
+    try:
+        return SOURCES[find_yaml(run / "config.yaml")["data"]["name"]]
+    except (KeyError, TypeError):
+        return Entry("")
 
 
 def tested(counts: Iterable[int | None], folds: Mapping[str, Any], of_each: bool, of: str = "") -> list[str]:

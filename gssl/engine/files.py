@@ -1,5 +1,6 @@
 """Files that are either whole or absent, and the hashes that prove it. No torch here."""
 
+import contextlib
 import hashlib
 import json
 import math
@@ -40,17 +41,17 @@ def write_text(path: Path, text: str) -> None:
     Bytes of a file's name that are no UTF-8 are written as \udcNN, which JSON reads back as they were.
     """
     # a name of its own: two processes may write the same file, and a link by this name leads nowhere
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    temp = Path(name)
+    handle, temp = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:
         with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
             file.flush()
             os.fchmod(file.fileno(), 0o666 & ~UMASK)
             os.fsync(file.fileno())
-        temp.replace(path)
+        os.replace(temp, path)
     except BaseException:
-        temp.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temp)
         raise
 
 

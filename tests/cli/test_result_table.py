@@ -14,6 +14,8 @@ from gssl.cli.result_table import data_set, print_result
         ({"data": {"name": "segmentation", "root": "street", "size": [90, 120]}}, "street, 90×120 px"),
         ({"data": {"name": "mnist5k", "root": None, "size": 28}}, "mnist5k, 28 px"),
         ({"data": {"name": "cifar10", "root": "files", "size": 32}}, "cifar10, 32 px"),
+        ({"data": {"name": "text", "root": "questions", "size": 48}}, "questions, 48 tokens"),
+        ({"data": {"name": "audio", "root": "digits", "size": 32}}, "digits, 32 mel bands"),
         ({"data": {"name": "mnist5k", "size": 28}, "to": ["svhn", "photos/"]}, "svhn, photos/"),
         ({"data": {"name": "mnist5k", "size": 28}, "runs": "runs/*"}, ""),
         ({"seed": 1}, ""),
@@ -33,6 +35,19 @@ def test_every_result_names_them(tmp_path, capsys):
     assert capsys.readouterr().out.splitlines()[0] == "data: photos, 64 px"
     print_result(tmp_path / "nowhere", {"spent": {"steps": 3}})
     assert "data:" not in capsys.readouterr().out
+
+
+def test_what_a_generator_makes_is_called_what_it_is(tmp_path, capsys):
+    mark = {"step": 8, "val_kid": 0.2, "figures": {"kid_low": 0.1, "kid_high": 0.3, "coverage": 0.5}}
+    result = {"best": mark, "last": mark, "exported": {"which": "last"}, "seed": 0}
+    result |= {"evaluator": {"name": "conv", "hash": "a" * 64, "dim": 8, "n": 40, "split": "val"}}
+    result |= {"kid_baseline": {"train_real": {"kid": 0.01, "n_fake": 40}}}
+    result |= {"quality": {"text": "poor: farther from the val images.", "notes": []}}
+    for name, rows in [("audio", "sounds"), ("mnist5k", "images")]:
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump({"data": {"name": name, "root": "some", "size": 32}}))
+        print_result(tmp_path, result)
+        shown = capsys.readouterr().out
+        assert f"real training {rows}" in shown and f"generated {rows}: poor: farther from the val {rows}." in shown
 
 
 def test_tables_say_how_many_test_images_they_rest_on_and_warn_where_these_are_few(capsys):

@@ -19,7 +19,8 @@ class Entry(NamedTuple):
     """Where the function is (`module:function`), the columns that it can bring, and what it makes of `data.root`.
 
     root: whether it reads it. folder: whether that is a folder of the user's own images, of any size. most: the side in
-    pixels up to which data.size=auto goes without a GPU: more where something small is looked for in an image.
+    pixels up to which data.size=auto goes without a GPU: more where something small is looked for in an image. row:
+    what a row is called where it is no image. unit: of data.size.
     """
 
     where: str
@@ -27,6 +28,8 @@ class Entry(NamedTuple):
     root: bool = True
     folder: bool = False
     most: int = MOST
+    row: str = "image"
+    unit: str = "px"
 
 
 # data.name → source; conf/data has a file for each
@@ -46,8 +49,8 @@ SOURCES: dict[str, Entry] = {
     "detection": Entry("gssl.data.sources.detection:read", ("image", "boxes"), folder=True, most=DENSE),
     "fake": Entry("gssl.data.sources.fake:read", ("image", "label", "fake"), folder=True),
     "paired": Entry("gssl.data.sources.paired:read", ("image", "paired")),
-    "text": Entry("gssl.data.sources.text:read", ("text", "label")),
-    "audio": Entry("gssl.data.sources.audio:read", ("audio", "label")),
+    "text": Entry("gssl.data.sources.text:read", ("text", "label"), row="text", unit="tokens"),
+    "audio": Entry("gssl.data.sources.audio:read", ("audio", "label"), row="sound", unit="mel bands"),
     "imagetext": Entry("gssl.data.sources.imagetext:read", ("image", "label", "caption"), folder=True),
     "anomaly": Entry("gssl.data.sources.anomaly:read", ("image", "anomaly"), folder=True, most=DENSE),
 }

@@ -84,6 +84,20 @@ def test_spans_are_as_long_as_drawn_and_inside():
     assert set(lengths.tolist()) == {0, 1, 2, 3, 4} and (torch.bincount(lengths) > 600).all()
 
 
+def test_spans_are_as_long_as_those_of_torchaudio():
+    functional = pytest.importorskip("torchaudio.functional")
+    ones, count = torch.ones(4000, 1, 10, 3), 4000
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        theirs = functional.mask_along_axis_iid(ones, 5, 0.0, 2)[:, 0, :, 0] == 0  # below 5
+    ours = spanned(torch.rand(count, 2, generator=torch.Generator().manual_seed(1)), 10, 4)
+    for found in (ours, theirs):
+        steps = torch.nn.functional.pad(found.int(), (1, 1)).diff().abs().sum(1)
+        assert set(steps.tolist()) <= {0, 2}  # one span, or none
+    lengths = [torch.bincount(found.sum(1), minlength=5) / count for found in (ours, theirs)]
+    torch.testing.assert_close(*lengths, atol=0.03, rtol=0)  # four standard errors of a difference
+
+
 def test_hidden_bands_and_times_have_the_mean_of_the_sound(views):
     made = views(masks=2, mask_bands=0.3, mask_time=0.3)
     plain, view = made.log_mel(sound()), made(sound(), 1)
