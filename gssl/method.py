@@ -120,6 +120,8 @@ class Context:
     classes: int  # number of classes; 0 where there are no labels
     optimizer: "MakeOptimizer"
     colour: tuple[float, ...] = (0.5, 0.5, 0.5)  # median red, green, blue in [0, 1] of training images; GANs only
+    given: int = 3  # channels of `paired`, what images are to be made from
+    changed: bool = False  # whether an image is its input with changes: super-resolution, colours
     shape: tuple[int, int] | None = None  # height and width of what is no square: bands and frames of spectrograms
     letters: tuple[int, ...] = ()  # ids of tokens that training texts have, 0 where one ends early; GANs of texts only
     vocab: int = 0  # ids of tokens of captions, where images have some

@@ -26,6 +26,16 @@ SHOWN = [
     ("train_nearest", "nearest is train", "chance 0.5"),
     ("inception_score", "inception score", "up to the classes"),
 ]
+# figures of images that were made from others (docs/tasks.md)
+TRANSLATION = {
+    "psnr": "PSNR",
+    "ssim": "SSIM",
+    "kid": "KID",
+    "chroma": "colourfulness",
+    "input_read": "input read back",
+    "input_miou": "mIoU of the input",
+    "input_l1": "L1 of the input, made again",
+}
 
 
 def show(text: dict[str, Any]) -> None:
@@ -75,13 +85,14 @@ def _translation(text: dict[str, Any]) -> None:
     """Rows of `gssl.experiment.translation`: each figure with its interval."""
     evaluator = text["evaluator"]
     tell(f"{text['method']}: {text['n']:,} {text['split']} pairs; KID by {evaluator['name']}@{evaluator['hash'][:8]}")
-    keys = ("psnr", "ssim", "kid", "input_read")
+    found = {key for row in text["rows"].values() for key in row}
+    keys = [key for key in TRANSLATION if key in found]
     rows = []
     for name, row in text["rows"].items():
         own = [row.get(key) for key in keys]
         cells = ["–" if x is None else f"{x['value']:.3g} ({x['low']:.3g} to {x['high']:.3g})" for x in own]
         rows.append([name.replace("_", " "), *cells])
-    table(["image", "PSNR", "SSIM", "KID", "input read back"], rows)
+    table(["image", *(TRANSLATION[key] for key in keys)], rows)
     tell("none of these is enough alone: a mean has a high PSNR, any photo a low KID; intervals: 95%, over pairs")
     if text["split"] == "test":
         tell(f"the test images were opened {text['test_openings']} times for this run")

@@ -147,7 +147,8 @@ def predict(
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Label every image in a folder by the model of a comparison, or by a transfer run: a CSV; of masks also PNGs.
+    """Label every image in a folder by the model of a comparison, or by a transfer run: a CSV; of masks also PNGs. By a
+    run on pairs of images, make an image of each: enlarged, in colour, or as its pairs were.
 
     A run of ssl=caption writes captions.
 
@@ -157,6 +158,7 @@ def predict(
       gssl predict runs/compare/RUN/model photos --top 3 -o birds.csv
       gssl predict runs/transfer/RUN photos --labels labels.csv
       gssl predict runs/pretrain_ssl/CAPTION photos -o captions.csv
+      gssl predict runs/train_gan/RUN small -o large.csv      gan=pix2pix: images in large_images/
     """
     own = {"folder": folder, "top": top, "probabilities": probabilities, "labels": labels}
     _use("predict", as_json, run, out, **own, device=device, force=force)

@@ -7,6 +7,7 @@ from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gssl.cli import translation_table
 from gssl.cli.output import number, say, table, tell
 from gssl.engine import outputs
 from gssl.engine.files import write_text
@@ -47,7 +48,9 @@ def compare(patterns: Sequence[str]) -> dict[str, Any]:
     living = {str(run.path) for run in runs if run.state == "running" and held(run.path)}
     killed = [run.state == "running" and str(run.path) not in living for run in runs]
     runs = [run_table.replace(run, state="killed") if dead else run for run, dead in zip(runs, killed, strict=True)]
-    return run_table.compare(runs, " ".join(patterns))
+    document = run_table.compare(runs, " ".join(patterns))
+    own = translation_table.found(document)
+    return document if own is None else document | {"translation": own}
 
 
 def check(path: Path, force: bool) -> None:
@@ -99,6 +102,8 @@ def show(document: Mapping[str, Any], below: Path | None = None) -> None:
     table([*map(run_table.short, keys), "seeds", "state", *heads, "", "runs"], rows)
     for text in [*run_table.best_lines(document), *run_table.notes(document)]:
         tell(text)
+    if "translation" in document:
+        translation_table.show(document["translation"])
 
 
 def _name(run: str, below: Path | None) -> str:

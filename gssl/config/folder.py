@@ -9,6 +9,7 @@ from gssl.config.image_size import has_gpu
 from gssl.config.paths import conf_dir
 from gssl.data import tars
 from gssl.data.layout import Layout, look
+from gssl.data.sources import pair_folders
 from gssl.errors import UsageError
 from gssl.schemas.ready_made import READY_MADE, installed
 
@@ -54,6 +55,8 @@ def _layout(command: str, folder: Path) -> Layout:
     except UsageError:
         if command in COMPARED:
             raise
+        if pair_folders.has_sides(folder):
+            return Layout("paired", {"root": str(folder)})
         return Layout("imagefolder", {"root": str(folder)})  # learns without labels; an empty folder is said later
 
 

@@ -59,7 +59,7 @@ def _enum(kind: Mapping[str, Any]) -> list[Any]:
 
 def _in_words(kind: Mapping[str, Any]) -> str:
     name, items = kind.get("type"), kind.get("items", kind)
-    if values := _enum(kind):
+    if values := list(map(str, _enum(kind))):
         return values[0] if len(values) == 1 else f"one of {', '.join(values)}"
     if "pattern" in kind:
         return ", ".join(kind["examples"][:-1]) + f" or {kind['examples'][-1]}"

@@ -41,6 +41,7 @@ ALSO: dict[str, tuple[str, ...]] = {
     "detection": ("pretrain", "crop", "groups"),
     "anomaly": ("pretrain", "crop", "masks"),
     "video": ("labels", "groups", "pretrain", "test"),
+    "paired": ("masks", "groups"),
     "webdataset": ONLY["imagefolder"],
     "text": ("pretrain", "test"),
     "audio": ("labels", "groups", "pretrain", "test"),
@@ -56,6 +57,7 @@ READ = {
     "caption": "images with captions",
 }
 BRINGS = {"caption": "imagetext"}  # column → the data that bring it, where these are called otherwise
+MADE = ("super_resolution", "colour")  # values of data.pairs that any images will do for (`gssl.data.pairs`)
 DIVIDED = ("folds", "split")  # values of data.test that are no folder: any source with labels can be divided so
 
 
@@ -66,6 +68,7 @@ def check(command: str, cfg: Any) -> None:
     if command in torchrun.TOGETHER:
         _one_gpu(cfg.engine)
         _mixed_sounds(cfg)
+    _pairs(command, cfg.data)
     _columns(cfg)
     _backbone(cfg)
     if cfg.backbone.name.startswith("vit") and cfg.data.side % cfg.backbone.patch:
@@ -123,9 +126,29 @@ def label_budgets(cfg: Any, given: Set[str]) -> None:
         raise UsageError(f"{wrong}: data={cfg.data.name} counts {goal.words}; use {right}=[{values}]")
 
 
+def _pairs(command: str, data: schemas.Data) -> None:
+    """Keys of pairs that nobody would read."""
+    if data.pairs is None:
+        if data.factor is not None:
+            raise UsageError("data.factor: is for data.pairs=super_resolution, which is not given")
+        return
+    if data.pairs not in MADE:
+        if data.name != "paired":
+            raise UsageError(f"data.pairs=files: is for data=paired; data={data.name} has no pairs of files")
+        return
+    if "image" not in SOURCES[data.name].columns or "video" in SOURCES[data.name].columns:
+        raise UsageError(f"data.pairs={data.pairs}: is made from single images, and data={data.name} has none")
+    if command != "train-gan":
+        raise UsageError(f"data.pairs={data.pairs}: gssl {command} reads no pairs; use train-gan with gan=pix2pix")
+    if data.pairs == "super_resolution" and data.factor is None:
+        raise UsageError("data.pairs=super_resolution: how many times smaller is not given; set data.factor=2 or 4")
+
+
 def _columns(cfg: Any) -> None:
     """A method that reads a column which the data does not bring."""
     brought = SOURCES[cfg.data.name].columns
+    if cfg.data.pairs in MADE:
+        brought = (*brought, "paired")
     for family, methods in registry.FAMILIES.items():
         name = getattr(getattr(cfg, family, None), "name", None)
         if name in methods and methods[name].labels and "label" not in brought:

@@ -5,12 +5,13 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from gssl import words
 from gssl.data import captions
 from gssl.data.opening import opened
-from gssl.data.sources import hf_files, labels_csv, parts, shards
+from gssl.data.sources import hf_files, labels_csv, pair_folders, parts, shards
 from gssl.data.sources.films import ANIMATED, FILMS, Film, films_below
 from gssl.data.sources.folders import SUFFIXES, Told, child, class_of, folders_in, images_below, is_image, unread
 from gssl.errors import UsageError
@@ -20,7 +21,7 @@ LOOKED_AT = 200  # files whose heads tell the size
 WALKED = 20_000  # files that these are taken from
 GOOD = ("good", "ok", "normal")  # names of class folders that others may be defects of
 NAMED = 6  # classes that are named with their counts
-TRIED = 12  # animated pictures, or frame folders, that are looked into
+TRIED = 12  # animated pictures, frame folders, or images of pairs, that are looked into
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ def look(folder: Path) -> Layout:
         return Layout("segmentation", {"root": root}, [text])
     if (boxed := _boxes(folder)) is not None:
         return boxed
+    if pair_folders.has_sides(folder) and pair_folders.apart(folder):
+        raise UsageError(f"{root}: holds pairs of images, A and B, and no labels to compare by; {_translate(root)}")
     if (films := _films(folder)) is not None:
         return films
     if (captioned := _with_captions(folder)) is not None:
@@ -85,6 +88,8 @@ def look(folder: Path) -> Layout:
     more = {part: path for part, path in (("val", own.val), ("test", own.test)) if path}
     lines = [f"{root}: {sum(classes.values()):,} images in {_counted(classes)}{_parts(more)}"]
     lines += _good_beside(own.train, sorted(classes))
+    if pair_folders.has_sides(folder):
+        lines.append(f"{root}: A and B have the same names; where these are pairs and no classes, {_translate(root)}")
     keys: dict[str, str | list[str]] = {"root": root}
     spare = None
     pool = own.pretrain or (beside if beside and beside.resolve() != folder.resolve() else None)
@@ -101,6 +106,10 @@ def look(folder: Path) -> Layout:
             spare = root
             lines.append(f"{text} are left out; data.pretrain={root} pretrains on them alone")
     return Layout("imagefolder", keys, lines, min(classes.values()), spare)
+
+
+def _translate(root: str) -> str:
+    return f"`gssl train-gan gan=pix2pix data=paired data.root={root}` learns to make one from the other"
 
 
 def _with_captions(folder: Path) -> Path | None:
@@ -323,6 +332,11 @@ def _listed(folder: Path, home: Path, table: Path) -> Layout:
 def _nothing(folder: Path, loose: int, inside: Path | None, told: Told) -> UsageError:
     """Why there is nothing to compare on."""
     count = loose or (len(images_below(inside, [])) if inside else 0)
+    if count and _side_by_side(folder):
+        return UsageError(
+            f"{folder}: {count:,} images without labels, all twice as wide as high; where each holds A and B side by"
+            f" side, {_translate(str(folder))}"
+        )
     if count:
         return UsageError(
             f"{folder}: {count:,} images and no labels: a comparison needs some; put images into one folder per class,"
@@ -366,6 +380,18 @@ def shorter_sides(folders: Sequence[Path]) -> list[int]:
         except Exception:  # whoever decodes it says so; Pillow raises anything on malformed files
             continue
     return sorted(sides)
+
+
+def _side_by_side(folder: Path) -> bool:
+    """Whether some of its images are all twice as wide as high."""
+    sizes = []
+    for path in islice(_walked(folder), TRIED):
+        try:
+            with opened(path) as image:
+                sizes.append(image.size)
+        except Exception:  # whoever decodes it says so
+            return False
+    return bool(sizes) and all(width == 2 * height for width, height in sizes)
 
 
 def _walked(root: Path) -> Iterator[Path]:

@@ -7,7 +7,7 @@
 | `real` | centre crop, flipped where the policy flips, (B, 3, S, S) in [0, 1] |
 | `label` | class of each image, (B,) int64; the data must be labelled throughout |
 | `frame0`, `frame1`, … | consecutive frames of a clip from a random one on, cropped and flipped alike, no colours |
-| `paired` | what `crop0` is to be made from, cropped and flipped as that is, (B, 3, S, S) in [0, 1] |
+| `paired` | what `crop0` is to be made from, cropped and flipped as that is, (B, K, S, S): `gssl.data.pairs` |
 | `near0`, `near1` | random views of two neighbouring frames, each by its own draw |
 | `tokens` | ids of a text, (B, T) int64, 0 behind the shorter ones; of a long one from a random place on |
 | `dialogue` | the same of a dialogue, always from the beginning of a row, which has whole exchanges |
@@ -31,9 +31,9 @@ import torch
 from torch import Tensor
 
 from gssl import schemas
-from gssl.data import Batches, Draws, Images, RandomViews
+from gssl.data import Batches, Draws, Images, RandomViews, pairs
 from gssl.data.clips import column_of
-from gssl.data.columns import AudioColumn, CaptionColumn, PairedColumn, TextColumn
+from gssl.data.columns import AudioColumn, CaptionColumn, TextColumn
 from gssl.data.transforms.spectrogram import SpectrogramViews
 from gssl.errors import UsageError
 from gssl.method import Batch, to_device
@@ -75,7 +75,10 @@ class Feed:
                 f"this method needs a label for every training image; data={cfg.name} has images without one;"
                 " label them, or take a method that needs none"
             )
-        if PAIRED in needs and images.column_of(PairedColumn) is None:
+        self.given = pairs.given(images, cfg.pairs, cfg.factor) if PAIRED in needs else None
+        if self.given is not None:
+            pairs.check(images, self.given, cfg.side, cfg.name)
+        elif PAIRED in needs:
             raise UsageError(
                 f"this method learns from pairs of images, and data={cfg.name} has none; use data=paired, or another"
                 " method"
@@ -149,7 +152,8 @@ class Feed:
             elif name.startswith("near"):
                 batch[name] = self.random[int(name[4])](frames[int(name[4])], step, int(name[4]), extent)
             elif name == PAIRED:
-                batch[name] = self.placed(raw[PAIRED].permute(0, 3, 1, 2), step, 0, extent)
+                assert self.given is not None and isinstance(self.placed, RandomViews)
+                batch[name] = self.given.cropped(raw, self.placed, step)
             elif name == "real":
                 batch[name] = self.still(image, step, 0, extent)
             else:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Protocol
 
 from PIL import Image
 
@@ -12,7 +13,12 @@ from gssl.data.sources.folders import SUFFIXES, Told, images_below, one_line
 from gssl.data.values import Mapping
 from gssl.errors import UsageError
 from gssl.experiment import told
-from gssl.experiment.models import Model
+
+
+class Reads(Protocol):
+    @property
+    def range(self) -> Any:
+        """Of values that were learned from (`gssl.data.values`), None of 8 bits."""
 
 
 class NewPictures:
@@ -22,7 +28,7 @@ class NewPictures:
     the end where none can be read.
     """
 
-    def __init__(self, model: Model, folder: Path) -> None:
+    def __init__(self, model: Reads, folder: Path) -> None:
         if not folder.is_dir():
             raise UsageError(f"{folder}: no such folder of images")
         self.folder, self.beside, self.skipped = folder, Told(), list[str]()

@@ -7,7 +7,7 @@ import torch
 
 from gssl import schemas
 from gssl.config import arms, label_use, registry
-from gssl.data import Batches, Draws, Images, Splits, load_data
+from gssl.data import Batches, Draws, Images, Splits, load_data, pairs
 from gssl.data.clips import frames_of
 from gssl.data.columns import CaptionColumn, TextColumn
 from gssl.engine import dist, trouble
@@ -152,6 +152,8 @@ class Training:
             extra["letters"] = texts.alphabet(images.rows, size)
         elif self.family == "gan":
             extra["colour"] = weight_sources.colour(images, self.draws.shared, size, self.device)
+        if self.family == "gan" and (inputs := pairs.given(images, self.cfg.data.pairs, self.cfg.data.factor)):
+            extra |= {"given": inputs.channels, "changed": inputs.kind in pairs.MADE}
         if images.column_of(CaptionColumn) is not None:
             extra["vocab"] = int(images.store.meta["tokens"])
             extra["caption_tokens"] = self.cfg.data.caption_tokens

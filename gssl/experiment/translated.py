@@ -13,7 +13,7 @@ from gssl.errors import UsageError
 from gssl.experiment.generation import LEAST, MOST, Asked, record_opening
 from gssl.experiment.generators import as_stored, load_translator
 from gssl.experiment.trained import BATCH, splits_of
-from gssl.experiment.translation import TRAIN, Pairs, measure, save_triples, some
+from gssl.experiment.translation import TRAIN, Pairs, how_of, measure, save_triples, some
 from gssl.metrics.evaluator import make_evaluator
 from gssl.nets.unet import UNet
 
@@ -22,9 +22,9 @@ def draw(run: Path, n: int, out: Path, seed: int, device: torch.device, root: st
     """Write rows of input, output and true image to the PNG `out`, of at most `n` validation pairs by the seed. root:
     where the run's pairs lie now."""
     network, text = load_translator(run, device)
-    splits, _ = splits_of(run, root)
-    pairs = Pairs(some(splits.val, n, Draws(seed)), network.shape.size)
-    save_triples(pairs.inputs, outputs_of(network, pairs.inputs, device), pairs.targets, out)
+    splits, cfg = splits_of(run, root)
+    pairs = Pairs(some(splits.val, n, Draws(seed)), network.shape.size, how_of(splits.val, cfg["data"]))
+    save_triples(pairs.shown, outputs_of(network, pairs.inputs, device), pairs.targets, out)
     return {"file": str(out), "images": len(pairs), "size": network.shape.size, "seed": seed}
 
 
@@ -42,17 +42,19 @@ def evaluate_run(run: Path, asked: Asked, device: torch.device) -> dict[str, Any
     if asked.truncation is not None:
         raise UsageError(f"--truncation {asked.truncation}: {run} makes images from images, there is no z to cut")
     network, text = load_translator(run, device)
-    splits, _ = splits_of(run, asked.root)
-    size, draws = network.shape.size, Draws(asked.seed)
+    splits, cfg = splits_of(run, asked.root)
+    size, draws, how = network.shape.size, Draws(asked.seed), how_of(splits.val, cfg["data"])
     evaluator = make_evaluator(asked.evaluator, splits, size, device, asked.evaluator_weights)
     count = splits.summary["counts"][asked.split]
     if count < LEAST:
         raise UsageError(f"{run}: the {asked.split} split has {count} pairs, at least {LEAST} are needed")
     if asked.split == "test":
         record_opening(run, splits, asked)
-    held = Pairs(some(splits.open_test() if asked.split == "test" else splits.val, asked.images or MOST, draws), size)
+    held = Pairs(
+        some(splits.open_test() if asked.split == "test" else splits.val, asked.images or MOST, draws), size, how
+    )
     say(f"{len(held):,} {asked.split} pairs, by {evaluator.name}")
-    known = Pairs(some(splits.train, TRAIN, draws), size)
+    known = Pairs(some(splits.train, TRAIN, draws), size, how)
     found = measure(outputs_of(network, held.inputs, device), held, known, evaluator, device)
     return {
         "schema": "gssl.translation/1",

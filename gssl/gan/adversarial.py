@@ -68,6 +68,8 @@ class GAN(nn.Module):
             norm=cfg.norm_g,
             attention=cfg.attention in ("g", "both"),
             classes=classes if cfg.condition != "none" else 0,
+            inputs=context.given,
+            changes=context.changed,
         )
         heads = Heads(
             attention=cfg.attention in ("d", "both"),

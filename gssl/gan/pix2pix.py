@@ -31,22 +31,24 @@ WEIGHTS = ("consistency", "class_d", "class_g", "rotation_d", "rotation_g")
 
 
 class PairDiscriminator(Discriminator):
-    """Outputs and inputs (B, 3, S, S) each → logits of all places of the trunk's last map, (B · h · w,).
+    """Outputs (B, 3, S, S) and inputs (B, K, S, S) → logits of all places of the trunk's last map, (B · h · w,).
 
     A logit is a sum: one that is linear in the output's pooled features, so of the image alone, and one of its place in
-    both maps. `features` are the output's, pooled.
+    both maps. `features` are the output's, pooled. As the trunk reads three channels, K others are mixed to these by
+    weights that are learned, so that each class of a mask has a colour.
     """
 
-    def __init__(self, backbone: Backbone, heads: Heads, size: int, hidden: int) -> None:
+    def __init__(self, backbone: Backbone, heads: Heads, size: int, hidden: int, inputs: int = 3) -> None:
         super().__init__(backbone, heads, size)
+        self.colours = nn.Identity() if inputs == 3 else nn.Conv2d(inputs, 3, 1, bias=False)
         self.of_pairs = nn.Sequential(
             nn.Conv2d(2 * backbone.dim, hidden, 1), nn.LeakyReLU(SLOPE, inplace=True), nn.Conv2d(hidden, 1, 1)
         )
 
     def forward(self, images: Tensor, label: Tensor | None = None, z: Tensor | None = None) -> Seen:
-        """`z`: the inputs, (B, 3, S, S); `label` is not read."""
+        """`z`: the inputs, (B, K, S, S); `label` is not read."""
         assert z is not None
-        made, given = (self.backbone.dense(x)[-1] for x in (images, z))
+        made, given = (self.backbone.dense(x)[-1] for x in (images, self.colours(z)))
         features = made.mean((2, 3)) * self.scale
         places = self.of_pairs(torch.cat([made, given], dim=1)).flatten(1)
         return Seen((places + self.logit(features)).flatten().float(), features)
@@ -59,7 +61,8 @@ class Pix2Pix(GAN):
 
     def __init__(self, cfg: schema.Pix2Pix, backbone: Backbone, context: Context) -> None:
         _check(cfg)
-        self.hidden, self.l1, self.adversarial = cfg.patch_head, cfg.l1, cfg.adversarial
+        self.hidden, self.inputs = cfg.patch_head, context.given
+        self.l1, self.adversarial = cfg.l1, cfg.adversarial
         super().__init__(cfg, backbone, context)
 
     @staticmethod
@@ -70,7 +73,7 @@ class Pix2Pix(GAN):
         return UNet(shape)
 
     def _made_discriminator(self, trunk: Backbone, heads: Heads, size: int) -> Discriminator:
-        return PairDiscriminator(trunk, heads, size, self.hidden)
+        return PairDiscriminator(trunk, heads, size, self.hidden, self.inputs)
 
     def _beside(self, batch: Batch) -> tuple[Tensor | None, Tensor | None]:
         return batch["z"], batch["z"]

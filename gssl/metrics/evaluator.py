@@ -61,16 +61,21 @@ class RandomEvaluator(Evaluator):
         4×4 colours; of each level the channels' means and deviations over the image, of the last the
         means over its quarters instead.
         """
+        features = [F.adaptive_avg_pool2d((x - 0.5) / 0.25, 4).flatten(1)]
+        for level, found in enumerate(self.levels(x)):
+            mean = found.mean(dim=(2, 3))
+            deviation = (found - mean[:, :, None, None]).square().mean(dim=(2, 3)).sqrt()
+            features += [mean if level < 3 else F.adaptive_avg_pool2d(found, 2).flatten(1), deviation]
+        return torch.cat(features, dim=1)
+
+    def levels(self, x: Tensor) -> Iterator[Tensor]:
+        """The maps of the four levels of images (B, 3, H, W) in [0, 1], each of half the side of the one before."""
         x = (x - 0.5) / 0.25
-        features = [F.adaptive_avg_pool2d(x, 4).flatten(1)]
         for level in range(4):
             if level:
                 x = F.avg_pool2d(x, 2)
             x = F.relu(F.conv2d(x, getattr(self, f"weight{level}"), getattr(self, f"bias{level}"), padding=1))
-            mean = x.mean(dim=(2, 3))
-            deviation = (x - mean[:, :, None, None]).square().mean(dim=(2, 3)).sqrt()
-            features += [mean if level < 3 else F.adaptive_avg_pool2d(x, 2).flatten(1), deviation]
-        return torch.cat(features, dim=1)
+            yield x
 
 
 class ClassifierEvaluator(Evaluator):

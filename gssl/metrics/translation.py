@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gssl.metrics.forecast import psnr_of, ratio_interval, ssim
+from gssl.metrics.forecast import RESAMPLES, psnr_of, ratio_interval, ssim
+from gssl.statistics.metric import mean_iou_of
 
 COLOURS, ROUNDS = 16, 10  # of a palette, and rounds of k-means
 PIXELS = 50_000  # from which it is made
@@ -38,6 +39,46 @@ def mean_interval(values: np.ndarray) -> dict[str, float | int]:
     """The mean of values (n,) of images, and its 95% interval by a bootstrap over images."""
     value, low, high = ratio_interval(values.astype(np.float64), np.ones(len(values)), None)
     return {"value": value, "low": low, "high": high, "n": len(values)}
+
+
+def miou_interval(counts: np.ndarray) -> dict[str, float | int]:
+    """Mean IoU of `gssl.statistics.metric.mask_counts` (n, 3 · classes) of images, summed over all of them, and its 95%
+    interval by a bootstrap over images."""
+    random = np.random.Generator(np.random.Philox(key=SEED))
+    times = random.multinomial(len(counts), np.full(len(counts), 1 / len(counts)), size=RESAMPLES)
+    low, high = np.nanpercentile(mean_iou_of((times @ counts).astype(np.float64)), [2.5, 97.5])
+    value = float(mean_iou_of(counts.sum(0).astype(np.float64)))
+    return {"value": value, "low": float(low), "high": float(high), "n": len(counts)}
+
+
+def label_colours(inputs: Tensor, targets: Tensor) -> Tensor:
+    """(K, 3): the mean colour of training photos (n, 3, S, S) where the one-hot inputs (n, K, S, S) have each class; of
+    a class that is nowhere that of all photos."""
+    sums = torch.einsum("nkhw,nchw->kc", inputs.double(), targets.double())
+    counts = inputs.double().sum((0, 2, 3))[:, None]
+    return torch.where(counts > 0, sums / counts.clamp(min=1), targets.double().mean((0, 2, 3))).float()
+
+
+def painted(inputs: Tensor, colours: Tensor, other: Tensor) -> Tensor:
+    """(n, 3, S, S): each class of one-hot inputs in its colour (K, 3), the rest in `other` (3,)."""
+    rest = (1 - inputs.sum(1, keepdim=True)) * other[:, None, None]
+    return torch.einsum("nkhw,kc->nchw", inputs, colours) + rest
+
+
+class MeanTint:
+    """Grey inputs with the mean colour that training photos have where they are so bright: what colouring can be had
+    without looking at anything but one pixel. Brightness is cut into `COLOURS` equal parts."""
+
+    def __init__(self, inputs: Tensor, targets: Tensor) -> None:
+        """Of training pairs (n, 3, S, S) in [0, 1]."""
+        own = _pixels(targets - inputs)
+        self.tints = _means(own, self._part(inputs).flatten(), own.mean(0).expand(COLOURS, 3))
+
+    def _part(self, inputs: Tensor) -> Tensor:
+        return (inputs[:, 0] * COLOURS).long().clamp(max=COLOURS - 1)
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        return (inputs + self.tints[self._part(inputs)].permute(0, 3, 1, 2)).clamp(0, 1)
 
 
 class Lookup:

@@ -35,10 +35,12 @@ class Shape:
     attention: bool = False  # after the first block
     classes: int = 0  # 0: not conditional
     wide: int | None = None  # width in pixels of what is no square: frames of a spectrogram
+    inputs: int = 3  # unet: channels of what an image is made from
+    changes: bool = False  # unet: an image is its input with changes, none at the start
 
     def record(self) -> dict[str, Any]:
-        found = asdict(self)
-        return found if self.wide is not None else {key: found[key] for key in found if key != "wide"}
+        usual = {"wide": None, "inputs": 3, "changes": False}
+        return {key: value for key, value in asdict(self).items() if key not in usual or value != usual[key]}
 
 
 class ClassNorm(nn.Module):

@@ -15,13 +15,15 @@ from gssl.nets.norms import norm2d
 
 MOST, SMALLEST, WIDEST = 4, 4, 4  # halvings; pixels of the smallest map; times `width` of the widest
 SLOPE = 0.2
+NEAR = 1 / 256  # of black and white: an input's logits are finite, and an output comes no nearer at the start
 
 
 class UNet(nn.Module):
-    """Images (B, 3, size, size) in [0, 1] → images of that size in [0, 1]; grey ones are replicated to three channels.
+    """Inputs (B, K, size, size) in [0, 1] → images (B, 3, size, size); grey ones are replicated to three channels.
 
     The sides are halved at most `MOST` times, as long as they are even and no smaller than `SMALLEST` after it (64 → 4,
-    48 → 6, 32 → 4, 28 → 7). Raises UsageError where `size` is not a multiple of 4.
+    48 → 6, 32 → 4, 28 → 7). With `shape.changes` it learns what to add to the input's logits (Kim et al.: VDSR, CVPR
+    2016, arXiv:1511.04587, on colours), at the start nothing. Raises UsageError where `size` is not a multiple of 4.
     """
 
     def __init__(self, shape: Shape) -> None:
@@ -34,7 +36,7 @@ class UNet(nn.Module):
         self.shape, self.latent, self.classes = shape, 0, 0
         widths = [shape.width * min(2**i, WIDEST) for i in range(halvings)]
         self.down = nn.ModuleList()
-        for i, (before, after) in enumerate(zip([3, *widths], widths, strict=False)):
+        for i, (before, after) in enumerate(zip([shape.inputs, *widths], widths, strict=False)):
             norm = norm2d(shape.norm, after) if i else nn.Identity()  # the first must see how bright the input is
             conv = nn.Conv2d(before, after, 4, 2, 1, bias=not i)
             self.down.append(nn.Sequential(conv, norm, nn.LeakyReLU(SLOPE, inplace=True)))
@@ -44,12 +46,17 @@ class UNet(nn.Module):
             conv = nn.Conv2d(below, after, 3, padding=1, bias=False)
             self.up.append(nn.Sequential(conv, norm2d(shape.norm, after), nn.ReLU(inplace=True)))
             below = 2 * after
-        self.to_image = nn.Conv2d(shape.width + 3, shape.channels, 3, padding=1)
+        self.to_image = nn.Conv2d(shape.width + shape.inputs, shape.channels, 3, padding=1)
+        if shape.changes:
+            assert shape.inputs == 3 and self.to_image.bias is not None
+            nn.init.zeros_(self.to_image.weight)
+            nn.init.zeros_(self.to_image.bias)
         self.to(memory_format=torch.channels_last)
 
     def begin(self, colour: tuple[float, ...]) -> None:
-        """Let the first images have about this `colour` (red, green, blue in [0, 1]) rather than grey."""
-        begin(self.to_image, colour)
+        """Let the first images have about this `colour` (red, green, blue in [0, 1]), unless they are the inputs."""
+        if not self.shape.changes:
+            begin(self.to_image, colour)
 
     def forward(self, images: Tensor, label: Tensor | None = None) -> Tensor:
         """`label` is not read."""
@@ -60,4 +67,7 @@ class UNet(nn.Module):
         x = maps.pop()
         for block in self.up:
             x = torch.cat([block(F.interpolate(x, scale_factor=2, mode="nearest")), maps.pop()], dim=1)
-        return torch.sigmoid(self.to_image(x)).expand(-1, 3, -1, -1)
+        x = self.to_image(x)
+        if self.shape.changes:
+            x = x + torch.logit(images[:, : self.shape.channels], eps=NEAR)
+        return torch.sigmoid(x).expand(-1, 3, -1, -1)

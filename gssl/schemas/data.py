@@ -130,6 +130,11 @@ class Data(Section):
     direction: Literal["a_to_b", "b_to_a"] | None = Field(
         description="paired: which of a pair is made from the other; of one file A is its left half"
     )
+    pairs: Literal["files", "super_resolution", "colour"] | None = Field(
+        description="what images are to be made from by gan=pix2pix: files, the other image of a pair, or its mask;"
+        " super_resolution, the image made smaller; colour, the image without its colours; null: there are no pairs"
+    )
+    factor: Literal[2, 4] | None = Field(description="data.pairs=super_resolution: how many times smaller, each way")
     good: Text | None = Field(description="anomaly: folder of good images, of which test_fraction is tested on")
     bad: Text | None = Field(description="anomaly: folder of images with defects, one folder per kind of them")
     masks: Text | None = Field(

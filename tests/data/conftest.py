@@ -47,6 +47,8 @@ def cfg() -> Callable[..., schemas.Data]:
             "hop_ms": None,
             "held_out": None,
             "direction": None,
+            "pairs": None,
+            "factor": None,
             "good": None,
             "bad": None,
             "masks": None,

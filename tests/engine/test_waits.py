@@ -21,7 +21,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import gssl.method
 from gssl.config.composing import compose
-from gssl.data import Draws, resampling
+from gssl.data import Draws, RandomViews, resampling
+from gssl.data.pairs import Given
 from gssl.engine.feed import Feed
 from gssl.nets.ema import EMA
 from tests.data.test_batches import make
@@ -178,6 +179,20 @@ def test_no_view_waits_for_the_device(sides: str, monkeypatch: pytest.MonkeyPatc
     with watched(monkeypatch) as found:
         made = feed(1)
     assert not found and made["view0"].shape == (8, 3, 16, 16)
+
+
+@pytest.mark.parametrize("given", [Given("masks", 4), Given("super_resolution", 3, 4), Given("colour")])
+def test_no_input_of_pairs_waits_for_the_device(given: Given, monkeypatch: pytest.MonkeyPatch) -> None:
+    cfg = compose("pretrain-ssl", ["data.size=16", "data.views.flip=0.5"]).data
+    raw = {"image": torch.randint(0, 256, (8, 3, 20, 20), dtype=torch.uint8)}
+    raw["mask"] = torch.randint(0, 4, (8, 20, 20), dtype=torch.uint8)
+    raw["extent"] = torch.randint(12, 20, (8, 2))
+    monkeypatch.setattr(resampling, "by_image", lambda image: False)  # as on a GPU
+    views = RandomViews(cfg.views, 16, Draws(0))
+    given.cropped(raw, views, 0)
+    with watched(monkeypatch) as found:
+        made = given.cropped(raw, views, 1)
+    assert not found and made.shape == (8, given.channels, 16, 16)
 
 
 def test_no_average_waits_for_the_device(monkeypatch: pytest.MonkeyPatch) -> None:

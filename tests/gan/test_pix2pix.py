@@ -8,13 +8,16 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from gssl.commands import sample, train_gan
+from gssl.commands import predict, sample, train_gan
 from gssl.config.composing import compose
+from gssl.data.pairs import Given
 from gssl.engine.files import read_json, sha256
 from gssl.errors import UsageError
 from gssl.experiment import generators, translated
 from gssl.gan.losses import absolute
 from gssl.metrics.translation import pairwise
+from gssl.nets.generator import Shape
+from gssl.nets.unet import UNet
 
 from .conftest import moved, state
 
@@ -131,7 +134,7 @@ def test_a_run_stands_beside_its_controls_and_resumes(pairs, tmp_path, killed) -
     result = read_json(whole / "result.json")
     assert result["translation"] == read_json(broken / "result.json")["translation"]
     rows = result["translation"]["rows"]
-    assert list(rows) == ["generated", "input", "mean_photo", "mean_colour", "other_photo", "true"]
+    assert list(rows) == ["generated", "input", "mean_colour", "mean_photo", "other_photo", "true"]
     assert np.mean(result["translation"]["pairs"]["ssim"]) == pytest.approx(rows["generated"]["ssim"]["value"])
     for row in rows.values():
         assert all(x["low"] <= x["value"] <= x["high"] and x["n"] >= 10 for x in row.values())
@@ -139,7 +142,7 @@ def test_a_run_stands_beside_its_controls_and_resumes(pairs, tmp_path, killed) -
     assert rows["true"]["input_read"]["low"] > rows["other_photo"]["input_read"]["high"]
     # what is left behind makes the same images again
     network, _ = generators.load_translator(whole, CPU)
-    held = translated.Pairs(translated.splits_of(whole)[0].val, 16)
+    held = translated.Pairs(translated.splits_of(whole)[0].val, 16, Given("files"))
     again = pairwise(translated.outputs_of(network, held.inputs, CPU), held.targets).psnr.mean()
     assert float(again) == pytest.approx(rows["generated"]["psnr"]["value"], rel=1e-5)
     found = sample.sample(whole, 4, tmp_path / "grid.png", 0)
@@ -148,6 +151,79 @@ def test_a_run_stands_beside_its_controls_and_resumes(pairs, tmp_path, killed) -
     with pytest.raises(UsageError, match="^[^:]*: its generator .pix2pix. makes images from images"):
         generators.load_generator(whole, CPU)
     assert generators.translates(whole) and not generators.translates(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    """Thirty images of two colours in blocks with a mask each, in images/ and masks/."""
+    root, random = tmp_path_factory.mktemp("scenes"), np.random.default_rng(0)
+    for kind in ("images", "masks"):
+        (root / kind).mkdir()
+    for i in range(40):
+        ids = random.integers(0, 2, (4, 5)).repeat(5, 0).repeat(5, 1).astype(np.uint8)
+        pixels = np.array([[60, 120, 60], [200, 180, 90]])[ids] + random.integers(-20, 20, (20, 25, 3))
+        Image.fromarray(pixels.astype(np.uint8)).save(root / "images" / f"{i:02}.png")
+        Image.fromarray(ids).save(root / "masks" / f"{i:02}.png")
+    (root / "classes.json").write_text('["grass", "sand"]')
+    return root
+
+
+@pytest.mark.parametrize(
+    ("kind", "rows", "key"),
+    [
+        ("masks", ["generated", "mean_colour", "mean_photo", "other_photo", "true"], "input_miou"),
+        ("super_resolution", ["generated", "bicubic", "mean_photo", "other_photo", "true"], "input_l1"),
+        ("colour", ["generated", "grey", "mean_colour", "mean_photo", "other_photo", "true"], "input_l1"),
+    ],
+)
+def test_pairs_that_need_no_second_picture(kind, rows, key, scenes, tmp_path) -> None:
+    root = scenes if kind == "masks" else scenes / "images"
+    pairs = "files" if kind == "masks" else kind
+    run = tmp_path / "run"
+    train_gan.main(small(root, f"data.pairs={pairs}", "data.factor=2", "budget.steps=2"), run)
+    found = read_json(run / "result.json")["translation"]
+    assert list(found["rows"]) == rows and found["made_from"]["kind"] == kind
+    better = {name: row[key]["value"] for name, row in found["rows"].items()}
+    worst, best = ("other_photo", "true") if kind == "masks" else ("true", "other_photo")
+    assert better[worst] < better[best]
+    if kind != "masks":  # two steps from what it is given
+        control = found["rows"]["bicubic" if kind == "super_resolution" else "grey"]
+        assert found["rows"]["generated"]["psnr"]["value"] > control["psnr"]["low"] - 1
+    sample.sample(run, 2, tmp_path / "grid.png", 0)
+    with Image.open(tmp_path / "grid.png") as grid:
+        assert grid.size == (3 * 18 - 2, 2 * 18 - 2)
+    # new files
+    new = scenes / ("masks" if kind == "masks" else "images")
+    predict.predict(run, new, tmp_path / "new.csv", "cpu")
+    row = (tmp_path / "new.csv").read_text().splitlines()[1].split(",")
+    sides = {"masks": [16, 20], "super_resolution": [40, 50], "colour": [20, 25]}[kind]
+    assert row == ["00.png", "new_images/00.png", *map(str, sides)]
+    with Image.open(tmp_path / row[1]) as image:
+        assert image.size == (sides[1], sides[0]) and image.mode == "RGB"
+        if kind == "colour":  # luma is that of the file
+            given = Image.open(new / "00.png").convert("L")
+            assert np.abs(np.subtract(image.convert("L"), given, dtype=float)).mean() < 3
+    with pytest.raises(UsageError, match="makes images, no classes"):
+        predict.predict(run, new, tmp_path / "other.csv", "cpu", top=2)
+    assert not (tmp_path / "other.csv").exists()
+
+
+def test_an_image_that_is_its_input_with_changes_begins_as_that() -> None:
+    images = torch.rand(2, 3, 16, 16)
+    torch.manual_seed(0)
+    network = UNet(Shape("unet", 1, 4, 16, changes=True))
+    network.begin((0.1, 0.2, 0.3))
+    torch.testing.assert_close(network(images), images, atol=1 / 200, rtol=0)
+    grey = UNet(Shape("unet", 1, 4, 16, channels=1, changes=True))(images[:, :1].expand(-1, 3, -1, -1))
+    torch.testing.assert_close(grey[:, 2], images[:, 0], atol=1 / 200, rtol=0)
+    assert "changes" not in Shape("unet", 1, 4, 16).record()  # of older files
+
+
+def test_classes_of_masks_have_a_colour_of_their_own(scenes) -> None:
+    torch.manual_seed(0)
+    network = UNet(Shape("unet", 1, 4, 16, inputs=5))
+    made = network(torch.rand(2, 5, 16, 16))
+    assert made.shape == (2, 3, 16, 16) and Shape("unet", 1, 4, 16, inputs=5).record()["inputs"] == 5
 
 
 @pytest.mark.long

@@ -2,33 +2,38 @@
 
     {train,val,test}/NAME          A and B side by side in one file, A on the left; or such files alone
     {A,B}/{train,val,test}/NAME    two folders with the same names; also A/NAME and B/NAME, or {train,…}/{A,B}/NAME
+    {images,masks}/, data.masks=…  as data=segmentation has them: the image is made from the classes of its mask
+
+With data.pairs=super_resolution or colour any folder of images will do, for what an image is made from follows from it
+(`gssl.data.pairs`). Class folders are read as such images; their classes are not.
 
 data.direction says which is made from which: `a_to_b` or `b_to_a`. The one that is made is the image of a row, the
 other its column `paired`. What is not in a part of its own is divided by the contents of files.
 """
 
 import os
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from gssl import schemas
-from gssl.data import cache, decode
+from gssl.data import cache, decode, pairs
 from gssl.data.images import Images
 from gssl.data.opening import opened
-from gssl.data.sources import DataSource, parts
-from gssl.data.sources.folders import Told, child, find_folder, folders_in, images_below, is_image, one_line, some
+from gssl.data.sources import DataSource, imagefolder, parts, segmentation
+from gssl.data.sources.folders import Told, child, find_folder, images_below, is_image, one_line, some
+from gssl.data.sources.pair_folders import PARTS, SIDES, has_masks, inner
 from gssl.data.sources.wrong_files import refuse_or_note
 from gssl.errors import UsageError
 from gssl.words import count
 
-PARTS = ("train", "val", "test")
-SIDES = ("A", "B")
 LAYOUT = (
-    "expected train/ (and val/, test/) with A and B side by side in each image, or folders A and B with the same names"
+    "expected train/ (and val/, test/) with A and B side by side in each image, or folders A and B with the same names,"
+    " or images/ and masks/"
 )
 WRONG = {
     "odd": ("images have an odd width", "A and B side by side must have one width each"),
@@ -69,8 +74,10 @@ def read(cfg: schemas.Data, progress: bool = False) -> DataSource:
     root = find_folder("root", cfg.root, None)
     if root is None:
         raise UsageError(f"data.root: no folder given; {LAYOUT}")
+    if (kind := _other(cfg, root)) is not None:
+        return kind(cfg, progress)
     told = Told()
-    root = _inner(root, told)
+    root = inner(root, told)
     warnings: list[str] = []
     skipped: list[str] = []
     if cfg.range not in ("auto", "full", None):
@@ -95,16 +102,56 @@ def read(cfg: schemas.Data, progress: bool = False) -> DataSource:
     )
 
 
+# ── pairs that need no second picture ────────────────────────────────────────────────────────────
+
+
+def _other(cfg: schemas.Data, root: Path) -> Callable[[schemas.Data, bool], DataSource] | None:
+    """What reads these images; None where they are pairs of pictures. Raises UsageError for keys that nothing reads."""
+    masked = cfg.masks is not None or has_masks(root)
+    if cfg.pairs in pairs.MADE:
+        for key in ("masks", "groups"):
+            if getattr(cfg, key) is not None:
+                raise UsageError(f"data.{key}: data.pairs={cfg.pairs} makes the input from the image; leave it out")
+        return _alone
+    if masked:
+        return _with_masks
+    if cfg.groups is not None:
+        raise UsageError("data.groups: is for images with masks here; pairs that belong together go into one part")
+    return None
+
+
+def _with_masks(cfg: schemas.Data, progress: bool) -> DataSource:
+    if cfg.direction == "b_to_a":
+        raise UsageError("data.direction=b_to_a: images are made from masks here; for masks use data=segmentation")
+    return segmentation.read(cfg, progress)
+
+
+def _alone(cfg: schemas.Data, progress: bool) -> DataSource:
+    """The images of a folder without their classes. Of super_resolution those that are smaller than data.size are an
+    error, or with data.on_error=skip left out."""
+    source = imagefolder.read(cfg, progress)
+    keys = np.asarray(source.keys)
+    found: dict[str, Any] = {}
+    for name in ("train", "val", "test", "pretrain"):
+        images: Images | None = getattr(source, name)
+        if images is None:
+            continue
+        images = images.unlabelled()
+        short = pairs.too_small(images, cfg.side) if cfg.pairs == "super_resolution" else np.zeros(0, np.int64)
+        if len(short):
+            text = pairs.small_text(images, short, cfg.side)
+            if cfg.on_error == "stop" or len(short) == len(images):
+                raise UsageError(text)
+            source.warnings.append(f"data.root: {len(short)} of {len(images)} {name} images are too small: left out")
+            source.skipped += [f"{images.name(int(i))} (smaller than data.size={cfg.side})" for i in short]
+            kept = np.setdiff1d(np.arange(len(images)), short)
+            keys = keys[kept] if name == "train" else keys
+            images = images.subset(kept)
+        found[name] = images
+    return replace(source, keys=keys, **found)
+
+
 # ── which files ──────────────────────────────────────────────────────────────────────────────────
-
-
-def _inner(root: Path, told: Told) -> Path:
-    """`root`, or the only folder in it, as archives have it."""
-    names = folders_in(root)
-    if len(names) == 1 and names[0] not in SIDES and not parts.part_of(names[0]) and not parts.has_images(root):
-        told.notes.append(f"{root / names[0]} is read, the only folder in {root}")
-        return root / names[0]
-    return root
 
 
 def _beside(root: Path, told: Told) -> None:

@@ -28,3 +28,24 @@ def _nearest(start: Tensor, length: Tensor, size: int) -> Tensor:
     step = (length / size)[:, None]
     at = (start[:, None] + (torch.arange(size, device=start.device) + 0.5) * step).long()
     return torch.minimum(at, (start + length - 1).long()[:, None])
+
+
+def centre(mask: Tensor, size: int, extent: Tensor | None = None) -> Tensor:
+    """uint8 (B, H, W) → (B, size, size): the square that `gssl.data.centre` takes of images, by the nearest pixel.
+
+    extent: int64 (B, 2), true height and width at the top left of the canvas.
+    """
+    if extent is None:
+        extent = torch.tensor(mask.shape[-2:], device=mask.device).expand(len(mask), 2)
+    short = extent.amin(1)
+    rows, columns = (_central(side, short, size) for side in extent.unbind(1))
+    batch = torch.arange(len(mask), device=mask.device)
+    return mask[batch[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+def _central(side: Tensor, short: Tensor, size: int) -> Tensor:
+    """int64 (B, size): pixels of a side (B,) when the short one becomes `size`, of the square in the middle."""
+    resized = size * side // short  # whole pixels, as of images
+    start = torch.round((resized - size) / 2)
+    at = (start[:, None] + torch.arange(size, device=side.device) + 0.5) * (side / resized)[:, None]
+    return torch.minimum(at.long(), (side - 1)[:, None])
