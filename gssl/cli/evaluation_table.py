@@ -2,13 +2,14 @@
 
 from typing import Any
 
-from gssl.cli import captioned_table, dialogue_table, seq2seq_table
+from gssl.cli import captioned_table, dialogue_table, seq2seq_table, unpaired_table
 from gssl.cli.output import table, tell
 
 TABLES = {
     "gssl.captioned/1": captioned_table.show,
     "gssl.dialogues/1": dialogue_table.show,
     "gssl.seq2seq/1": seq2seq_table.show,
+    "gssl.unpaired/1": unpaired_table.show,
 }
 # key, name, whether more is better; what a reader should know of each is in docs/metrics.md
 SHOWN = [

@@ -149,6 +149,8 @@ def predict(
 ) -> None:
     """Label every image in a folder by the model of a comparison, or by a transfer run: a CSV; of masks also PNGs.
 
+    A run of gan=cyclegan or gan=cut translates them: a PNG each, in predictions_images, and a CSV of their names.
+
     \b
     Examples:
       gssl predict runs/compare/RUN photos             predictions.csv: file, label, probability, unknown

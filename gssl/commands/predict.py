@@ -10,6 +10,8 @@ from gssl.engine.device import pick_device
 from gssl.engine.files import sha256, write_text
 from gssl.engine.progress import say
 from gssl.engine.run import command_line, now
+from gssl.errors import UsageError
+from gssl.experiment import unpaired_runs
 from gssl.experiment.answers import THRESHOLD, both, trained_on, unknown
 from gssl.experiment.model_files import find
 from gssl.experiment.models import Model, read_model
@@ -35,8 +37,13 @@ def predict(
     `run`: a comparison, a model folder or a transfer run. `top`: how many classes stand in a row, the likeliest first;
     `probabilities`: of every class as well. `labels`: a CSV (path,label) by which answers are checked; without it
     folders that are named like classes are. Images that cannot be read are named, and have a row without a label.
+    Of a run without pairs (gan=cyclegan, gan=cut) a translated PNG of each image, and a table of their names.
     """
     outputs.check(out, ".csv", force)
+    if unpaired_runs.is_run(run):
+        if labels or probabilities or top > 1:
+            raise UsageError(f"--labels, --probabilities, --top: {run} makes images of images; leave them out")
+        return unpaired_runs.write(run, folder, out, pick_device(device), force)
     found = find(run)
     model = read_model(found)
     target = pick_device(device)

@@ -10,6 +10,10 @@ from gssl.experiment import generators
 from gssl.experiment.gan_evaluation import GANEvaluator
 from gssl.experiment.training import Training, find_source, follow
 from gssl.experiment.translation import TranslationEvaluator
+from gssl.experiment.unpaired import UnpairedEvaluator
+
+# what a method reads → how it is measured, where images are made from images
+KINDS: dict[str, type[GANEvaluator]] = {"paired": TranslationEvaluator, "domain0": UnpairedEvaluator}
 
 
 def main(cfg: schemas.TrainGAN, run_dir: Path, *, dry_run: bool = False) -> float | str | None:
@@ -27,7 +31,7 @@ def main(cfg: schemas.TrainGAN, run_dir: Path, *, dry_run: bool = False) -> floa
             return run.objective
         training = Training(run, cfg, "gan", source, device, precision)
         with dist.alone():
-            kind = TranslationEvaluator if "paired" in training.needs else GANEvaluator
+            kind = next((own for name, own in KINDS.items() if name in training.needs), GANEvaluator)
             evaluator = kind(training, cfg, pictures=not dry_run)
         if dry_run:
             return training.dry(evaluator)

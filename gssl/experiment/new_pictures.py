@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -12,21 +13,20 @@ from gssl.data.sources.folders import SUFFIXES, Told, images_below, one_line
 from gssl.data.values import Mapping
 from gssl.errors import UsageError
 from gssl.experiment import told
-from gssl.experiment.models import Model
 
 
 class NewPictures:
     """Going through it gives every name with its image, None where it cannot be read; what was left out is told then.
 
-    names: relative to the folder, sorted. skipped: "path (why)". Raises UsageError where there are no images, and at
+    value_range: which values became black and white in training, None of 8 bits. names: relative to the folder, sorted. skipped: "path (why)". Raises UsageError where there are no images, and at
     the end where none can be read.
     """
 
-    def __init__(self, model: Model, folder: Path) -> None:
+    def __init__(self, value_range: Any, folder: Path) -> None:
         if not folder.is_dir():
             raise UsageError(f"{folder}: no such folder of images")
         self.folder, self.beside, self.skipped = folder, Told(), list[str]()
-        self.range = model.range
+        self.range = value_range
         self.names = images_below(folder, [], self.beside)
         if not self.names:
             rest = "".join(f"; {text}" for text in self.beside.texts())

@@ -128,7 +128,7 @@ class Data(Section):
     hop_ms: float | None = Field(ge=1, le=100, description="audio: from one frame of the spectrogram to the next")
     held_out: list[Text] | None = Field(description="fake: generators that are tested on and not learned from")
     direction: Literal["a_to_b", "b_to_a"] | None = Field(
-        description="paired: which of a pair is made from the other; of one file A is its left half"
+        description="paired, unpaired: which is made from the other; of one file of a pair A is its left half"
     )
     good: Text | None = Field(description="anomaly: folder of good images, of which test_fraction is tested on")
     bad: Text | None = Field(description="anomaly: folder of images with defects, one folder per kind of them")
