@@ -21,8 +21,8 @@ def evaluate(
     run: Path, out: Path | None = None, device: str = "auto", force: bool = False, **asked: Any
 ) -> dict[str, Any]:
     """Evaluate the generator that `run` exported; writes and returns `gssl.evaluation/3`, of pairs of images
-    `gssl.translation/1`, of two domains `gssl.unpaired/1`, of texts `gssl.language/1`, `gssl.dialogues/1` or `gssl.seq2seq/1`, of images with captions
-    `gssl.captioned/1`.
+    `gssl.translation/1`, of two domains `gssl.unpaired/1`, of texts `gssl.language/1`, `gssl.dialogues/1` or
+    `gssl.seq2seq/1`, of images with captions `gssl.captioned/1`.
 
     asked: fields of `Asked`. out: the file to write; None: one in RUN/evaluations whose name says what was asked for.
     Raises UsageError.

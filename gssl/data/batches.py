@@ -21,7 +21,8 @@ class Batches:
     slices. On CUDA the whole set stays on the device where it takes less than a quarter of the free memory;
     otherwise the next batches are read and sent ahead (`gssl.data.ahead`). JPEG files are decoded ahead on any device.
 
-    batch_size: of all ranks together. purpose: of the draws; two streams side by side need one each. size: images of this rank's, min(batch_size, N) / ranks; whole: of all of them.
+    batch_size: of all ranks together. purpose: of the draws; two streams side by side need one each.
+    size: images of this rank's, min(batch_size, N) / ranks; whole: of all of them.
     steps_per_epoch: N / whole.
     """
 

@@ -42,8 +42,8 @@ from gssl.method import Batch, to_device
 from gssl.vocabulary import PAD
 
 KNOWN = (
-    "view0, view1, …, crop0, …, real, label; of pairs of images paired; of two domains domain0, domain1; of clips frame0, frame1, …, near0, near1; of"
-    " texts tokens, dialogue, pair; of captions caption, captions, group"
+    "view0, view1, …, crop0, …, real, label; of pairs of images paired; of two domains domain0, domain1; of clips"
+    " frame0, frame1, …, near0, near1; of texts tokens, dialogue, pair; of captions caption, captions, group"
 )
 DOMAINS = ("domain0", "domain1")
 TOKENS, DIALOGUE, PAIR, PAIRED = "tokens", "dialogue", "pair", "paired"

@@ -18,8 +18,9 @@ from gssl.experiment import told
 class NewPictures:
     """Going through it gives every name with its image, None where it cannot be read; what was left out is told then.
 
-    value_range: which values became black and white in training, None of 8 bits. names: relative to the folder, sorted. skipped: "path (why)". Raises UsageError where there are no images, and at
-    the end where none can be read.
+    value_range: which values became black and white in training, None of 8 bits. names: relative to the
+    folder, sorted. skipped: "path (why)". Raises UsageError where there are no images, and at the end where none can be
+    read.
     """
 
     def __init__(self, value_range: Any, folder: Path) -> None:

@@ -79,7 +79,7 @@ def build() -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def batch() -> Callable[..., Batch]:
-    """`batch(8)` → smooth random images, their labels, clips of which they are the first frames, pairs and two domains."""
+    """`batch(8)` → smooth random images, their labels, clips of which they are the first frames, pairs, two domains."""
 
     def make(count: int = 8, size: int = 16, classes: int = 4, seed: int = 0) -> Batch:
         g = torch.Generator().manual_seed(seed)
