@@ -60,7 +60,7 @@ def test_patch_nce_is_infonce_within_each_image() -> None:
         for i in range(10):
             scores = [math.exp(float(F.cosine_similarity(q[i], k[j], dim=0)) / 0.07) for j in range(10)]
             total -= math.log(scores[i] / sum(scores))
-    assert float(found) == pytest.approx(total / 30, rel=1e-5)
+    assert found.item() == pytest.approx(total / 30, rel=1e-5)
     found.backward()
     assert key.grad is None and query.grad is not None
 
@@ -152,8 +152,7 @@ def test_other_recipes_have_no_such_generator_and_other_data_no_domains(build) -
         build("dcgan", "gan.norm_g=instance")
     with pytest.raises(UsageError, match="gan=cut learns from two domains of images.*use data=unpaired"):
         compose("train-gan", ["gan=cut", "data=mnist5k"])
-    with pytest.raises(UsageError, match="use gan=cyclegan or gan=cut"):
-        compose("train-gan", ["gan=dcgan", "data=unpaired", "data.root=a"])
+    compose("train-gan", ["gan=dcgan", "data=unpaired", "data.root=a"])  # images of either domain
     with pytest.raises(UsageError, match="data=unpaired: has no labels"):
         compose("transfer", ["weights=random", "data=unpaired", "data.root=a"])
 
