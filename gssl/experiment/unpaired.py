@@ -43,7 +43,8 @@ class Domains:
     @classmethod
     def of(cls, images: Images, most: int, draws: Draws, size: Any) -> "Domains":
         """At most so many of each domain, which by the seed."""
-        return cls(*(some(of_domain(images, domain), most, draws) for domain in (GIVEN, MADE)), size)
+        given, made = (some(of_domain(images, domain), most, draws) for domain in (GIVEN, MADE))
+        return cls(given, made, size)
 
 
 def _pixels(images: Images, size: Any) -> Tensor:
