@@ -24,6 +24,7 @@ OPENERS = {
     "experiment/language.py": 1,
     "experiment/captioned.py": 1,
     "experiment/translated.py": 1,
+    "experiment/unpaired_runs.py": 1,
     "comparison/recommended.py": 1,
 }
 
