@@ -6,20 +6,8 @@ from typing import Protocol
 
 # data sets that are the user's own
 FOLDERS = (
-    *(
-        "imagefolder",
-        "segmentation",
-        "detection",
-        "anomaly",
-        "fake",
-        "paired",
-        "unpaired",
-        "video",
-        "text",
-        "audio",
-        "imagetext",
-    ),
-    *("hf", "webdataset"),
+    *("imagefolder", "segmentation", "detection", "anomaly", "fake", "paired", "unpaired", "video", "text", "audio"),
+    *("imagetext", "hf", "webdataset"),
 )
 
 TITLES = {
