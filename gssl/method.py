@@ -67,6 +67,8 @@ class Optimizer(Protocol):
 class Draws(Protocol):
     """Random numbers as a function of (seed, purpose, step), a row per image; see `gssl.data.draws`."""
 
+    rank: int  # which part of every batch is this process's
+
     @property
     def shared(self) -> "Draws":
         """Numbers that belong to no image: the same in every process."""

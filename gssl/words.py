@@ -6,8 +6,8 @@ from typing import Protocol
 
 # data sets that are the user's own
 FOLDERS = (
-    *("imagefolder", "segmentation", "detection", "anomaly", "fake", "paired", "video", "text", "audio", "imagetext"),
-    *("hf", "webdataset"),
+    *("imagefolder", "segmentation", "detection", "anomaly", "fake", "paired", "unpaired", "video", "text", "audio"),
+    *("imagetext", "hf", "webdataset"),
 )
 
 TITLES = {
@@ -51,6 +51,8 @@ TITLES = {
     "ssgan": "SSGAN",
     "bigan": "BiGAN",
     "pix2pix": "pix2pix",
+    "cyclegan": "CycleGAN",
+    "cut": "CUT",
     "scratch": "scratch",
     "random": "random features",
     "pixels": "raw pixels",

@@ -113,6 +113,9 @@ def folder(tmp_path_factory, pictures, inline_worker):
         facades(root / "facades")
         paired = ["gan=pix2pix", "data=paired", "data.root=facades", "data.size=16", "experiment=smoke"]
         invoke(["train-gan", *paired, "hydra.run.dir=runs/train_gan/PAIRS"])
+        duskday(root / "duskday")
+        unpaired = ["gan=cut", "data=unpaired", "data.root=duskday", "data.size=16", "experiment=smoke"]
+        invoke(["train-gan", *unpaired, "gan.blocks=1", "hydra.run.dir=runs/train_gan/UNPAIRED"])
         sounds(root / "digits")
         set_of_captioned(root / "captioned")
         pairs = ["ssl=clip", "data=imagetext", "data.root=captioned", "experiment=smoke", "ssl.batch_size=12"]
@@ -202,6 +205,17 @@ def facades(root: Path) -> None:
             Image.fromarray(whole).save(root / part / f"{i:02}.png")
 
 
+def duskday(root: Path) -> None:
+    """Two domains: bright noise and dark noise."""
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 34), ("val", 10), ("test", 10)):
+        for side, light in (("A", 150), ("B", 0)):
+            (root / f"{part}{side}").mkdir(parents=True)
+            for i in range(count):
+                pixels = (rng.integers(0, 100, (5, 6, 3)) + light).repeat(4, 0).repeat(4, 1)
+                Image.fromarray(pixels.astype(np.uint8)).save(root / f"{part}{side}" / f"{i:02}.png")
+
+
 def films(root: Path) -> None:
     """Clips of a square that goes right or left, by twelve people."""
     for who in range(12):
@@ -247,6 +261,8 @@ def small(line: str) -> list[str]:
         words.append("probe.sizes=[data]")
     if "data=paired" in words:
         words.append("data.size=16")
+    if "data=unpaired" in words:
+        words += ["data.size=16", "gan.blocks=1", "gan.width=4"]
     if "data=detection" in words:
         words += ["probe.detect.steps=5", "data.size=[48,64]", "data.folds=2", "draws=1"]
     if "hf:bert" in line:  # a small one, of 24 positions

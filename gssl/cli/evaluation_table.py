@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from gssl.cli import captioned_table, captioning_table, dialogue_table, lines_table, seq2seq_table
+from gssl.cli import captioned_table, captioning_table, dialogue_table, lines_table, seq2seq_table, unpaired_table
 from gssl.cli.output import table, tell
 
 TABLES = {
@@ -11,6 +11,7 @@ TABLES = {
     "gssl.dialogues/1": dialogue_table.show,
     "gssl.lines/1": lines_table.show,
     "gssl.seq2seq/1": seq2seq_table.show,
+    "gssl.unpaired/1": unpaired_table.show,
 }
 # key, name, whether more is better; what a reader should know of each is in docs/metrics.md
 SHOWN = [

@@ -152,6 +152,8 @@ def predict(
 
     A run of ssl=caption writes captions.
 
+    A run of gan=cyclegan or gan=cut translates them: a PNG each, in predictions_images, and a CSV of their names.
+
     \b
     Examples:
       gssl predict runs/compare/RUN photos             predictions.csv: file, label, probability, unknown

@@ -11,7 +11,7 @@ from gssl.engine.files import sha256, write_text
 from gssl.engine.progress import say
 from gssl.engine.run import command_line, now
 from gssl.errors import UsageError
-from gssl.experiment import captioner, predicted_images
+from gssl.experiment import captioner, predicted_images, unpaired_runs
 from gssl.experiment.answers import THRESHOLD, both, trained_on, unknown
 from gssl.experiment.generators import translates
 from gssl.experiment.model_files import find
@@ -38,8 +38,8 @@ def predict(
     `run`: a comparison, a model folder or a transfer run. `top`: how many classes stand in a row, the likeliest first;
     `probabilities`: of every class as well. `labels`: a CSV (path,label) by which answers are checked; without it
     folders that are named like classes are. Images that cannot be read are named, and have a row without a label.
-    Of a run of ssl=caption a caption of each image.
-    Of a train-gan run that makes images from images: what it makes of each, as PNGs beside the table.
+    Of a run of ssl=caption a caption of each image. Of a train-gan run that makes images from images: what it makes of
+    each, as PNGs beside the table.
     """
     if captioner.is_run(run):
         if top != 1 or probabilities or labels is not None:
@@ -51,7 +51,8 @@ def predict(
             raise UsageError(f"--labels, --probabilities, --top: {run} makes images, no classes; leave them out")
         text = {"schema": "gssl.predictions/1", "run": str(run), "folder": str(folder)}
         text |= {"command": command_line(), "created": now()}
-        return predicted_images.write(run, folder, out, pick_device(device), text, force)
+        own = unpaired_runs if unpaired_runs.is_run(run) else predicted_images
+        return own.write(run, folder, out, pick_device(device), text, force)
     found = find(run)
     model = read_model(found)
     target = pick_device(device)

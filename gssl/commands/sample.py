@@ -1,6 +1,6 @@
 """`gssl sample RUN`: images of a trained GAN's generator, in one grid, or as files beside real ones; sounds of a GAN of
 spectrograms; texts of a causal language model or of a GAN of texts; of a run on pairs of images input, output and true
-image."""
+image; of one on two domains inputs and outputs."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import torch
 from gssl.engine import outputs
 from gssl.engine.device import pick_device
 from gssl.errors import UsageError
-from gssl.experiment import language, real_and_fake, sound_samples, text_gan, text_samples, translated
+from gssl.experiment import language, real_and_fake, sound_samples, text_gan, text_samples, translated, unpaired_runs
 from gssl.experiment.generators import load_generator, translates, writes
 from gssl.figures.grid import save_grid
 
@@ -55,6 +55,8 @@ def sample(
         if files or classes or truncation is not None:
             raise UsageError(f"--files, --class, --truncation: {run} makes images of images alone; leave them out")
         outputs.check(out, ".png", force)
+        if unpaired_runs.is_run(run):
+            return unpaired_runs.draw(run, n, out, seed, pick_device(device), root)
         return translated.draw(run, n, out, seed, pick_device(device), root)
     generator = load_generator(run, pick_device(device))
     if files:

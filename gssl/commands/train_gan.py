@@ -13,6 +13,10 @@ from gssl.experiment.gan_evaluation import GANEvaluator
 from gssl.experiment.text_gan import TextGANEvaluator
 from gssl.experiment.training import Training, find_source, follow
 from gssl.experiment.translation import TranslationEvaluator
+from gssl.experiment.unpaired import UnpairedEvaluator
+
+# what a method reads → how it is measured, where that is not by images from z
+KINDS: dict[str, Any] = {"paired": TranslationEvaluator, "domain0": UnpairedEvaluator, "tokens": TextGANEvaluator}
 
 
 def main(cfg: schemas.TrainGAN, run_dir: Path, *, dry_run: bool = False) -> float | str | None:
@@ -31,8 +35,7 @@ def main(cfg: schemas.TrainGAN, run_dir: Path, *, dry_run: bool = False) -> floa
             return run.objective
         training = Training(run, cfg, "gan", source, device, precision)
         with dist.alone():
-            kinds: dict[str, Any] = {"paired": TranslationEvaluator, "tokens": TextGANEvaluator}
-            kind = next((kinds[name] for name in training.needs if name in kinds), GANEvaluator)
+            kind = next((own for name, own in KINDS.items() if name in training.needs), GANEvaluator)
             evaluator = kind(training, cfg, pictures=not dry_run)
         if dry_run:
             return training.dry(evaluator)

@@ -19,7 +19,7 @@ class Entry(NamedTuple):
     labels: bool = False  # reads them: an upper reference in every report, never ranked
     vit: bool = False  # works on patches: needs a ViT as its backbone
     # what it reads of a row: "video" is several frames of a clip, "text" a text, "audio" a sound, "caption" an image
-    # with captions, "paired" two images
+    # with captions, "paired" two images, "domain" an image of one of two domains
     column: str = "image"
     sounds: bool = False  # of images: spectrograms will do, which have one channel and are no squares
 
@@ -113,9 +113,12 @@ GAN: dict[str, Entry] = {
     "specgan_projection": Entry("gssl.gan.spectrogram:SpecGAN", gan.GAN, labels=True, column="audio"),
     "textgan": Entry("gssl.gan.text:TextGAN", gan.GAN, column="text"),
     "pix2pix": Entry("gssl.gan.pix2pix:Pix2Pix", gan.Pix2Pix, column="paired"),
+    "cyclegan": Entry("gssl.gan.cyclegan:CycleGAN", gan.CycleGAN, column="domain"),
+    "cut": Entry("gssl.gan.cut:CUT", gan.CUT, column="domain"),
     "videogan": Entry("gssl.gan.video:VideoGAN", gan.VideoGAN, column="video"),
 }
 
+TRANSLATED = ("paired", "domain")  # columns of methods that make images from images
 OF_CLASSES = ("classification", "text", "audio")  # tasks whose rows have one class each, and are read by themselves
 ACTION = "gssl.probe.linear:Linear"  # on features of clips, pooled over time (`gssl.probe.clips`)
 PROBE: dict[str, Probe] = {
@@ -148,7 +151,7 @@ PROBE: dict[str, Probe] = {
         "gssl.probe.anomaly_gan:Discriminator",
         "method",
         ("anomaly",),
-        methods=tuple(name for name, entry in GAN.items() if not entry.labels and entry.column != "paired"),
+        methods=tuple(name for name, entry in GAN.items() if not entry.labels and entry.column not in TRANSLATED),
     ),
     "adapted": Probe("gssl.probe.adapted:Adapted", "menu", (*OF_CLASSES, "segmentation", "detection", "action")),
 }

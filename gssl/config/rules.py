@@ -43,6 +43,7 @@ ALSO: dict[str, tuple[str, ...]] = {
     "video": ("labels", "groups", "pretrain", "test"),
     "paired": ("masks", "groups"),
     "webdataset": ONLY["imagefolder"],
+    "unpaired": ("direction",),
     "text": ("pretrain", "test"),
     "audio": ("labels", "groups", "pretrain", "test"),
     "imagetext": ("tokenizer", "vocab", "lowercase", "encoding"),
@@ -52,12 +53,18 @@ READ = {
     "image": "images",
     "video": "clips",
     "paired": "pairs of images",
+    "domain": "two domains of images",
     "text": "texts",
     "audio": "sounds",
     "caption": "images with captions",
 }
-BRINGS = {"caption": "imagetext"}  # column → the data that bring it, where these are called otherwise
+BRINGS = {"caption": "imagetext", "domain": "unpaired"}  # column → data that bring it, where these are called otherwise
 MADE = ("super_resolution", "colour")  # values of data.pairs that any images will do for (`gssl.data.pairs`)
+# data of which an image is made from another → where images to test on go
+TRANSLATED = {
+    "paired": "give pairs to test on a folder test/",
+    "unpaired": "give images to test on folders testA/ and testB/",
+}
 DIVIDED = ("folds", "split")  # values of data.test that are no folder: any source with labels can be divided so
 
 
@@ -210,12 +217,12 @@ def _source(command: str, data: schemas.Data) -> None:
             f" data.root={data.root}"
         )
     goal = targets.of_data(data.name)
-    if data.name == "paired" and command not in ("train-gan", "pretrain-ssl"):
+    if data.name in TRANSLATED and command not in ("train-gan", "pretrain-ssl"):
         raise UsageError(
-            f"data=paired: has no labels, which gssl {command} evaluates by; give other data, or use train-gan"
+            f"data={data.name}: has no labels, which gssl {command} evaluates by; give other data, or use train-gan"
         )
-    if data.name == "paired" and data.test in DIVIDED:
-        raise UsageError(f"data.test={data.test}: is for images with labels; give pairs to test on a folder test/")
+    if data.name in TRANSLATED and data.test in DIVIDED:
+        raise UsageError(f"data.test={data.test}: is for images with labels; {TRANSLATED[data.name]}")
     if data.name in ("text", "imagetext") and data.test in DIVIDED:
         raise UsageError(
             f"data.test={data.test}: is for images; texts without a test part are split by data.test_fraction, before"

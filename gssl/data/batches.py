@@ -21,13 +21,16 @@ class Batches:
     slices. On CUDA the whole set stays on the device where it takes less than a quarter of the free memory;
     otherwise the next batches are read and sent ahead (`gssl.data.ahead`). JPEG files are decoded ahead on any device.
 
-    batch_size: of all ranks together. size: images of this rank's, min(batch_size, N) / ranks; whole: of all of them.
+    batch_size: of all ranks together. purpose: of the draws; two streams side by side need one each.
+    size: images of this rank's, min(batch_size, N) / ranks; whole: of all of them.
     steps_per_epoch: N / whole.
     """
 
-    def __init__(self, images: Images, batch_size: int, draws: Draws, device: torch.device) -> None:
+    def __init__(
+        self, images: Images, batch_size: int, draws: Draws, device: torch.device, purpose: str = "shuffle"
+    ) -> None:
         assert len(images) >= draws.ranks
-        self.images, self.draws, self.device = images, draws, device
+        self.images, self.draws, self.device, self.purpose = images, draws, device, purpose
         self.size = min(batch_size, len(images)) // draws.ranks
         self.whole = self.size * draws.ranks
         self.steps_per_epoch = len(images) / self.whole
@@ -62,7 +65,7 @@ class Batches:
 
     def _order(self, epoch: int) -> np.ndarray:
         known = self._orders.get(epoch)
-        return self.draws.permutation("shuffle", epoch, len(self.images)) if known is None else known
+        return self.draws.permutation(self.purpose, epoch, len(self.images)) if known is None else known
 
     def _gather(self, indices: np.ndarray) -> Batch:
         assert self._resident is not None

@@ -22,6 +22,7 @@ END = EOS  # of a caption
 HASH = 16  # bytes of a content hash
 COUNTED = 64  # masks that are counted at once
 MOST_KINDS = 126  # kinds of anomalies, numbered from 1
+GIVEN, MADE = 0, 1  # domains of a translation without pairs
 UNKNOWN_PLACE = 127  # and the number of a kind: in all pixels of an anomalous image of which it is not known where
 
 
@@ -175,6 +176,11 @@ class ConditionColumn:
 
     def nbytes(self, rows: np.ndarray) -> int:
         return len(rows)
+
+
+class DomainColumn(ConditionColumn):
+    """One number per image, uint8, of two domains without pairs: `GIVEN` for what is translated, `MADE` for images like
+    which it becomes."""
 
 
 class BoxColumn:
@@ -428,6 +434,7 @@ KINDS: dict[str, Any] = {
     "anomaly": AnomalyColumn,
     "fake": ConditionColumn,
     "paired": PairedColumn,
+    "domain": DomainColumn,
     "video": VideoColumn,
     "text": TextColumn,
     "audio": AudioColumn,

@@ -8,6 +8,7 @@
 | `label` | class of each image, (B,) int64; the data must be labelled throughout |
 | `frame0`, `frame1`, … | consecutive frames of a clip from a random one on, cropped and flipped alike, no colours |
 | `paired` | what `crop0` is to be made from, cropped and flipped as that is, (B, K, S, S): `gssl.data.pairs` |
+| `domain0`, `domain1` | of two domains: crops of what is translated, and of what it becomes, each drawn by itself |
 | `near0`, `near1` | random views of two neighbouring frames, each by its own draw |
 | `tokens` | ids of a text, (B, T) int64, 0 behind the shorter ones; of a long one from a random place on |
 | `dialogue` | the same of a dialogue, always from the beginning of a row, which has whole exchanges |
@@ -33,16 +34,18 @@ from torch import Tensor
 from gssl import schemas
 from gssl.data import Batches, Draws, Images, RandomViews, pairs
 from gssl.data.clips import column_of
-from gssl.data.columns import AudioColumn, CaptionColumn, TextColumn
+from gssl.data.columns import GIVEN, MADE, AudioColumn, CaptionColumn, DomainColumn, TextColumn
+from gssl.data.domains import of_domain
 from gssl.data.transforms.spectrogram import SpectrogramViews
 from gssl.errors import UsageError
 from gssl.method import Batch, to_device
 from gssl.vocabulary import PAD
 
 KNOWN = (
-    "view0, view1, …, crop0, …, real, label; of pairs of images paired; of clips frame0, frame1, …, near0, near1; of"
-    " texts tokens, dialogue, pair; of captions caption, captions, group"
+    "view0, view1, …, crop0, …, real, label; of pairs of images paired; of two domains domain0, domain1; of clips"
+    " frame0, frame1, …, near0, near1; of texts tokens, dialogue, pair; of captions caption, captions, group"
 )
+DOMAINS = ("domain0", "domain1")
 TOKENS, DIALOGUE, PAIR, PAIRED = "tokens", "dialogue", "pair", "paired"
 OF_TEXTS = (TOKENS, DIALOGUE, PAIR)
 CAPTIONS = ("caption", "captions")
@@ -67,7 +70,7 @@ class Feed:
     def __init__(self, batches: Batches, images: Images, needs: Sequence[str], cfg: schemas.Data, draws: Draws) -> None:
         self.batches, self.needs, self.draws, self.cfg = batches, tuple(needs), draws, cfg
         for name in needs:
-            known = rf"(view|crop)\d+|real|label|group|{PAIRED}|{'|'.join(OF_TEXTS)}|captions?|{OF_CLIPS}"
+            known = rf"(view|crop)\d+|real|label|group|{PAIRED}|domain[01]|{'|'.join(OF_TEXTS)}|captions?|{OF_CLIPS}"
             if not re.fullmatch(known, name):
                 raise UsageError(f"this method needs '{name}', which no batch of images carries (known: {KNOWN})")
         if "label" in needs and (not len(images.classes) or bool(np.any(images.labels < 0))):
@@ -83,6 +86,7 @@ class Feed:
                 f"this method learns from pairs of images, and data={cfg.name} has none; use data=paired, or another"
                 " method"
             )
+        self.domains = _domains(batches, images, draws, cfg.name) if set(DOMAINS) & set(needs) else []
         self.random: tuple[RandomViews | SpectrogramViews, ...]
         self.placed: RandomViews | SpectrogramViews
         self.still: RandomViews | SpectrogramViews
@@ -126,6 +130,9 @@ class Feed:
         return self.batches.whole
 
     def __call__(self, step: int) -> Batch:
+        if self.domains:
+            both = [(number, batches(step)) for number, batches in enumerate(self.domains)]
+            return {DOMAINS[i]: self.placed(raw["image"], step, i, raw.get("extent")) for i, raw in both}
         raw = self.batches(step)
         if self.texts is not None:
             made = {DIALOGUE: raw["text"], PAIR: raw["text"]} | (
@@ -190,6 +197,22 @@ class Feed:
         first = to_device(self.draws.integers("clip/first", step, (count,), length - self.clip + 1), video.device)
         own = torch.arange(count, device=video.device)
         return [video[own, first + i].permute(0, 3, 1, 2) for i in range(self.clip)]
+
+
+def _domains(batches: Batches, images: Images, draws: Draws, data: str) -> list[Batches]:
+    """A stream of each domain, of as many images per step. Raises UsageError where there are none, or too few."""
+    if images.column_of(DomainColumn) is None:
+        raise UsageError(f"this method learns from two domains of images, and data={data} has none; use data=unpaired")
+    found = []
+    for domain, word in ((GIVEN, "translated"), (MADE, "made")):
+        part = of_domain(images, domain)
+        if len(part) < batches.whole:
+            raise UsageError(
+                f"gan.batch_size={batches.whole}: the domain that is {word} has {len(part)} training images; set"
+                f" gan.batch_size={len(part)} or less, or add images"
+            )
+        found.append(Batches(part, batches.whole, draws, batches.device, purpose=f"shuffle/{domain}"))
+    return found
 
 
 def _texts(images: Images, needs: Sequence[str], data: str) -> TextColumn | None:

@@ -89,7 +89,7 @@ class GANEvaluator:
             say(f"note: {self.extractor.note}")
         # a network that reads or predicts classes is trained and evaluated on labelled images only
         reads = reads_labels(cfg.gan)
-        val = frames_of(splits.val)
+        val = self._measured(splits.val)
         labelled = val.subset(np.flatnonzero(val.labels >= 0)) if reads else val
         if len(labelled) < LEAST:
             kind = "labelled " if reads else ""
@@ -98,7 +98,7 @@ class GANEvaluator:
                 " give more images, or a larger data.val_fraction"
             )
         self.held = self._some(labelled, cfg.eval.images)
-        self.train = self._some(frames_of(splits.train if reads else splits.pretrain), TRAIN)
+        self.train = self._some(self._measured(splits.train if reads else splits.pretrain), TRAIN)
         with self.beside("evaluations"):
             real, train = (evaluator_features(self.extractor, part, BATCH, device) for part in (self.held, self.train))
             self.baseline = real_baseline(train, real, seed=cfg.seed)
@@ -107,6 +107,10 @@ class GANEvaluator:
         self._draw_latents(len(splits.classes))
         self.last: dict[str, Any] = {}
         self.best: dict[str, Any] = {}
+
+    def _measured(self, part: Images) -> Images:
+        """The images of a part that samples are compared with."""
+        return frames_of(part)
 
     def _some(self, part: Images, count: int) -> Images:
         return part.subset(np.sort(self.draws.permutation("eval/val", 0, len(part))[:count]))

@@ -23,16 +23,20 @@ from gssl.nets.inputs import Inputs
 from gssl.nets.log_mel import BandScale
 from gssl.nets.tensors import load_tensors
 from gssl.nets.text_conv import TextGenerator, TextShape, written
+from gssl.nets.translator import Translator
 from gssl.nets.unet import UNet
 from gssl.nets.weights import load_into, save_weights
 
 BATCH = 256
-UNET = "unet"  # the kind of a generator that makes images from images (`gssl.nets.unet`)
+UNET, RESIDUAL = "unet", "residual"  # kinds of generators that make images from images
+BACK = "generator_back"  # file of the generator of the way back
+TRANSLATORS: dict[str, type[UNet] | type[Translator]] = {UNET: UNet, RESIDUAL: Translator}
 TEXT = "text"  # of one that writes texts (`gssl.nets.text_conv`)
 
 
 def write(method: Any, run: Path, classes: list[str]) -> dict[str, Any]:
-    """Write `weights/generator` and `weights/discriminator` (.safetensors, .json); returns entries for result.json.
+    """Write `weights/generator`, `weights/discriminator` and, where a method has a way back, `weights/generator_back`
+    (.safetensors, .json); returns entries for result.json.
 
     Call it after the backbone was exported: the discriminator is written with the same batch statistics. One that reads
     pairs, of an encoder or of images and inputs, and those of sounds and texts stay in the checkpoints.
@@ -40,17 +44,17 @@ def write(method: Any, run: Path, classes: list[str]) -> dict[str, Any]:
     folder = run / "weights"
     heads = method.discriminator.heads
     about = {"name": method.cfg.name, "truncation": method.cfg.truncation, "classes": classes}
-    about["pairs"] = heads.latent > 0 or method.generator.shape.kind == UNET  # what the discriminator reads
+    about["pairs"] = heads.latent > 0 or method.generator.shape.kind in TRANSLATORS  # what the discriminator reads
     network = getattr(method.ema.module, "images", method.ema.module)  # of clips what makes their frames
     scale = getattr(method, "scale", None)  # of sounds
     told = {} if scale is None else {"sounds": scale.record()}
-    digest = save_weights(network, folder / "generator.safetensors")
-    shape = method.generator.shape.record()
-    write_json(
-        folder / "generator.json",
-        {"schema": "gssl.generator/2", "sha256": digest, "method": about, "shape": shape} | told,
-    )
-    entry = {"generator": {"file": "weights/generator.safetensors", "sha256": digest}}
+    text = {"schema": "gssl.generator/2", "method": about, "shape": method.generator.shape.record()} | told
+    entry = {}
+    for name, own in (("generator", network), (BACK, getattr(method.ema.module, "back", None))):
+        if own is not None:
+            digest = save_weights(own, folder / f"{name}.safetensors")
+            write_json(folder / f"{name}.json", text | {"sha256": digest})
+            entry[name] = {"file": f"weights/{name}.safetensors", "sha256": digest}
     if not about["pairs"] and scale is None and method.generator.shape.kind != TEXT:
         digest = save_weights(method.discriminator, folder / "discriminator.safetensors")
         text = {"schema": "gssl.discriminator/1", "sha256": digest, "heads": heads.record()}
@@ -146,7 +150,9 @@ def _file(run: Path, name: str, version: str) -> tuple[Path, dict[str, Any]]:
     if not file.is_file() or not isinstance(text, dict):
         command, state = status.get("command"), status.get("state")
         raise UsageError(f"{run}: this {command} run is {state} and has no {name}; give a finished train-gan run")
-    needed = {"sha256", "shape", "method"} if name == "generator" else {"sha256", "heads", "backbone", "trunk_size"}
+    needed = (
+        {"sha256", "shape", "method"} if name in ("generator", BACK) else {"sha256", "heads", "backbone", "trunk_size"}
+    )
     if text.get("schema") != version or not needed <= set(text):
         raise UsageError(f"{file.with_suffix('.json')}: not as this version of gssl writes it; train the run again")
     if text["sha256"] != sha256(file):
@@ -175,19 +181,21 @@ def load_generator(run: Path, device: torch.device) -> Sampler:
     return Sampler(run, generator, device, text["sha256"], name, classes, truncation, scale)
 
 
-def _kind(run: Path) -> Any:
+def kind_of(run: Path) -> str | None:
+    """Which kind a run's generator is (`gssl.nets.generator.Shape`); None where it has none."""
     text = read_json(run / "weights" / "generator.json") or {}
-    return (text.get("shape") or {}).get("kind")
+    found: str | None = (text.get("shape") or {}).get("kind")
+    return found
 
 
 def translates(run: Path) -> bool:
     """Whether a run's generator makes images from images."""
-    return bool(_kind(run) == UNET)
+    return kind_of(run) in TRANSLATORS
 
 
 def writes(run: Path) -> bool:
     """Whether a run's generator writes texts."""
-    return bool(_kind(run) == TEXT)
+    return kind_of(run) == TEXT
 
 
 @dataclass(frozen=True)
@@ -226,11 +234,12 @@ def load_text_generator(run: Path, device: torch.device) -> TextSampler:
     return TextSampler(network, own, device, text["sha256"], name, truncation)
 
 
-def load_translator(run: Path, device: torch.device) -> tuple[UNet, dict[str, Any]]:
-    """The generator of a run on pairs of images, in evaluation mode, and its description. Raises UsageError."""
-    file, text = _file(run, "generator", "gssl.generator/2")
+def load_translator(run: Path, device: torch.device, name: str = "generator") -> tuple[Any, dict[str, Any]]:
+    """The generator of a run that makes images from images, in evaluation mode, and its description. name: `generator`
+    or `BACK`. Raises UsageError."""
+    file, text = _file(run, name, "gssl.generator/2")
     with expected(file.with_suffix(".json"), network=True):
-        network = UNet(Shape(**text["shape"]))
+        network = TRANSLATORS[text["shape"]["kind"]](Shape(**text["shape"]))
         load_into(network, load_tensors(file), ignore=())
     network.to(device).eval().requires_grad_(False)
     return network, text

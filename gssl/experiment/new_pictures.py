@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from PIL import Image
 
@@ -15,24 +15,19 @@ from gssl.errors import UsageError
 from gssl.experiment import told
 
 
-class Reads(Protocol):
-    @property
-    def range(self) -> Any:
-        """Of values that were learned from (`gssl.data.values`), None of 8 bits."""
-
-
 class NewPictures:
     """Going through it gives every name with its image, None where it cannot be read; what was left out is told then.
 
-    names: relative to the folder, sorted. skipped: "path (why)". Raises UsageError where there are no images, and at
-    the end where none can be read.
+    value_range: which values became black and white in training, None of 8 bits. names: relative to the
+    folder, sorted. skipped: "path (why)". Raises UsageError where there are no images, and at the end where none can be
+    read.
     """
 
-    def __init__(self, model: Reads, folder: Path) -> None:
+    def __init__(self, value_range: Any, folder: Path) -> None:
         if not folder.is_dir():
             raise UsageError(f"{folder}: no such folder of images")
         self.folder, self.beside, self.skipped = folder, Told(), list[str]()
-        self.range = model.range
+        self.range = value_range
         self.names = images_below(folder, [], self.beside)
         if not self.names:
             rest = "".join(f"; {text}" for text in self.beside.texts())

@@ -26,7 +26,7 @@ def write(
     A row: file, score (how far the farthest patch is from good images), map, height, width. White in a map is the
     largest value of all maps of the folder, which the description of `out` names (`white`).
     """
-    pictures = NewPictures(model, folder)
+    pictures = NewPictures(model.range, folder)
     place = out.with_name(f"{out.stem}_maps")
     files = mask_names(pictures.names)
     for file in files:

@@ -31,7 +31,7 @@ def write(
 
     A row: file, height, width, and how many boxes of each class have a score of `SURE` or more.
     """
-    pictures = NewPictures(model, folder)
+    pictures = NewPictures(model.range, folder)
     place = out.with_name(f"{out.stem}_boxes.json")
     outputs.check(place, ".json", force)
     table = io.StringIO()

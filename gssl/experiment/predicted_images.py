@@ -95,7 +95,7 @@ def write(
     """
     translator = load(run, device)
     masks = translator.how.kind == "masks"
-    source = _Masks(run, folder, translator.how) if masks else NewPictures(translator, folder)
+    source = _Masks(run, folder, translator.how) if masks else NewPictures(translator.range, folder)
     place = out.with_name(f"{out.stem}_images")
     files = mask_names(source.names)
     for file in files:

@@ -27,7 +27,7 @@ def write(
 
     A row: file, mask, height, width, and what fraction of the image each class has.
     """
-    pictures = NewPictures(model, folder)
+    pictures = NewPictures(model.range, folder)
     place = out.with_name(f"{out.stem}_masks")
     files = mask_names(pictures.names)
     for file in files:

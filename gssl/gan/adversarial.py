@@ -307,6 +307,10 @@ def _check(cfg: schema.GAN, trunk: Any, context: Context) -> None:
         raise UsageError(f"gan.generator=unet: is of pairs of images; use gan=pix2pix, not gan={cfg.name}")
     if cfg.generator == "text" and trunk.takes.column != "text":
         raise UsageError(f"gan.generator=text: is of texts; use gan=textgan, not gan={cfg.name}")
+    if cfg.generator == "residual" and not isinstance(cfg, schema.Unpaired):
+        raise UsageError(f"gan.generator=residual: is of two domains; use gan=cyclegan or gan=cut, not gan={cfg.name}")
+    if cfg.norm_g == "instance" and cfg.generator != "residual":
+        raise UsageError(f"gan.norm_g=instance: is of gan=cyclegan and gan=cut; gan={cfg.name} has batch or none")
     if schema.reads_labels(cfg) and context.classes < 2:
         raise UsageError(f"gan={cfg.name}: it reads the class of each image; data= has no labels, use gan=dcgan")
     if cfg.class_g and cfg.condition == "none":

@@ -7,6 +7,7 @@ generator's of (fake, real); only a relativistic one looks at the second argumen
 from collections.abc import Callable
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -74,6 +75,18 @@ def absolute(made: Tensor, true: Tensor) -> Tensor:
     """Mean |made − true| of images (B, C, H, W) in [0, 1], on the scale [−1, 1] for which pix2pix's weight of 100 is
     meant (Isola et al. 2017, arXiv:1611.07004, eq. 3)."""
     return 2 * (made - true).abs().mean()
+
+
+def patch_nce(query: Tensor, key: Tensor, temperature: float) -> Tensor:
+    """InfoNCE of patches (Park et al. 2020, arXiv:2007.15651, eq. 3): each must find its own among those of its image.
+
+    `query`, `key`: (B, P, d), features of an output and of its input at the same P places, of any length (normalised
+    here). Negatives are the other places of the same image alone. No gradient flows into the keys. Scalar.
+    """
+    query, key = F.normalize(query.float(), dim=2), F.normalize(key.detach().float(), dim=2)
+    logits = query @ key.transpose(1, 2) / temperature
+    own = torch.arange(logits.shape[1], device=logits.device).expand(len(logits), -1)
+    return F.cross_entropy(logits.flatten(0, 1), own.flatten())
 
 
 LOSSES: dict[str, Loss] = {

@@ -26,20 +26,21 @@ DARKEST = 0.02  # of the colour to begin with: a sigmoid that is nearer to its e
 class Shape:
     """What a generator is made from; stored beside its weights."""
 
-    kind: str  # dcgan | resnet | unet (`gssl.nets.unet`)
+    kind: str  # dcgan | resnet | unet (`gssl.nets.unet`) | residual (`gssl.nets.translator`)
     latent: int  # dimension of z
     width: int  # channels of the last block; dcgan doubles them towards the first, resnet keeps them
     size: int  # side of the images in pixels
     channels: int = 3  # 1: grey, replicated to three on output
-    norm: str = "batch"  # batch | none
+    norm: str = "batch"  # batch | none; residual: instance, too
     attention: bool = False  # after the first block
     classes: int = 0  # 0: not conditional
     wide: int | None = None  # width in pixels of what is no square: frames of a spectrogram
     inputs: int = 3  # unet: channels of what an image is made from
     changes: bool = False  # unet: an image is its input with changes, none at the start
+    blocks: int | None = None  # residual: how many
 
     def record(self) -> dict[str, Any]:
-        usual = {"wide": None, "inputs": 3, "changes": False}
+        usual = {"wide": None, "inputs": 3, "changes": False, "blocks": None}
         return {key: value for key, value in asdict(self).items() if key not in usual or value != usual[key]}
 
 

@@ -128,7 +128,7 @@ class Data(Section):
     hop_ms: float | None = Field(ge=1, le=100, description="audio: from one frame of the spectrogram to the next")
     held_out: list[Text] | None = Field(description="fake: generators that are tested on and not learned from")
     direction: Literal["a_to_b", "b_to_a"] | None = Field(
-        description="paired: which of a pair is made from the other; of one file A is its left half"
+        description="paired, unpaired: which is made from the other; of one file of a pair A is its left half"
     )
     pairs: Literal["files", "super_resolution", "colour"] | None = Field(
         description="what images are to be made from by gan=pix2pix: files, the other image of a pair, or its mask;"

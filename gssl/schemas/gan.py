@@ -13,15 +13,16 @@ class GAN(Section):
 
     name: Text
     batch_size: int = Field(ge=2)
-    generator: Literal["dcgan", "resnet", "unet", "text"] = Field(
-        description="unet: of pairs, which gan=pix2pix alone has; text: of gan=textgan alone"
+    generator: Literal["dcgan", "resnet", "unet", "residual", "text"] = Field(
+        description="unet: of pairs, which gan=pix2pix alone has; residual: of two domains (gan=cyclegan, gan=cut);"
+        " text: of gan=textgan alone"
     )
     latent: int = Field(ge=1, description="dimension of z")
     width: int = Field(ge=1, description="channels of the generator's last block (resnet: of all)")
     start: Literal["grey", "median"] = Field(
         description="colour of the first samples; median: that of the training images' pixels"
     )
-    norm_g: Literal["batch", "none"]
+    norm_g: Literal["batch", "instance", "none"] = Field(description="instance: of gan.generator=residual alone")
     attention: Literal["none", "g", "d", "both"]
     spectral_norm: Literal["none", "g", "d", "both"]
     loss: Literal["non_saturating", "minimax", "least_squares", "hinge", "wasserstein", "relativistic"]
@@ -75,6 +76,33 @@ class Pix2Pix(GAN):
     l1: float = Field(ge=0, description="weight of the mean absolute difference on [-1, 1]; 0: off")
     adversarial: float = Field(ge=0, description="weight of the adversarial loss; 0: the generator never learns it")
     patch_head: int = Field(ge=1, description="hidden channels of the discriminator's head on maps of both images")
+
+
+class Unpaired(GAN):
+    """Of two domains: the generator makes an image of one from an image of the other and reads no z."""
+
+    blocks: int = Field(ge=1, description="residual blocks of the generator")
+    adversarial: float = Field(gt=0, description="weight of the generator's adversarial loss")
+    patch_head: int = Field(ge=1, description="hidden channels of the discriminator's heads on maps of an image")
+
+
+class CycleGAN(Unpaired):
+    """Two generators, one each way, and two discriminators."""
+
+    cycle: float = Field(ge=0, description="weight of the mean absolute difference after there and back, on [-1, 1]")
+    identity: float = Field(ge=0, description="weight of the same of what is of the wanted domain already; 0: off")
+    pool: int = Field(ge=0, description="images of earlier steps among which a discriminator's are drawn; 0: none")
+    width_d: int = Field(ge=1, description="of the trunk of the discriminator of what is translated")
+
+
+class CUT(Unpaired):
+    """One generator, whose outputs are tied to their inputs place by place, by InfoNCE."""
+
+    nce: float = Field(ge=0, description="weight of PatchNCE between input and output")
+    nce_identity: float = Field(ge=0, description="weight of the same of what is of the wanted domain already; 0: off")
+    patches: int = Field(ge=2, description="places of each layer; at most all that it has")
+    nce_head: int = Field(ge=1, description="width of the heads on features, hidden and last")
+    temperature: float = Field(gt=0)
 
 
 def reads_labels(cfg: GAN) -> bool:

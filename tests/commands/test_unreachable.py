@@ -25,6 +25,7 @@ OPENERS = {
     "experiment/captioned.py": 1,
     "experiment/captioner.py": 1,
     "experiment/translated.py": 1,
+    "experiment/unpaired_runs.py": 1,
     "comparison/recommended.py": 1,
 }
 

@@ -37,6 +37,7 @@ def _configured(family: str, name: str, overrides: list[str]) -> Any:
         "image": [],
         "video": ["data=video"],
         "paired": ["data=paired"],
+        "domain": ["data=unpaired", "gan.blocks=2"],
         "text": ["data=text", "data.tokenizer=byte"],
         "audio": ["data=audio"],
         "caption": ["data=imagetext"],

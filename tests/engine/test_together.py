@@ -28,6 +28,7 @@ ALL += [
     ("gan", "dcgan", ["gan.penalty=r1"]),  # a second derivative of batch norm
     ("gan", "dcgan", ["gan.augment=diffaugment", "gan.augment_target=0.6", "gan.lecam=0.1"]),
     ("gan", "sngan", ["gan.consistency=1"]),
+    ("gan", "cyclegan", ["gan.pool=6"]),  # which is full after a step
     ("ssl", "moco", ["ssl.version=v3"]),
     ("ssl", "distill", ["ssl.loss=kl"]),
     ("ssl", "swav", ["ssl.queue=32", "ssl.queue_from=0"]),

@@ -23,7 +23,7 @@ def test_every_name_has_its_image_and_what_cannot_be_read_is_told(tmp_path, caps
     picture(tmp_path / "sub" / "c.png", 9)
     (tmp_path / "a.png").write_bytes(b"no image")
     (tmp_path / "notes.txt").write_text("not an image")
-    found = NewPictures(MODEL, tmp_path)
+    found = NewPictures(MODEL.range, tmp_path)
     assert found.names == ["a.png", "b.png", "sub/c.png"]
     seen = {name: image and (image.size, image.getpixel((0, 0))) for name, image in found}
     assert seen == {"a.png": None, "b.png": ((9, 6), (7, 7, 7)), "sub/c.png": ((9, 6), (9, 9, 9))}
@@ -35,9 +35,9 @@ def test_every_name_has_its_image_and_what_cannot_be_read_is_told(tmp_path, caps
 def test_where_nothing_can_be_read_it_is_an_error(tmp_path):
     (tmp_path / "a.png").write_bytes(b"no image")
     with pytest.raises(UsageError, match="none of its 1 images can be read"):
-        list(NewPictures(MODEL, tmp_path))
+        list(NewPictures(MODEL.range, tmp_path))
     (tmp_path / "a.png").unlink()
     with pytest.raises(UsageError, match="no images in it; expected files that end in"):
-        NewPictures(MODEL, tmp_path)
+        NewPictures(MODEL.range, tmp_path)
     with pytest.raises(UsageError, match="no such folder of images"):
-        NewPictures(MODEL, tmp_path / "none")
+        NewPictures(MODEL.range, tmp_path / "none")

@@ -23,6 +23,7 @@ from gssl.vocabulary import FIRST, PAD
 CPU = torch.device("cpu")
 CLIPS = ["data=video", "gan.motion=2", "gan.frames=4", "gan.motion_head=8"]
 FRAMES = 4
+DOMAINS = ["data=unpaired", "gan.blocks=2"]
 SOUNDS, RATE, HOP = ["data=audio"], 8000, 160
 TEXTS = ["data=text", "data.tokenizer=byte"]
 composed = lru_cache(lambda *overrides: compose("train-gan", list(overrides)))
@@ -53,6 +54,7 @@ def build() -> Callable[..., Any]:
         base = [f"gan={name}", "gan.width=4", "gan.latent=6", f"backbone.width={24 if own.startswith('vit') else 4}"]
         base += [f"gan.optim_{who}.schedule=constant" for who in "gd"] + (["gan.width_d=4"] if name == "bigan" else [])
         base += ["data=paired"] if registry.GAN[name].column == "paired" else []
+        base += DOMAINS if registry.GAN[name].column == "domain" else []
         base += CLIPS if registry.GAN[name].column == "video" else []
         base += SOUNDS if registry.GAN[name].column == "audio" else []
         base += TEXTS if registry.GAN[name].column == "text" else []
@@ -80,8 +82,8 @@ def build() -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def batch() -> Callable[..., Batch]:
-    """`batch(8)` → smooth random images, their labels, clips of which they are the first frames, pairs, and
-    texts."""
+    """`batch(8)` → smooth random images, their labels, clips of which they are the first frames, pairs, two domains,
+    and texts."""
 
     def make(count: int = 8, size: int = 16, classes: int = 4, seed: int = 0) -> Batch:
         g = torch.Generator().manual_seed(seed)
@@ -90,7 +92,7 @@ def batch() -> Callable[..., Batch]:
         noise = 0.05 * torch.randn(count, 3, size, size, generator=g)
         real = (smooth + noise).clamp(0, 1).contiguous(memory_format=torch.channels_last)
         frames = {f"frame{t}": real.roll(t, 3) for t in range(FRAMES)}  # to recipes of clips
-        pairs = {"crop0": real, "paired": real.flip(1)}
+        pairs = {"crop0": real, "paired": real.flip(1), "domain0": real.flip(1), "domain1": real}
         letters = torch.randint(FIRST, FIRST + 20, (count, size), generator=g)
         tokens = letters.where(torch.arange(size) < size // 2 + torch.arange(count)[:, None], PAD)
         return pairs | {"tokens": tokens, "real": real, "label": torch.arange(count) % classes} | frames

@@ -49,6 +49,7 @@ SOURCES: dict[str, Entry] = {
     "detection": Entry("gssl.data.sources.detection:read", ("image", "boxes"), folder=True, most=DENSE),
     "fake": Entry("gssl.data.sources.fake:read", ("image", "label", "fake"), folder=True),
     "paired": Entry("gssl.data.sources.paired:read", ("image", "paired")),
+    "unpaired": Entry("gssl.data.sources.unpaired:read", ("image", "domain")),
     "text": Entry("gssl.data.sources.text:read", ("text", "label"), row="text", unit="tokens"),
     "audio": Entry("gssl.data.sources.audio:read", ("audio", "label"), row="sound", unit="mel bands"),
     "imagetext": Entry("gssl.data.sources.imagetext:read", ("image", "label", "caption"), folder=True),
