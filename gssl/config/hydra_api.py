@@ -274,7 +274,7 @@ def _parser(text: str) -> Override:
     return found
 
 
-_parsed = functools.lru_cache(maxsize=64)(_parser)  # the same text is read some five times on the way to a run
+_parsed = functools.lru_cache(maxsize=64)(_parser)  # a text is read some five times on the way to a run
 
 
 def value_of(text: str) -> Any:

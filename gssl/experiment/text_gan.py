@@ -131,8 +131,10 @@ class TextGANEvaluator:
         column = self.train.column_of(TextColumn)
         assert column is not None
         if bool((column.counts[self.train.rows] == cfg.data.side).all()):
-            say(f"warning: no training text is shorter than data.size={cfg.data.side} characters: what is learned is"
-                " pieces of that length, never a whole line; raise data.size for lines")  # fmt: skip
+            say(
+                f"warning: no training text is shorter than data.size={cfg.data.side} characters: what is learned is"
+                " pieces of that length, never a whole line; raise data.size for lines"
+            )
         with self.beside("evaluations"):
             self.sides = Sides(lines_of(self.held), Known(lines_of(self.train)), int(cfg.data.side), self.draws)
             self.real = repetition(lines_of(some(self.train, self.draws, len(self.held))))
@@ -227,8 +229,9 @@ def sampled(sampler: TextSampler, count: int, seed: int, number: int, truncation
     return [line for part in z.split(BATCH) for line in sampler.lines(part)]
 
 
-def write(run: Path, n: int, out: Path, seed: int, device: torch.device, truncation: float | None,
-          force: bool) -> dict[str, Any]:  # fmt: skip
+def write(
+    run: Path, n: int, out: Path, seed: int, device: torch.device, truncation: float | None, force: bool
+) -> dict[str, Any]:
     """`n` lines of a run's generator in the file `out` (.txt). Raises UsageError."""
     outputs.check(out, ".txt", force)
     lines = sampled(load_text_generator(run, device), n, seed, 0, truncation)
