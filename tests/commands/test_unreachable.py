@@ -22,6 +22,7 @@ OPENERS = {
     "commands/transfer.py": 1,
     "experiment/generation.py": 1,
     "experiment/language.py": 1,
+    "experiment/text_gan.py": 1,
     "experiment/captioned.py": 1,
     "experiment/captioner.py": 1,
     "experiment/translated.py": 1,
