@@ -162,6 +162,32 @@ def _try(read: Callable[[str, int, values.Range], Any], path: str, size: int, gi
         return f"{type(error).__name__}: {error}"
 
 
+def write_twos(
+    writer: Writer, count: int, read: Callable[[int], tuple[Any, Any]], column: str, what: str, cfg: Any, progress: bool
+) -> tuple[list[tuple[int, str, str]], np.ndarray]:
+    """Write images with a picture each, its mask or the other of a pair, to `column` of the entry.
+
+    read: position below `count` → (image, picture), or (kind, reason) where they are not to be had. what: they are
+    called. Returns (`wrong`: position, kind, reason; positions of what was written).
+    """
+
+    def work(start: int) -> list[tuple[Any, Any]]:
+        return [read(i) for i in range(start, min(start + CHUNK, count))]
+
+    wrong: list[tuple[int, str, str]] = []
+    kept = array("q")
+    with bar(f"decoding {count:,} {what}", count, progress) as advance:
+        for start, results in windowed(work, range(0, count, CHUNK), threads(cfg.workers)):
+            for position, (first, second) in enumerate(results, start):
+                if isinstance(first, str):
+                    wrong.append((position, first, second))
+                else:
+                    kept.append(position)
+                    writer.add([first], [image_hash(first)], **{column: [second]})
+            advance(len(results))
+    return wrong, np.array(kept, dtype=np.int64)
+
+
 def write_arrays(
     writer: Writer,
     parts: Iterable[tuple[str, np.ndarray, np.ndarray]],

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from gssl.engine.files import find_json, fsync, sha256, write_json
 from gssl.engine.optim import Optimizer
@@ -76,6 +76,21 @@ def best_state(folder: Path) -> dict[str, Any] | None:
     path = _named(folder, "best")
     found: dict[str, Any] | None = find_json(path / "state.json") if path else None
     return found
+
+
+def keep_best(folder: Path, step: int, model: nn.Module, name: str, figures: dict[str, Any]) -> None:
+    """Keep the model of the lowest figure `name` so far, as `folder`/best; at step 0 nothing, and what an earlier run
+    left there goes.
+
+    After a kill, the best may be of a step that this process has not come to again: it stays the best.
+    """
+    if step == 0:
+        forget_best(folder)
+        return
+    kept = best_state(folder)
+    if kept is None or figures[name] < kept[f"val_{name}"]:
+        state = {f"val_{name}": figures[name], "figures": figures}
+        write_best(folder, step, model.state_dict(), state)
 
 
 def forget_best(folder: Path) -> None:

@@ -15,12 +15,12 @@ signals and the checks for divergence are those of `engine:`, as in pretraining.
 """
 
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gssl import schemas
 from gssl.data import Draws
@@ -28,7 +28,7 @@ from gssl.engine import checkpoint, dist
 from gssl.engine.budget import Clock
 from gssl.engine.device import Precision, synchronize
 from gssl.engine.files import find_json
-from gssl.engine.optim import Optimizer
+from gssl.engine.optim import Optimizers
 from gssl.engine.progress import Meter, say
 from gssl.engine.run import Timer
 from gssl.engine.signals import Signals
@@ -94,29 +94,9 @@ class Fit:
         self.cfg, self.device, self.precision = fits.cfg, fits.device, fits.precision
         self.title, self.folder, self.batch_size, self.owner = title, folder, batch_size, owner
         self.run = fits.folder.parent if fits.folder else None
-        self.optimizers: list[Optimizer] = []
-
-    def optimizer(
-        self,
-        params: Iterable[nn.Parameter],
-        cfg: schemas.Optim,
-        steady: Iterable[nn.Parameter] = (),
-        lr_scales: Mapping[nn.Parameter, float] | None = None,
-        factor: Callable[[float], float] | None = None,
-    ) -> Optimizer:
-        made = Optimizer(
-            params,
-            cfg,
-            device=self.device,
-            precision=self.precision,
-            accumulate=min(self.cfg.accumulate, max(1, self.batch_size // 2)),  # batch norm needs two images
-            steady=steady,
-            lr_scales=lr_scales,
-            factor=factor,
-            fused=False,
-        )
-        self.optimizers.append(made)
-        return made
+        accumulate = min(self.cfg.accumulate, max(1, batch_size // 2))  # batch norm needs two images
+        self.optimizer = Optimizers(self.device, self.precision, accumulate, fused=False)
+        self.optimizers = self.optimizer.made
 
     def train(self, task: Task, feed: Callable[[int], Batch], draws: Draws, count: int) -> Log:
         """Train for `count` steps; returns the log. Raises Diverged, and Interrupted on a signal, after saving.

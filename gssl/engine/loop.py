@@ -3,12 +3,10 @@
 It never looks inside a batch or a method: `method.update(feed(step), step)` is all it knows.
 """
 
-from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from typing import Any, Protocol
 
 import torch
-from torch import nn
 
 from gssl import schemas
 from gssl.data import Draws
@@ -19,7 +17,7 @@ from gssl.engine.device import Precision, fixed_shapes, peak_memory, reset_peak_
 from gssl.engine.feed import Feed
 from gssl.engine.flops import CountedUpdate
 from gssl.engine.log import Log
-from gssl.engine.optim import Optimizer
+from gssl.engine.optim import Optimizers
 from gssl.engine.progress import Meter, say
 from gssl.engine.run import Run, Timer
 from gssl.engine.signals import Signals
@@ -50,30 +48,9 @@ class Trainer:
     ) -> None:
         self.run, self.cfg, self.budget = run, cfg, budget
         self.device, self.precision = device, precision
-        self.optimizers: list[Optimizer] = []
+        self.optimizer = Optimizers(device, precision, cfg.accumulate)  # the factory that methods get
+        self.optimizers = self.optimizer.made
         self.checkpoints = checkpoint.Checkpoints(run.path / "checkpoints", device, cfg.keep_checkpoints)
-
-    def optimizer(
-        self,
-        params: Iterable[nn.Parameter],
-        cfg: schemas.Optim,
-        steady: Iterable[nn.Parameter] = (),
-        lr_scales: Mapping[nn.Parameter, float] | None = None,
-        factor: Callable[[float], float] | None = None,
-    ) -> Optimizer:
-        """The factory that methods get: the loop schedules and saves what it makes."""
-        made = Optimizer(
-            params,
-            cfg,
-            device=self.device,
-            precision=self.precision,
-            accumulate=self.cfg.accumulate,
-            steady=steady,
-            lr_scales=lr_scales,
-            factor=factor,
-        )
-        self.optimizers.append(made)
-        return made
 
     def dry(self, method: Any, batch: Batch) -> dict[str, float]:
         """One update on one batch; nothing is written."""

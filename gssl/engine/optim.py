@@ -160,6 +160,37 @@ class Optimizer:
             self.scaler.load_state_dict(rest["scaler"])
 
 
+class Optimizers:
+    """Makes the optimisers of a training and keeps them in `made`, to be scheduled and saved together."""
+
+    def __init__(self, device: torch.device, precision: Precision, accumulate: int, fused: bool = True) -> None:
+        self.device, self.precision, self.accumulate, self.fused = device, precision, accumulate, fused
+        self.made: list[Optimizer] = []
+
+    def __call__(
+        self,
+        params: Iterable[nn.Parameter],
+        cfg: schemas.Optim,
+        steady: Iterable[nn.Parameter] = (),
+        lr_scales: Mapping[nn.Parameter, float] | None = None,
+        factor: Callable[[float], float] | None = None,
+    ) -> Optimizer:
+        """As `Optimizer` takes them."""
+        made = Optimizer(
+            params,
+            cfg,
+            device=self.device,
+            precision=self.precision,
+            accumulate=self.accumulate,
+            steady=steady,
+            lr_scales=lr_scales,
+            factor=factor,
+            fused=self.fused,
+        )
+        self.made.append(made)
+        return made
+
+
 def _length(batch: Batch) -> int:
     return len(next(iter(batch.values())))
 

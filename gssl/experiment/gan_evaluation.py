@@ -143,7 +143,7 @@ class GANEvaluator:
         if self.pictures:
             with self.beside("pictures"):
                 self._draw(step)
-            self._keep_best(step, figures)
+            checkpoint.keep_best(self.folder, step, self.method, "kid", figures)
         return found
 
     def _sample(self, z: Tensor, labels: Tensor | None) -> Tensor:
@@ -171,16 +171,6 @@ class GANEvaluator:
             few = next(iter(sequential(self.held.subset(spread), ROWS, self.device)))
             pairs = self.method.reconstruct(centre(few["image"], self.size, few.get("extent")), step)
             save_columns(pairs, self.run.path / "reconstructions" / name)
-
-    def _keep_best(self, step: int, figures: dict[str, Any]) -> None:
-        if step == 0:
-            checkpoint.forget_best(self.folder)  # of an earlier run in this directory
-            return
-        # after a kill, the best may be of a step that this process has not come to again: it stays the best
-        kept = checkpoint.best_state(self.folder)
-        if kept is None or figures["kid"] < kept["val_kid"]:
-            state = {"val_kid": figures["kid"], "figures": figures}
-            checkpoint.write_best(self.folder, step, self.method.state_dict(), state)
 
     def alarms(self, entry: dict[str, Any]) -> list[str]:
         return self.watch(entry)

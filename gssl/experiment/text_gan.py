@@ -159,7 +159,7 @@ class TextGANEvaluator:
         self.last = {"step": step, "val_js": figures["js"], "figures": figures}
         if self.pictures:
             self._write(step)
-            self._keep_best(step, figures)
+            checkpoint.keep_best(self.folder, step, self.method, "js", figures)
         return found
 
     def _discrimination(self) -> dict[str, float]:
@@ -183,16 +183,6 @@ class TextGANEvaluator:
         file.parent.mkdir(exist_ok=True)
         texts = [self.tokenizer.decode(ids) for ids in self._ids(0, SHOWN, "grid").tolist()]
         write_text(file, "".join(f"{text}\n" for text in texts))
-
-    def _keep_best(self, step: int, figures: dict[str, Any]) -> None:
-        if step == 0:
-            checkpoint.forget_best(self.folder)  # of an earlier run in this directory
-            return
-        kept = checkpoint.best_state(self.folder)
-        if kept is None or figures["js"] < kept["val_js"]:
-            checkpoint.write_best(
-                self.folder, step, self.method.state_dict(), {"val_js": figures["js"], "figures": figures}
-            )
 
     def alarms(self, entry: dict[str, Any]) -> list[str]:
         return self.watch(entry)

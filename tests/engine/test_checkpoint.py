@@ -126,3 +126,13 @@ def test_a_kill_while_the_best_is_replaced_leaves_the_old_one_or_the_new_one(tmp
     assert torch.equal(found[0]["a"], torch.full((2,), float(found[1]["step"])))
     best(tmp_path, 3)
     assert checkpoint.read_best(tmp_path, CPU)[1]["step"] == 3
+
+
+def test_the_lowest_figure_is_kept_and_a_run_that_begins_forgets_an_earlier_one(tmp_path):
+    model = torch.nn.Linear(2, 1)
+    for step, value in ((1, 0.5), (2, 0.7), (3, 0.4), (4, 0.4)):
+        checkpoint.keep_best(tmp_path, step, model, "js", {"js": value, "n": step})
+    kept = checkpoint.best_state(tmp_path)
+    assert kept["step"] == 3 and kept["val_js"] == 0.4 and kept["figures"] == {"js": 0.4, "n": 3}
+    checkpoint.keep_best(tmp_path, 0, model, "js", {"js": 0.1})
+    assert checkpoint.best_state(tmp_path) is None

@@ -255,24 +255,11 @@ def _load(files: Files, cfg: schemas.Data, progress: bool, skipped: list[str]) -
 def _write(writer: cache.Writer, files: Files, cfg: schemas.Data, progress: bool) -> None:
     """Decode all pairs into the entry. meta: `wrong`, a list of [position, kind, reason]; arrays: `kept`."""
 
-    def work(start: int) -> list[tuple[np.ndarray, np.ndarray] | tuple[str, str]]:
-        stop = min(start + decode.CHUNK, len(files.a))
-        return [_try(files.a[i], None if files.b is None else files.b[i], cfg) for i in range(start, stop)]
+    def read(i: int) -> tuple[np.ndarray, np.ndarray] | tuple[str, str]:
+        return _try(files.a[i], None if files.b is None else files.b[i], cfg)
 
-    wrong: list[tuple[int, str, str]] = []
-    kept: list[int] = []
-    with decode.bar(f"decoding {len(files.a):,} pairs", len(files.a), progress) as advance:
-        starts = range(0, len(files.a), decode.CHUNK)
-        for start, results in decode.windowed(work, starts, decode.threads(cfg.workers)):
-            for position, (first, second) in enumerate(results, start):
-                if isinstance(first, str):
-                    wrong.append((position, first, str(second)))
-                else:
-                    kept.append(position)
-                    assert isinstance(second, np.ndarray)
-                    writer.add([first], [cache.image_hash(first)], paired=[second])
-            advance(len(results))
-    writer.finish({"wrong": wrong}, {"kept": np.array(kept, dtype=np.int64)})
+    wrong, kept = decode.write_twos(writer, len(files.a), read, "paired", "pairs", cfg, progress)
+    writer.finish({"wrong": wrong}, {"kept": kept})
 
 
 def _try(a: str, b: str | None, cfg: schemas.Data) -> tuple[np.ndarray, np.ndarray] | tuple[str, str]:

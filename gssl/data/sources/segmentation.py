@@ -312,26 +312,11 @@ def _write(
 ) -> None:
     """Decode all pairs into the entry. meta: `wrong`, a list of [position, kind, reason]; arrays: `kept`."""
 
-    def work(start: int) -> list[tuple[np.ndarray, np.ndarray] | tuple[str, str]]:
-        stop = start + decode.CHUNK
-        both = zip(paths[start:stop], mask_paths[start:stop], strict=True)
-        return [_try(image, mask, legend, cfg.size, given or "full") for image, mask in both]
+    def read(i: int) -> tuple[np.ndarray, np.ndarray] | tuple[str, str]:
+        return _try(paths[i], mask_paths[i], legend, cfg.size, given or "full")
 
-    wrong: list[tuple[int, str, str]] = []
-    kept: list[int] = []
-    with decode.bar(f"decoding {len(paths):,} images and masks", len(paths), progress) as advance:
-        starts = range(0, len(paths), decode.CHUNK)
-        for start, results in decode.windowed(work, starts, decode.threads(cfg.workers)):
-            for position, (first, second) in enumerate(results, start):
-                if isinstance(first, str):
-                    wrong.append((position, first, str(second)))
-                else:
-                    kept.append(position)
-                    assert isinstance(second, np.ndarray)
-                    writer.add([first], [cache.image_hash(first)], mask=[second])
-            advance(len(results))
-    meta = {"wrong": wrong} | ({} if given is None else {"range": stored(given)})
-    writer.finish(meta, {"kept": np.array(kept, dtype=np.int64)})
+    wrong, kept = decode.write_twos(writer, len(paths), read, "mask", "images and masks", cfg, progress)
+    writer.finish({"wrong": wrong} | ({} if given is None else {"range": stored(given)}), {"kept": kept})
 
 
 def _try(
