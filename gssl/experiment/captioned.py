@@ -24,7 +24,7 @@ from gssl.engine.files import read_json, sha256, write_json, write_text
 from gssl.engine.progress import say
 from gssl.errors import UsageError
 from gssl.experiment import weight_sources
-from gssl.experiment.generation import Asked, record_opening
+from gssl.experiment.generation import Asked, held_out
 from gssl.experiment.trained import encoder_of, splits_of
 from gssl.metrics import retrieval
 from gssl.nets.backbone import Backbone
@@ -355,10 +355,7 @@ def evaluate_run(run: Path, asked: Asked, device: torch.device) -> dict[str, Any
         raise UsageError(f"-n and --truncation: {run} makes no images, and all with captions are read; leave them out")
     network, text = read(run)
     splits, _ = splits_of(run, asked.root)
-    held = splits.val
-    if asked.split == "test":
-        record_opening(run, splits, asked)
-        held = splits.open_test(unlabelled=True)
+    held = held_out(run, splits, asked)
     before = before_of(run, text, statistics(splits.pretrain, network.size, text["seed"]))
     found = evaluate(network, before, held, splits.pretrain, text["prompts"], device, asked.split)
     status = read_json(run / "status.json") or {}

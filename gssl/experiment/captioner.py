@@ -17,7 +17,7 @@ from gssl.errors import UsageError
 from gssl.experiment.answers import relative
 from gssl.experiment.caption_evaluation import Writer, evaluate
 from gssl.experiment.captioned import tokenizer_of
-from gssl.experiment.generation import Asked, record_opening
+from gssl.experiment.generation import Asked, held_out
 from gssl.experiment.trained import encoder_of, images_in, splits_of
 from gssl.nets.captioner import Captioner
 from gssl.nets.weights import read_tensors, save_weights
@@ -95,10 +95,7 @@ def evaluate_run(run: Path, asked: Asked, device: torch.device) -> dict[str, Any
         raise UsageError(f"-n and --truncation: {run} makes no images, and all with captions are read; leave them out")
     network, _ = read(run)
     splits, _ = splits_of(run, asked.root)
-    held = splits.val
-    if asked.split == "test":
-        record_opening(run, splits, asked)
-        held = splits.open_test(unlabelled=True)
+    held = held_out(run, splits, asked)
     found = evaluate(network, held, splits.pretrain, device, asked.split)
     status = read_json(run / "status.json") or {}
     return {

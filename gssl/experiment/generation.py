@@ -111,29 +111,34 @@ def evaluate_generator(run: Path, asked: Asked, device: torch.device, picture: P
 
 
 def _real_images(run: Path, splits: Splits, asked: Asked) -> tuple[Images, np.ndarray]:
-    """The held-out images to compare with, and their indices in the split. The test images are opened here."""
+    """The held-out images to compare with, and their indices in the split."""
     count = splits.summary["counts"][asked.split]
     if count < LEAST:
         raise UsageError(f"{run}: the {asked.split} split has {count} images, at least {LEAST} are needed")
-    whole = splits.val
-    if asked.split == "test":
-        result = read_json(run / "result.json") or {}
-        read = result.get("reads_labels", result.get("labels_used"))
-        if splits.folds and splits.folds.fold is None and (read or not splits.summary["folds"]["apart"]):
-            raise UsageError(
-                f"{run}: was trained on all labelled images, so none is left to test it; use --split val, or train it"
-                " with data.fold=0 or data.test=split"
-            )
-        record_opening(run, splits, asked)
-        whole = splits.open_test(unlabelled=not read)
+    whole = held_out(run, splits, asked)
     indices = _chosen(whole, asked.images or MOST, asked.seed, "real")
     if asked.images and asked.images > len(indices):
         say(f"note: the {asked.split} split has {len(indices):,} images: n is {len(indices):,}, not {asked.images:,}")
     return whole.subset(indices), indices
 
 
-def record_opening(run: Path, splits: Splits, asked: Asked) -> None:
-    """One more opening of the test images, on disk before it happens."""
+def held_out(run: Path, splits: Splits, asked: Asked) -> Images:
+    """The validation images, or the test images of a finished run; of these the opening is counted, in the run's
+    status.json and in the ledger, before it happens. Raises UsageError where none is held back."""
+    if asked.split != "test":
+        return splits.val
+    result = read_json(run / "result.json") or {}
+    read = result.get("reads_labels", result.get("labels_used"))
+    if splits.folds and splits.folds.fold is None and (read or not splits.summary["folds"]["apart"]):
+        raise UsageError(
+            f"{run}: was trained on all labelled images, so none is left to test it; use --split val, or train it"
+            " with data.fold=0 or data.test=split"
+        )
+    _record_opening(run, splits, asked)
+    return splits.open_test(unlabelled=not read)
+
+
+def _record_opening(run: Path, splits: Splits, asked: Asked) -> None:
     status = read_json(run / "status.json")
     write_json(run / "status.json", status | {"test_openings": status.get("test_openings", 0) + 1})
     settings = ledger.settings_of_run(run, evaluator=asked.evaluator, images=asked.images, truncation=asked.truncation)

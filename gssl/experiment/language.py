@@ -17,7 +17,7 @@ from gssl.engine.files import read_json
 from gssl.engine.progress import say
 from gssl.errors import UsageError
 from gssl.experiment import dialogues, seq2seq
-from gssl.experiment.generation import Asked, record_opening
+from gssl.experiment.generation import Asked, held_out
 from gssl.experiment.trained import encoder_of, splits_of
 from gssl.metrics.ngrams import NGrams, compressed, last_bytes, ratio_interval
 from gssl.nets.backbone import Backbone
@@ -149,10 +149,7 @@ def evaluate_run(run: Path, asked: Asked, device: torch.device) -> dict[str, Any
     `gssl.dialogues/1`, of what the assistant says in them; of ssl=seq2seq `gssl.seq2seq/1`. Raises UsageError."""
     network, size = network_of(run)
     splits, _ = splits_of(run, asked.root)
-    held = splits.val
-    if asked.split == "test":
-        record_opening(run, splits, asked)
-        held = splits.open_test(unlabelled=True)
+    held = held_out(run, splits, asked)
     kind = {"chat": "dialogues", "seq2seq": "seq2seq"}.get(method_of(run), "language")
     if kind == "seq2seq":
         found = seq2seq.evaluate(network.to(device), held, splits.pretrain, size, device, asked.split)

@@ -15,6 +15,7 @@ lines are the same in all, so no interval over these is in it.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from gssl.engine.files import read_json, write_text
 from gssl.engine.progress import say
 from gssl.errors import UsageError
 from gssl.experiment.gan_evaluation import above
-from gssl.experiment.generation import Asked, record_opening
+from gssl.experiment.generation import Asked, held_out
 from gssl.experiment.generators import TextSampler, latents, load_text_generator
 from gssl.experiment.language import method_of, network_of
 from gssl.experiment.text_samples import generate
@@ -43,6 +44,7 @@ from gssl.metrics.characters import Known, RepetitionMonitor, by_place, chained,
 BATCH, SHOWN, LEAST = 256, 32, 2
 DRAWS = 5  # samples of each side
 Write = Callable[[int], list[str]]  # the number of a draw → lines
+Lines = Callable[[int, int], list[str]]  # how many, and the number of a draw → lines
 
 
 def lines_of(images: Images) -> list[str]:
@@ -231,16 +233,16 @@ def write(
     return {"file": str(out), "texts": n, "distinct": repetition(lines)["distinct"], "seed": seed}
 
 
-def of_language_model(run: Path, known: Known, size: int, count: int, seed: int, device: torch.device) -> Write:
-    """Lines of a run of ssl=clm, each as long as a training line: it does not know where lines end. Raises UsageError
-    for another run."""
+def of_language_model(run: Path, known: Known, size: int, seed: int, device: torch.device) -> Lines:
+    """Lines of a run of ssl=clm, each as long as a training line: it does not know where lines end.
+    Raises UsageError for another run."""
     network, reads = network_of(run)
     if method_of(run) != "clm":
         raise UsageError(f"--beside {run}: is no run of ssl=clm; give one")
     tokenizer = Tokenizer((run / "weights" / "tokenizer.json").read_text(encoding="utf-8"))
     network.to(device).eval()
 
-    def lines(number: int) -> list[str]:
+    def lines(count: int, number: int) -> list[str]:
         chance = Draws(seed).uniform("lines/clm", number, (count,)).double().numpy()
         start = torch.zeros((count, 0), dtype=torch.int64, device=device)
         ids = generate(network, start, reads, size, 1.0, seed * DRAWS + number).tolist()
@@ -269,19 +271,17 @@ def evaluate_run(run: Path, asked: Asked, device: torch.device) -> dict[str, Any
     splits, _ = splits_of(run, asked.root)
     draws, train = Draws(asked.seed), splits.pretrain
     known, size = Known(lines_of(train)), sampler.generator.shape.size
-    held = splits.val
-    if asked.split == "test":
-        record_opening(run, splits, asked)
-        held = splits.open_test(unlabelled=True)
+    beside = None if asked.beside is None else Path(asked.beside)
+    model = None if beside is None else of_language_model(beside, known, size, asked.seed, device)
+    held = held_out(run, splits, asked)
     held = some(held, draws, asked.images or len(held))
     sides = Sides(lines_of(held), known, size, draws)
     writes: dict[str, Write] = {
         "generated": lambda number: sampled(sampler, len(held), asked.seed, 1 + number, asked.truncation)
     }
     flops = {"generated": spent(run)}
-    if asked.beside is not None:
-        beside = Path(asked.beside)
-        writes["language_model"] = of_language_model(beside, known, size, len(held), asked.seed, device)
+    if beside is not None and model is not None:
+        writes["language_model"] = partial(model, len(held))
         flops["language_model"] = spent(beside)
         _tell_other_texts(run, beside)
     writes |= sides.controls(train)

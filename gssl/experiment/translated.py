@@ -10,7 +10,7 @@ from gssl.data import Draws
 from gssl.engine.files import read_json
 from gssl.engine.progress import say
 from gssl.errors import UsageError
-from gssl.experiment.generation import LEAST, MOST, Asked, record_opening
+from gssl.experiment.generation import LEAST, MOST, Asked, held_out
 from gssl.experiment.generators import as_stored, load_translator
 from gssl.experiment.trained import BATCH, splits_of
 from gssl.experiment.translation import TRAIN, Pairs, how_of, measure, save_triples, some
@@ -35,10 +35,7 @@ def outputs_of(network: UNet, inputs: Tensor, device: torch.device) -> Tensor:
 
 
 def evaluate_run(run: Path, asked: Asked, device: torch.device) -> dict[str, Any]:
-    """`gssl.translation/1`: `gssl.experiment.translation.measure` on held-out pairs. Raises UsageError.
-
-    An opening of the test pairs is counted in the run's status.json and in the ledger before it happens.
-    """
+    """`gssl.translation/1`: `gssl.experiment.translation.measure` on held-out pairs. Raises UsageError."""
     if asked.truncation is not None:
         raise UsageError(f"--truncation {asked.truncation}: {run} makes images from images, there is no z to cut")
     network, text = load_translator(run, device)
@@ -48,11 +45,7 @@ def evaluate_run(run: Path, asked: Asked, device: torch.device) -> dict[str, Any
     count = splits.summary["counts"][asked.split]
     if count < LEAST:
         raise UsageError(f"{run}: the {asked.split} split has {count} pairs, at least {LEAST} are needed")
-    if asked.split == "test":
-        record_opening(run, splits, asked)
-    held = Pairs(
-        some(splits.open_test() if asked.split == "test" else splits.val, asked.images or MOST, draws), size, how
-    )
+    held = Pairs(some(held_out(run, splits, asked), asked.images or MOST, draws), size, how)
     say(f"{len(held):,} {asked.split} pairs, by {evaluator.name}")
     known = Pairs(some(splits.train, TRAIN, draws), size, how)
     found = measure(outputs_of(network, held.inputs, device), held, known, evaluator, device)

@@ -16,7 +16,7 @@ from gssl.engine import outputs
 from gssl.engine.files import read_json, write_text
 from gssl.engine.progress import say
 from gssl.errors import UsageError
-from gssl.experiment.generation import LEAST, MOST, Asked, record_opening
+from gssl.experiment.generation import LEAST, MOST, Asked, held_out
 from gssl.experiment.generators import BACK, RESIDUAL, as_stored, kind_of, load_translator
 from gssl.experiment.new_pictures import NewPictures
 from gssl.experiment.predicted_masks import mask_names
@@ -46,10 +46,7 @@ def draw(run: Path, n: int, out: Path, seed: int, device: torch.device, root: st
 
 
 def evaluate_run(run: Path, asked: Asked, device: torch.device) -> dict[str, Any]:
-    """`gssl.unpaired/1`: `gssl.experiment.unpaired.measure` on held-out images. Raises UsageError.
-
-    An opening of the test images is counted in the run's status.json and in the ledger before it happens.
-    """
+    """`gssl.unpaired/1`: `gssl.experiment.unpaired.measure` on held-out images. Raises UsageError."""
     if asked.truncation is not None:
         raise UsageError(f"--truncation {asked.truncation}: {run} makes images from images, there is no z to cut")
     network, text = load_translator(run, device)
@@ -60,10 +57,7 @@ def evaluate_run(run: Path, asked: Asked, device: torch.device) -> dict[str, Any
     count = splits.summary["counts"][asked.split]
     if count < LEAST:
         raise UsageError(f"{run}: the {asked.split} split has {count} images, at least {LEAST} are needed")
-    if asked.split == "test":
-        record_opening(run, splits, asked)
-    part = splits.open_test() if asked.split == "test" else splits.val
-    held = Domains.of(part, asked.images or MOST, draws, size)
+    held = Domains.of(held_out(run, splits, asked), asked.images or MOST, draws, size)
     known = Domains.of(splits.train, TRAIN, draws, size)
     say(f"{len(held.given):,} {asked.split} images, {len(held.made):,} of the wanted domain, by {evaluator.name}")
     own = Way(in_batches(network, device), back and in_batches(back, device))

@@ -15,18 +15,11 @@ from gssl.engine.files import read_json
 from gssl.experiment import probing as judging
 
 PACKAGE = Path(transfer.__file__).parents[1]
-# who may: the run that evaluates, once; evaluations of a GAN, of images from images, of a language model and of images
-# with captions that were asked for the test split by name; and the model at the end of a comparison, which learns from
-# all labelled images when the report is written
+# who may: the run that evaluates, once; `gssl evaluate`, where it was asked for the test split by name; and the model
+# at the end of a comparison, which learns from all labelled images when the report is written
 OPENERS = {
     "commands/transfer.py": 1,
     "experiment/generation.py": 1,
-    "experiment/language.py": 1,
-    "experiment/text_gan.py": 1,
-    "experiment/captioned.py": 1,
-    "experiment/captioner.py": 1,
-    "experiment/translated.py": 1,
-    "experiment/unpaired_runs.py": 1,
     "comparison/recommended.py": 1,
 }
 
